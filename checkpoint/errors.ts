@@ -1,0 +1,21 @@
+/** Stable codes of everything that can be wrong with a checkpoint folder. Each is explained in docs/errors.md. */
+export type CheckpointErrorCode =
+  | 'CHECKPOINT_NOT_FOUND'
+  | 'CHECKPOINT_FILE_UNREADABLE'
+  | 'CHECKPOINT_CONFIG_INVALID'
+  | 'CHECKPOINT_ARCHITECTURE_UNSUPPORTED'
+  | 'CHECKPOINT_WEIGHTS_INVALID'
+  | 'CHECKPOINT_TENSOR_MISSING'
+  | 'CHECKPOINT_TENSOR_MISMATCH'
+  | 'CHECKPOINT_TOKENIZER_INVALID';
+
+/** A checkpoint that cannot be served. The message names the file, what was expected and what is there. Retrying does not help. */
+export class CheckpointError extends Error {
+  override readonly name = 'CheckpointError';
+  readonly code: CheckpointErrorCode;
+
+  constructor(code: CheckpointErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}

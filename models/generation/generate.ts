@@ -1,0 +1,240 @@
+import { bool, float32, int64, int64s } from '../../onnx/constants.ts';
+import { conditional, loop } from '../../onnx/control-flow.ts';
+import type { ElementType } from '../../onnx/element-type.ts';
+import type { Scope, Value } from '../../onnx/graph.ts';
+import * as op from '../../onnx/operators.ts';
+import type { KeysAndValues } from '../text-decoder.ts';
+import { anyTrue, type BeamState, beamSearchStep, initialBeamState, lengthPower } from './beam-search.ts';
+import { processLogits } from './logits-processors.ts';
+import { chooseNextTokens, type SequenceState } from './next-token.ts';
+import type { GenerationParameters } from './parameters.ts';
+
+/** Prompts of a batch. Shorter ones are padded on the left with their own first token. */
+export interface Prompt {
+  /** [rows, length] */
+  readonly inputIds: Value<'int64'>;
+  /** [rows] */
+  readonly paddingLength: Value<'int64'>;
+}
+
+export interface GenerationModel {
+  /** An empty cache for that many sequences. */
+  readonly emptyCache: (scope: Scope, sequenceCount: Value<'int64'>) => readonly KeysAndValues[];
+  /** Logits [sequences, vocabulary] of the last of the new tokens, and the cache with them appended. */
+  readonly decode: (
+    scope: Scope,
+    step: { readonly inputIds: Value<'int64'>; readonly paddingLength: Value<'int64'>; readonly past: readonly KeysAndValues[] },
+  ) => { readonly logits: Value<'float32'>; readonly present: readonly KeysAndValues[] };
+  readonly eosTokenId: number;
+  readonly padTokenId: number;
+}
+
+export interface GeneratedSequences {
+  /** [rows, sequences, length]: padding and prompt included, as transformers returns them. */
+  readonly tokenIds: Value<'int64'>;
+  /** [rows, sequences, length]: 0 where nothing was generated. */
+  readonly tokenLogprobs: Value<'float32'>;
+  /** [rows, sequences]: where each sequence ends, counted with its padding. */
+  readonly ends: Value<'int64'>;
+  /** [rows, sequences]: summed log-probabilities / generated length ** length_penalty. */
+  readonly scores: Value<'float32'>;
+}
+
+interface LoopState {
+  readonly inputIds: Value<'int64'>;
+  readonly sequences: SequenceState;
+  readonly beams: BeamState;
+  readonly cache: readonly KeysAndValues[];
+}
+
+/**
+ * transformers' `generate` (generation/utils.py) as one ONNX Loop. The first iteration reads whole prompts, each later
+ * one the token that was chosen last. It ends when every row is done.
+ */
+export function generate(
+  parent: Scope,
+  prompt: Prompt,
+  parameters: GenerationParameters,
+  model: GenerationModel,
+): GeneratedSequences {
+  const scope = { ...parent, path: 'generation' };
+  const layout = sequenceLayout(scope, prompt, parameters);
+  const cache = model.emptyCache(scope, layout.sequenceCount);
+  const final = loop(scope, initialState(scope, prompt, layout, cache), (body, iteration, state) => {
+    const step = { inputIds: state.inputIds, paddingLength: layout.paddingLength, past: state.cache };
+    const { logits, present } = model.decode(body, step);
+    const { goOn, sources, ...next } = chooseNext(body, logits, iteration, state, { layout, parameters, model });
+    const inputIds = op.gather(body, next.sequences.tokenIds, int64s(body, [-1]), 1);
+    return { state: { ...next, inputIds, cache: reorder(body, present, sources) }, goOn };
+  });
+  return result(scope, final, prompt, layout, parameters);
+}
+
+/** Each row becomes several sequences side by side: beams that compete, or independent samples. */
+interface SequenceLayout {
+  readonly isBeamSearch: Value<'bool'>;
+  readonly rowCount: Value<'int64'>;
+  /** Sequences per row. */
+  readonly perRow: Value<'int64'>;
+  readonly sequenceCount: Value<'int64'>;
+  /** [rows, 1] */
+  readonly firstSequence: Value<'int64'>;
+  /** [sequences] */
+  readonly paddingLength: Value<'int64'>;
+  readonly minNewTokens: Value<'int64'>;
+  readonly maxNewTokens: Value<'int64'>;
+  /** [rows, 1] */
+  readonly maxNewTokensOfRow: Value<'int64'>;
+}
+
+function sequenceLayout(scope: Scope, prompt: Prompt, parameters: GenerationParameters): SequenceLayout {
+  const isBeamSearch = op.greater(scope, parameters.numBeams, int64(scope, 1));
+  const sequences = op.where(scope, isBeamSearch, parameters.numBeams, parameters.numReturnSequences);
+  const perRow = op.unsqueeze(scope, sequences, [0]);
+  const rowCount = op.dimension(scope, prompt.inputIds, 0);
+  const rows = op.range(scope, int64(scope, 0), op.squeeze(scope, rowCount, [0]), int64(scope, 1));
+  return {
+    isBeamSearch,
+    rowCount,
+    perRow,
+    sequenceCount: op.mul(scope, rowCount, perRow),
+    firstSequence: op.mul(scope, op.unsqueeze(scope, rows, [1]), perRow),
+    paddingLength: repeatRows(scope, prompt.paddingLength, perRow, []),
+    minNewTokens: repeatRows(scope, parameters.minNewTokens, perRow, []),
+    maxNewTokens: repeatRows(scope, parameters.maxNewTokens, perRow, []),
+    maxNewTokensOfRow: op.unsqueeze(scope, parameters.maxNewTokens, [1]),
+  };
+}
+
+/** [rows, …rest] → [rows * perRow, …rest], each row `perRow` times in a row. */
+function repeatRows<T extends ElementType>(
+  scope: Scope,
+  x: Value<T>,
+  perRow: Value<'int64'>,
+  rest: readonly (number | Value<'int64'>)[],
+): Value<T> {
+  const ones = rest.map(() => 1);
+  return op.reshape(scope, op.expand(scope, op.unsqueeze(scope, x, [1]), [1, perRow, ...ones]), [-1, ...rest]);
+}
+
+function initialState(
+  scope: Scope,
+  prompt: Prompt,
+  layout: SequenceLayout,
+  cache: readonly KeysAndValues[],
+): LoopState {
+  const length = op.dimension(scope, prompt.inputIds, 1);
+  const tokenIds = repeatRows(scope, prompt.inputIds, layout.perRow, [length]);
+  const tokenLogprobs = op.expand(scope, float32(scope, 0), [layout.sequenceCount, length]);
+  return {
+    inputIds: tokenIds,
+    sequences: {
+      tokenIds,
+      tokenLogprobs,
+      finished: op.expand(scope, bool(scope, false), [layout.sequenceCount]),
+      ends: op.expand(scope, length, [layout.sequenceCount]),
+    },
+    beams: initialBeamState(scope, { tokenIds, tokenLogprobs }, layout.rowCount, layout.perRow),
+    cache,
+  };
+}
+
+/** What one iteration decides. */
+interface Decision {
+  readonly sequences: SequenceState;
+  readonly beams: BeamState;
+  /** [sequences]: the sequence that each new one continues. */
+  readonly sources: Value<'int64'>;
+  readonly goOn: Value<'bool'>;
+}
+
+function chooseNext(
+  scope: Scope,
+  logits: Value<'float32'>,
+  generatedCount: Value<'int64'>,
+  state: LoopState,
+  context: { readonly layout: SequenceLayout; readonly parameters: GenerationParameters; readonly model: GenerationModel },
+): Decision {
+  const { layout, parameters, model } = context;
+  const { sequences, beams } = state;
+  const { eosTokenId, padTokenId } = model;
+  const { tokenIds } = sequences;
+  const { paddingLength, minNewTokens } = layout;
+  const processing = { tokenIds, paddingLength, minNewTokens, generatedCount, parameters, eosTokenId };
+  return conditional<Decision>(
+    scope,
+    layout.isBeamSearch,
+    (branch) => {
+      const scores = processLogits(branch, op.logSoftmax(branch, logits), processing);
+      const step = beamSearchStep(branch, scores, sequences, beams, {
+        parameters,
+        generatedCount,
+        maxNewTokens: layout.maxNewTokensOfRow,
+        firstSequence: layout.firstSequence,
+        rowCount: layout.rowCount,
+        eosTokenId,
+        padTokenId,
+      });
+      const { tokenIds, tokenLogprobs, sources } = step;
+      return { sequences: { ...sequences, tokenIds, tokenLogprobs }, beams: step.state, sources, goOn: anyLeft(branch, step.state.done) };
+    },
+    (branch) => {
+      const scores = processLogits(branch, logits, processing);
+      const choice = { parameters, generatedCount, maxNewTokens: layout.maxNewTokens, eosTokenId, padTokenId };
+      const next = chooseNextTokens(branch, scores, sequences, choice);
+      const sequenceCount = op.squeeze(branch, layout.sequenceCount, [0]);
+      const sources = op.range(branch, int64(branch, 0), sequenceCount, int64(branch, 1));
+      return { sequences: next, beams, sources, goOn: anyLeft(branch, next.finished) };
+    },
+  );
+}
+
+/** Whether some entry is still false; a scalar. */
+function anyLeft(scope: Scope, finished: Value<'bool'>): Value<'bool'> {
+  const flat = op.reshape(scope, op.not(scope, finished), [-1]);
+  return op.squeeze(scope, anyTrue(scope, flat), [0]);
+}
+
+/** The cache of the sequences that are continued, in their new order. */
+function reorder(scope: Scope, present: readonly KeysAndValues[], sources: Value<'int64'>): readonly KeysAndValues[] {
+  return present.map(({ keys, values }) => ({
+    keys: op.gather(scope, keys, sources, 0),
+    values: op.gather(scope, values, sources, 0),
+  }));
+}
+
+function result(
+  scope: Scope,
+  final: LoopState,
+  prompt: Prompt,
+  layout: SequenceLayout,
+  parameters: GenerationParameters,
+): GeneratedSequences {
+  return conditional<GeneratedSequences>(
+    scope,
+    layout.isBeamSearch,
+    (branch) => {
+      const wanted = op.range(branch, int64(branch, 0), parameters.numReturnSequences, int64(branch, 1));
+      const first = <T extends ElementType>(x: Value<T>) => op.gather(branch, x, wanted, 1);
+      return {
+        tokenIds: first(final.beams.bestTokenIds),
+        tokenLogprobs: first(final.beams.bestTokenLogprobs),
+        ends: first(final.beams.bestEnds),
+        scores: first(final.beams.bestScores),
+      };
+    },
+    (branch) => {
+      const generated = op.sub(branch, final.sequences.ends, op.dimension(branch, prompt.inputIds, 1));
+      const sum = op.reduceSum(branch, final.sequences.tokenLogprobs, 1);
+      const scores = op.div(branch, sum, lengthPower(branch, generated, parameters));
+      const byRow = <T extends ElementType>(x: Value<T>, ...rest: readonly number[]) =>
+        op.reshape(branch, x, [layout.rowCount, layout.perRow, ...rest]);
+      return {
+        tokenIds: byRow(final.sequences.tokenIds, -1),
+        tokenLogprobs: byRow(final.sequences.tokenLogprobs, -1),
+        ends: byRow(final.sequences.ends),
+        scores: byRow(scores),
+      };
+    },
+  );
+}

@@ -1,0 +1,76 @@
+import type { Activation } from '../checkpoint/blip-config.ts';
+import { float32 } from '../onnx/constants.ts';
+import type { Scope, Value } from '../onnx/graph.ts';
+import * as op from '../onnx/operators.ts';
+import { child, type Module, weight } from './module.ts';
+
+/** Layers that architectures share. Hidden states are 2-D, [rows, width], so that every Linear is one Gemm. */
+
+/** `torch.nn.Linear`: [rows, inputSize] → [rows, outputSize]. */
+export function linear(module: Module, x: Value<'float32'>, inputSize: number, outputSize: number): Value<'float32'> {
+  return op.gemm(module, x, weight(module, 'weight', [outputSize, inputSize]), weight(module, 'bias', [outputSize]));
+}
+
+/**
+ * One of several Linears that a checkpoint stores as one matrix [count * size, inputSize], such as `qkv`: the part's
+ * rows are used where they lie.
+ */
+export function linearPart(
+  module: Module,
+  x: Value<'float32'>,
+  inputSize: number,
+  size: number,
+  part: { readonly index: number; readonly count: number },
+): Value<'float32'> {
+  const rows = [part.index * size, (part.index + 1) * size] as const;
+  const stacked = part.count * size;
+  return op.gemm(
+    module,
+    x,
+    weight(module, 'weight', [stacked, inputSize], { rows }),
+    weight(module, 'bias', [stacked], { rows }),
+  );
+}
+
+/** `torch.nn.LayerNorm` over the last axis. */
+export function layerNorm(module: Module, x: Value<'float32'>, size: number, epsilon: number): Value<'float32'> {
+  return op.layerNormalization(module, x, weight(module, 'weight', [size]), weight(module, 'bias', [size]), epsilon);
+}
+
+/** transformers' `ACT2FN[activation]`. */
+export function activate(scope: Scope, x: Value<'float32'>, activation: Activation): Value<'float32'> {
+  switch (activation) {
+    case 'gelu':
+      return op.gelu(scope, x);
+    case 'gelu_new':
+    case 'gelu_pytorch_tanh':
+      return op.gelu(scope, x, 'tanh');
+    case 'quick_gelu':
+      return op.mul(scope, x, op.sigmoid(scope, op.mul(scope, x, float32(scope, 1.702))));
+    case 'relu':
+      return op.relu(scope, x);
+  }
+}
+
+/** Two Linears with an activation between them: `first` widens to `intermediateSize`, `second` narrows back. */
+export function feedForward(
+  first: Module,
+  second: Module,
+  x: Value<'float32'>,
+  sizes: { readonly hiddenSize: number; readonly intermediateSize: number },
+  activation: Activation,
+): Value<'float32'> {
+  const widened = linear(first, x, sizes.hiddenSize, sizes.intermediateSize);
+  return linear(second, activate(first, widened, activation), sizes.intermediateSize, sizes.hiddenSize);
+}
+
+/** A Linear, the residual, and a LayerNorm after both: BERT's `Output` modules (`dense`, `LayerNorm`). */
+export function projectAndNormalize(
+  module: Module,
+  x: Value<'float32'>,
+  residual: Value<'float32'>,
+  sizes: { readonly inputSize: number; readonly hiddenSize: number; readonly layerNormEpsilon: number },
+): Value<'float32'> {
+  const projected = linear(child(module, 'dense'), x, sizes.inputSize, sizes.hiddenSize);
+  return layerNorm(child(module, 'LayerNorm'), op.add(module, projected, residual), sizes.hiddenSize, sizes.layerNormEpsilon);
+}
