@@ -1,0 +1,120 @@
+import type { CaptioningBatch, CaptioningResult, CaptioningRow, GeneratedSequence, SharedSettings } from './captioning-model.ts';
+import type { RgbImage } from './image-decode.ts';
+
+/** Captions wanted of one image. They stay together, so that the image passes through the vision model once. */
+export interface RowGroup {
+  readonly image: RgbImage;
+  readonly rows: readonly Omit<CaptioningRow, 'image'>[];
+  readonly settings: SharedSettings;
+}
+
+export interface GroupResult {
+  /** For each row, its sequences. */
+  readonly sequences: readonly (readonly GeneratedSequence[])[];
+  readonly queueMs: number;
+  readonly resizeMs: number;
+  readonly generateMs: number;
+}
+
+export interface BatcherOptions {
+  readonly maxBatchSize: number;
+  /** How long the first group of a batch waits for others. */
+  readonly batchWindowMs: number;
+}
+
+/** What computes batches, at most `idleCount()` at a time. */
+export interface BatchRunner {
+  idleCount(): number;
+  run(batch: CaptioningBatch): Promise<CaptioningResult>;
+}
+
+export interface Batcher {
+  submit(group: RowGroup): Promise<GroupResult>;
+  /** Rows that wait. */
+  queuedRows(): number;
+}
+
+interface Waiting {
+  readonly group: RowGroup;
+  readonly key: string;
+  readonly arrivedMs: number;
+  readonly resolve: (result: GroupResult) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * Collects groups with equal settings into batches. A batch leaves when it is full, or when its oldest group has
+ * waited for the window, and a worker is idle. Prompts of any length share a batch (docs/decisions/0004).
+ */
+export function createBatcher(runner: BatchRunner, options: BatcherOptions): Batcher {
+  const waiting: Waiting[] = [];
+  let timer: NodeJS.Timeout | undefined;
+
+  const dispatch = (): void => {
+    clearTimeout(timer);
+    timer = undefined;
+    const oldest = waiting[0];
+    if (oldest === undefined || runner.idleCount() === 0) return;
+    const members = nextBatch(waiting, options.maxBatchSize);
+    const waitedMs = performance.now() - oldest.arrivedMs;
+    const isFull = rowCount(members) >= options.maxBatchSize || members.length < waiting.length;
+    if (!isFull && waitedMs < options.batchWindowMs) {
+      timer = setTimeout(dispatch, options.batchWindowMs - waitedMs);
+      return;
+    }
+    for (const member of members) waiting.splice(waiting.indexOf(member), 1);
+    void runMembers(runner, members).finally(dispatch);
+    dispatch();
+  };
+
+  return {
+    submit: (group) =>
+      new Promise((resolve, reject) => {
+        const key = JSON.stringify(group.settings);
+        waiting.push({ group, key, arrivedMs: performance.now(), resolve, reject });
+        dispatch();
+      }),
+    queuedRows: () => rowCount(waiting),
+  };
+}
+
+/** The oldest group and all later ones that fit beside it. A group larger than a batch goes alone. */
+function nextBatch(waiting: readonly Waiting[], maxBatchSize: number): readonly Waiting[] {
+  const [oldest, ...later] = waiting;
+  if (oldest === undefined) return [];
+  const members = [oldest];
+  for (const candidate of later) {
+    const fits = rowCount(members) + candidate.group.rows.length <= maxBatchSize;
+    if (candidate.key === oldest.key && fits) members.push(candidate);
+  }
+  return members;
+}
+
+function rowCount(members: readonly Waiting[]): number {
+  return members.reduce((count, { group }) => count + group.rows.length, 0);
+}
+
+async function runMembers(runner: BatchRunner, members: readonly Waiting[]): Promise<void> {
+  const startMs = performance.now();
+  try {
+    const { sequences, resizeMs, generateMs } = await runner.run(joinGroups(members.map(({ group }) => group)));
+    let firstRow = 0;
+    for (const { group, arrivedMs, resolve } of members) {
+      const own = sequences.slice(firstRow, firstRow + group.rows.length);
+      firstRow += group.rows.length;
+      resolve({ sequences: own, queueMs: startMs - arrivedMs, resizeMs, generateMs });
+    }
+  } catch (error) {
+    for (const { reject } of members) reject(error);
+  }
+}
+
+function joinGroups(groups: readonly RowGroup[]): CaptioningBatch {
+  const [first] = groups;
+  if (first === undefined) throw new RangeError('Expected at least one group.');
+  return {
+    images: groups.map(({ image }) => image),
+    rows: groups.flatMap(({ rows }, image) => rows.map((row) => ({ ...row, image }))),
+    settings: first.settings,
+  };
+}

@@ -1,0 +1,85 @@
+import sharp, { type Metadata, type Sharp } from 'sharp';
+import { HandlerError } from '../protocol/errors.ts';
+
+/** Decoded pixels, [height, width, 3], 0 to 255. */
+export interface RgbImage {
+  readonly width: number;
+  readonly height: number;
+  readonly data: Uint8Array;
+}
+
+export interface ImageDecodeOptions {
+  /** The most pixels (width x height) an image may have; read from its header, before anything is decoded. */
+  readonly maxPixels: number;
+  /** Turns the image as its EXIF orientation says, as transformers' `load_image` does. */
+  readonly applyExif: boolean;
+}
+
+/** Formats by sharp's names. What is not listed here is not decoded. */
+const formats = ['jpeg', 'png', 'webp', 'gif', 'heif'] as const;
+const formatNames = 'JPEG, PNG, WebP, GIF or AVIF';
+
+// Decoded images are large and never asked for twice.
+sharp.cache(false);
+sharp.block({ operation: ['VipsForeignLoad'] });
+sharp.unblock({
+  operation: [
+    'VipsForeignLoadJpegBuffer',
+    'VipsForeignLoadPngBuffer',
+    'VipsForeignLoadWebpBuffer',
+    'VipsForeignLoadNsgifBuffer',
+    'VipsForeignLoadHeifBuffer',
+  ],
+});
+
+/**
+ * Decodes the first frame of an image to RGB. This is the only file that decodes images.
+ *
+ * As Pillow's `convert("RGB")`: alpha is dropped and the colour under it kept, grey is repeated, colour profiles are
+ * ignored. Unlike Pillow, CMYK goes through a profile and 16-bit grey is scaled to 8 bits, where Pillow clips it to white.
+ * @throws HandlerError `IMAGE_UNSUPPORTED`, `IMAGE_TOO_LARGE` or `IMAGE_CORRUPT`; nothing of the decoder is in the message.
+ */
+export async function decodeImage(bytes: Uint8Array, options: ImageDecodeOptions): Promise<RgbImage> {
+  const header = await readHeader(bytes);
+  requireAllowed(header, bytes, options);
+  try {
+    const { data, info } = await pixels(bytes, header, options).raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
+    return { width: info.width, height: info.height, data };
+  } catch (cause) {
+    throw new HandlerError('IMAGE_CORRUPT', `Expected a whole ${header.format} image, got one that does not decode.`, { cause });
+  }
+}
+
+async function readHeader(bytes: Uint8Array): Promise<Metadata> {
+  try {
+    return await sharp(bytes, { limitInputPixels: false }).metadata();
+  } catch (cause) {
+    throw new HandlerError('IMAGE_UNSUPPORTED', `Expected a ${formatNames} image, got ${describeBytes(bytes)}.`, { cause });
+  }
+}
+
+function requireAllowed(header: Metadata, bytes: Uint8Array, { maxPixels }: ImageDecodeOptions): void {
+  if (!formats.some((format) => format === header.format)) {
+    throw new HandlerError('IMAGE_UNSUPPORTED', `Expected a ${formatNames} image, got ${describeBytes(bytes)}.`);
+  }
+  const { width, pageHeight, height } = header;
+  const frameHeight = pageHeight ?? height;
+  if (width * frameHeight > maxPixels) {
+    throw new HandlerError('IMAGE_TOO_LARGE', `Expected an image of at most ${maxPixels} pixels, got ${width} x ${frameHeight}.`);
+  }
+}
+
+function pixels(bytes: Uint8Array, header: Metadata, { maxPixels, applyExif }: ImageDecodeOptions): Sharp {
+  const image = sharp(bytes, { limitInputPixels: maxPixels, autoOrient: applyExif, ignoreIcc: header.space !== 'cmyk' });
+  return image.removeAlpha().toColourspace('srgb');
+}
+
+/** What the bytes look like, without quoting them. */
+function describeBytes(bytes: Uint8Array): string {
+  if (bytes.length === 0) return 'no bytes';
+  const start = Buffer.from(bytes.subarray(0, 256)).toString('latin1').trimStart().toLowerCase();
+  if (start.startsWith('<!doctype html') || start.startsWith('<html')) return `an HTML page of ${bytes.length} bytes`;
+  if (start.startsWith('<svg') || start.startsWith('<?xml')) return `an XML or SVG document of ${bytes.length} bytes`;
+  if (start.startsWith('{') || start.startsWith('[')) return `JSON of ${bytes.length} bytes`;
+  return `${bytes.length} bytes of another kind`;
+}

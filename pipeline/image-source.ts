@@ -1,0 +1,64 @@
+import { HandlerError } from '../protocol/errors.ts';
+import { type ImageDecodeOptions, type RgbImage, decodeImage } from './image-decode.ts';
+import { fetchImage, type ImageFetchOptions } from './image-fetch.ts';
+
+export type ImageOptions = ImageFetchOptions & ImageDecodeOptions;
+
+export interface LoadedImage {
+  readonly image: RgbImage;
+  readonly fetchMs: number;
+  readonly decodeMs: number;
+}
+
+/**
+ * The one gate for images: whatever the source, the same limits and the same decoder.
+ * @param source an http(s) URL, a `data:` URI, or base64 (plain or URL-safe).
+ * @throws HandlerError with an `IMAGE_…` code.
+ */
+export async function loadImage(source: string, options: ImageOptions): Promise<LoadedImage> {
+  const startMs = performance.now();
+  const bytes = await readSource(source.trim(), options);
+  const fetchedMs = performance.now();
+  const image = await decodeImage(bytes, options);
+  return { image, fetchMs: fetchedMs - startMs, decodeMs: performance.now() - fetchedMs };
+}
+
+function readSource(source: string, options: ImageOptions): Promise<Uint8Array> | Uint8Array {
+  if (/^data:/i.test(source)) return readDataUri(source, options.maxBytes);
+  if (/^[a-z][a-z0-9+.-]*:/i.test(source)) return fetchImage(parseUrl(source), options);
+  return decodeBase64(source, options.maxBytes);
+}
+
+function parseUrl(source: string): URL {
+  if (!URL.canParse(source)) throw new HandlerError('IMAGE_SOURCE_INVALID', 'Expected a URL, got one that does not parse.');
+  return new URL(source);
+}
+
+/** `data:[<media type>][;base64],<data>` (RFC 2397). */
+function readDataUri(source: string, maxBytes: number): Uint8Array {
+  const comma = source.indexOf(',');
+  if (comma === -1) throw new HandlerError('IMAGE_SOURCE_INVALID', 'Expected a data: URI with a comma before its data, got none.');
+  const data = source.slice(comma + 1);
+  if (/;base64$/i.test(source.slice(0, comma).trimEnd())) return decodeBase64(data, maxBytes);
+  requireBytes(data.length, maxBytes);
+  return Buffer.from(percentDecode(data), 'latin1');
+}
+
+/** Percent-decodes to one byte per character. */
+function percentDecode(data: string): string {
+  return data.replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+}
+
+function decodeBase64(text: string, maxBytes: number): Uint8Array {
+  requireBytes(Math.floor((text.length * 3) / 4), maxBytes + 3);
+  if (text === '' || !/^[A-Za-z0-9+/_\s-]+={0,2}\s*$/.test(text)) {
+    throw new HandlerError('IMAGE_SOURCE_INVALID', `Expected a URL, a data: URI or base64, got ${text.length} characters of something else.`);
+  }
+  return Buffer.from(text, 'base64');
+}
+
+function requireBytes(byteLength: number, maxBytes: number): void {
+  if (byteLength > maxBytes) {
+    throw new HandlerError('IMAGE_TOO_LARGE', `Expected an image of at most ${maxBytes} bytes, got about ${byteLength}.`);
+  }
+}

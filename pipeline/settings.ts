@@ -1,0 +1,171 @@
+import { HandlerError } from '../protocol/errors.ts';
+import { type ExecutionProviderChoice, executionProviderChoices } from './execution-provider.ts';
+
+/** Everything that can be set from outside, in one place. */
+export interface Settings {
+  readonly checkpoint: string;
+  readonly modelName: string;
+  readonly executionProvider: ExecutionProviderChoice;
+  readonly workerCount: number;
+  readonly threadsPerWorker: number;
+  readonly maxBatchSize: number;
+  readonly batchWindowMs: number;
+  readonly maxQueueSize: number;
+  readonly imageTimeoutMs: number;
+  readonly imageMaxBytes: number;
+  readonly imageMaxPixels: number;
+  readonly imageMaxRedirects: number;
+  readonly imageApplyExif: boolean;
+  readonly host: string | undefined;
+  readonly port: number;
+  readonly apiTokens: readonly string[];
+  readonly maxBodyBytes: number;
+  readonly logLevel: string;
+}
+
+interface Definition<T> {
+  /** The environment variable. */
+  readonly variable: string;
+  readonly description: string;
+  /** As the README shows it. */
+  readonly defaultText: string;
+  readonly defaultValue: T | ((context: { readonly cpuCount: number; readonly shippedCheckpoint: string }) => T);
+  /** Returns `undefined` where the text is not such a value. */
+  readonly parse: (text: string) => T | undefined;
+  readonly expected: string;
+}
+
+function setting<T>(definition: Definition<T>): Definition<T> {
+  return definition;
+}
+
+function count(variable: string, description: string, defaultValue: number | Definition<number>['defaultValue'], minimum: number, defaultText?: string) {
+  return setting<number>({
+    variable,
+    description,
+    defaultText: defaultText ?? String(defaultValue),
+    defaultValue,
+    parse: (text) => (/^\d{1,15}$/.test(text) && Number(text) >= minimum ? Number(text) : undefined),
+    expected: `a whole number of at least ${minimum}`,
+  });
+}
+
+function text(variable: string, description: string, defaultValue: Definition<string>['defaultValue'], defaultText: string) {
+  return setting<string>({ variable, description, defaultText, defaultValue, parse: (value) => value, expected: 'text' });
+}
+
+function choice<const T extends string>(variable: string, description: string, choices: readonly T[], defaultValue: T) {
+  return setting<T>({
+    variable,
+    description,
+    defaultText: defaultValue,
+    defaultValue,
+    parse: (value) => choices.find((candidate) => candidate === value),
+    expected: `one of ${choices.join(', ')}`,
+  });
+}
+
+/** Every setting with its environment variable. The README's table is held against this list by a test. */
+export const settingDefinitions: { readonly [Name in keyof Settings]: Definition<Settings[Name]> } = {
+  checkpoint: text(
+    'BLIP_CHECKPOINT',
+    'Checkpoint folder in Hugging Face layout.',
+    ({ shippedCheckpoint }) => shippedCheckpoint,
+    'the one that ships',
+  ),
+  modelName: text('BLIP_MODEL_NAME', 'Name of the model in paths and answers.', 'captioning', 'captioning'),
+  executionProvider: choice(
+    'BLIP_EXECUTION_PROVIDER',
+    'Where graphs run: `auto`, `cpu`, `cuda` or `webgpu`. `auto` takes CUDA where it works, else the CPU.',
+    executionProviderChoices,
+    'auto',
+  ),
+  workerCount: count('BLIP_WORKERS', 'Worker threads; each computes one batch at a time. They share the weights.', 1, 1),
+  threadsPerWorker: count(
+    'BLIP_THREADS',
+    'Threads that one batch is computed with.',
+    ({ cpuCount }) => cpuCount,
+    1,
+    'CPUs / workers',
+  ),
+  maxBatchSize: count('BLIP_MAX_BATCH_SIZE', 'The most captions computed together.', 8, 1),
+  batchWindowMs: count('BLIP_BATCH_WINDOW_MS', 'Milliseconds that a caption waits for others to share its batch.', 5, 0),
+  maxQueueSize: count('BLIP_MAX_QUEUE_SIZE', 'Captions accepted and not answered yet; one more is refused with 429.', 256, 1),
+  imageTimeoutMs: count('BLIP_IMAGE_TIMEOUT_MS', 'Milliseconds to fetch one image in, redirects included.', 10_000, 1),
+  imageMaxBytes: count('BLIP_IMAGE_MAX_BYTES', 'The most bytes of one encoded image.', 20_000_000, 1),
+  imageMaxPixels: count('BLIP_IMAGE_MAX_PIXELS', 'The most pixels (width x height) of one image.', 50_000_000, 1),
+  imageMaxRedirects: count('BLIP_IMAGE_MAX_REDIRECTS', 'The most redirects followed for one image.', 3, 0),
+  imageApplyExif: setting<boolean>({
+    variable: 'BLIP_IMAGE_APPLY_EXIF',
+    description: 'Turns images as their EXIF orientation says: `true` or `false`.',
+    defaultText: 'true',
+    defaultValue: true,
+    parse: (value) => (value === 'true' ? true : value === 'false' ? false : undefined),
+    expected: 'true or false',
+  }),
+  host: setting<string | undefined>({
+    variable: 'HOST',
+    description: 'Address to listen on. Anything but loopback needs `BLIP_API_TOKENS`.',
+    defaultText: '0.0.0.0 with tokens, else 127.0.0.1',
+    defaultValue: undefined,
+    parse: (value) => value,
+    expected: 'an address',
+  }),
+  port: setting<number>({
+    variable: 'PORT',
+    description: 'Port to listen on; 0 takes any free one.',
+    defaultText: '8080',
+    defaultValue: 8080,
+    parse: (value) => (/^\d{1,5}$/.test(value) && Number(value) <= 65_535 ? Number(value) : undefined),
+    expected: 'a port number from 0 to 65535',
+  }),
+  apiTokens: setting<readonly string[]>({
+    variable: 'BLIP_API_TOKENS',
+    description: 'Bearer tokens that may ask for captions, separated by commas.',
+    defaultText: 'none',
+    defaultValue: [],
+    parse: (value) => value.split(',').map((token) => token.trim()).filter((token) => token !== ''),
+    expected: 'tokens separated by commas',
+  }),
+  maxBodyBytes: count('BLIP_MAX_BODY_BYTES', 'The most bytes of one request body.', 67_108_864, 1),
+  logLevel: choice(
+    'LOG_LEVEL',
+    '`trace`, `debug`, `info`, `warn`, `error`, `fatal` or `silent`.',
+    ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+    'info',
+  ),
+};
+
+/** The checkpoint that ships, and how many CPUs there are: what some defaults depend on. */
+export interface SettingsContext {
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly cpuCount: number;
+  readonly shippedCheckpoint: string;
+}
+
+/**
+ * Reads the settings from environment variables. An empty variable counts as absent.
+ * @throws HandlerError `SETTINGS_INVALID`, naming the variable. The value is not repeated: it may be a secret.
+ */
+export function readSettings({ environment, cpuCount, shippedCheckpoint }: SettingsContext): Settings {
+  const workers = read(settingDefinitions.workerCount, environment, { cpuCount, shippedCheckpoint });
+  const context = { cpuCount: Math.max(1, Math.floor(cpuCount / workers)), shippedCheckpoint };
+  const entries = Object.entries(settingDefinitions).map(([name, definition]) => [
+    name,
+    read(definition as Definition<unknown>, environment, context),
+  ]);
+  return Object.fromEntries(entries) as unknown as Settings; // One entry per key, each parsed by that key's definition.
+}
+
+function read<T>(
+  definition: Definition<T>,
+  environment: SettingsContext['environment'],
+  context: { readonly cpuCount: number; readonly shippedCheckpoint: string },
+): T {
+  const { variable, defaultValue, parse, expected } = definition;
+  const given = environment[variable]?.trim() ?? '';
+  if (given === '') return typeof defaultValue === 'function' ? (defaultValue as (context: unknown) => T)(context) : defaultValue;
+  const value = parse(given);
+  if (value === undefined) throw new HandlerError('SETTINGS_INVALID', `Expected ${variable} to be ${expected}, got something else.`);
+  return value;
+}

@@ -1,0 +1,158 @@
+import { HandlerError } from './errors.ts';
+import type { InputField, InputFields, InputLists, OutputFields } from './schema.ts';
+import { compile, describeValue } from './validation.ts';
+
+/**
+ * Requests of the KServe v2 / Open Inference Protocol.
+ * Source: kserve/open-inference-protocol, specification/protocol/inference_rest.md.
+ */
+
+/** A tensor of a request as it comes: `data` may be nested or flat. Keys we do not know are left alone. */
+interface RequestTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly datatype: string;
+  readonly data: readonly unknown[];
+}
+
+interface RequestBody {
+  readonly id?: string;
+  readonly parameters?: Readonly<Record<string, string | number | boolean>>;
+  readonly inputs: readonly RequestTensor[];
+  readonly outputs?: readonly { readonly name: string }[];
+}
+
+/** A request that was understood: lists of values by input name, still to be held against the handler's schema. */
+export interface InferenceRequest {
+  readonly id: string | undefined;
+  readonly inputs: InputLists;
+  /** Names of the outputs that were asked for; `undefined` for the usual ones. */
+  readonly outputs: readonly string[] | undefined;
+}
+
+/** Deeper nesting than any tensor has; the limit of Triton's JSON parser. */
+const MAX_DATA_DEPTH = 100;
+
+const datatypes = {
+  BOOL: 'boolean',
+  UINT8: 'integer',
+  UINT16: 'integer',
+  UINT32: 'integer',
+  UINT64: 'integer',
+  INT8: 'integer',
+  INT16: 'integer',
+  INT32: 'integer',
+  INT64: 'integer',
+  FP16: 'number',
+  FP32: 'number',
+  FP64: 'number',
+  BF16: 'number',
+  BYTES: 'string',
+  STRING: 'string',
+} as const;
+
+type Datatype = keyof typeof datatypes;
+
+/** Which datatypes an input of the schema may come in: widths of integers and floats do not matter. */
+const acceptedKinds = { STRING: ['string'], INT64: ['integer'], FP32: ['number', 'integer'], BOOL: ['boolean'] } as const;
+
+const checkBody = compile<RequestBody>(
+  {
+    type: 'object',
+    required: ['inputs'],
+    properties: {
+      id: { type: 'string' },
+      parameters: { type: 'object', additionalProperties: { type: ['string', 'number', 'boolean'] } },
+      inputs: {
+        type: 'array',
+        minItems: 1,
+        items: {
+          type: 'object',
+          required: ['name', 'shape', 'datatype', 'data'],
+          properties: {
+            name: { type: 'string' },
+            shape: { type: 'array', items: { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER } },
+            datatype: { type: 'string' },
+            data: { type: 'array' },
+          },
+        },
+      },
+      outputs: { type: 'array', items: { type: 'object', required: ['name'], properties: { name: { type: 'string' } } } },
+    },
+  },
+  'INVALID_REQUEST',
+);
+
+/**
+ * Reads the JSON of an inference request. Request parameters with the name of an input of shape [1] count as that
+ * input; other parameters, and keys of tensors that are not in the protocol (such as `optional`), are ignored.
+ * @throws HandlerError `INVALID_REQUEST` or `INVALID_INPUT`.
+ */
+export function readInferenceRequest(body: unknown, inputFields: InputFields, outputFields: OutputFields): InferenceRequest {
+  const request = checkBody(body);
+  const tensors = request.inputs.map((tensor) => [tensor.name, readTensor(tensor, inputFields)] as const);
+  requireDistinct(tensors.map(([name]) => name), 'input');
+  const parameters = Object.entries(request.parameters ?? {})
+    .filter(([name]) => Object.hasOwn(inputFields, name) && inputFields[name]?.shape[0] === 1)
+    .map(([name, value]) => [name, [value]] as const);
+  return {
+    id: request.id,
+    inputs: Object.fromEntries([...parameters, ...tensors]),
+    outputs: request.outputs === undefined ? undefined : readOutputNames(request.outputs, outputFields),
+  };
+}
+
+function readTensor(tensor: RequestTensor, fields: InputFields): readonly unknown[] {
+  const { name, shape, datatype, data } = tensor;
+  const field = Object.hasOwn(fields, name) ? fields[name] : undefined;
+  if (field === undefined) throw new HandlerError('INVALID_INPUT', `Expected inputs named ${Object.keys(fields).join(', ')}, got ${describeValue(name)}.`);
+  const kind = Object.hasOwn(datatypes, datatype) ? datatypes[datatype as Datatype] : undefined;
+  if (kind === undefined || !acceptsKind(field, kind)) {
+    throw new HandlerError('INVALID_INPUT', `Expected input ${name} to have datatype ${wireDatatype(field)}, got ${describeValue(datatype)}.`);
+  }
+  const values = flatten(data, name);
+  const count = shape.reduce((product, size) => product * size, 1);
+  if (values.length !== count) {
+    throw new HandlerError('INVALID_INPUT', `Expected input ${name} of shape [${shape.join(', ')}] to have ${count} values, got ${values.length}.`);
+  }
+  return values;
+}
+
+function acceptsKind(field: InputField, kind: (typeof datatypes)[Datatype]): boolean {
+  const kinds: readonly string[] = acceptedKinds[field.datatype];
+  return kinds.includes(kind) || (field.allowed?.some((value) => typeof value === kind) ?? false);
+}
+
+/** The datatype that an input has on the wire. */
+export function wireDatatype(field: InputField): string {
+  return field.datatype === 'STRING' ? 'BYTES' : field.datatype;
+}
+
+/** Values in row-major order, whatever the nesting. */
+function flatten(data: readonly unknown[], name: string): readonly unknown[] {
+  const values: unknown[] = [];
+  const visit = (items: readonly unknown[], depth: number): void => {
+    if (depth > MAX_DATA_DEPTH) throw new HandlerError('INVALID_INPUT', `Expected the data of input ${name} to be nested at most ${MAX_DATA_DEPTH} deep.`);
+    for (const item of items) {
+      if (Array.isArray(item)) visit(item, depth + 1);
+      else values.push(item);
+    }
+  };
+  visit(data, 1);
+  return values;
+}
+
+function readOutputNames(outputs: readonly { readonly name: string }[], fields: OutputFields): readonly string[] {
+  const names = outputs.map(({ name }) => name);
+  const unknown = names.find((name) => !Object.hasOwn(fields, name));
+  if (unknown !== undefined) {
+    throw new HandlerError('INVALID_REQUEST', `Expected outputs named ${Object.keys(fields).join(', ')}, got ${describeValue(unknown)}.`);
+  }
+  requireDistinct(names, 'output');
+  return names;
+}
+
+function requireDistinct(names: readonly string[], kind: 'input' | 'output'): void {
+  const repeated = names.find((name, index) => names.indexOf(name) !== index);
+  if (repeated !== undefined) throw new HandlerError('INVALID_REQUEST', `Expected each ${kind} once, got ${describeValue(repeated)} more than once.`);
+}

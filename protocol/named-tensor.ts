@@ -1,0 +1,29 @@
+/** A tensor with a name: what the KServe v2 / Open Inference Protocol answers with. Keys in Triton's order. */
+export interface NamedTensor {
+  readonly name: string;
+  readonly datatype: 'BYTES' | 'INT64' | 'FP32';
+  readonly shape: readonly number[];
+  /** Flat, in row-major order. */
+  readonly data: readonly (string | number)[];
+}
+
+/** The lowest finite float32: JSON has no -Infinity. */
+const LOWEST_FLOAT32 = -3.4028234663852886e38;
+
+export function bytesTensor(name: string, shape: readonly number[], data: readonly string[]): NamedTensor {
+  return { name, datatype: 'BYTES', shape, data };
+}
+
+export function float32Tensor(name: string, shape: readonly number[], data: readonly number[]): NamedTensor {
+  return { name, datatype: 'FP32', shape, data: data.map((value) => Math.max(value, LOWEST_FLOAT32)) };
+}
+
+export function int64Tensor(name: string, shape: readonly number[], data: readonly number[]): NamedTensor {
+  return { name, datatype: 'INT64', shape, data };
+}
+
+/** Inferless' unwrapping rule: a tensor of one value is that value, a larger one is a list. */
+export function unwrap(tensor: NamedTensor): string | number | readonly (string | number)[] {
+  const [only] = tensor.data;
+  return tensor.data.length === 1 && only !== undefined ? only : tensor.data;
+}

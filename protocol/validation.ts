@@ -1,0 +1,77 @@
+import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
+import { type ErrorCode, HandlerError } from './errors.ts';
+import type { InputField, InputFields, InputLists } from './schema.ts';
+
+const ajv = new Ajv({ verbose: true, allowUnionTypes: true });
+
+const jsonTypes = { STRING: 'string', INT64: 'integer', FP32: 'number', BOOL: 'boolean' } as const;
+
+/** Compiles a JSON schema to a function that returns its argument as `T`, or throws a HandlerError that names the place. */
+export function compile<T>(schema: object, code: ErrorCode): (value: unknown) => T {
+  let validate: ValidateFunction<T> | undefined;
+  return (value) => {
+    validate ??= ajv.compile<T>(schema);
+    if (validate(value)) return value;
+    throw new HandlerError(code, describeError(validate.errors?.[0]));
+  };
+}
+
+/**
+ * A function that checks the inputs of a handler against its schema.
+ * @throws HandlerError `INVALID_INPUT`, naming the input, what was expected and what came.
+ */
+export function compileInputs(fields: InputFields): (inputs: unknown) => InputLists {
+  const check = compile<InputLists>(
+    {
+      type: 'object',
+      properties: Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, fieldSchema(field)])),
+      required: Object.keys(fields).filter((name) => fields[name]?.required),
+      additionalProperties: false,
+    },
+    'INVALID_INPUT',
+  );
+  return (inputs) => check(typeof inputs === 'object' && inputs !== null ? toLists(inputs) : inputs);
+}
+
+/** One value stands for a list of one; absent values are left out. */
+function toLists(inputs: object): InputLists {
+  const present = Object.entries(inputs).filter(([, value]) => value !== undefined && value !== null);
+  return Object.fromEntries(present.map(([name, value]) => [name, Array.isArray(value) ? value : [value]]));
+}
+
+function fieldSchema(field: InputField): object {
+  const { minimum, exclusiveMinimum, maximum, allowed } = field;
+  const bounds = Object.entries({ minimum, exclusiveMinimum, maximum }).filter(([, bound]) => bound !== undefined);
+  const items = allowed === undefined ? { type: jsonTypes[field.datatype], ...Object.fromEntries(bounds) } : { enum: allowed };
+  return { type: 'array', minItems: 1, ...(field.shape[0] === 1 ? { maxItems: 1 } : {}), items };
+}
+
+/** Ajv says what a value must be; this says where, and what came. */
+function describeError(error: ErrorObject | undefined): string {
+  if (error === undefined) return 'Expected a valid value, got something else.';
+  const { keyword, params, data } = error;
+  const place = placeOf(error.instancePath);
+  if (keyword === 'required') return `Expected ${place} to have ${params['missingProperty']}, got none.`;
+  if (keyword === 'additionalProperties') return `Expected ${place} to have known names only, got ${params['additionalProperty']}.`;
+  const expected = keyword === 'enum' ? `one of ${params['allowedValues'].join(', ')}` : undefined;
+  return `Expected ${place} to ${expected === undefined ? (error.message ?? '').replace(/^must /, '') : `be ${expected}`}, got ${describeValue(data)}.`;
+}
+
+/** `/inputs/0/shape` → `inputs[0].shape`; `/max_new_tokens/0` → `max_new_tokens[0]`. */
+function placeOf(instancePath: string): string {
+  const place = instancePath
+    .split('/')
+    .slice(1)
+    .map((part) => (/^\d+$/.test(part) ? `[${part}]` : `.${part}`))
+    .join('')
+    .replace(/^\./, '');
+  return place === '' ? 'the request' : place;
+}
+
+/** A value for a message: numbers and booleans as they are; the length of anything that may hold content. */
+export function describeValue(value: unknown): string {
+  if (typeof value === 'string') return value.length <= 40 ? JSON.stringify(value) : `a string of ${value.length} characters`;
+  if (Array.isArray(value)) return `a list of ${value.length}`;
+  if (typeof value === 'object' && value !== null) return 'an object';
+  return String(value);
+}
