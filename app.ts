@@ -2,7 +2,14 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { type InputName, type Inputs, inputSchema, type OutputName, outputSchema } from './input_schema.ts';
 import { packCaptions } from './pipeline/caption-tensors.ts';
-import { type CaptionItem, type Captioner, isFailure, isSuccess, type StageTimes, startCaptioner } from './pipeline/captioner.ts';
+import {
+  type Captioner,
+  type CaptionItem,
+  isFailure,
+  isSuccess,
+  type StageTimes,
+  startCaptioner,
+} from './pipeline/captioner.ts';
 import type { GenerationInputs } from './pipeline/generation-settings.ts';
 import { readSettings, type Settings } from './pipeline/settings.ts';
 import { HandlerError } from './protocol/errors.ts';
@@ -10,8 +17,9 @@ import { type NamedTensor, unwrap } from './protocol/named-tensor.ts';
 import type { InputLists } from './protocol/schema.ts';
 import { compileInputs } from './protocol/validation.ts';
 
-/** The checkpoint that ships with the package. */
-export const shippedCheckpoint = fileURLToPath(new URL('./checkpoints/random-captioning', import.meta.url));
+/** What ships with the package lies beside this file, in the sources as in the bundle. */
+const shippedCheckpoint = fileURLToPath(new URL('./checkpoints/random-captioning', import.meta.url));
+export const shippedPicture = fileURLToPath(new URL('./examples/chelsea.png', import.meta.url));
 
 /** What `infer` returns: the captions, and `error` where some images have none. One value, or a list of several. */
 export interface InferResult {
@@ -77,7 +85,8 @@ export default class InferlessModel {
   async inferTensors(inputs: unknown, outputs: readonly OutputName[] = defaultOutputs): Promise<TensorAnswer> {
     const lists = checkInputs(inputs);
     const captioner = this.#captioner;
-    if (captioner === undefined) throw new HandlerError('NOT_READY', 'Expected the model to be loaded, got a request before that.');
+    if (captioner === undefined)
+      throw new HandlerError('NOT_READY', 'Expected the model to be loaded, got a request before that.');
     const { outcomes, times } = await captioner.caption(readItems(lists), readGenerationInputs(lists));
     const captions = outcomes.filter(isSuccess);
     const failure = outcomes.find(isFailure);
@@ -108,7 +117,10 @@ function readItems(lists: InputLists): readonly CaptionItem[] {
   const texts = (lists['text'] ?? ['']) as readonly string[];
   const count = Math.max(sources.length, texts.length);
   if (![1, count].includes(sources.length) || ![1, count].includes(texts.length)) {
-    throw new HandlerError('INVALID_INPUT', `Expected text for each of ${sources.length} images, or one for all, got ${texts.length}.`);
+    throw new HandlerError(
+      'INVALID_INPUT',
+      `Expected text for each of ${sources.length} images, or one for all, got ${texts.length}.`,
+    );
   }
   const at = (values: readonly string[], index: number) => values[values.length === 1 ? 0 : index] ?? '';
   return Array.from({ length: count }, (_, index) => ({ source: at(sources, index), prompt: at(texts, index) }));

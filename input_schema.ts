@@ -59,7 +59,8 @@ export const inputSchema = {
     shape: [1],
     example: ['never'],
     allowed: [true, false, 'true', 'false', 'never'],
-    description: 'When beam search ends: as soon as num_beams captions are complete (true), when a better one is unlikely (false), or impossible (never).',
+    description:
+      'When beam search ends: as soon as num_beams captions are complete (true), when a better one is unlikely (false), or impossible (never).',
   },
   num_return_sequences: {
     datatype: 'INT64',
@@ -142,7 +143,9 @@ interface ValueTypes {
 }
 
 /** The value of one input: from `allowed` where there is such a list, else by its datatype. */
-export type InputValue<Name extends InputName> = InputSchema[Name] extends { readonly allowed: readonly (infer Value)[] }
+export type InputValue<Name extends InputName> = InputSchema[Name] extends {
+  readonly allowed: readonly (infer Value)[];
+}
   ? Value
   : ValueTypes[InputSchema[Name]['datatype']];
 

@@ -117,7 +117,8 @@ function readTextConfig(section: JsonSection, encoderHiddenSize: number, headCou
     ['pad_token_id', text.padTokenId],
     ['sep_token_id', text.sepTokenId],
   ] as const) {
-    if (id >= text.vocabularySize) throw inconsistent(section, `${key} to be below vocab_size ${text.vocabularySize}`, id);
+    if (id >= text.vocabularySize)
+      throw inconsistent(section, `${key} to be below vocab_size ${text.vocabularySize}`, id);
   }
   return text;
 }
@@ -127,7 +128,10 @@ function readTextHeadCount(section: JsonSection): [headCount: number, warnings: 
   const usual = hiddenSize / BLIP_HEAD_SIZE;
   if (section.values['num_attention_heads'] === undefined) {
     if (!Number.isInteger(usual)) throw inconsistent(section, 'num_attention_heads', 'nothing');
-    return [usual, [`${section.path}: num_attention_heads is missing; ${usual} heads of ${BLIP_HEAD_SIZE} are assumed.`]];
+    return [
+      usual,
+      [`${section.path}: num_attention_heads is missing; ${usual} heads of ${BLIP_HEAD_SIZE} are assumed.`],
+    ];
   }
   const headCount = readInteger(section, 'num_attention_heads', usual);
   if (headCount === 8 && hiddenSize === 768) {

@@ -6,7 +6,6 @@ import { type GenerationDefaults, readGenerationDefaults } from './generation-co
 import { type ImageProcessorConfig, readImageProcessorConfig } from './image-processor-config.ts';
 import { readJsonFile, subsection } from './json-file.ts';
 
-
 /** What a checkpoint folder says, apart from its weights and its tokenizer. Plain data, free to cross threads. */
 export interface Checkpoint {
   readonly folder: string;
@@ -34,11 +33,13 @@ export function openCheckpoint(folder: string): Checkpoint {
     folder,
     architecture,
     config,
-    imageProcessor: readImageProcessorConfig(readJsonFile(join(folder, 'preprocessor_config.json')), config.vision.imageSize),
+    imageProcessor: readImageProcessorConfig(
+      readJsonFile(join(folder, 'preprocessor_config.json')),
+      config.vision.imageSize,
+    ),
     generationDefaults: readGenerationDefaults(
       subsection(configFile, 'text_config'),
       readJsonFile(join(folder, 'generation_config.json')),
     ),
   };
 }
-

@@ -40,7 +40,10 @@ const keys = {
  * keep it), overridden by generation_config.json. `null` counts as absent.
  * @throws CheckpointError `CHECKPOINT_CONFIG_INVALID` on a value of the wrong type.
  */
-export function readGenerationDefaults(textConfig: JsonSection, generationConfig: JsonSection | undefined): GenerationDefaults {
+export function readGenerationDefaults(
+  textConfig: JsonSection,
+  generationConfig: JsonSection | undefined,
+): GenerationDefaults {
   return { ...readKeys(textConfig), ...(generationConfig === undefined ? {} : readKeys(generationConfig)) };
 }
 

@@ -1,5 +1,12 @@
 import { CheckpointError } from './errors.ts';
-import { isJsonObject, type JsonSection, readBoolean, readChannelNumbers, readInteger, readNumber } from './json-file.ts';
+import {
+  isJsonObject,
+  type JsonSection,
+  readBoolean,
+  readChannelNumbers,
+  readInteger,
+  readNumber,
+} from './json-file.ts';
 
 type Channels = readonly [red: number, green: number, blue: number];
 
@@ -48,7 +55,11 @@ function readSize(file: JsonSection, imageSize: number): { height: number; width
       }
     : { height: readInteger(file, 'size', imageSize), width: readInteger(file, 'size', imageSize) };
   if (size.height !== imageSize || size.width !== imageSize) {
-    throw mismatch(file, `size ${imageSize} x ${imageSize}, the vision model's image_size`, `${size.height} x ${size.width}`);
+    throw mismatch(
+      file,
+      `size ${imageSize} x ${imageSize}, the vision model's image_size`,
+      `${size.height} x ${size.width}`,
+    );
   }
   return size;
 }

@@ -18,7 +18,10 @@ export function isJsonObject(value: unknown): value is JsonObject {
  * @returns `undefined` when there is no such file.
  * @throws CheckpointError when it cannot be read (`CHECKPOINT_FILE_UNREADABLE`) or is not a JSON object (`code`).
  */
-export function readJsonFile(path: string, code: CheckpointErrorCode = 'CHECKPOINT_CONFIG_INVALID'): JsonSection | undefined {
+export function readJsonFile(
+  path: string,
+  code: CheckpointErrorCode = 'CHECKPOINT_CONFIG_INVALID',
+): JsonSection | undefined {
   const text = readTextFile(path);
   if (text === undefined) return undefined;
   let values: unknown;
@@ -27,7 +30,8 @@ export function readJsonFile(path: string, code: CheckpointErrorCode = 'CHECKPOI
   } catch (cause) {
     throw new CheckpointError(code, `${path}: expected JSON, got text that does not parse.`, { cause });
   }
-  if (!isJsonObject(values)) throw new CheckpointError(code, `${path}: expected a JSON object, got ${describe(values)}.`);
+  if (!isJsonObject(values))
+    throw new CheckpointError(code, `${path}: expected a JSON object, got ${describe(values)}.`);
   return { path, values };
 }
 
@@ -37,7 +41,11 @@ export function readTextFile(path: string): string | undefined {
     return readFileSync(path, 'utf8');
   } catch (cause) {
     if (isMissing(cause)) return undefined;
-    throw new CheckpointError('CHECKPOINT_FILE_UNREADABLE', `${path}: expected a readable file (${errorCode(cause)}).`, { cause });
+    throw new CheckpointError(
+      'CHECKPOINT_FILE_UNREADABLE',
+      `${path}: expected a readable file (${errorCode(cause)}).`,
+      { cause },
+    );
   }
 }
 
@@ -85,7 +93,12 @@ export function readBoolean(section: JsonSection, key: string, defaultValue: boo
 }
 
 /** Reads one of a fixed list of strings. */
-export function readChoice<const T extends string>(section: JsonSection, key: string, choices: readonly T[], defaultValue: T): T {
+export function readChoice<const T extends string>(
+  section: JsonSection,
+  key: string,
+  choices: readonly T[],
+  defaultValue: T,
+): T {
   const value = section.values[key] ?? defaultValue;
   const choice = choices.find((candidate) => candidate === value);
   if (choice === undefined) throw invalid(section, key, `one of ${choices.join(', ')}`, value);
@@ -99,7 +112,11 @@ export function readChannelNumbers(
   defaultValue: readonly [number, number, number],
 ): readonly [number, number, number] {
   const value = section.values[key] ?? defaultValue;
-  if (Array.isArray(value) && value.length === 3 && value.every((item) => typeof item === 'number' && Number.isFinite(item))) {
+  if (
+    Array.isArray(value) &&
+    value.length === 3 &&
+    value.every((item) => typeof item === 'number' && Number.isFinite(item))
+  ) {
     const [red, green, blue] = value as [number, number, number]; // Checked on the line above.
     return [red, green, blue];
   }
@@ -107,5 +124,8 @@ export function readChannelNumbers(
 }
 
 export function invalid(section: JsonSection, key: string, expected: string, got: unknown): CheckpointError {
-  return new CheckpointError('CHECKPOINT_CONFIG_INVALID', `${section.path}: expected ${key} to be ${expected}, got ${describe(got)}.`);
+  return new CheckpointError(
+    'CHECKPOINT_CONFIG_INVALID',
+    `${section.path}: expected ${key} to be ${expected}, got ${describe(got)}.`,
+  );
 }

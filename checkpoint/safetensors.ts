@@ -65,7 +65,10 @@ function readHeader(path: string): { text: string; headerBytes: number; fileByte
     const declaredBytes = lengthField.readBigUInt64LE();
     const limit = Math.min(MAX_HEADER_BYTES, fileBytes - HEADER_LENGTH_BYTES);
     if (declaredBytes > BigInt(limit)) {
-      throw invalidFile(path, `expected a header of at most ${limit} bytes in a file of ${fileBytes}, got ${declaredBytes}`);
+      throw invalidFile(
+        path,
+        `expected a header of at most ${limit} bytes in a file of ${fileBytes}, got ${declaredBytes}`,
+      );
     }
     const header = Buffer.alloc(Number(declaredBytes));
     readSync(file, header, 0, header.length, HEADER_LENGTH_BYTES);
@@ -79,7 +82,11 @@ function openForReading(path: string): number {
   try {
     return openSync(path, 'r');
   } catch (cause) {
-    throw new CheckpointError('CHECKPOINT_FILE_UNREADABLE', `${path}: expected a readable file (${errorCode(cause)}).`, { cause });
+    throw new CheckpointError(
+      'CHECKPOINT_FILE_UNREADABLE',
+      `${path}: expected a readable file (${errorCode(cause)}).`,
+      { cause },
+    );
   }
 }
 
@@ -88,11 +95,16 @@ function parseHeader(path: string, text: string): JsonObject {
   try {
     header = JSON.parse(text);
   } catch (cause) {
-    throw new CheckpointError('CHECKPOINT_WEIGHTS_INVALID', `${path}: expected a JSON header, got text that does not parse.`, {
-      cause,
-    });
+    throw new CheckpointError(
+      'CHECKPOINT_WEIGHTS_INVALID',
+      `${path}: expected a JSON header, got text that does not parse.`,
+      {
+        cause,
+      },
+    );
   }
-  if (!isJsonObject(header)) throw invalidFile(path, `expected the header to be a JSON object, got ${describe(header)}`);
+  if (!isJsonObject(header))
+    throw invalidFile(path, `expected the header to be a JSON object, got ${describe(header)}`);
   const duplicate = findDuplicateKey(text);
   if (duplicate !== undefined) throw invalidFile(path, `expected each tensor once, got ${duplicate} twice`);
   return header;
@@ -115,15 +127,22 @@ function findDuplicateKey(text: string): string | undefined {
 }
 
 function readRegion(path: string, name: string, entry: unknown, dataStart: number, fileBytes: number): TensorRegion {
-  if (!isJsonObject(entry)) throw invalidTensor(path, name, `an object with dtype, shape and data_offsets, got ${describe(entry)}`);
+  if (!isJsonObject(entry))
+    throw invalidTensor(path, name, `an object with dtype, shape and data_offsets, got ${describe(entry)}`);
   const { dtype, shape, data_offsets: offsets } = entry;
-  if (!isDtype(dtype)) throw invalidTensor(path, name, `a dtype among ${Object.keys(dtypeBits).join(', ')}, got ${describe(dtype)}`);
+  if (!isDtype(dtype))
+    throw invalidTensor(path, name, `a dtype among ${Object.keys(dtypeBits).join(', ')}, got ${describe(dtype)}`);
   if (!isCounts(shape)) throw invalidTensor(path, name, `a shape of whole numbers, got ${describe(shape)}`);
-  if (!isCounts(offsets) || offsets.length !== 2) throw invalidTensor(path, name, `two data_offsets, got ${describe(offsets)}`);
+  if (!isCounts(offsets) || offsets.length !== 2)
+    throw invalidTensor(path, name, `two data_offsets, got ${describe(offsets)}`);
   const [begin = 0, end = 0] = offsets;
   const dataBytes = fileBytes - dataStart;
   if (begin > end || end > dataBytes) {
-    throw invalidTensor(path, name, `data_offsets within the file's ${dataBytes} bytes of data, got ${begin} to ${end}`);
+    throw invalidTensor(
+      path,
+      name,
+      `data_offsets within the file's ${dataBytes} bytes of data, got ${begin} to ${end}`,
+    );
   }
   const expectedBytes = (shape.reduce((product, size) => product * size, 1) * dtypeBits[dtype]) / 8;
   if (expectedBytes !== end - begin) {

@@ -56,7 +56,10 @@ function readShards(folder: string): readonly TensorRegion[] {
   const indexPath = join(folder, SHARD_INDEX);
   const index = readJsonFile(indexPath, 'CHECKPOINT_WEIGHTS_INVALID');
   if (index === undefined) {
-    throw new CheckpointError('CHECKPOINT_WEIGHTS_INVALID', `${folder}: expected ${SINGLE_FILE} or ${SHARD_INDEX}, got neither.`);
+    throw new CheckpointError(
+      'CHECKPOINT_WEIGHTS_INVALID',
+      `${folder}: expected ${SINGLE_FILE} or ${SHARD_INDEX}, got neither.`,
+    );
   }
   const weightMap = index.values['weight_map'];
   if (!isJsonObject(weightMap)) throw invalidIndex(indexPath, `weight_map to be an object, got ${describe(weightMap)}`);
@@ -75,7 +78,8 @@ function readShards(folder: string): readonly TensorRegion[] {
 
 function readShard(folder: string, file: string): ReadonlyMap<string, TensorRegion> {
   const path = realPath(join(folder, file));
-  if (path === undefined) throw invalidIndex(join(folder, SHARD_INDEX), `the shard ${file} beside it, got no such file`);
+  if (path === undefined)
+    throw invalidIndex(join(folder, SHARD_INDEX), `the shard ${file} beside it, got no such file`);
   return new Map(readSafetensorsHeader(path).map((region) => [region.name, region]));
 }
 

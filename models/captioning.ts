@@ -33,7 +33,11 @@ export function captioningGraph(checkpoint: Checkpoint, weights: Weights): Graph
 
   const model = rootModule(graph, weights);
   const decoder = child(model, 'text_decoder');
-  const imageEmbeds = visionTransformer(child(model, 'vision_model'), vision, pixelValues(model, images, checkpoint.imageProcessor));
+  const imageEmbeds = visionTransformer(
+    child(model, 'vision_model'),
+    vision,
+    pixelValues(model, images, checkpoint.imageProcessor),
+  );
   const cross = crossAttentionStates(decoder, text, imageEmbeds, imageTokenCount(vision));
   const rows = rowsByImage(model, imageIndex, op.dimension(model, images, 0));
   const sequences = generate(model, { inputIds, paddingLength }, parameters, {

@@ -72,5 +72,10 @@ export function projectAndNormalize(
   sizes: { readonly inputSize: number; readonly hiddenSize: number; readonly layerNormEpsilon: number },
 ): Value<'float32'> {
   const projected = linear(child(module, 'dense'), x, sizes.inputSize, sizes.hiddenSize);
-  return layerNorm(child(module, 'LayerNorm'), op.add(module, projected, residual), sizes.hiddenSize, sizes.layerNormEpsilon);
+  return layerNorm(
+    child(module, 'LayerNorm'),
+    op.add(module, projected, residual),
+    sizes.hiddenSize,
+    sizes.layerNormEpsilon,
+  );
 }

@@ -1,7 +1,7 @@
 import { relative } from 'node:path';
+import { CheckpointError } from '../checkpoint/errors.ts';
 import type { Dtype, TensorRegion } from '../checkpoint/safetensors.ts';
 import { findTensor, type Weights } from '../checkpoint/weights.ts';
-import { CheckpointError } from '../checkpoint/errors.ts';
 import { type ElementType, elementTypeNumbers } from '../onnx/element-type.ts';
 import { addInitializer, type Graph, outermost, type Scope, type Value } from '../onnx/graph.ts';
 import { cast } from '../onnx/operators.ts';
@@ -49,7 +49,12 @@ export interface WeightOptions {
  * bfloat16 are widened by a Cast outside any loop.
  * @throws CheckpointError when it is missing, has another shape, or is not a floating point tensor.
  */
-export function weight(module: Module, name: string, shape: readonly number[], options: WeightOptions = {}): Value<'float32'> {
+export function weight(
+  module: Module,
+  name: string,
+  shape: readonly number[],
+  options: WeightOptions = {},
+): Value<'float32'> {
   const names = [`${module.path}.${name}`, ...(options.tiedTo ?? [])];
   const region = findTensor(module.weights, names, options.storedShape ?? shape);
   const elementType = weightTypes[region.dtype];

@@ -72,8 +72,18 @@ export function textDecoder(
   const present = layerIndices(config).map((index) => {
     const layer = child(decoder, `bert.encoder.layer.${index}`);
     const cache = pastOfLayer(past, index);
-    const attended = selfAttention(child(layer, 'attention'), config, hidden, { bias, cache, rowCount: op.dimension(layer, inputIds, 0) });
-    const crossed = crossAttention(child(layer, 'crossattention'), config, attended.hidden, pastOfLayer(inputs.cross, index), inputs.rowsByImage);
+    const attended = selfAttention(child(layer, 'attention'), config, hidden, {
+      bias,
+      cache,
+      rowCount: op.dimension(layer, inputIds, 0),
+    });
+    const crossed = crossAttention(
+      child(layer, 'crossattention'),
+      config,
+      attended.hidden,
+      pastOfLayer(inputs.cross, index),
+      inputs.rowsByImage,
+    );
     hidden = feedForwardBlock(layer, config, crossed);
     return attended.present;
   });
@@ -90,7 +100,8 @@ function headSize(config: TextConfig): number {
 
 function pastOfLayer(past: readonly KeysAndValues[], index: number): KeysAndValues {
   const layer = past[index];
-  if (layer === undefined) throw new RangeError(`Expected keys and values of layer ${index}, got ${past.length} layers.`);
+  if (layer === undefined)
+    throw new RangeError(`Expected keys and values of layer ${index}, got ${past.length} layers.`);
   return layer;
 }
 
@@ -118,7 +129,12 @@ function attentionBias(scope: Scope, paddingLength: Value<'int64'>, positions: P
   return op.where(scope, op.or(scope, later, padding), float32(scope, MASKED), float32(scope, 0));
 }
 
-function embed(decoder: Module, config: TextConfig, inputs: DecoderInputs, positions: Value<'int64'>): Value<'float32'> {
+function embed(
+  decoder: Module,
+  config: TextConfig,
+  inputs: DecoderInputs,
+  positions: Value<'int64'>,
+): Value<'float32'> {
   const { hiddenSize, vocabularySize, maxPositions } = config;
   const { inputIds, paddingLength } = inputs;
   const module = child(decoder, 'bert.embeddings');
@@ -162,7 +178,11 @@ function selfAttention(
     config.headCount,
   );
   const attended = op.reshape(attention, output, [-1, hiddenSize]);
-  const hidden = projectAndNormalize(child(module, 'output'), attended, x, { inputSize: hiddenSize, hiddenSize, layerNormEpsilon });
+  const hidden = projectAndNormalize(child(module, 'output'), attended, x, {
+    inputSize: hiddenSize,
+    hiddenSize,
+    layerNormEpsilon,
+  });
   return { hidden, present: { keys: presentKey, values: presentValue } };
 }
 
@@ -187,12 +207,25 @@ function crossAttention(
 function feedForwardBlock(layer: Module, config: TextConfig, x: Value<'float32'>): Value<'float32'> {
   const { hiddenSize, intermediateSize, layerNormEpsilon } = config;
   const intermediate = child(layer, 'intermediate');
-  const widened = activate(intermediate, linear(child(intermediate, 'dense'), x, hiddenSize, intermediateSize), config.activation);
-  return projectAndNormalize(child(layer, 'output'), widened, x, { inputSize: intermediateSize, hiddenSize, layerNormEpsilon });
+  const widened = activate(
+    intermediate,
+    linear(child(intermediate, 'dense'), x, hiddenSize, intermediateSize),
+    config.activation,
+  );
+  return projectAndNormalize(child(layer, 'output'), widened, x, {
+    inputSize: intermediateSize,
+    hiddenSize,
+    layerNormEpsilon,
+  });
 }
 
 /** The last token of each row: [rows * tokens, hidden] → [rows, hidden]. */
-function lastToken(scope: Scope, config: TextConfig, hidden: Value<'float32'>, inputIds: Value<'int64'>): Value<'float32'> {
+function lastToken(
+  scope: Scope,
+  config: TextConfig,
+  hidden: Value<'float32'>,
+  inputIds: Value<'int64'>,
+): Value<'float32'> {
   const byRow = op.reshape(scope, hidden, [op.dimension(scope, inputIds, 0), -1, config.hiddenSize]);
   return op.gather(scope, byRow, int64(scope, -1), 1);
 }
@@ -205,13 +238,19 @@ function languageModelHead(decoder: Module, config: TextConfig, hidden: Value<'f
   const { hiddenSize, vocabularySize, layerNormEpsilon } = config;
   const predictions = child(decoder, 'cls.predictions');
   const transform = child(predictions, 'transform');
-  const dense = activate(transform, linear(child(transform, 'dense'), hidden, hiddenSize, hiddenSize), config.activation);
+  const dense = activate(
+    transform,
+    linear(child(transform, 'dense'), hidden, hiddenSize, hiddenSize),
+    config.activation,
+  );
   const normalized = layerNorm(child(transform, 'LayerNorm'), dense, hiddenSize, layerNormEpsilon);
   const output = child(predictions, 'decoder');
   return op.gemm(
     output,
     normalized,
-    weight(output, 'weight', [vocabularySize, hiddenSize], { tiedTo: [`${decoder.path}.bert.embeddings.word_embeddings.weight`] }),
+    weight(output, 'weight', [vocabularySize, hiddenSize], {
+      tiedTo: [`${decoder.path}.bert.embeddings.word_embeddings.weight`],
+    }),
     weight(output, 'bias', [vocabularySize], { tiedTo: [`${predictions.path}.bias`] }),
   );
 }

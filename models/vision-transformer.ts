@@ -1,6 +1,6 @@
 import type { VisionConfig } from '../checkpoint/blip-config.ts';
-import { multiHeadAttention } from '../onnx/microsoft-operators.ts';
 import type { Value } from '../onnx/graph.ts';
+import { multiHeadAttention } from '../onnx/microsoft-operators.ts';
 import * as op from '../onnx/operators.ts';
 import { feedForward, layerNorm, linear, linearPart } from './layers.ts';
 import { child, type Module, weight } from './module.ts';
@@ -36,13 +36,23 @@ function embedPatches(module: Module, config: VisionConfig, pixels: Value<'float
   const embedded = op.gemm(
     convolution,
     patches,
-    weight(convolution, 'weight', [hiddenSize, patchLength], { storedShape: [hiddenSize, CHANNELS, patchSize, patchSize] }),
+    weight(convolution, 'weight', [hiddenSize, patchLength], {
+      storedShape: [hiddenSize, CHANNELS, patchSize, patchSize],
+    }),
     weight(convolution, 'bias', [hiddenSize]),
   );
   const imageCount = op.dimension(module, pixels, 0);
-  const classEmbedding = op.expand(module, weight(module, 'class_embedding', [1, 1, hiddenSize]), [imageCount, 1, hiddenSize]);
+  const classEmbedding = op.expand(module, weight(module, 'class_embedding', [1, 1, hiddenSize]), [
+    imageCount,
+    1,
+    hiddenSize,
+  ]);
   const tokens = op.concat(module, [classEmbedding, op.reshape(module, embedded, [-1, side * side, hiddenSize])], 1);
-  const positioned = op.add(module, tokens, weight(module, 'position_embedding', [1, imageTokenCount(config), hiddenSize]));
+  const positioned = op.add(
+    module,
+    tokens,
+    weight(module, 'position_embedding', [1, imageTokenCount(config), hiddenSize]),
+  );
   return op.reshape(module, positioned, [-1, hiddenSize]);
 }
 
@@ -57,7 +67,11 @@ function encoderLayer(module: Module, config: VisionConfig, x: Value<'float32'>)
   const afterAttention = op.add(module, x, attended);
   const normalized = layerNorm(child(module, 'layer_norm2'), afterAttention, hiddenSize, layerNormEpsilon);
   const mlp = child(module, 'mlp');
-  return op.add(module, afterAttention, feedForward(child(mlp, 'fc1'), child(mlp, 'fc2'), normalized, config, config.activation));
+  return op.add(
+    module,
+    afterAttention,
+    feedForward(child(mlp, 'fc1'), child(mlp, 'fc2'), normalized, config, config.activation),
+  );
 }
 
 function selfAttention(module: Module, config: VisionConfig, x: Value<'float32'>): Value<'float32'> {

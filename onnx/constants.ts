@@ -31,7 +31,11 @@ export function float32(scope: Scope, value: number): Value<'float32'> {
 }
 
 /** A float32 tensor of the given shape. */
-export function float32s(scope: Scope, values: readonly number[], shape: readonly number[] = [values.length]): Value<'float32'> {
+export function float32s(
+  scope: Scope,
+  values: readonly number[],
+  shape: readonly number[] = [values.length],
+): Value<'float32'> {
   return addConstant(scope, 'float32', shape, values.join(','), bytesOf(Float32Array.from(values)));
 }
 

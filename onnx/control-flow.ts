@@ -19,7 +19,11 @@ export function loop<State extends object>(
   addOutput(graph, `${graph.name}.go_on`, next.goOn, []);
   addOutputs(graph, next.state, initial, '.next');
   const inputs = flatten(initial).map(([, value]) => value);
-  return readOutputs(scope, initial, { operator: 'Loop', inputs: [undefined, bool(scope, true), ...inputs], attributes: { body: { graph } } });
+  return readOutputs(scope, initial, {
+    operator: 'Loop',
+    inputs: [undefined, bool(scope, true), ...inputs],
+    attributes: { body: { graph } },
+  });
 }
 
 /** ONNX If: both branches return the same structure of values; only one is computed. */
@@ -38,7 +42,6 @@ export function conditional<Result extends object>(
   return readOutputs(scope, result, {
     operator: 'If',
     inputs: [condition],
-    // biome-ignore lint/style/useNamingConvention: the specification's names
     attributes: { then_branch: { graph: trueBranch }, else_branch: { graph: falseBranch } },
   });
 }
@@ -48,7 +51,8 @@ function addOutputs(graph: Graph, tree: object, like: object, suffix = ''): void
   const values = new Map(flatten(tree));
   for (const [path] of flatten(like)) {
     const value = values.get(path);
-    if (value === undefined) throw new RangeError(`${graph.name}: expected a value at ${path}, got ${[...values.keys()].join(', ')}.`);
+    if (value === undefined)
+      throw new RangeError(`${graph.name}: expected a value at ${path}, got ${[...values.keys()].join(', ')}.`);
     addOutput(graph, `${graph.name}.${path}${suffix}`, value);
   }
 }

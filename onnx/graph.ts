@@ -82,7 +82,15 @@ export function createGraph(name: string): Graph {
 
 /** A graph for the body of a Loop or a branch of an If inside `parent`. */
 export function createBody(parent: Graph, name: string): Graph {
-  return { name, parent, inputs: [], outputs: [], nodes: [], initializers: parent.initializers, nameCounts: parent.nameCounts };
+  return {
+    name,
+    parent,
+    inputs: [],
+    outputs: [],
+    nodes: [],
+    initializers: parent.initializers,
+    nameCounts: parent.nameCounts,
+  };
 }
 
 export function outermost(graph: Graph): Graph {
@@ -97,7 +105,12 @@ export function uniqueName(graph: Graph, name: string): string {
 }
 
 /** Declares an input of the graph. The name must not be taken. */
-export function addInput<T extends ElementType>(graph: Graph, name: string, elementType: T, shape?: readonly Dimension[]): Value<T> {
+export function addInput<T extends ElementType>(
+  graph: Graph,
+  name: string,
+  elementType: T,
+  shape?: readonly Dimension[],
+): Value<T> {
   const input = { name: uniqueName(graph, name), elementType, ...(shape === undefined ? {} : { shape }) };
   graph.inputs.push(input);
   return input;
@@ -105,7 +118,11 @@ export function addInput<T extends ElementType>(graph: Graph, name: string, elem
 
 /** Makes `value` an output of the graph under `name`. */
 export function addOutput(graph: Graph, name: string, value: Value, shape?: readonly Dimension[]): void {
-  const output = { name: uniqueName(graph, name), elementType: value.elementType, ...(shape === undefined ? {} : { shape }) };
+  const output = {
+    name: uniqueName(graph, name),
+    elementType: value.elementType,
+    ...(shape === undefined ? {} : { shape }),
+  };
   graph.nodes.push({
     name: uniqueName(graph, `${output.name}/Identity`),
     operator: 'Identity',
@@ -148,7 +165,10 @@ export function addNode<const T extends readonly ElementType[]>(
 export function addNode(scope: Scope, description: NodeDescription, outputTypes: readonly ElementType[]): Value[] {
   const { graph, path } = scope;
   const name = uniqueName(graph, path === '' ? description.operator : `${path}/${description.operator}`);
-  const outputs = outputTypes.map((elementType, index) => ({ name: index === 0 ? name : `${name}.${index}`, elementType }));
+  const outputs = outputTypes.map((elementType, index) => ({
+    name: index === 0 ? name : `${name}.${index}`,
+    elementType,
+  }));
   graph.nodes.push({
     name,
     operator: description.operator,

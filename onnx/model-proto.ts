@@ -54,7 +54,8 @@ function writeNode(node: Node, writer: PbfWriter): void {
   for (const output of node.outputs) writer.writeStringField(2, output);
   writer.writeStringField(3, node.name);
   writer.writeStringField(4, node.operator);
-  for (const [name, attribute] of Object.entries(node.attributes)) writer.writeMessage(5, writeAttribute, { name, attribute });
+  for (const [name, attribute] of Object.entries(node.attributes))
+    writer.writeMessage(5, writeAttribute, { name, attribute });
   writer.writeStringField(7, node.domain);
 }
 

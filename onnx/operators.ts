@@ -91,11 +91,21 @@ export function not(scope: Scope, a: Value<'bool'>): Value<'bool'> {
 }
 
 /** `condition ? a : b`, element by element, with broadcasting. onnxruntime has no kernel for bool on the CPU. */
-export function where<T extends Exclude<ElementType, 'bool'>>(scope: Scope, condition: Value<'bool'>, a: Value<T>, b: Value<T>): Value<T> {
+export function where<T extends Exclude<ElementType, 'bool'>>(
+  scope: Scope,
+  condition: Value<'bool'>,
+  a: Value<T>,
+  b: Value<T>,
+): Value<T> {
   return node(scope, 'Where', [condition, a, b], a.elementType);
 }
 
-export function cast<T extends ElementType>(scope: Scope, x: Value, elementType: T, elementTypeNumber: number): Value<T> {
+export function cast<T extends ElementType>(
+  scope: Scope,
+  x: Value,
+  elementType: T,
+  elementTypeNumber: number,
+): Value<T> {
   return node(scope, 'Cast', [x], elementType, { to: { int: elementTypeNumber } });
 }
 
@@ -162,7 +172,12 @@ export function slice<T extends ElementType>(
 }
 
 /** `start, start + 1, … limit - 1`; both are 0-D. */
-export function range(scope: Scope, start: Value<'int64'>, limit: Value<'int64'>, step: Value<'int64'>): Value<'int64'> {
+export function range(
+  scope: Scope,
+  start: Value<'int64'>,
+  limit: Value<'int64'>,
+  step: Value<'int64'>,
+): Value<'int64'> {
   return node(scope, 'Range', [start, limit, step], 'int64');
 }
 
@@ -173,7 +188,12 @@ export function lowerTriangle(scope: Scope, x: Value<'int64'>, diagonal: number)
 
 // Indexing.
 
-export function gather<T extends ElementType>(scope: Scope, x: Value<T>, indices: Value<'int64'>, axis: number): Value<T> {
+export function gather<T extends ElementType>(
+  scope: Scope,
+  x: Value<T>,
+  indices: Value<'int64'>,
+  axis: number,
+): Value<T> {
   return node(scope, 'Gather', [x, indices], x.elementType, { axis: { int: axis } });
 }
 
@@ -207,10 +227,11 @@ export function topK(
   x: Value<'float32'>,
   count: Value<'int64'>,
 ): { readonly values: Value<'float32'>; readonly indices: Value<'int64'> } {
-  const [values, indices] = addNode(scope, { operator: 'TopK', inputs: [x, count], attributes: { axis: { int: -1 } } }, [
-    'float32',
-    'int64',
-  ]);
+  const [values, indices] = addNode(
+    scope,
+    { operator: 'TopK', inputs: [x, count], attributes: { axis: { int: -1 } } },
+    ['float32', 'int64'],
+  );
   return { values, indices };
 }
 
@@ -243,7 +264,12 @@ export function cumulativeSum<T extends Numeric>(scope: Scope, x: Value<T>, axis
 // Neural network operators.
 
 /** `x · weightᵀ + bias` for `x` [rows, in], `weight` [out, in] and `bias` [out]: PyTorch's Linear, weights as they lie. */
-export function gemm(scope: Scope, x: Value<'float32'>, weight: Value<'float32'>, bias?: Value<'float32'>): Value<'float32'> {
+export function gemm(
+  scope: Scope,
+  x: Value<'float32'>,
+  weight: Value<'float32'>,
+  bias?: Value<'float32'>,
+): Value<'float32'> {
   return node(scope, 'Gemm', [x, weight, bias], 'float32', { transB: { int: 1 } });
 }
 
@@ -279,7 +305,11 @@ export function logSoftmax(scope: Scope, x: Value<'float32'>): Value<'float32'> 
 }
 
 /** Bicubic resize of `x` to `sizes` as Pillow does it: Catmull-Rom kernel, antialiased, edge weights renormalised. */
-export function resizeBicubic<T extends 'uint8' | 'float32'>(scope: Scope, x: Value<T>, sizes: Value<'int64'>): Value<T> {
+export function resizeBicubic<T extends 'uint8' | 'float32'>(
+  scope: Scope,
+  x: Value<T>,
+  sizes: Value<'int64'>,
+): Value<T> {
   return node(scope, 'Resize', [x, undefined, undefined, sizes], x.elementType, {
     mode: { string: 'cubic' },
     antialias: { int: 1 },

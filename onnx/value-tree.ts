@@ -14,7 +14,10 @@ export function flatten(tree: object, path = ''): readonly (readonly [path: stri
 /** A structure like `tree` with every value replaced by `replace(path, value)`, which must keep its element type. */
 export function mapValues<T extends object>(tree: T, replace: (path: string, value: Value) => Value, path = ''): T {
   if (isValue(tree)) return replace(path, tree) as T & Value; // A value replaces a value of the same element type.
-  const entries = Object.entries(tree).map(([key, branch]) => [key, mapValues(branch, replace, path === '' ? key : `${path}.${key}`)]);
+  const entries = Object.entries(tree).map(([key, branch]) => [
+    key,
+    mapValues(branch, replace, path === '' ? key : `${path}.${key}`),
+  ]);
   return (Array.isArray(tree) ? entries.map(([, branch]) => branch) : Object.fromEntries(entries)) as T; // Same keys, same kinds.
 }
 

@@ -1,4 +1,10 @@
-import type { CaptioningBatch, CaptioningResult, CaptioningRow, GeneratedSequence, SharedSettings } from './captioning-model.ts';
+import type {
+  CaptioningBatch,
+  CaptioningResult,
+  CaptioningRow,
+  GeneratedSequence,
+  SharedSettings,
+} from './captioning-model.ts';
 import type { RgbImage } from './image-decode.ts';
 
 /** Captions wanted of one image. They stay together, so that the image passes through the vision model once. */

@@ -11,11 +11,20 @@ interface Layout {
 }
 
 const packers: { readonly [Name in OutputName]: (layout: Layout) => NamedTensor } = {
-  generated_output: (layout) => bytesTensor('generated_output', layout.shape, perCaption(layout, (caption, index) => caption?.texts[index] ?? '')),
+  generated_output: (layout) =>
+    bytesTensor(
+      'generated_output',
+      layout.shape,
+      perCaption(layout, (caption, index) => caption?.texts[index] ?? ''),
+    ),
   token_ids: (layout) => int64Tensor('token_ids', ...perToken(layout, layout.padTokenId, 'tokenIds')),
   token_logprobs: (layout) => float32Tensor('token_logprobs', ...perToken(layout, 0, 'tokenLogprobs')),
   sequence_score: (layout) =>
-    float32Tensor('sequence_score', layout.shape, perCaption(layout, (caption, index) => caption?.sequences[index]?.score ?? 0)),
+    float32Tensor(
+      'sequence_score',
+      layout.shape,
+      perCaption(layout, (caption, index) => caption?.sequences[index]?.score ?? 0),
+    ),
   error: ({ outcomes }) =>
     bytesTensor(
       'error',
@@ -40,7 +49,10 @@ export function packCaptions(
   return wanted.map((name) => packers[name]({ outcomes, captionsPerItem, shape, padTokenId }));
 }
 
-function perCaption<T>({ outcomes, captionsPerItem }: Layout, read: (caption: Caption | undefined, index: number) => T): readonly T[] {
+function perCaption<T>(
+  { outcomes, captionsPerItem }: Layout,
+  read: (caption: Caption | undefined, index: number) => T,
+): readonly T[] {
   return outcomes.flatMap((outcome) =>
     Array.from({ length: captionsPerItem }, (_, index) => read(isFailure(outcome) ? undefined : outcome, index)),
   );
@@ -54,6 +66,9 @@ function perToken(
 ): [shape: readonly number[], data: readonly number[]] {
   const sequences = perCaption(layout, (caption, index) => caption?.sequences[index]?.[part] ?? []);
   const longest = Math.max(...sequences.map((sequence) => sequence.length));
-  const data = sequences.flatMap((sequence) => [...sequence, ...Array.from({ length: longest - sequence.length }, () => padding)]);
+  const data = sequences.flatMap((sequence) => [
+    ...sequence,
+    ...Array.from({ length: longest - sequence.length }, () => padding),
+  ]);
   return [[...layout.shape, longest], data];
 }

@@ -1,11 +1,16 @@
-import { availableParallelism } from 'node:os';
 import { randomInt } from 'node:crypto';
+import { availableParallelism } from 'node:os';
 import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { HandlerError, toHandlerError } from '../protocol/errors.ts';
 import { type Batcher, createBatcher, type RowGroup } from './batcher.ts';
 import type { GeneratedSequence } from './captioning-model.ts';
 import { type ChosenExecutionProvider, chooseExecutionProvider } from './execution-provider.ts';
-import { type GenerationInputs, type GenerationSettings, newTokenLimit, resolveGenerationSettings } from './generation-settings.ts';
+import {
+  type GenerationInputs,
+  type GenerationSettings,
+  newTokenLimit,
+  resolveGenerationSettings,
+} from './generation-settings.ts';
 import { type ImageOptions, loadImage } from './image-source.ts';
 import type { Settings } from './settings.ts';
 import { openTokenizer, type Tokenizer } from './tokenizer.ts';
@@ -139,10 +144,16 @@ function createCaptioner(settings: Settings, parts: Parts): Captioner {
 
 function requireRoom(itemCount: number, acceptedItems: number, maxQueueSize: number): void {
   if (itemCount > maxQueueSize) {
-    throw new HandlerError('INVALID_INPUT', `Expected at most ${maxQueueSize} captions in one request, got ${itemCount}.`);
+    throw new HandlerError(
+      'INVALID_INPUT',
+      `Expected at most ${maxQueueSize} captions in one request, got ${itemCount}.`,
+    );
   }
   if (acceptedItems + itemCount > maxQueueSize) {
-    throw new HandlerError('OVERLOADED', `Expected at most ${maxQueueSize} captions to be waiting, got more. Try again soon.`);
+    throw new HandlerError(
+      'OVERLOADED',
+      `Expected at most ${maxQueueSize} captions to be waiting, got more. Try again soon.`,
+    );
   }
 }
 
@@ -165,14 +176,17 @@ async function captionItems(
     [...itemsBySource(items)].map(async ([source, own]) => {
       const prompts = own.map(({ prompt }) => prompt);
       const answers = await captionImage(source, prompts, { ...generation, seed }, context, times);
-      for (const [position, { index }] of own.entries()) outcomes[index] = answers[position] ?? { error: toHandlerError(undefined) };
+      for (const [position, { index }] of own.entries())
+        outcomes[index] = answers[position] ?? { error: toHandlerError(undefined) };
     }),
   );
   return { outcomes, times };
 }
 
 /** Items about the same image, with their places in the request. */
-function itemsBySource(items: readonly CaptionItem[]): ReadonlyMap<string, readonly { prompt: string; index: number }[]> {
+function itemsBySource(
+  items: readonly CaptionItem[],
+): ReadonlyMap<string, readonly { prompt: string; index: number }[]> {
   const groups = new Map<string, { prompt: string; index: number }[]>();
   for (const [index, { source, prompt }] of items.entries()) {
     const group = groups.get(source) ?? [];
@@ -234,7 +248,10 @@ function promptRow(
   const inputIds = [bosTokenId, ...tokenizer.encode(prompt).slice(1, -1)];
   const unknown = inputIds.find((id) => id >= vocabularySize);
   if (unknown !== undefined) {
-    throw new HandlerError('INTERNAL', `Expected the tokenizer to know ${vocabularySize} tokens as the model does, got token ${unknown}.`);
+    throw new HandlerError(
+      'INTERNAL',
+      `Expected the tokenizer to know ${vocabularySize} tokens as the model does, got token ${unknown}.`,
+    );
   }
   const maxNewTokens = newTokenLimit(generation.maxNewTokens, inputIds.length);
   if (maxNewTokens < 1 || inputIds.length + maxNewTokens - 1 > maxPositions) {
@@ -243,7 +260,12 @@ function promptRow(
       `Expected the prompt and the new tokens to fit ${maxPositions} positions, got ${inputIds.length} and ${maxNewTokens}.`,
     );
   }
-  return { inputIds, maxNewTokens, minNewTokens: newTokenLimit(generation.minNewTokens, inputIds.length), seed: generation.seed };
+  return {
+    inputIds,
+    maxNewTokens,
+    minNewTokens: newTokenLimit(generation.minNewTokens, inputIds.length),
+    seed: generation.seed,
+  };
 }
 
 function toCaption(sequences: readonly GeneratedSequence[], tokenizer: Tokenizer): Caption {

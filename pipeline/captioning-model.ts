@@ -68,7 +68,10 @@ export async function loadCaptioningModel(
     foldConstants: !allFloat32(weights),
   });
   const { resize } = checkpoint.imageProcessor;
-  const resizer = resize === undefined ? undefined : await createSession(resizeGraph(resize), { ...options, executionProvider: 'cpu' });
+  const resizer =
+    resize === undefined
+      ? undefined
+      : await createSession(resizeGraph(resize), { ...options, executionProvider: 'cpu' });
   return {
     run: (batch) => runBatch(checkpoint, session, resizer, batch),
     async release() {
@@ -100,7 +103,11 @@ async function runBatch(
 }
 
 /** All images at the model's size, in one tensor uint8 [images, size, size, 3]. */
-async function resizeAll(images: readonly RgbImage[], size: number, resizer: Session | undefined): Promise<RuntimeTensor> {
+async function resizeAll(
+  images: readonly RgbImage[],
+  size: number,
+  resizer: Session | undefined,
+): Promise<RuntimeTensor> {
   const lengthBytes = size * size * 3;
   const data = new Uint8Array(images.length * lengthBytes);
   for (const [index, image] of images.entries()) {
@@ -159,7 +166,8 @@ function uniforms(rows: readonly CaptioningRow[], settings: SharedSettings): Run
   for (const [index, row] of rows.entries()) {
     const generator = xoroshiro128plus(row.seed);
     const start = index * steps * draws;
-    for (let place = start; place < start + row.maxNewTokens * draws; place += 1) data[place] = uniformFloat32(generator);
+    for (let place = start; place < start + row.maxNewTokens * draws; place += 1)
+      data[place] = uniformFloat32(generator);
   }
   return { data, shape: [rows.length, steps, draws] };
 }
@@ -169,8 +177,10 @@ function readSequences(
   outputs: Readonly<Record<string, RuntimeTensor>>,
 ): readonly (readonly GeneratedSequence[])[] {
   const { token_ids: ids, token_logprobs: logprobs, sequence_end: ends, sequence_score: scores } = outputs;
-  if (!(ids?.data instanceof BigInt64Array && ends?.data instanceof BigInt64Array)) throw new TypeError('Expected int64 tokens.');
-  if (!(logprobs?.data instanceof Float32Array && scores?.data instanceof Float32Array)) throw new TypeError('Expected float32 scores.');
+  if (!(ids?.data instanceof BigInt64Array && ends?.data instanceof BigInt64Array))
+    throw new TypeError('Expected int64 tokens.');
+  if (!(logprobs?.data instanceof Float32Array && scores?.data instanceof Float32Array))
+    throw new TypeError('Expected float32 scores.');
   const [allIds, allEnds, allLogprobs, allScores] = [ids.data, ends.data, logprobs.data, scores.data];
   const length = ids.shape[2] ?? 0;
   const promptLength = Math.max(...rows.map((row) => row.inputIds.length));

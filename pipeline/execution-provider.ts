@@ -24,9 +24,13 @@ export async function chooseExecutionProvider(
   const wanted = choice === 'auto' ? 'cuda' : choice;
   const problem = await probe(wanted);
   if (problem === undefined) {
-    return { executionProvider: wanted, reason: choice === 'auto' ? `${wanted} works here` : `${wanted} was asked for` };
+    return {
+      executionProvider: wanted,
+      reason: choice === 'auto' ? `${wanted} works here` : `${wanted} was asked for`,
+    };
   }
-  if (choice === 'auto') return { executionProvider: 'cpu', reason: `${wanted} does not work here: ${firstLine(problem)}` };
+  if (choice === 'auto')
+    return { executionProvider: 'cpu', reason: `${wanted} does not work here: ${firstLine(problem)}` };
   throw new HandlerError(
     'EXECUTION_PROVIDER_UNAVAILABLE',
     `Expected the execution provider ${choice} to work on this machine, got: ${firstLine(problem)}. Use auto or cpu.`,

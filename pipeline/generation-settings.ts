@@ -53,8 +53,12 @@ const libraryDefaults = {
  * (input_schema.ts); here they are held against each other.
  * @throws HandlerError `INVALID_PARAMETER`.
  */
-export function resolveGenerationSettings(inputs: GenerationInputs, checkpoint: GenerationDefaults): GenerationSettings {
-  const pick = <Name extends keyof typeof libraryDefaults>(name: Name) => inputs[name] ?? checkpoint[name] ?? libraryDefaults[name];
+export function resolveGenerationSettings(
+  inputs: GenerationInputs,
+  checkpoint: GenerationDefaults,
+): GenerationSettings {
+  const pick = <Name extends keyof typeof libraryDefaults>(name: Name) =>
+    inputs[name] ?? checkpoint[name] ?? libraryDefaults[name];
   const settings: GenerationSettings = {
     maxNewTokens: maxNewTokens(inputs, checkpoint),
     minNewTokens: minNewTokens(inputs, checkpoint),

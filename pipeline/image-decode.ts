@@ -43,10 +43,14 @@ export async function decodeImage(bytes: Uint8Array, options: ImageDecodeOptions
   const header = await readHeader(bytes);
   requireAllowed(header, bytes, options);
   try {
-    const { data, info } = await pixels(bytes, header, options).raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
+    const { data, info } = await pixels(bytes, header, options)
+      .raw({ depth: 'uchar' })
+      .toBuffer({ resolveWithObject: true });
     return { width: info.width, height: info.height, data };
   } catch (cause) {
-    throw new HandlerError('IMAGE_CORRUPT', `Expected a whole ${header.format} image, got one that does not decode.`, { cause });
+    throw new HandlerError('IMAGE_CORRUPT', `Expected a whole ${header.format} image, got one that does not decode.`, {
+      cause,
+    });
   }
 }
 
@@ -54,7 +58,9 @@ async function readHeader(bytes: Uint8Array): Promise<Metadata> {
   try {
     return await sharp(bytes, { limitInputPixels: false }).metadata();
   } catch (cause) {
-    throw new HandlerError('IMAGE_UNSUPPORTED', `Expected a ${formatNames} image, got ${describeBytes(bytes)}.`, { cause });
+    throw new HandlerError('IMAGE_UNSUPPORTED', `Expected a ${formatNames} image, got ${describeBytes(bytes)}.`, {
+      cause,
+    });
   }
 }
 
@@ -65,12 +71,19 @@ function requireAllowed(header: Metadata, bytes: Uint8Array, { maxPixels }: Imag
   const { width, pageHeight, height } = header;
   const frameHeight = pageHeight ?? height;
   if (width * frameHeight > maxPixels) {
-    throw new HandlerError('IMAGE_TOO_LARGE', `Expected an image of at most ${maxPixels} pixels, got ${width} x ${frameHeight}.`);
+    throw new HandlerError(
+      'IMAGE_TOO_LARGE',
+      `Expected an image of at most ${maxPixels} pixels, got ${width} x ${frameHeight}.`,
+    );
   }
 }
 
 function pixels(bytes: Uint8Array, header: Metadata, { maxPixels, applyExif }: ImageDecodeOptions): Sharp {
-  const image = sharp(bytes, { limitInputPixels: maxPixels, autoOrient: applyExif, ignoreIcc: header.space !== 'cmyk' });
+  const image = sharp(bytes, {
+    limitInputPixels: maxPixels,
+    autoOrient: applyExif,
+    ignoreIcc: header.space !== 'cmyk',
+  });
   return image.removeAlpha().toColourspace('srgb');
 }
 

@@ -30,11 +30,17 @@ export async function fetchImage(url: URL, options: ImageFetchOptions): Promise<
   } catch (thrown) {
     if (thrown instanceof HandlerError) throw thrown;
     if (signal.aborted) {
-      throw new HandlerError('IMAGE_FETCH_TIMEOUT', `Expected the image within ${options.timeoutMs} ms, got no whole answer by then.`, {
-        cause: thrown,
-      });
+      throw new HandlerError(
+        'IMAGE_FETCH_TIMEOUT',
+        `Expected the image within ${options.timeoutMs} ms, got no whole answer by then.`,
+        {
+          cause: thrown,
+        },
+      );
     }
-    throw new HandlerError('IMAGE_FETCH_FAILED', 'Expected an answer from the host of the image, got none.', { cause: thrown });
+    throw new HandlerError('IMAGE_FETCH_FAILED', 'Expected an answer from the host of the image, got none.', {
+      cause: thrown,
+    });
   }
 }
 
@@ -52,12 +58,18 @@ async function follow(first: URL, options: ImageFetchOptions, signal: AbortSigna
     await response.body.dump();
     url = redirectTarget(String(location), url);
   }
-  throw new HandlerError('IMAGE_FETCH_FAILED', `Expected the image after at most ${options.maxRedirects} redirects, got one more.`);
+  throw new HandlerError(
+    'IMAGE_FETCH_FAILED',
+    `Expected the image after at most ${options.maxRedirects} redirects, got one more.`,
+  );
 }
 
 function requireHttp(url: URL): void {
   if (url.protocol !== 'http:' && url.protocol !== 'https:') {
-    throw new HandlerError('IMAGE_SOURCE_INVALID', `Expected an http or https URL, got one of ${url.protocol.slice(0, -1)}.`);
+    throw new HandlerError(
+      'IMAGE_SOURCE_INVALID',
+      `Expected an http or https URL, got one of ${url.protocol.slice(0, -1)}.`,
+    );
   }
 }
 

@@ -1,5 +1,5 @@
 import { HandlerError } from '../protocol/errors.ts';
-import { type ImageDecodeOptions, type RgbImage, decodeImage } from './image-decode.ts';
+import { decodeImage, type ImageDecodeOptions, type RgbImage } from './image-decode.ts';
 import { fetchImage, type ImageFetchOptions } from './image-fetch.ts';
 
 export type ImageOptions = ImageFetchOptions & ImageDecodeOptions;
@@ -30,14 +30,16 @@ function readSource(source: string, options: ImageOptions): Promise<Uint8Array> 
 }
 
 function parseUrl(source: string): URL {
-  if (!URL.canParse(source)) throw new HandlerError('IMAGE_SOURCE_INVALID', 'Expected a URL, got one that does not parse.');
+  if (!URL.canParse(source))
+    throw new HandlerError('IMAGE_SOURCE_INVALID', 'Expected a URL, got one that does not parse.');
   return new URL(source);
 }
 
 /** `data:[<media type>][;base64],<data>` (RFC 2397). */
 function readDataUri(source: string, maxBytes: number): Uint8Array {
   const comma = source.indexOf(',');
-  if (comma === -1) throw new HandlerError('IMAGE_SOURCE_INVALID', 'Expected a data: URI with a comma before its data, got none.');
+  if (comma === -1)
+    throw new HandlerError('IMAGE_SOURCE_INVALID', 'Expected a data: URI with a comma before its data, got none.');
   const data = source.slice(comma + 1);
   if (/;base64$/i.test(source.slice(0, comma).trimEnd())) return decodeBase64(data, maxBytes);
   requireBytes(data.length, maxBytes);
@@ -52,13 +54,19 @@ function percentDecode(data: string): string {
 function decodeBase64(text: string, maxBytes: number): Uint8Array {
   requireBytes(Math.floor((text.length * 3) / 4), maxBytes + 3);
   if (text === '' || !/^[A-Za-z0-9+/_\s-]+={0,2}\s*$/.test(text)) {
-    throw new HandlerError('IMAGE_SOURCE_INVALID', `Expected a URL, a data: URI or base64, got ${text.length} characters of something else.`);
+    throw new HandlerError(
+      'IMAGE_SOURCE_INVALID',
+      `Expected a URL, a data: URI or base64, got ${text.length} characters of something else.`,
+    );
   }
   return Buffer.from(text, 'base64');
 }
 
 function requireBytes(byteLength: number, maxBytes: number): void {
   if (byteLength > maxBytes) {
-    throw new HandlerError('IMAGE_TOO_LARGE', `Expected an image of at most ${maxBytes} bytes, got about ${byteLength}.`);
+    throw new HandlerError(
+      'IMAGE_TOO_LARGE',
+      `Expected an image of at most ${maxBytes} bytes, got about ${byteLength}.`,
+    );
   }
 }

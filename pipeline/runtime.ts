@@ -48,10 +48,10 @@ export async function createSession(graph: Graph, options: RuntimeOptions): Prom
     logSeverityLevel: 4,
     extra: {
       session: {
-        // biome-ignore-start lint/style/useNamingConvention: onnxruntime's names
         disable_prepacking: '1',
-        ...(options.dataFolder === undefined ? {} : { model_external_initializers_file_folder_path: options.dataFolder }),
-        // biome-ignore-end lint/style/useNamingConvention: onnxruntime's names
+        ...(options.dataFolder === undefined
+          ? {}
+          : { model_external_initializers_file_folder_path: options.dataFolder }),
       },
     },
   });
@@ -59,7 +59,9 @@ export async function createSession(graph: Graph, options: RuntimeOptions): Prom
     async run(inputs) {
       const feeds = Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, toTensor(tensor)]));
       const outputs = await session.run(feeds);
-      return Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, fromTensor(name, tensor as Tensor)]));
+      return Object.fromEntries(
+        Object.entries(outputs).map(([name, tensor]) => [name, fromTensor(name, tensor as Tensor)]),
+      );
     },
     release: () => session.release(),
   };
@@ -91,6 +93,7 @@ function toTensor({ data, shape, isBool }: RuntimeTensor): Tensor {
 
 function fromTensor(name: string, tensor: Tensor): RuntimeTensor {
   const { data, dims } = tensor;
-  if (data instanceof Float32Array || data instanceof BigInt64Array || data instanceof Uint8Array) return { data, shape: dims };
+  if (data instanceof Float32Array || data instanceof BigInt64Array || data instanceof Uint8Array)
+    return { data, shape: dims };
   throw new TypeError(`Expected output ${name} to be uint8, int64 or float32, got ${tensor.type}.`);
 }

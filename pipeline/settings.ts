@@ -39,7 +39,13 @@ function setting<T>(definition: Definition<T>): Definition<T> {
   return definition;
 }
 
-function count(variable: string, description: string, defaultValue: number | Definition<number>['defaultValue'], minimum: number, defaultText?: string) {
+function count(
+  variable: string,
+  description: string,
+  defaultValue: number | Definition<number>['defaultValue'],
+  minimum: number,
+  defaultText?: string,
+) {
   return setting<number>({
     variable,
     description,
@@ -50,8 +56,20 @@ function count(variable: string, description: string, defaultValue: number | Def
   });
 }
 
-function text(variable: string, description: string, defaultValue: Definition<string>['defaultValue'], defaultText: string) {
-  return setting<string>({ variable, description, defaultText, defaultValue, parse: (value) => value, expected: 'text' });
+function text(
+  variable: string,
+  description: string,
+  defaultValue: Definition<string>['defaultValue'],
+  defaultText: string,
+) {
+  return setting<string>({
+    variable,
+    description,
+    defaultText,
+    defaultValue,
+    parse: (value) => value,
+    expected: 'text',
+  });
 }
 
 function choice<const T extends string>(variable: string, description: string, choices: readonly T[], defaultValue: T) {
@@ -80,7 +98,12 @@ export const settingDefinitions: { readonly [Name in keyof Settings]: Definition
     executionProviderChoices,
     'auto',
   ),
-  workerCount: count('BLIP_WORKERS', 'Worker threads; each computes one batch at a time. They share the weights.', 1, 1),
+  workerCount: count(
+    'BLIP_WORKERS',
+    'Worker threads; each computes one batch at a time. They share the weights.',
+    1,
+    1,
+  ),
   threadsPerWorker: count(
     'BLIP_THREADS',
     'Threads that one batch is computed with.',
@@ -89,8 +112,18 @@ export const settingDefinitions: { readonly [Name in keyof Settings]: Definition
     'CPUs / workers',
   ),
   maxBatchSize: count('BLIP_MAX_BATCH_SIZE', 'The most captions computed together.', 8, 1),
-  batchWindowMs: count('BLIP_BATCH_WINDOW_MS', 'Milliseconds that a caption waits for others to share its batch.', 5, 0),
-  maxQueueSize: count('BLIP_MAX_QUEUE_SIZE', 'Captions accepted and not answered yet; one more is refused with 429.', 256, 1),
+  batchWindowMs: count(
+    'BLIP_BATCH_WINDOW_MS',
+    'Milliseconds that a caption waits for others to share its batch.',
+    5,
+    0,
+  ),
+  maxQueueSize: count(
+    'BLIP_MAX_QUEUE_SIZE',
+    'Captions accepted and not answered yet; one more is refused with 429.',
+    256,
+    1,
+  ),
   imageTimeoutMs: count('BLIP_IMAGE_TIMEOUT_MS', 'Milliseconds to fetch one image in, redirects included.', 10_000, 1),
   imageMaxBytes: count('BLIP_IMAGE_MAX_BYTES', 'The most bytes of one encoded image.', 20_000_000, 1),
   imageMaxPixels: count('BLIP_IMAGE_MAX_PIXELS', 'The most pixels (width x height) of one image.', 50_000_000, 1),
@@ -124,7 +157,11 @@ export const settingDefinitions: { readonly [Name in keyof Settings]: Definition
     description: 'Bearer tokens that may ask for captions, separated by commas.',
     defaultText: 'none',
     defaultValue: [],
-    parse: (value) => value.split(',').map((token) => token.trim()).filter((token) => token !== ''),
+    parse: (value) =>
+      value
+        .split(',')
+        .map((token) => token.trim())
+        .filter((token) => token !== ''),
     expected: 'tokens separated by commas',
   }),
   maxBodyBytes: count('BLIP_MAX_BODY_BYTES', 'The most bytes of one request body.', 67_108_864, 1),
@@ -164,8 +201,10 @@ function read<T>(
 ): T {
   const { variable, defaultValue, parse, expected } = definition;
   const given = environment[variable]?.trim() ?? '';
-  if (given === '') return typeof defaultValue === 'function' ? (defaultValue as (context: unknown) => T)(context) : defaultValue;
+  if (given === '')
+    return typeof defaultValue === 'function' ? (defaultValue as (context: unknown) => T)(context) : defaultValue;
   const value = parse(given);
-  if (value === undefined) throw new HandlerError('SETTINGS_INVALID', `Expected ${variable} to be ${expected}, got something else.`);
+  if (value === undefined)
+    throw new HandlerError('SETTINGS_INVALID', `Expected ${variable} to be ${expected}, got something else.`);
   return value;
 }

@@ -18,11 +18,14 @@ export interface Tokenizer {
 export function openTokenizer(folder: string): Tokenizer {
   const settings = readJsonFile(join(folder, 'tokenizer_config.json'), 'CHECKPOINT_TOKENIZER_INVALID')?.values ?? {};
   const definition =
-    readJsonFile(join(folder, 'tokenizer.json'), 'CHECKPOINT_TOKENIZER_INVALID')?.values ?? readVocabulary(folder, settings);
+    readJsonFile(join(folder, 'tokenizer.json'), 'CHECKPOINT_TOKENIZER_INVALID')?.values ??
+    readVocabulary(folder, settings);
   const core = createCore(folder, definition, settings);
   const knownIds = new Set(core.get_vocab(true).values());
-  // biome-ignore lint/style/useNamingConvention: the library's names
-  const options = { skip_special_tokens: true, clean_up_tokenization_spaces: settings['clean_up_tokenization_spaces'] === true };
+  const options = {
+    skip_special_tokens: true,
+    clean_up_tokenization_spaces: settings['clean_up_tokenization_spaces'] === true,
+  };
   return {
     encode: (text) => core.encode(text).ids,
     decode(tokenIds) {
@@ -48,7 +51,10 @@ function createCore(folder: string, definition: JsonObject, settings: JsonObject
 function readVocabulary(folder: string, settings: JsonObject): JsonObject {
   const text = readTextFile(join(folder, 'vocab.txt'));
   if (text === undefined) {
-    throw new CheckpointError('CHECKPOINT_TOKENIZER_INVALID', `${folder}: expected tokenizer.json or vocab.txt, got neither.`);
+    throw new CheckpointError(
+      'CHECKPOINT_TOKENIZER_INVALID',
+      `${folder}: expected tokenizer.json or vocab.txt, got neither.`,
+    );
   }
   const tokens = text.replace(/\r?\n$/, '').split(/\r?\n/);
   const vocabulary = Object.fromEntries(tokens.map((token, id) => [token, id]));
@@ -57,7 +63,10 @@ function readVocabulary(folder: string, settings: JsonObject): JsonObject {
   const special = [unknown, start, end, token('pad_token', '[PAD]'), token('mask_token', '[MASK]')];
   const missing = special.find((content) => vocabulary[content] === undefined);
   if (missing !== undefined) {
-    throw new CheckpointError('CHECKPOINT_TOKENIZER_INVALID', `${join(folder, 'vocab.txt')}: expected the token ${missing}, got none.`);
+    throw new CheckpointError(
+      'CHECKPOINT_TOKENIZER_INVALID',
+      `${join(folder, 'vocab.txt')}: expected the token ${missing}, got none.`,
+    );
   }
   const lowercase = settings['do_lower_case'] !== false;
   const wrap = (content: string) => ({ SpecialToken: { id: content, type_id: 0 } });
@@ -75,7 +84,9 @@ function readVocabulary(folder: string, settings: JsonObject): JsonObject {
       type: 'TemplateProcessing',
       single: [wrap(start), { Sequence: { id: 'A', type_id: 0 } }, wrap(end)],
       pair: [],
-      special_tokens: Object.fromEntries([start, end].map((content) => [content, { id: content, ids: [vocabulary[content]], tokens: [content] }])),
+      special_tokens: Object.fromEntries(
+        [start, end].map((content) => [content, { id: content, ids: [vocabulary[content]], tokens: [content] }]),
+      ),
     },
     decoder: { type: 'WordPiece', prefix: '##', cleanup: true },
     model: {

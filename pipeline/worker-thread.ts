@@ -15,7 +15,8 @@ export interface ModelWorker {
 
 /** In a bundle the worker lies beside this file; from the sources it is TypeScript, which Node 20 reads through tsx. */
 function startThread(settings: WorkerSettings): Worker {
-  if (!import.meta.url.endsWith('.ts')) return new Worker(new URL('./inference-worker.js', import.meta.url), { workerData: settings });
+  if (!import.meta.url.endsWith('.ts'))
+    return new Worker(new URL('./inference-worker.js', import.meta.url), { workerData: settings });
   const entry = JSON.stringify(new URL('./inference-worker.ts', import.meta.url).href);
   const loader = `import('tsx/esm/api').then(({ register }) => { register(); return import(${entry}); })`;
   return new Worker(loader, { eval: true, workerData: settings });
@@ -39,7 +40,9 @@ export async function startModelWorker(settings: WorkerSettings): Promise<ModelW
     try {
       const answer = once(thread, 'message', { signal: answered.signal }).then(([message]) => message as WorkerAnswer);
       answer.catch(() => undefined); // Aborted below when the thread ends first.
-      const death = ended.then(() => Promise.reject(new Error('The worker thread ended before it answered.', { cause: lastError })));
+      const death = ended.then(() =>
+        Promise.reject(new Error('The worker thread ended before it answered.', { cause: lastError })),
+      );
       return await Promise.race([answer, death]);
     } finally {
       answered.abort();

@@ -54,7 +54,12 @@ const datatypes = {
 type Datatype = keyof typeof datatypes;
 
 /** Which datatypes an input of the schema may come in: widths of integers and floats do not matter. */
-const acceptedKinds = { STRING: ['string'], INT64: ['integer'], FP32: ['number', 'integer'], BOOL: ['boolean'] } as const;
+const acceptedKinds = {
+  STRING: ['string'],
+  INT64: ['integer'],
+  FP32: ['number', 'integer'],
+  BOOL: ['boolean'],
+} as const;
 
 const checkBody = compile<RequestBody>(
   {
@@ -77,7 +82,10 @@ const checkBody = compile<RequestBody>(
           },
         },
       },
-      outputs: { type: 'array', items: { type: 'object', required: ['name'], properties: { name: { type: 'string' } } } },
+      outputs: {
+        type: 'array',
+        items: { type: 'object', required: ['name'], properties: { name: { type: 'string' } } },
+      },
     },
   },
   'INVALID_REQUEST',
@@ -88,10 +96,17 @@ const checkBody = compile<RequestBody>(
  * input; other parameters, and keys of tensors that are not in the protocol (such as `optional`), are ignored.
  * @throws HandlerError `INVALID_REQUEST` or `INVALID_INPUT`.
  */
-export function readInferenceRequest(body: unknown, inputFields: InputFields, outputFields: OutputFields): InferenceRequest {
+export function readInferenceRequest(
+  body: unknown,
+  inputFields: InputFields,
+  outputFields: OutputFields,
+): InferenceRequest {
   const request = checkBody(body);
   const tensors = request.inputs.map((tensor) => [tensor.name, readTensor(tensor, inputFields)] as const);
-  requireDistinct(tensors.map(([name]) => name), 'input');
+  requireDistinct(
+    tensors.map(([name]) => name),
+    'input',
+  );
   const parameters = Object.entries(request.parameters ?? {})
     .filter(([name]) => Object.hasOwn(inputFields, name) && inputFields[name]?.shape[0] === 1)
     .map(([name, value]) => [name, [value]] as const);
@@ -105,15 +120,25 @@ export function readInferenceRequest(body: unknown, inputFields: InputFields, ou
 function readTensor(tensor: RequestTensor, fields: InputFields): readonly unknown[] {
   const { name, shape, datatype, data } = tensor;
   const field = Object.hasOwn(fields, name) ? fields[name] : undefined;
-  if (field === undefined) throw new HandlerError('INVALID_INPUT', `Expected inputs named ${Object.keys(fields).join(', ')}, got ${describeValue(name)}.`);
+  if (field === undefined)
+    throw new HandlerError(
+      'INVALID_INPUT',
+      `Expected inputs named ${Object.keys(fields).join(', ')}, got ${describeValue(name)}.`,
+    );
   const kind = Object.hasOwn(datatypes, datatype) ? datatypes[datatype as Datatype] : undefined;
   if (kind === undefined || !acceptsKind(field, kind)) {
-    throw new HandlerError('INVALID_INPUT', `Expected input ${name} to have datatype ${wireDatatype(field)}, got ${describeValue(datatype)}.`);
+    throw new HandlerError(
+      'INVALID_INPUT',
+      `Expected input ${name} to have datatype ${wireDatatype(field)}, got ${describeValue(datatype)}.`,
+    );
   }
   const values = flatten(data, name);
   const count = shape.reduce((product, size) => product * size, 1);
   if (values.length !== count) {
-    throw new HandlerError('INVALID_INPUT', `Expected input ${name} of shape [${shape.join(', ')}] to have ${count} values, got ${values.length}.`);
+    throw new HandlerError(
+      'INVALID_INPUT',
+      `Expected input ${name} of shape [${shape.join(', ')}] to have ${count} values, got ${values.length}.`,
+    );
   }
   return values;
 }
@@ -132,7 +157,11 @@ export function wireDatatype(field: InputField): string {
 function flatten(data: readonly unknown[], name: string): readonly unknown[] {
   const values: unknown[] = [];
   const visit = (items: readonly unknown[], depth: number): void => {
-    if (depth > MAX_DATA_DEPTH) throw new HandlerError('INVALID_INPUT', `Expected the data of input ${name} to be nested at most ${MAX_DATA_DEPTH} deep.`);
+    if (depth > MAX_DATA_DEPTH)
+      throw new HandlerError(
+        'INVALID_INPUT',
+        `Expected the data of input ${name} to be nested at most ${MAX_DATA_DEPTH} deep.`,
+      );
     for (const item of items) {
       if (Array.isArray(item)) visit(item, depth + 1);
       else values.push(item);
@@ -146,7 +175,10 @@ function readOutputNames(outputs: readonly { readonly name: string }[], fields: 
   const names = outputs.map(({ name }) => name);
   const unknown = names.find((name) => !Object.hasOwn(fields, name));
   if (unknown !== undefined) {
-    throw new HandlerError('INVALID_REQUEST', `Expected outputs named ${Object.keys(fields).join(', ')}, got ${describeValue(unknown)}.`);
+    throw new HandlerError(
+      'INVALID_REQUEST',
+      `Expected outputs named ${Object.keys(fields).join(', ')}, got ${describeValue(unknown)}.`,
+    );
   }
   requireDistinct(names, 'output');
   return names;
@@ -154,5 +186,9 @@ function readOutputNames(outputs: readonly { readonly name: string }[], fields: 
 
 function requireDistinct(names: readonly string[], kind: 'input' | 'output'): void {
   const repeated = names.find((name, index) => names.indexOf(name) !== index);
-  if (repeated !== undefined) throw new HandlerError('INVALID_REQUEST', `Expected each ${kind} once, got ${describeValue(repeated)} more than once.`);
+  if (repeated !== undefined)
+    throw new HandlerError(
+      'INVALID_REQUEST',
+      `Expected each ${kind} once, got ${describeValue(repeated)} more than once.`,
+    );
 }

@@ -42,7 +42,8 @@ function toLists(inputs: object): InputLists {
 function fieldSchema(field: InputField): object {
   const { minimum, exclusiveMinimum, maximum, allowed } = field;
   const bounds = Object.entries({ minimum, exclusiveMinimum, maximum }).filter(([, bound]) => bound !== undefined);
-  const items = allowed === undefined ? { type: jsonTypes[field.datatype], ...Object.fromEntries(bounds) } : { enum: allowed };
+  const items =
+    allowed === undefined ? { type: jsonTypes[field.datatype], ...Object.fromEntries(bounds) } : { enum: allowed };
   return { type: 'array', minItems: 1, ...(field.shape[0] === 1 ? { maxItems: 1 } : {}), items };
 }
 
@@ -52,7 +53,8 @@ function describeError(error: ErrorObject | undefined): string {
   const { keyword, params, data } = error;
   const place = placeOf(error.instancePath);
   if (keyword === 'required') return `Expected ${place} to have ${params['missingProperty']}, got none.`;
-  if (keyword === 'additionalProperties') return `Expected ${place} to have known names only, got ${params['additionalProperty']}.`;
+  if (keyword === 'additionalProperties')
+    return `Expected ${place} to have known names only, got ${params['additionalProperty']}.`;
   const expected = keyword === 'enum' ? `one of ${params['allowedValues'].join(', ')}` : undefined;
   return `Expected ${place} to ${expected === undefined ? (error.message ?? '').replace(/^must /, '') : `be ${expected}`}, got ${describeValue(data)}.`;
 }
@@ -70,7 +72,8 @@ function placeOf(instancePath: string): string {
 
 /** A value for a message: numbers and booleans as they are; the length of anything that may hold content. */
 export function describeValue(value: unknown): string {
-  if (typeof value === 'string') return value.length <= 40 ? JSON.stringify(value) : `a string of ${value.length} characters`;
+  if (typeof value === 'string')
+    return value.length <= 40 ? JSON.stringify(value) : `a string of ${value.length} characters`;
   if (Array.isArray(value)) return `a list of ${value.length}`;
   if (typeof value === 'object' && value !== null) return 'an object';
   return String(value);

@@ -167,7 +167,8 @@ function nextBeams(
 } {
   const open = op.add(scope, candidates.scores, penaltyWhere(scope, stops));
   const top = op.topK(scope, open, op.unsqueeze(scope, context.parameters.numBeams, [0]));
-  const column = <T extends ElementType>(x: Value<T>) => op.reshape(scope, op.gatherElements(scope, x, top.indices, 1), [-1, 1]);
+  const column = <T extends ElementType>(x: Value<T>) =>
+    op.reshape(scope, op.gatherElements(scope, x, top.indices, 1), [-1, 1]);
   return {
     runningScores: top.values,
     sources: op.squeeze(scope, column(sources), [1]),
@@ -193,7 +194,12 @@ function updateBest(
 ): Best {
   const { parameters, rowCount } = context;
   const { candidates, sources, running } = step;
-  const rank = op.range(scope, int64(scope, 0), op.squeeze(scope, candidateCount(scope, context), [0]), int64(scope, 1));
+  const rank = op.range(
+    scope,
+    int64(scope, 0),
+    op.squeeze(scope, candidateCount(scope, context), [0]),
+    int64(scope, 1),
+  );
   const finished = op.and(scope, step.stops, op.less(scope, rank, parameters.numBeams));
   const penalisedScores = op.div(scope, candidates.scores, lengthPower(scope, step.newCount, parameters));
   const full = op.and(scope, allTrue(scope, state.bestFinished), stopsEarly(scope, parameters)); // [rows, 1]
@@ -206,10 +212,14 @@ function updateBest(
     op.concat(scope, [op.gather(scope, tokens, sources, 0), op.unsqueeze(scope, last, [2])], 2); // [rows, candidates, length + 1]
   const oldIds = pad(int64(scope, context.padTokenId), state.bestTokenIds);
   const oldLogprobs = pad(float32(scope, 0), state.bestTokenLogprobs);
-  const newEnds = op.expand(scope, op.dimension(scope, oldIds, 2), [rowCount, op.dimension(scope, candidates.scores, 1)]);
+  const newEnds = op.expand(scope, op.dimension(scope, oldIds, 2), [
+    rowCount,
+    op.dimension(scope, candidates.scores, 1),
+  ]);
   const merge = <T extends ElementType>(old: Value<T>, added: Value<T>) =>
     op.gatherElements(scope, op.concat(scope, [old, added], 1), top.indices, 1);
-  const unlessDone = <T extends 'int64' | 'float32'>(old: Value<T>, now: Value<T>) => op.where(scope, state.done, old, now);
+  const unlessDone = <T extends 'int64' | 'float32'>(old: Value<T>, now: Value<T>) =>
+    op.where(scope, state.done, old, now);
   const mergeSequences = <T extends 'int64' | 'float32'>(old: Value<T>, added: Value<T>) => {
     const indices = op.expand(scope, op.unsqueeze(scope, top.indices, [2]), [1, 1, op.dimension(scope, old, 2)]);
     const merged = op.gatherElements(scope, op.concat(scope, [old, added], 1), indices, 1);

@@ -23,7 +23,11 @@ export interface GenerationModel {
   /** Logits [sequences, vocabulary] of the last of the new tokens, and the cache with them appended. */
   readonly decode: (
     scope: Scope,
-    step: { readonly inputIds: Value<'int64'>; readonly paddingLength: Value<'int64'>; readonly past: readonly KeysAndValues[] },
+    step: {
+      readonly inputIds: Value<'int64'>;
+      readonly paddingLength: Value<'int64'>;
+      readonly past: readonly KeysAndValues[];
+    },
   ) => { readonly logits: Value<'float32'>; readonly present: readonly KeysAndValues[] };
   readonly eosTokenId: number;
   readonly padTokenId: number;
@@ -153,7 +157,11 @@ function chooseNext(
   logits: Value<'float32'>,
   generatedCount: Value<'int64'>,
   state: LoopState,
-  context: { readonly layout: SequenceLayout; readonly parameters: GenerationParameters; readonly model: GenerationModel },
+  context: {
+    readonly layout: SequenceLayout;
+    readonly parameters: GenerationParameters;
+    readonly model: GenerationModel;
+  },
 ): Decision {
   const { layout, parameters, model } = context;
   const { sequences, beams } = state;
@@ -176,7 +184,12 @@ function chooseNext(
         padTokenId,
       });
       const { tokenIds, tokenLogprobs, sources } = step;
-      return { sequences: { ...sequences, tokenIds, tokenLogprobs }, beams: step.state, sources, goOn: anyLeft(branch, step.state.done) };
+      return {
+        sequences: { ...sequences, tokenIds, tokenLogprobs },
+        beams: step.state,
+        sources,
+        goOn: anyLeft(branch, step.state.done),
+      };
     },
     (branch) => {
       const scores = processLogits(branch, logits, processing);

@@ -40,7 +40,13 @@ export function processLogits(scope: Scope, scores: Scores, context: ProcessorCo
   return steps.reduce((current, [condition, processor]) => when(scope, condition, current, processor, context), scores);
 }
 
-function when(scope: Scope, condition: Value<'bool'>, scores: Scores, processor: Processor, context: ProcessorContext): Scores {
+function when(
+  scope: Scope,
+  condition: Value<'bool'>,
+  scores: Scores,
+  processor: Processor,
+  context: ProcessorContext,
+): Scores {
   const { processed } = conditional(
     scope,
     condition,
@@ -63,7 +69,11 @@ function penaliseRepetition(scope: Scope, scores: Scores, { tokenIds, parameters
  * `NoRepeatNGramLogitsProcessor`: a token that would end an n-gram which stands in the sequence already gets -inf.
  * Every window of n - 1 tokens is compared with the last n - 1; the token after an equal window is banned.
  */
-function banRepeatedNgrams(scope: Scope, scores: Scores, { tokenIds, paddingLength, parameters }: ProcessorContext): Scores {
+function banRepeatedNgrams(
+  scope: Scope,
+  scores: Scores,
+  { tokenIds, paddingLength, parameters }: ProcessorContext,
+): Scores {
   const size = parameters.noRepeatNgramSize;
   const length = op.squeeze(scope, op.dimension(scope, tokenIds, 1), [0]);
   const prefixLength = op.sub(scope, size, int64(scope, 1));
@@ -76,7 +86,11 @@ function banRepeatedNgrams(scope: Scope, scores: Scores, { tokenIds, paddingLeng
   const last = op.gather(scope, tokenIds, op.min(scope, lastPlaces, op.sub(scope, length, int64(scope, 1))), 1); // [sequences, n - 1]
   const differs = op.not(scope, op.equal(scope, windows, op.unsqueeze(scope, last, [1])));
   const differences = op.reduceSum(scope, op.cast(scope, differs, 'int64', elementTypeNumbers.int64), 2); // [sequences, windows]
-  const startsInside = op.greaterOrEqual(scope, op.unsqueeze(scope, starts, [0]), op.unsqueeze(scope, paddingLength, [1]));
+  const startsInside = op.greaterOrEqual(
+    scope,
+    op.unsqueeze(scope, starts, [0]),
+    op.unsqueeze(scope, paddingLength, [1]),
+  );
   const repeats = op.and(scope, op.equal(scope, differences, int64(scope, 0)), startsInside);
   const nextTokens = op.gather(scope, tokenIds, op.add(scope, starts, prefixLength), 1); // [sequences, windows]
   const bans = op.where(scope, repeats, float32(scope, Number.NEGATIVE_INFINITY), float32(scope, 0));
@@ -84,7 +98,11 @@ function banRepeatedNgrams(scope: Scope, scores: Scores, { tokenIds, paddingLeng
 }
 
 /** `MinNewTokensLengthLogitsProcessor`: the end token gets -inf in rows that are still too short. */
-function forbidEarlyEnd(scope: Scope, scores: Scores, { minNewTokens, generatedCount, eosTokenId }: ProcessorContext): Scores {
+function forbidEarlyEnd(
+  scope: Scope,
+  scores: Scores,
+  { minNewTokens, generatedCount, eosTokenId }: ProcessorContext,
+): Scores {
   const rowCount = op.dimension(scope, scores, 0);
   const eosColumn = op.expand(scope, int64s(scope, [eosTokenId]), [rowCount, 1]); // [sequences, 1]
   const tooShort = op.less(scope, generatedCount, op.unsqueeze(scope, minNewTokens, [1]));

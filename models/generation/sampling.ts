@@ -35,7 +35,11 @@ export function warpLogits(
   const probabilities = op.softmax(scope, top.values);
   const before = op.sub(scope, op.cumulativeSum(scope, probabilities, 1), probabilities); // mass of the more probable tokens
   const rank = op.range(scope, int64(scope, 0), op.squeeze(scope, count, [0]), int64(scope, 1));
-  const inNucleus = op.or(scope, op.less(scope, before, parameters.topP), op.less(scope, rank, int64(scope, minimumCount)));
+  const inNucleus = op.or(
+    scope,
+    op.less(scope, before, parameters.topP),
+    op.less(scope, rank, int64(scope, minimumCount)),
+  );
   const off = op.greaterOrEqual(scope, parameters.topP, float32(scope, 1));
   const kept = op.where(scope, op.or(scope, inNucleus, off), top.values, float32(scope, Number.NEGATIVE_INFINITY));
   return { scores: kept, tokenIds: top.indices };
@@ -84,7 +88,12 @@ export function drawOne(scope: Scope, mass: Value<'float32'>, uniform: Value<'fl
   const below = op.lessOrEqual(scope, cumulated, op.mul(scope, uniform, total));
   const place = op.reduceSum(scope, op.cast(scope, below, 'int64', elementTypeNumbers.int64), 1, true);
   const hasMass = op.greater(scope, mass, float32(scope, 0));
-  const places = op.range(scope, int64(scope, 0), op.squeeze(scope, op.dimension(scope, mass, 1), [0]), int64(scope, 1));
+  const places = op.range(
+    scope,
+    int64(scope, 0),
+    op.squeeze(scope, op.dimension(scope, mass, 1), [0]),
+    int64(scope, 1),
+  );
   const lastWithMass = op.reduceMax(scope, op.where(scope, hasMass, places, int64(scope, 0)), 1, true);
   return op.min(scope, place, lastWithMass);
 }

@@ -1,0 +1,84 @@
+import { spawn } from 'node:child_process';
+import { cpSync, rmSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { build, type Metafile } from 'esbuild';
+
+/**
+ * `npm run build`: bundles the handler, the HTTP server, the command line and the worker thread into dist/. Only the
+ * packages with native code stay outside. With `--quiet` nothing is measured or printed.
+ */
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const outputFolder = `${root}dist`;
+
+/** Packages with native code: they must lie beside dist/ in a node_modules. */
+const nativePackages = ['onnxruntime-node', 'sharp'];
+
+const entryPoints = {
+  app: `${root}app.ts`,
+  serve: `${root}handlers/http/serve.ts`,
+  invoke: `${root}handlers/command-line/invoke.ts`,
+  'inference-worker': `${root}pipeline/inference-worker.ts`,
+};
+
+async function bundle(): Promise<Metafile> {
+  rmSync(outputFolder, { recursive: true, force: true });
+  const { metafile } = await build({
+    entryPoints,
+    outdir: outputFolder,
+    bundle: true,
+    splitting: true,
+    minify: true,
+    sourcemap: true,
+    metafile: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+    external: nativePackages,
+    logLevel: 'warning',
+    // Bundled CommonJS packages still call require for Node's own modules.
+    banner: {
+      js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
+    },
+  });
+  for (const shipped of ['checkpoints/random-captioning', 'examples']) {
+    cpSync(`${root}${shipped}`, `${outputFolder}/${shipped}`, { recursive: true });
+  }
+  return metafile;
+}
+
+function printSizes({ outputs }: Metafile): void {
+  const files = Object.entries(outputs).filter(([path]) => path.endsWith('.js'));
+  for (const [path, { bytes }] of files) process.stderr.write(`${(bytes / 1000).toFixed(1).padStart(8)} kB  ${path}\n`);
+  const total = files.reduce((sum, [, { bytes }]) => sum + bytes, 0);
+  process.stderr.write(
+    `${(total / 1000).toFixed(1).padStart(8)} kB  in total, beside ${nativePackages.join(' and ')}\n`,
+  );
+}
+
+/** Milliseconds from starting the process to the server's `ready` line, with the checkpoint that ships. */
+function measureStart(): Promise<number> {
+  const startMs = performance.now();
+  const server = spawn(process.execPath, [`${outputFolder}/serve.js`], {
+    env: { ...process.env, PORT: '0', LOG_LEVEL: 'info' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  return new Promise((resolve, reject) => {
+    let output = '';
+    server.stdout.on('data', (chunk) => {
+      output += chunk;
+      if (!output.includes('"msg":"ready"')) return;
+      resolve(performance.now() - startMs);
+      server.kill('SIGTERM');
+    });
+    server.once('exit', (exitCode) =>
+      reject(new Error(`Expected the server to be ready, but it ended with exit code ${exitCode}.`)),
+    );
+  });
+}
+
+const metafile = await bundle();
+if (!process.argv.includes('--quiet')) {
+  printSizes(metafile);
+  process.stderr.write(`${(await measureStart()).toFixed(0).padStart(8)} ms  from process start to ready\n`);
+}

@@ -1,0 +1,139 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import InferlessModel, { settingsFromEnvironment, shippedPicture, type TensorAnswer } from '../../app.ts';
+import { inputSchema, type OutputName, outputSchema } from '../../input_schema.ts';
+import { HandlerError } from '../../protocol/errors.ts';
+import { type InferenceRequest, readInferenceRequest } from '../../protocol/inference-request.ts';
+import { inferenceResponse } from '../../protocol/inference-response.ts';
+
+/** `npm run invoke`: one request without a server. The answer goes to stdout, what people want to know to stderr. */
+
+const usage = `Usage: npm run -s invoke -- [options]
+
+  --checkpoint DIR     checkpoint folder (else BLIP_CHECKPOINT, else the one that ships)
+  --img_url SOURCE     URL, data: URI or file of an image; repeat for several (else a picture that ships)
+  --text TEXT          prompt that the caption continues; repeat for one per image
+  --parameters JSON    generation parameters, such as '{"num_beams": 3}'
+  --request FILE       a whole request body of the Open Inference Protocol, in place of the three above
+  --help               this text
+`;
+
+interface Options {
+  readonly checkpoint?: string | undefined;
+  readonly img_url?: readonly string[] | undefined;
+  readonly text?: readonly string[] | undefined;
+  readonly parameters?: string | undefined;
+  readonly request?: string | undefined;
+  readonly help?: boolean | undefined;
+}
+
+function readOptions(): Options {
+  try {
+    return parseArgs({
+      options: {
+        checkpoint: { type: 'string' },
+        img_url: { type: 'string', multiple: true },
+        text: { type: 'string', multiple: true },
+        parameters: { type: 'string' },
+        request: { type: 'string' },
+        help: { type: 'boolean' },
+      },
+    }).values;
+  } catch (error) {
+    throw new HandlerError('INVALID_REQUEST', `${error instanceof Error ? error.message : error} Try --help.`);
+  }
+}
+
+function readRequest(options: Options): InferenceRequest {
+  const body =
+    options.request === undefined
+      ? requestFrom(options)
+      : parseJson(options.request, readFile(options.request).toString('utf8'));
+  return readInferenceRequest(body, inputSchema, outputSchema);
+}
+
+function requestFrom({ img_url: sources = [shippedPicture], text, parameters }: Options): unknown {
+  const tensor = (name: string, data: readonly string[]) => ({ name, shape: [data.length], datatype: 'BYTES', data });
+  return {
+    inputs: [tensor('img_url', sources.map(readSource)), ...(text === undefined ? [] : [tensor('text', text)])],
+    ...(parameters === undefined ? {} : { parameters: parseJson('--parameters', parameters) }),
+  };
+}
+
+/** Files are read here: the handler itself takes no paths, so that no request can read its disk. */
+function readSource(source: string): string {
+  if (source.startsWith('file:')) return dataUri(fileURLToPath(source));
+  return /^[a-z][a-z0-9+.-]+:/i.test(source) ? source : dataUri(source);
+}
+
+function dataUri(path: string): string {
+  return `data:;base64,${readFile(path).toString('base64')}`;
+}
+
+function readFile(path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (cause) {
+    throw new HandlerError('INVALID_REQUEST', `Expected a readable file, got none at ${path}.`, { cause });
+  }
+}
+
+function parseJson(place: string, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new HandlerError('INVALID_REQUEST', `Expected JSON in ${place}, got text that does not parse.`, { cause });
+  }
+}
+
+function say(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
+function sayLoaded(model: InferlessModel): void {
+  const { captioner } = model;
+  if (captioner === undefined) return;
+  const { executionProvider, reason } = captioner.executionProvider;
+  for (const warning of captioner.checkpoint.config.warnings) say(`warning: ${warning}`);
+  say(`Ready in ${ms(captioner.loadMs)} on ${executionProvider} (${reason}).`);
+}
+
+function sayTimes({ times, generatedTokens }: TensorAnswer): void {
+  const stages = Object.entries(times).map(([stage, time]) => `${stage.replace(/Ms$/, '')} ${ms(time)}`);
+  const perSecond = times.generateMs > 0 ? Math.round((generatedTokens * 1000) / times.generateMs) : 0;
+  say(
+    `${stages.join(', ')}; ${generatedTokens} tokens, ${perSecond} tokens/s; ${ms(performance.now())} since process start.`,
+  );
+}
+
+function ms(time: number): string {
+  return `${time < 10 ? time.toFixed(1) : Math.round(time)} ms`;
+}
+
+async function invoke(options: Options): Promise<void> {
+  const settings = settingsFromEnvironment();
+  const model = new InferlessModel({ ...settings, checkpoint: options.checkpoint ?? settings.checkpoint });
+  const request = readRequest(options);
+  say(`Loading ${model.settings.checkpoint} …`);
+  await model.initialize();
+  try {
+    sayLoaded(model);
+    const answer = await model.inferTensors(request.inputs, request.outputs as readonly OutputName[] | undefined); // Held against outputSchema.
+    sayTimes(answer);
+    process.stdout.write(
+      `${JSON.stringify(inferenceResponse(model.settings.modelName, request.id, answer.outputs))}\n`,
+    );
+  } finally {
+    await model.finalize();
+  }
+}
+
+try {
+  const options = readOptions();
+  if (options.help === true) say(usage);
+  else await invoke(options);
+} catch (error) {
+  process.stdout.write(`${JSON.stringify({ error: error instanceof Error ? error.message : String(error) })}\n`);
+  process.exitCode = 1;
+}

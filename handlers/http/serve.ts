@@ -1,0 +1,75 @@
+import InferlessModel, { settingsFromEnvironment } from '../../app.ts';
+import type { Settings } from '../../pipeline/settings.ts';
+import { HandlerError } from '../../protocol/errors.ts';
+import { createServer } from './server.ts';
+
+/** `npm start`: serves one model over HTTP until it is told to stop. */
+
+const LOOPBACK = '127.0.0.1';
+const loopbackHosts = [LOOPBACK, 'localhost', '::1'];
+
+/**
+ * The address to listen on: everyone's only where tokens keep strangers out.
+ * @throws HandlerError `SETTINGS_INVALID` when other machines could ask without a token.
+ */
+function listenAddress({ host, apiTokens }: Settings): string {
+  if (apiTokens.length > 0) return host ?? '0.0.0.0';
+  if (host === undefined || loopbackHosts.includes(host)) return host ?? LOOPBACK;
+  throw new HandlerError(
+    'SETTINGS_INVALID',
+    `Expected BLIP_API_TOKENS to be set when HOST is not loopback, got none for HOST ${host}.`,
+  );
+}
+
+async function serve(settings: Settings): Promise<void> {
+  const host = listenAddress(settings);
+  const model = new InferlessModel(settings);
+  const server = createServer(model);
+  let stopping = false;
+  const stop = async (signal: string): Promise<void> => {
+    if (stopping) return;
+    stopping = true;
+    server.log.info({ signal }, 'draining');
+    await server.close();
+    await model.finalize();
+    server.log.info('stopped');
+  };
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop(signal));
+
+  await server.listen({ host, port: settings.port });
+  try {
+    await model.initialize();
+  } catch (error) {
+    await server.close();
+    throw error;
+  }
+  if (stopping) return await model.finalize();
+  logReady(server.log, model);
+}
+
+function logReady(log: ReturnType<typeof createServer>['log'], model: InferlessModel): void {
+  const { captioner, settings } = model;
+  if (captioner === undefined) return;
+  for (const warning of captioner.checkpoint.config.warnings) log.warn(warning);
+  log.info(
+    {
+      model: settings.modelName,
+      checkpoint: captioner.checkpoint.folder,
+      architecture: captioner.checkpoint.architecture,
+      ...captioner.executionProvider,
+      workers: settings.workerCount,
+      threadsPerWorker: settings.threadsPerWorker,
+      loadMs: Math.round(captioner.loadMs),
+      sinceStartMs: Math.round(performance.now()),
+    },
+    'ready',
+  );
+}
+
+try {
+  await serve(settingsFromEnvironment());
+} catch (error) {
+  const message = error instanceof Error ? error.message : String(error);
+  process.stderr.write(`${JSON.stringify({ error: message })}\n`);
+  process.exitCode = 1;
+}

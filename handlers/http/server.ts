@@ -1,0 +1,214 @@
+import {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  fastify,
+  type HTTPMethods,
+} from 'fastify';
+import type InferlessModel from '../../app.ts';
+import { inputSchema, type OutputName, outputSchema } from '../../input_schema.ts';
+import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
+import { httpStatus } from '../../protocol/http-status.ts';
+import { readInferenceRequest } from '../../protocol/inference-request.ts';
+import { inferenceResponse } from '../../protocol/inference-response.ts';
+import { MODEL_VERSION, modelMetadata } from '../../protocol/metadata.ts';
+import { bearerTokenCheck } from './bearer-token.ts';
+import { version } from './version.ts';
+
+/** Seconds that a refused client is asked to wait. */
+const RETRY_AFTER_SECONDS = 1;
+/** A request must have arrived whole by then; without these three, a body that drips stays open for ever. */
+const REQUEST_TIMEOUT_MS = 60_000;
+const HEADERS_TIMEOUT_MS = 15_000;
+const CONNECTION_CHECK_INTERVAL_MS = 5_000;
+
+interface ModelPath {
+  readonly model: string;
+  readonly version?: string;
+}
+
+/**
+ * The Open Inference Protocol over HTTP.
+ * Source: kserve/open-inference-protocol, specification/protocol/inference_rest.md.
+ */
+export function createServer(model: InferlessModel): FastifyInstance {
+  const { settings } = model;
+  const server = fastify({
+    logger: { level: settings.logLevel },
+    bodyLimit: settings.maxBodyBytes,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    http: { headersTimeout: HEADERS_TIMEOUT_MS, connectionsCheckingInterval: CONNECTION_CHECK_INTERVAL_MS },
+    exposeHeadRoutes: true,
+    routerOptions: { ignoreTrailingSlash: true, maxParamLength: 200 },
+    return503OnClosing: false,
+  });
+  acceptAnyContentType(server);
+  server.setErrorHandler((error, request, reply) => sendError(reply, fromServerError(error), request.log));
+  server.setNotFoundHandler((request, reply) => sendError(reply, notFound(request), request.log));
+  addHealthRoutes(server, model);
+  addMetadataRoutes(server, model);
+  addInferenceRoutes(server, model);
+  return server;
+}
+
+/** Answers with exactly `application/json`: some clients compare it so. */
+function sendJson(reply: FastifyReply, body: unknown, status = 200): FastifyReply {
+  return reply
+    .code(status)
+    .header('content-type', 'application/json')
+    .send(Buffer.from(JSON.stringify(body)));
+}
+
+function sendError(reply: FastifyReply, error: HandlerError, log: FastifyBaseLogger): FastifyReply {
+  const status = httpStatus[error.code];
+  if (status >= 500 && status !== httpStatus.NOT_READY)
+    log.error({ code: error.code, err: error.cause ?? error }, 'request failed');
+  if (error.code === 'OVERLOADED' || error.code === 'NOT_READY')
+    reply.header('retry-after', String(RETRY_AFTER_SECONDS));
+  if (error.code === 'UNAUTHORIZED') reply.header('www-authenticate', 'Bearer');
+  if (error.code === 'UNSUPPORTED_ENCODING') reply.header('accept-encoding', 'identity');
+  return sendJson(reply, { error: error.message, code: error.code }, status);
+}
+
+/** What Fastify itself refuses, in our codes. */
+function fromServerError(error: unknown): HandlerError {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  switch (code) {
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return new HandlerError('PAYLOAD_TOO_LARGE', 'Expected a smaller request body: BLIP_MAX_BODY_BYTES bounds it.');
+    case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
+      return new HandlerError(
+        'INVALID_REQUEST',
+        'Expected as many bytes in the body as its content-length says, got another number.',
+      );
+    case 'FST_ERR_BAD_URL':
+      return new HandlerError('INVALID_REQUEST', 'Expected a path that decodes as UTF-8, got another.');
+    default:
+      return toHandlerError(error);
+  }
+}
+
+function notFound(request: FastifyRequest): HandlerError {
+  return new HandlerError(
+    'NOT_FOUND',
+    `Expected a path of the Open Inference Protocol, got ${request.method} of another.`,
+  );
+}
+
+/** Clients send JSON under any content type, or none; the body is parsed where it is used. */
+function acceptAnyContentType(server: FastifyInstance): void {
+  server.removeAllContentTypeParsers();
+  server.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+}
+
+function addHealthRoutes(server: FastifyInstance, model: InferlessModel): void {
+  const isReady = () => model.captioner !== undefined;
+  addRoute(server, 'GET', '/v2/health/live', (_request, reply) => sendJson(reply, { live: true }));
+  addRoute(server, 'GET', '/v2/health/ready', (_request, reply) =>
+    sendJson(reply, { live: true, ready: isReady() }, isReady() ? 200 : 503),
+  );
+  for (const path of modelPaths('/ready')) {
+    addRoute(server, 'GET', path, (request, reply) => {
+      const name = requireModel(request, model);
+      return sendJson(reply, { name, ready: isReady() }, isReady() ? 200 : 503);
+    });
+  }
+}
+
+function addMetadataRoutes(server: FastifyInstance, model: InferlessModel): void {
+  const { modelName } = model.settings;
+  // Inferless reads the model's name from here; the protocol would have the server's.
+  addRoute(server, 'GET', '/v2', (_request, reply) => sendJson(reply, { name: modelName, version, extensions: [] }));
+  addRoute(server, 'GET', '/v2/models', (_request, reply) => sendJson(reply, { models: [modelName] }));
+  for (const path of modelPaths('')) {
+    addRoute(server, 'GET', path, (request, reply) =>
+      sendJson(reply, modelMetadata(requireModel(request, model), inputSchema, outputSchema)),
+    );
+  }
+}
+
+function addInferenceRoutes(server: FastifyInstance, model: InferlessModel): void {
+  const checkToken = bearerTokenCheck(model.settings.apiTokens);
+  // Before the body is read, so that strangers cannot make the service read one.
+  const onRequest = async (request: FastifyRequest) => {
+    checkToken(request.headers.authorization);
+    requireModel(request, model);
+    requireIdentity(request.headers['content-encoding']);
+    if (model.captioner === undefined)
+      throw new HandlerError('NOT_READY', 'Expected the model to be loaded, got a request before or after that.');
+  };
+  for (const path of modelPaths('/infer')) {
+    addRoute(server, 'POST', path, (request, reply) => infer(request, reply, model), onRequest);
+  }
+}
+
+async function infer(request: FastifyRequest, reply: FastifyReply, model: InferlessModel): Promise<FastifyReply> {
+  const { id, inputs, outputs } = readInferenceRequest(parseJson(request.body), inputSchema, outputSchema);
+  const answer = await model.inferTensors(inputs, outputs as readonly OutputName[] | undefined); // Held against outputSchema.
+  request.log.debug({ times: answer.times, generatedTokens: answer.generatedTokens }, 'stages');
+  return sendJson(reply, inferenceResponse(model.settings.modelName, id, answer.outputs));
+}
+
+function parseJson(body: unknown): unknown {
+  if (!Buffer.isBuffer(body) || body.length === 0)
+    throw new HandlerError('INVALID_REQUEST', 'Expected a JSON body, got none.');
+  try {
+    return JSON.parse(body.toString('utf8'));
+  } catch (cause) {
+    throw new HandlerError('INVALID_REQUEST', `Expected a JSON body, got ${body.length} bytes that do not parse.`, {
+      cause,
+    });
+  }
+}
+
+function requireModel(request: FastifyRequest, model: InferlessModel): string {
+  const { model: name, version: modelVersion = MODEL_VERSION } = request.params as ModelPath; // The routes name both.
+  if (name !== model.settings.modelName) {
+    throw new HandlerError(
+      'NOT_FOUND',
+      `Request for unknown model: '${name}' is not found. This service has ${model.settings.modelName}.`,
+    );
+  }
+  if (modelVersion !== MODEL_VERSION) {
+    throw new HandlerError(
+      'NOT_FOUND',
+      `Request for unknown model: '${name}' version ${modelVersion} is not found. There is version ${MODEL_VERSION}.`,
+    );
+  }
+  return name;
+}
+
+function requireIdentity(contentEncoding: string | undefined): void {
+  if (contentEncoding !== undefined && contentEncoding.toLowerCase() !== 'identity') {
+    throw new HandlerError('UNSUPPORTED_ENCODING', 'Expected a body without content-encoding, got an encoded one.');
+  }
+}
+
+function modelPaths(suffix: string): readonly string[] {
+  return [`/v2/models/:model${suffix}`, `/v2/models/:model/versions/:version${suffix}`];
+}
+
+type RouteHandler = (request: FastifyRequest, reply: FastifyReply) => FastifyReply | Promise<FastifyReply>;
+
+const methods: readonly HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
+
+/** Adds a route; its path answers other methods with 405. */
+function addRoute(
+  server: FastifyInstance,
+  method: 'GET' | 'POST',
+  url: string,
+  handler: RouteHandler,
+  onRequest?: (request: FastifyRequest) => Promise<void>,
+): void {
+  server.route({ method, url, handler, ...(onRequest === undefined ? {} : { onRequest }) });
+  const allowed = method === 'GET' ? ['GET', 'HEAD'] : [method];
+  server.route({
+    method: methods.filter((other) => !allowed.includes(other)),
+    url,
+    handler: (request, reply) => {
+      const error = new HandlerError('METHOD_NOT_ALLOWED', `Expected ${allowed.join(' or ')}, got ${request.method}.`);
+      return sendError(reply.header('allow', allowed.join(', ')), error, request.log);
+    },
+  });
+}
