@@ -1,0 +1,93 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+
+/** The laws of the house: who may import whom. docs/architecture.md says why. */
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** For each room, the places it may import from besides itself. `input_schema.ts` and `app.ts` are rooms of one file. */
+const allowedImports: Readonly<Record<string, readonly string[]>> = {
+  onnx: [],
+  checkpoint: [],
+  models: ['onnx', 'checkpoint'],
+  protocol: [],
+  'input_schema.ts': ['protocol'],
+  pipeline: ['onnx', 'checkpoint', 'models', 'protocol', 'input_schema.ts'],
+  'app.ts': ['pipeline', 'protocol', 'input_schema.ts'],
+  handlers: ['app.ts', 'pipeline', 'protocol', 'input_schema.ts', 'package.json'],
+};
+
+/** The only files that may import a package. */
+const onlyImporters: Readonly<Record<string, string>> = {
+  'onnxruntime-node': 'pipeline/runtime.ts',
+  undici: 'pipeline/image-fetch.ts',
+  sharp: 'pipeline/image-decode.ts',
+  fastify: 'handlers/http/server.ts',
+  pbf: 'onnx/model-proto.ts',
+};
+
+function sourceFiles(place: string): readonly string[] {
+  if (place.endsWith('.ts')) return [place];
+  return readdirSync(join(root, place), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts'))
+    .map((file) => join(place, file));
+}
+
+function importsOf(file: string): readonly string[] {
+  const text = readFileSync(join(root, file), 'utf8');
+  return [...text.matchAll(/^(?:import|export)\b[^;]*?from '([^']+)'/gms)].map((match) => match[1] ?? '');
+}
+
+function room(path: string): string {
+  return path.split('/')[0] ?? path;
+}
+
+const imports = Object.keys(allowedImports).flatMap((place) =>
+  sourceFiles(place).flatMap((file) =>
+    importsOf(file).map((specifier) => ({
+      file,
+      target: specifier.startsWith('.') ? relative(root, join(root, dirname(file), specifier)) : specifier,
+    })),
+  ),
+);
+const ownImports = imports.filter(({ target }) => room(target) in allowedImports || target === 'package.json');
+
+describe('the laws of the house', () => {
+  test('the files were found', () => {
+    expect(ownImports.length).toBeGreaterThan(100);
+  });
+
+  test.each(Object.entries(allowedImports))('%s imports only what it may', (place, allowed) => {
+    const broken = ownImports.filter(
+      ({ file, target }) => room(file) === place && ![place, ...allowed].includes(room(target)),
+    );
+    expect(broken).toEqual([]);
+  });
+
+  test.each(Object.entries(onlyImporters))('only one file imports %s', (packageName, importer) => {
+    const importers = imports.filter(({ target }) => target === packageName).map(({ file }) => file);
+    expect([...new Set(importers)]).toEqual([importer]);
+  });
+
+  test('no two files import each other, directly or through others', () => {
+    const targets = new Map<string, string[]>();
+    for (const { file, target } of ownImports) targets.set(file, [...(targets.get(file) ?? []), target]);
+    const cycles: string[] = [];
+    const visit = (file: string, path: readonly string[]): void => {
+      if (path.includes(file)) cycles.push([...path.slice(path.indexOf(file)), file].join(' → '));
+      else for (const target of targets.get(file) ?? []) visit(target, [...path, file]);
+    };
+    for (const file of targets.keys()) visit(file, []);
+    expect(cycles).toEqual([]);
+  });
+
+  test('no numbers of one checkpoint stand in the models', () => {
+    const numbers = /(?<![\w.])(30_?52[234]|101|102|384|577)(?![\w.])/;
+    const found = ['models', 'onnx']
+      .flatMap(sourceFiles)
+      .filter((file) => numbers.test(readFileSync(join(root, file), 'utf8')));
+    expect(found).toEqual([]);
+  });
+});

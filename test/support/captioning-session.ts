@@ -1,0 +1,128 @@
+import { openCheckpoint } from '../../checkpoint/checkpoint.ts';
+import { openWeights } from '../../checkpoint/weights.ts';
+import { captioningGraph } from '../../models/captioning.ts';
+import { earlyStopping } from '../../models/generation/parameters.ts';
+import { createSession, type RuntimeTensor } from '../../pipeline/runtime.ts';
+import {
+  type CheckpointName,
+  checkpointFolder,
+  type GoldenGeneration,
+  type ImageName,
+  openGoldenTensors,
+} from './goldens.ts';
+
+export interface Sequence {
+  readonly tokenIds: readonly number[];
+  readonly tokenLogprobs: readonly number[];
+  readonly score: number;
+}
+
+/** Runs golden rows through the captioning graph, as one batch. Rows must have equal parameters. */
+export async function openCaptioningSession(name: CheckpointName): Promise<{
+  generate(rows: readonly GoldenGeneration[]): Promise<readonly (readonly Sequence[])[]>;
+  release(): Promise<void>;
+}> {
+  const checkpoint = openCheckpoint(checkpointFolder(name));
+  const weights = openWeights(checkpoint.folder);
+  const session = await createSession(captioningGraph(checkpoint, weights), {
+    executionProvider: 'cpu',
+    threadCount: 2,
+    dataFolder: weights.dataFolder,
+  });
+  const goldens = openGoldenTensors(name);
+  return {
+    async generate(rows) {
+      const outputs = await session.run({
+        ...imageInputs(rows, goldens),
+        ...promptInputs(rows),
+        ...parameterInputs(rows),
+      });
+      return readSequences(rows, outputs);
+    },
+    release: () => session.release(),
+  };
+}
+
+function imageInputs(rows: readonly GoldenGeneration[], goldens: ReturnType<typeof openGoldenTensors>) {
+  const names = [...new Set(rows.map(({ image }) => image))] as ImageName[];
+  const images = names.map((image) => goldens.bytes(`${image}.resized`));
+  const data = Buffer.concat(images.map((image) => image.data));
+  return {
+    images: { data: new Uint8Array(data), shape: [names.length, ...(images[0]?.shape ?? [])] },
+    image_index: int64s(rows.map(({ image }) => names.indexOf(image))),
+  };
+}
+
+/** The golden's own prompt tokens: everything before what was generated. */
+function promptIds(row: GoldenGeneration): readonly number[] {
+  const [first] = row.sequences;
+  return first?.token_ids.slice(0, first.token_ids.length - first.token_logprobs.length) ?? [];
+}
+
+function promptInputs(rows: readonly GoldenGeneration[]): Record<string, RuntimeTensor> {
+  const prompts = rows.map(promptIds);
+  const length = Math.max(...prompts.map((prompt) => prompt.length));
+  const padded = prompts.map((prompt) => [
+    ...Array.from({ length: length - prompt.length }, () => prompt[0] ?? 0),
+    ...prompt,
+  ]);
+  return {
+    input_ids: int64s(padded.flat(), [rows.length, length]),
+    padding_length: int64s(prompts.map((prompt) => length - prompt.length)),
+  };
+}
+
+function parameterInputs(rows: readonly GoldenGeneration[]): Record<string, RuntimeTensor> {
+  const parameters = rows[0]?.parameters ?? {};
+  const number = (name: string, usual: number) => Number(parameters[name] ?? usual);
+  const uniforms = rows.flatMap((row) => row.uniforms.flat());
+  const [steps = 1, draws = 1] = [rows[0]?.uniforms.length || 1, rows[0]?.uniforms[0]?.length];
+  return {
+    max_new_tokens: int64s(rows.map(() => number('max_new_tokens', 20))),
+    min_new_tokens: int64s(rows.map(() => number('min_new_tokens', 0))),
+    num_beams: int64s([number('num_beams', 1)], []),
+    num_return_sequences: int64s([number('num_return_sequences', 1)], []),
+    length_penalty: float32s([number('length_penalty', 1)], []),
+    early_stopping: int64s(
+      [earlyStopping[String(parameters['early_stopping'] ?? false) as keyof typeof earlyStopping]],
+      [],
+    ),
+    repetition_penalty: float32s([number('repetition_penalty', 1)], []),
+    no_repeat_ngram_size: int64s([number('no_repeat_ngram_size', 0)], []),
+    do_sample: { data: Uint8Array.of(parameters['do_sample'] === true ? 1 : 0), shape: [], isBool: true },
+    temperature: float32s([number('temperature', 1)], []),
+    top_k: int64s([number('top_k', 50)], []),
+    top_p: float32s([number('top_p', 1)], []),
+    uniforms: uniforms.length === 0 ? float32s([0], [1, 1, 1]) : float32s(uniforms, [rows.length, steps, draws]),
+  };
+}
+
+function readSequences(
+  rows: readonly GoldenGeneration[],
+  outputs: Readonly<Record<string, RuntimeTensor>>,
+): readonly (readonly Sequence[])[] {
+  const data = (name: string) => outputs[name]?.data ?? new Float32Array();
+  const [, perRow = 0, length = 0] = outputs['token_ids']?.shape ?? [];
+  const longestPrompt = Math.max(...rows.map((row) => promptIds(row).length));
+  return rows.map((row, rowIndex) =>
+    Array.from({ length: perRow }, (_, offset) => {
+      const sequence = rowIndex * perRow + offset;
+      const prompt = promptIds(row).length;
+      const from = sequence * length + longestPrompt - prompt;
+      const to = sequence * length + Number(data('sequence_end')[sequence]);
+      return {
+        tokenIds: Array.from(data('token_ids').slice(from, to), Number),
+        tokenLogprobs: Array.from(data('token_logprobs').slice(from + prompt, to), Number),
+        score: Number(data('sequence_score')[sequence]),
+      };
+    }),
+  );
+}
+
+function int64s(values: readonly number[], shape: readonly number[] = [values.length]): RuntimeTensor {
+  return { data: BigInt64Array.from(values, BigInt), shape };
+}
+
+function float32s(values: readonly number[], shape: readonly number[]): RuntimeTensor {
+  return { data: Float32Array.from(values), shape };
+}
