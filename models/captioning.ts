@@ -39,7 +39,7 @@ export function captioningGraph(checkpoint: Checkpoint, weights: Weights): Graph
     pixelValues(model, images, checkpoint.imageProcessor),
   );
   const cross = crossAttentionStates(decoder, text, imageEmbeds, imageTokenCount(vision));
-  const rows = rowsByImage(model, imageIndex, op.dimension(model, images, 0));
+  const rows = rowsByImage(model, imageIndex, op.dimension(model, images, 0), text.hiddenSize);
   const sequences = generate(model, { inputIds, paddingLength }, parameters, {
     emptyCache: (scope, sequenceCount) => emptyCache(scope, text, sequenceCount),
     decode: (scope, step) => textDecoder(within(decoder, scope), text, { ...step, cross, rowsByImage: rows }),

@@ -8,17 +8,27 @@ import * as op from '../onnx/operators.ts';
  * the image's keys and values once for all of them; an image with fewer rows than another has slots that repeat row 0.
  */
 export interface RowsByImage {
-  readonly rowCount: Value<'int64'>;
   /** [images, slots]: the row in each slot. */
   readonly slotRows: Value<'int64'>;
   /** [rows]: the slot of each row, counted over all images. */
   readonly rowSlots: Value<'int64'>;
-  /** images * slots, as a 1-D tensor. */
-  readonly slotCount: Value<'int64'>;
+  /** The shapes [rows, -1, width] and [images * slots, -1, width], and the width of hidden states. */
+  readonly rowShape: Value<'int64'>;
+  readonly slotShape: Value<'int64'>;
+  readonly width: number;
 }
 
-/** @param imageIndex [rows]: the image of each row. @param imageCount 1-D of one element. */
-export function rowsByImage(parent: Scope, imageIndex: Value<'int64'>, imageCount: Value<'int64'>): RowsByImage {
+/**
+ * @param imageIndex [rows]: the image of each row.
+ * @param imageCount 1-D of one element.
+ * @param width of the hidden states that `toImages` and `toRows` move.
+ */
+export function rowsByImage(
+  parent: Scope,
+  imageIndex: Value<'int64'>,
+  imageCount: Value<'int64'>,
+  width: number,
+): RowsByImage {
   const scope = { ...parent, path: 'rows_by_image' };
   const rowCount = op.dimension(scope, imageIndex, 0);
   const sameImage = op.equal(scope, op.unsqueeze(scope, imageIndex, [1]), op.unsqueeze(scope, imageIndex, [0])); // [rows, rows]
@@ -30,17 +40,23 @@ export function rowsByImage(parent: Scope, imageIndex: Value<'int64'>, imageCoun
   const rows = op.range(scope, int64(scope, 0), op.squeeze(scope, rowCount, [0]), int64(scope, 1));
   const empty = op.expand(scope, int64(scope, 0), [slotCount]);
   const slotRows = op.reshape(scope, op.scatterElements(scope, empty, rowSlots, rows, 0), [imageCount, slotsPerImage]);
-  return { rowCount, slotRows, rowSlots, slotCount };
+  return {
+    slotRows,
+    rowSlots,
+    rowShape: op.shape(scope, [rowCount, -1, width]),
+    slotShape: op.shape(scope, [slotCount, -1, width]),
+    width,
+  };
 }
 
 /** [rows * n, width] → [images, slots * n, width]. */
-export function toImages(scope: Scope, rows: RowsByImage, x: Value<'float32'>, width: number): Value<'float32'> {
-  const byRow = op.reshape(scope, x, [rows.rowCount, -1, width]);
-  return op.reshape(scope, op.gather(scope, byRow, rows.slotRows, 0), [0, -1, width]);
+export function toImages(scope: Scope, rows: RowsByImage, x: Value<'float32'>): Value<'float32'> {
+  const bySlot = op.gather(scope, op.reshapeTo(scope, x, rows.rowShape), rows.slotRows, 0); // [images, slots, n, width]
+  return op.reshape(scope, bySlot, [0, -1, rows.width]);
 }
 
 /** [images, slots * n, width] → [rows * n, width]. */
-export function toRows(scope: Scope, rows: RowsByImage, x: Value<'float32'>, width: number): Value<'float32'> {
-  const bySlot = op.reshape(scope, x, [rows.slotCount, -1, width]);
-  return op.reshape(scope, op.gather(scope, bySlot, rows.rowSlots, 0), [-1, width]);
+export function toRows(scope: Scope, rows: RowsByImage, x: Value<'float32'>): Value<'float32'> {
+  const byRow = op.gather(scope, op.reshapeTo(scope, x, rows.slotShape), rows.rowSlots, 0); // [rows, n, width]
+  return op.reshape(scope, byRow, [-1, rows.width]);
 }

@@ -68,6 +68,7 @@ export function textDecoder(
   const { inputIds, past } = inputs;
   const positions = tokenPositions(decoder, inputs);
   const bias = attentionBias(decoder, inputs.paddingLength, positions);
+  const rowShape = op.shape(decoder, [op.dimension(decoder, inputIds, 0), -1, config.hiddenSize]);
   let hidden = embed(decoder, config, inputs, positions.queries);
   const present = layerIndices(config).map((index) => {
     const layer = child(decoder, `bert.encoder.layer.${index}`);
@@ -75,7 +76,7 @@ export function textDecoder(
     const attended = selfAttention(child(layer, 'attention'), config, hidden, {
       bias,
       cache,
-      rowCount: op.dimension(layer, inputIds, 0),
+      rowShape,
     });
     const crossed = crossAttention(
       child(layer, 'crossattention'),
@@ -87,7 +88,9 @@ export function textDecoder(
     hidden = feedForwardBlock(layer, config, crossed);
     return attended.present;
   });
-  return { logits: languageModelHead(decoder, config, lastToken(decoder, config, hidden, inputIds)), present };
+  // Only the last token of each row is scored: [rows * tokens, hidden] → [rows, hidden].
+  const last = op.gather(decoder, op.reshapeTo(decoder, hidden, rowShape), int64(decoder, -1), 1);
+  return { logits: languageModelHead(decoder, config, last), present };
 }
 
 function layerIndices(config: TextConfig): readonly number[] {
@@ -157,13 +160,13 @@ function selfAttention(
   module: Module,
   config: TextConfig,
   x: Value<'float32'>,
-  context: { readonly bias: Value<'float32'>; readonly cache: KeysAndValues; readonly rowCount: Value<'int64'> },
+  context: { readonly bias: Value<'float32'>; readonly cache: KeysAndValues; readonly rowShape: Value<'int64'> },
 ): { readonly hidden: Value<'float32'>; readonly present: KeysAndValues } {
   const { hiddenSize, layerNormEpsilon } = config;
   const attention = child(module, 'self');
   const project = (name: string) => {
     const projected = linear(child(attention, name), x, hiddenSize, hiddenSize);
-    return op.reshape(attention, projected, [context.rowCount, -1, hiddenSize]); // [rows, tokens, hidden]
+    return op.reshapeTo(attention, projected, context.rowShape); // [rows, tokens, hidden]
   };
   const { output, presentKey, presentValue } = cachedMultiHeadAttention(
     attention,
@@ -195,9 +198,9 @@ function crossAttention(
 ): Value<'float32'> {
   const { hiddenSize, layerNormEpsilon } = config;
   const attention = child(module, 'self');
-  const query = toImages(attention, rows, linear(child(attention, 'query'), x, hiddenSize, hiddenSize), hiddenSize);
+  const query = toImages(attention, rows, linear(child(attention, 'query'), x, hiddenSize, hiddenSize));
   const attended = multiHeadAttention(attention, { query, key: image.keys, value: image.values }, config.headCount);
-  return projectAndNormalize(child(module, 'output'), toRows(attention, rows, attended, hiddenSize), x, {
+  return projectAndNormalize(child(module, 'output'), toRows(attention, rows, attended), x, {
     inputSize: hiddenSize,
     hiddenSize,
     layerNormEpsilon,
@@ -217,17 +220,6 @@ function feedForwardBlock(layer: Module, config: TextConfig, x: Value<'float32'>
     hiddenSize,
     layerNormEpsilon,
   });
-}
-
-/** The last token of each row: [rows * tokens, hidden] → [rows, hidden]. */
-function lastToken(
-  scope: Scope,
-  config: TextConfig,
-  hidden: Value<'float32'>,
-  inputIds: Value<'int64'>,
-): Value<'float32'> {
-  const byRow = op.reshape(scope, hidden, [op.dimension(scope, inputIds, 0), -1, config.hiddenSize]);
-  return op.gather(scope, byRow, int64(scope, -1), 1);
 }
 
 /**

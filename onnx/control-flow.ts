@@ -1,5 +1,14 @@
 import { bool } from './constants.ts';
-import { addInput, addNode, addOutput, createBody, type Graph, type Scope, uniqueName, type Value } from './graph.ts';
+import {
+  addBodyOutput,
+  addInput,
+  addNode,
+  createBody,
+  type Graph,
+  type Scope,
+  uniqueName,
+  type Value,
+} from './graph.ts';
 import { flatten, mapValues } from './value-tree.ts';
 
 /**
@@ -16,7 +25,7 @@ export function loop<State extends object>(
   addInput(graph, `${graph.name}.condition`, 'bool', []);
   const state = mapValues(initial, (path, value) => addInput(graph, `${graph.name}.${path}`, value.elementType));
   const next = body({ graph, path: scope.path }, iteration, state);
-  addOutput(graph, `${graph.name}.go_on`, next.goOn, []);
+  addBodyOutput(graph, `${graph.name}.go_on`, next.goOn);
   addOutputs(graph, next.state, initial, '.next');
   const inputs = flatten(initial).map(([, value]) => value);
   return readOutputs(scope, initial, {
@@ -53,7 +62,7 @@ function addOutputs(graph: Graph, tree: object, like: object, suffix = ''): void
     const value = values.get(path);
     if (value === undefined)
       throw new RangeError(`${graph.name}: expected a value at ${path}, got ${[...values.keys()].join(', ')}.`);
-    addOutput(graph, `${graph.name}.${path}${suffix}`, value);
+    addBodyOutput(graph, `${graph.name}.${path}${suffix}`, value);
   }
 }
 

@@ -134,6 +134,17 @@ export function addOutput(graph: Graph, name: string, value: Value, shape?: read
   graph.outputs.push(output);
 }
 
+/**
+ * Makes `value` the next output of a body, whose outputs go by position. A value that the body computes is the output
+ * itself, so that nothing is copied; one that comes from outside, or is an output already, goes through an Identity.
+ */
+export function addBodyOutput(graph: Graph, name: string, value: Value): void {
+  const isOutput = graph.outputs.some((output) => output.name === value.name);
+  const isComputedHere = graph.nodes.some((node) => node.outputs.includes(value.name));
+  if (isComputedHere && !isOutput) graph.outputs.push({ name: value.name, elementType: value.elementType });
+  else addOutput(graph, name, value);
+}
+
 /** Adds a tensor that is known when the graph is written. The same name twice is the same tensor. */
 export function addInitializer<T extends ElementType>(
   graph: Graph,

@@ -134,6 +134,11 @@ export function reshape<T extends ElementType>(
   return node(scope, 'Reshape', [x, shape(scope, dimensions)], x.elementType);
 }
 
+/** Reshape to a shape that was written before, by `shape`. */
+export function reshapeTo<T extends ElementType>(scope: Scope, x: Value<T>, dimensions: Value<'int64'>): Value<T> {
+  return node(scope, 'Reshape', [x, dimensions], x.elementType);
+}
+
 export function expand<T extends ElementType>(
   scope: Scope,
   x: Value<T>,

@@ -11,7 +11,7 @@ import {
   newTokenLimit,
   resolveGenerationSettings,
 } from './generation-settings.ts';
-import { type ImageOptions, loadImage } from './image-source.ts';
+import type { ImageOptions, LoadedImage } from './image-source.ts';
 import type { Settings } from './settings.ts';
 import { openTokenizer, type Tokenizer } from './tokenizer.ts';
 import { startWorkerPool, type WorkerPool } from './worker-pool.ts';
@@ -86,28 +86,36 @@ export async function startCaptioner(settings: Settings): Promise<Captioner> {
     },
     settings.workerCount,
   );
-  starting.catch(() => undefined); // Awaited below; the tokenizer may fail first.
-  const tokenizer = openTokenizer(settings.checkpoint);
-  const pool = await starting;
-  return createCaptioner(settings, {
-    checkpoint,
-    executionProvider,
-    tokenizer,
-    pool,
-    loadMs: performance.now() - startMs,
-  });
+  try {
+    // sharp and undici take as long to import as the worker takes to load the model, so both happen at once.
+    const importing = import('./image-source.ts');
+    const tokenizer = openTokenizer(settings.checkpoint);
+    const { loadImage } = await importing;
+    const pool = await starting;
+    const loadMs = performance.now() - startMs;
+    return createCaptioner(settings, { checkpoint, executionProvider, tokenizer, loadImage, pool, loadMs });
+  } catch (error) {
+    await starting.then(
+      (pool) => pool.close(),
+      () => undefined,
+    );
+    throw error;
+  }
 }
+
+type LoadImage = (source: string, options: ImageOptions) => Promise<LoadedImage>;
 
 interface Parts {
   readonly checkpoint: Checkpoint;
   readonly executionProvider: ChosenExecutionProvider;
   readonly tokenizer: Tokenizer;
+  readonly loadImage: LoadImage;
   readonly pool: WorkerPool;
   readonly loadMs: number;
 }
 
 function createCaptioner(settings: Settings, parts: Parts): Captioner {
-  const { checkpoint, executionProvider, tokenizer, pool, loadMs } = parts;
+  const { checkpoint, executionProvider, tokenizer, loadImage, pool, loadMs } = parts;
   const batcher = createBatcher(pool, settings);
   const imageOptions: ImageOptions = {
     timeoutMs: settings.imageTimeoutMs,
@@ -126,7 +134,7 @@ function createCaptioner(settings: Settings, parts: Parts): Captioner {
       const generation = resolveGenerationSettings(inputs, checkpoint.generationDefaults);
       requireRoom(items.length, acceptedItems, settings.maxQueueSize);
       acceptedItems += items.length;
-      const answer = captionItems(items, generation, { checkpoint, tokenizer, batcher, imageOptions });
+      const answer = captionItems(items, generation, { checkpoint, tokenizer, loadImage, batcher, imageOptions });
       accepted.add(answer);
       try {
         return await answer;
@@ -160,6 +168,7 @@ function requireRoom(itemCount: number, acceptedItems: number, maxQueueSize: num
 interface ItemContext {
   readonly checkpoint: Checkpoint;
   readonly tokenizer: Tokenizer;
+  readonly loadImage: LoadImage;
   readonly batcher: Batcher;
   readonly imageOptions: ImageOptions;
 }
@@ -223,7 +232,7 @@ async function captionRows(
   context: ItemContext,
   times: StageTimes,
 ): Promise<readonly Caption[]> {
-  const loaded = await loadImage(source, context.imageOptions);
+  const loaded = await context.loadImage(source, context.imageOptions);
   const { maxNewTokens: _, minNewTokens: __, seed: ___, ...settings } = generation;
   const result = await context.batcher.submit({ image: loaded.image, rows, settings });
   recordSlowest(times, { ...loaded, ...result });

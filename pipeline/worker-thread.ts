@@ -16,10 +16,10 @@ export interface ModelWorker {
 /** In a bundle the worker lies beside this file; from the sources it is TypeScript, which Node 20 reads through tsx. */
 function startThread(settings: WorkerSettings): Worker {
   if (!import.meta.url.endsWith('.ts'))
-    return new Worker(new URL('./inference-worker.js', import.meta.url), { workerData: settings });
+    return new Worker(new URL('./inference-worker.js', import.meta.url), { workerData: settings, execArgv: [] });
   const entry = JSON.stringify(new URL('./inference-worker.ts', import.meta.url).href);
   const loader = `import('tsx/esm/api').then(({ register }) => { register(); return import(${entry}); })`;
-  return new Worker(loader, { eval: true, workerData: settings });
+  return new Worker(loader, { eval: true, workerData: settings, execArgv: [] });
 }
 
 /**

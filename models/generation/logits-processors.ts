@@ -37,7 +37,14 @@ export function processLogits(scope: Scope, scores: Scores, context: ProcessorCo
     [withoutRepeats, banRepeatedNgrams],
     [tooShort, forbidEarlyEnd],
   ];
-  return steps.reduce((current, [condition, processor]) => when(scope, condition, current, processor, context), scores);
+  // One branch that is mostly not taken, around the three, so that scores are not copied from one to the next.
+  const anyActive = op.or(scope, penalised, op.or(scope, withoutRepeats, tooShort));
+  const all: Processor = (branch, unprocessed) =>
+    steps.reduce(
+      (current, [condition, processor]) => when(branch, condition, current, processor, context),
+      unprocessed,
+    );
+  return when(scope, anyActive, scores, all, context);
 }
 
 function when(

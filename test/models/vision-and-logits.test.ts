@@ -34,7 +34,7 @@ async function stages(name: CheckpointName) {
   const embeds = visionTransformer(child(model, 'vision_model'), vision, pixels);
   const decoder = child(model, 'text_decoder');
   const one = int64s(model, [1]);
-  const rows = rowsByImage(model, int64s(model, [0]), one);
+  const rows = rowsByImage(model, int64s(model, [0]), one, text.hiddenSize);
   const { logits } = textDecoder(decoder, text, {
     inputIds,
     paddingLength: int64s(model, [0]),
