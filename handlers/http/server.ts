@@ -1,4 +1,7 @@
+import { STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
 import {
+  type ConnectionError,
   type FastifyBaseLogger,
   type FastifyInstance,
   type FastifyReply,
@@ -42,6 +45,7 @@ export function createServer(model: InferlessModel): FastifyInstance {
     exposeHeadRoutes: true,
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: 200 },
     return503OnClosing: false,
+    clientErrorHandler: answerBrokenRequest,
   });
   acceptAnyContentType(server);
   server.setErrorHandler((error, request, reply) => sendError(reply, fromServerError(error), request.log));
@@ -69,6 +73,19 @@ function sendError(reply: FastifyReply, error: HandlerError, log: FastifyBaseLog
   if (error.code === 'UNAUTHORIZED') reply.header('www-authenticate', 'Bearer');
   if (error.code === 'UNSUPPORTED_ENCODING') reply.header('accept-encoding', 'identity');
   return sendJson(reply, { error: error.message, code: error.code }, status);
+}
+
+/** Answers what Node's parser refused, or a request that did not arrive in time, straight to its socket. */
+function answerBrokenRequest(error: ConnectionError, socket: Socket): void {
+  if (!socket.writable) return;
+  const timedOut = error.code === 'ERR_HTTP_REQUEST_TIMEOUT';
+  const { code, message } = timedOut
+    ? new HandlerError('REQUEST_TIMEOUT', `Expected the whole request within ${REQUEST_TIMEOUT_MS} ms, got part of it.`)
+    : new HandlerError('INVALID_REQUEST', 'Expected an HTTP request, got something that does not parse as one.');
+  const body = JSON.stringify({ error: message, code });
+  const status = httpStatus[code];
+  const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}`;
+  socket.end(`${head}\r\nconnection: close\r\n\r\n${body}`);
 }
 
 /** What Fastify itself refuses, in our codes. */
