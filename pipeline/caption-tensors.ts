@@ -1,6 +1,6 @@
 import type { OutputName } from '../input_schema.ts';
 import { bytesTensor, float32Tensor, int64Tensor, type NamedTensor } from '../protocol/named-tensor.ts';
-import { type Caption, type CaptionOutcome, isFailure } from './captioner.ts';
+import { type Caption, type CaptionOutcome, isFailure } from './caption-items.ts';
 
 /** How captions are laid out: with one caption per image the second dimension is left out. */
 interface Layout {

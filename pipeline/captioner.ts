@@ -1,64 +1,14 @@
-import { randomInt } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.ts';
-import { HandlerError, toHandlerError } from '../protocol/errors.ts';
-import { type Batcher, createBatcher, type RowGroup } from './batcher.ts';
-import type { GeneratedSequence } from './captioning-model.ts';
+import { HandlerError } from '../protocol/errors.ts';
+import { createBatcher } from './batcher.ts';
+import { type CaptionAnswer, type CaptionItem, captionItems, type ItemContext } from './caption-items.ts';
 import { type ChosenExecutionProvider, chooseExecutionProvider } from './execution-provider.ts';
-import {
-  type GenerationInputs,
-  type GenerationSettings,
-  newTokenLimit,
-  resolveGenerationSettings,
-} from './generation-settings.ts';
-import type { ImageOptions, LoadedImage } from './image-source.ts';
+import { type GenerationInputs, resolveGenerationSettings } from './generation-settings.ts';
+import type { ImageOptions } from './image-source.ts';
 import type { Settings } from './settings.ts';
 import { openTokenizer, type Tokenizer } from './tokenizer.ts';
 import { startWorkerPool, type WorkerPool } from './worker-pool.ts';
-
-/** One caption that is asked for. */
-export interface CaptionItem {
-  /** URL, `data:` URI or base64 of the image. Items with equal sources share its pixels. */
-  readonly source: string;
-  /** What the caption continues; empty for nothing. */
-  readonly prompt: string;
-}
-
-export interface Caption {
-  /** `num_return_sequences` texts, best first; each starts with the prompt. */
-  readonly texts: readonly string[];
-  readonly sequences: readonly GeneratedSequence[];
-}
-
-export interface Failure {
-  readonly error: HandlerError;
-}
-
-/** A caption, or why there is none. */
-export type CaptionOutcome = Caption | Failure;
-
-export function isFailure(outcome: object): outcome is Failure {
-  return 'error' in outcome;
-}
-
-export function isSuccess<T extends object>(outcome: T | Failure): outcome is T {
-  return !isFailure(outcome);
-}
-
-/** Where the time of a request went: for each stage, its slowest item. */
-export interface StageTimes {
-  fetchMs: number;
-  decodeMs: number;
-  queueMs: number;
-  resizeMs: number;
-  generateMs: number;
-}
-
-export interface CaptionAnswer {
-  /** In the order of the items. */
-  readonly outcomes: readonly CaptionOutcome[];
-  readonly times: StageTimes;
-}
 
 export interface Captioner {
   readonly checkpoint: Checkpoint;
@@ -90,8 +40,7 @@ export async function startCaptioner(settings: Settings): Promise<Captioner> {
     // sharp and undici take as long to import as the worker takes to load the model, so both happen at once.
     const importing = import('./image-source.ts');
     const tokenizer = openTokenizer(settings.checkpoint);
-    const { loadImage } = await importing;
-    const pool = await starting;
+    const [{ loadImage }, pool] = await Promise.all([importing, starting]);
     const loadMs = performance.now() - startMs;
     return createCaptioner(settings, { checkpoint, executionProvider, tokenizer, loadImage, pool, loadMs });
   } catch (error) {
@@ -103,13 +52,11 @@ export async function startCaptioner(settings: Settings): Promise<Captioner> {
   }
 }
 
-type LoadImage = (source: string, options: ImageOptions) => Promise<LoadedImage>;
-
 interface Parts {
   readonly checkpoint: Checkpoint;
   readonly executionProvider: ChosenExecutionProvider;
   readonly tokenizer: Tokenizer;
-  readonly loadImage: LoadImage;
+  readonly loadImage: ItemContext['loadImage'];
   readonly pool: WorkerPool;
   readonly loadMs: number;
 }
@@ -163,128 +110,4 @@ function requireRoom(itemCount: number, acceptedItems: number, maxQueueSize: num
       `Expected at most ${maxQueueSize} captions to be waiting, got more. Try again soon.`,
     );
   }
-}
-
-interface ItemContext {
-  readonly checkpoint: Checkpoint;
-  readonly tokenizer: Tokenizer;
-  readonly loadImage: LoadImage;
-  readonly batcher: Batcher;
-  readonly imageOptions: ImageOptions;
-}
-
-async function captionItems(
-  items: readonly CaptionItem[],
-  generation: GenerationSettings,
-  context: ItemContext,
-): Promise<CaptionAnswer> {
-  const seed = generation.seed ?? randomInt(2 ** 32);
-  const times: StageTimes = { fetchMs: 0, decodeMs: 0, queueMs: 0, resizeMs: 0, generateMs: 0 };
-  const outcomes: CaptionOutcome[] = [];
-  await Promise.all(
-    [...itemsBySource(items)].map(async ([source, own]) => {
-      const prompts = own.map(({ prompt }) => prompt);
-      const answers = await captionImage(source, prompts, { ...generation, seed }, context, times);
-      for (const [position, { index }] of own.entries())
-        outcomes[index] = answers[position] ?? { error: toHandlerError(undefined) };
-    }),
-  );
-  return { outcomes, times };
-}
-
-/** Items about the same image, with their places in the request. */
-function itemsBySource(
-  items: readonly CaptionItem[],
-): ReadonlyMap<string, readonly { prompt: string; index: number }[]> {
-  const groups = new Map<string, { prompt: string; index: number }[]>();
-  for (const [index, { source, prompt }] of items.entries()) {
-    const group = groups.get(source) ?? [];
-    group.push({ prompt, index });
-    groups.set(source, group);
-  }
-  return groups;
-}
-
-/** All prompts about one image. */
-async function captionImage(
-  source: string,
-  prompts: readonly string[],
-  generation: GenerationSettings & { readonly seed: number },
-  context: ItemContext,
-  times: StageTimes,
-): Promise<readonly CaptionOutcome[]> {
-  const rows = prompts.map((prompt) => attempt(() => promptRow(prompt, generation, context)));
-  const valid = rows.filter(isSuccess);
-  try {
-    const captions = valid.length === 0 ? [] : await captionRows(source, valid, generation, context, times);
-    const remaining = captions.values();
-    return rows.map((row) => (isFailure(row) ? row : (remaining.next().value ?? { error: toHandlerError(undefined) })));
-  } catch (thrown) {
-    const error = toHandlerError(thrown);
-    return rows.map((row) => (isFailure(row) ? row : { error }));
-  }
-}
-
-async function captionRows(
-  source: string,
-  rows: RowGroup['rows'],
-  generation: GenerationSettings,
-  context: ItemContext,
-  times: StageTimes,
-): Promise<readonly Caption[]> {
-  const loaded = await context.loadImage(source, context.imageOptions);
-  const { maxNewTokens: _, minNewTokens: __, seed: ___, ...settings } = generation;
-  const result = await context.batcher.submit({ image: loaded.image, rows, settings });
-  recordSlowest(times, { ...loaded, ...result });
-  return result.sequences.map((sequences) => toCaption(sequences, context.tokenizer));
-}
-
-function attempt<T>(make: () => T): T | Failure {
-  try {
-    return make();
-  } catch (thrown) {
-    return { error: toHandlerError(thrown) };
-  }
-}
-
-/** [CLS] becomes [DEC] and the final [SEP] goes, as in `BlipForConditionalGeneration.generate`. */
-function promptRow(
-  prompt: string,
-  generation: GenerationSettings & { readonly seed: number },
-  { checkpoint, tokenizer }: ItemContext,
-): RowGroup['rows'][number] {
-  const { bosTokenId, maxPositions, vocabularySize } = checkpoint.config.text;
-  const inputIds = [bosTokenId, ...tokenizer.encode(prompt).slice(1, -1)];
-  const unknown = inputIds.find((id) => id >= vocabularySize);
-  if (unknown !== undefined) {
-    throw new HandlerError(
-      'INTERNAL',
-      `Expected the tokenizer to know ${vocabularySize} tokens as the model does, got token ${unknown}.`,
-    );
-  }
-  const maxNewTokens = newTokenLimit(generation.maxNewTokens, inputIds.length);
-  if (maxNewTokens < 1 || inputIds.length + maxNewTokens - 1 > maxPositions) {
-    throw new HandlerError(
-      'PROMPT_TOO_LONG',
-      `Expected the prompt and the new tokens to fit ${maxPositions} positions, got ${inputIds.length} and ${maxNewTokens}.`,
-    );
-  }
-  return {
-    inputIds,
-    maxNewTokens,
-    minNewTokens: newTokenLimit(generation.minNewTokens, inputIds.length),
-    seed: generation.seed,
-  };
-}
-
-function toCaption(sequences: readonly GeneratedSequence[], tokenizer: Tokenizer): Caption {
-  return { texts: sequences.map(({ tokenIds }) => tokenizer.decode(tokenIds)), sequences };
-}
-
-function recordSlowest(times: StageTimes, measured: StageTimes): void {
-  times.fetchMs = Math.max(times.fetchMs, measured.fetchMs);
-  times.decodeMs = Math.max(times.decodeMs, measured.decodeMs);
-  times.queueMs = Math.max(times.queueMs, measured.queueMs);
-  times.resizeMs = Math.max(times.resizeMs, measured.resizeMs);
-  times.generateMs = Math.max(times.generateMs, measured.generateMs);
 }

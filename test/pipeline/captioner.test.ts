@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Caption, type Captioner, isSuccess, startCaptioner } from '../../pipeline/captioner.ts';
+import { type Caption, isSuccess } from '../../pipeline/caption-items.ts';
+import { type Captioner, startCaptioner } from '../../pipeline/captioner.ts';
 import { readSettings } from '../../pipeline/settings.ts';
 import { expectClose } from '../support/close-to.ts';
 import {
