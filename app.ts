@@ -1,15 +1,9 @@
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { type InputName, type Inputs, inputSchema, type OutputName, outputSchema } from './input_schema.ts';
+import { type CaptionItem, isFailure, isSuccess, type StageTimes } from './pipeline/caption-items.ts';
 import { packCaptions } from './pipeline/caption-tensors.ts';
-import {
-  type Captioner,
-  type CaptionItem,
-  isFailure,
-  isSuccess,
-  type StageTimes,
-  startCaptioner,
-} from './pipeline/captioner.ts';
+import { type Captioner, startCaptioner } from './pipeline/captioner.ts';
 import type { GenerationInputs } from './pipeline/generation-settings.ts';
 import { readSettings, type Settings } from './pipeline/settings.ts';
 import { HandlerError } from './protocol/errors.ts';
