@@ -1,11 +1,12 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { cpSync, rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { build, type Metafile } from 'esbuild';
 
 /**
  * `npm run build`: bundles the handler, the HTTP server, the command line and the worker thread into dist/. Only the
- * packages with native code stay outside. With `--quiet` nothing is measured or printed.
+ * packages with native code stay outside. With `--quiet` it stops there; else it also writes type declarations, and
+ * prints sizes and the time from process start to ready.
  */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -47,6 +48,15 @@ async function bundle(): Promise<Metafile> {
   return metafile;
 }
 
+/** Declarations of the handler, for those who import it. */
+function writeDeclarations(): void {
+  const compiler = `${root}node_modules/typescript/bin/tsc`;
+  const { status } = spawnSync(process.execPath, [compiler, '-p', `${root}build/tsconfig.declarations.json`], {
+    stdio: 'inherit',
+  });
+  if (status !== 0) throw new Error(`Expected the declarations to compile, but tsc ended with exit code ${status}.`);
+}
+
 function printSizes({ outputs }: Metafile): void {
   const files = Object.entries(outputs).filter(([path]) => path.endsWith('.js'));
   for (const [path, { bytes }] of files) process.stderr.write(`${(bytes / 1000).toFixed(1).padStart(8)} kB  ${path}\n`);
@@ -79,6 +89,7 @@ function measureStart(): Promise<number> {
 
 const metafile = await bundle();
 if (!process.argv.includes('--quiet')) {
+  writeDeclarations();
   printSizes(metafile);
   process.stderr.write(`${(await measureStart()).toFixed(0).padStart(8)} ms  from process start to ready\n`);
 }

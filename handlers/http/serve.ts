@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 import InferlessModel, { settingsFromEnvironment } from '../../app.ts';
 import type { Settings } from '../../pipeline/settings.ts';
 import { HandlerError } from '../../protocol/errors.ts';
