@@ -55,7 +55,8 @@ function describeError(error: ErrorObject | undefined): string {
   if (keyword === 'required') return `Expected ${place} to have ${params['missingProperty']}, got none.`;
   if (keyword === 'additionalProperties')
     return `Expected ${place} to have known names only, got ${params['additionalProperty']}.`;
-  const expected = keyword === 'enum' ? `one of ${params['allowedValues'].join(', ')}` : undefined;
+  const expected =
+    keyword === 'enum' ? `one of ${[...new Set(params['allowedValues'].map(String))].join(', ')}` : undefined;
   return `Expected ${place} to ${expected === undefined ? (error.message ?? '').replace(/^must /, '') : `be ${expected}`}, got ${describeValue(data)}.`;
 }
 
