@@ -126,7 +126,7 @@ function readTextConfig(section: JsonSection, encoderHiddenSize: number, headCou
 function readTextHeadCount(section: JsonSection): [headCount: number, warnings: string[]] {
   const hiddenSize = readInteger(section, 'hidden_size', 768);
   const usual = hiddenSize / BLIP_HEAD_SIZE;
-  if (section.values['num_attention_heads'] === undefined) {
+  if ((section.values['num_attention_heads'] ?? undefined) === undefined) {
     if (!Number.isInteger(usual)) throw inconsistent(section, 'num_attention_heads', 'nothing');
     return [
       usual,

@@ -48,12 +48,12 @@ function readSize(file: JsonSection, imageSize: number): { height: number; width
   const resample = readInteger(file, 'resample', BICUBIC, 0);
   if (resample !== BICUBIC) throw mismatch(file, `resample ${BICUBIC} (bicubic)`, String(resample));
   const value = file.values['size'] ?? imageSize;
-  const size = isJsonObject(value)
-    ? {
-        height: readInteger({ path: `${file.path}: size`, values: value }, 'height', 0),
-        width: readInteger({ path: `${file.path}: size`, values: value }, 'width', 0),
-      }
-    : { height: readInteger(file, 'size', imageSize), width: readInteger(file, 'size', imageSize) };
+  const sides = isJsonObject(value) ? value : { height: value, width: value };
+  const section = { path: isJsonObject(value) ? `${file.path}: size` : file.path, values: sides };
+  const size = {
+    height: readInteger(section, 'height', undefined),
+    width: readInteger(section, 'width', undefined),
+  };
   if (size.height !== imageSize || size.width !== imageSize) {
     throw mismatch(
       file,

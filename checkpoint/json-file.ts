@@ -72,7 +72,8 @@ export function subsection(section: JsonSection, key: string): JsonSection {
   return { path: `${section.path}: ${key}`, values: value };
 }
 
-export function readInteger(section: JsonSection, key: string, defaultValue: number, minimum = 1): number {
+/** Without a default, the key must be there. */
+export function readInteger(section: JsonSection, key: string, defaultValue: number | undefined, minimum = 1): number {
   const value = section.values[key] ?? defaultValue;
   if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < minimum) {
     throw invalid(section, key, `a whole number of at least ${minimum}`, value);

@@ -54,8 +54,29 @@ export function readSafetensorsHeader(path: string): readonly TensorRegion[] {
   return regions;
 }
 
-function readHeader(path: string): { text: string; headerBytes: number; fileBytes: number } {
-  const file = openForReading(path);
+interface Header {
+  readonly text: string;
+  readonly headerBytes: number;
+  readonly fileBytes: number;
+}
+
+function readHeader(path: string): Header {
+  try {
+    return readHeaderBytes(path);
+  } catch (cause) {
+    if (cause instanceof CheckpointError) throw cause;
+    throw new CheckpointError(
+      'CHECKPOINT_FILE_UNREADABLE',
+      `${path}: expected a readable file (${errorCode(cause)}).`,
+      {
+        cause,
+      },
+    );
+  }
+}
+
+function readHeaderBytes(path: string): Header {
+  const file = openSync(path, 'r');
   try {
     const fileBytes = fstatSync(file).size;
     const lengthField = Buffer.alloc(HEADER_LENGTH_BYTES);
@@ -75,18 +96,6 @@ function readHeader(path: string): { text: string; headerBytes: number; fileByte
     return { text: header.toString('utf8'), headerBytes: header.length, fileBytes };
   } finally {
     closeSync(file);
-  }
-}
-
-function openForReading(path: string): number {
-  try {
-    return openSync(path, 'r');
-  } catch (cause) {
-    throw new CheckpointError(
-      'CHECKPOINT_FILE_UNREADABLE',
-      `${path}: expected a readable file (${errorCode(cause)}).`,
-      { cause },
-    );
   }
 }
 
@@ -114,7 +123,7 @@ function parseHeader(path: string, text: string): JsonObject {
 function findDuplicateKey(text: string): string | undefined {
   const seen = new Set<string>();
   let depth = 0;
-  for (const { 0: token } of text.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?|[{}[\]]/g)) {
+  for (const { 0: token } of text.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"(\s*:)?|[{}[\]]/g)) {
     if (token === '{' || token === '[') depth += 1;
     else if (token === '}' || token === ']') depth -= 1;
     else if (depth === 1 && token.endsWith(':')) {
@@ -132,9 +141,9 @@ function readRegion(path: string, name: string, entry: unknown, dataStart: numbe
   const { dtype, shape, data_offsets: offsets } = entry;
   if (!isDtype(dtype))
     throw invalidTensor(path, name, `a dtype among ${Object.keys(dtypeBits).join(', ')}, got ${describe(dtype)}`);
-  if (!isCounts(shape)) throw invalidTensor(path, name, `a shape of whole numbers, got ${describe(shape)}`);
+  if (!isCounts(shape)) throw invalidTensor(path, name, `a shape of whole numbers, got ${quote(shape)}`);
   if (!isCounts(offsets) || offsets.length !== 2)
-    throw invalidTensor(path, name, `two data_offsets, got ${describe(offsets)}`);
+    throw invalidTensor(path, name, `two data_offsets, got ${quote(offsets)}`);
   const [begin = 0, end = 0] = offsets;
   const dataBytes = fileBytes - dataStart;
   if (begin > end || end > dataBytes) {
@@ -144,11 +153,20 @@ function readRegion(path: string, name: string, entry: unknown, dataStart: numbe
       `data_offsets within the file's ${dataBytes} bytes of data, got ${begin} to ${end}`,
     );
   }
-  const expectedBytes = (shape.reduce((product, size) => product * size, 1) * dtypeBits[dtype]) / 8;
+  const elementCount = shape.reduce((product, size) => product * size, 1);
+  if (!Number.isSafeInteger(elementCount)) {
+    throw invalidTensor(path, name, `a shape of at most 2 ** 53 elements, got ${dtype} [${shape.join(', ')}]`);
+  }
+  const expectedBytes = (elementCount * dtypeBits[dtype]) / 8;
   if (expectedBytes !== end - begin) {
     throw invalidTensor(path, name, `${expectedBytes} bytes for ${dtype} [${shape.join(', ')}], got ${end - begin}`);
   }
   return { name, dtype, shape, path, offsetBytes: dataStart + begin, lengthBytes: end - begin };
+}
+
+/** A list with its items, where `describe` has only its length. */
+function quote(value: unknown): string {
+  return Array.isArray(value) ? JSON.stringify(value).slice(0, 80) : describe(value);
 }
 
 function isDtype(value: unknown): value is Dtype {

@@ -1,7 +1,7 @@
 import { realpathSync } from 'node:fs';
 import { basename, dirname, join, sep } from 'node:path';
 import { CheckpointError } from './errors.ts';
-import { describe, isJsonObject, isMissing, readJsonFile } from './json-file.ts';
+import { describe, errorCode, isJsonObject, isMissing, readJsonFile } from './json-file.ts';
 import { readSafetensorsHeader, type TensorRegion } from './safetensors.ts';
 
 /** The tensors of a checkpoint by name. */
@@ -65,7 +65,7 @@ function readShards(folder: string): readonly TensorRegion[] {
   if (!isJsonObject(weightMap)) throw invalidIndex(indexPath, `weight_map to be an object, got ${describe(weightMap)}`);
   const shards = new Map<string, ReadonlyMap<string, TensorRegion>>();
   return Object.entries(weightMap).map(([name, file]) => {
-    if (typeof file !== 'string' || file !== basename(file) || file === '..') {
+    if (typeof file !== 'string' || file !== basename(file) || ['', '.', '..'].includes(file)) {
       throw invalidIndex(indexPath, `${name} to lie in a file of the same folder, got ${describe(file)}`);
     }
     const shard = shards.get(file) ?? readShard(folder, file);
@@ -96,7 +96,13 @@ function realPath(path: string): string | undefined {
     return realpathSync(path);
   } catch (cause) {
     if (isMissing(cause)) return undefined;
-    throw cause;
+    throw new CheckpointError(
+      'CHECKPOINT_FILE_UNREADABLE',
+      `${path}: expected a readable file (${errorCode(cause)}).`,
+      {
+        cause,
+      },
+    );
   }
 }
 

@@ -97,11 +97,13 @@ export function outermost(graph: Graph): Graph {
   return graph.parent === undefined ? graph : outermost(graph.parent);
 }
 
-/** `name` itself the first time, `name_1`, `name_2`, … after that. */
+/** `name` itself where it is free, else the first free one of `name_1`, `name_2`, … */
 export function uniqueName(graph: Graph, name: string): string {
   const count = graph.nameCounts.get(name) ?? 0;
   graph.nameCounts.set(name, count + 1);
-  return count === 0 ? name : `${name}_${count}`;
+  if (count === 0) return name;
+  const candidate = `${name}_${count}`;
+  return graph.nameCounts.has(candidate) ? uniqueName(graph, name) : uniqueName(graph, candidate);
 }
 
 /** Declares an input of the graph. The name must not be taken. */

@@ -15,8 +15,22 @@ export interface ImageDecodeOptions {
   readonly applyExif: boolean;
 }
 
-/** Formats by sharp's names. What is not listed here is not decoded. */
-const formats = ['jpeg', 'png', 'webp', 'gif', 'heif'] as const;
+interface Format {
+  readonly name: string;
+  /** sharp's name. */
+  readonly sharpName: string;
+  /** How files of the format begin; a dot is any byte. */
+  readonly signature: RegExp;
+}
+
+/** What is not listed here is not decoded. */
+const formats: readonly Format[] = [
+  { name: 'JPEG', sharpName: 'jpeg', signature: /^\xff\xd8\xff/s },
+  { name: 'PNG', sharpName: 'png', signature: /^\x89PNG\r\n/s },
+  { name: 'WebP', sharpName: 'webp', signature: /^RIFF....WEBP/s },
+  { name: 'GIF', sharpName: 'gif', signature: /^GIF8[79]a/s },
+  { name: 'AVIF', sharpName: 'heif', signature: /^....ftypavi[fs]/s },
+];
 const formatNames = 'JPEG, PNG, WebP, GIF or AVIF';
 
 // Decoded images are large and never asked for twice.
@@ -41,16 +55,16 @@ sharp.unblock({
  */
 export async function decodeImage(bytes: Uint8Array, options: ImageDecodeOptions): Promise<RgbImage> {
   const header = await readHeader(bytes);
-  requireAllowed(header, bytes, options);
+  const format = formats.find(({ sharpName }) => sharpName === header.format);
+  if (format === undefined) throw unsupported(bytes);
+  requireSize(header, options);
   try {
     const { data, info } = await pixels(bytes, header, options)
       .raw({ depth: 'uchar' })
       .toBuffer({ resolveWithObject: true });
     return { width: info.width, height: info.height, data };
   } catch (cause) {
-    throw new HandlerError('IMAGE_CORRUPT', `Expected a whole ${header.format} image, got one that does not decode.`, {
-      cause,
-    });
+    throw corrupt(format, cause);
   }
 }
 
@@ -58,24 +72,29 @@ async function readHeader(bytes: Uint8Array): Promise<Metadata> {
   try {
     return await sharp(bytes, { limitInputPixels: false }).metadata();
   } catch (cause) {
-    throw new HandlerError('IMAGE_UNSUPPORTED', `Expected a ${formatNames} image, got ${describeBytes(bytes)}.`, {
-      cause,
-    });
+    const start = Buffer.from(bytes.subarray(0, 16)).toString('latin1');
+    const format = formats.find(({ signature }) => signature.test(start));
+    throw format === undefined ? unsupported(bytes, cause) : corrupt(format, cause);
   }
 }
 
-function requireAllowed(header: Metadata, bytes: Uint8Array, { maxPixels }: ImageDecodeOptions): void {
-  if (!formats.some((format) => format === header.format)) {
-    throw new HandlerError('IMAGE_UNSUPPORTED', `Expected a ${formatNames} image, got ${describeBytes(bytes)}.`);
-  }
-  const { width, pageHeight, height } = header;
+function unsupported(bytes: Uint8Array, cause?: unknown): HandlerError {
+  return new HandlerError('IMAGE_UNSUPPORTED', `Expected a ${formatNames} image, got ${describeBytes(bytes)}.`, {
+    cause,
+  });
+}
+
+function corrupt({ name }: Format, cause: unknown): HandlerError {
+  return new HandlerError('IMAGE_CORRUPT', `Expected a whole ${name} image, got one that does not decode.`, { cause });
+}
+
+function requireSize({ width, height, pageHeight }: Metadata, { maxPixels }: ImageDecodeOptions): void {
   const frameHeight = pageHeight ?? height;
-  if (width * frameHeight > maxPixels) {
-    throw new HandlerError(
-      'IMAGE_TOO_LARGE',
-      `Expected an image of at most ${maxPixels} pixels, got ${width} x ${frameHeight}.`,
-    );
-  }
+  if (width * frameHeight <= maxPixels) return;
+  throw new HandlerError(
+    'IMAGE_TOO_LARGE',
+    `Expected an image of at most ${maxPixels} pixels, got ${width} x ${frameHeight}.`,
+  );
 }
 
 function pixels(bytes: Uint8Array, header: Metadata, { maxPixels, applyExif }: ImageDecodeOptions): Sharp {

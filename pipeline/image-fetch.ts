@@ -55,7 +55,7 @@ async function follow(first: URL, options: ImageFetchOptions, signal: AbortSigna
     });
     const location = redirectStatuses.has(response.statusCode) ? response.headers['location'] : undefined;
     if (location === undefined) return await readBody(response, options.maxBytes);
-    await response.body.dump();
+    discard(response.body);
     url = redirectTarget(String(location), url);
   }
   throw new HandlerError(
@@ -82,7 +82,7 @@ function redirectTarget(location: string, base: URL): URL {
 
 async function readBody({ statusCode, headers, body }: Dispatcher.ResponseData, maxBytes: number): Promise<Uint8Array> {
   if (statusCode !== 200) {
-    await body.dump();
+    discard(body);
     throw new HandlerError('IMAGE_FETCH_FAILED', `Expected the host of the image to answer 200, got ${statusCode}.`);
   }
   const declaredBytes = Number(headers['content-length'] ?? 0);
@@ -96,8 +96,13 @@ async function readBody({ statusCode, headers, body }: Dispatcher.ResponseData, 
     }
   }
   if (Math.max(declaredBytes, receivedBytes) > maxBytes) {
-    body.destroy();
+    discard(body);
     throw new HandlerError('IMAGE_TOO_LARGE', `Expected an image of at most ${maxBytes} bytes, got more.`);
   }
   return Buffer.concat(chunks);
+}
+
+/** Gives up the rest of a body at once: it may never end. Without the listener, its abort would be an uncaught error. */
+function discard(body: Dispatcher.ResponseData['body']): void {
+  body.on('error', () => undefined).destroy();
 }

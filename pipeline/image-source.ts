@@ -4,6 +4,11 @@ import { fetchImage, type ImageFetchOptions } from './image-fetch.ts';
 
 export type ImageOptions = ImageFetchOptions & ImageDecodeOptions;
 
+/** Characters that one byte takes at most, percent-encoded. More text than that cannot be an image of the allowed size. */
+const MAX_CHARACTERS_PER_BYTE = 3;
+/** Room for `data:`, a media type and its parameters. */
+const MAX_PREFIX_CHARACTERS = 1000;
+
 export interface LoadedImage {
   readonly image: RgbImage;
   readonly fetchMs: number;
@@ -38,12 +43,13 @@ function parseUrl(source: string): URL {
 /** `data:[<media type>][;base64],<data>` (RFC 2397). */
 function readDataUri(source: string, maxBytes: number): Uint8Array {
   const comma = source.indexOf(',');
-  if (comma === -1)
+  if (comma === -1) {
     throw new HandlerError('IMAGE_SOURCE_INVALID', 'Expected a data: URI with a comma before its data, got none.');
-  const data = source.slice(comma + 1);
+  }
+  requireText(source, maxBytes);
+  const data = percentDecode(source.slice(comma + 1));
   if (/;base64$/i.test(source.slice(0, comma).trimEnd())) return decodeBase64(data, maxBytes);
-  requireBytes(data.length, maxBytes);
-  return Buffer.from(percentDecode(data), 'latin1');
+  return requireBytes(Buffer.from(data, 'latin1'), maxBytes);
 }
 
 /** Percent-decodes to one byte per character. */
@@ -52,21 +58,27 @@ function percentDecode(data: string): string {
 }
 
 function decodeBase64(text: string, maxBytes: number): Uint8Array {
-  requireBytes(Math.floor((text.length * 3) / 4), maxBytes + 3);
+  requireText(text, maxBytes);
   if (text === '' || !/^[A-Za-z0-9+/_\s-]+={0,2}\s*$/.test(text)) {
     throw new HandlerError(
       'IMAGE_SOURCE_INVALID',
       `Expected a URL, a data: URI or base64, got ${text.length} characters of something else.`,
     );
   }
-  return Buffer.from(text, 'base64');
+  return requireBytes(Buffer.from(text, 'base64'), maxBytes);
 }
 
-function requireBytes(byteLength: number, maxBytes: number): void {
-  if (byteLength > maxBytes) {
+/** Refuses text before it is decoded, so that decoding is bounded too. */
+function requireText(text: string, maxBytes: number): void {
+  if (text.length > maxBytes * MAX_CHARACTERS_PER_BYTE + MAX_PREFIX_CHARACTERS) {
     throw new HandlerError(
       'IMAGE_TOO_LARGE',
-      `Expected an image of at most ${maxBytes} bytes, got about ${byteLength}.`,
+      `Expected an image of at most ${maxBytes} bytes, got ${text.length} characters.`,
     );
   }
+}
+
+function requireBytes(bytes: Uint8Array, maxBytes: number): Uint8Array {
+  if (bytes.length <= maxBytes) return bytes;
+  throw new HandlerError('IMAGE_TOO_LARGE', `Expected an image of at most ${maxBytes} bytes, got ${bytes.length}.`);
 }

@@ -1,0 +1,305 @@
+import { describe, expect, test } from 'vitest';
+import { bool, float32s, int64, int64s } from '../../onnx/constants.ts';
+import { conditional, loop } from '../../onnx/control-flow.ts';
+import { addInput, addOutput, createGraph, type Graph, type Scope, type Value } from '../../onnx/graph.ts';
+import * as op from '../../onnx/operators.ts';
+import { flatten, mapValues } from '../../onnx/value-tree.ts';
+import { createSession, type RuntimeTensor, type Session } from '../../pipeline/runtime.ts';
+
+/** Loads a graph and runs it once for each set of inputs. */
+async function runGraph(
+  graph: Graph,
+  inputSets: readonly Readonly<Record<string, RuntimeTensor>>[],
+): Promise<readonly Readonly<Record<string, readonly number[]>>[]> {
+  const session = await createSession(graph, { executionProvider: 'cpu', threadCount: 1 });
+  const results: Readonly<Record<string, readonly number[]>>[] = [];
+  for (const inputs of inputSets) results.push(await runOnce(session, inputs));
+  await session.release();
+  return results;
+}
+
+async function runOnce(session: Session, inputs: Readonly<Record<string, RuntimeTensor>>) {
+  const outputs = await session.run(inputs);
+  return Object.fromEntries(Object.entries(outputs).map(([name, { data }]) => [name, Array.from(data, Number)]));
+}
+
+function ints(...values: readonly number[]): RuntimeTensor {
+  return { data: BigInt64Array.from(values, BigInt), shape: [values.length] };
+}
+
+function scalar(value: number): RuntimeTensor {
+  return { data: BigInt64Array.of(BigInt(value)), shape: [] };
+}
+
+function flag(value: boolean): RuntimeTensor {
+  return { data: Uint8Array.of(value ? 1 : 0), shape: [], isBool: true };
+}
+
+interface Beams {
+  readonly scores: Value<'float32'>;
+  readonly caches: readonly { readonly keys: Value<'int64'>; readonly values: Value<'int64'> }[];
+}
+
+function addOutputs(graph: Graph, tree: object): void {
+  for (const [path, value] of flatten(tree)) addOutput(graph, `out.${path}`, value);
+}
+
+describe('a condition', () => {
+  function branches() {
+    const graph = createGraph('if');
+    const scope = { graph, path: 'model' };
+    const condition = addInput(graph, 'condition', 'bool', []);
+    const x = addInput(graph, 'x', 'int64', ['length']);
+    return { graph, scope, condition, x };
+  }
+
+  test('gives the structure of the branch that it takes, in its order', async () => {
+    const { graph, scope, condition, x } = branches();
+    const result: Beams = conditional<Beams>(
+      scope,
+      condition,
+      (inner) => ({
+        scores: float32s(inner, [0.5]),
+        caches: [
+          { keys: op.add(inner, x, x), values: x },
+          { keys: x, values: x },
+        ],
+      }),
+      // The same structure, written in another order.
+      (inner) => ({
+        caches: [
+          { values: op.mul(inner, x, x), keys: x },
+          { values: x, keys: int64s(inner, [9]) },
+        ],
+        scores: float32s(inner, [-0.5]),
+      }),
+    );
+    addOutputs(graph, result);
+    const [yes, no] = await runGraph(graph, [
+      { condition: flag(true), x: ints(3, 4) },
+      { condition: flag(false), x: ints(3, 4) },
+    ]);
+    expect(yes).toEqual({
+      'out.scores': [0.5],
+      'out.caches.0.keys': [6, 8],
+      'out.caches.0.values': [3, 4],
+      'out.caches.1.keys': [3, 4],
+      'out.caches.1.values': [3, 4],
+    });
+    expect(no).toEqual({
+      'out.scores': [-0.5],
+      'out.caches.0.keys': [3, 4],
+      'out.caches.0.values': [9, 16],
+      'out.caches.1.keys': [9],
+      'out.caches.1.values': [3, 4],
+    });
+  });
+
+  test('computes only the branch that it takes', async () => {
+    const { graph, scope, condition, x } = branches();
+    const impossible = (inner: Scope) => ({ y: op.gather(inner, x, int64s(inner, [1_000]), 0) });
+    const { y } = conditional(scope, condition, impossible, () => ({ y: x }));
+    addOutput(graph, 'y', y, ['any']);
+    const session = await createSession(graph, { executionProvider: 'cpu', threadCount: 1 });
+    expect(await runOnce(session, { condition: flag(false), x: ints(1) })).toEqual({ y: [1] });
+    await expect(session.run({ condition: flag(true), x: ints(1) })).rejects.toThrow();
+    await session.release();
+  });
+
+  test('may stand within a branch of another', async () => {
+    const { graph, scope, condition, x } = branches();
+    const other = addInput(graph, 'other', 'bool', []);
+    const pick = (inner: Scope, when: number, otherwise: number) =>
+      conditional(
+        inner,
+        other,
+        (innermost) => ({ y: op.add(innermost, x, int64s(innermost, [when])) }),
+        (innermost) => ({ y: op.add(innermost, x, int64s(innermost, [otherwise])) }),
+      );
+    const { y } = conditional(
+      scope,
+      condition,
+      (inner) => pick(inner, 1, 2),
+      (inner) => pick(inner, 3, 4),
+    );
+    addOutput(graph, 'y', y, ['length']);
+    const choices = [true, false].flatMap((first) => [true, false].map((second) => [first, second] as const));
+    const inputs = choices.map(([first, second]) => ({ condition: flag(first), other: flag(second), x: ints(10) }));
+    expect(await runGraph(graph, inputs)).toEqual([{ y: [11] }, { y: [12] }, { y: [13] }, { y: [14] }]);
+  });
+
+  test('whose branches differ in structure is refused while the graph is written, and the place named', () => {
+    const { scope, condition, x } = branches();
+    const write = () =>
+      conditional<Record<string, Value>>(
+        scope,
+        condition,
+        () => ({ scores: x, tokens: x }),
+        () => ({ scores: x }),
+      );
+    expect(write).toThrow(RangeError);
+    expect(write).toThrow(/expected a value at tokens, got scores/);
+  });
+});
+
+describe('a loop', () => {
+  test('goes on while its body says so, and at least once', async () => {
+    const graph = createGraph('loop');
+    const scope = { graph, path: 'count' };
+    const limit = addInput(graph, 'limit', 'int64', []);
+    const { sum } = loop(scope, { sum: int64(scope, 0) }, (inner, iteration, state) => {
+      const done = op.add(inner, iteration, int64(inner, 1));
+      return { state: { sum: op.add(inner, state.sum, done) }, goOn: op.less(inner, done, limit) };
+    });
+    addOutput(graph, 'sum', sum, []);
+    const limits = [0, 1, 2, 10];
+    expect(
+      await runGraph(
+        graph,
+        limits.map((value) => ({ limit: scalar(value) })),
+      ),
+    ).toEqual([{ sum: [1] }, { sum: [1] }, { sum: [3] }, { sum: [55] }]);
+  });
+
+  test('carries a nested structure whose shapes grow', async () => {
+    const graph = createGraph('loop');
+    const scope = { graph, path: 'generate' };
+    const start = addInput(graph, 'start', 'int64', ['length']);
+    const steps = addInput(graph, 'steps', 'int64', []);
+    const initial: Beams & { tokens: Value<'int64'> } = {
+      scores: float32s(scope, [1]),
+      caches: [
+        { keys: int64s(scope, []), values: start },
+        { keys: start, values: int64s(scope, []) },
+      ],
+      tokens: start,
+    };
+    const final = loop(scope, initial, (inner, iteration, state) => {
+      const step = op.unsqueeze(inner, iteration, [0]);
+      const last = op.slice(inner, state.tokens, int64s(inner, [-1]), int64s(inner, [Number.MAX_SAFE_INTEGER]), 0);
+      return {
+        state: {
+          tokens: op.concat(inner, [state.tokens, op.add(inner, last, int64s(inner, [10]))], 0),
+          scores: op.add(inner, state.scores, state.scores),
+          caches: state.caches.map(({ keys, values }) => ({
+            keys: op.concat(inner, [keys, step], 0),
+            values: op.concat(inner, [last, values], 0),
+          })),
+        },
+        goOn: op.less(inner, op.add(inner, iteration, int64(inner, 1)), steps),
+      };
+    });
+    addOutputs(graph, final);
+    const [once, thrice] = await runGraph(graph, [
+      { start: ints(7), steps: scalar(1) },
+      { start: ints(7, 8), steps: scalar(3) },
+    ]);
+    expect(once).toEqual({
+      'out.scores': [2],
+      'out.caches.0.keys': [0],
+      'out.caches.0.values': [7, 7],
+      'out.caches.1.keys': [7, 0],
+      'out.caches.1.values': [7],
+      'out.tokens': [7, 17],
+    });
+    expect(thrice).toEqual({
+      'out.scores': [8],
+      'out.caches.0.keys': [0, 1, 2],
+      'out.caches.0.values': [28, 18, 8, 7, 8],
+      'out.caches.1.keys': [7, 8, 0, 1, 2],
+      'out.caches.1.values': [28, 18, 8],
+      'out.tokens': [7, 8, 18, 28, 38],
+    });
+  });
+
+  test('may hand on a value as it came, hand on one twice, or exchange two', async () => {
+    const graph = createGraph('loop');
+    const scope = { graph, path: 'exchange' };
+    const initial = {
+      a: int64s(scope, [1]),
+      b: int64s(scope, [2]),
+      same: int64s(scope, [3]),
+      copy: int64s(scope, [4]),
+    };
+    const final = loop(scope, initial, (inner, iteration, { a, b, same }) => {
+      const sum = op.add(inner, a, b);
+      return {
+        state: { a: b, b: sum, same, copy: sum },
+        goOn: op.less(inner, iteration, int64(inner, 3)),
+      };
+    });
+    addOutputs(graph, final);
+    expect(await runGraph(graph, [{}])).toEqual([{ 'out.a': [8], 'out.b': [13], 'out.same': [3], 'out.copy': [13] }]); // 1 2 3 5 8 13
+  });
+
+  test('sees values from outside, and may stop by a condition from outside', async () => {
+    const graph = createGraph('loop');
+    const scope = { graph, path: 'outside' };
+    const x = addInput(graph, 'x', 'int64', []);
+    const never = bool(scope, false);
+    const { y } = loop(scope, { y: int64(scope, 1) }, () => ({ state: { y: x }, goOn: never }));
+    addOutput(graph, 'y', y, []);
+    expect(await runGraph(graph, [{ x: scalar(42) }])).toEqual([{ y: [42] }]);
+  });
+
+  test('may hold a condition and another loop', async () => {
+    const graph = createGraph('loop');
+    const scope = { graph, path: 'nested' };
+    const size = addInput(graph, 'size', 'int64', []);
+    const one = (inner: Scope) => int64(inner, 1);
+    const { total } = loop(scope, { total: int64(scope, 0) }, (outer, row, state) => {
+      const { count } = loop(outer, { count: state.total }, (inner, column, { count }) => ({
+        state: conditional(
+          inner,
+          op.lessOrEqual(inner, column, row),
+          (branch) => ({ count: op.add(branch, count, one(branch)) }),
+          () => ({ count }),
+        ),
+        goOn: op.less(inner, op.add(inner, column, one(inner)), size),
+      }));
+      return { state: { total: count }, goOn: op.less(outer, op.add(outer, row, one(outer)), size) };
+    });
+    addOutput(graph, 'total', total, []);
+    const sizes = [1, 4, 10].map((value) => ({ size: scalar(value) }));
+    expect(await runGraph(graph, sizes)).toEqual([{ total: [1] }, { total: [10] }, { total: [55] }]);
+  });
+
+  test('whose next state lacks a value is refused while the graph is written, and the place named', () => {
+    const graph = createGraph('loop');
+    const scope = { graph, path: 'lacking' };
+    const initial: Record<string, Value> = { scores: int64(scope, 0), tokens: int64(scope, 0) };
+    const write = () =>
+      loop(scope, initial, (inner, _, state) => ({
+        state: { scores: state['scores'] ?? int64(inner, 0) },
+        goOn: bool(inner, false),
+      }));
+    expect(write).toThrow(RangeError);
+    expect(write).toThrow(/expected a value at tokens, got scores/);
+  });
+});
+
+describe('a structure of values', () => {
+  const value = (name: string): Value<'int64'> => ({ name, elementType: 'int64' });
+  const tree = {
+    beams: { scores: value('s') },
+    caches: [{ keys: value('k0') }, { keys: value('k1') }],
+    last: value('l'),
+  };
+
+  test('is flat with its paths, in the order of its keys', () => {
+    expect(flatten(tree).map(([path, { name }]) => [path, name])).toEqual([
+      ['beams.scores', 's'],
+      ['caches.0.keys', 'k0'],
+      ['caches.1.keys', 'k1'],
+      ['last', 'l'],
+    ]);
+  });
+
+  test('keeps its shape when its values are replaced', () => {
+    expect(mapValues(tree, (path) => value(path))).toEqual({
+      beams: { scores: value('beams.scores') },
+      caches: [{ keys: value('caches.0.keys') }, { keys: value('caches.1.keys') }],
+      last: value('last'),
+    });
+  });
+});

@@ -1,0 +1,171 @@
+import { describe, expect, test } from 'vitest';
+import { readSettings, settingDefinitions } from '../../pipeline/settings.ts';
+import { HandlerError } from '../../protocol/errors.ts';
+import { thrownBy } from '../support/thrown.ts';
+
+const shippedCheckpoint = '/package/checkpoints/random-captioning';
+
+function read(environment: Readonly<Record<string, string | undefined>>, cpuCount = 8) {
+  return readSettings({ environment, cpuCount, shippedCheckpoint });
+}
+
+const defaults = {
+  checkpoint: shippedCheckpoint,
+  modelName: 'captioning',
+  executionProvider: 'auto',
+  workerCount: 1,
+  threadsPerWorker: 8,
+  maxBatchSize: 8,
+  batchWindowMs: 5,
+  maxQueueSize: 256,
+  imageTimeoutMs: 10_000,
+  imageMaxBytes: 20_000_000,
+  imageMaxPixels: 50_000_000,
+  imageMaxRedirects: 3,
+  imageApplyExif: true,
+  host: undefined,
+  port: 8080,
+  apiTokens: [],
+  maxBodyBytes: 67_108_864,
+  logLevel: 'info',
+};
+
+describe('defaults', () => {
+  test('hold where no variable is set', () => {
+    expect(read({})).toEqual(defaults);
+  });
+
+  test('hold where variables are empty, or nothing but space', () => {
+    const variables = Object.values(settingDefinitions).map(({ variable }) => variable);
+    expect(read(Object.fromEntries(variables.map((variable) => [variable, ''])))).toEqual(defaults);
+    expect(read(Object.fromEntries(variables.map((variable) => [variable, ' \t'])))).toEqual(defaults);
+  });
+
+  test('hold beside variables of others', () => {
+    expect(read({ PATH: '/usr/bin', BLIP_UNKNOWN: 'x', blip_workers: '7' })).toEqual(defaults);
+  });
+
+  test.each([
+    [8, '2', 4],
+    [8, '3', 2],
+    [2, '8', 1],
+    [1, '1', 1],
+  ])('share %d CPUs among %s workers: %d threads each', (cpuCount, workers, threads) => {
+    expect(read({ BLIP_WORKERS: workers }, cpuCount).threadsPerWorker).toBe(threads);
+  });
+
+  test('give way to the number of threads that is set', () => {
+    expect(read({ BLIP_WORKERS: '2', BLIP_THREADS: '7' }, 8)).toMatchObject({ workerCount: 2, threadsPerWorker: 7 });
+  });
+});
+
+describe('each variable', () => {
+  const values = {
+    BLIP_CHECKPOINT: ['checkpoint', '/models/blip', '/models/blip'],
+    BLIP_MODEL_NAME: ['modelName', 'blip-large', 'blip-large'],
+    BLIP_EXECUTION_PROVIDER: ['executionProvider', 'cuda', 'cuda'],
+    BLIP_WORKERS: ['workerCount', '4', 4],
+    BLIP_THREADS: ['threadsPerWorker', '3', 3],
+    BLIP_MAX_BATCH_SIZE: ['maxBatchSize', '16', 16],
+    BLIP_BATCH_WINDOW_MS: ['batchWindowMs', '0', 0],
+    BLIP_MAX_QUEUE_SIZE: ['maxQueueSize', '1', 1],
+    BLIP_IMAGE_TIMEOUT_MS: ['imageTimeoutMs', '2500', 2500],
+    BLIP_IMAGE_MAX_BYTES: ['imageMaxBytes', '1000', 1000],
+    BLIP_IMAGE_MAX_PIXELS: ['imageMaxPixels', '2000', 2000],
+    BLIP_IMAGE_MAX_REDIRECTS: ['imageMaxRedirects', '0', 0],
+    BLIP_IMAGE_APPLY_EXIF: ['imageApplyExif', 'false', false],
+    HOST: ['host', '::1', '::1'],
+    PORT: ['port', '0', 0],
+    BLIP_API_TOKENS: ['apiTokens', ' one, two ,,three ', ['one', 'two', 'three']],
+    BLIP_MAX_BODY_BYTES: ['maxBodyBytes', '4096', 4096],
+    LOG_LEVEL: ['logLevel', 'silent', 'silent'],
+  } as const;
+
+  test.each(Object.entries(values))('%s changes its own setting alone', (variable, [name, text, value]) => {
+    const changed = { ...defaults, [name]: value };
+    if (name === 'workerCount') changed.threadsPerWorker = 2; // 8 CPUs for 4 workers.
+    expect(read({ [variable]: text })).toEqual(changed);
+    expect(read({ [variable]: ` ${text}\n` })).toEqual(changed);
+  });
+
+  test('is listed above', () => {
+    const variables = Object.values(settingDefinitions).map(({ variable }) => variable);
+    expect(variables.toSorted()).toEqual(Object.keys(values).toSorted());
+  });
+
+  test('says what it is for, and its default', () => {
+    for (const { description, defaultText } of Object.values(settingDefinitions)) {
+      expect(description).toMatch(/\.$/);
+      expect(defaultText).not.toBe('');
+    }
+  });
+
+  test.each(['auto', 'cpu', 'cuda', 'webgpu'])('BLIP_EXECUTION_PROVIDER may be %s', (provider) => {
+    expect(read({ BLIP_EXECUTION_PROVIDER: provider }).executionProvider).toBe(provider);
+  });
+
+  test.each(['1', '8080', '65535'])('PORT may be %s', (port) => {
+    expect(read({ PORT: port }).port).toBe(Number(port));
+  });
+
+  test('BLIP_IMAGE_APPLY_EXIF may be true', () => {
+    expect(read({ BLIP_IMAGE_APPLY_EXIF: 'true' }).imageApplyExif).toBe(true);
+  });
+});
+
+describe('values that are not valid', () => {
+  function expectInvalid(variable: string, text: string): void {
+    const error = thrownBy(() => read({ [variable]: text }));
+    expect(error).toBeInstanceOf(HandlerError);
+    expect(error).toMatchObject({ code: 'SETTINGS_INVALID' });
+    const { message } = error as HandlerError; // Two lines above.
+    expect(message).toMatch(new RegExp(`^Expected ${variable} to be .+, got something else\\.$`));
+  }
+
+  const counts = [
+    ['BLIP_WORKERS', 1],
+    ['BLIP_THREADS', 1],
+    ['BLIP_MAX_BATCH_SIZE', 1],
+    ['BLIP_BATCH_WINDOW_MS', 0],
+    ['BLIP_MAX_QUEUE_SIZE', 1],
+    ['BLIP_IMAGE_TIMEOUT_MS', 1],
+    ['BLIP_IMAGE_MAX_BYTES', 1],
+    ['BLIP_IMAGE_MAX_PIXELS', 1],
+    ['BLIP_IMAGE_MAX_REDIRECTS', 0],
+    ['BLIP_MAX_BODY_BYTES', 1],
+  ] as const;
+
+  test.each(counts)('%s must be a whole number of at least %d', (variable, minimum) => {
+    for (const text of [String(minimum - 1), '1.5', '1e3', '0x10', 'many', '+2', '1 000', '1_000', 'NaN', 'Infinity'])
+      expectInvalid(variable, text);
+    expectInvalid(variable, '9'.repeat(16)); // More than a number can count.
+  });
+
+  test.each([
+    ['BLIP_EXECUTION_PROVIDER', 'tpu'],
+    ['BLIP_EXECUTION_PROVIDER', 'CPU'],
+    ['BLIP_IMAGE_APPLY_EXIF', 'yes'],
+    ['BLIP_IMAGE_APPLY_EXIF', '1'],
+    ['BLIP_IMAGE_APPLY_EXIF', 'TRUE'],
+    ['PORT', '65536'],
+    ['PORT', '-1'],
+    ['PORT', '80a'],
+    ['PORT', '999999'],
+    ['LOG_LEVEL', 'verbose'],
+    ['LOG_LEVEL', 'INFO'],
+  ])('%s must not be %s', expectInvalid);
+
+  test('are not repeated in the message, nor in what comes with it', () => {
+    const error = thrownBy(() => read({ PORT: 'a-token-in-the-wrong-place', BLIP_API_TOKENS: 'another-token' }));
+    expect(error).toBeInstanceOf(HandlerError);
+    const { message, cause } = error as HandlerError; // The line above.
+    expect(message).toContain('PORT');
+    expect(`${message} ${String(cause)}`).not.toContain('token');
+  });
+
+  test('name what is allowed', () => {
+    expect(thrownBy(() => read({ BLIP_EXECUTION_PROVIDER: 'tpu' }))).toMatchObject({
+      message: expect.stringContaining('one of auto, cpu, cuda, webgpu'),
+    });
+  });
+});
