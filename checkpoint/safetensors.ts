@@ -154,8 +154,8 @@ function readRegion(path: string, name: string, entry: unknown, dataStart: numbe
     );
   }
   const elementCount = shape.reduce((product, size) => product * size, 1);
-  if (!Number.isSafeInteger(elementCount)) {
-    throw invalidTensor(path, name, `a shape of at most 2 ** 53 elements, got ${dtype} [${shape.join(', ')}]`);
+  if (!Number.isFinite(elementCount)) {
+    throw invalidTensor(path, name, `a shape that a file can have, got ${dtype} [${shape.join(', ')}]`);
   }
   const expectedBytes = (elementCount * dtypeBits[dtype]) / 8;
   if (expectedBytes !== end - begin) {
