@@ -42,6 +42,7 @@ export function settingsFromEnvironment(): Settings {
  */
 export default class InferlessModel {
   readonly settings: Settings;
+  #starting: Promise<Captioner> | undefined;
   #captioner: Captioner | undefined;
 
   constructor(settings: Settings = settingsFromEnvironment()) {
@@ -54,11 +55,19 @@ export default class InferlessModel {
   }
 
   /**
-   * Loads the checkpoint.
+   * Loads the checkpoint; once, however often it is called.
    * @throws CheckpointError when it cannot be served, HandlerError when the execution provider does not work here.
    */
   async initialize(): Promise<void> {
-    this.#captioner ??= await startCaptioner(this.settings);
+    const starting = this.#starting ?? startCaptioner(this.settings);
+    this.#starting = starting;
+    try {
+      const captioner = await starting;
+      if (this.#starting === starting) this.#captioner = captioner;
+    } catch (error) {
+      this.#starting = undefined;
+      throw error;
+    }
   }
 
   /**
@@ -99,8 +108,10 @@ export default class InferlessModel {
 
   /** Finishes what was accepted and releases everything. `initialize` may follow again. */
   async finalize(): Promise<void> {
-    const captioner = this.#captioner;
+    const starting = this.#starting;
+    this.#starting = undefined;
     this.#captioner = undefined;
+    const captioner = await starting?.catch(() => undefined); // Whoever called initialize has the error.
     await captioner?.close();
   }
 }

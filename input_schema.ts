@@ -1,5 +1,8 @@
 import type { InputField, OutputField } from './protocol/schema.ts';
 
+/** Counts beyond this mean nothing, and do not fit a tensor of 32 bits. */
+const MAX_COUNT = 2_147_483_647;
+
 /**
  * The inputs of the captioning handler, in Inferless' shape: datatype, required, shape, example. This is the one source
  * for validation, for the TypeScript types, and for the metadata that servers publish.
@@ -25,6 +28,7 @@ export const inputSchema = {
     shape: [1],
     example: [20],
     minimum: 1,
+    maximum: MAX_COUNT,
     description: 'The most tokens a caption has, its end token included.',
   },
   min_new_tokens: {
@@ -33,6 +37,7 @@ export const inputSchema = {
     shape: [1],
     example: [5],
     minimum: 0,
+    maximum: MAX_COUNT,
     description: 'The fewest tokens before a caption may end.',
   },
   num_beams: {
@@ -86,6 +91,7 @@ export const inputSchema = {
     shape: [1],
     example: [3],
     minimum: 0,
+    maximum: MAX_COUNT,
     description: 'No run of this many tokens may occur twice; 0 turns it off.',
   },
   do_sample: {
@@ -110,6 +116,7 @@ export const inputSchema = {
     shape: [1],
     example: [50],
     minimum: 0,
+    maximum: MAX_COUNT,
     description: 'Sampling: only this many of the best tokens can be drawn; 0 allows all.',
   },
   top_p: {

@@ -59,7 +59,7 @@ function percentDecode(data: string): string {
 
 function decodeBase64(text: string, maxBytes: number): Uint8Array {
   requireText(text, maxBytes);
-  if (text === '' || !/^[A-Za-z0-9+/_\s-]+={0,2}\s*$/.test(text)) {
+  if (!/^[A-Za-z0-9+/_-]+={0,2}$/.test(text.replace(/\s+/g, ''))) {
     throw new HandlerError(
       'IMAGE_SOURCE_INVALID',
       `Expected a URL, a data: URI or base64, got ${text.length} characters of something else.`,

@@ -20,6 +20,7 @@ export interface Settings {
   readonly port: number;
   readonly apiTokens: readonly string[];
   readonly maxBodyBytes: number;
+  readonly drainLimitMs: number;
   readonly logLevel: string;
 }
 
@@ -165,6 +166,12 @@ export const settingDefinitions: { readonly [Name in keyof Settings]: Definition
     expected: 'tokens separated by commas',
   }),
   maxBodyBytes: count('BLIP_MAX_BODY_BYTES', 'The most bytes of one request body.', 67_108_864, 1),
+  drainLimitMs: count(
+    'BLIP_DRAIN_LIMIT_MS',
+    'After SIGTERM, the most milliseconds to go on accepting while requests still come.',
+    5_000,
+    0,
+  ),
   logLevel: choice(
     'LOG_LEVEL',
     '`trace`, `debug`, `info`, `warn`, `error`, `fatal` or `silent`.',

@@ -33,6 +33,9 @@ export interface InferenceRequest {
 /** Deeper nesting than any tensor has; the limit of Triton's JSON parser. */
 const MAX_DATA_DEPTH = 100;
 
+/** More dimensions than any tensor has: numpy's limit of old. */
+const MAX_DIMENSIONS = 32;
+
 const datatypes = {
   BOOL: 'boolean',
   UINT8: 'integer',
@@ -76,7 +79,11 @@ const checkBody = compile<RequestBody>(
           required: ['name', 'shape', 'datatype', 'data'],
           properties: {
             name: { type: 'string' },
-            shape: { type: 'array', items: { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER } },
+            shape: {
+              type: 'array',
+              maxItems: MAX_DIMENSIONS,
+              items: { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER },
+            },
             datatype: { type: 'string' },
             data: { type: 'array' },
           },

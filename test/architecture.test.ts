@@ -24,7 +24,6 @@ const onlyImporters: Readonly<Record<string, string>> = {
   'onnxruntime-node': 'pipeline/runtime.ts',
   undici: 'pipeline/image-fetch.ts',
   sharp: 'pipeline/image-decode.ts',
-  fastify: 'handlers/http/server.ts',
   pbf: 'onnx/model-proto.ts',
 };
 

@@ -63,8 +63,16 @@ function requestFrom({ img_url: sources = [shippedPicture], text, parameters }: 
 
 /** Files are read here: the handler itself takes no paths, so that no request can read its disk. */
 function readSource(source: string): string {
-  if (source.startsWith('file:')) return dataUri(fileURLToPath(source));
+  if (source.startsWith('file:')) return dataUri(pathOf(source));
   return /^[a-z][a-z0-9+.-]+:/i.test(source) ? source : dataUri(source);
+}
+
+function pathOf(fileUrl: string): string {
+  try {
+    return fileURLToPath(fileUrl);
+  } catch (cause) {
+    throw new HandlerError('INVALID_REQUEST', 'Expected a file: URL of this machine, got another.', { cause });
+  }
 }
 
 function dataUri(path: string): string {

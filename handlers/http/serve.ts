@@ -31,7 +31,7 @@ async function serve(settings: Settings): Promise<void> {
     if (stopping) return;
     stopping = true;
     server.log.info({ signal }, 'draining');
-    await server.close();
+    await server.draining.drain(settings.drainLimitMs);
     await model.finalize();
     server.log.info('stopped');
   };

@@ -17,6 +17,7 @@ import { readInferenceRequest } from '../../protocol/inference-request.ts';
 import { inferenceResponse } from '../../protocol/inference-response.ts';
 import { MODEL_VERSION, modelMetadata } from '../../protocol/metadata.ts';
 import { bearerTokenCheck } from './bearer-token.ts';
+import { addDraining, type Draining } from './drain.ts';
 import { version } from './version.ts';
 
 /** Seconds that a refused client is asked to wait. */
@@ -35,7 +36,7 @@ interface ModelPath {
  * The Open Inference Protocol over HTTP.
  * Source: kserve/open-inference-protocol, specification/protocol/inference_rest.md.
  */
-export function createServer(model: InferlessModel): FastifyInstance {
+export function createServer(model: InferlessModel): FastifyInstance & { readonly draining: Draining } {
   const { settings } = model;
   const server = fastify({
     logger: { level: settings.logLevel },
@@ -46,14 +47,16 @@ export function createServer(model: InferlessModel): FastifyInstance {
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: 200 },
     return503OnClosing: false,
     clientErrorHandler: answerBrokenRequest,
+    frameworkErrors: (error, request, reply) => void sendError(reply, fromServerError(error), request.log),
   });
+  const draining = addDraining(server);
   acceptAnyContentType(server);
   server.setErrorHandler((error, request, reply) => sendError(reply, fromServerError(error), request.log));
   server.setNotFoundHandler((request, reply) => sendError(reply, notFound(request), request.log));
-  addHealthRoutes(server, model);
+  addHealthRoutes(server, model, draining);
   addMetadataRoutes(server, model);
   addInferenceRoutes(server, model);
-  return server;
+  return Object.assign(server, { draining });
 }
 
 /** Answers with exactly `application/json`: some clients compare it so. */
@@ -99,6 +102,8 @@ function fromServerError(error: unknown): HandlerError {
         'INVALID_REQUEST',
         'Expected as many bytes in the body as its content-length says, got another number.',
       );
+    case 'FST_ERR_MAX_PARAM_LENGTH':
+      return new HandlerError('NOT_FOUND', 'Expected the name of a model, got a longer one than any has.');
     case 'FST_ERR_BAD_URL':
       return new HandlerError('INVALID_REQUEST', 'Expected a path that decodes as UTF-8, got another.');
     default:
@@ -115,12 +120,15 @@ function notFound(request: FastifyRequest): HandlerError {
 
 /** Clients send JSON under any content type, or none; the body is parsed where it is used. */
 function acceptAnyContentType(server: FastifyInstance): void {
+  server.addHook('onRequest', async (request) => {
+    request.raw.headers['content-type'] = 'application/octet-stream'; // Fastify refuses types that do not parse.
+  });
   server.removeAllContentTypeParsers();
   server.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
 }
 
-function addHealthRoutes(server: FastifyInstance, model: InferlessModel): void {
-  const isReady = () => model.captioner !== undefined;
+function addHealthRoutes(server: FastifyInstance, model: InferlessModel, draining: Draining): void {
+  const isReady = () => model.captioner !== undefined && !draining.isDraining();
   addRoute(server, 'GET', '/v2/health/live', (_request, reply) => sendJson(reply, { live: true }));
   addRoute(server, 'GET', '/v2/health/ready', (_request, reply) =>
     sendJson(reply, { live: true, ready: isReady() }, isReady() ? 200 : 503),
@@ -171,7 +179,7 @@ function parseJson(body: unknown): unknown {
   if (!Buffer.isBuffer(body) || body.length === 0)
     throw new HandlerError('INVALID_REQUEST', 'Expected a JSON body, got none.');
   try {
-    return JSON.parse(body.toString('utf8'));
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
   } catch (cause) {
     throw new HandlerError('INVALID_REQUEST', `Expected a JSON body, got ${body.length} bytes that do not parse.`, {
       cause,

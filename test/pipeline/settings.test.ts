@@ -27,6 +27,7 @@ const defaults = {
   port: 8080,
   apiTokens: [],
   maxBodyBytes: 67_108_864,
+  drainLimitMs: 5_000,
   logLevel: 'info',
 };
 
@@ -78,6 +79,7 @@ describe('each variable', () => {
     PORT: ['port', '0', 0],
     BLIP_API_TOKENS: ['apiTokens', ' one, two ,,three ', ['one', 'two', 'three']],
     BLIP_MAX_BODY_BYTES: ['maxBodyBytes', '4096', 4096],
+    BLIP_DRAIN_LIMIT_MS: ['drainLimitMs', '0', 0],
     LOG_LEVEL: ['logLevel', 'silent', 'silent'],
   } as const;
 

@@ -1,0 +1,236 @@
+import { readdirSync } from 'node:fs';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import InferlessModel from '../app.ts';
+import type { Inputs } from '../input_schema.ts';
+import { dataUri, type ImageServer, startImageServer, testSettings } from './support/server.ts';
+import { expectHandlerError } from './support/thrown.ts';
+
+const chelsea = dataUri('chelsea');
+const rocket = dataUri('rocket');
+
+let images: ImageServer;
+
+beforeAll(async () => {
+  images = await startImageServer();
+});
+
+afterAll(() => images?.close());
+
+describe('infer', () => {
+  let model: InferlessModel;
+
+  beforeAll(async () => {
+    model = new InferlessModel(testSettings());
+    await model.initialize();
+  });
+
+  afterAll(() => model?.finalize());
+
+  test('one image has one caption, as text', async () => {
+    const result = await model.infer({ img_url: chelsea, text: 'a picture of' });
+    expect(result).toEqual({ generated_output: expect.stringMatching(/^a picture of/) });
+  });
+
+  test('a list of one image is one image', async () => {
+    expect(await model.infer({ img_url: [chelsea] })).toEqual(await model.infer({ img_url: chelsea }));
+  });
+
+  test('several images have a list of captions', async () => {
+    const [first, second] = [await model.infer({ img_url: chelsea }), await model.infer({ img_url: rocket })];
+    expect(await model.infer({ img_url: [chelsea, rocket] })).toEqual({
+      generated_output: [first.generated_output, second.generated_output],
+    });
+  });
+
+  test('several captions of one image are a list too', async () => {
+    const result = await model.infer({ img_url: chelsea, num_beams: 3, num_return_sequences: 3 });
+    expect(result).toEqual({ generated_output: Array.from({ length: 3 }, () => expect.any(String)) });
+  });
+
+  test('absent inputs may be undefined or null, as platforms pass them', async () => {
+    const absent = { img_url: chelsea, text: null, num_beams: undefined, seed: null } as unknown as Inputs; // Not in our types.
+    expect(await model.infer(absent)).toEqual(await model.infer({ img_url: chelsea }));
+  });
+
+  test('when some images fail, the others have captions and error says why', async () => {
+    const good = await model.infer({ img_url: chelsea });
+    expect(await model.infer({ img_url: [`${images.url}/missing.png`, chelsea] })).toEqual({
+      generated_output: ['', good.generated_output],
+      error: [expect.stringMatching(/^IMAGE_FETCH_FAILED: .*404/), ''],
+    });
+  });
+
+  test('when all fail, it throws what the first failed with', async () => {
+    await expectHandlerError(model.infer({ img_url: `${images.url}/missing.png` }), 'IMAGE_FETCH_FAILED');
+    await expectHandlerError(
+      model.infer({ img_url: [`${images.url}/page.html`, `${images.url}/missing.png`] }),
+      'IMAGE_UNSUPPORTED',
+    );
+  });
+
+  test('every generation parameter has its type', async () => {
+    const inputs: Inputs = {
+      img_url: [chelsea, rocket],
+      text: ['the', 'a picture of'],
+      max_new_tokens: 8,
+      min_new_tokens: 2,
+      num_beams: 3,
+      length_penalty: -0.5,
+      early_stopping: 'never',
+      num_return_sequences: 2,
+      repetition_penalty: 1.2,
+      no_repeat_ngram_size: 2,
+      do_sample: true,
+      temperature: 0.9,
+      top_k: 20,
+      top_p: 0.95,
+      seed: 7,
+    };
+    const first = await model.infer(inputs);
+    expect(first.generated_output).toHaveLength(4);
+    expect(await model.infer(inputs)).toEqual(first);
+    expect(await model.infer({ ...inputs, early_stopping: true })).toHaveProperty('generated_output');
+    // @ts-expect-error early_stopping is one of the values that input_schema.ts allows.
+    await expectHandlerError(model.infer({ ...inputs, early_stopping: 'soon' }), 'INVALID_INPUT');
+    // @ts-expect-error num_beams is one number.
+    await expectHandlerError(model.infer({ ...inputs, num_beams: '3' }), 'INVALID_INPUT');
+    // @ts-expect-error num_beams is one number.
+    await expectHandlerError(model.infer({ ...inputs, num_beams: [3, 3] }), 'INVALID_INPUT');
+    // @ts-expect-error img_url is required.
+    await expectHandlerError(model.infer({ text: 'the' }), 'INVALID_INPUT');
+    // @ts-expect-error There is no such input.
+    await expectHandlerError(model.infer({ img_url: chelsea, image: chelsea }), 'INVALID_INPUT');
+  });
+
+  test.each([[undefined], [null], ['text'], [[]], [42], [{}], [{ img_url: [] }], [{ img_url: [null] }]])(
+    'what is no dictionary with an image is refused: %j',
+    async (inputs) => {
+      await expectHandlerError(model.infer(inputs as unknown as Inputs), 'INVALID_INPUT'); // What untyped callers may pass.
+    },
+  );
+});
+
+/** Threads of this process, as the kernel counts them. */
+function threadCount(): number {
+  return readdirSync('/proc/self/task').length;
+}
+
+describe('the lifecycle', () => {
+  test('before initialize and after finalize there is no model', async () => {
+    const model = new InferlessModel(testSettings());
+    await expectHandlerError(model.infer({ img_url: chelsea }), 'NOT_READY');
+    await model.initialize();
+    expect(model.captioner).toBeDefined();
+    await model.finalize();
+    expect(model.captioner).toBeUndefined();
+    await expectHandlerError(model.infer({ img_url: chelsea }), 'NOT_READY');
+  });
+
+  test('finalize before initialize, and twice, does nothing', async () => {
+    const model = new InferlessModel(testSettings());
+    await model.finalize();
+    await model.initialize();
+    await Promise.all([model.finalize(), model.finalize()]);
+    await model.finalize();
+  });
+
+  test('initialize again gives the same captions', async () => {
+    const model = new InferlessModel(testSettings());
+    await model.initialize();
+    const first = await model.infer({ img_url: chelsea });
+    await model.finalize();
+    await model.initialize();
+    expect(await model.infer({ img_url: chelsea })).toEqual(first);
+    await model.finalize();
+  });
+
+  test('initialize twice, even at once, loads one model, and finalize releases it', async () => {
+    const model = new InferlessModel(testSettings({ workerCount: 1, threadsPerWorker: 1 }));
+    await model.initialize(); // Starts threads that stay, such as those that read files.
+    await model.finalize();
+    const before = threadCount();
+    await model.initialize();
+    const threadsOfOne = threadCount() - before;
+    expect(threadsOfOne).toBeGreaterThan(0);
+    await model.finalize();
+    await model.initialize();
+    await model.initialize();
+    expect(threadCount() - before).toBeLessThanOrEqual(threadsOfOne);
+    await model.finalize();
+    await Promise.all([model.initialize(), model.initialize()]);
+    expect(threadCount() - before).toBeLessThanOrEqual(threadsOfOne);
+    await model.finalize();
+    expect(threadCount() - before).toBeLessThan(threadsOfOne);
+  });
+
+  test('finalize while initialize runs leaves no model', async () => {
+    const model = new InferlessModel(testSettings());
+    const initialized = model.initialize().catch(() => undefined); // Whether it succeeds does not matter here.
+    await model.finalize();
+    await initialized;
+    expect(model.captioner).toBeUndefined();
+    await model.finalize();
+  });
+
+  test('finalize waits for captions that run, and they are not lost', async () => {
+    const pictures = await startImageServer();
+    const model = new InferlessModel(testSettings());
+    await model.initialize();
+    const expected = await model.infer({ img_url: chelsea });
+    const order: string[] = [];
+    const running = model.infer({ img_url: `${pictures.url}/held.png` }).then((result) => {
+      order.push('captioned');
+      return result;
+    });
+    await pictures.held(1);
+    const finalized = model.finalize().then(() => order.push('finalized'));
+    await expectHandlerError(model.infer({ img_url: chelsea }), 'NOT_READY');
+    expect(order).toEqual([]);
+    pictures.release();
+    expect(await running).toEqual(expected);
+    await finalized;
+    expect(order).toEqual(['captioned', 'finalized']);
+    await pictures.close();
+  });
+
+  test('finalize waits for captions that run in beam search too', async () => {
+    const model = new InferlessModel(testSettings({ maxBatchSize: 2 }));
+    await model.initialize();
+    const results = Promise.all(
+      Array.from({ length: 8 }, (_, index) =>
+        model.infer({ img_url: dataUri('small', String(index)), num_beams: 16, max_new_tokens: 30 }),
+      ),
+    );
+    await model.finalize();
+    for (const { generated_output: caption } of await results) expect(caption).toMatch(/\S/);
+  });
+
+  test('a checkpoint that cannot be loaded leaves nothing behind', async () => {
+    const model = new InferlessModel(testSettings({ checkpoint: '/nowhere/at/all' }));
+    await expect(model.initialize()).rejects.toThrow('/nowhere/at/all');
+    await expect(model.initialize()).rejects.toThrow('/nowhere/at/all');
+    expect(model.captioner).toBeUndefined();
+    await model.finalize();
+  });
+
+  test('loading and releasing again and again does not take more memory', { timeout: 120_000 }, async () => {
+    setFlagsFromString('--expose-gc');
+    const collectGarbage: () => void = runInNewContext('gc');
+    const resident = () => {
+      collectGarbage();
+      return process.memoryUsage.rss();
+    };
+    const model = new InferlessModel(testSettings());
+    const cycle = async () => {
+      await model.initialize();
+      await model.infer({ img_url: chelsea });
+      await model.finalize();
+    };
+    for (let count = 0; count < 5; count += 1) await cycle();
+    const afterFirst = resident();
+    for (let count = 0; count < 15; count += 1) await cycle();
+    expect(resident() - afterFirst).toBeLessThan(80_000_000);
+  });
+});

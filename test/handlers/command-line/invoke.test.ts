@@ -1,0 +1,200 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Bundle, buildBundle, copyDist, type Exit, runProgram } from '../../support/bundle.ts';
+import { imagePath } from '../../support/goldens.ts';
+import {
+  bytes,
+  dataUri,
+  type ImageServer,
+  type InferenceAnswer,
+  outputOf,
+  startImageServer,
+} from '../../support/server.ts';
+import { temporaryFolder } from '../../support/temporary-folder.ts';
+
+let bundle: Bundle;
+let images: ImageServer;
+
+beforeAll(async () => {
+  bundle = buildBundle();
+  images = await startImageServer();
+});
+
+afterAll(async () => {
+  await images?.close();
+  bundle?.remove();
+});
+
+const invoke = (...args: readonly string[]) => runProgram(bundle, 'invoke.js', { args });
+
+/** The answer of a run that must succeed: stdout has nothing but one line of JSON. */
+function readAnswer({ exitCode, stdout, stderr }: Exit): InferenceAnswer {
+  expect({ exitCode, stdout }, stderr).toEqual({ exitCode: 0, stdout: expect.stringMatching(/^\{[^\n]*\}\n$/) });
+  return JSON.parse(stdout);
+}
+
+/** The message of a run that must fail. */
+function readError({ exitCode, stdout }: Exit): string {
+  expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: expect.stringMatching(/^\{[^\n]*\}\n$/) });
+  const body = JSON.parse(stdout);
+  expect(body).toEqual({ error: expect.stringMatching(/\S/) });
+  return body.error;
+}
+
+const captionsOf = (exit: Exit) => outputOf(readAnswer(exit), 'generated_output').data;
+
+describe('one request without a server', () => {
+  test('captions the picture that ships; people read on stderr', async () => {
+    const exit = await invoke();
+    expect(readAnswer(exit)).toEqual({
+      model_name: 'captioning',
+      model_version: '1',
+      outputs: [{ name: 'generated_output', datatype: 'BYTES', shape: [1], data: [expect.stringMatching(/\S/)] }],
+    });
+    expect(exit.stderr).toMatch(/^Loading .*random-captioning/);
+    expect(exit.stderr).toMatch(/Ready in \d/);
+    expect(exit.stderr).not.toMatch(/[{}]/);
+  });
+
+  test('takes a file, a file: URL, an http URL and a data: URI alike', async () => {
+    const [shipped] = captionsOf(await invoke());
+    const path = imagePath('chelsea');
+    const exit = await invoke(
+      ...[path, pathToFileURL(path).href, `${images.url}/chelsea.png`, dataUri('small')].flatMap((source) => [
+        '--img_url',
+        source,
+      ]),
+    );
+    const captions = captionsOf(exit);
+    expect(captions).toEqual([shipped, shipped, shipped, expect.stringMatching(/\S/)]);
+    expect(captions[3]).not.toBe(shipped);
+  });
+
+  test('takes several prompts, and parameters', async () => {
+    const exit = await invoke(
+      ...['--img_url', imagePath('chelsea'), '--img_url', imagePath('rocket')],
+      ...['--text', 'the', '--text', 'a picture of'],
+      ...['--parameters', '{"num_beams": 3, "num_return_sequences": 2}'],
+    );
+    const { shape, data } = outputOf(readAnswer(exit), 'generated_output');
+    expect(shape).toEqual([2, 2]);
+    expect(data.map((caption) => String(caption).match(/^(the|a picture of)/)?.[0])).toEqual([
+      'the',
+      'the',
+      'a picture of',
+      'a picture of',
+    ]);
+  });
+
+  test('takes a whole request from a file', async () => {
+    const request = {
+      id: 'from a file',
+      inputs: [bytes('img_url', [dataUri('rocket')])],
+      parameters: { max_new_tokens: 4 },
+      outputs: [{ name: 'token_ids' }],
+    };
+    const folder = temporaryFolder({ 'request.json': JSON.stringify(request) });
+    const answer = readAnswer(await invoke('--request', join(folder, 'request.json')));
+    expect(answer).toMatchObject({ id: 'from a file', outputs: [{ name: 'token_ids', shape: [1, 5] }] });
+  });
+
+  test('takes another checkpoint', async () => {
+    const folder = join(import.meta.dirname, '../../fixtures/checkpoints/sharded-float16');
+    const byOption = await invoke('--checkpoint', folder);
+    const byVariable = await runProgram(bundle, 'invoke.js', { variables: { BLIP_CHECKPOINT: folder } });
+    expect(byOption.stderr).toContain('sharded-float16');
+    expect(captionsOf(byOption)).toEqual(captionsOf(byVariable));
+    expect(captionsOf(byOption)).not.toEqual(captionsOf(await invoke()));
+  });
+
+  test('fails some images and captions the others', async () => {
+    const answer = readAnswer(
+      await invoke('--img_url', `${images.url}/missing.png`, '--img_url', imagePath('chelsea')),
+    );
+    expect(outputOf(answer, 'generated_output').data).toEqual(['', expect.stringMatching(/\S/)]);
+    expect(outputOf(answer, 'error').data).toEqual([expect.stringMatching(/^IMAGE_FETCH_FAILED: /), '']);
+  });
+
+  test('works from any folder, to which paths are relative', async () => {
+    const folder = temporaryFolder({ 'picture.png': readFileSync(imagePath('chelsea')) });
+    const exit = await runProgram(bundle, 'invoke.js', { args: ['--img_url', 'picture.png'], cwd: folder });
+    expect(captionsOf(exit)).toEqual(captionsOf(await invoke()));
+  });
+
+  test('explains its options on stderr', async () => {
+    const { exitCode, stdout, stderr } = await invoke('--help');
+    expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: '' });
+    for (const option of ['--checkpoint', '--img_url', '--text', '--parameters', '--request'])
+      expect(stderr).toContain(option);
+  });
+});
+
+describe('fails with exit code 1 and an error on stdout', () => {
+  test.each([
+    ['a file that is not there', ['--img_url', '/nowhere/picture.png'], /\/nowhere\/picture\.png/],
+    ['a folder for a file', ['--img_url', '/'], /readable file/],
+    ['a file: URL of another host', ['--img_url', 'file://elsewhere/picture.png'], /^Expected .*file/],
+    ['a request file that is not there', ['--request', '/nowhere/request.json'], /\/nowhere\/request\.json/],
+    ['parameters that are not JSON', ['--parameters', '{num_beams: 3}'], /--parameters/],
+    ['parameters that are no object', ['--parameters', '[3]'], /parameters/],
+    ['a parameter out of range', ['--parameters', '{"num_beams": 99}'], /num_beams/],
+    ['an unknown option', ['--image', 'x'], /--image.*--help/],
+    ['an argument that is no option', ['picture.png'], /picture\.png.*--help/],
+    ['an option without its value', ['--img_url'], /--img_url.*--help/],
+    ['a checkpoint that is not there', ['--checkpoint', '/nowhere/at/all'], /\/nowhere\/at\/all/],
+    ['a checkpoint that is none', ['--checkpoint', '/tmp'], /\/tmp/],
+    ['no good image', ['--img_url', 'data:,x', '--img_url', 'ftp://127.0.0.1/x.png'], /image|URL/],
+    [
+      'more prompts than images',
+      ['--img_url', 'data:,x', '--img_url', 'data:,y', ...['--text', 'a'], ...['--text', 'b'], '--text', 'c'],
+      /2 images/,
+    ],
+  ] as const)('%s', async (_, args, message) => {
+    expect(readError(await invoke(...args))).toMatch(message);
+  });
+
+  test.each([
+    ['that is not JSON', '{"inputs": [', /request\.json/],
+    ['that is none', '{"inputs": []}', /inputs/],
+    ['that is a list', '[]', /request/],
+  ])('a request file %s', async (_, content, message) => {
+    const folder = temporaryFolder({ 'request.json': content });
+    expect(readError(await invoke('--request', join(folder, 'request.json')))).toMatch(message);
+  });
+
+  test('settings that are none', async () => {
+    const exit = await runProgram(bundle, 'invoke.js', { variables: { BLIP_WORKERS: 'many' } });
+    expect(readError(exit)).toContain('BLIP_WORKERS');
+  });
+});
+
+describe('the bundle', () => {
+  const runtime = ['onnxruntime-node', 'onnxruntime-common'];
+  const decoder = ['sharp', '@img/colour', 'detect-libc', 'semver'];
+  const binaries = [
+    `@img/sharp-${process.platform}-${process.arch}`,
+    `@img/sharp-libvips-${process.platform}-${process.arch}`,
+  ];
+
+  test('needs nothing but its native packages beside it', { timeout: 120_000 }, async () => {
+    const alone = copyDist(bundle, [...runtime, ...decoder, ...binaries]);
+    try {
+      expect(captionsOf(await runProgram(alone, 'invoke.js', { cwd: '/' }))).toEqual(captionsOf(await invoke()));
+    } finally {
+      alone.remove();
+    }
+  });
+
+  test('does need them: without one of them it does not start', { timeout: 120_000 }, async () => {
+    const alone = copyDist(bundle, decoder);
+    try {
+      const { exitCode, stderr } = await runProgram(alone, 'invoke.js', { cwd: '/' });
+      expect(exitCode).toBe(1);
+      expect(stderr).toContain('onnxruntime-node');
+    } finally {
+      alone.remove();
+    }
+  });
+});

@@ -1,0 +1,199 @@
+import { readFileSync } from 'node:fs';
+import http from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Bundle, buildBundle, runProgram, type ServerProcess, startServerProcess } from '../../support/bundle.ts';
+import { bytes, dataUri, type HttpAnswer, postInference, send } from '../../support/server.ts';
+
+/** The bundled server as a process of its own. */
+
+const CONCURRENCY = 64;
+
+let bundle: Bundle;
+
+beforeAll(() => {
+  bundle = buildBundle();
+});
+
+afterAll(() => bundle?.remove());
+
+const body = JSON.stringify({
+  inputs: [bytes('img_url', [dataUri('small')]), bytes('text', ['a picture of'])],
+  parameters: { max_new_tokens: 8 },
+});
+
+/** Runs `count` tasks, at most `CONCURRENCY` at a time. */
+async function inParallel(count: number, task: (index: number) => Promise<void>): Promise<void> {
+  const indices = Array.from({ length: count }, (_, index) => index).values();
+  const work = async () => {
+    for (const index of indices) await task(index);
+  };
+  await Promise.all(Array.from({ length: CONCURRENCY }, work));
+}
+
+/** Resident memory of a process, in bytes. */
+function residentBytes(pid: number): number {
+  const [, kilobytes] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
+  return Number(kilobytes) * 1024;
+}
+
+async function stop(server: ServerProcess): Promise<void> {
+  server.kill('SIGTERM');
+  await server.exit;
+}
+
+test('thousands of requests at once are all answered, and memory stays flat', { timeout: 300_000 }, async () => {
+  const server = await startServerProcess(bundle);
+  const agent = new http.Agent({ keepAlive: true });
+  try {
+    const texts = new Set<string>();
+    const statuses = new Map<number, number>();
+    const ask = async () => {
+      const { status, text } = await postInference(server.url, body, { agent });
+      statuses.set(status, (statuses.get(status) ?? 0) + 1);
+      texts.add(text);
+    };
+    await inParallel(500, ask);
+    const residentAfterFirst = residentBytes(server.pid);
+    await inParallel(1_500, ask);
+    expect(Object.fromEntries(statuses)).toEqual({ 200: 2_000 });
+    expect([...texts]).toEqual([expect.stringMatching(/"data":\["a picture of/)]);
+    expect(Math.abs(residentBytes(server.pid) - residentAfterFirst)).toBeLessThan(60_000_000);
+  } finally {
+    agent.destroy();
+    await stop(server);
+  }
+});
+
+describe('told to stop in the middle of a load', () => {
+  /** The code of the error of a request that has no answer. */
+  const failureCode = (error: unknown) => (error instanceof Error && 'code' in error ? error.code : error);
+
+  test('every accepted request has its whole answer, then the process ends well', { timeout: 120_000 }, async () => {
+    const server = await startServerProcess(bundle);
+    const answers: HttpAnswer[] = [];
+    const failures: unknown[] = [];
+    await inParallel(200, async () => {
+      await postInference(server.url, body).then(
+        (answer) => answers.push(answer),
+        (error: unknown) => failures.push(failureCode(error)),
+      );
+      if (answers.length === 40) server.kill('SIGTERM');
+    });
+    const { exitCode, signal, stderr } = await server.exit;
+    expect({ exitCode, signal, stderr }).toEqual({ exitCode: 0, signal: null, stderr: '' });
+    // The listener is closed by then; but nobody who came before that is turned away.
+    const counts = Object.fromEntries(
+      failures.map((code) => [code, failures.filter((other) => other === code).length]),
+    );
+    expect({ ECONNREFUSED: 0, ...counts }).toEqual({ ECONNREFUSED: expect.any(Number) });
+    expect(answers.length).toBeGreaterThanOrEqual(40 + CONCURRENCY - 1);
+    for (const { status, text } of answers) {
+      expect({ status, text }).toEqual({ status: 200, text: expect.stringMatching(/^\{"model_name".*\}\]\}$/) });
+    }
+    const messages = server.log().map(({ msg }) => msg);
+    expect(messages.filter((message) => message === 'incoming request')).toHaveLength(answers.length);
+    expect(messages).toEqual(expect.arrayContaining(['draining', 'stopped']));
+  });
+
+  /** Sends as many requests as may run at once, and waits until the server has them all. */
+  async function fill(server: ServerProcess, agent?: http.Agent): Promise<{ readonly answers: Promise<HttpAnswer[]> }> {
+    const request = agent === undefined ? {} : { agent };
+    const answers = Promise.all(Array.from({ length: CONCURRENCY }, () => postInference(server.url, body, request)));
+    answers.catch(() => undefined); // Whoever called awaits it.
+    while (server.log().filter(({ msg }) => msg === 'incoming request').length < CONCURRENCY) await sleep(1);
+    return { answers };
+  }
+
+  test('clients that keep their connections do not keep the process', { timeout: 120_000 }, async () => {
+    const server = await startServerProcess(bundle);
+    const agent = new http.Agent({ keepAlive: true });
+    const { answers } = await fill(server, agent);
+    server.kill('SIGTERM');
+    for (const { status } of await answers) expect(status).toBe(200);
+    const ended = await Promise.race([server.exit, sleep(5_000, 'still running 5 s after the last answer')]);
+    agent.destroy();
+    await server.exit;
+    expect(ended).toMatchObject({ exitCode: 0, signal: null, stderr: '' });
+  });
+
+  test('a second signal changes nothing', { timeout: 120_000 }, async () => {
+    const server = await startServerProcess(bundle);
+    const { answers } = await fill(server);
+    server.kill('SIGTERM');
+    server.kill('SIGINT');
+    server.kill('SIGTERM');
+    for (const { status } of await answers) expect(status).toBe(200);
+    expect(await server.exit).toMatchObject({ exitCode: 0, signal: null, stderr: '' });
+  });
+
+  test.each(['ready', 'listening'] as const)('with nothing to do, it ends well too: when it is %s', async (until) => {
+    const server = await startServerProcess(bundle, {}, until);
+    server.kill('SIGINT');
+    expect(await server.exit).toMatchObject({ exitCode: 0, signal: null, stderr: '' });
+  });
+});
+
+describe('the address it listens on', () => {
+  /** Local addresses of listening sockets on a port, as the kernel has them: hexadecimal, in its byte order. */
+  function listeners(server: ServerProcess): readonly string[] {
+    const port = Number(new URL(server.url).port).toString(16).toUpperCase().padStart(4, '0');
+    return ['tcp', 'tcp6']
+      .flatMap((family) => readFileSync(`/proc/${server.pid}/net/${family}`, 'utf8').split('\n').slice(1))
+      .map((line) => line.trim().split(/\s+/))
+      .filter(([, local, , state]) => local?.endsWith(`:${port}`) && state === '0A')
+      .map(([, local]) => local?.split(':')[0] ?? '');
+  }
+
+  test('is loopback only without tokens', async () => {
+    const server = await startServerProcess(bundle);
+    expect(listeners(server)).toEqual(['0100007F']);
+    await stop(server);
+  });
+
+  test('is every address with tokens, and HOST narrows it', async () => {
+    const everywhere = await startServerProcess(bundle, { BLIP_API_TOKENS: 'secret-token' });
+    expect(listeners(everywhere)).toEqual(['00000000']);
+    const url = `http://127.0.0.1:${new URL(everywhere.url).port}`;
+    expect(await postInference(url, body)).toMatchObject({ status: 401 });
+    expect(await send(url, { path: '/v2/health/ready' })).toMatchObject({ status: 200 });
+    expect(await postInference(url, body, { headers: { authorization: 'Bearer secret-token' } })).toMatchObject({
+      status: 200,
+    });
+    expect(JSON.stringify(everywhere.log())).not.toContain('secret-token');
+    await stop(everywhere);
+    const narrowed = await startServerProcess(bundle, { BLIP_API_TOKENS: 'secret-token', HOST: '127.0.0.1' });
+    expect(listeners(narrowed)).toEqual(['0100007F']);
+    await stop(narrowed);
+  });
+
+  test.each(['0.0.0.0', '::', '192.0.2.1'])('cannot be %s without tokens', async (host) => {
+    const { exitCode, stdout, stderr } = await runProgram(bundle, 'serve.js', {
+      variables: { PORT: '0', HOST: host },
+    });
+    expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: '' });
+    expect(JSON.parse(stderr)).toEqual({
+      error: `Expected BLIP_API_TOKENS to be set when HOST is not loopback, got none for HOST ${host}.`,
+    });
+  });
+});
+
+describe('what keeps it from starting', () => {
+  test.each([
+    ['a setting that is none', { PORT: 'many' }, /PORT/],
+    ['a checkpoint that is not there', { BLIP_CHECKPOINT: '/nowhere/at/all' }, /\/nowhere\/at\/all/],
+  ])('%s ends it with exit code 1 and one line that says why', async (_, variables, message) => {
+    const { exitCode, stderr } = await runProgram(bundle, 'serve.js', { variables: { PORT: '0', ...variables } });
+    expect(exitCode).toBe(1);
+    expect(JSON.parse(stderr)).toEqual({ error: expect.stringMatching(message) });
+  });
+
+  test('a port that is taken', async () => {
+    const server = await startServerProcess(bundle);
+    const { port } = new URL(server.url);
+    const { exitCode, stderr } = await runProgram(bundle, 'serve.js', { variables: { PORT: port } });
+    expect(exitCode).toBe(1);
+    expect(JSON.parse(stderr)).toEqual({ error: expect.stringContaining('EADDRINUSE') });
+    await stop(server);
+  });
+});

@@ -1,0 +1,199 @@
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { expect } from 'vitest';
+import InferlessModel from '../../app.ts';
+import { createServer } from '../../handlers/http/server.ts';
+import { readSettings, type Settings } from '../../pipeline/settings.ts';
+import type { NamedTensor } from '../../protocol/named-tensor.ts';
+import { type ImageName, imagePath } from './goldens.ts';
+
+/** The real server in this process, a server of images, and requests to both. Everything stays on loopback. */
+
+export const INFER_PATH = '/v2/models/captioning/infer';
+
+const shippedCheckpoint = fileURLToPath(new URL('../../checkpoints/random-captioning', import.meta.url));
+
+/** The settings of an empty environment on a machine of two CPUs, silent, and what a test wants otherwise. */
+export function testSettings(changes: Partial<Settings> = {}): Settings {
+  const defaults = readSettings({ environment: {}, cpuCount: 2, shippedCheckpoint });
+  return { ...defaults, executionProvider: 'cpu', logLevel: 'silent', ...changes };
+}
+
+export interface HttpRequest {
+  readonly method?: string;
+  readonly path?: string;
+  readonly headers?: http.OutgoingHttpHeaders;
+  /** Sent as it is; no header is made up for it but content-length. */
+  readonly body?: string | Uint8Array;
+  readonly agent?: http.Agent;
+}
+
+export interface HttpAnswer {
+  readonly status: number;
+  readonly headers: http.IncomingHttpHeaders;
+  readonly text: string;
+}
+
+/** An answer as the protocol has it; keys that this answer lacks are absent. */
+export interface InferenceAnswer {
+  readonly model_name: string;
+  readonly model_version: string;
+  readonly id?: string;
+  readonly outputs: readonly NamedTensor[];
+}
+
+/** Sends one request and reads its whole answer. Without an agent it has a connection of its own. */
+export function send(url: string, request: HttpRequest = {}): Promise<HttpAnswer> {
+  const { method = 'GET', path = '/', headers = {}, body, agent } = request;
+  const length =
+    body === undefined || 'transfer-encoding' in headers ? {} : { 'content-length': Buffer.byteLength(body) };
+  return new Promise((resolve, reject) => {
+    const outgoing = http.request(new URL(url), {
+      method,
+      path,
+      headers: { ...length, ...headers },
+      agent: agent ?? false,
+    });
+    outgoing.once('error', reject);
+    outgoing.once('response', (response) => {
+      const chunks: Buffer[] = [];
+      response.on('data', (chunk: Buffer) => chunks.push(chunk));
+      response.once('error', reject);
+      response.once('end', () =>
+        resolve({
+          status: response.statusCode ?? 0,
+          headers: response.headers,
+          text: Buffer.concat(chunks).toString('utf8'),
+        }),
+      );
+    });
+    outgoing.end(body);
+  });
+}
+
+/** Sends a body to the inference route: objects as JSON, text and bytes as they are. */
+export function postInference(
+  url: string,
+  body: object | string | Uint8Array,
+  request: Omit<HttpRequest, 'body' | 'method'> = {},
+): Promise<HttpAnswer> {
+  const raw = typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body);
+  return send(url, { method: 'POST', path: INFER_PATH, ...request, body: raw });
+}
+
+/** The answer, which must be a success. */
+export function readAnswer(answer: HttpAnswer): InferenceAnswer {
+  expect(answer, answer.text).toMatchObject({ status: 200, headers: { 'content-type': 'application/json' } });
+  return JSON.parse(answer.text);
+}
+
+/** The output of that name, which must be there. */
+export function outputOf(answer: InferenceAnswer, name: string): NamedTensor {
+  const output = answer.outputs.find((tensor) => tensor.name === name);
+  if (output === undefined) throw new Error(`Expected output ${name}, got ${JSON.stringify(answer.outputs)}.`);
+  return output;
+}
+
+/** Holds an answer to the form that every error has. */
+export function expectError(
+  answer: HttpAnswer,
+  status: number,
+  code: string,
+): { readonly error: string; readonly code: string } {
+  expect(answer, answer.text).toMatchObject({ status, headers: { 'content-type': 'application/json' } });
+  const body = JSON.parse(answer.text);
+  expect(body).toEqual({ error: expect.stringMatching(/\S/), code });
+  return body;
+}
+
+/** A tensor of strings, flat. */
+export function bytes(name: string, data: readonly string[]): object {
+  return { name, shape: [data.length], datatype: 'BYTES', data };
+}
+
+/** A `data:` URI of one of the pictures. With a label it is another source of the same pixels. */
+export function dataUri(image: ImageName, label?: string): string {
+  const parameter = label === undefined ? '' : `;label=${label}`;
+  return `data:image/any${parameter};base64,${readFileSync(imagePath(image)).toString('base64')}`;
+}
+
+export interface RunningServer {
+  readonly url: string;
+  readonly model: InferlessModel;
+  close(): Promise<void>;
+}
+
+/** The HTTP server around a model; the model is loaded unless a test asks otherwise. */
+export async function startServer(
+  changes: Partial<Settings> = {},
+  { initialize = true }: { readonly initialize?: boolean } = {},
+): Promise<RunningServer> {
+  const model = new InferlessModel(testSettings(changes));
+  const server = createServer(model);
+  const url = await server.listen({ host: '127.0.0.1', port: 0 });
+  if (initialize) await model.initialize();
+  return {
+    url,
+    model,
+    async close() {
+      await server.close();
+      await model.finalize();
+    },
+  };
+}
+
+export interface ImageServer {
+  readonly url: string;
+  /** Resolves when this many requests for /held.png wait. */
+  held(count: number): Promise<void>;
+  /** Answers those that wait, and all later ones at once. */
+  release(): void;
+  close(): Promise<void>;
+}
+
+/**
+ * Pictures on loopback: /chelsea.png and /rocket.jpg; /page.html, which is none; /held.png, which waits for
+ * `release()`; 404 for anything else.
+ */
+export async function startImageServer(): Promise<ImageServer> {
+  const waiting: http.ServerResponse[] = [];
+  let released = false;
+  const server = http.createServer((request, response) => {
+    if (request.url === '/chelsea.png') answer(response, 'image/png', readFileSync(imagePath('chelsea')));
+    else if (request.url === '/rocket.jpg') answer(response, 'image/jpeg', readFileSync(imagePath('rocket')));
+    else if (request.url === '/page.html') answer(response, 'text/html', Buffer.from('<!doctype html><p>No picture'));
+    else if (request.url !== '/held.png') response.writeHead(404).end();
+    else if (released) answer(response, 'image/png', readFileSync(imagePath('chelsea')));
+    else {
+      waiting.push(response);
+      server.emit('held');
+    }
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const release = () => {
+    released = true;
+    for (const response of waiting.splice(0)) answer(response, 'image/png', readFileSync(imagePath('chelsea')));
+  };
+  return {
+    url: `http://127.0.0.1:${port}`,
+    async held(count) {
+      while (waiting.length < count) await once(server, 'held');
+    },
+    release,
+    async close() {
+      release();
+      server.close();
+      server.closeAllConnections();
+      await once(server, 'close');
+    },
+  };
+}
+
+function answer(response: http.ServerResponse, contentType: string, body: Buffer): void {
+  response.writeHead(200, { 'content-type': contentType }).end(body);
+}
