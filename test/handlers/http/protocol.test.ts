@@ -480,6 +480,29 @@ describe('generation parameters', () => {
     }
   });
 
+  test.each([
+    { do_sample: true, temperature: 1e-50 },
+    { do_sample: true, temperature: 1e-38 },
+    { do_sample: true, top_p: 1e-50 },
+    { repetition_penalty: 1e-50 },
+    { repetition_penalty: 1e-30 },
+    { num_beams: 2, length_penalty: 100 },
+    { num_beams: 2, length_penalty: -100 },
+  ])('however small or large: the answer to %j has a token and numbers only, or it is refused', async (parameters) => {
+    const answer = await post({
+      inputs,
+      parameters: { ...parameters, max_new_tokens: 20 },
+      outputs: ['token_ids', 'token_logprobs', 'sequence_score'].map((name) => ({ name })),
+    });
+    if (answer.status !== 200) {
+      expectError(answer, 400, 'INVALID_INPUT');
+      return;
+    }
+    const { outputs } = readAnswer(answer);
+    expect(outputs.flatMap(({ data }) => data).filter((value) => typeof value !== 'number')).toEqual([]);
+    expect(outputs[0]?.shape[1]).toBeGreaterThan(1);
+  });
+
   test('values out of their range are refused by name', async () => {
     const wrong: Readonly<Record<string, string | number | boolean>> = {
       num_beams: 33,
