@@ -157,7 +157,7 @@ console.log('| | blip-handler | transformers on torch | ratio |\n| --- | --- | -
 await compareCaptions(checkpoint);
 await compareStarts(checkpoint);
 const loads = [await measureLoad(checkpoint), await measureLoad(checkpoint), await measureLoad(checkpoint)];
-row('`initialize()`', ms(median(loads.map(({ loadMs }) => loadMs))), '', '');
+row('load (`initialize()`, worker thread included)', ms(median(loads.map(({ loadMs }) => loadMs))), '', '');
 row(
   'anonymous memory after it',
   `${median(loads.map(({ anonymousMegabytes }) => anonymousMegabytes)).toFixed(0)} MB`,

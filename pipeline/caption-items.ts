@@ -135,6 +135,18 @@ function attempt<T>(make: () => T): T | Failure {
   }
 }
 
+/** Longer words are one unknown token (WordPiece's `max_input_chars_per_word`). */
+const MAX_CHARACTERS_PER_TOKEN = 100;
+
+/** Splitting megabytes into tokens only to refuse them would hold up every other request. */
+function requireCharacters(prompt: string, maxCharacters: number): void {
+  if (prompt.length <= maxCharacters) return;
+  throw new HandlerError(
+    'PROMPT_TOO_LONG',
+    `Expected a prompt of at most ${maxCharacters} characters, got ${prompt.length}.`,
+  );
+}
+
 /** [CLS] becomes [DEC] and the final [SEP] goes, as in `BlipForConditionalGeneration.generate`. */
 function promptRow(
   prompt: string,
@@ -142,6 +154,7 @@ function promptRow(
   { checkpoint, tokenizer }: ItemContext,
 ): RowGroup['rows'][number] {
   const { bosTokenId, maxPositions, vocabularySize } = checkpoint.config.text;
+  requireCharacters(prompt, maxPositions * MAX_CHARACTERS_PER_TOKEN);
   const inputIds = [bosTokenId, ...tokenizer.encode(prompt).slice(1, -1)];
   const unknown = inputIds.find((id) => id >= vocabularySize);
   if (unknown !== undefined) {

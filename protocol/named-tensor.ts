@@ -14,7 +14,9 @@ export function bytesTensor(name: string, shape: readonly number[], data: readon
   return { name, datatype: 'BYTES', shape, data };
 }
 
+/** @throws RangeError on NaN, which JSON cannot say and no answer should hold. */
 export function float32Tensor(name: string, shape: readonly number[], data: readonly number[]): NamedTensor {
+  if (data.some(Number.isNaN)) throw new RangeError(`Expected numbers in ${name}, got NaN.`);
   return { name, datatype: 'FP32', shape, data: data.map((value) => Math.max(value, LOWEST_FLOAT32)) };
 }
 

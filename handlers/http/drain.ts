@@ -20,16 +20,17 @@ export function addDraining(server: FastifyInstance): Draining {
   let draining = false;
   let running = 0;
   let lastRequestMs = 0;
-  server.addHook('onRequest', async () => {
+  server.addHook('onRequest', async (_request, reply) => {
     running += 1;
     lastRequestMs = performance.now();
+    // Comes after the answer, and also when the client leaves before it.
+    reply.raw.once('close', () => {
+      running -= 1;
+      lastRequestMs = performance.now();
+    });
   });
   server.addHook('onSend', async (_request, reply) => {
     if (draining) reply.header('connection', 'close');
-  });
-  server.addHook('onResponse', async () => {
-    running -= 1;
-    lastRequestMs = performance.now();
   });
   return {
     isDraining: () => draining,

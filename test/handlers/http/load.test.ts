@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
+import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Bundle, buildBundle, runProgram, type ServerProcess, startServerProcess } from '../../support/bundle.ts';
-import { bytes, dataUri, type HttpAnswer, postInference, send } from '../../support/server.ts';
+import { bytes, dataUri, type HttpAnswer, INFER_PATH, postInference, send } from '../../support/server.ts';
 
 /** The bundled server as a process of its own. */
 
@@ -125,6 +126,23 @@ describe('told to stop in the middle of a load', () => {
     server.kill('SIGTERM');
     for (const { status } of await answers) expect(status).toBe(200);
     expect(await server.exit).toMatchObject({ exitCode: 0, signal: null, stderr: '' });
+  });
+
+  test('clients that left in the middle do not keep the process', { timeout: 120_000 }, async () => {
+    const server = await startServerProcess(bundle);
+    const { hostname, port } = new URL(server.url);
+    const head = `POST ${INFER_PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: ${body.length}\r\n\r\n`;
+    for (const part of [head, `${head}${body.slice(0, 100)}`, `${head}${body}`]) {
+      const socket = net.connect(Number(port), hostname);
+      socket.on('error', () => undefined); // The server may close first.
+      socket.write(part);
+      await sleep(50);
+      socket.destroy();
+    }
+    server.kill('SIGTERM');
+    const ended = await Promise.race([server.exit, sleep(5_000, 'still running after 5 s')]);
+    await server.exit;
+    expect(ended).toMatchObject({ exitCode: 0, signal: null, stderr: '' });
   });
 
   test.each(['ready', 'listening'] as const)('with nothing to do, it ends well too: when it is %s', async (until) => {
