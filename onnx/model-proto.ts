@@ -10,6 +10,9 @@ const OPSET = 20;
 const IR_VERSION = 9;
 export const MICROSOFT_DOMAIN = 'com.microsoft';
 
+/** Room for the graph of a large model, so that the buffer does not grow step by step. */
+const INITIAL_BUFFER_BYTES = 1 << 20;
+
 /** Values of `AttributeProto.AttributeType`. */
 const ATTRIBUTE_FLOAT = 1;
 const ATTRIBUTE_INT = 2;
@@ -24,7 +27,7 @@ const DATA_LOCATION_EXTERNAL = 1;
  * Field numbers: onnx/onnx.proto3 (ModelProto, GraphProto, NodeProto, AttributeProto, TensorProto, ValueInfoProto).
  */
 export function encodeModel(graph: Graph): Buffer {
-  const writer = new PbfWriter();
+  const writer = new PbfWriter(new Uint8Array(INITIAL_BUFFER_BYTES));
   writer.writeVarintField(1, IR_VERSION);
   writer.writeStringField(2, 'blip-handler');
   writer.writeMessage(7, writeGraph, graph);

@@ -13,7 +13,10 @@ import { startWorkerPool, type WorkerPool } from './worker-pool.ts';
 export interface Captioner {
   readonly checkpoint: Checkpoint;
   readonly executionProvider: ChosenExecutionProvider;
+  /** Time to be ready for captions: threads, imports, tokenizer and model. */
   readonly loadMs: number;
+  /** The model's part of it: graph written, weights mapped, session open. */
+  readonly modelLoadMs: number;
   /**
    * Captions every item. An item that fails leaves the others alone.
    * @throws HandlerError `INVALID_PARAMETER` or `OVERLOADED`, which concern all items.
@@ -77,6 +80,7 @@ function createCaptioner(settings: Settings, parts: Parts): Captioner {
     checkpoint,
     executionProvider,
     loadMs,
+    modelLoadMs: pool.loadMs,
     async caption(items, inputs) {
       const generation = resolveGenerationSettings(inputs, checkpoint.generationDefaults);
       requireRoom(items.length, acceptedItems, settings.maxQueueSize);

@@ -104,7 +104,7 @@ function sayLoaded(model: InferlessModel): void {
   if (captioner === undefined) return;
   const { executionProvider, reason } = captioner.executionProvider;
   for (const warning of captioner.checkpoint.config.warnings) say(`warning: ${warning}`);
-  say(`Ready in ${ms(captioner.loadMs)} on ${executionProvider} (${reason}).`);
+  say(`Ready in ${ms(captioner.loadMs)} (model ${ms(captioner.modelLoadMs)}) on ${executionProvider} (${reason}).`);
 }
 
 function sayTimes({ times, generatedTokens }: TensorAnswer): void {

@@ -61,6 +61,7 @@ function logReady(log: ReturnType<typeof createServer>['log'], model: InferlessM
       workers: settings.workerCount,
       threadsPerWorker: settings.threadsPerWorker,
       loadMs: Math.round(captioner.loadMs),
+      modelLoadMs: Math.round(captioner.modelLoadMs),
       sinceStartMs: Math.round(performance.now()),
     },
     'ready',
