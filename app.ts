@@ -24,6 +24,8 @@ export interface InferResult {
 /** An answer in named tensors, with what it took. */
 export interface TensorAnswer {
   readonly outputs: readonly NamedTensor[];
+  /** Why some images have no caption; the output `error` has their messages. */
+  readonly failures: readonly HandlerError[];
   readonly times: StageTimes;
   readonly generatedTokens: number;
 }
@@ -92,13 +94,15 @@ export default class InferlessModel {
       throw new HandlerError('NOT_READY', 'Expected the model to be loaded, got a request before that.');
     const { outcomes, times } = await captioner.caption(readItems(lists), readGenerationInputs(lists));
     const captions = outcomes.filter(isSuccess);
-    const failure = outcomes.find(isFailure);
-    if (captions.length === 0 && failure !== undefined) throw failure.error;
+    const failures = outcomes.filter(isFailure).map(({ error }) => error);
+    const [failure] = failures;
+    if (captions.length === 0 && failure !== undefined) throw failure;
     return {
       outputs: packCaptions(outcomes, outputs, {
         captionsPerItem: captions[0]?.texts.length ?? 1,
         padTokenId: captioner.checkpoint.config.text.padTokenId,
       }),
+      failures,
       times,
       generatedTokens: captions
         .flatMap((caption) => caption.sequences)

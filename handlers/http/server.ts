@@ -69,13 +69,17 @@ function sendJson(reply: FastifyReply, body: unknown, status = 200): FastifyRepl
 
 function sendError(reply: FastifyReply, error: HandlerError, log: FastifyBaseLogger): FastifyReply {
   const status = httpStatus[error.code];
-  if (status >= 500 && status !== httpStatus.NOT_READY)
-    log.error({ code: error.code, err: error.cause ?? error }, 'request failed');
+  logInternal(error, log);
   if (error.code === 'OVERLOADED' || error.code === 'NOT_READY')
     reply.header('retry-after', String(RETRY_AFTER_SECONDS));
   if (error.code === 'UNAUTHORIZED') reply.header('www-authenticate', 'Bearer');
   if (error.code === 'UNSUPPORTED_ENCODING') reply.header('accept-encoding', 'identity');
   return sendJson(reply, { error: error.message, code: error.code }, status);
+}
+
+/** What a client is told nothing of. */
+function logInternal(error: HandlerError, log: FastifyBaseLogger): void {
+  if (error.code === 'INTERNAL') log.error({ err: error.cause ?? error }, 'failed inside');
 }
 
 /** Answers what Node's parser refused, or a request that did not arrive in time, straight to its socket. */
@@ -171,6 +175,7 @@ function addInferenceRoutes(server: FastifyInstance, model: InferlessModel): voi
 async function infer(request: FastifyRequest, reply: FastifyReply, model: InferlessModel): Promise<FastifyReply> {
   const { id, inputs, outputs } = readInferenceRequest(parseJson(request.body), inputSchema, outputSchema);
   const answer = await model.inferTensors(inputs, outputs as readonly OutputName[] | undefined); // Held against outputSchema.
+  for (const failure of answer.failures) logInternal(failure, request.log);
   request.log.debug({ times: answer.times, generatedTokens: answer.generatedTokens }, 'stages');
   return sendJson(reply, inferenceResponse(model.settings.modelName, id, answer.outputs));
 }

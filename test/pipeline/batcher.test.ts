@@ -1,19 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { type BatcherOptions, createBatcher, type RowGroup } from '../../pipeline/batcher.ts';
 import type { CaptioningBatch, CaptioningResult, SharedSettings } from '../../pipeline/captioning-model.ts';
-
-const settings: SharedSettings = {
-  numBeams: 1,
-  lengthPenalty: 1,
-  earlyStopping: 'false',
-  numReturnSequences: 1,
-  repetitionPenalty: 1,
-  noRepeatNgramSize: 0,
-  doSample: false,
-  temperature: 1,
-  topK: 50,
-  topP: 1,
-};
+import { greedySettings } from '../support/greedy-settings.ts';
 
 /** A group of `rowCount` rows; `tag` comes back as the token of its answers. */
 function group(tag: number, rowCount = 1, changed: Partial<SharedSettings> = {}): RowGroup {
@@ -21,7 +9,7 @@ function group(tag: number, rowCount = 1, changed: Partial<SharedSettings> = {})
   return {
     image: { width: 1, height: 1, data: new Uint8Array(3) },
     rows: Array.from({ length: rowCount }, () => row),
-    settings: { ...settings, ...changed },
+    settings: { ...greedySettings, ...changed },
   };
 }
 

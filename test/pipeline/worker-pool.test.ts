@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { CaptioningBatch } from '../../pipeline/captioning-model.ts';
 import { startWorkerPool } from '../../pipeline/worker-pool.ts';
 import { checkpointFolder } from '../support/goldens.ts';
+import { greedySettings } from '../support/greedy-settings.ts';
 
 const settings = { folder: checkpointFolder('narrow-vision'), executionProvider: 'cpu', threadCount: 1 } as const;
 
@@ -10,18 +11,7 @@ function batch(pixelBytes = 32 * 32 * 3): CaptioningBatch {
   return {
     images: [{ width: 32, height: 32, data: new Uint8Array(pixelBytes).fill(128) }],
     rows: [{ image: 0, inputIds: [182], maxNewTokens: 3, minNewTokens: 3, seed: 0 }],
-    settings: {
-      numBeams: 1,
-      lengthPenalty: 1,
-      earlyStopping: 'false',
-      numReturnSequences: 1,
-      repetitionPenalty: 1,
-      noRepeatNgramSize: 0,
-      doSample: false,
-      temperature: 1,
-      topK: 50,
-      topP: 1,
-    },
+    settings: greedySettings,
   };
 }
 
