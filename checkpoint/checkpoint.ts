@@ -6,7 +6,7 @@ import { type GenerationDefaults, readGenerationDefaults } from './generation-co
 import { type ImageProcessorConfig, readImageProcessorConfig } from './image-processor-config.ts';
 import { readJsonFile, subsection } from './json-file.ts';
 
-/** What a checkpoint folder says, apart from its weights and its tokenizer. Plain data, free to cross threads. */
+/** What a checkpoint folder says, apart from its weights and its tokenizer. Plain data. */
 export interface Checkpoint {
   readonly folder: string;
   readonly architecture: Architecture;

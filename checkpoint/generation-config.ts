@@ -19,26 +19,26 @@ export interface GenerationDefaults {
 }
 
 const keys = {
-  max_length: isCount,
-  max_new_tokens: isCount,
+  max_length: isPositiveCount,
+  max_new_tokens: isPositiveCount,
   min_length: isCount,
   min_new_tokens: isCount,
-  num_beams: isCount,
+  num_beams: isPositiveCount,
   length_penalty: isNumber,
   early_stopping: (value: unknown) => typeof value === 'boolean' || value === 'never',
-  num_return_sequences: isCount,
-  repetition_penalty: isNumber,
+  num_return_sequences: isPositiveCount,
+  repetition_penalty: isPositive,
   no_repeat_ngram_size: isCount,
   do_sample: (value: unknown) => typeof value === 'boolean',
-  temperature: isNumber,
+  temperature: isPositive,
   top_k: isCount,
-  top_p: isNumber,
+  top_p: (value: unknown) => isPositive(value) && Number(value) <= 1,
 } satisfies Record<keyof GenerationDefaults, (value: unknown) => boolean>;
 
 /**
  * The generation defaults of a checkpoint: what config.json's `text_config` says (the place where published BLIP files
  * keep it), overridden by generation_config.json. `null` counts as absent.
- * @throws CheckpointError `CHECKPOINT_CONFIG_INVALID` on a value of the wrong type.
+ * @throws CheckpointError `CHECKPOINT_CONFIG_INVALID` on a value of the wrong type, or out of its range.
  */
 export function readGenerationDefaults(
   textConfig: JsonSection,
@@ -52,7 +52,7 @@ function readKeys(section: JsonSection): GenerationDefaults {
   for (const [key, isValid] of Object.entries(keys)) {
     const value = section.values[key];
     if (value === undefined || value === null) continue;
-    if (!isValid(value)) throw invalid(section, key, 'a generation parameter of its usual type', value);
+    if (!isValid(value)) throw invalid(section, key, 'a generation parameter of its usual type and range', value);
     found[key] = value;
   }
   return found; // Each value passed the check of its own key.
@@ -60,6 +60,14 @@ function readKeys(section: JsonSection): GenerationDefaults {
 
 function isCount(value: unknown): boolean {
   return Number.isSafeInteger(value) && Number(value) >= 0;
+}
+
+function isPositiveCount(value: unknown): boolean {
+  return isCount(value) && Number(value) > 0;
+}
+
+function isPositive(value: unknown): boolean {
+  return isNumber(value) && Number(value) > 0;
 }
 
 function isNumber(value: unknown): boolean {

@@ -4,6 +4,7 @@ import { HandlerError, toHandlerError } from '../protocol/errors.ts';
 import type { Batcher, RowGroup } from './batcher.ts';
 import type { GeneratedSequence } from './captioning-model.ts';
 import { type GenerationSettings, newTokenLimit } from './generation-settings.ts';
+import type { RgbImage } from './image-decode.ts';
 import type { ImageOptions, LoadedImage } from './image-source.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
@@ -121,10 +122,21 @@ async function captionRows(
   times: StageTimes,
 ): Promise<readonly Caption[]> {
   const loaded = await context.loadImage(source, context.imageOptions);
+  requireModelSize(loaded.image, context.checkpoint);
   const { maxNewTokens: _, minNewTokens: __, seed: ___, ...settings } = generation;
   const result = await context.batcher.submit({ image: loaded.image, rows, settings });
   recordSlowest(times, { ...loaded, ...result });
   return result.sequences.map((sequences) => toCaption(sequences, context.tokenizer));
+}
+
+/** A checkpoint that does not resize takes images of its own size only. Checked here, before one spoils a batch. */
+function requireModelSize({ width, height }: RgbImage, { config, imageProcessor }: Checkpoint): void {
+  const { imageSize } = config.vision;
+  if (imageProcessor.resize !== undefined || (width === imageSize && height === imageSize)) return;
+  throw new HandlerError(
+    'IMAGE_UNSUPPORTED',
+    `Expected an image of ${imageSize} x ${imageSize}, because this checkpoint does not resize, got ${width} x ${height}.`,
+  );
 }
 
 function attempt<T>(make: () => T): T | Failure {

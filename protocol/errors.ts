@@ -36,12 +36,6 @@ export class HandlerError extends Error {
   }
 }
 
-/** A plain form that crosses threads. */
-export interface ErrorMessage {
-  readonly code: ErrorCode;
-  readonly message: string;
-}
-
 /** Any thrown value as a HandlerError: unknown ones become INTERNAL, with nothing of theirs in the message. */
 export function toHandlerError(thrown: unknown): HandlerError {
   if (thrown instanceof HandlerError) return thrown;

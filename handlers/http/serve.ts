@@ -44,8 +44,7 @@ async function serve(settings: Settings): Promise<void> {
     await server.close();
     throw error;
   }
-  if (stopping) return await model.finalize();
-  logReady(server.log, model);
+  if (!stopping) logReady(server.log, model);
 }
 
 function logReady(log: ReturnType<typeof createServer>['log'], model: InferlessModel): void {

@@ -4,7 +4,7 @@ import { type ElementType, elementTypeNumbers } from '../../onnx/element-type.ts
 import type { Scope, Value } from '../../onnx/graph.ts';
 import * as op from '../../onnx/operators.ts';
 import { earlyStopping, type GenerationParameters } from './parameters.ts';
-import { drawWithoutReplacement, uniformsOfStep, warpLogits } from './sampling.ts';
+import { drawWithoutReplacement, warpLogits } from './sampling.ts';
 
 /** Stands for "cannot win": low enough to lose against any score, high enough to add to. As in transformers. */
 const VERY_LOW = -1e9;
@@ -139,7 +139,7 @@ function drawCandidates(scope: Scope, scores: Value<'float32'>, state: BeamState
   const perBeam = op.dimension(scope, warped.scores, 1);
   const perRow = (x: Value<'float32'>) => op.reshape(scope, x, [rowCount, -1]); // [rows, beams * candidates of a beam]
   const accumulated = perRow(op.add(scope, warped.scores, op.reshape(scope, state.runningScores, [-1, 1])));
-  const uniforms = uniformsOfStep(scope, parameters.uniforms, generatedCount);
+  const uniforms = op.gather(scope, parameters.uniforms, generatedCount, 1);
   const places = drawWithoutReplacement(scope, op.softmax(scope, accumulated), uniforms);
   return {
     scores: op.gatherElements(scope, accumulated, places, 1),

@@ -4,7 +4,7 @@ import { elementTypeNumbers } from '../../onnx/element-type.ts';
 import type { Scope, Value } from '../../onnx/graph.ts';
 import * as op from '../../onnx/operators.ts';
 import type { GenerationParameters } from './parameters.ts';
-import { drawOne, uniformsOfStep, warpLogits } from './sampling.ts';
+import { drawOne, warpLogits } from './sampling.ts';
 
 /** A token for each sequence, with its log-probability under the scores it was chosen from. Both [sequences]. */
 interface Choice {
@@ -75,7 +75,7 @@ function sampleToken(
   step: Value<'int64'>,
 ): Choice {
   const candidates = warpLogits(scope, scores, parameters, 1);
-  const uniform = op.reshape(scope, uniformsOfStep(scope, parameters.uniforms, step), [-1, 1]); // [rows * draws, 1]
+  const uniform = op.reshape(scope, op.gather(scope, parameters.uniforms, step, 1), [-1, 1]); // [rows * draws, 1]
   const place = drawOne(scope, op.softmax(scope, candidates.scores), uniform);
   const logprobs = op.gatherElements(scope, op.logSoftmax(scope, candidates.scores), place, 1);
   const tokenIds = op.gatherElements(scope, candidates.tokenIds, place, 1);

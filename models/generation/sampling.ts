@@ -45,11 +45,6 @@ export function warpLogits(
   return { scores: kept, tokenIds: top.indices };
 }
 
-/** Numbers that step `step` draws with: [rows, draws]. */
-export function uniformsOfStep(scope: Scope, uniforms: Value<'float32'>, step: Value<'int64'>): Value<'float32'> {
-  return op.gather(scope, uniforms, step, 1);
-}
-
 /**
  * Draws `draws` different places from each row's distribution, as `torch.multinomial` without replacement does.
  * @param probabilities [rows, places]. @param uniforms [rows, draws].

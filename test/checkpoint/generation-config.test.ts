@@ -53,6 +53,12 @@ describe('values of a wrong type', () => {
     ['length_penalty', '1.0', '"1.0"'],
     ['do_sample', 1, '1'],
     ['early_stopping', 'always', '"always"'],
+    ['num_beams', 0, '0'],
+    ['max_new_tokens', 0, '0'],
+    ['num_return_sequences', 0, '0'],
+    ['temperature', 0, '0'],
+    ['repetition_penalty', -1, '-1'],
+    ['top_p', 1.5, '1.5'],
   ])('%s of %j is refused in either file, which is named', (key, value, got) => {
     for (const [path, read] of [
       ['/some/config.json: text_config', () => readGenerationDefaults(textConfig({ [key]: value }), undefined)],

@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
+import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Caption, isSuccess } from '../../pipeline/caption-items.ts';
 import { type Captioner, startCaptioner } from '../../pipeline/captioner.ts';
@@ -11,6 +12,7 @@ import {
   imagePath,
   readGoldenGenerations,
 } from '../support/goldens.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 
 /** End to end, from image files and text to token ids: the goldens start from the same files. */
 
@@ -57,4 +59,28 @@ describe.each(checkpointNames)('captioning with %s', (name) => {
     expect(texts(outcomes[2])).toHaveLength(2);
     expect(texts(outcomes[2])).toEqual(texts(alone.outcomes[0]));
   });
+});
+
+test('a checkpoint that does not resize refuses other sizes one by one', async () => {
+  const folder = temporaryFolder();
+  cpSync(checkpointFolder('narrow-vision'), folder, { recursive: true });
+  writeFileSync(`${folder}/preprocessor_config.json`, JSON.stringify({ do_resize: false }));
+  const environment = { BLIP_CHECKPOINT: folder, BLIP_EXECUTION_PROVIDER: 'cpu' };
+  const captioner = await startCaptioner(readSettings({ environment, cpuCount: 2, shippedCheckpoint: '' }));
+  const fitting = await sharp(readFileSync(imagePath('small')))
+    .resize(32, 32, { fit: 'fill' })
+    .png()
+    .toBuffer();
+  const { outcomes } = await captioner.caption(
+    [
+      { source: source('rocket'), prompt: '' },
+      { source: fitting.toString('base64'), prompt: '' },
+    ],
+    {},
+  );
+  await captioner.close();
+  expect(outcomes[0]).toMatchObject({
+    error: { code: 'IMAGE_UNSUPPORTED', message: expect.stringMatching(/32 x 32.* got 640 x 427/) },
+  });
+  expect(outcomes[1]).toMatchObject({ texts: [expect.any(String)] });
 });

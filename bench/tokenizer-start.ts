@@ -1,0 +1,38 @@
+import { spawnSync } from 'node:child_process';
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/**
+ * Milliseconds to import a tokenizer and open a vocabulary with it, each in a process of its own: the tokenizer core
+ * that this package uses, and transformers.js. The figures of docs/decisions/0006.
+ *
+ *     npx tsx bench/tokenizer-start.ts CHECKPOINT_FOLDER
+ */
+
+const RUNS = 5;
+const root = fileURLToPath(new URL('..', import.meta.url));
+const folder = resolve(process.argv[2] ?? 'checkpoints/random-captioning');
+
+const starts = {
+  '@huggingface/tokenizers': `
+    import { readFileSync } from 'node:fs';
+    const { Tokenizer } = await import('@huggingface/tokenizers');
+    const read = (file) => JSON.parse(readFileSync('${folder}/' + file, 'utf8'));
+    new Tokenizer(read('tokenizer.json'), read('tokenizer_config.json'));`,
+  '@huggingface/transformers': `
+    const { AutoTokenizer, env } = await import('@huggingface/transformers');
+    Object.assign(env, { allowRemoteModels: false, localModelPath: '/' });
+    await AutoTokenizer.from_pretrained('${folder.slice(1)}');`,
+};
+
+for (const [name, start] of Object.entries(starts)) {
+  const script = `const startMs = performance.now(); ${start} console.log(performance.now() - startMs);`;
+  const times = Array.from({ length: RUNS }, () => {
+    const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
+      cwd: root,
+      encoding: 'utf8',
+    });
+    return Number(stdout);
+  });
+  console.log(`${name}: ${times.sort((a, b) => a - b)[Math.floor(RUNS / 2)]?.toFixed(0)} ms`);
+}
