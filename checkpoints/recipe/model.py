@@ -1,0 +1,91 @@
+"""The three BLIP models, as transformers defines them, over one vision tower that they share while they learn."""
+
+import re
+
+import torch
+from torch import nn
+from transformers import (
+    BlipConfig,
+    BlipForConditionalGeneration,
+    BlipForImageTextRetrieval,
+    BlipForQuestionAnswering,
+)
+
+from drawing import SIDE
+from scene_grammar import vocabulary
+
+VOCABULARY = vocabulary()
+TOKEN_IDS = {token: index for index, token in enumerate(VOCABULARY)}
+PAD, CLS, SEP, DEC, ENC = (TOKEN_IDS[token] for token in ("[PAD]", "[CLS]", "[SEP]", "[DEC]", "[ENC]"))
+WIDTH = 192
+HEADS = 3
+VISION_LAYERS = 6
+
+
+def config(text_layers):
+    return BlipConfig(
+        vision_config=dict(
+            hidden_size=WIDTH, intermediate_size=4 * WIDTH, num_hidden_layers=VISION_LAYERS, num_attention_heads=HEADS,
+            image_size=SIDE, patch_size=16, initializer_range=0.02,
+        ),
+        text_config=dict(
+            vocab_size=len(VOCABULARY), hidden_size=WIDTH, encoder_hidden_size=WIDTH, intermediate_size=4 * WIDTH,
+            num_hidden_layers=text_layers, num_attention_heads=HEADS, max_position_embeddings=64,
+            bos_token_id=DEC, eos_token_id=SEP, sep_token_id=SEP, pad_token_id=PAD,
+            hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        ),
+        projection_dim=WIDTH, image_text_hidden_size=WIDTH, label_smoothing=0.0,
+    )
+
+
+def token_ids(text):
+    """Every word of the grammar is a token of its own, so splitting at spaces and punctuation is all WordPiece does."""
+    return [TOKEN_IDS[word] for word in re.findall(r"\w+|[^\w\s]", text)]
+
+
+class Family(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.captioning = BlipForConditionalGeneration(config(3))
+        self.answering = BlipForQuestionAnswering(config(2))
+        self.retrieval = BlipForImageTextRetrieval(config(3))
+        self.answering.vision_model = self.captioning.vision_model
+        self.retrieval.vision_model = self.captioning.vision_model
+
+    def image_embeds(self, pixel_values):
+        return self.captioning.vision_model(pixel_values).last_hidden_state
+
+    def caption_loss(self, image_embeds, input_ids):
+        """`input_ids` [rows, length]: [DEC] words [SEP], padded."""
+        logits = self.captioning.text_decoder(input_ids, encoder_hidden_states=image_embeds).logits
+        return next_token_loss(logits, input_ids)
+
+    def answer_loss(self, image_embeds, question_ids, answer_ids):
+        mask = (question_ids != PAD).long()
+        question = self.answering.text_encoder(question_ids, attention_mask=mask, encoder_hidden_states=image_embeds)
+        logits = self.answering.text_decoder(
+            answer_ids, encoder_hidden_states=question.last_hidden_state, encoder_attention_mask=mask
+        ).logits
+        return next_token_loss(logits, answer_ids)
+
+    def matching_loss(self, image_embeds, true_ids, false_ids):
+        """Both heads: which of two captions is true (ITM), and whose caption is whose in the batch (ITC)."""
+        rows = torch.cat([true_ids, false_ids])
+        mask = (rows != PAD).long()
+        encoded = self.retrieval.text_encoder(
+            rows, attention_mask=mask, encoder_hidden_states=torch.cat([image_embeds, image_embeds])
+        )
+        logits = self.retrieval.itm_head(encoded.last_hidden_state[:, 0])
+        labels = torch.arange(len(rows)).lt(len(true_ids)).long()  # class 1 is a match
+        matching = nn.functional.cross_entropy(logits, labels)
+        alone = self.retrieval.text_encoder(true_ids, attention_mask=mask[: len(true_ids)]).last_hidden_state[:, 0]
+        text = nn.functional.normalize(self.retrieval.text_proj(alone), dim=-1)
+        image = nn.functional.normalize(self.retrieval.vision_proj(image_embeds[:, 0]), dim=-1)
+        similarity = image @ text.T / 0.07
+        own = torch.arange(len(similarity))
+        contrast = (nn.functional.cross_entropy(similarity, own) + nn.functional.cross_entropy(similarity.T, own)) / 2
+        return matching, contrast
+
+
+def next_token_loss(logits, ids):
+    return nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), ignore_index=PAD)
