@@ -1,37 +1,17 @@
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { type InputName, type Inputs, inputSchema, type OutputName, outputSchema } from './input_schema.ts';
-import { type CaptionItem, isFailure, isSuccess, type StageTimes } from './pipeline/caption-items.ts';
-import { packCaptions } from './pipeline/caption-tensors.ts';
-import { type Captioner, startCaptioner } from './pipeline/captioner.ts';
-import type { GenerationInputs } from './pipeline/generation-settings.ts';
+import { type Inputs, type Outputs, schemas } from './input_schema.ts';
+import { type Model, type StartOptions, startModel } from './pipeline/model.ts';
 import { readSettings, type Settings } from './pipeline/settings.ts';
+import type { TensorAnswer } from './pipeline/task.ts';
 import { HandlerError } from './protocol/errors.ts';
-import { type NamedTensor, unwrap } from './protocol/named-tensor.ts';
-import type { InputLists } from './protocol/schema.ts';
+import { unwrap } from './protocol/named-tensor.ts';
+import type { InputLists, TaskSchema } from './protocol/schema.ts';
 import { compileInputs } from './protocol/validation.ts';
 
 /** What ships with the package lies beside this file, in the sources as in the bundle. */
 const shippedCheckpoint = fileURLToPath(new URL('./checkpoints/random-captioning', import.meta.url));
 export const shippedPicture = fileURLToPath(new URL('./examples/chelsea.png', import.meta.url));
-
-/** What `infer` returns: the captions, and `error` where some images have none. One value, or a list of several. */
-export interface InferResult {
-  readonly generated_output: string | readonly string[];
-  readonly error?: string | readonly string[];
-}
-
-/** An answer in named tensors, with what it took. */
-export interface TensorAnswer {
-  readonly outputs: readonly NamedTensor[];
-  /** Why some images have no caption; the output `error` has their messages. */
-  readonly failures: readonly HandlerError[];
-  readonly times: StageTimes;
-  readonly generatedTokens: number;
-}
-
-const checkInputs = compileInputs(inputSchema);
-const defaultOutputs = namesOf(outputSchema).filter((name) => !outputSchema[name].onRequest);
 
 /** Settings from the environment variables of this process. */
 export function settingsFromEnvironment(): Settings {
@@ -44,28 +24,41 @@ export function settingsFromEnvironment(): Settings {
  */
 export default class InferlessModel {
   readonly settings: Settings;
-  #starting: Promise<Captioner> | undefined;
-  #captioner: Captioner | undefined;
+  #starting: Promise<Model> | undefined;
+  #model: Model | undefined;
 
   constructor(settings: Settings = settingsFromEnvironment()) {
     this.settings = settings;
   }
 
   /** The loaded model; `undefined` before `initialize` and after `finalize`. */
-  get captioner(): Captioner | undefined {
-    return this.#captioner;
+  get model(): Model | undefined {
+    return this.#model;
+  }
+
+  /** The name in paths and answers: that of the settings, else the checkpoint's task, which is known once it is loaded. */
+  get name(): string | undefined {
+    return this.settings.modelName ?? this.#model?.checkpoint.task;
   }
 
   /**
-   * Loads the checkpoint; once, however often it is called.
+   * The inputs and outputs of the checkpoint's task.
+   * @throws HandlerError `NOT_READY` before `initialize` and after `finalize`.
+   */
+  get schema(): TaskSchema {
+    return schemas[this.#requireModel().checkpoint.task];
+  }
+
+  /**
+   * Loads the checkpoint; once, however often it is called. One of the Hub is fetched, where the cache lacks it.
    * @throws CheckpointError when it cannot be served, HandlerError when the execution provider does not work here.
    */
-  async initialize(): Promise<void> {
-    const starting = this.#starting ?? startCaptioner(this.settings);
+  async initialize(options: StartOptions = {}): Promise<void> {
+    const starting = this.#starting ?? startModel(this.settings, options);
     this.#starting = starting;
     try {
-      const captioner = await starting;
-      if (this.#starting === starting) this.#captioner = captioner;
+      const model = await starting;
+      if (this.#starting === starting) this.#model = model;
     } catch (error) {
       this.#starting = undefined;
       throw error;
@@ -73,12 +66,12 @@ export default class InferlessModel {
   }
 
   /**
-   * Captions one image or several. Takes the dictionary that Inferless passes (input_schema.ts).
-   * @throws HandlerError when an input is not valid, or no image could be captioned.
+   * Answers a request of the checkpoint's task. Takes the dictionary that Inferless passes (input_schema.ts).
+   * @throws HandlerError when an input is not valid, or no item has a result.
    */
-  async infer(inputs: Inputs): Promise<InferResult> {
-    const { outputs } = await this.inferTensors(inputs, defaultOutputs);
-    return Object.fromEntries(outputs.map((tensor) => [tensor.name, unwrap(tensor)])) as unknown as InferResult; // The names asked for.
+  async infer(inputs: Inputs): Promise<Outputs> {
+    const { outputs } = await this.inferTensors(inputs);
+    return Object.fromEntries(outputs.map((tensor) => [tensor.name, unwrap(tensor)]));
   }
 
   /**
@@ -87,59 +80,38 @@ export default class InferlessModel {
    * @param outputs names of the tensors to return; `undefined` for the usual ones.
    * @throws HandlerError as `infer` does.
    */
-  async inferTensors(inputs: unknown, outputs: readonly OutputName[] = defaultOutputs): Promise<TensorAnswer> {
-    const lists = checkInputs(inputs);
-    const captioner = this.#captioner;
-    if (captioner === undefined)
-      throw new HandlerError('NOT_READY', 'Expected the model to be loaded, got a request before that.');
-    const { outcomes, times } = await captioner.caption(readItems(lists), readGenerationInputs(lists));
-    const captions = outcomes.filter(isSuccess);
-    const failures = outcomes.filter(isFailure).map(({ error }) => error);
-    const [failure] = failures;
-    if (captions.length === 0 && failure !== undefined) throw failure;
-    return {
-      outputs: packCaptions(outcomes, outputs, {
-        captionsPerItem: captions[0]?.texts.length ?? 1,
-        padTokenId: captioner.checkpoint.config.text.padTokenId,
-      }),
-      failures,
-      times,
-      generatedTokens: captions
-        .flatMap((caption) => caption.sequences)
-        .reduce((sum, { generatedCount }) => sum + generatedCount, 0),
-    };
+  async inferTensors(inputs: unknown, outputs?: readonly string[]): Promise<TensorAnswer> {
+    const model = this.#requireModel();
+    const { task } = model.checkpoint;
+    return await model.infer(checkInputs(task, inputs), outputs ?? usualOutputs(schemas[task]));
   }
 
   /** Finishes what was accepted and releases everything. `initialize` may follow again. */
   async finalize(): Promise<void> {
     const starting = this.#starting;
     this.#starting = undefined;
-    this.#captioner = undefined;
-    const captioner = await starting?.catch(() => undefined); // Whoever called initialize has the error.
-    await captioner?.close();
+    this.#model = undefined;
+    const model = await starting?.catch(() => undefined); // Whoever called initialize has the error.
+    await model?.close();
+  }
+
+  #requireModel(): Model {
+    if (this.#model !== undefined) return this.#model;
+    throw new HandlerError('NOT_READY', 'Expected the model to be loaded, got a request before or after that.');
   }
 }
 
-/** One item for each image and its prompt; one of either serves for all of the other. */
-function readItems(lists: InputLists): readonly CaptionItem[] {
-  const sources = (lists['img_url'] ?? []) as readonly string[]; // checkInputs let only strings through.
-  const texts = (lists['text'] ?? ['']) as readonly string[];
-  const count = Math.max(sources.length, texts.length);
-  if (![1, count].includes(sources.length) || ![1, count].includes(texts.length)) {
-    throw new HandlerError(
-      'INVALID_INPUT',
-      `Expected text for each of ${sources.length} images, or one for all, got ${texts.length}.`,
-    );
-  }
-  const at = (values: readonly string[], index: number) => values[values.length === 1 ? 0 : index] ?? '';
-  return Array.from({ length: count }, (_, index) => ({ source: at(sources, index), prompt: at(texts, index) }));
+const checks = new Map<string, (inputs: unknown) => InputLists>();
+
+/** Schemas are compiled when they are first needed: most processes need one. */
+function checkInputs(task: keyof typeof schemas, inputs: unknown): InputLists {
+  const check = checks.get(task) ?? compileInputs(schemas[task].inputs);
+  checks.set(task, check);
+  return check(inputs);
 }
 
-function readGenerationInputs(lists: InputLists): GenerationInputs {
-  const names = namesOf(inputSchema).filter((name) => name !== 'img_url' && name !== 'text');
-  return Object.fromEntries(names.map((name: InputName) => [name, lists[name]?.[0]])); // checkInputs held each to its field.
-}
-
-function namesOf<T extends object>(record: T): readonly (keyof T & string)[] {
-  return Object.keys(record) as (keyof T & string)[];
+function usualOutputs({ outputs }: TaskSchema): readonly string[] {
+  return Object.entries(outputs)
+    .filter(([, { onRequest }]) => !onRequest)
+    .map(([name]) => name);
 }

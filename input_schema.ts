@@ -1,27 +1,25 @@
-import type { InputField, OutputField } from './protocol/schema.ts';
+import type { InputField, InputFields, OutputField, TaskSchema } from './protocol/schema.ts';
 
 /** Counts beyond this mean nothing, and do not fit a tensor of 32 bits. */
 const MAX_COUNT = 2_147_483_647;
 
 /**
- * The inputs of the captioning handler, in Inferless' shape: datatype, required, shape, example. This is the one source
+ * The inputs and outputs of each task, in Inferless' shape: datatype, required, shape, example. This is the one source
  * for validation, for the TypeScript types, and for the metadata that servers publish.
  */
-export const inputSchema = {
-  img_url: {
-    datatype: 'STRING',
-    required: true,
-    shape: [-1],
-    example: ['https://storage.googleapis.com/sfr-vision-language-research/BLIP/demo.jpg'],
-    description: 'The image: an http(s) URL, a data: URI, or base64.',
-  },
-  text: {
-    datatype: 'STRING',
-    required: false,
-    shape: [-1],
-    example: ['a photography of'],
-    description: 'A prompt that the caption continues: one for each image, or one for all. Empty means none.',
-  },
+
+const exampleUrl = 'https://storage.googleapis.com/sfr-vision-language-research/BLIP/demo.jpg';
+
+const image = {
+  datatype: 'STRING',
+  required: true,
+  shape: [-1],
+  example: [exampleUrl],
+  description: 'The image: an http(s) URL, a data: URI, or base64.',
+} as const satisfies InputField;
+
+/** How text is generated: captions and answers. */
+const generationInputs = {
   max_new_tokens: {
     datatype: 'INT64',
     required: false,
@@ -29,7 +27,7 @@ export const inputSchema = {
     example: [20],
     minimum: 1,
     maximum: MAX_COUNT,
-    description: 'The most tokens a caption has, its end token included.',
+    description: 'The most tokens a text has, its end token included.',
   },
   min_new_tokens: {
     datatype: 'INT64',
@@ -38,7 +36,7 @@ export const inputSchema = {
     example: [5],
     minimum: 0,
     maximum: MAX_COUNT,
-    description: 'The fewest tokens before a caption may end.',
+    description: 'The fewest tokens before a text may end.',
   },
   num_beams: {
     datatype: 'INT64',
@@ -56,7 +54,7 @@ export const inputSchema = {
     example: [1],
     minimum: -10,
     maximum: 10,
-    description: 'Power of the length that a sequence score is divided by: above 0 favours long captions.',
+    description: 'Power of the length that a sequence score is divided by: above 0 favours long texts.',
   },
   early_stopping: {
     datatype: 'STRING',
@@ -65,7 +63,7 @@ export const inputSchema = {
     example: ['never'],
     allowed: [true, false, 'true', 'false', 'never'],
     description:
-      'When beam search ends: as soon as num_beams captions are complete (true), when a better one is unlikely (false), or impossible (never).',
+      'When beam search ends: as soon as num_beams texts are complete (true), when a better one is unlikely (false), or impossible (never).',
   },
   num_return_sequences: {
     datatype: 'INT64',
@@ -74,7 +72,7 @@ export const inputSchema = {
     example: [1],
     minimum: 1,
     maximum: 32,
-    description: 'Captions per image; more than 1 needs num_beams or do_sample.',
+    description: 'Texts per image and prompt; more than 1 needs num_beams or do_sample.',
   },
   repetition_penalty: {
     datatype: 'FP32',
@@ -83,7 +81,7 @@ export const inputSchema = {
     example: [1.5],
     minimum: 0.001,
     maximum: 100,
-    description: 'Makes tokens that stand in the caption already less likely (above 1) or more (below 1).',
+    description: 'Makes tokens that stand in the text already less likely (above 1) or more (below 1).',
   },
   no_repeat_ngram_size: {
     datatype: 'INT64',
@@ -135,51 +133,80 @@ export const inputSchema = {
     example: [42],
     minimum: 0,
     maximum: 4_294_967_295,
-    description: 'Sampling: the same seed draws the same captions.',
+    description: 'Sampling: the same seed draws the same texts.',
   },
 } as const satisfies Record<string, InputField>;
 
-export type InputSchema = typeof inputSchema;
-export type InputName = keyof InputSchema;
+const captioningInputs = {
+  img_url: image,
+  text: {
+    datatype: 'STRING',
+    required: false,
+    shape: [-1],
+    example: ['a photography of'],
+    description: 'A prompt that the caption continues: one for each image, or one for all. Empty means none.',
+  },
+  ...generationInputs,
+} as const satisfies Record<string, InputField>;
 
-interface ValueTypes {
-  readonly STRING: string;
-  readonly INT64: number;
-  readonly FP32: number;
-  readonly BOOL: boolean;
-}
+const questionAnsweringInputs = {
+  img_url: image,
+  question: {
+    datatype: 'STRING',
+    required: true,
+    shape: [-1],
+    example: ['how many dogs are in the picture?'],
+    description: 'A question: one for each image, or one for all.',
+  },
+  ...generationInputs,
+} as const satisfies Record<string, InputField>;
 
-/** The value of one input: from `allowed` where there is such a list, else by its datatype. */
-export type InputValue<Name extends InputName> = InputSchema[Name] extends {
-  readonly allowed: readonly (infer Value)[];
-}
-  ? Value
-  : ValueTypes[InputSchema[Name]['datatype']];
+const retrievalInputs = {
+  img_url: image,
+  text: {
+    datatype: 'STRING',
+    required: true,
+    shape: [-1],
+    example: ['a woman and her dog on the beach', 'a man in a suit'],
+    description: 'Texts; every image is compared with every text.',
+  },
+  rerank_top_k: {
+    datatype: 'INT64',
+    required: false,
+    shape: [1],
+    example: [8],
+    minimum: 0,
+    maximum: MAX_COUNT,
+    description:
+      'For each text, compute match_probability only with this many images, those of the largest cosine similarity. All images when absent.',
+  },
+} as const satisfies Record<string, InputField>;
 
-type InputOf<Name extends InputName> = InputSchema[Name]['shape'] extends readonly [1]
-  ? InputValue<Name>
-  : InputValue<Name> | readonly InputValue<Name>[];
+const clipInputs = {
+  img_url: { ...image, required: false },
+  text: {
+    datatype: 'STRING',
+    required: false,
+    shape: [-1],
+    example: ['a photo of a dog', 'a photo of a cat'],
+    description: 'Texts. At least one image or text is needed; with both, every image is compared with every text.',
+  },
+  normalize: {
+    datatype: 'BOOL',
+    required: false,
+    shape: [1],
+    example: [true],
+    description: 'Returns embeddings of unit length; else they are as CLIP computes them.',
+  },
+} as const satisfies Record<string, InputField>;
 
-type NamesWhere<Required extends boolean> = {
-  [Name in InputName]: InputSchema[Name]['required'] extends Required ? Name : never;
-}[InputName];
-
-/** What `infer` takes: one value where one was sent, a list where several were (Inferless' unwrapping rule). */
-export type Inputs = { readonly [Name in NamesWhere<true>]: InputOf<Name> } & {
-  readonly [Name in NamesWhere<false>]?: InputOf<Name> | undefined;
-};
-
-/** Inputs that steer generation: everything but the image and the prompt. */
-export type GenerationInputName = Exclude<InputName, 'img_url' | 'text'>;
-
-/** The outputs. With several captions per image, the second dimension is the caption. */
-export const outputSchema = {
-  generated_output: { datatype: 'BYTES', shape: [-1], onRequest: false, description: 'The captions.' },
+/** What comes with generated text besides the text itself. */
+const generationOutputs = {
   token_ids: {
     datatype: 'INT64',
     shape: [-1, -1],
     onRequest: true,
-    description: 'Token ids of each caption, start token and prompt included, padded to the longest.',
+    description: 'Token ids of each text, start token and prompt included, padded to the longest.',
   },
   token_logprobs: {
     datatype: 'FP32',
@@ -193,12 +220,143 @@ export const outputSchema = {
     onRequest: true,
     description: 'Summed log-probabilities of the generated tokens / their number ** length_penalty.',
   },
-  error: {
-    datatype: 'BYTES',
+  sequence_logprob: {
+    datatype: 'FP32',
     shape: [-1],
     onRequest: true,
-    description: 'Why an image has no caption; empty for those that have one. Also added when some images fail.',
+    description: 'Summed log-probabilities of the generated tokens: how likely the model holds this text, as a whole.',
+  },
+  mean_token_logprob: {
+    datatype: 'FP32',
+    shape: [-1],
+    onRequest: true,
+    description: 'The same / the number of generated tokens: a confidence that does not depend on length.',
   },
 } as const satisfies Record<string, OutputField>;
 
-export type OutputName = keyof typeof outputSchema;
+const error = {
+  datatype: 'BYTES',
+  shape: [-1],
+  onRequest: true,
+  description: 'Why an item has no result; empty for those that have one. Also added when some items fail.',
+} as const satisfies OutputField;
+
+const captioningOutputs = {
+  generated_output: { datatype: 'BYTES', shape: [-1], onRequest: false, description: 'The captions.' },
+  ...generationOutputs,
+  error,
+} as const satisfies Record<string, OutputField>;
+
+const questionAnsweringOutputs = {
+  answer: { datatype: 'BYTES', shape: [-1], onRequest: false, description: 'The answers.' },
+  ...generationOutputs,
+  error,
+} as const satisfies Record<string, OutputField>;
+
+const retrievalOutputs = {
+  match_probability: {
+    datatype: 'FP32',
+    shape: [-1, -1],
+    onRequest: false,
+    description: 'For each image and text, how likely they match (ITM); -1 where it was not computed.',
+  },
+  cosine_similarity: {
+    datatype: 'FP32',
+    shape: [-1, -1],
+    onRequest: false,
+    description: 'For each image and text, the cosine of their embeddings (ITC).',
+  },
+  image_embeds: { datatype: 'FP32', shape: [-1, -1], onRequest: true, description: 'Image embeddings of unit length.' },
+  text_embeds: { datatype: 'FP32', shape: [-1, -1], onRequest: true, description: 'Text embeddings of unit length.' },
+  error,
+} as const satisfies Record<string, OutputField>;
+
+const clipOutputs = {
+  image_embeds: { datatype: 'FP32', shape: [-1, -1], onRequest: false, description: 'Image embeddings.' },
+  text_embeds: { datatype: 'FP32', shape: [-1, -1], onRequest: false, description: 'Text embeddings.' },
+  probability: {
+    datatype: 'FP32',
+    shape: [-1, -1],
+    onRequest: false,
+    description: 'For each image, which text describes it best: probabilities that sum to 1. With images and texts.',
+  },
+  cosine_similarity: {
+    datatype: 'FP32',
+    shape: [-1, -1],
+    onRequest: false,
+    description: 'For each image and text, the cosine of their embeddings. With images and texts.',
+  },
+  error,
+} as const satisfies Record<string, OutputField>;
+
+/** What each task takes and gives. With several texts per item, the second dimension of generated texts counts them. */
+export const schemas = {
+  captioning: { inputs: captioningInputs, outputs: captioningOutputs },
+  'question-answering': { inputs: questionAnsweringInputs, outputs: questionAnsweringOutputs },
+  retrieval: { inputs: retrievalInputs, outputs: retrievalOutputs },
+  clip: { inputs: clipInputs, outputs: clipOutputs },
+} as const satisfies Record<string, TaskSchema>;
+
+type TaskName = keyof typeof schemas;
+
+interface ValueTypes {
+  readonly STRING: string;
+  readonly INT64: number;
+  readonly FP32: number;
+  readonly BOOL: boolean;
+}
+
+/** The value of one input: from `allowed` where there is such a list, else by its datatype. */
+type FieldValue<Field extends InputField> = Field extends { readonly allowed: readonly (infer Value)[] }
+  ? Value
+  : ValueTypes[Field['datatype']];
+
+type FieldInput<Field extends InputField> = Field['shape'] extends readonly [1]
+  ? FieldValue<Field>
+  : FieldValue<Field> | readonly FieldValue<Field>[];
+
+type NamesWhere<Fields extends InputFields, Required extends boolean> = {
+  [Name in keyof Fields]: Fields[Name]['required'] extends Required ? Name : never;
+}[keyof Fields];
+
+/** One value where one was sent, a list where several were (Inferless' unwrapping rule). */
+type InputsOf<Fields extends InputFields> = {
+  readonly [Name in NamesWhere<Fields, true>]: FieldInput<Fields[Name]>;
+} & {
+  readonly [Name in NamesWhere<Fields, false>]?: FieldInput<Fields[Name]> | undefined;
+};
+
+type InputName = { [Task in TaskName]: keyof (typeof schemas)[Task]['inputs'] }[TaskName];
+
+/** The inputs of one task, and of no other. */
+type InputsOfTask<Task extends TaskName> = InputsOf<(typeof schemas)[Task]['inputs']> & {
+  readonly [Name in Exclude<InputName, keyof (typeof schemas)[Task]['inputs']>]?: never;
+};
+
+/** What `infer` takes: the inputs of the task that the checkpoint is for. */
+export type Inputs = { [Task in TaskName]: InputsOfTask<Task> }[TaskName];
+
+/** Inputs that steer generation, with their values. */
+export type GenerationInputName = keyof typeof generationInputs;
+export type GenerationInputValue<Name extends GenerationInputName> = FieldValue<(typeof generationInputs)[Name]>;
+
+export const generationInputNames = Object.keys(generationInputs) as readonly GenerationInputName[]; // The keys of a constant.
+
+type OutputName = { [Task in TaskName]: keyof (typeof schemas)[Task]['outputs'] }[TaskName];
+
+interface OutputTypes {
+  readonly BYTES: string;
+  readonly INT64: number;
+  readonly FP32: number;
+}
+
+type OutputType<Name extends OutputName> = {
+  [Task in TaskName]: (typeof schemas)[Task]['outputs'] extends {
+    readonly [Key in Name]: { readonly datatype: infer Datatype extends keyof OutputTypes };
+  }
+    ? OutputTypes[Datatype]
+    : never;
+}[TaskName];
+
+/** What `infer` returns: the usual outputs of the checkpoint's task. One value, or a list; matrices row by row. */
+export type Outputs = { readonly [Name in OutputName]?: OutputType<Name> | readonly OutputType<Name>[] };

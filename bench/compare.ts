@@ -81,7 +81,7 @@ async function caption(model: InferlessModel, text: readonly string[]): Promise<
     'generated_output',
     'token_ids',
   ]);
-  return { totalMs: performance.now() - startMs, generateMs: times.generateMs, ids: outputs[1]?.data.join(',') ?? '' };
+  return { totalMs: performance.now() - startMs, generateMs: times.computeMs, ids: outputs[1]?.data.join(',') ?? '' };
 }
 
 /** Anonymous memory of a process that has loaded the checkpoint and done nothing else, with its load time. */
@@ -94,7 +94,7 @@ async function measureLoad(
     const model = new InferlessModel({ ...settingsFromEnvironment(), checkpoint: '${checkpoint}' });
     await model.initialize();
     const anonymous = Number(/RssAnon:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]);
-    const { loadMs, modelLoadMs } = model.captioner;
+    const { loadMs, modelLoadMs } = model.model;
     console.log(JSON.stringify({ loadMs, modelLoadMs, anonymousMegabytes: anonymous / 1000 }));
     await model.finalize();`;
   const { output } = await runProcess(process.execPath, ['--input-type=module', '-e', script]);

@@ -40,31 +40,14 @@ export interface TextConfig {
 export interface BlipConfig {
   readonly vision: VisionConfig;
   readonly text: TextConfig;
+  /** `image_text_hidden_size`: the length of the embeddings that ITC compares. */
+  readonly imageTextHiddenSize: number;
   /** What was assumed or looks wrong, for the log. */
   readonly warnings: readonly string[];
 }
 
-export const supportedArchitectures = ['BlipForConditionalGeneration'] as const;
-export type Architecture = (typeof supportedArchitectures)[number];
-
 /** Published BLIP text models have heads of this size; transformers' code default of 8 heads is wrong for all of them. */
 const BLIP_HEAD_SIZE = 64;
-
-/**
- * Reads `architectures` of a config.json.
- * @throws CheckpointError `CHECKPOINT_ARCHITECTURE_UNSUPPORTED`, naming what is there and what is supported.
- */
-export function readArchitecture(config: JsonSection): Architecture {
-  const listed = config.values['architectures'];
-  const names: readonly unknown[] = Array.isArray(listed) ? listed : [];
-  const architecture = supportedArchitectures.find((supported) => names.includes(supported));
-  if (architecture !== undefined) return architecture;
-  const got = names.length > 0 ? names.join(', ') : `none (model_type ${JSON.stringify(config.values['model_type'])})`;
-  throw new CheckpointError(
-    'CHECKPOINT_ARCHITECTURE_UNSUPPORTED',
-    `${config.path}: expected architectures to name one of ${supportedArchitectures.join(', ')}, got ${got}.`,
-  );
-}
 
 /**
  * Reads the vision and text sections of a BLIP config.json. Missing keys take the defaults of transformers'
@@ -76,7 +59,12 @@ export function readBlipConfig(config: JsonSection): BlipConfig {
   const vision = readVisionConfig(subsection(config, 'vision_config'));
   const textSection = subsection(config, 'text_config');
   const [headCount, warnings] = readTextHeadCount(textSection);
-  return { vision, text: readTextConfig(textSection, vision.hiddenSize, headCount), warnings };
+  return {
+    vision,
+    text: readTextConfig(textSection, vision.hiddenSize, headCount),
+    imageTextHiddenSize: readInteger(config, 'image_text_hidden_size', 256),
+    warnings,
+  };
 }
 
 function readVisionConfig(section: JsonSection): VisionConfig {
@@ -141,10 +129,18 @@ function readTextHeadCount(section: JsonSection): [headCount: number, warnings: 
   return [headCount, []];
 }
 
-function requireDivisible(section: JsonSection, key: string, value: number, divisorKey: string, divisor: number): void {
+/** @throws CheckpointError `CHECKPOINT_CONFIG_INVALID`, naming both keys. */
+export function requireDivisible(
+  section: JsonSection,
+  key: string,
+  value: number,
+  divisorKey: string,
+  divisor: number,
+): void {
   if (value % divisor !== 0) throw inconsistent(section, `${key} to be a multiple of ${divisorKey} ${divisor}`, value);
 }
 
-function inconsistent(section: JsonSection, expected: string, got: number | string): CheckpointError {
+/** The error of values that do not go together. */
+export function inconsistent(section: JsonSection, expected: string, got: number | string): CheckpointError {
   return new CheckpointError('CHECKPOINT_CONFIG_INVALID', `${section.path}: expected ${expected}, got ${got}.`);
 }

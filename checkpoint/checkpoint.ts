@@ -1,19 +1,33 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Architecture, type BlipConfig, readArchitecture, readBlipConfig } from './blip-config.ts';
+import { type Architecture, readArchitecture, type Task } from './architecture.ts';
+import { type BlipConfig, inconsistent, readBlipConfig } from './blip-config.ts';
+import { type ClipConfig, readClipConfig } from './clip-config.ts';
 import { CheckpointError } from './errors.ts';
 import { type GenerationDefaults, readGenerationDefaults } from './generation-config.ts';
 import { type ImageProcessorConfig, readImageProcessorConfig } from './image-processor-config.ts';
-import { readJsonFile, subsection } from './json-file.ts';
+import { type JsonSection, readJsonFile, subsection } from './json-file.ts';
 
-/** What a checkpoint folder says, apart from its weights and its tokenizer. Plain data. */
-export interface Checkpoint {
+interface CheckpointFolder {
   readonly folder: string;
   readonly architecture: Architecture;
-  readonly config: BlipConfig;
   readonly imageProcessor: ImageProcessorConfig;
+}
+
+/** A checkpoint of BLIP: captioning, question answering or retrieval. */
+export interface BlipCheckpoint extends CheckpointFolder {
+  readonly task: Exclude<Task, 'clip'>;
+  readonly config: BlipConfig;
   readonly generationDefaults: GenerationDefaults;
 }
+
+export interface ClipCheckpoint extends CheckpointFolder {
+  readonly task: 'clip';
+  readonly config: ClipConfig;
+}
+
+/** What a checkpoint folder says, apart from its weights and its tokenizer. Plain data. */
+export type Checkpoint = BlipCheckpoint | ClipCheckpoint;
 
 /**
  * Opens a folder in Hugging Face layout. Only the JSON files are read; nothing is written.
@@ -23,23 +37,43 @@ export function openCheckpoint(folder: string): Checkpoint {
   if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) {
     throw new CheckpointError('CHECKPOINT_NOT_FOUND', `${folder}: expected a checkpoint folder, got no such folder.`);
   }
-  const configFile = readJsonFile(join(folder, 'config.json'));
-  if (configFile === undefined) {
+  const file = readJsonFile(join(folder, 'config.json'));
+  if (file === undefined) {
     throw new CheckpointError('CHECKPOINT_CONFIG_INVALID', `${folder}: expected a config.json, got none.`);
   }
-  const architecture = readArchitecture(configFile);
-  const config = readBlipConfig(configFile);
+  const { architecture, task } = readArchitecture(file);
+  const preprocessor = readPreprocessor(folder);
+  if (task === 'clip') {
+    const config = readClipConfig(file);
+    const imageProcessor = readImageProcessorConfig(preprocessor, config.vision.imageSize, 'crop');
+    return { folder, architecture, task, config, imageProcessor };
+  }
+  const config = readBlipConfig(file);
+  if (task === 'question-answering') requireEqualWidths(file, config);
   return {
     folder,
     architecture,
+    task,
     config,
-    imageProcessor: readImageProcessorConfig(
-      readJsonFile(join(folder, 'preprocessor_config.json')),
-      config.vision.imageSize,
-    ),
+    imageProcessor: readImageProcessorConfig(preprocessor, config.vision.imageSize, 'squash'),
     generationDefaults: readGenerationDefaults(
-      subsection(configFile, 'text_config'),
+      subsection(file, 'text_config'),
       readJsonFile(join(folder, 'generation_config.json')),
     ),
   };
+}
+
+/** A file of its own, or, as transformers has written it since version 5, a part of processor_config.json. */
+function readPreprocessor(folder: string): JsonSection | undefined {
+  const own = readJsonFile(join(folder, 'preprocessor_config.json'));
+  const processor = own ?? readJsonFile(join(folder, 'processor_config.json'));
+  if (own !== undefined || processor?.values['image_processor'] === undefined) return own;
+  return subsection(processor, 'image_processor');
+}
+
+/** The decoder of answers reads the question through projections that have the width of the vision model. */
+function requireEqualWidths(file: JsonSection, { vision, text }: BlipConfig): void {
+  if (vision.hiddenSize === text.hiddenSize) return;
+  const expected = 'hidden_size of text_config and vision_config to be equal in a BlipForQuestionAnswering';
+  throw inconsistent(file, expected, `${text.hiddenSize} and ${vision.hiddenSize}`);
 }

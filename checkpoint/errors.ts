@@ -1,15 +1,19 @@
-/** Stable codes of everything that can be wrong with a checkpoint folder. Each is explained in docs/errors.md. */
+/** Stable codes of everything that can be wrong with a checkpoint: its folder, or its way from the Hub. Each is explained in docs/errors.md. */
 export type CheckpointErrorCode =
   | 'CHECKPOINT_NOT_FOUND'
+  | 'CHECKPOINT_NOT_CACHED'
+  | 'CHECKPOINT_ACCESS_DENIED'
+  | 'CHECKPOINT_DOWNLOAD_FAILED'
   | 'CHECKPOINT_FILE_UNREADABLE'
   | 'CHECKPOINT_CONFIG_INVALID'
   | 'CHECKPOINT_ARCHITECTURE_UNSUPPORTED'
   | 'CHECKPOINT_WEIGHTS_INVALID'
+  | 'CHECKPOINT_PICKLE_REFUSED'
   | 'CHECKPOINT_TENSOR_MISSING'
   | 'CHECKPOINT_TENSOR_MISMATCH'
   | 'CHECKPOINT_TOKENIZER_INVALID';
 
-/** A checkpoint that cannot be served. The message names the file, what was expected and what is there. Retrying does not help. */
+/** A checkpoint that cannot be served. The message names the file, what was expected and what is there. Retrying helps only where a download failed. */
 export class CheckpointError extends Error {
   override readonly name = 'CheckpointError';
   readonly code: CheckpointErrorCode;

@@ -1,6 +1,7 @@
 import { CheckpointError } from './errors.ts';
 import {
   isJsonObject,
+  type JsonObject,
   type JsonSection,
   readBoolean,
   readChannelNumbers,
@@ -10,10 +11,17 @@ import {
 
 type Channels = readonly [red: number, green: number, blue: number];
 
+/** How an image comes to the size of the model, which is square. */
+export type Resize =
+  /** Both sides at once; the aspect ratio is not kept. */
+  | { readonly kind: 'squash'; readonly side: number }
+  /** The shorter side to `shortestEdge`, the other in proportion; then the middle is cut out. */
+  | { readonly kind: 'crop'; readonly shortestEdge: number; readonly side: number };
+
 /** What `preprocessor_config.json` says happens between RGB pixels and `pixel_values`. */
 export interface ImageProcessorConfig {
   /** `undefined` where the image must already have the model's size. */
-  readonly resize: { readonly height: number; readonly width: number } | undefined;
+  readonly resize: Resize | undefined;
   /** `undefined` where pixel values stay 0 to 255. */
   readonly rescaleFactor: number | undefined;
   readonly normalize: { readonly mean: Channels; readonly standardDeviation: Channels } | undefined;
@@ -26,14 +34,19 @@ const CLIP_STANDARD_DEVIATION: Channels = [0.26862954, 0.26130258, 0.27577711];
 const BICUBIC = 3;
 
 /**
- * Reads a BLIP preprocessor_config.json; missing keys, or a missing file, take the defaults of transformers'
- * `BlipImageProcessor` (models/blip/image_processing_blip.py) at the size of the vision model.
+ * Reads a preprocessor_config.json; missing keys, or a missing file, take the defaults of transformers'
+ * `BlipImageProcessor` (models/blip/image_processing_blip.py) or `CLIPImageProcessor`, at the size of the vision model.
+ * @param usual what the family does when the file does not say: BLIP squashes, CLIP crops.
  * @throws CheckpointError `CHECKPOINT_CONFIG_INVALID`.
  */
-export function readImageProcessorConfig(section: JsonSection | undefined, imageSize: number): ImageProcessorConfig {
+export function readImageProcessorConfig(
+  section: JsonSection | undefined,
+  imageSize: number,
+  usual: Resize['kind'],
+): ImageProcessorConfig {
   const file = section ?? { path: 'preprocessor_config.json', values: {} };
   return {
-    resize: readBoolean(file, 'do_resize', true) ? readSize(file, imageSize) : undefined,
+    resize: readBoolean(file, 'do_resize', true) ? readResize(file, imageSize, usual) : undefined,
     rescaleFactor: readBoolean(file, 'do_rescale', true) ? readNumber(file, 'rescale_factor', 1 / 255) : undefined,
     normalize: readBoolean(file, 'do_normalize', true)
       ? {
@@ -44,24 +57,37 @@ export function readImageProcessorConfig(section: JsonSection | undefined, image
   };
 }
 
-function readSize(file: JsonSection, imageSize: number): { height: number; width: number } {
+function readResize(file: JsonSection, imageSize: number, usual: Resize['kind']): Resize {
   const resample = readInteger(file, 'resample', BICUBIC, 0);
   if (resample !== BICUBIC) throw mismatch(file, `resample ${BICUBIC} (bicubic)`, String(resample));
-  const value = file.values['size'] ?? imageSize;
-  const sides = isJsonObject(value) ? value : { height: value, width: value };
-  const section = { path: isJsonObject(value) ? `${file.path}: size` : file.path, values: sides };
-  const size = {
-    height: readInteger(section, 'height', undefined),
-    width: readInteger(section, 'width', undefined),
-  };
-  if (size.height !== imageSize || size.width !== imageSize) {
-    throw mismatch(
-      file,
-      `size ${imageSize} x ${imageSize}, the vision model's image_size`,
-      `${size.height} x ${size.width}`,
-    );
-  }
-  return size;
+  const given = file.values['size'] ?? undefined;
+  // Files of older versions give one number: the shortest edge where they crop, both sides where they do not.
+  const cropped = readBoolean(file, 'do_center_crop', usual === 'crop');
+  const size = isJsonObject(given) ? given : usualSize(given ?? imageSize, cropped ? 'crop' : 'squash');
+  const section = { path: `${file.path}: size`, values: size };
+  if (size['shortest_edge'] === undefined) return { kind: 'squash', side: readSides(section, imageSize) };
+  if (!cropped) throw mismatch(file, 'do_center_crop with a shortest_edge', 'none');
+  return readCrop(file, readInteger(section, 'shortest_edge', undefined), imageSize);
+}
+
+function usualSize(size: unknown, kind: Resize['kind']): JsonObject {
+  return kind === 'crop' ? { shortest_edge: size } : { height: size, width: size };
+}
+
+/** `height` and `width`, which must be the model's size. */
+function readSides(section: JsonSection, imageSize: number): number {
+  const height = readInteger(section, 'height', undefined);
+  const width = readInteger(section, 'width', undefined);
+  if (height === imageSize && width === imageSize) return imageSize;
+  throw mismatch(section, `${imageSize} x ${imageSize}, the vision model's image_size`, `${height} x ${width}`);
+}
+
+function readCrop(file: JsonSection, shortestEdge: number, imageSize: number): Resize {
+  const given = file.values['crop_size'] ?? imageSize;
+  const values = isJsonObject(given) ? given : usualSize(given, 'squash');
+  const side = readSides({ path: `${file.path}: crop_size`, values }, imageSize);
+  if (shortestEdge < side) throw mismatch(file, `a shortest_edge of at least crop_size ${side}`, String(shortestEdge));
+  return { kind: 'crop', shortestEdge, side };
 }
 
 function mismatch(file: JsonSection, expected: string, got: string): CheckpointError {

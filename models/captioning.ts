@@ -1,13 +1,14 @@
-import type { Checkpoint } from '../checkpoint/checkpoint.ts';
+import type { BlipCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { Weights } from '../checkpoint/weights.ts';
-import { addInput, addOutput, createGraph, type Graph } from '../onnx/graph.ts';
+import { addInput, createGraph, type Graph } from '../onnx/graph.ts';
 import * as op from '../onnx/operators.ts';
-import { generate } from './generation/generate.ts';
+import { crossAttentionStates } from './bert.ts';
+import { addGeneratedOutputs, generate } from './generation/generate.ts';
 import { addGenerationParameters } from './generation/parameters.ts';
 import { pixelValues } from './image-processor.ts';
 import { child, rootModule, within } from './module.ts';
 import { rowsByImage } from './rows-by-image.ts';
-import { crossAttentionStates, emptyCache, textDecoder } from './text-decoder.ts';
+import { emptyCache, textDecoder } from './text-decoder.ts';
 import { imageTokenCount, visionTransformer } from './vision-transformer.ts';
 
 /**
@@ -22,7 +23,7 @@ import { imageTokenCount, visionTransformer } from './vision-transformer.ts';
  * `sequence_score` float32 [rows, sequences].
  * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
  */
-export function captioningGraph(checkpoint: Checkpoint, weights: Weights): Graph {
+export function captioningGraph(checkpoint: BlipCheckpoint, weights: Weights): Graph {
   const { vision, text } = checkpoint.config;
   const graph = createGraph('captioning');
   const images = addInput(graph, 'images', 'uint8', ['images', vision.imageSize, vision.imageSize, 3]);
@@ -38,7 +39,10 @@ export function captioningGraph(checkpoint: Checkpoint, weights: Weights): Graph
     vision,
     pixelValues(model, images, checkpoint.imageProcessor),
   );
-  const cross = crossAttentionStates(decoder, text, imageEmbeds, imageTokenCount(vision));
+  const cross = crossAttentionStates(child(decoder, 'bert'), text, imageEmbeds, {
+    width: text.encoderHiddenSize,
+    length: imageTokenCount(vision),
+  });
   const rows = rowsByImage(model, imageIndex, op.dimension(model, images, 0), text.hiddenSize);
   const sequences = generate(model, { inputIds, paddingLength }, parameters, {
     emptyCache: (scope, sequenceCount) => emptyCache(scope, text, sequenceCount),
@@ -47,9 +51,6 @@ export function captioningGraph(checkpoint: Checkpoint, weights: Weights): Graph
     padTokenId: text.padTokenId,
   });
 
-  addOutput(graph, 'token_ids', sequences.tokenIds, ['rows', 'sequences', 'length']);
-  addOutput(graph, 'token_logprobs', sequences.tokenLogprobs, ['rows', 'sequences', 'length']);
-  addOutput(graph, 'sequence_end', sequences.ends, ['rows', 'sequences']);
-  addOutput(graph, 'sequence_score', sequences.scores, ['rows', 'sequences']);
+  addGeneratedOutputs(graph, sequences);
   return graph;
 }

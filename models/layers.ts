@@ -11,6 +11,16 @@ export function linear(module: Module, x: Value<'float32'>, inputSize: number, o
   return op.gemm(module, x, weight(module, 'weight', [outputSize, inputSize]), weight(module, 'bias', [outputSize]));
 }
 
+/** `torch.nn.Linear` with `bias=False`. */
+export function linearWithoutBias(
+  module: Module,
+  x: Value<'float32'>,
+  inputSize: number,
+  outputSize: number,
+): Value<'float32'> {
+  return op.gemm(module, x, weight(module, 'weight', [outputSize, inputSize]));
+}
+
 /**
  * One of several Linears that a checkpoint stores as one matrix [count * size, inputSize], such as `qkv`: the part's
  * rows are used where they lie.
@@ -52,16 +62,36 @@ export function activate(scope: Scope, x: Value<'float32'>, activation: Activati
   }
 }
 
-/** Two Linears with an activation between them: `first` widens to `intermediateSize`, `second` narrows back. */
-export function feedForward(
-  first: Module,
-  second: Module,
+/** What the layers of a pre-norm transformer are made of. */
+export interface PreNormConfig {
+  readonly hiddenSize: number;
+  readonly intermediateSize: number;
+  readonly layerNormEpsilon: number;
+  readonly activation: Activation;
+}
+
+/**
+ * One layer of the transformers that CLIP and BLIP's vision model are made of: `x += attention(layer_norm1(x))`,
+ * `x += mlp(layer_norm2(x))`.
+ * @param attend the attention, from its module and the normalised rows to as many rows.
+ */
+export function preNormLayer(
+  module: Module,
+  config: PreNormConfig,
   x: Value<'float32'>,
-  sizes: { readonly hiddenSize: number; readonly intermediateSize: number },
-  activation: Activation,
+  attend: (attention: Module, x: Value<'float32'>) => Value<'float32'>,
 ): Value<'float32'> {
-  const widened = linear(first, x, sizes.hiddenSize, sizes.intermediateSize);
-  return linear(second, activate(first, widened, activation), sizes.intermediateSize, sizes.hiddenSize);
+  const { hiddenSize, intermediateSize, layerNormEpsilon, activation } = config;
+  const norm = (name: string, input: Value<'float32'>) =>
+    layerNorm(child(module, name), input, hiddenSize, layerNormEpsilon);
+  const attended = op.add(module, x, attend(child(module, 'self_attn'), norm('layer_norm1', x)));
+  const [first, second] = [child(module, 'mlp.fc1'), child(module, 'mlp.fc2')];
+  const widened = activate(
+    first,
+    linear(first, norm('layer_norm2', attended), hiddenSize, intermediateSize),
+    activation,
+  );
+  return op.add(module, attended, linear(second, widened, intermediateSize, hiddenSize));
 }
 
 /** A Linear, the residual, and a LayerNorm after both: BERT's `Output` modules (`dense`, `LayerNorm`). */

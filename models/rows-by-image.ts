@@ -49,6 +49,14 @@ export function rowsByImage(
   };
 }
 
+/** Row i is all that looks at image i. */
+export function oneRowPerImage(parent: Scope, rowCount: Value<'int64'>, width: number): RowsByImage {
+  const scope = { ...parent, path: 'one_row_per_image' };
+  const rows = op.range(scope, int64(scope, 0), op.squeeze(scope, rowCount, [0]), int64(scope, 1));
+  const shape = op.shape(scope, [rowCount, -1, width]);
+  return { slotRows: op.unsqueeze(scope, rows, [1]), rowSlots: rows, rowShape: shape, slotShape: shape, width };
+}
+
 /** [rows * n, width] → [images, slots * n, width]. */
 export function toImages(scope: Scope, rows: RowsByImage, x: Value<'float32'>): Value<'float32'> {
   const bySlot = op.gather(scope, op.reshapeTo(scope, x, rows.rowShape), rows.slotRows, 0); // [images, slots, n, width]

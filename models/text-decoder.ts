@@ -1,20 +1,23 @@
 import type { TextConfig } from '../checkpoint/blip-config.ts';
 import { float32, int64, int64s } from '../onnx/constants.ts';
 import type { Scope, Value } from '../onnx/graph.ts';
-import { cachedMultiHeadAttention, multiHeadAttention } from '../onnx/microsoft-operators.ts';
+import { cachedMultiHeadAttention } from '../onnx/microsoft-operators.ts';
 import * as op from '../onnx/operators.ts';
-import { activate, layerNorm, linear, projectAndNormalize } from './layers.ts';
+import {
+  attentionOutput,
+  type CrossAttentionState,
+  crossAttention,
+  embedTokens,
+  feedForwardBlock,
+  headSize,
+  type KeysAndValues,
+  layerIndices,
+  MASKED,
+  ofLayer,
+} from './bert.ts';
+import { activate, layerNorm, linear } from './layers.ts';
 import { child, type Module, weight } from './module.ts';
-import { type RowsByImage, toImages, toRows } from './rows-by-image.ts';
-
-/** `torch.finfo(torch.float32).min`: added to a score, it leaves a probability of exactly zero. */
-const MASKED = -3.4028234663852886e38;
-
-/** Keys and values of one attention module, [batch, heads, length, head size]. */
-export interface KeysAndValues {
-  readonly keys: Value<'float32'>;
-  readonly values: Value<'float32'>;
-}
+import type { RowsByImage } from './rows-by-image.ts';
 
 export interface DecoderInputs {
   /** [rows, tokens]: the tokens that are new in this step. */
@@ -24,29 +27,8 @@ export interface DecoderInputs {
   /** Self-attention cache of each layer; its length is 0 in the first step. */
   readonly past: readonly KeysAndValues[];
   /** Cross-attention keys and values of each layer, from `crossAttentionStates`. */
-  readonly cross: readonly KeysAndValues[];
+  readonly cross: readonly CrossAttentionState[];
   readonly rowsByImage: RowsByImage;
-}
-
-/**
- * Keys and values that every row's cross-attention reads: computed once per image, before decoding.
- * @param imageEmbeds [images * tokens, encoder width].
- */
-export function crossAttentionStates(
-  decoder: Module,
-  config: TextConfig,
-  imageEmbeds: Value<'float32'>,
-  imageTokens: number,
-): readonly KeysAndValues[] {
-  return layerIndices(config).map((index) => {
-    const attention = child(decoder, `bert.encoder.layer.${index}.crossattention.self`);
-    const project = (name: string) => {
-      const projected = linear(child(attention, name), imageEmbeds, config.encoderHiddenSize, config.hiddenSize);
-      const heads = op.reshape(attention, projected, [-1, imageTokens, config.headCount, headSize(config)]);
-      return op.transpose(attention, heads, [0, 2, 1, 3]);
-    };
-    return { keys: project('key'), values: project('value') };
-  });
 }
 
 /** A cache that holds nothing yet. */
@@ -72,7 +54,7 @@ export function textDecoder(
   let hidden = embed(decoder, config, inputs, positions.queries);
   const present = layerIndices(config).map((index) => {
     const layer = child(decoder, `bert.encoder.layer.${index}`);
-    const cache = pastOfLayer(past, index);
+    const cache = ofLayer(past, index);
     const attended = selfAttention(child(layer, 'attention'), config, hidden, {
       bias,
       cache,
@@ -82,7 +64,7 @@ export function textDecoder(
       child(layer, 'crossattention'),
       config,
       attended.hidden,
-      pastOfLayer(inputs.cross, index),
+      ofLayer(inputs.cross, index),
       inputs.rowsByImage,
     );
     hidden = feedForwardBlock(layer, config, crossed);
@@ -91,21 +73,6 @@ export function textDecoder(
   // Only the last token of each row is scored: [rows * tokens, hidden] → [rows, hidden].
   const last = op.gather(decoder, op.reshapeTo(decoder, hidden, rowShape), int64(decoder, -1), 1);
   return { logits: languageModelHead(decoder, config, last), present };
-}
-
-function layerIndices(config: TextConfig): readonly number[] {
-  return Array.from({ length: config.layerCount }, (_, index) => index);
-}
-
-function headSize(config: TextConfig): number {
-  return config.hiddenSize / config.headCount;
-}
-
-function pastOfLayer(past: readonly KeysAndValues[], index: number): KeysAndValues {
-  const layer = past[index];
-  if (layer === undefined)
-    throw new RangeError(`Expected keys and values of layer ${index}, got ${past.length} layers.`);
-  return layer;
 }
 
 interface Positions {
@@ -132,28 +99,19 @@ function attentionBias(scope: Scope, paddingLength: Value<'int64'>, positions: P
   return op.where(scope, op.or(scope, later, padding), float32(scope, MASKED), float32(scope, 0));
 }
 
+/** Positions count from each row's first token. */
 function embed(
   decoder: Module,
   config: TextConfig,
   inputs: DecoderInputs,
   positions: Value<'int64'>,
 ): Value<'float32'> {
-  const { hiddenSize, vocabularySize, maxPositions } = config;
+  const bert = child(decoder, 'bert');
+  const scope = child(bert, 'embeddings');
   const { inputIds, paddingLength } = inputs;
-  const module = child(decoder, 'bert.embeddings');
-  const words = weight(module, 'word_embeddings.weight', [vocabularySize, hiddenSize], {
-    tiedTo: [`${decoder.path}.cls.predictions.decoder.weight`],
-  });
-  const fromFirstToken = op.sub(module, op.unsqueeze(module, positions, [0]), op.unsqueeze(module, paddingLength, [1])); // [rows, tokens]
-  const positionIds = op.max(module, fromFirstToken, int64s(module, [0]));
-  const positionEmbeddings = weight(module, 'position_embeddings.weight', [maxPositions, hiddenSize]);
-  const embedded = op.add(
-    module,
-    op.gather(module, words, inputIds, 0),
-    op.gather(module, positionEmbeddings, positionIds, 0),
-  );
-  const rows = op.reshape(module, embedded, [-1, hiddenSize]);
-  return layerNorm(child(module, 'LayerNorm'), rows, hiddenSize, config.layerNormEpsilon);
+  const fromFirstToken = op.sub(scope, op.unsqueeze(scope, positions, [0]), op.unsqueeze(scope, paddingLength, [1])); // [rows, tokens]
+  const positionIds = op.max(scope, fromFirstToken, int64s(scope, [0]));
+  return embedTokens(bert, config, inputIds, positionIds, [`${decoder.path}.cls.predictions.decoder.weight`]);
 }
 
 function selfAttention(
@@ -162,7 +120,7 @@ function selfAttention(
   x: Value<'float32'>,
   context: { readonly bias: Value<'float32'>; readonly cache: KeysAndValues; readonly rowShape: Value<'int64'> },
 ): { readonly hidden: Value<'float32'>; readonly present: KeysAndValues } {
-  const { hiddenSize, layerNormEpsilon } = config;
+  const { hiddenSize } = config;
   const attention = child(module, 'self');
   const project = (name: string) => {
     const projected = linear(child(attention, name), x, hiddenSize, hiddenSize);
@@ -180,46 +138,8 @@ function selfAttention(
     },
     config.headCount,
   );
-  const attended = op.reshape(attention, output, [-1, hiddenSize]);
-  const hidden = projectAndNormalize(child(module, 'output'), attended, x, {
-    inputSize: hiddenSize,
-    hiddenSize,
-    layerNormEpsilon,
-  });
+  const hidden = attentionOutput(module, config, op.reshape(attention, output, [-1, hiddenSize]), x);
   return { hidden, present: { keys: presentKey, values: presentValue } };
-}
-
-function crossAttention(
-  module: Module,
-  config: TextConfig,
-  x: Value<'float32'>,
-  image: KeysAndValues,
-  rows: RowsByImage,
-): Value<'float32'> {
-  const { hiddenSize, layerNormEpsilon } = config;
-  const attention = child(module, 'self');
-  const query = toImages(attention, rows, linear(child(attention, 'query'), x, hiddenSize, hiddenSize));
-  const attended = multiHeadAttention(attention, { query, key: image.keys, value: image.values }, config.headCount);
-  return projectAndNormalize(child(module, 'output'), toRows(attention, rows, attended), x, {
-    inputSize: hiddenSize,
-    hiddenSize,
-    layerNormEpsilon,
-  });
-}
-
-function feedForwardBlock(layer: Module, config: TextConfig, x: Value<'float32'>): Value<'float32'> {
-  const { hiddenSize, intermediateSize, layerNormEpsilon } = config;
-  const intermediate = child(layer, 'intermediate');
-  const widened = activate(
-    intermediate,
-    linear(child(intermediate, 'dense'), x, hiddenSize, intermediateSize),
-    config.activation,
-  );
-  return projectAndNormalize(child(layer, 'output'), widened, x, {
-    inputSize: intermediateSize,
-    hiddenSize,
-    layerNormEpsilon,
-  });
 }
 
 /**

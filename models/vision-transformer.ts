@@ -1,8 +1,8 @@
 import type { VisionConfig } from '../checkpoint/blip-config.ts';
-import type { Value } from '../onnx/graph.ts';
+import type { Scope, Value } from '../onnx/graph.ts';
 import { multiHeadAttention } from '../onnx/microsoft-operators.ts';
 import * as op from '../onnx/operators.ts';
-import { feedForward, layerNorm, linear, linearPart } from './layers.ts';
+import { layerNorm, linear, linearPart, preNormLayer } from './layers.ts';
 import { child, type Module, weight } from './module.ts';
 
 const CHANNELS = 3;
@@ -18,60 +18,57 @@ export function imageTokenCount(config: VisionConfig): number {
  * @returns `image_embeds` as 2-D rows: [images * tokens, hidden].
  */
 export function visionTransformer(module: Module, config: VisionConfig, pixels: Value<'float32'>): Value<'float32'> {
-  let hidden = embedPatches(child(module, 'embeddings'), config, pixels);
+  let hidden = embed(child(module, 'embeddings'), config, pixels);
   for (let index = 0; index < config.layerCount; index += 1) {
-    hidden = encoderLayer(child(module, `encoder.layers.${index}`), config, hidden);
+    hidden = preNormLayer(child(module, `encoder.layers.${index}`), config, hidden, (attention, x) =>
+      selfAttention(attention, config, x),
+    );
   }
   return layerNorm(child(module, 'post_layernorm'), hidden, config.hiddenSize, config.layerNormEpsilon);
 }
 
-/** The patch convolution has stride = kernel, so it is a reshape and a Gemm over the same weights. */
-function embedPatches(module: Module, config: VisionConfig, pixels: Value<'float32'>): Value<'float32'> {
+/** The convolution over patches has stride = kernel, so it is a reshape and a Gemm over the same weights. */
+export function embedPatches(
+  convolution: Module,
+  config: VisionConfig,
+  pixels: Value<'float32'>,
+  options: { readonly bias: boolean },
+): Value<'float32'> {
   const { hiddenSize, imageSize, patchSize } = config;
   const side = imageSize / patchSize;
   const patchLength = CHANNELS * patchSize * patchSize;
-  const cells = op.reshape(module, pixels, [-1, CHANNELS, side, patchSize, side, patchSize]);
-  const patches = op.reshape(module, op.transpose(module, cells, [0, 2, 4, 1, 3, 5]), [-1, patchLength]); // [images * side², patchLength]
-  const convolution = child(module, 'patch_embedding');
-  const embedded = op.gemm(
-    convolution,
-    patches,
-    weight(convolution, 'weight', [hiddenSize, patchLength], {
-      storedShape: [hiddenSize, CHANNELS, patchSize, patchSize],
-    }),
-    weight(convolution, 'bias', [hiddenSize]),
-  );
-  const imageCount = op.dimension(module, pixels, 0);
-  const classEmbedding = op.expand(module, weight(module, 'class_embedding', [1, 1, hiddenSize]), [
-    imageCount,
-    1,
-    hiddenSize,
-  ]);
-  const tokens = op.concat(module, [classEmbedding, op.reshape(module, embedded, [-1, side * side, hiddenSize])], 1);
-  const positioned = op.add(
-    module,
-    tokens,
-    weight(module, 'position_embedding', [1, imageTokenCount(config), hiddenSize]),
-  );
-  return op.reshape(module, positioned, [-1, hiddenSize]);
+  const cells = op.reshape(convolution, pixels, [-1, CHANNELS, side, patchSize, side, patchSize]);
+  const patches = op.reshape(convolution, op.transpose(convolution, cells, [0, 2, 4, 1, 3, 5]), [-1, patchLength]); // [images * side², patchLength]
+  const kernel = weight(convolution, 'weight', [hiddenSize, patchLength], {
+    storedShape: [hiddenSize, CHANNELS, patchSize, patchSize],
+  });
+  return op.gemm(convolution, patches, kernel, options.bias ? weight(convolution, 'bias', [hiddenSize]) : undefined);
 }
 
-/** Pre-norm: `x += attention(norm1(x))`, `x += mlp(norm2(x))`. */
-function encoderLayer(module: Module, config: VisionConfig, x: Value<'float32'>): Value<'float32'> {
-  const { hiddenSize, layerNormEpsilon } = config;
-  const attended = selfAttention(
-    child(module, 'self_attn'),
-    config,
-    layerNorm(child(module, 'layer_norm1'), x, hiddenSize, layerNormEpsilon),
-  );
-  const afterAttention = op.add(module, x, attended);
-  const normalized = layerNorm(child(module, 'layer_norm2'), afterAttention, hiddenSize, layerNormEpsilon);
-  const mlp = child(module, 'mlp');
-  return op.add(
-    module,
-    afterAttention,
-    feedForward(child(mlp, 'fc1'), child(mlp, 'fc2'), normalized, config, config.activation),
-  );
+/**
+ * Puts the class embedding before the patches of each image, and adds the positions.
+ * @param classEmbedding [1, 1, hidden].
+ * @param positions [1, tokens, hidden].
+ * @returns [images * tokens, hidden].
+ */
+export function withClassAndPositions(
+  scope: Scope,
+  config: VisionConfig,
+  patches: Value<'float32'>,
+  classEmbedding: Value<'float32'>,
+  positions: Value<'float32'>,
+): Value<'float32'> {
+  const { hiddenSize } = config;
+  const byImage = op.reshape(scope, patches, [-1, imageTokenCount(config) - 1, hiddenSize]);
+  const classes = op.expand(scope, classEmbedding, [op.dimension(scope, byImage, 0), 1, hiddenSize]);
+  return op.reshape(scope, op.add(scope, op.concat(scope, [classes, byImage], 1), positions), [-1, hiddenSize]);
+}
+
+function embed(module: Module, config: VisionConfig, pixels: Value<'float32'>): Value<'float32'> {
+  const patches = embedPatches(child(module, 'patch_embedding'), config, pixels, { bias: true });
+  const classEmbedding = weight(module, 'class_embedding', [1, 1, config.hiddenSize]);
+  const positions = weight(module, 'position_embedding', [1, imageTokenCount(config), config.hiddenSize]);
+  return withClassAndPositions(module, config, patches, classEmbedding, positions);
 }
 
 function selfAttention(module: Module, config: VisionConfig, x: Value<'float32'>): Value<'float32'> {

@@ -4,19 +4,21 @@ import { MICROSOFT_DOMAIN } from './model-proto.ts';
 /**
  * com.microsoft.MultiHeadAttention (onnxruntime/docs/ContribOperators.md).
  * `query` is [batch, queries, hidden]. `key` and `value` are [batch, keys, hidden], or [batch, heads, keys, size] when
- * they were split into heads before. Returns [batch, queries, hidden].
+ * they were split into heads before. `bias` [batch, 1, queries, keys] is added to the scores. Returns [batch, queries,
+ * hidden].
  */
 export function multiHeadAttention(
   scope: Scope,
-  inputs: { query: Value<'float32'>; key: Value<'float32'>; value: Value<'float32'> },
+  inputs: { query: Value<'float32'>; key: Value<'float32'>; value: Value<'float32'>; bias?: Value<'float32'> },
   headCount: number,
 ): Value<'float32'> {
+  const { query, key, value, bias } = inputs;
   const [output] = addNode(
     scope,
     {
       operator: 'MultiHeadAttention',
       domain: MICROSOFT_DOMAIN,
-      inputs: [inputs.query, inputs.key, inputs.value],
+      inputs: [query, key, value, ...(bias === undefined ? [] : [undefined, undefined, bias])],
       attributes: { num_heads: { int: headCount } },
     },
     ['float32'],

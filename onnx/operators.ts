@@ -48,6 +48,10 @@ export function pow(scope: Scope, base: Value<'float32'>, exponent: Value<'float
   return node(scope, 'Pow', [base, exponent], 'float32');
 }
 
+export function exp(scope: Scope, x: Value<'float32'>): Value<'float32'> {
+  return node(scope, 'Exp', [x], 'float32');
+}
+
 export function max<T extends Numeric>(scope: Scope, a: Value<T>, b: Value<T>): Value<T> {
   return node(scope, 'Max', [a, b], a.elementType);
 }
@@ -171,9 +175,9 @@ export function slice<T extends ElementType>(
   x: Value<T>,
   start: Value<'int64'>,
   end: Value<'int64'>,
-  axis: number,
+  axes: readonly number[],
 ): Value<T> {
-  return node(scope, 'Slice', [x, start, end, int64s(scope, [axis])], x.elementType);
+  return node(scope, 'Slice', [x, start, end, int64s(scope, axes)], x.elementType);
 }
 
 /** `start, start + 1, … limit - 1`; both are 0-D. */
@@ -226,15 +230,16 @@ export function scatterElements<T extends ElementType>(
   });
 }
 
-/** The `count` largest values of the last axis, largest first, with their positions. `count` is 1-D of one element. */
+/** The `count` largest values of an axis, largest first, with their positions. `count` is 1-D of one element. */
 export function topK(
   scope: Scope,
   x: Value<'float32'>,
   count: Value<'int64'>,
+  axis = -1,
 ): { readonly values: Value<'float32'>; readonly indices: Value<'int64'> } {
   const [values, indices] = addNode(
     scope,
-    { operator: 'TopK', inputs: [x, count], attributes: { axis: { int: -1 } } },
+    { operator: 'TopK', inputs: [x, count], attributes: { axis: { int: axis } } },
     ['float32', 'int64'],
   );
   return { values, indices };
@@ -291,6 +296,11 @@ export function layerNormalization(
 /** Exact (erf) GELU, or its tanh approximation. */
 export function gelu(scope: Scope, x: Value<'float32'>, approximate: 'none' | 'tanh' = 'none'): Value<'float32'> {
   return node(scope, 'Gelu', [x], 'float32', { approximate: { string: approximate } });
+}
+
+/** x / its Euclidean length, along the last axis. */
+export function normalizeL2(scope: Scope, x: Value<'float32'>): Value<'float32'> {
+  return node(scope, 'LpNormalization', [x], 'float32', { axis: { int: -1 }, p: { int: 2 } });
 }
 
 export function relu(scope: Scope, x: Value<'float32'>): Value<'float32'> {

@@ -1,16 +1,16 @@
 import type {
-  CaptioningBatch,
-  CaptioningResult,
-  CaptioningRow,
   GeneratedSequence,
+  GenerationBatch,
+  GenerationResult,
+  GenerationRow,
   SharedSettings,
-} from './captioning-model.ts';
+} from './generation-model.ts';
 import type { RgbImage } from './image-decode.ts';
 
 /** Captions wanted of one image. They stay together, so that the image passes through the vision model once. */
 export interface RowGroup {
   readonly image: RgbImage;
-  readonly rows: readonly Omit<CaptioningRow, 'image'>[];
+  readonly rows: readonly Omit<GenerationRow, 'image'>[];
   readonly settings: SharedSettings;
 }
 
@@ -19,7 +19,7 @@ export interface GroupResult {
   readonly sequences: readonly (readonly GeneratedSequence[])[];
   readonly queueMs: number;
   readonly resizeMs: number;
-  readonly generateMs: number;
+  readonly computeMs: number;
 }
 
 export interface BatcherOptions {
@@ -31,7 +31,7 @@ export interface BatcherOptions {
 /** What computes batches, at most `idleCount()` at a time. */
 export interface BatchRunner {
   idleCount(): number;
-  run(batch: CaptioningBatch): Promise<CaptioningResult>;
+  run(batch: GenerationBatch): Promise<GenerationResult>;
 }
 
 export interface Batcher {
@@ -103,19 +103,19 @@ function rowCount(members: readonly Waiting[]): number {
 async function runMembers(runner: BatchRunner, members: readonly Waiting[]): Promise<void> {
   const startMs = performance.now();
   try {
-    const { sequences, resizeMs, generateMs } = await runner.run(joinGroups(members.map(({ group }) => group)));
+    const { sequences, resizeMs, computeMs } = await runner.run(joinGroups(members.map(({ group }) => group)));
     let firstRow = 0;
     for (const { group, arrivedMs, resolve } of members) {
       const own = sequences.slice(firstRow, firstRow + group.rows.length);
       firstRow += group.rows.length;
-      resolve({ sequences: own, queueMs: startMs - arrivedMs, resizeMs, generateMs });
+      resolve({ sequences: own, queueMs: startMs - arrivedMs, resizeMs, computeMs });
     }
   } catch (error) {
     for (const { reject } of members) reject(error);
   }
 }
 
-function joinGroups(groups: readonly RowGroup[]): CaptioningBatch {
+function joinGroups(groups: readonly RowGroup[]): GenerationBatch {
   const [first] = groups;
   if (first === undefined) throw new RangeError('Expected at least one group.');
   return {

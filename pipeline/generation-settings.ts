@@ -1,5 +1,5 @@
 import type { GenerationDefaults } from '../checkpoint/generation-config.ts';
-import type { GenerationInputName, InputValue } from '../input_schema.ts';
+import type { GenerationInputName, GenerationInputValue } from '../input_schema.ts';
 import { HandlerError } from '../protocol/errors.ts';
 
 /** Generation parameters of one request, complete and consistent. */
@@ -28,7 +28,7 @@ export interface LengthLimit {
 }
 
 /** Parameters as a request names them. */
-export type GenerationInputs = { readonly [Name in GenerationInputName]?: InputValue<Name> | undefined };
+export type GenerationInputs = { readonly [Name in GenerationInputName]?: GenerationInputValue<Name> | undefined };
 
 /** `max_length` that transformers takes for "not set" (generation/utils.py, `_prepare_generated_length`). */
 const UNSET_MAX_LENGTH = 20;

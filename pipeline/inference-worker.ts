@@ -1,23 +1,21 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { CheckpointError } from '../checkpoint/errors.ts';
-import { type CaptioningBatch, type CaptioningResult, loadCaptioningModel } from './captioning-model.ts';
-import type { ExecutionProvider } from './runtime.ts';
+import { loadModel } from './load-model.ts';
+import type { LoadOptions, ModelBatch } from './loaded-model.ts';
 
 /** The entry of a worker thread: it owns one model, and computes one batch at a time. */
 
-export interface WorkerSettings {
+export interface WorkerSettings extends LoadOptions {
   readonly folder: string;
-  readonly executionProvider: ExecutionProvider;
-  readonly threadCount: number;
 }
 
 /** To the worker: a batch, or `close` to release the model and end the thread. */
-export type WorkerRequest = { readonly batch: CaptioningBatch } | 'close';
+export type WorkerRequest = { readonly batch: ModelBatch } | 'close';
 
 /** From the worker: `ready` once, then one answer for each batch. */
 export type WorkerAnswer =
   | { readonly ready: true; readonly loadMs: number }
-  | { readonly result: CaptioningResult }
+  | { readonly result: unknown }
   | { readonly failure: { readonly name: string; readonly message: string; readonly code?: string } };
 
 function answer(message: WorkerAnswer): void {
@@ -31,7 +29,7 @@ function describeFailure(error: unknown): WorkerAnswer {
 
 async function serve(settings: WorkerSettings): Promise<void> {
   const startMs = performance.now();
-  const model = await loadCaptioningModel(settings.folder, settings);
+  const model = await loadModel(settings.folder, settings);
   parentPort?.on('message', async (request: WorkerRequest) => {
     if (request === 'close') {
       await model.release();
@@ -39,7 +37,8 @@ async function serve(settings: WorkerSettings): Promise<void> {
       parentPort?.close();
       return;
     }
-    answer(await model.run(request.batch).then((result) => ({ result }), describeFailure));
+    // Whoever posts batches opened the same checkpoint, and posts those of its task.
+    answer(await model.run(request.batch as never).then((result) => ({ result }), describeFailure));
   });
   answer({ ready: true, loadMs: performance.now() - startMs });
 }

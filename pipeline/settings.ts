@@ -1,10 +1,19 @@
 import { HandlerError } from '../protocol/errors.ts';
 import { type ExecutionProviderChoice, executionProviderChoices } from './execution-provider.ts';
 
+/** A model by its name and its checkpoint. */
+export interface ModelChoice {
+  readonly name: string;
+  readonly checkpoint: string;
+}
+
 /** Everything that can be set from outside, in one place. */
 export interface Settings {
   readonly checkpoint: string;
-  readonly modelName: string;
+  /** `undefined` for the name of the checkpoint's task. */
+  readonly modelName: string | undefined;
+  /** Several models in one process; empty for the one that `checkpoint` and `modelName` say. */
+  readonly models: readonly ModelChoice[];
   readonly executionProvider: ExecutionProviderChoice;
   readonly workerCount: number;
   readonly threadsPerWorker: number;
@@ -88,11 +97,26 @@ function choice<const T extends string>(variable: string, description: string, c
 export const settingDefinitions: { readonly [Name in keyof Settings]: Definition<Settings[Name]> } = {
   checkpoint: text(
     'BLIP_CHECKPOINT',
-    'Checkpoint folder in Hugging Face layout.',
+    'Checkpoint folder in Hugging Face layout, or `OWNER/NAME[@REVISION]` of the Hub.',
     ({ shippedCheckpoint }) => shippedCheckpoint,
     'the one that ships',
   ),
-  modelName: text('BLIP_MODEL_NAME', 'Name of the model in paths and answers.', 'captioning', 'captioning'),
+  modelName: setting<string | undefined>({
+    variable: 'BLIP_MODEL_NAME',
+    description: 'Name of the model in paths and answers.',
+    defaultText: 'the task',
+    defaultValue: undefined,
+    parse: (value) => (isModelName(value) ? value : undefined),
+    expected: 'a name of letters, digits, dots, hyphens and underscores',
+  }),
+  models: setting<readonly ModelChoice[]>({
+    variable: 'BLIP_MODELS',
+    description: 'Several models in one process, `NAME=CHECKPOINT` separated by commas; in place of the two above.',
+    defaultText: 'none',
+    defaultValue: [],
+    parse: parseModels,
+    expected: 'NAME=CHECKPOINT, separated by commas, every name once',
+  }),
   executionProvider: choice(
     'BLIP_EXECUTION_PROVIDER',
     'Where graphs run: `auto`, `cpu`, `cuda` or `webgpu`. `auto` takes CUDA where it works, else the CPU.',
@@ -179,6 +203,26 @@ export const settingDefinitions: { readonly [Name in keyof Settings]: Definition
     'info',
   ),
 };
+
+function isModelName(name: string): boolean {
+  return /^[\w.-]{1,100}$/.test(name);
+}
+
+function parseModels(value: string): readonly ModelChoice[] | undefined {
+  const models = value.split(',').map((part) => {
+    const [name = '', ...rest] = part.split('=');
+    return { name: name.trim(), checkpoint: rest.join('=').trim() };
+  });
+  const names = new Set(models.map(({ name }) => name));
+  const valid = models.every(({ name, checkpoint }) => isModelName(name) && checkpoint !== '');
+  return valid && names.size === models.length ? models : undefined;
+}
+
+/** The settings of each model that one process serves. */
+export function settingsOfModels(settings: Settings): readonly Settings[] {
+  if (settings.models.length === 0) return [settings];
+  return settings.models.map(({ name, checkpoint }) => ({ ...settings, modelName: name, checkpoint }));
+}
 
 /** The checkpoint that ships, and how many CPUs there are: what some defaults depend on. */
 export interface SettingsContext {

@@ -1,14 +1,14 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { CheckpointError, type CheckpointErrorCode } from '../checkpoint/errors.ts';
-import type { CaptioningBatch, CaptioningResult } from './captioning-model.ts';
 import type { WorkerAnswer, WorkerRequest, WorkerSettings } from './inference-worker.ts';
+import type { ModelBatch } from './loaded-model.ts';
 
 /** A worker thread with a loaded model. */
 export interface ModelWorker {
   readonly loadMs: number;
   /** Computes a batch; one at a time. Rejects when the model fails, or the thread dies. */
-  run(batch: CaptioningBatch): Promise<CaptioningResult>;
+  run(batch: ModelBatch): Promise<unknown>;
   /** Releases the model and waits for the thread to end. Not while a batch runs. */
   close(): Promise<void>;
 }

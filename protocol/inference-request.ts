@@ -1,5 +1,5 @@
 import { HandlerError } from './errors.ts';
-import type { InputField, InputFields, InputLists, OutputFields } from './schema.ts';
+import type { InputField, InputFields, InputLists, OutputFields, TaskSchema } from './schema.ts';
 import { compile, describeValue } from './validation.ts';
 
 /**
@@ -105,8 +105,7 @@ const checkBody = compile<RequestBody>(
  */
 export function readInferenceRequest(
   body: unknown,
-  inputFields: InputFields,
-  outputFields: OutputFields,
+  { inputs: inputFields, outputs: outputFields }: TaskSchema,
 ): InferenceRequest {
   const request = checkBody(body);
   const tensors = request.inputs.map((tensor) => [tensor.name, readTensor(tensor, inputFields)] as const);

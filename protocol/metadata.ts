@@ -1,5 +1,5 @@
 import { wireDatatype } from './inference-request.ts';
-import type { InputFields, OutputFields } from './schema.ts';
+import type { TaskSchema } from './schema.ts';
 
 /** Version of the model in paths and answers. There is one. */
 export const MODEL_VERSION = '1';
@@ -19,7 +19,7 @@ export interface ModelMetadata {
   readonly outputs: readonly TensorMetadata[];
 }
 
-export function modelMetadata(name: string, inputs: InputFields, outputs: OutputFields): ModelMetadata {
+export function modelMetadata(name: string, { inputs, outputs }: TaskSchema): ModelMetadata {
   return {
     name,
     versions: [MODEL_VERSION],

@@ -24,5 +24,11 @@ export interface OutputField {
 export type InputFields = Readonly<Record<string, InputField>>;
 export type OutputFields = Readonly<Record<string, OutputField>>;
 
+/** What a task takes and gives. */
+export interface TaskSchema {
+  readonly inputs: InputFields;
+  readonly outputs: OutputFields;
+}
+
 /** The values of one input: a list, also where there is one value. */
 export type InputLists = Readonly<Record<string, readonly unknown[]>>;

@@ -98,7 +98,6 @@ describe('infer', () => {
     await expectHandlerError(model.infer({ ...inputs, num_beams: '3' }), 'INVALID_INPUT');
     // @ts-expect-error num_beams is one number.
     await expectHandlerError(model.infer({ ...inputs, num_beams: [3, 3] }), 'INVALID_INPUT');
-    // @ts-expect-error img_url is required.
     await expectHandlerError(model.infer({ text: 'the' }), 'INVALID_INPUT');
     // @ts-expect-error There is no such input.
     await expectHandlerError(model.infer({ img_url: chelsea, image: chelsea }), 'INVALID_INPUT');
@@ -122,9 +121,9 @@ describe('the lifecycle', () => {
     const model = new InferlessModel(testSettings());
     await expectHandlerError(model.infer({ img_url: chelsea }), 'NOT_READY');
     await model.initialize();
-    expect(model.captioner).toBeDefined();
+    expect(model.model).toBeDefined();
     await model.finalize();
-    expect(model.captioner).toBeUndefined();
+    expect(model.model).toBeUndefined();
     await expectHandlerError(model.infer({ img_url: chelsea }), 'NOT_READY');
   });
 
@@ -150,12 +149,12 @@ describe('the lifecycle', () => {
     const model = new InferlessModel(testSettings({ workerCount: 1, threadsPerWorker: 1 }));
     const threadsBefore = threadCount();
     await model.initialize();
-    const first = model.captioner;
+    const first = model.model;
     await model.initialize();
-    expect(model.captioner).toBe(first);
+    expect(model.model).toBe(first);
     await model.finalize();
     await Promise.all([model.initialize(), model.initialize()]);
-    expect(model.captioner).not.toBe(first);
+    expect(model.model).not.toBe(first);
     expect(await model.infer({ img_url: chelsea })).toMatchObject({ generated_output: expect.any(String) });
     await model.finalize();
     // A second model that nobody closed would keep its thread.
@@ -167,7 +166,7 @@ describe('the lifecycle', () => {
     const initialized = model.initialize().catch(() => undefined); // Whether it succeeds does not matter here.
     await model.finalize();
     await initialized;
-    expect(model.captioner).toBeUndefined();
+    expect(model.model).toBeUndefined();
     await model.finalize();
   });
 
@@ -208,7 +207,7 @@ describe('the lifecycle', () => {
     const model = new InferlessModel(testSettings({ checkpoint: '/nowhere/at/all' }));
     await expect(model.initialize()).rejects.toThrow('/nowhere/at/all');
     await expect(model.initialize()).rejects.toThrow('/nowhere/at/all');
-    expect(model.captioner).toBeUndefined();
+    expect(model.model).toBeUndefined();
     await model.finalize();
   });
 

@@ -16,15 +16,19 @@ const allowedImports: Readonly<Record<string, readonly string[]>> = {
   'input_schema.ts': ['protocol'],
   pipeline: ['onnx', 'checkpoint', 'models', 'protocol', 'input_schema.ts'],
   'app.ts': ['pipeline', 'protocol', 'input_schema.ts'],
-  handlers: ['app.ts', 'pipeline', 'protocol', 'input_schema.ts', 'package.json'],
+  // A command may be about checkpoints alone: downloading one needs nothing of the running model.
+  handlers: ['app.ts', 'pipeline', 'protocol', 'input_schema.ts', 'checkpoint', 'package.json'],
 };
 
 /** The only files that may import a package. */
-const onlyImporters: Readonly<Record<string, string>> = {
-  'onnxruntime-node': 'pipeline/runtime.ts',
-  undici: 'pipeline/image-fetch.ts',
-  sharp: 'pipeline/image-decode.ts',
-  pbf: 'onnx/model-proto.ts',
+const onlyImporters: Readonly<Record<string, readonly string[]>> = {
+  'onnxruntime-node': ['pipeline/runtime.ts'],
+  // The network has two doors: one for images, which anyone may name, and one for checkpoints, which the owner names.
+  undici: ['checkpoint/hub/connection.ts', 'pipeline/image-fetch.ts'],
+  sharp: ['pipeline/image-decode.ts'],
+  pbf: ['onnx/model-proto.ts'],
+  '@huggingface/hub': ['checkpoint/hub/listing.ts'],
+  'cli-progress': ['handlers/command-line/download-progress.ts'],
 };
 
 function sourceFiles(place: string): readonly string[] {
@@ -65,9 +69,9 @@ describe('the laws of the house', () => {
     expect(broken).toEqual([]);
   });
 
-  test.each(Object.entries(onlyImporters))('only one file imports %s', (packageName, importer) => {
-    const importers = imports.filter(({ target }) => target === packageName).map(({ file }) => file);
-    expect([...new Set(importers)]).toEqual([importer]);
+  test.each(Object.entries(onlyImporters))('only the files named import %s', (packageName, importers) => {
+    const found = imports.filter(({ target }) => target === packageName).map(({ file }) => file);
+    expect([...new Set(found)].sort()).toEqual(importers);
   });
 
   test('no two files import each other, directly or through others', () => {

@@ -70,7 +70,7 @@ const captions: string[] = [];
 for (let first = 0; first < scenes.length; first += 32) {
   const pictures = await Promise.all(scenes.slice(first, first + 32).map(({ file }) => readFile(join(folder, file))));
   const answer = await model.infer({ img_url: pictures.map((picture) => picture.toString('base64')) });
-  captions.push(...[answer.generated_output].flat());
+  captions.push(...[answer.generated_output ?? []].flat());
 }
 await model.finalize();
 

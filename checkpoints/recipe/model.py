@@ -1,6 +1,7 @@
 """The three BLIP models, as transformers defines them, over one vision tower that they share while they learn."""
 
 import re
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -17,16 +18,38 @@ from scene_grammar import vocabulary
 VOCABULARY = vocabulary()
 TOKEN_IDS = {token: index for index, token in enumerate(VOCABULARY)}
 PAD, CLS, SEP, DEC, ENC = (TOKEN_IDS[token] for token in ("[PAD]", "[CLS]", "[SEP]", "[DEC]", "[ENC]"))
+FOLDER = Path(__file__).parent
 WIDTH = 192
 HEADS = 3
 VISION_LAYERS = 6
+PATCH_SIDE = 16
+PATCHES = SIDE // PATCH_SIDE  # along each side of a picture
+
+
+MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073])
+DEVIATION = torch.tensor([0.26862954, 0.26130258, 0.27577711])
+
+
+def pixel_values(pixels):
+    """uint8 [images, height, width, 3] → what BLIP's image processor makes of it."""
+    values = (pixels.float() / 255 - MEAN.to(pixels.device)) / DEVIATION.to(pixels.device)
+    return values.permute(0, 3, 1, 2)
+
+
+def sine_positions():
+    """[1, 1 + patches, width]: positions to begin with, sine and cosine of both axes; they are learned on."""
+    rate = 1 / 100 ** (torch.arange(WIDTH // 4) / (WIDTH // 4))
+    y, x = torch.meshgrid(torch.arange(PATCHES), torch.arange(PATCHES), indexing="ij")
+    angles = [axis.flatten()[:, None] * rate for axis in (x, y)]
+    patches = torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], 1)
+    return 0.2 * torch.cat([torch.zeros(1, WIDTH), patches])[None]
 
 
 def config(text_layers):
     return BlipConfig(
         vision_config=dict(
             hidden_size=WIDTH, intermediate_size=4 * WIDTH, num_hidden_layers=VISION_LAYERS, num_attention_heads=HEADS,
-            image_size=SIDE, patch_size=16, initializer_range=0.02,
+            image_size=SIDE, patch_size=PATCH_SIDE, initializer_range=0.02,
         ),
         text_config=dict(
             vocab_size=len(VOCABULARY), hidden_size=WIDTH, encoder_hidden_size=WIDTH, intermediate_size=4 * WIDTH,

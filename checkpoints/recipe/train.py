@@ -11,7 +11,6 @@ import json
 import os
 import random
 import time
-from pathlib import Path
 
 import numpy
 import torch
@@ -21,9 +20,7 @@ import drawing
 import model as models
 import scene_grammar as grammar
 
-FOLDER = Path(__file__).parent / "training"
-MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(1, 3, 1, 1)
-DEVIATION = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(1, 3, 1, 1)
+FOLDER = models.FOLDER / "training"
 
 
 def padded(rows):
@@ -101,14 +98,12 @@ def main():
         optimizer.load_state_dict(state["optimizer"])
         first = state["step"]
     loader = iter(DataLoader(Batches(options.batch, seed=first), batch_size=None, num_workers=options.workers, prefetch_factor=4))
-    mean, deviation = MEAN.to(device), DEVIATION.to(device)
     started, sums = time.time(), {}
     for step in range(first, options.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, options.steps, options.highest_learning_rate)
         batch = {name: value.to(device) for name, value in next(loader).items()}
-        pixels = (batch["pixels"].permute(0, 3, 1, 2).float() / 255 - mean) / deviation
-        embeds = family.image_embeds(pixels)
+        embeds = family.image_embeds(models.pixel_values(batch["pixels"]))
         losses = {
             "caption": family.caption_loss(embeds, batch["captions"]),
             "answer": family.answer_loss(embeds, batch["questions"], batch["answers"]),

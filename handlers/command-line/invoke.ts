@@ -1,21 +1,22 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import InferlessModel, { settingsFromEnvironment, shippedPicture, type TensorAnswer } from '../../app.ts';
-import { inputSchema, type OutputName, outputSchema } from '../../input_schema.ts';
+import InferlessModel, { settingsFromEnvironment, shippedPicture } from '../../app.ts';
+import type { TensorAnswer } from '../../pipeline/task.ts';
 import { HandlerError } from '../../protocol/errors.ts';
-import { type InferenceRequest, readInferenceRequest } from '../../protocol/inference-request.ts';
+import { readInferenceRequest } from '../../protocol/inference-request.ts';
 import { inferenceResponse } from '../../protocol/inference-response.ts';
 
 /** `npm run invoke`: one request without a server. The answer goes to stdout, what people want to know to stderr. */
 
 const usage = `Usage: npm run -s invoke -- [options]
 
-  --checkpoint DIR     checkpoint folder (else BLIP_CHECKPOINT, else the one that ships)
+  --checkpoint PLACE   checkpoint folder, or OWNER/NAME[@REVISION] of the Hub (else BLIP_CHECKPOINT, else the one that ships)
   --img_url SOURCE     URL, data: URI or file of an image; repeat for several (else a picture that ships)
-  --text TEXT          prompt that the caption continues; repeat for one per image
+  --text TEXT          captioning: a prompt that the caption continues; retrieval and CLIP: a text to compare
+  --question TEXT      question answering: a question about the image
   --parameters JSON    generation parameters, such as '{"num_beams": 3}'
-  --request FILE       a whole request body of the Open Inference Protocol, in place of the three above
+  --request FILE       a whole request body of the Open Inference Protocol, in place of the four above
   --help               this text
 `;
 
@@ -23,6 +24,7 @@ interface Options {
   readonly checkpoint?: string | undefined;
   readonly img_url?: readonly string[] | undefined;
   readonly text?: readonly string[] | undefined;
+  readonly question?: readonly string[] | undefined;
   readonly parameters?: string | undefined;
   readonly request?: string | undefined;
   readonly help?: boolean | undefined;
@@ -35,6 +37,7 @@ function readOptions(): Options {
         checkpoint: { type: 'string' },
         img_url: { type: 'string', multiple: true },
         text: { type: 'string', multiple: true },
+        question: { type: 'string', multiple: true },
         parameters: { type: 'string' },
         request: { type: 'string' },
         help: { type: 'boolean' },
@@ -45,18 +48,16 @@ function readOptions(): Options {
   }
 }
 
-function readRequest(options: Options): InferenceRequest {
-  const body =
-    options.request === undefined
-      ? requestFrom(options)
-      : parseJson(options.request, readFile(options.request).toString('utf8'));
-  return readInferenceRequest(body, inputSchema, outputSchema);
+function readBody(options: Options): unknown {
+  if (options.request === undefined) return bodyFrom(options);
+  return parseJson(options.request, readFile(options.request).toString('utf8'));
 }
 
-function requestFrom({ img_url: sources = [shippedPicture], text, parameters }: Options): unknown {
-  const tensor = (name: string, data: readonly string[]) => ({ name, shape: [data.length], datatype: 'BYTES', data });
+function bodyFrom({ img_url: sources = [shippedPicture], text, question, parameters }: Options): unknown {
+  const tensor = (name: string, data: readonly string[] | undefined) =>
+    data === undefined ? [] : [{ name, shape: [data.length], datatype: 'BYTES', data }];
   return {
-    inputs: [tensor('img_url', sources.map(readSource)), ...(text === undefined ? [] : [tensor('text', text)])],
+    inputs: [...tensor('img_url', sources.map(readSource)), ...tensor('text', text), ...tensor('question', question)],
     ...(parameters === undefined ? {} : { parameters: parseJson('--parameters', parameters) }),
   };
 }
@@ -99,20 +100,19 @@ function say(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
-function sayLoaded(model: InferlessModel): void {
-  const { captioner } = model;
-  if (captioner === undefined) return;
-  const { executionProvider, reason } = captioner.executionProvider;
-  for (const warning of captioner.checkpoint.config.warnings) say(`warning: ${warning}`);
-  say(`Ready in ${ms(captioner.loadMs)} (model ${ms(captioner.modelLoadMs)}) on ${executionProvider} (${reason}).`);
+function sayLoaded(handler: InferlessModel): void {
+  const { model } = handler;
+  if (model === undefined) return;
+  const { executionProvider, reason } = model.executionProvider;
+  for (const warning of model.checkpoint.config.warnings) say(`warning: ${warning}`);
+  say(`Ready in ${ms(model.loadMs)} (model ${ms(model.modelLoadMs)}) on ${executionProvider} (${reason}).`);
 }
 
 function sayTimes({ times, generatedTokens }: TensorAnswer): void {
   const stages = Object.entries(times).map(([stage, time]) => `${stage.replace(/Ms$/, '')} ${ms(time)}`);
-  const perSecond = times.generateMs > 0 ? Math.round((generatedTokens * 1000) / times.generateMs) : 0;
-  say(
-    `${stages.join(', ')}; ${generatedTokens} tokens, ${perSecond} tokens/s; ${ms(performance.now())} since process start.`,
-  );
+  const perSecond = Math.round((generatedTokens * 1000) / Math.max(1, times.computeMs));
+  const tokens = generatedTokens > 0 ? `; ${generatedTokens} tokens, ${perSecond} tokens/s` : '';
+  say(`${stages.join(', ')}${tokens}; ${ms(performance.now())} since process start.`);
 }
 
 function ms(time: number): string {
@@ -121,19 +121,18 @@ function ms(time: number): string {
 
 async function invoke(options: Options): Promise<void> {
   const settings = settingsFromEnvironment();
-  const model = new InferlessModel({ ...settings, checkpoint: options.checkpoint ?? settings.checkpoint });
-  const request = readRequest(options);
-  say(`Loading ${model.settings.checkpoint} …`);
-  await model.initialize();
+  const handler = new InferlessModel({ ...settings, checkpoint: options.checkpoint ?? settings.checkpoint });
+  const body = readBody(options);
+  say(`Loading ${handler.settings.checkpoint} …`);
+  await handler.initialize({ onNotice: say });
   try {
-    sayLoaded(model);
-    const answer = await model.inferTensors(request.inputs, request.outputs as readonly OutputName[] | undefined); // Held against outputSchema.
+    sayLoaded(handler);
+    const { id, inputs, outputs } = readInferenceRequest(body, handler.schema);
+    const answer = await handler.inferTensors(inputs, outputs);
     sayTimes(answer);
-    process.stdout.write(
-      `${JSON.stringify(inferenceResponse(model.settings.modelName, request.id, answer.outputs))}\n`,
-    );
+    process.stdout.write(`${JSON.stringify(inferenceResponse(handler.name ?? '', id, answer.outputs))}\n`);
   } finally {
-    await model.finalize();
+    await handler.finalize();
   }
 }
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env node
 import InferlessModel, { settingsFromEnvironment } from '../../app.ts';
-import type { Settings } from '../../pipeline/settings.ts';
+import { type Settings, settingsOfModels } from '../../pipeline/settings.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { createServer } from './server.ts';
 
-/** `npm start`: serves one model over HTTP until it is told to stop. */
+/** `npm start`: serves one model or several over HTTP until it is told to stop. */
 
 const LOOPBACK = '127.0.0.1';
 const loopbackHosts = [LOOPBACK, 'localhost', '::1'];
@@ -24,43 +24,47 @@ function listenAddress({ host, apiTokens }: Settings): string {
 
 async function serve(settings: Settings): Promise<void> {
   const host = listenAddress(settings);
-  const model = new InferlessModel(settings);
-  const server = createServer(model);
+  const models = settingsOfModels(settings).map((own) => new InferlessModel(own));
+  const server = createServer(models, settings);
+  const finalize = () => Promise.all(models.map((model) => model.finalize()));
+  const starting = new AbortController();
   let stopping = false;
   const stop = async (signal: string): Promise<void> => {
     if (stopping) return;
     stopping = true;
+    starting.abort(new Error(`Ended by ${signal} before the models were loaded.`));
     server.log.info({ signal }, 'draining');
     await server.draining.drain(settings.drainLimitMs);
-    await model.finalize();
+    await finalize();
     server.log.info('stopped');
   };
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop(signal));
 
   await server.listen({ host, port: settings.port });
   try {
-    await model.initialize();
+    const onNotice = (line: string) => server.log.info(line);
+    await Promise.all(models.map((model) => model.initialize({ onNotice, signal: starting.signal })));
   } catch (error) {
+    await finalize();
     await server.close();
     throw error;
   }
-  if (!stopping) logReady(server.log, model);
+  if (!stopping) for (const model of models) logReady(server.log, model);
 }
 
-function logReady(log: ReturnType<typeof createServer>['log'], model: InferlessModel): void {
-  const { captioner, settings } = model;
-  if (captioner === undefined) return;
-  for (const warning of captioner.checkpoint.config.warnings) log.warn(warning);
+function logReady(log: ReturnType<typeof createServer>['log'], { model, name, settings }: InferlessModel): void {
+  if (model === undefined) return;
+  for (const warning of model.checkpoint.config.warnings) log.warn(warning);
   log.info(
     {
-      model: settings.modelName,
-      checkpoint: captioner.checkpoint.folder,
-      architecture: captioner.checkpoint.architecture,
-      ...captioner.executionProvider,
+      model: name,
+      checkpoint: model.checkpoint.folder,
+      architecture: model.checkpoint.architecture,
+      ...model.executionProvider,
       workers: settings.workerCount,
       threadsPerWorker: settings.threadsPerWorker,
-      loadMs: Math.round(captioner.loadMs),
-      modelLoadMs: Math.round(captioner.modelLoadMs),
+      loadMs: Math.round(model.loadMs),
+      modelLoadMs: Math.round(model.modelLoadMs),
       sinceStartMs: Math.round(performance.now()),
     },
     'ready',

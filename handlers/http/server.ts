@@ -10,7 +10,7 @@ import {
   type HTTPMethods,
 } from 'fastify';
 import type InferlessModel from '../../app.ts';
-import { inputSchema, type OutputName, outputSchema } from '../../input_schema.ts';
+import type { Settings } from '../../pipeline/settings.ts';
 import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
 import { httpStatus } from '../../protocol/http-status.ts';
 import { readInferenceRequest } from '../../protocol/inference-request.ts';
@@ -36,8 +36,10 @@ interface ModelPath {
  * The Open Inference Protocol over HTTP.
  * Source: kserve/open-inference-protocol, specification/protocol/inference_rest.md.
  */
-export function createServer(model: InferlessModel): FastifyInstance & { readonly draining: Draining } {
-  const { settings } = model;
+export function createServer(
+  models: readonly InferlessModel[],
+  settings: Settings,
+): FastifyInstance & { readonly draining: Draining } {
   const server = fastify({
     logger: { level: settings.logLevel },
     bodyLimit: settings.maxBodyBytes,
@@ -53,9 +55,9 @@ export function createServer(model: InferlessModel): FastifyInstance & { readonl
   acceptAnyContentType(server);
   server.setErrorHandler((error, request, reply) => sendError(reply, fromServerError(error), request.log));
   server.setNotFoundHandler((request, reply) => sendError(reply, notFound(request), request.log));
-  addHealthRoutes(server, model, draining);
-  addMetadataRoutes(server, model);
-  addInferenceRoutes(server, model);
+  addHealthRoutes(server, models, draining);
+  addMetadataRoutes(server, models);
+  addInferenceRoutes(server, models, settings);
   return Object.assign(server, { draining });
 }
 
@@ -131,53 +133,56 @@ function acceptAnyContentType(server: FastifyInstance): void {
   server.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
 }
 
-function addHealthRoutes(server: FastifyInstance, model: InferlessModel, draining: Draining): void {
-  const isReady = () => model.captioner !== undefined && !draining.isDraining();
+function addHealthRoutes(server: FastifyInstance, models: readonly InferlessModel[], draining: Draining): void {
+  const isReady = (model: InferlessModel) => model.model !== undefined && !draining.isDraining();
   addRoute(server, 'GET', '/v2/health/live', (_request, reply) => sendJson(reply, { live: true }));
-  addRoute(server, 'GET', '/v2/health/ready', (_request, reply) =>
-    sendJson(reply, { live: true, ready: isReady() }, isReady() ? 200 : 503),
-  );
+  addRoute(server, 'GET', '/v2/health/ready', (_request, reply) => {
+    const ready = models.every(isReady);
+    return sendJson(reply, { live: true, ready }, ready ? 200 : 503);
+  });
   for (const path of modelPaths('/ready')) {
     addRoute(server, 'GET', path, (request, reply) => {
-      const name = requireModel(request, model);
-      return sendJson(reply, { name, ready: isReady() }, isReady() ? 200 : 503);
+      const model = requireModel(request, models);
+      return sendJson(reply, { name: model.name, ready: isReady(model) }, isReady(model) ? 200 : 503);
     });
   }
 }
 
-function addMetadataRoutes(server: FastifyInstance, model: InferlessModel): void {
-  const { modelName } = model.settings;
+function addMetadataRoutes(server: FastifyInstance, models: readonly InferlessModel[]): void {
   // Inferless reads the model's name from here; the protocol would have the server's.
-  addRoute(server, 'GET', '/v2', (_request, reply) => sendJson(reply, { name: modelName, version, extensions: [] }));
-  addRoute(server, 'GET', '/v2/models', (_request, reply) => sendJson(reply, { models: [modelName] }));
+  addRoute(server, 'GET', '/v2', (_request, reply) =>
+    sendJson(reply, { name: namesOf(models)[0], version, extensions: [] }),
+  );
+  addRoute(server, 'GET', '/v2/models', (_request, reply) => sendJson(reply, { models: namesOf(models) }));
   for (const path of modelPaths('')) {
-    addRoute(server, 'GET', path, (request, reply) =>
-      sendJson(reply, modelMetadata(requireModel(request, model), inputSchema, outputSchema)),
-    );
+    addRoute(server, 'GET', path, (request, reply) => {
+      const model = requireModel(request, models);
+      return sendJson(reply, modelMetadata(model.name ?? '', model.schema));
+    });
   }
 }
 
-function addInferenceRoutes(server: FastifyInstance, model: InferlessModel): void {
-  const checkToken = bearerTokenCheck(model.settings.apiTokens);
+function addInferenceRoutes(server: FastifyInstance, models: readonly InferlessModel[], settings: Settings): void {
+  const checkToken = bearerTokenCheck(settings.apiTokens);
   // Before the body is read, so that strangers cannot make the service read one.
   const onRequest = async (request: FastifyRequest) => {
     checkToken(request.headers.authorization);
-    requireModel(request, model);
+    const { model } = requireModel(request, models);
     requireIdentity(request.headers['content-encoding']);
-    if (model.captioner === undefined)
+    if (model === undefined)
       throw new HandlerError('NOT_READY', 'Expected the model to be loaded, got a request before or after that.');
   };
   for (const path of modelPaths('/infer')) {
-    addRoute(server, 'POST', path, (request, reply) => infer(request, reply, model), onRequest);
+    addRoute(server, 'POST', path, (request, reply) => infer(request, reply, requireModel(request, models)), onRequest);
   }
 }
 
 async function infer(request: FastifyRequest, reply: FastifyReply, model: InferlessModel): Promise<FastifyReply> {
-  const { id, inputs, outputs } = readInferenceRequest(parseJson(request.body), inputSchema, outputSchema);
-  const answer = await model.inferTensors(inputs, outputs as readonly OutputName[] | undefined); // Held against outputSchema.
+  const { id, inputs, outputs } = readInferenceRequest(parseJson(request.body), model.schema);
+  const answer = await model.inferTensors(inputs, outputs);
   for (const failure of answer.failures) logInternal(failure, request.log);
   request.log.debug({ times: answer.times, generatedTokens: answer.generatedTokens }, 'stages');
-  return sendJson(reply, inferenceResponse(model.settings.modelName, id, answer.outputs));
+  return sendJson(reply, inferenceResponse(model.name ?? '', id, answer.outputs));
 }
 
 function parseJson(body: unknown): unknown {
@@ -192,12 +197,20 @@ function parseJson(body: unknown): unknown {
   }
 }
 
-function requireModel(request: FastifyRequest, model: InferlessModel): string {
+/** Models that have a name: one that is named by its task has none before it is loaded. */
+function namesOf(models: readonly InferlessModel[]): readonly string[] {
+  return models.map(({ name }) => name).filter((name) => name !== undefined);
+}
+
+function requireModel(request: FastifyRequest, models: readonly InferlessModel[]): InferlessModel {
   const { model: name, version: modelVersion = MODEL_VERSION } = request.params as ModelPath; // The routes name both.
-  if (name !== model.settings.modelName) {
+  const model = models.find((candidate) => candidate.name === name);
+  if (model === undefined) {
+    if (models.some((candidate) => candidate.name === undefined))
+      throw new HandlerError('NOT_READY', 'Expected the model to be loaded, got a request before or after that.');
     throw new HandlerError(
       'NOT_FOUND',
-      `Request for unknown model: '${name}' is not found. This service has ${model.settings.modelName}.`,
+      `Request for unknown model: '${name}' is not found. This service has ${namesOf(models).join(', ')}.`,
     );
   }
   if (modelVersion !== MODEL_VERSION) {
@@ -206,7 +219,7 @@ function requireModel(request: FastifyRequest, model: InferlessModel): string {
       `Request for unknown model: '${name}' version ${modelVersion} is not found. There is version ${MODEL_VERSION}.`,
     );
   }
-  return name;
+  return model;
 }
 
 function requireIdentity(contentEncoding: string | undefined): void {

@@ -1,9 +1,9 @@
 import { bool, float32, int64, int64s } from '../../onnx/constants.ts';
 import { conditional, loop } from '../../onnx/control-flow.ts';
 import type { ElementType } from '../../onnx/element-type.ts';
-import type { Scope, Value } from '../../onnx/graph.ts';
+import { addOutput, type Graph, type Scope, type Value } from '../../onnx/graph.ts';
 import * as op from '../../onnx/operators.ts';
-import type { KeysAndValues } from '../text-decoder.ts';
+import type { KeysAndValues } from '../bert.ts';
 import { anyTrue, type BeamState, beamSearchStep, initialBeamState, lengthPower } from './beam-search.ts';
 import { processLogits } from './logits-processors.ts';
 import { chooseNextTokens, type SequenceState } from './next-token.ts';
@@ -72,6 +72,14 @@ export function generate(
     return { state: { ...next, inputIds, cache: reorder(body, present, sources) }, goOn };
   });
   return result(scope, final, prompt, layout, parameters);
+}
+
+/** Adds `token_ids`, `token_logprobs`, `sequence_end` and `sequence_score` to a graph's outputs. */
+export function addGeneratedOutputs(graph: Graph, sequences: GeneratedSequences): void {
+  addOutput(graph, 'token_ids', sequences.tokenIds, ['rows', 'sequences', 'length']);
+  addOutput(graph, 'token_logprobs', sequences.tokenLogprobs, ['rows', 'sequences', 'length']);
+  addOutput(graph, 'sequence_end', sequences.ends, ['rows', 'sequences']);
+  addOutput(graph, 'sequence_score', sequences.scores, ['rows', 'sequences']);
 }
 
 /** Each row becomes several sequences side by side: beams that compete, or independent samples. */

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { activations, type BlipConfig, readArchitecture, readBlipConfig } from '../../checkpoint/blip-config.ts';
+import { readArchitecture } from '../../checkpoint/architecture.ts';
+import { activations, type BlipConfig, readBlipConfig } from '../../checkpoint/blip-config.ts';
 import { openCheckpoint } from '../../checkpoint/checkpoint.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { expectCheckpointError } from '../support/thrown.ts';

@@ -6,7 +6,7 @@ const PATH = '/checkpoints/some/preprocessor_config.json';
 const IMAGE_SIZE = 384;
 
 function read(values: Readonly<Record<string, unknown>>) {
-  return readImageProcessorConfig({ path: PATH, values }, IMAGE_SIZE);
+  return readImageProcessorConfig({ path: PATH, values }, IMAGE_SIZE, 'squash');
 }
 
 function expectInvalid(values: Readonly<Record<string, unknown>>, parts: readonly string[]) {
@@ -14,7 +14,7 @@ function expectInvalid(values: Readonly<Record<string, unknown>>, parts: readonl
 }
 
 const usual = {
-  resize: { height: 384, width: 384 },
+  resize: { kind: 'squash', side: 384 },
   rescaleFactor: 1 / 255,
   normalize: {
     mean: [0.48145466, 0.4578275, 0.40821073],
@@ -24,8 +24,8 @@ const usual = {
 
 describe('defaults', () => {
   test('a missing file has the defaults of transformers, at the size of the vision model', () => {
-    expect(readImageProcessorConfig(undefined, 384)).toEqual(usual);
-    expect(readImageProcessorConfig(undefined, 32).resize).toEqual({ height: 32, width: 32 });
+    expect(readImageProcessorConfig(undefined, 384, 'squash')).toEqual(usual);
+    expect(readImageProcessorConfig(undefined, 32, 'squash').resize).toEqual({ kind: 'squash', side: 32 });
   });
 
   test('an empty file has the same', () => {
@@ -50,7 +50,7 @@ describe('the size', () => {
     ['a number', 384],
     ['height and width', { height: 384, width: 384 }],
   ])('may be %s', (_, size) => {
-    expect(read({ size }).resize).toEqual({ height: 384, width: 384 });
+    expect(read({ size }).resize).toEqual({ kind: 'squash', side: 384 });
   });
 
   test.each([
@@ -58,7 +58,7 @@ describe('the size', () => {
     ['in height', { height: 224, width: 384 }, '224 x 384'],
     ['in width', { height: 384, width: 224 }, '384 x 224'],
   ])('is refused where it differs %s from the vision model', (_, size, got) => {
-    expectInvalid({ size }, ['size 384 x 384', 'image_size', `got ${got}`]);
+    expectInvalid({ size }, ['384 x 384', 'image_size', `got ${got}`]);
   });
 
   test.each([
@@ -70,9 +70,46 @@ describe('the size', () => {
     expectInvalid({ size }, [got]);
   });
 
+  test('is refused as a shortest edge where nothing is cropped', () => {
+    expectInvalid({ size: { shortest_edge: 384 } }, ['do_center_crop with a shortest_edge', 'got none']);
+  });
+
   test('is refused without a height, which is said to be missing', () => {
-    const error = expectInvalid({ size: { shortest_edge: 384 } }, ['size', 'height']);
+    const error = expectInvalid({ size: { width: 384 } }, ['size', 'height']);
     expect(error.message).toContain('got nothing');
+  });
+});
+
+describe('cropping, as CLIP does', () => {
+  const readCrop = (values: Readonly<Record<string, unknown>>) =>
+    readImageProcessorConfig({ path: PATH, values }, 224, 'crop').resize;
+  const crop = { kind: 'crop', shortestEdge: 224, side: 224 };
+
+  test.each([
+    ['an empty file', {}],
+    ['numbers, as older files have them', { size: 224, crop_size: 224 }],
+    ['objects', { size: { shortest_edge: 224 }, crop_size: { height: 224, width: 224 } }],
+  ])('is what %s means', (_, values) => {
+    expect(readCrop(values)).toEqual(crop);
+  });
+
+  test('from a larger picture', () => {
+    expect(readCrop({ size: { shortest_edge: 256 } })).toEqual({ ...crop, shortestEdge: 256 });
+  });
+
+  test('is left out where the file says so', () => {
+    expect(readCrop({ do_center_crop: false, size: { height: 224, width: 224 } })).toEqual({
+      kind: 'squash',
+      side: 224,
+    });
+  });
+
+  test.each([
+    ['a smaller edge than the crop', { size: { shortest_edge: 192 } }, 'at least crop_size 224'],
+    ['a crop of another size', { crop_size: 192 }, '224 x 224'],
+    ['an oblong crop', { crop_size: { height: 224, width: 192 } }, 'got 224 x 192'],
+  ])('%s is refused', (_, values, part) => {
+    expectCheckpointError(() => readCrop(values), 'CHECKPOINT_CONFIG_INVALID', [PATH, part]);
   });
 });
 

@@ -6,15 +6,23 @@ import InferlessModel from '../../app.ts';
 import { findTensor, openWeights } from '../../checkpoint/weights.ts';
 import { readSettings } from '../../pipeline/settings.ts';
 import { type CheckpointName, checkpointFolder, imagePath } from '../support/goldens.ts';
+import { pickle, stateDict, tensor } from '../support/pickle-bytes.ts';
 import { safetensorsBytes } from '../support/safetensors-file.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { expectCheckpointError } from '../support/thrown.ts';
+import { torchArchive, torchArchivePath } from '../support/torch-archive-file.ts';
 
 const INDEX = 'model.safetensors.index.json';
+const TORCH_INDEX = 'pytorch_model.bin.index.json';
 
 /** A shard with one tensor of four bytes. */
 function shard(tensor: string): Buffer {
   return safetensorsBytes({ header: { [tensor]: { dtype: 'U8', shape: [2, 2], data_offsets: [0, 4] } }, dataBytes: 4 });
+}
+
+/** The same in an archive of torch. */
+function torchShard(name: string): Buffer {
+  return torchArchive(pickle(stateDict({ [name]: tensor() })));
 }
 
 function index(weightMap: unknown): string {
@@ -22,7 +30,7 @@ function index(weightMap: unknown): string {
 }
 
 /** Captions the smallest picture with a checkpoint folder, through the handler. */
-async function captionWith(folder: string): Promise<string | readonly string[]> {
+async function captionWith(folder: string): Promise<string | readonly string[] | undefined> {
   const environment = { BLIP_CHECKPOINT: folder, BLIP_EXECUTION_PROVIDER: 'cpu', BLIP_THREADS: '1' };
   const model = new InferlessModel(readSettings({ environment, cpuCount: 1, shippedCheckpoint: folder }));
   await model.initialize();
@@ -143,22 +151,96 @@ describe('shards', () => {
   });
 });
 
-describe('where the weights lie', () => {
-  test('a folder with neither file is refused, and both names are given', () => {
-    const folder = temporaryFolder({ 'pytorch_model.bin': 'PK' });
+describe('shards of torch', () => {
+  test('every tensor of the index is found in its shard', () => {
+    const folder = dirname(torchArchivePath(`sharded-float16/${TORCH_INDEX}`));
+    const weights = openWeights(folder);
+    const { weight_map: weightMap } = JSON.parse(readFileSync(join(folder, TORCH_INDEX), 'utf8')) as {
+      weight_map: Record<string, string>;
+    };
+    const places = [...weights.regions.values()].map(({ name, path }) => [name, basename(path)]);
+    expect(places.length).toBeGreaterThan(50);
+    expect(Object.fromEntries(places)).toEqual(weightMap);
+    expect(weights.dataFolder).toBe(folder);
+  });
+
+  test('a shard that is not there is named, with the index that names it', () => {
+    const folder = temporaryFolder({ [TORCH_INDEX]: index({ first: 'one.bin' }) });
     expectCheckpointError(() => openWeights(folder), 'CHECKPOINT_WEIGHTS_INVALID', [
-      `${folder}: expected model.safetensors or ${INDEX}`,
-      'got neither',
+      `${join(folder, TORCH_INDEX)}: expected the shard one.bin beside it, got no such file.`,
     ]);
   });
 
-  test('one file comes before shards', () => {
+  test('a tensor that its shard lacks is named', () => {
     const folder = temporaryFolder({
-      'model.safetensors': shard('whole'),
-      [INDEX]: index({ part: 'one.safetensors' }),
-      'one.safetensors': shard('part'),
+      [TORCH_INDEX]: index({ first: 'one.bin', second: 'one.bin' }),
+      'one.bin': torchShard('first'),
     });
-    expect([...openWeights(folder).regions.keys()]).toEqual(['whole']);
+    expectCheckpointError(() => openWeights(folder), 'CHECKPOINT_WEIGHTS_INVALID', [
+      `${join(folder, TORCH_INDEX)}: expected tensor second in one.bin, got none.`,
+    ]);
+  });
+
+  test('a shard that is no archive of torch is named', () => {
+    const folder = temporaryFolder({
+      [TORCH_INDEX]: index({ first: 'one.safetensors' }),
+      'one.safetensors': shard('first'),
+    });
+    expectCheckpointError(() => openWeights(folder), 'CHECKPOINT_WEIGHTS_INVALID', [
+      join(folder, 'one.safetensors'),
+      'expected a zip archive',
+    ]);
+  });
+});
+
+describe('names of original checkpoints', () => {
+  function openTensors(names: readonly string[]) {
+    const tensors = Object.fromEntries(names.map((name) => [name, tensor()]));
+    return openWeights(temporaryFolder({ 'pytorch_model.bin': torchArchive(pickle(stateDict(tensors))) }));
+  }
+
+  test('a tensor goes by its name in transformers, and messages have its name in the file', () => {
+    const weights = openTensors(['visual_encoder.norm.weight', 'text_decoder.bert.embeddings.LayerNorm.weight']);
+    const [name] = weights.regions.keys();
+    expect(name).toBe('vision_model.post_layernorm.weight');
+    expect(findTensor(weights, ['vision_model.post_layernorm.weight'], [2, 3]).name).toBe('visual_encoder.norm.weight');
+    expectCheckpointError(
+      () => findTensor(weights, ['vision_model.post_layernorm.weight'], [6]),
+      'CHECKPOINT_TENSOR_MISMATCH',
+      ['tensor visual_encoder.norm.weight: expected shape [6], got [2, 3].'],
+    );
+  });
+
+  test('two names that mean the same are refused', () => {
+    const names = ['visual_encoder.norm.weight', 'vision_model.post_layernorm.weight'];
+    expectCheckpointError(() => openTensors(names), 'CHECKPOINT_WEIGHTS_INVALID', [
+      'tensor vision_model.post_layernorm.weight: expected a name of its own',
+      'got one that means the same as visual_encoder.norm.weight.',
+    ]);
+  });
+});
+
+describe('where the weights lie', () => {
+  test('a folder with none of the files is refused, and all names are given', () => {
+    const folder = temporaryFolder({ 'model.bin': 'PK' });
+    const names = `model.safetensors, ${INDEX}, pytorch_model.bin or pytorch_model.bin.index.json`;
+    expectCheckpointError(() => openWeights(folder), 'CHECKPOINT_WEIGHTS_INVALID', [
+      `${folder}: expected ${names}, got none.`,
+    ]);
+  });
+
+  test('safetensors come before archives of torch, and one file before shards', () => {
+    const files = [
+      ['model.safetensors', shard('model.safetensors')],
+      [INDEX, index({ [INDEX]: 'model-1.safetensors' })],
+      ['pytorch_model.bin', torchShard('pytorch_model.bin')],
+      [TORCH_INDEX, index({ [TORCH_INDEX]: 'pytorch_model-1.bin' })],
+    ] as const;
+    const parts = { 'model-1.safetensors': shard(INDEX), 'pytorch_model-1.bin': torchShard(TORCH_INDEX) };
+    for (const [first, [name]] of files.entries()) {
+      const folder = temporaryFolder({ ...Object.fromEntries(files.slice(first)), ...parts });
+      expect([...openWeights(folder).regions.keys()]).toEqual([name]);
+    }
   });
 
   test('shards behind symlinks into several folders have the folder that holds them all', () => {

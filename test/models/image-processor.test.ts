@@ -13,7 +13,7 @@ const MAX_SHARE = 0.001;
 
 async function resize(path: string, size: number): Promise<Uint8Array> {
   const image = await decodeImage(readFileSync(path), decodeOptions);
-  const session = await createSession(resizeGraph({ height: size, width: size }), {
+  const session = await createSession(resizeGraph({ kind: 'squash', side: size }), {
     executionProvider: 'cpu',
     threadCount: 1,
   });

@@ -1,10 +1,10 @@
 import { describe, test } from 'vitest';
-import { openCheckpoint } from '../../checkpoint/checkpoint.ts';
 import { openWeights } from '../../checkpoint/weights.ts';
+import { crossAttentionStates } from '../../models/bert.ts';
 import { pixelValues } from '../../models/image-processor.ts';
 import { child, rootModule } from '../../models/module.ts';
 import { rowsByImage } from '../../models/rows-by-image.ts';
-import { crossAttentionStates, emptyCache, textDecoder } from '../../models/text-decoder.ts';
+import { emptyCache, textDecoder } from '../../models/text-decoder.ts';
 import { imageTokenCount, visionTransformer } from '../../models/vision-transformer.ts';
 import { int64s } from '../../onnx/constants.ts';
 import { addInput, addOutput, createGraph } from '../../onnx/graph.ts';
@@ -15,6 +15,7 @@ import {
   checkpointFolder,
   checkpointNames,
   imageNames,
+  openBlipCheckpoint,
   openGoldenTensors,
 } from '../support/goldens.ts';
 
@@ -23,7 +24,7 @@ const PROMPT = [5, 17, 33, 8];
 
 /** The stages of the captioning graph with their values as outputs. */
 async function stages(name: CheckpointName) {
-  const checkpoint = openCheckpoint(checkpointFolder(name));
+  const checkpoint = openBlipCheckpoint(checkpointFolder(name));
   const weights = openWeights(checkpoint.folder);
   const { vision, text } = checkpoint.config;
   const graph = createGraph('stages');
@@ -39,7 +40,10 @@ async function stages(name: CheckpointName) {
     inputIds,
     paddingLength: int64s(model, [0]),
     past: emptyCache(model, text, one),
-    cross: crossAttentionStates(decoder, text, embeds, imageTokenCount(vision)),
+    cross: crossAttentionStates(child(decoder, 'bert'), text, embeds, {
+      width: text.encoderHiddenSize,
+      length: imageTokenCount(vision),
+    }),
     rowsByImage: rows,
   });
   addOutput(graph, 'pixel_values', pixels);

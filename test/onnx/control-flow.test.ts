@@ -176,7 +176,7 @@ describe('a loop', () => {
     };
     const final = loop(scope, initial, (inner, iteration, state) => {
       const step = op.unsqueeze(inner, iteration, [0]);
-      const last = op.slice(inner, state.tokens, int64s(inner, [-1]), int64s(inner, [Number.MAX_SAFE_INTEGER]), 0);
+      const last = op.slice(inner, state.tokens, int64s(inner, [-1]), int64s(inner, [Number.MAX_SAFE_INTEGER]), [0]);
       return {
         state: {
           tokens: op.concat(inner, [state.tokens, op.add(inner, last, int64s(inner, [10]))], 0),

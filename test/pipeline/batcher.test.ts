@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { type BatcherOptions, createBatcher, type RowGroup } from '../../pipeline/batcher.ts';
-import type { CaptioningBatch, CaptioningResult, SharedSettings } from '../../pipeline/captioning-model.ts';
+import type { GenerationBatch, GenerationResult, SharedSettings } from '../../pipeline/generation-model.ts';
 import { greedySettings } from '../support/greedy-settings.ts';
 
 /** A group of `rowCount` rows; `tag` comes back as the token of its answers. */
@@ -15,20 +15,20 @@ function group(tag: number, rowCount = 1, changed: Partial<SharedSettings> = {})
 
 /** A model that answers each row with its own prompt, when it is told to. Batching is about what arrives together. */
 function createRunner(workers: number) {
-  const batches: CaptioningBatch[] = [];
+  const batches: GenerationBatch[] = [];
   const finishers: ((failure?: Error) => void)[] = [];
   let idle = workers;
-  const run = (batch: CaptioningBatch) => {
+  const run = (batch: GenerationBatch) => {
     idle -= 1;
     batches.push(batch);
-    return new Promise<CaptioningResult>((resolve, reject) => {
+    return new Promise<GenerationResult>((resolve, reject) => {
       finishers.push((failure) => {
         idle += 1;
         if (failure !== undefined) return reject(failure);
         const sequences = batch.rows.map(({ inputIds }) => [
           { tokenIds: inputIds, tokenLogprobs: [0], generatedCount: 0, score: 0 },
         ]);
-        resolve({ sequences, resizeMs: 1, generateMs: 2 });
+        resolve({ sequences, resizeMs: 1, computeMs: 2 });
       });
     });
   };
@@ -43,7 +43,7 @@ function start(workers: number, options: Partial<BatcherOptions> = {}) {
   return { batcher, batches, finish, submit };
 }
 
-const sizes = (batches: readonly CaptioningBatch[]) => batches.map(({ rows }) => rows.length);
+const sizes = (batches: readonly GenerationBatch[]) => batches.map(({ rows }) => rows.length);
 
 describe('the batcher', () => {
   test('sends a group at once when a worker is idle and there is no window', () => {

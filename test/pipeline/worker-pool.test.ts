@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { CaptioningBatch } from '../../pipeline/captioning-model.ts';
+import type { GenerationBatch, GenerationResult } from '../../pipeline/generation-model.ts';
 import { startWorkerPool } from '../../pipeline/worker-pool.ts';
 import { checkpointFolder } from '../support/goldens.ts';
 import { greedySettings } from '../support/greedy-settings.ts';
@@ -7,7 +7,7 @@ import { greedySettings } from '../support/greedy-settings.ts';
 const settings = { folder: checkpointFolder('narrow-vision'), executionProvider: 'cpu', threadCount: 1 } as const;
 
 /** A grey image of the model's own size, and a caption of 3 tokens. */
-function batch(pixelBytes = 32 * 32 * 3): CaptioningBatch {
+function batch(pixelBytes = 32 * 32 * 3): GenerationBatch {
   return {
     images: [{ width: 32, height: 32, data: new Uint8Array(pixelBytes).fill(128) }],
     rows: [{ image: 0, inputIds: [182], maxNewTokens: 3, minNewTokens: 3, seed: 0 }],
@@ -17,7 +17,7 @@ function batch(pixelBytes = 32 * 32 * 3): CaptioningBatch {
 
 describe('the worker pool', () => {
   test('computes as many batches at a time as it has workers, and all the same', async () => {
-    const pool = await startWorkerPool(settings, 2);
+    const pool = await startWorkerPool<GenerationBatch, GenerationResult>(settings, 2);
     expect(pool.idleCount()).toBe(2);
     const runs = [pool.run(batch()), pool.run(batch())];
     expect(pool.idleCount()).toBe(0);
@@ -29,7 +29,7 @@ describe('the worker pool', () => {
   });
 
   test('goes on after a batch that the model refuses', async () => {
-    const pool = await startWorkerPool(settings, 1);
+    const pool = await startWorkerPool<GenerationBatch, GenerationResult>(settings, 1);
     const { sequences: wanted } = await pool.run(batch());
     const unknownToken = {
       ...batch(),
@@ -41,7 +41,7 @@ describe('the worker pool', () => {
   });
 
   test('finishes what runs before it closes', async () => {
-    const pool = await startWorkerPool(settings, 1);
+    const pool = await startWorkerPool<GenerationBatch, GenerationResult>(settings, 1);
     const run = pool.run(batch());
     await pool.close();
     expect((await run).sequences).toHaveLength(1);

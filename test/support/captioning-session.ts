@@ -1,4 +1,3 @@
-import { openCheckpoint } from '../../checkpoint/checkpoint.ts';
 import { openWeights } from '../../checkpoint/weights.ts';
 import { captioningGraph } from '../../models/captioning.ts';
 import { earlyStopping } from '../../models/generation/parameters.ts';
@@ -8,6 +7,7 @@ import {
   checkpointFolder,
   type GoldenGeneration,
   type ImageName,
+  openBlipCheckpoint,
   openGoldenTensors,
 } from './goldens.ts';
 
@@ -22,7 +22,7 @@ export async function openCaptioningSession(name: CheckpointName): Promise<{
   generate(rows: readonly GoldenGeneration[]): Promise<readonly (readonly Sequence[])[]>;
   release(): Promise<void>;
 }> {
-  const checkpoint = openCheckpoint(checkpointFolder(name));
+  const checkpoint = openBlipCheckpoint(checkpointFolder(name));
   const weights = openWeights(checkpoint.folder);
   const session = await createSession(captioningGraph(checkpoint, weights), {
     executionProvider: 'cpu',

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { type BlipCheckpoint, openCheckpoint } from '../../checkpoint/checkpoint.ts';
 import { readSafetensorsHeader, type TensorRegion } from '../../checkpoint/safetensors.ts';
 
 /** What transformers computed with the small checkpoints: test/fixtures/make_goldens.py. */
@@ -30,6 +31,13 @@ const fixtures = fileURLToPath(new URL('../fixtures/', import.meta.url));
 
 export function checkpointFolder(name: CheckpointName): string {
   return `${fixtures}checkpoints/${name}`;
+}
+
+/** A checkpoint of BLIP; those of CLIP have other configurations. */
+export function openBlipCheckpoint(folder: string): BlipCheckpoint {
+  const checkpoint = openCheckpoint(folder);
+  if (checkpoint.task !== 'clip') return checkpoint;
+  throw new Error(`Expected a BLIP checkpoint in ${folder}, got CLIP.`);
 }
 
 export function imagePath(name: ImageName): string {

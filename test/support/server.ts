@@ -132,7 +132,7 @@ export async function startServer(
   { initialize = true }: { readonly initialize?: boolean } = {},
 ): Promise<RunningServer> {
   const model = new InferlessModel(testSettings(changes));
-  const server = createServer(model);
+  const server = createServer([model], model.settings);
   const url = await server.listen({ host: '127.0.0.1', port: 0 });
   if (initialize) await model.initialize();
   return {

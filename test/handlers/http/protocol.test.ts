@@ -1,6 +1,6 @@
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { inputSchema, outputSchema } from '../../../input_schema.ts';
+import { schemas } from '../../../input_schema.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { type GoldenGeneration, readGoldenGenerations } from '../../support/goldens.ts';
 import {
@@ -86,12 +86,16 @@ describe('metadata', () => {
     name: 'captioning',
     versions: ['1'],
     platform: 'onnx_onnxv1',
-    inputs: Object.entries(inputSchema).map(([name, { datatype, shape }]) => ({
+    inputs: Object.entries(schemas.captioning.inputs).map(([name, { datatype, shape }]) => ({
       name,
       datatype: datatype === 'STRING' ? 'BYTES' : datatype,
       shape,
     })),
-    outputs: Object.entries(outputSchema).map(([name, { datatype, shape }]) => ({ name, datatype, shape })),
+    outputs: Object.entries(schemas.captioning.outputs).map(([name, { datatype, shape }]) => ({
+      name,
+      datatype,
+      shape,
+    })),
   };
 
   test('of the service', async () => {

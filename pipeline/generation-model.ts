@@ -1,20 +1,26 @@
 import { uniformFloat32 } from 'pure-rand/distribution/uniformFloat32';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
-import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.ts';
-import { openWeights, type Weights } from '../checkpoint/weights.ts';
+import type { BlipCheckpoint } from '../checkpoint/checkpoint.ts';
+import type { Weights } from '../checkpoint/weights.ts';
 import { captioningGraph } from '../models/captioning.ts';
 import { earlyStopping } from '../models/generation/parameters.ts';
-import { resizeGraph } from '../models/image-processor.ts';
+import { questionAnsweringGraph } from '../models/question-answering.ts';
 import type { GenerationSettings } from './generation-settings.ts';
 import type { RgbImage } from './image-decode.ts';
-import { createSession, type ExecutionProvider, type RuntimeTensor, type Session } from './runtime.ts';
+import { createImageResizer, type ImageResizer } from './image-resizer.ts';
+import type { LoadedModel, LoadOptions } from './loaded-model.ts';
+import type { RuntimeTensor, Session } from './runtime.ts';
+import { float32, float32Data, int64Data, int64s, paddedRows } from './tensors.ts';
+import { openWeightsSession } from './weights-session.ts';
 
-/** One caption to make: plain data that crosses threads. */
-export interface CaptioningRow {
+/** One text to generate: plain data that crosses threads. */
+export interface GenerationRow {
   /** Index into the batch's images. */
   readonly image: number;
-  /** [DEC] and the prompt, without [SEP]. */
+  /** What the text begins with: [DEC] and the prompt, without [SEP]. */
   readonly inputIds: readonly number[];
+  /** Question answering: [CLS], the question and [SEP]. */
+  readonly questionIds?: readonly number[];
   readonly maxNewTokens: number;
   readonly minNewTokens: number;
   readonly seed: number;
@@ -23,9 +29,9 @@ export interface CaptioningRow {
 export type SharedSettings = Omit<GenerationSettings, 'maxNewTokens' | 'minNewTokens' | 'seed'>;
 
 /** Rows that are computed together. They share everything but prompt, lengths and seed. */
-export interface CaptioningBatch {
+export interface GenerationBatch {
   readonly images: readonly RgbImage[];
-  readonly rows: readonly CaptioningRow[];
+  readonly rows: readonly GenerationRow[];
   readonly settings: SharedSettings;
 }
 
@@ -40,91 +46,49 @@ export interface GeneratedSequence {
   readonly score: number;
 }
 
-export interface CaptioningResult {
+export interface GenerationResult {
   /** For each row, its sequences, best first. */
   readonly sequences: readonly (readonly GeneratedSequence[])[];
   readonly resizeMs: number;
-  readonly generateMs: number;
-}
-
-export interface CaptioningModel {
-  run(batch: CaptioningBatch): Promise<CaptioningResult>;
-  release(): Promise<void>;
+  readonly computeMs: number;
 }
 
 /**
- * Loads a captioning checkpoint: writes its graphs, and opens a session on each.
+ * Loads a checkpoint that generates text, captions or answers: writes its graphs, and opens a session on each.
  * @throws CheckpointError when the folder cannot be served.
  */
-export async function loadCaptioningModel(
-  folder: string,
-  options: { readonly executionProvider: ExecutionProvider; readonly threadCount: number },
-): Promise<CaptioningModel> {
-  const checkpoint = openCheckpoint(folder);
-  const weights = openWeights(folder);
-  const session = await createSession(captioningGraph(checkpoint, weights), {
-    ...options,
-    dataFolder: weights.dataFolder,
-    foldConstants: !allFloat32(weights),
-  });
-  const { resize } = checkpoint.imageProcessor;
-  const resizer =
-    resize === undefined
-      ? undefined
-      : await createSession(resizeGraph(resize), { ...options, executionProvider: 'cpu' });
+export async function loadGenerationModel(
+  checkpoint: BlipCheckpoint,
+  weights: Weights,
+  options: LoadOptions,
+): Promise<LoadedModel<GenerationBatch, GenerationResult>> {
+  const graph = checkpoint.task === 'question-answering' ? questionAnsweringGraph : captioningGraph;
+  const session = await openWeightsSession(graph(checkpoint, weights), weights, options);
+  const { imageSize } = checkpoint.config.vision;
+  const resizer = await createImageResizer(checkpoint.imageProcessor, imageSize, options.threadCount);
   return {
-    run: (batch) => runBatch(checkpoint, session, resizer, batch),
+    run: (batch) => runBatch(session, resizer, batch),
     async release() {
       await session.release();
-      await resizer?.release();
+      await resizer.release();
     },
   };
 }
 
-function allFloat32(weights: Weights): boolean {
-  return [...weights.regions.values()].every(({ dtype }) => dtype !== 'F16' && dtype !== 'BF16');
-}
-
-async function runBatch(
-  checkpoint: Checkpoint,
-  session: Session,
-  resizer: Session | undefined,
-  batch: CaptioningBatch,
-): Promise<CaptioningResult> {
+async function runBatch(session: Session, resizer: ImageResizer, batch: GenerationBatch): Promise<GenerationResult> {
   const startMs = performance.now();
-  const images = await resizeAll(batch.images, checkpoint.config.vision.imageSize, resizer);
+  const images = await resizer.resizeAll(batch.images);
   const resizedMs = performance.now();
   const outputs = await session.run({ images, ...rowInputs(batch.rows), ...settingInputs(batch) });
   return {
     sequences: readSequences(batch, outputs),
     resizeMs: resizedMs - startMs,
-    generateMs: performance.now() - resizedMs,
+    computeMs: performance.now() - resizedMs,
   };
 }
 
-/** All images at the model's size, in one tensor uint8 [images, size, size, 3]. */
-async function resizeAll(
-  images: readonly RgbImage[],
-  size: number,
-  resizer: Session | undefined,
-): Promise<RuntimeTensor> {
-  const lengthBytes = size * size * 3;
-  const data = new Uint8Array(images.length * lengthBytes);
-  for (const [index, image] of images.entries()) {
-    data.set(await resizeOne(image, size, resizer), index * lengthBytes);
-  }
-  return { data, shape: [images.length, size, size, 3] };
-}
-
-async function resizeOne(image: RgbImage, size: number, resizer: Session | undefined): Promise<Uint8Array> {
-  if (resizer === undefined || (image.height === size && image.width === size)) return image.data;
-  const { resized } = await resizer.run({ image: { data: image.data, shape: [1, image.height, image.width, 3] } });
-  if (!(resized?.data instanceof Uint8Array)) throw new TypeError('Expected the resize graph to return uint8.');
-  return resized.data;
-}
-
 /** Shorter prompts are padded on the left with their own first token. */
-function rowInputs(rows: readonly CaptioningRow[]): Record<string, RuntimeTensor> {
+function rowInputs(rows: readonly GenerationRow[]): Record<string, RuntimeTensor> {
   const length = Math.max(...rows.map((row) => row.inputIds.length));
   const padded = rows.flatMap(({ inputIds }) => [
     ...Array.from({ length: length - inputIds.length }, () => inputIds[0] ?? 0),
@@ -134,12 +98,21 @@ function rowInputs(rows: readonly CaptioningRow[]): Record<string, RuntimeTensor
     image_index: int64s(rows.map((row) => row.image)),
     input_ids: int64s(padded, [rows.length, length]),
     padding_length: int64s(rows.map((row) => length - row.inputIds.length)),
+    ...questionInputs(rows),
     max_new_tokens: int64s(rows.map((row) => row.maxNewTokens)),
     min_new_tokens: int64s(rows.map((row) => row.minNewTokens)),
   };
 }
 
-function settingInputs({ rows, settings }: CaptioningBatch): Record<string, RuntimeTensor> {
+/** All rows of a batch have a question, or none has. */
+function questionInputs(rows: readonly GenerationRow[]): Record<string, RuntimeTensor> {
+  const questions = rows.map((row) => row.questionIds).filter((ids) => ids !== undefined);
+  if (questions.length === 0) return {};
+  const { ids, lengths } = paddedRows(questions);
+  return { question_ids: ids, question_length: lengths };
+}
+
+function settingInputs({ rows, settings }: GenerationBatch): Record<string, RuntimeTensor> {
   return {
     num_beams: int64s([settings.numBeams], []),
     num_return_sequences: int64s([settings.numReturnSequences], []),
@@ -159,7 +132,7 @@ function settingInputs({ rows, settings }: CaptioningBatch): Record<string, Runt
  * The numbers that sampling draws with, [rows, steps, draws]. Each row has a stream of its own, so that it draws the
  * same in any batch. A step of beam search draws twice as many continuations as there are beams.
  */
-function uniforms(rows: readonly CaptioningRow[], settings: SharedSettings): RuntimeTensor {
+function uniforms(rows: readonly GenerationRow[], settings: SharedSettings): RuntimeTensor {
   const steps = Math.max(...rows.map((row) => row.maxNewTokens));
   const draws = settings.numBeams > 1 ? 2 * settings.numBeams : settings.numReturnSequences;
   const data = new Float32Array(rows.length * steps * draws);
@@ -173,16 +146,12 @@ function uniforms(rows: readonly CaptioningRow[], settings: SharedSettings): Run
 }
 
 function readSequences(
-  { rows, settings }: CaptioningBatch,
+  { rows, settings }: GenerationBatch,
   outputs: Readonly<Record<string, RuntimeTensor>>,
 ): readonly (readonly GeneratedSequence[])[] {
-  const { token_ids: ids, token_logprobs: logprobs, sequence_end: ends, sequence_score: scores } = outputs;
-  if (!(ids?.data instanceof BigInt64Array && ends?.data instanceof BigInt64Array))
-    throw new TypeError('Expected int64 tokens.');
-  if (!(logprobs?.data instanceof Float32Array && scores?.data instanceof Float32Array))
-    throw new TypeError('Expected float32 scores.');
-  const [allIds, allEnds, allLogprobs, allScores] = [ids.data, ends.data, logprobs.data, scores.data];
-  const length = ids.shape[2] ?? 0;
+  const [allIds, allEnds] = [int64Data(outputs, 'token_ids'), int64Data(outputs, 'sequence_end')];
+  const [allLogprobs, allScores] = [float32Data(outputs, 'token_logprobs'), float32Data(outputs, 'sequence_score')];
+  const length = outputs['token_ids']?.shape[2] ?? 0;
   const promptLength = Math.max(...rows.map((row) => row.inputIds.length));
   return rows.map((row, rowIndex) =>
     Array.from({ length: settings.numReturnSequences }, (_, offset) => {
@@ -197,12 +166,4 @@ function readSequences(
       };
     }),
   );
-}
-
-function int64s(values: readonly number[], shape: readonly number[] = [values.length]): RuntimeTensor {
-  return { data: BigInt64Array.from(values, BigInt), shape };
-}
-
-function float32(value: number): RuntimeTensor {
-  return { data: Float32Array.of(value), shape: [] };
 }

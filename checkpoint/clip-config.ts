@@ -1,0 +1,77 @@
+import { activations, inconsistent, requireDivisible, type VisionConfig } from './blip-config.ts';
+import { type JsonSection, readChoice, readInteger, readNumber, subsection } from './json-file.ts';
+
+/** `text_config` of CLIP: a causal transformer whose token at the end of the text stands for all of it. */
+export interface ClipTextConfig {
+  readonly vocabularySize: number;
+  readonly hiddenSize: number;
+  readonly intermediateSize: number;
+  readonly layerCount: number;
+  readonly headCount: number;
+  readonly maxPositions: number;
+  readonly layerNormEpsilon: number;
+  readonly activation: VisionConfig['activation'];
+  /** Which token stands for the text: the one with the largest id, or the first that has this id. */
+  readonly pooling: 'largest-id' | { readonly eosTokenId: number };
+}
+
+/** The parts of a CLIP `config.json` that the graphs are written from. */
+export interface ClipConfig {
+  readonly vision: VisionConfig;
+  readonly text: ClipTextConfig;
+  /** Length of the embeddings of both kinds. */
+  readonly projectionSize: number;
+  readonly warnings: readonly string[];
+}
+
+/** transformers' `CLIPTextTransformer`: files written before 2023 have this wrong id, and mean the largest. */
+const PLACEHOLDER_EOS_TOKEN_ID = 2;
+
+/**
+ * Reads a CLIP config.json. Missing keys take the defaults of transformers' `CLIPVisionConfig`, `CLIPTextConfig` and
+ * `CLIPConfig` (models/clip/configuration_clip.py). Unknown keys are ignored.
+ * @throws CheckpointError `CHECKPOINT_CONFIG_INVALID`.
+ */
+export function readClipConfig(config: JsonSection): ClipConfig {
+  return {
+    vision: readVisionConfig(subsection(config, 'vision_config')),
+    text: readTextConfig(subsection(config, 'text_config')),
+    projectionSize: readInteger(config, 'projection_dim', 512),
+    warnings: [],
+  };
+}
+
+function readVisionConfig(section: JsonSection): VisionConfig {
+  const vision = {
+    hiddenSize: readInteger(section, 'hidden_size', 768),
+    intermediateSize: readInteger(section, 'intermediate_size', 3072),
+    layerCount: readInteger(section, 'num_hidden_layers', 12),
+    headCount: readInteger(section, 'num_attention_heads', 12),
+    imageSize: readInteger(section, 'image_size', 224),
+    patchSize: readInteger(section, 'patch_size', 32),
+    layerNormEpsilon: readNumber(section, 'layer_norm_eps', 1e-5),
+    activation: readChoice(section, 'hidden_act', activations, 'quick_gelu'),
+  };
+  const channels = readInteger(section, 'num_channels', 3);
+  if (channels !== 3) throw inconsistent(section, 'num_channels 3', channels);
+  requireDivisible(section, 'hidden_size', vision.hiddenSize, 'num_attention_heads', vision.headCount);
+  requireDivisible(section, 'image_size', vision.imageSize, 'patch_size', vision.patchSize);
+  return vision;
+}
+
+function readTextConfig(section: JsonSection): ClipTextConfig {
+  const eosTokenId = readInteger(section, 'eos_token_id', 49_407, 0);
+  const text = {
+    vocabularySize: readInteger(section, 'vocab_size', 49_408, 2),
+    hiddenSize: readInteger(section, 'hidden_size', 512),
+    intermediateSize: readInteger(section, 'intermediate_size', 2048),
+    layerCount: readInteger(section, 'num_hidden_layers', 12),
+    headCount: readInteger(section, 'num_attention_heads', 8),
+    maxPositions: readInteger(section, 'max_position_embeddings', 77),
+    layerNormEpsilon: readNumber(section, 'layer_norm_eps', 1e-5),
+    activation: readChoice(section, 'hidden_act', activations, 'quick_gelu'),
+    pooling: eosTokenId === PLACEHOLDER_EOS_TOKEN_ID ? ('largest-id' as const) : { eosTokenId },
+  };
+  requireDivisible(section, 'hidden_size', text.hiddenSize, 'num_attention_heads', text.headCount);
+  return text;
+}

@@ -1,0 +1,71 @@
+import { setTimeout as wait } from 'node:timers/promises';
+import { gaveUp, type Inquiry, PassingFailure } from './failures.ts';
+
+export interface HubLimits {
+  /** To open a connection. */
+  readonly connectTimeoutMs: number;
+  /** Without any byte; a connection that is silent for so long counts as cut. */
+  readonly stallTimeoutMs: number;
+  /** The most attempts in a row that bring nothing. */
+  readonly attempts: number;
+  /** Before the second attempt; each further wait is twice as long. */
+  readonly retryDelayMs: number;
+  /** A server that asks to wait longer than this is not waited for. */
+  readonly longestRetryAfterMs: number;
+  /** A half-written file that nobody touched for so long belongs to nobody. */
+  readonly abandonedAfterMs: number;
+  /** How often to look whether another process is done with a file. */
+  readonly pollMs: number;
+}
+
+export const defaultHubLimits: HubLimits = {
+  connectTimeoutMs: 10_000,
+  stallTimeoutMs: 30_000,
+  attempts: 5,
+  retryDelayMs: 1_000,
+  longestRetryAfterMs: 120_000,
+  abandonedAfterMs: 20_000,
+  pollMs: 500,
+};
+
+export interface AttemptOptions {
+  readonly inquiry: Inquiry;
+  readonly limits: HubLimits;
+  readonly signal: AbortSignal;
+  /** Told of each failure that is tried again. */
+  readonly onNotice: (line: string) => void;
+}
+
+/**
+ * Runs an action until it succeeds, as long as its failures may pass. It calls `progressed` when an attempt brought
+ * something that need not be fetched again: only attempts that bring nothing are counted.
+ * @throws CheckpointError `CHECKPOINT_DOWNLOAD_FAILED` after the last attempt; whatever else the action throws.
+ */
+export async function withRetries<T>(
+  action: (progressed: () => void) => Promise<T>,
+  options: AttemptOptions,
+): Promise<T> {
+  const { inquiry, limits, signal, onNotice } = options;
+  let failures = 0;
+  for (;;) {
+    try {
+      return await action(() => {
+        failures = 0;
+      });
+    } catch (thrown) {
+      if (!(thrown instanceof PassingFailure)) throw thrown;
+      failures += 1;
+      const delayMs = delayBefore(thrown, failures, limits);
+      if (failures >= limits.attempts || delayMs > limits.longestRetryAfterMs) {
+        throw gaveUp(inquiry, thrown, failures);
+      }
+      onNotice(`${inquiry.place}: got ${thrown.message}; trying again in ${(delayMs / 1000).toFixed(1)} s.`);
+      await wait(delayMs, undefined, { signal });
+    }
+  }
+}
+
+/** A quarter more or less, so that many who failed together do not come back together. */
+function delayBefore({ retryAfterMs }: PassingFailure, failures: number, { retryDelayMs }: HubLimits): number {
+  return retryAfterMs ?? retryDelayMs * 2 ** (failures - 1) * (0.75 + Math.random() / 2);
+}

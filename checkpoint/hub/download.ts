@@ -1,0 +1,169 @@
+import { join } from 'node:path';
+import { CheckpointError } from '../errors.ts';
+import { readJsonFile } from '../json-file.ts';
+import { type AttemptOptions, defaultHubLimits, type HubLimits } from './attempts.ts';
+import { readCachedFiles, readFolderFiles, requireCached } from './cached-files.ts';
+import { type HubConnection, openHubConnection } from './connection.ts';
+import { cacheDestination, type Destination, folderDestination } from './destination.ts';
+import { fetchFile } from './fetch-file.ts';
+import { type Environment, type HubSettings, readHubSettings, readHubToken } from './hub-settings.ts';
+import { type Listing, listModel, type RemoteFile } from './listing.ts';
+import { isWeightsIndex, settingsFiles, shardsOf, weightsFiles } from './needed-files.ts';
+import { type HubReference, referenceText } from './reference.ts';
+
+export interface DownloadProgress {
+  /** The file that is being fetched. */
+  readonly file: string;
+  /** Of all files known by now, those that were there before included. */
+  readonly receivedBytes: number;
+  /** Grows once, when an index has told which shards there are. */
+  readonly totalBytes: number;
+}
+
+export interface DownloadOptions {
+  /** Plain files go there instead of into the cache. */
+  readonly folder?: string | undefined;
+  readonly onProgress?: (progress: DownloadProgress) => void;
+  /** Told what went wrong and is tried again. */
+  readonly onNotice?: (line: string) => void;
+  /** Ends the download; what has arrived is kept. */
+  readonly signal?: AbortSignal;
+  readonly limits?: HubLimits;
+}
+
+interface Download {
+  readonly reference: HubReference;
+  readonly listing: Listing;
+  readonly destination: Destination;
+  readonly connection: HubConnection;
+  readonly attempts: AttemptOptions;
+  readonly onProgress: (progress: DownloadProgress) => void;
+}
+
+/**
+ * Brings a checkpoint's files from the Hub into the cache that Python shares, or into a folder; only those needed and
+ * only those not there yet. The Hub is always asked what the revision stands for now, except in offline mode.
+ * @returns the folder with the files.
+ * @throws CheckpointError: `CHECKPOINT_NOT_FOUND`, `CHECKPOINT_ACCESS_DENIED`, `CHECKPOINT_DOWNLOAD_FAILED`,
+ * `CHECKPOINT_NOT_CACHED` in offline mode, `CHECKPOINT_CONFIG_INVALID` or `CHECKPOINT_WEIGHTS_INVALID` where the model
+ * has no such files. After the signal was given, its reason.
+ */
+export async function downloadCheckpoint(
+  reference: HubReference,
+  environment: Environment,
+  options: DownloadOptions = {},
+): Promise<string> {
+  const settings = readHubSettings(environment);
+  const { folder, signal = new AbortController().signal, limits = defaultHubLimits } = options;
+  if (settings.offline) {
+    const content = folder === undefined ? readCachedFiles(reference, settings) : readFolderFiles(folder);
+    return requireCached(content, reference, settings);
+  }
+  const token = readHubToken(environment);
+  const attempts = attemptOptions(reference, settings, token !== undefined, { ...options, limits, signal });
+  const connection = openHubConnection(settings, token, limits, signal);
+  try {
+    const listing = await listModel(reference, connection, attempts);
+    const destination =
+      folder === undefined ? cacheDestination(reference, settings, listing) : folderDestination(folder);
+    const onProgress = options.onProgress ?? (() => undefined);
+    return await fetchNeeded({ reference, listing, destination, connection, attempts, onProgress });
+  } catch (thrown) {
+    signal.throwIfAborted();
+    throw thrown;
+  } finally {
+    await connection.close();
+  }
+}
+
+function attemptOptions(
+  reference: HubReference,
+  { endpoint }: HubSettings,
+  hasToken: boolean,
+  { limits, signal, onNotice = () => undefined }: DownloadOptions & Pick<AttemptOptions, 'limits' | 'signal'>,
+): AttemptOptions {
+  const modelUrl = `${endpoint}/${reference.name}`;
+  return { inquiry: { place: referenceText(reference), modelUrl, endpoint, hasToken }, limits, signal, onNotice };
+}
+
+/** The weights come last, so that a model that is no checkpoint costs little. */
+async function fetchNeeded(download: Download): Promise<string> {
+  const { reference, listing, destination } = download;
+  const { form, absent } = chooseFiles(reference, listing);
+  const small = present(settingsFiles, listing);
+  if (!isWeightsIndex(form.name)) {
+    await fetchFiles([...small, form], 0, download);
+  } else {
+    const doneBytes = await fetchFiles([...small, form], 0, download);
+    await fetchFiles(findShards(join(destination.folder, form.name), reference, listing), doneBytes, download);
+  }
+  await destination.finish(absent);
+  return destination.folder;
+}
+
+/** Which form of the weights to take, and which of the files looked for the Hub does not have. */
+function chooseFiles(
+  reference: HubReference,
+  listing: Listing,
+): { readonly form: RemoteFile; readonly absent: readonly string[] } {
+  if (!listing.files.has('config.json')) {
+    throw new CheckpointError(
+      'CHECKPOINT_CONFIG_INVALID',
+      `${referenceText(reference)}: expected a config.json on the Hub, got none.`,
+    );
+  }
+  const [form] = present(weightsFiles, listing);
+  if (form === undefined) {
+    throw new CheckpointError(
+      'CHECKPOINT_WEIGHTS_INVALID',
+      `${referenceText(reference)}: expected one of ${weightsFiles.join(', ')} on the Hub, got none of them.`,
+    );
+  }
+  const betterForms = weightsFiles.slice(0, weightsFiles.indexOf(form.name));
+  return { form, absent: [...settingsFiles.filter((file) => !listing.files.has(file)), ...betterForms] };
+}
+
+function present(names: readonly string[], { files }: Listing): readonly RemoteFile[] {
+  return names.map((name) => files.get(name)).filter((file) => file !== undefined);
+}
+
+function findShards(indexPath: string, reference: HubReference, listing: Listing): readonly RemoteFile[] {
+  const index = readJsonFile(indexPath, 'CHECKPOINT_WEIGHTS_INVALID');
+  return shardsOf(index ?? { path: indexPath, values: {} }).map((name) => {
+    const shard = listing.files.get(name);
+    if (shard !== undefined) return shard;
+    throw new CheckpointError(
+      'CHECKPOINT_WEIGHTS_INVALID',
+      `${referenceText(reference)}: expected the shard ${name} on the Hub, got none.`,
+    );
+  });
+}
+
+/** One after the other: a single connection fills most lines, and what is there is there whole. */
+async function fetchFiles(files: readonly RemoteFile[], doneBytes: number, download: Download): Promise<number> {
+  const totalBytes = doneBytes + files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  let beforeBytes = doneBytes;
+  for (const file of files) {
+    const report = (bytes: number) =>
+      download.onProgress({ file: file.name, receivedBytes: beforeBytes + bytes, totalBytes });
+    await fetchOne(file, download, report);
+    beforeBytes += file.sizeBytes;
+    report(0);
+  }
+  return totalBytes;
+}
+
+async function fetchOne(file: RemoteFile, download: Download, onBytes: (bytes: number) => void): Promise<void> {
+  const { reference, listing, destination, connection, attempts } = download;
+  if (await destination.has(file)) return;
+  const { endpoint, place } = attempts.inquiry;
+  const job = {
+    file,
+    url: `${endpoint}/${reference.name}/resolve/${listing.commit}/${encodeURIComponent(file.name)}`,
+    ...destination.place(file),
+    isWhole: () => destination.isWhole(file),
+    onBytes,
+  };
+  const inquiry = { ...attempts.inquiry, place: `${place}: ${file.name}` };
+  await destination.settle(file, await fetchFile(job, connection, { ...attempts, inquiry }));
+}

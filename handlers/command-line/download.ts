@@ -1,0 +1,84 @@
+import { parseArgs } from 'node:util';
+import { CheckpointError } from '../../checkpoint/errors.ts';
+import { downloadCheckpoint } from '../../checkpoint/hub/download.ts';
+import { parseHubReference } from '../../checkpoint/hub/reference.ts';
+import { showProgress } from './download-progress.ts';
+
+/** `npm run download`: a checkpoint from the Hub. The folder goes to stdout, what people want to know to stderr. */
+
+const usage = `Usage: npm run -s download -- MODEL[@REVISION] [options]
+
+  MODEL            OWNER/NAME on the Hub, such as Salesforce/blip-image-captioning-base
+  --revision R     branch, tag, commit or ref such as refs/pr/18 (else main); the same as @REVISION
+  --folder DIR     plain files into this folder, in place of the cache that Python shares
+  --help           this text
+
+Prints the folder. Only the files needed are fetched, and only those not there yet; what a cut left is gone on with.
+HF_TOKEN opens private and gated models; HF_ENDPOINT names a mirror; HF_HOME or HF_HUB_CACHE another cache;
+HF_HUB_OFFLINE=1 keeps off the network; HTTPS_PROXY, HTTP_PROXY and NO_PROXY are honoured.
+`;
+
+interface Options {
+  readonly model: string;
+  readonly revision: string | undefined;
+  readonly folder: string | undefined;
+}
+
+class UsageError extends Error {}
+
+/** @returns `undefined` when only the help is wanted. */
+function readOptions(): Options | undefined {
+  const { values, positionals } = parseArguments();
+  if (values.help === true) return undefined;
+  const [model, ...others] = positionals;
+  if (model === undefined || others.length > 0) {
+    throw new UsageError(`Expected one model, got ${positionals.length}. Try --help.`);
+  }
+  return { model, revision: values.revision, folder: values.folder };
+}
+
+function parseArguments() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: { revision: { type: 'string' }, folder: { type: 'string' }, help: { type: 'boolean' } },
+    });
+  } catch (cause) {
+    throw new UsageError(`${cause instanceof Error ? cause.message : cause} Try --help.`, { cause });
+  }
+}
+
+/** A signal ends the download in good order, so that the next one goes on from there. */
+function abortOnSignals(): AbortSignal {
+  const controller = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => controller.abort(new Error(`Ended by ${signal}. Run it again to go on.`)));
+  }
+  return controller.signal;
+}
+
+async function download({ model, revision, folder }: Options): Promise<void> {
+  const display = showProgress(process.stderr);
+  try {
+    const downloaded = await downloadCheckpoint(parseHubReference(model, revision), process.env, {
+      folder,
+      onProgress: display.progress,
+      onNotice: display.notice,
+      signal: abortOnSignals(),
+    });
+    display.stop();
+    process.stdout.write(`${downloaded}\n`);
+  } finally {
+    display.stop();
+  }
+}
+
+try {
+  const options = readOptions();
+  if (options === undefined) process.stderr.write(usage);
+  else await download(options);
+} catch (error) {
+  const code = error instanceof CheckpointError ? `${error.code}: ` : '';
+  process.stderr.write(`${code}${error instanceof Error ? error.message : error}\n`);
+  process.exitCode = 1;
+}

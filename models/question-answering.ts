@@ -1,0 +1,67 @@
+import type { BlipCheckpoint } from '../checkpoint/checkpoint.ts';
+import type { Weights } from '../checkpoint/weights.ts';
+import { addInput, createGraph, type Graph } from '../onnx/graph.ts';
+import * as op from '../onnx/operators.ts';
+import { crossAttentionStates } from './bert.ts';
+import { addGeneratedOutputs, generate } from './generation/generate.ts';
+import { addGenerationParameters } from './generation/parameters.ts';
+import { pixelValues } from './image-processor.ts';
+import { child, rootModule, within } from './module.ts';
+import { oneRowPerImage, rowsByImage } from './rows-by-image.ts';
+import { emptyCache, textDecoder } from './text-decoder.ts';
+import { paddingBias, textEncoder } from './text-encoder.ts';
+import { imageTokenCount, visionTransformer } from './vision-transformer.ts';
+
+/**
+ * transformers' `BlipForQuestionAnswering.generate` (models/blip/modeling_blip.py) as one graph, from resized images to
+ * the token ids of answers.
+ *
+ * Inputs: `images` and `image_index` as for captioning; `question_ids` int64 [rows, length], each [CLS], the question
+ * and [SEP], padded on the right; `question_length` int64 [rows]; and `input_ids` [rows, 1], `padding_length` [rows]
+ * and the generation parameters, for the answers, which begin with [DEC].
+ *
+ * Outputs: as for captioning. Padding of a question is not attended to (transformers attends to it), so an answer is
+ * the one that transformers gives to the question alone.
+ * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
+ */
+export function questionAnsweringGraph(checkpoint: BlipCheckpoint, weights: Weights): Graph {
+  const { vision, text } = checkpoint.config;
+  const graph = createGraph('question-answering');
+  const images = addInput(graph, 'images', 'uint8', ['images', vision.imageSize, vision.imageSize, 3]);
+  const imageIndex = addInput(graph, 'image_index', 'int64', ['rows']);
+  const questionIds = addInput(graph, 'question_ids', 'int64', ['rows', 'question_length']);
+  const questionLength = addInput(graph, 'question_length', 'int64', ['rows']);
+  const inputIds = addInput(graph, 'input_ids', 'int64', ['rows', 'prompt_length']);
+  const paddingLength = addInput(graph, 'padding_length', 'int64', ['rows']);
+  const parameters = addGenerationParameters(graph);
+
+  const model = rootModule(graph, weights);
+  const encoder = child(model, 'text_encoder');
+  const decoder = child(model, 'text_decoder');
+  const pixels = pixelValues(model, images, checkpoint.imageProcessor);
+  const imageEmbeds = visionTransformer(child(model, 'vision_model'), vision, pixels);
+  const imageSize = { width: text.encoderHiddenSize, length: imageTokenCount(vision) };
+  const question = textEncoder(encoder, text, {
+    inputIds: questionIds,
+    textLength: questionLength,
+    image: {
+      cross: crossAttentionStates(encoder, text, imageEmbeds, imageSize),
+      rowsByImage: rowsByImage(model, imageIndex, op.dimension(model, images, 0), text.hiddenSize),
+    },
+  });
+  const questionSize = { width: text.hiddenSize, length: op.dimension(model, questionIds, 1) };
+  const bias = paddingBias(decoder, questionIds, questionLength);
+  const cross = crossAttentionStates(child(decoder, 'bert'), text, question, questionSize).map((state) => ({
+    ...state,
+    bias,
+  }));
+  const rows = oneRowPerImage(model, op.dimension(model, questionIds, 0), text.hiddenSize);
+  const sequences = generate(model, { inputIds, paddingLength }, parameters, {
+    emptyCache: (scope, sequenceCount) => emptyCache(scope, text, sequenceCount),
+    decode: (scope, step) => textDecoder(within(decoder, scope), text, { ...step, cross, rowsByImage: rows }),
+    eosTokenId: text.sepTokenId,
+    padTokenId: text.padTokenId,
+  });
+  addGeneratedOutputs(graph, sequences);
+  return graph;
+}

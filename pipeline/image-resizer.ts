@@ -1,0 +1,64 @@
+import type { ImageProcessorConfig } from '../checkpoint/image-processor-config.ts';
+import { cropOf, resizeGraph } from '../models/image-processor.ts';
+import { HandlerError } from '../protocol/errors.ts';
+import type { RgbImage } from './image-decode.ts';
+import { createSession, type RuntimeTensor, type Session } from './runtime.ts';
+import { int64s } from './tensors.ts';
+
+/** Brings images to the size of a model, as its image processor does. */
+export interface ImageResizer {
+  /** All images in one tensor uint8 [images, size, size, 3]. */
+  resizeAll(images: readonly RgbImage[]): Promise<RuntimeTensor>;
+  release(): Promise<void>;
+}
+
+export async function createImageResizer(
+  { resize }: ImageProcessorConfig,
+  imageSize: number,
+  threadCount: number,
+): Promise<ImageResizer> {
+  const options = { executionProvider: 'cpu', threadCount } as const;
+  const session = resize === undefined ? undefined : await createSession(resizeGraph(resize), options);
+  const resizeOne = async (image: RgbImage): Promise<Uint8Array> => {
+    if (session === undefined || resize === undefined || (image.height === imageSize && image.width === imageSize))
+      return image.data;
+    return await run(session, image, resize.kind === 'crop' ? cropInputs(cropOf(resize, image)) : {});
+  };
+  return {
+    async resizeAll(images) {
+      const lengthBytes = imageSize * imageSize * 3;
+      const data = new Uint8Array(images.length * lengthBytes);
+      for (const [index, image] of images.entries()) data.set(await resizeOne(image), index * lengthBytes);
+      return { data, shape: [images.length, imageSize, imageSize, 3] };
+    },
+    release: async () => await session?.release(),
+  };
+}
+
+/** @throws HandlerError `IMAGE_UNSUPPORTED` when nothing resizes images and this one has another size. */
+export function requireModelSize(
+  { width, height }: RgbImage,
+  { resize }: ImageProcessorConfig,
+  imageSize: number,
+): void {
+  if (resize !== undefined || (width === imageSize && height === imageSize)) return;
+  throw new HandlerError(
+    'IMAGE_UNSUPPORTED',
+    `Expected an image of ${imageSize} x ${imageSize}, because this checkpoint does not resize, got ${width} x ${height}.`,
+  );
+}
+
+async function run(
+  session: Session,
+  image: RgbImage,
+  inputs: Readonly<Record<string, RuntimeTensor>>,
+): Promise<Uint8Array> {
+  const shape = [1, image.height, image.width, 3];
+  const { resized } = await session.run({ image: { data: image.data, shape }, ...inputs });
+  if (!(resized?.data instanceof Uint8Array)) throw new TypeError('Expected the resize graph to return uint8.');
+  return resized.data;
+}
+
+function cropInputs(crop: ReturnType<typeof cropOf>): Record<string, RuntimeTensor> {
+  return { resized_size: int64s(crop.resizedSize), crop_start: int64s(crop.cropStart) };
+}

@@ -1,0 +1,18 @@
+import type { RgbImage } from './image-decode.ts';
+import type { ExecutionProvider } from './runtime.ts';
+
+export interface LoadOptions {
+  readonly executionProvider: ExecutionProvider;
+  readonly threadCount: number;
+}
+
+/** What every batch has: its images, whose pixels move to the thread that computes. */
+export interface ModelBatch {
+  readonly images: readonly RgbImage[];
+}
+
+/** A model in a worker thread, ready to compute batches of its task. */
+export interface LoadedModel<Batch extends ModelBatch, Result> {
+  run(batch: Batch): Promise<Result>;
+  release(): Promise<void>;
+}

@@ -1,0 +1,140 @@
+import { availableParallelism } from 'node:os';
+import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.ts';
+import { locateCheckpoint } from '../checkpoint/hub/locate.ts';
+import { HandlerError } from '../protocol/errors.ts';
+import type { InputLists } from '../protocol/schema.ts';
+import type { ClipBatch, ClipResult } from './clip-model.ts';
+import { clipTask } from './clip-task.ts';
+import { type ChosenExecutionProvider, chooseExecutionProvider } from './execution-provider.ts';
+import type { GenerationBatch, GenerationResult } from './generation-model.ts';
+import { generationTask } from './generation-task.ts';
+import type { RetrievalBatch, RetrievalResult } from './retrieval-model.ts';
+import { retrievalTask } from './retrieval-task.ts';
+import type { Settings } from './settings.ts';
+import type { Task, TaskContext, TensorAnswer } from './task.ts';
+import { openTokenizer } from './tokenizer.ts';
+import { startWorkerPool, type WorkerPool } from './worker-pool.ts';
+
+/** A loaded checkpoint, ready for requests of its task. */
+export interface Model {
+  readonly checkpoint: Checkpoint;
+  readonly executionProvider: ChosenExecutionProvider;
+  /** Time to be ready: threads, imports, tokenizer and model. */
+  readonly loadMs: number;
+  /** The model's part of it: graph written, weights mapped, session open. */
+  readonly modelLoadMs: number;
+  /**
+   * Answers one request. An item that fails leaves the others alone.
+   * @param inputs checked against the schema of the checkpoint's task.
+   * @throws HandlerError `INVALID_INPUT`, `INVALID_PARAMETER` or `OVERLOADED`, which concern all items; or that of the
+   *   first item, when none has a result.
+   */
+  infer(inputs: InputLists, outputs: readonly string[]): Promise<TensorAnswer>;
+  /** Finishes what was accepted, then releases the model and its threads. */
+  close(): Promise<void>;
+}
+
+export interface StartOptions {
+  /** Takes lines for people: that a checkpoint is fetched, and what delays it. */
+  readonly onNotice?: (line: string) => void;
+  /** Ends a download that is under way. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Loads the checkpoint of the settings; one of the Hub is fetched first, where the cache lacks it.
+ * @throws CheckpointError or HandlerError when the checkpoint or the execution provider cannot be used.
+ */
+export async function startModel(settings: Settings, options: StartOptions = {}): Promise<Model> {
+  const folder = await locateCheckpoint(settings.checkpoint, process.env, options);
+  const startMs = performance.now();
+  const checkpoint = openCheckpoint(folder);
+  const executionProvider = await chooseExecutionProvider(settings.executionProvider);
+  const starting = startWorkerPool(
+    {
+      folder,
+      executionProvider: executionProvider.executionProvider,
+      threadCount: Math.min(settings.threadsPerWorker, availableParallelism()),
+    },
+    settings.workerCount,
+  );
+  try {
+    // sharp and undici take as long to import as the worker takes to load the model, so both happen at once.
+    const importing = import('./image-source.ts');
+    const tokenizer = openTokenizer(folder);
+    const [{ loadImage }, pool] = await Promise.all([importing, starting]);
+    const task = createTask(checkpoint, pool, { tokenizer, loadImage, imageOptions: imageOptions(settings) }, settings);
+    const loadMs = performance.now() - startMs;
+    const { maxQueueSize } = settings;
+    return { checkpoint, executionProvider, loadMs, modelLoadMs: pool.loadMs, ...admitting(task, pool, maxQueueSize) };
+  } catch (error) {
+    await starting.then(
+      (pool) => pool.close(),
+      () => undefined,
+    );
+    throw error;
+  }
+}
+
+function imageOptions(settings: Settings): TaskContext['imageOptions'] {
+  return {
+    timeoutMs: settings.imageTimeoutMs,
+    maxBytes: settings.imageMaxBytes,
+    maxRedirects: settings.imageMaxRedirects,
+    maxPixels: settings.imageMaxPixels,
+    applyExif: settings.imageApplyExif,
+  };
+}
+
+/** The workers opened the same checkpoint, so they compute the batches of its task. */
+function createTask(checkpoint: Checkpoint, pool: WorkerPool, context: TaskContext, settings: Settings): Task {
+  switch (checkpoint.task) {
+    case 'clip':
+      return clipTask(checkpoint, pool as WorkerPool<ClipBatch, ClipResult>, context);
+    case 'retrieval':
+      return retrievalTask(checkpoint, pool as WorkerPool<RetrievalBatch, RetrievalResult>, context);
+    default:
+      return generationTask(checkpoint, pool as WorkerPool<GenerationBatch, GenerationResult>, {
+        ...context,
+        maxBatchSize: settings.maxBatchSize,
+        batchWindowMs: settings.batchWindowMs,
+      });
+  }
+}
+
+/** Takes requests while there is room for their items. */
+function admitting(task: Task, pool: WorkerPool, maxQueueSize: number): Pick<Model, 'infer' | 'close'> {
+  const accepted = new Set<Promise<TensorAnswer>>();
+  let acceptedItems = 0;
+  return {
+    async infer(inputs, outputs) {
+      const { itemCount, run } = task(inputs, outputs);
+      requireRoom(itemCount, acceptedItems, maxQueueSize);
+      acceptedItems += itemCount;
+      const answer = run();
+      accepted.add(answer);
+      try {
+        return await answer;
+      } finally {
+        accepted.delete(answer);
+        acceptedItems -= itemCount;
+      }
+    },
+    async close() {
+      await Promise.allSettled(accepted);
+      await pool.close();
+    },
+  };
+}
+
+function requireRoom(itemCount: number, acceptedItems: number, maxQueueSize: number): void {
+  if (itemCount > maxQueueSize) {
+    throw new HandlerError('INVALID_INPUT', `Expected at most ${maxQueueSize} items in one request, got ${itemCount}.`);
+  }
+  if (acceptedItems + itemCount > maxQueueSize) {
+    throw new HandlerError(
+      'OVERLOADED',
+      `Expected at most ${maxQueueSize} items to be waiting, got more. Try again soon.`,
+    );
+  }
+}

@@ -1,0 +1,79 @@
+import type { BlipCheckpoint } from '../checkpoint/checkpoint.ts';
+import { float32Tensor, type NamedTensor } from '../protocol/named-tensor.ts';
+import type { InputLists } from '../protocol/schema.ts';
+import { errorTensor, isFailure, isSuccess, requireSomeSuccess, withErrors } from './outcome.ts';
+import { loadImages, spread } from './request-images.ts';
+import type { RetrievalBatch, RetrievalResult } from './retrieval-model.ts';
+import { createRunQueue, type RunQueue } from './run-queue.ts';
+import { noTimes, recordSlowest, type Task, type TaskContext, type TensorAnswer } from './task.ts';
+import { encoderTokens } from './text-tokens.ts';
+import type { WorkerPool } from './worker-pool.ts';
+
+/** Image-text matching: every image with every text. */
+export function retrievalTask(
+  checkpoint: BlipCheckpoint,
+  pool: WorkerPool<RetrievalBatch, RetrievalResult>,
+  context: TaskContext,
+): Task {
+  const queue = createRunQueue(pool);
+  const { text } = checkpoint.config;
+  return (inputs, outputs) => {
+    const request = readRequest(inputs);
+    const texts = request.texts.map((each) => encoderTokens(each, 'text', text, context.tokenizer));
+    const { sources, rerankTopK } = request;
+    return {
+      itemCount: sources.length * texts.length,
+      run: () => compare({ sources, texts, rerankTopK }, outputs, checkpoint, { ...context, queue }),
+    };
+  };
+}
+
+interface Comparison {
+  readonly sources: readonly string[];
+  readonly texts: readonly (readonly number[])[];
+  readonly rerankTopK: number | undefined;
+}
+
+function readRequest(inputs: InputLists) {
+  return {
+    sources: (inputs['img_url'] ?? []) as readonly string[], // The schema let only these types through.
+    texts: (inputs['text'] ?? []) as readonly string[],
+    rerankTopK: inputs['rerank_top_k']?.[0] as number | undefined,
+  };
+}
+
+async function compare(
+  { sources, texts, rerankTopK }: Comparison,
+  outputs: readonly string[],
+  { config, imageProcessor }: BlipCheckpoint,
+  context: TaskContext & { readonly queue: RunQueue<RetrievalBatch, RetrievalResult> },
+): Promise<TensorAnswer> {
+  const times = noTimes();
+  const loaded = await loadImages(sources, { imageProcessor, imageSize: config.vision.imageSize }, context, times);
+  requireSomeSuccess(loaded);
+  const images = loaded.filter(isSuccess);
+  const wanted = outputs.includes('match_probability') ? (rerankTopK ?? images.length) : 0;
+  const comparedImages = Math.min(wanted, images.length);
+  const { result, queueMs } = await context.queue.run({ images, texts, comparedImages });
+  recordSlowest(times, { ...result, queueMs });
+  const succeeded = loaded.map(isSuccess);
+  const tensors: Readonly<Record<string, () => NamedTensor>> = {
+    match_probability: () => pairs('match_probability', result.matchProbability, -1),
+    cosine_similarity: () => pairs('cosine_similarity', result.cosineSimilarity, 0),
+    image_embeds: () => {
+      const length = config.imageTextHiddenSize;
+      return float32Tensor('image_embeds', [sources.length, length], spread(result.imageEmbeds, succeeded, length, 0));
+    },
+    text_embeds: () =>
+      float32Tensor('text_embeds', [texts.length, config.imageTextHiddenSize], Array.from(result.textEmbeds)),
+    error: () => errorTensor(loaded),
+  };
+  const pairs = (name: string, data: Float32Array, filler: number) =>
+    float32Tensor(name, [sources.length, texts.length], spread(data, succeeded, texts.length, filler));
+  return {
+    outputs: withErrors(outputs, loaded).flatMap((name) => tensors[name]?.() ?? []),
+    failures: loaded.filter(isFailure).map(({ error }) => error),
+    times,
+    generatedTokens: 0,
+  };
+}

@@ -1,0 +1,55 @@
+import type { HandlerError } from '../protocol/errors.ts';
+import type { NamedTensor } from '../protocol/named-tensor.ts';
+import type { InputLists } from '../protocol/schema.ts';
+import type { ImageOptions, LoadedImage } from './image-source.ts';
+import type { Tokenizer } from './tokenizer.ts';
+
+/** Where the time of a request went: for each stage, its slowest item. */
+export interface StageTimes {
+  fetchMs: number;
+  decodeMs: number;
+  queueMs: number;
+  resizeMs: number;
+  computeMs: number;
+}
+
+/** An answer in named tensors, with what it took. */
+export interface TensorAnswer {
+  readonly outputs: readonly NamedTensor[];
+  /** Why some items have no result; the output `error` has their messages. */
+  readonly failures: readonly HandlerError[];
+  readonly times: StageTimes;
+  readonly generatedTokens: number;
+}
+
+/** A request that was understood, and not begun. */
+export interface TaskRequest {
+  /** How many results it asks for: what the queue is bounded by. */
+  readonly itemCount: number;
+  /** @throws HandlerError when no item has a result. */
+  readonly run: () => Promise<TensorAnswer>;
+}
+
+/**
+ * What a model does with the inputs of its task.
+ * @param outputs names of the tensors to return, in their order.
+ * @throws HandlerError `INVALID_INPUT` or `INVALID_PARAMETER`, which concern all items.
+ */
+export type Task = (inputs: InputLists, outputs: readonly string[]) => TaskRequest;
+
+/** What every task needs of a model besides its checkpoint. */
+export interface TaskContext {
+  readonly tokenizer: Tokenizer;
+  readonly loadImage: (source: string, options: ImageOptions) => Promise<LoadedImage>;
+  readonly imageOptions: ImageOptions;
+}
+
+export function noTimes(): StageTimes {
+  return { fetchMs: 0, decodeMs: 0, queueMs: 0, resizeMs: 0, computeMs: 0 };
+}
+
+/** Keeps the slowest of each stage. */
+export function recordSlowest(times: StageTimes, measured: Partial<StageTimes>): void {
+  for (const stage of Object.keys(times) as (keyof StageTimes)[]) // The keys of a record of five.
+    times[stage] = Math.max(times[stage], measured[stage] ?? 0);
+}

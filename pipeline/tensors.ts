@@ -1,0 +1,35 @@
+import type { RuntimeTensor } from './runtime.ts';
+
+/** Tensors from plain numbers, and back. */
+
+export function int64s(values: readonly number[], shape: readonly number[] = [values.length]): RuntimeTensor {
+  return { data: BigInt64Array.from(values, BigInt), shape };
+}
+
+/** A scalar. */
+export function float32(value: number): RuntimeTensor {
+  return { data: Float32Array.of(value), shape: [] };
+}
+
+/** The data of an output that must be float32. */
+export function float32Data(outputs: Readonly<Record<string, RuntimeTensor>>, name: string): Float32Array {
+  const data = outputs[name]?.data;
+  if (data instanceof Float32Array) return data;
+  throw new TypeError(`Expected the graph to return ${name} as float32.`);
+}
+
+export function int64Data(outputs: Readonly<Record<string, RuntimeTensor>>, name: string): BigInt64Array {
+  const data = outputs[name]?.data;
+  if (data instanceof BigInt64Array) return data;
+  throw new TypeError(`Expected the graph to return ${name} as int64.`);
+}
+
+/** Rows of token ids in one tensor int64 [rows, longest], padded on the right with 0, and their lengths [rows]. */
+export function paddedRows(rows: readonly (readonly number[])[]): {
+  readonly ids: RuntimeTensor;
+  readonly lengths: RuntimeTensor;
+} {
+  const longest = Math.max(...rows.map((row) => row.length));
+  const padded = rows.flatMap((row) => [...row, ...Array.from({ length: longest - row.length }, () => 0)]);
+  return { ids: int64s(padded, [rows.length, longest]), lengths: int64s(rows.map((row) => row.length)) };
+}

@@ -1,0 +1,501 @@
+import { existsSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
+import { join } from 'node:path';
+import { inspect } from 'node:util';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { CheckpointError } from '../../../checkpoint/errors.ts';
+import { type DownloadOptions, downloadCheckpoint } from '../../../checkpoint/hub/download.ts';
+import type { Environment } from '../../../checkpoint/hub/hub-settings.ts';
+import { locateCheckpoint } from '../../../checkpoint/hub/locate.ts';
+import { temporaryFolder } from '../../support/temporary-folder.ts';
+import {
+  COMMIT,
+  corrupt,
+  cutAfter,
+  fixtureFiles,
+  type HubServer,
+  hubEnvironment,
+  ignoreRange,
+  listen,
+  MODEL,
+  quickLimits,
+  sha256,
+  stallAfter,
+  startHub,
+  status,
+} from './hub-server.ts';
+
+const reference = { name: MODEL, revision: 'main' };
+const files = fixtureFiles('narrow-vision');
+const weights = Buffer.from(files['model.safetensors'] ?? []);
+const weightsPath = `/${sha256(weights)}`;
+
+const aPart = /^bytes=[1-9]\d*-$/;
+
+function blobsFolder(environment: Environment): string {
+  return join(environment['HF_HOME'] ?? '', 'hub', 'models--Owner--Some-Model', 'blobs');
+}
+
+function halfWritten(environment: Environment): readonly string[] {
+  return readdirSync(blobsFolder(environment)).filter((name) => name.endsWith('.incomplete'));
+}
+
+/** The size of the one half-written file. */
+function halfWrittenBytes(environment: Environment): number {
+  const [name, ...others] = halfWritten(environment);
+  expect(others).toEqual([]);
+  return statSync(join(blobsFolder(environment), name ?? '')).size;
+}
+
+function download(environment: Environment, options: DownloadOptions = {}): Promise<string> {
+  return downloadCheckpoint(reference, environment, { limits: quickLimits, ...options });
+}
+
+function weightsRequests({ requests }: HubServer): readonly (string | undefined)[] {
+  return requests.filter(({ path }) => path === weightsPath).map(({ headers }) => headers.range);
+}
+
+async function expectWhole(folder: Promise<string>): Promise<void> {
+  expect(readFileSync(join(await folder, 'model.safetensors')).equals(weights)).toBe(true);
+}
+
+/** A proxy for tunnels; with a refusal it opens none. */
+async function startProxy(refusal?: string): Promise<{ readonly url: string; readonly asked: string[] }> {
+  const asked: string[] = [];
+  const server = createServer().on('connect', ({ url = '' }, socket) => {
+    asked.push(url);
+    socket.on('error', () => undefined);
+    if (refusal !== undefined) {
+      socket.end(`HTTP/1.1 ${refusal}\r\n\r\n`);
+      return;
+    }
+    const { hostname, port } = new URL(`http://${url}`);
+    const upstream = connect(Number(port), hostname, () => {
+      socket.write('HTTP/1.1 200 Connection established\r\n\r\n');
+      upstream.pipe(socket).pipe(upstream);
+    }).on('error', () => undefined);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => void server.close());
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked }; // It listens on a port.
+}
+
+/** The error; it must have this code and these words, and none of the server's. */
+async function expectError(
+  promise: Promise<unknown>,
+  code: string,
+  ...words: readonly string[]
+): Promise<CheckpointError> {
+  const error = await promise.then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  );
+  expect(error).toBeInstanceOf(CheckpointError);
+  const checkpointError = error as CheckpointError; // The line above.
+  expect(checkpointError).toMatchObject({ code });
+  for (const word of words) expect(checkpointError.message).toContain(word);
+  expect(inspect(checkpointError, { depth: 9 })).not.toContain('words of the server');
+  return checkpointError;
+}
+
+describe('a cut', () => {
+  test('within a download: the rest is fetched, and nothing twice', async () => {
+    const hub = await startHub(files);
+    hub.fail(weightsPath, cutAfter(200_000), cutAfter(100_000));
+    const smallBytes = Object.values(files).reduce((sum, { length }) => sum + length, 0) - weights.length;
+    let receivedBytes = 0;
+    const ranges: string[] = [];
+    await expectWhole(
+      download(hubEnvironment(hub), {
+        onProgress: (progress) => {
+          receivedBytes = progress.receivedBytes;
+        },
+        onNotice: (line) => {
+          expect(line).toMatch(/model\.safetensors: got a cut connection.*; trying again in/);
+          ranges.push(`bytes=${receivedBytes - smallBytes}-`);
+        },
+      }),
+    );
+    expect(ranges).toHaveLength(2);
+    expect(weightsRequests(hub)).toEqual([undefined, ...ranges]);
+  });
+
+  test('that lasts: the next download goes on from there', async () => {
+    const hub = await startHub(files);
+    const environment = hubEnvironment(hub);
+    hub.fail(weightsPath, cutAfter(200_000), status(503), status(503));
+    await expectError(download(environment), 'CHECKPOINT_DOWNLOAD_FAILED', 'model.safetensors', '503', 'kept');
+    const bytes = halfWrittenBytes(environment);
+    expect(bytes).toBeGreaterThan(0);
+    expect(existsSync(join(blobsFolder(environment), '../snapshots', COMMIT, 'model.safetensors'))).toBe(false);
+    hub.requests.length = 0;
+    await expectWhole(locateCheckpoint(MODEL, environment, { limits: quickLimits }));
+    expect(weightsRequests(hub)).toEqual([`bytes=${bytes}-`]);
+    expect(hub.requests.filter(({ path }) => path.includes('/resolve/'))).toHaveLength(1);
+    expect(halfWritten(environment)).toEqual([]);
+  });
+
+  test('of the process: the next one takes over what it left', async () => {
+    const hub = await startHub(files);
+    const environment = hubEnvironment(hub);
+    hub.fail(weightsPath, cutAfter(200_000), status(503), status(503));
+    await expectError(download(environment), 'CHECKPOINT_DOWNLOAD_FAILED');
+    const [left = ''] = halfWritten(environment);
+    const now = new Date();
+    utimesSync(join(blobsFolder(environment), left), now, now); // As if its owner had died just now.
+    const bytes = halfWrittenBytes(environment);
+    const limits = { ...quickLimits, abandonedAfterMs: 300 };
+    await expectWhole(download(environment, { limits }));
+    expect(weightsRequests(hub).at(-1)).toBe(`bytes=${bytes}-`);
+  });
+
+  test('by the user: what has arrived is kept', async () => {
+    const hub = await startHub(files);
+    const environment = hubEnvironment(hub);
+    const controller = new AbortController();
+    hub.fail(weightsPath, stallAfter(200_000));
+    const onProgress = ({ receivedBytes }: { receivedBytes: number }) => {
+      if (receivedBytes > 200_000) controller.abort(new Error('enough'));
+    };
+    await expect(download(environment, { signal: controller.signal, onProgress })).rejects.toThrow('enough');
+    await expectWhole(download(environment));
+    expect(weightsRequests(hub)[1]).toMatch(aPart);
+  });
+
+  test('in a listing', async () => {
+    const hub = await startHub(files);
+    hub.fail('/tree/', (response) => {
+      response.writeHead(200, { 'content-length': 1000 }).write('[{', () => response.destroy());
+    });
+    await expectWhole(download(hubEnvironment(hub)));
+  });
+});
+
+test('a server that ignores Range sends all again', async () => {
+  const hub = await startHub(files);
+  hub.fail(weightsPath, cutAfter(200_000), ignoreRange);
+  await expectWhole(download(hubEnvironment(hub)));
+  expect(weightsRequests(hub)).toEqual([undefined, expect.stringMatching(aPart)]);
+});
+
+test('a server that sends another part is refused', async () => {
+  const hub = await startHub(files);
+  const environment = hubEnvironment(hub);
+  hub.fail(weightsPath, cutAfter(200_000), (response, _answer, request) => {
+    const start = Number(/\d+/.exec(request.headers.range ?? ''));
+    const part = weights.subarray(0, weights.length - start);
+    response.writeHead(206, { 'content-range': `bytes 0-${part.length - 1}/${weights.length}` }).end(part);
+  });
+  await expectError(download(environment), 'CHECKPOINT_DOWNLOAD_FAILED', 'from byte', 'bytes 0-');
+  await expectWhole(download(environment));
+});
+
+describe('bytes with another checksum', () => {
+  test.each([
+    ['sha256', weightsPath, sha256(weights)],
+    ['git-sha1', '/config.json', 'config.json'],
+  ])('leave nothing (%s)', async (algorithm, path, words) => {
+    const hub = await startHub(files);
+    const environment = hubEnvironment(hub);
+    hub.fail(path, corrupt);
+    await expectError(download(environment), 'CHECKPOINT_DOWNLOAD_FAILED', algorithm, words);
+    expect(halfWritten(environment)).toEqual([]);
+    expect(readdirSync(blobsFolder(environment))).not.toContain(sha256(weights));
+    await expectError(locateCheckpoint(MODEL, { ...environment, HF_HUB_OFFLINE: '1' }), 'CHECKPOINT_NOT_CACHED');
+    await expectWhole(download(environment));
+  });
+
+  test('leave nothing in a folder', async () => {
+    const hub = await startHub(files);
+    const folder = temporaryFolder();
+    hub.fail(weightsPath, corrupt);
+    await expectError(download(hubEnvironment(hub), { folder }), 'CHECKPOINT_DOWNLOAD_FAILED');
+    expect(readdirSync(folder)).not.toContain('model.safetensors');
+    expect(readdirSync(folder).filter((name) => name.startsWith('.'))).toEqual([]);
+  });
+
+  test('in what an earlier attempt left: all is fetched again', async () => {
+    const hub = await startHub(files);
+    const environment = hubEnvironment(hub);
+    hub.fail(weightsPath, cutAfter(200_000), status(503), status(503));
+    await expectError(download(environment), 'CHECKPOINT_DOWNLOAD_FAILED');
+    const [left = ''] = halfWritten(environment);
+    const path = join(blobsFolder(environment), left);
+    writeFileSync(path, new Uint8Array(200_000)); // Zeros, as a power cut may leave them.
+    utimesSync(path, 0, 0);
+    await expectWhole(download(environment));
+    expect(weightsRequests(hub).slice(-2)).toEqual(['bytes=200000-', undefined]); // The size of the zeros.
+  });
+
+  test('a page of a login in place of the file is refused by its size', async () => {
+    const hub = await startHub(files);
+    hub.fail(weightsPath, (response) => response.end('<html>Please log in</html>'));
+    await expectError(download(hubEnvironment(hub)), 'CHECKPOINT_DOWNLOAD_FAILED', '621344 bytes', 'got 26 bytes');
+  });
+
+  test('nor does such a page cost what has arrived', async () => {
+    const hub = await startHub(files);
+    const environment = hubEnvironment(hub);
+    hub.fail(weightsPath, cutAfter(200_000), (response) => response.end('<html>Please log in</html>'));
+    await expectError(download(environment), 'CHECKPOINT_DOWNLOAD_FAILED', 'got 26 bytes');
+    const bytes = halfWrittenBytes(environment);
+    await expectWhole(download(environment));
+    expect(weightsRequests(hub).at(-1)).toBe(`bytes=${bytes}-`);
+  });
+
+  test('more bytes than listed, without a length, are refused', async () => {
+    const hub = await startHub(files);
+    const environment = hubEnvironment(hub);
+    hub.fail('/config.json', (response) => {
+      response.write('x'.repeat(1_000));
+      response.end('x'.repeat(1_000));
+    });
+    await expectError(download(environment), 'CHECKPOINT_DOWNLOAD_FAILED', 'got more');
+    await expectWhole(download(environment));
+  });
+});
+
+describe('refusals are not tried again', () => {
+  test.each([
+    [401, {}, 'CHECKPOINT_ACCESS_DENIED', 'set HF_TOKEN'],
+    [401, { 'x-error-code': 'GatedRepo' }, 'CHECKPOINT_ACCESS_DENIED', 'Accept the terms at'],
+    [403, { 'x-error-code': 'GatedRepo' }, 'CHECKPOINT_ACCESS_DENIED', 'Accept the terms at'],
+    [403, {}, 'CHECKPOINT_ACCESS_DENIED', 'expected access, got 403'],
+    [404, { 'x-error-code': 'RepoNotFound' }, 'CHECKPOINT_NOT_FOUND', 'Check the name'],
+    [404, { 'x-error-code': 'RevisionNotFound' }, 'CHECKPOINT_NOT_FOUND', 'refs/pr/NUMBER'],
+    [418, {}, 'CHECKPOINT_DOWNLOAD_FAILED', 'status 418'],
+  ])('%i %j', async (code, headers: Readonly<Record<string, string>>, expected, words) => {
+    const hub = await startHub(files);
+    hub.fail('/api/', status(code, headers));
+    await expectError(download(hubEnvironment(hub)), expected, words, MODEL);
+    expect(hub.requests).toHaveLength(1);
+  });
+
+  test('403 of a gated file whose model is listed', async () => {
+    const hub = await startHub(files);
+    hub.fail('/config.json', status(403, { 'x-error-code': 'GatedRepo' }));
+    await expectError(
+      download(hubEnvironment(hub, { HF_TOKEN: 'hf_secret' })),
+      'CHECKPOINT_ACCESS_DENIED',
+      `${MODEL}: config.json`,
+      `${hub.url}/${MODEL}`,
+    );
+  });
+
+  test('a model and a revision that are not there', async () => {
+    const hub = await startHub(files);
+    const environment = hubEnvironment(hub);
+    const locate = (text: string) => locateCheckpoint(text, environment, { limits: quickLimits });
+    await expectError(locate('Owner/Other'), 'CHECKPOINT_NOT_FOUND', 'Owner/Other');
+    await expectError(locate(`${MODEL}@v9`), 'CHECKPOINT_NOT_FOUND', `${MODEL}@v9`, 'revision');
+  });
+});
+
+describe('failures that may pass', () => {
+  test.each([408, 500, 502, 503, 504])('%i, then fine', async (code) => {
+    const hub = await startHub(files);
+    hub.fail('/api/', status(code), status(code));
+    hub.fail('/config.json', status(code));
+    await expectWhole(download(hubEnvironment(hub)));
+  });
+
+  test('429 waits as long as Retry-After says', async () => {
+    const hub = await startHub(files);
+    hub.fail('/config.json', status(429, { 'retry-after': '1' }));
+    const startMs = performance.now();
+    await expectWhole(download(hubEnvironment(hub)));
+    expect(performance.now() - startMs).toBeGreaterThan(990);
+  });
+
+  test('Retry-After may be a date', async () => {
+    const hub = await startHub(files);
+    hub.fail('/config.json', status(429, { 'retry-after': new Date(Date.now() - 1000).toUTCString() }));
+    await expectWhole(download(hubEnvironment(hub)));
+  });
+
+  test('a longer wait than is reasonable is the user’s to decide', async () => {
+    const hub = await startHub(files);
+    hub.fail('/api/', status(429, { 'retry-after': '3600' }));
+    await expectError(download(hubEnvironment(hub)), 'CHECKPOINT_DOWNLOAD_FAILED', 'status 429');
+  });
+
+  test('500 that lasts', async () => {
+    const hub = await startHub(files);
+    hub.fail('/api/', status(500), status(500), status(500));
+    await expectError(download(hubEnvironment(hub)), 'CHECKPOINT_DOWNLOAD_FAILED', 'status 500 at attempt 3', hub.url);
+    expect(hub.requests).toHaveLength(3);
+  });
+
+  test('a body that stalls is cut and gone on with', async () => {
+    const hub = await startHub(files);
+    hub.fail(weightsPath, stallAfter(200_000));
+    const notices: string[] = [];
+    await expectWhole(download(hubEnvironment(hub), { onNotice: (line) => notices.push(line) }));
+    expect(weightsRequests(hub)).toEqual([undefined, 'bytes=200000-']);
+    expect(notices).toEqual([expect.stringContaining('a stalled connection')]);
+  });
+
+  test('an answer that never comes', async () => {
+    const hub = await startHub(files);
+    hub.fail('/api/', () => undefined);
+    const notices: string[] = [];
+    await expectWhole(download(hubEnvironment(hub), { onNotice: (line) => notices.push(line) }));
+    expect(notices).toEqual([expect.stringContaining('no answer in time')]);
+  });
+
+  test('a slow body is no failure', async () => {
+    const hub = await startHub(files);
+    hub.fail(weightsPath, async (response) => {
+      response.writeHead(200, { 'content-length': weights.length });
+      for (let start = 0; start < weights.length; start += 100_000) {
+        response.write(weights.subarray(start, start + 100_000));
+        await new Promise((resolve) => setTimeout(resolve, 150));
+      }
+      response.end();
+    });
+    const notices: string[] = [];
+    await expectWhole(download(hubEnvironment(hub), { onNotice: (line) => notices.push(line) }));
+    expect(notices).toEqual([]);
+  });
+
+  test('nobody listens', async () => {
+    const environment = hubEnvironment({ url: 'http://127.0.0.1:9' });
+    await expectError(download(environment), 'CHECKPOINT_DOWNLOAD_FAILED', 'ECONNREFUSED', 'HF_ENDPOINT');
+  });
+
+  test('redirects without end', async () => {
+    const url = await listen((request, response) => response.writeHead(302, { location: request.url }).end());
+    await expectError(download(hubEnvironment({ url })), 'CHECKPOINT_DOWNLOAD_FAILED', 'redirects');
+  });
+});
+
+describe('the token', () => {
+  const token = 'hf_very_secret';
+
+  test.each([
+    ['HF_TOKEN', { HF_TOKEN: ` ${token}\n` }],
+    ['HUGGING_FACE_HUB_TOKEN', { HUGGING_FACE_HUB_TOKEN: token }],
+    ['the token file', {}],
+  ])('of %s goes to the Hub and to no other host', async (_source, variables: Environment) => {
+    const hub = await startHub(files);
+    const home = temporaryFolder('HF_TOKEN' in variables ? { token: 'hf_other' } : { token: `${token}\n` });
+    await expectWhole(download({ ...hubEnvironment(hub), HF_HOME: home, ...variables }));
+    for (const { server, headers } of hub.requests) {
+      expect(headers.authorization).toBe(server === 'hub' ? `Bearer ${token}` : undefined);
+    }
+    expect(hub.requests.some(({ server }) => server === 'edge')).toBe(true);
+  });
+
+  test('goes nowhere with the redirect of a listing either', async () => {
+    const hub = await startHub(files);
+    hub.fail('/api/', (response) => response.writeHead(307, { location: `${hub.edgeUrl}/api` }).end());
+    await expectError(download(hubEnvironment(hub, { HF_TOKEN: token })), 'CHECKPOINT_NOT_FOUND');
+    expect(hub.requests.map(({ headers }) => headers.authorization)).toEqual([`Bearer ${token}`, undefined]);
+  });
+
+  test.each([
+    ['refused', status(401)],
+    ['failing', status(500)],
+  ])('is in no part of an error: %s', async (_name, fault) => {
+    const hub = await startHub(files);
+    hub.fail('/api/', fault, fault, fault);
+    const error = await download(hubEnvironment(hub, { HF_TOKEN: token })).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(CheckpointError);
+    expect(inspect(error, { depth: 9, showHidden: true })).not.toContain(token);
+  });
+
+  test('that is none is refused, and not repeated', async () => {
+    const hub = await startHub(files);
+    const error = await expectError(
+      download(hubEnvironment(hub, { HF_TOKEN: 'hf_secret and more' })),
+      'CHECKPOINT_ACCESS_DENIED',
+      'HF_TOKEN',
+    );
+    expect(error.message).not.toContain('secret');
+    expect(hub.requests).toEqual([]);
+  });
+});
+
+describe('a mirror and a proxy', () => {
+  test('a mirror may lie below a path', async () => {
+    const hub = await startHub(files);
+    const url = await listen((request, response) => {
+      const location = `${hub.url}${request.url?.replace('/mirror/hub', '')}`;
+      response.writeHead(request.url?.startsWith('/mirror/hub/') ? 307 : 400, { location }).end();
+    });
+    await expectWhole(download(hubEnvironment({ url: `${url}/mirror/hub/` })));
+  });
+
+  test('HTTP_PROXY is used, and NO_PROXY is not', async () => {
+    const hub = await startHub(files);
+    const proxy = await startProxy();
+    await expectWhole(download(hubEnvironment(hub, { HTTP_PROXY: proxy.url })));
+    expect(new Set(proxy.asked)).toEqual(new Set([new URL(hub.url).host, new URL(hub.edgeUrl).host]));
+    proxy.asked.length = 0;
+    await expectWhole(download(hubEnvironment(hub, { HTTP_PROXY: proxy.url, NO_PROXY: '127.0.0.1' })));
+    expect(proxy.asked).toEqual([]);
+  });
+
+  test('a proxy that refuses', async () => {
+    const hub = await startHub(files);
+    const HTTP_PROXY = (await startProxy('407 Proxy Authentication Required')).url.replace('//', '//me:secret@');
+    const error = await expectError(
+      download(hubEnvironment(hub, { HTTP_PROXY })),
+      'CHECKPOINT_DOWNLOAD_FAILED',
+      'a refusal by the proxy',
+    );
+    expect(inspect(error, { depth: 9 })).not.toContain('secret');
+    expect(hub.requests).toEqual([]);
+  });
+});
+
+describe('two at once', () => {
+  test('fetch everything once', async () => {
+    const hub = await startHub(files);
+    const environment = hubEnvironment(hub);
+    hub.fail(weightsPath, async (_response, answer) => {
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      answer();
+    });
+    const folders = await Promise.all([download(environment), download(environment), download(environment)]);
+    expect(new Set(folders).size).toBe(1);
+    await expectWhole(Promise.resolve(folders[0] ?? ''));
+    expect(weightsRequests(hub)).toEqual([undefined]);
+    expect(halfWritten(environment)).toEqual([]);
+  });
+
+  test('the second goes on when the first fails', async () => {
+    const hub = await startHub(files);
+    const environment = hubEnvironment(hub);
+    hub.fail(weightsPath, cutAfter(200_000), status(418));
+    const results = await Promise.allSettled([download(environment), download(environment)]);
+    expect(results.map((result) => result.status).sort()).toEqual(['fulfilled', 'rejected']);
+    const part = expect.stringMatching(aPart);
+    expect(weightsRequests(hub)).toEqual([undefined, part, part]);
+    await expectWhole(locateCheckpoint(MODEL, { ...environment, HF_HUB_OFFLINE: '1' }));
+  });
+
+  test('into one folder', async () => {
+    const hub = await startHub(files);
+    const folder = temporaryFolder();
+    await Promise.all([1, 2].map(() => download(hubEnvironment(hub), { folder })));
+    expect(readdirSync(folder).sort()).toEqual(Object.keys(files).sort());
+    expect(weightsRequests(hub)).toEqual([undefined]);
+  });
+});
+
+describe('places that cannot be written', () => {
+  test('a file where the cache should be', async () => {
+    const hub = await startHub(files);
+    const cache = join(temporaryFolder({ file: 'no folder' }), 'file');
+    const environment = hubEnvironment(hub, { HF_HUB_CACHE: cache });
+    await expectError(download(environment), 'CHECKPOINT_DOWNLOAD_FAILED', cache, 'ENOTDIR');
+  });
+
+  test('a folder where a file should be', async () => {
+    const hub = await startHub(files);
+    const folder = temporaryFolder({ 'config.json/file': '' });
+    await expectError(download(hubEnvironment(hub), { folder }), 'CHECKPOINT_DOWNLOAD_FAILED', folder, 'EISDIR');
+  });
+});
