@@ -20,6 +20,15 @@ const image = {
 
 /** How text is generated: captions and answers. */
 const generationInputs = {
+  preset: {
+    datatype: 'STRING',
+    required: false,
+    shape: [1],
+    example: ['hf'],
+    allowed: ['hf', 'bentoblip', 'original-blip'],
+    description:
+      "Whose defaults hold for what the request leaves open: transformers' (hf), BentoBLIP's, or the original BLIP's.",
+  },
   max_new_tokens: {
     datatype: 'INT64',
     required: false,
@@ -158,6 +167,14 @@ const questionAnsweringInputs = {
     example: ['how many dogs are in the picture?'],
     description: 'A question: one for each image, or one for all.',
   },
+  candidates: {
+    datatype: 'STRING',
+    required: false,
+    shape: [-1],
+    example: ['one', 'two', 'three'],
+    description:
+      'The only answers there are. The likeliest is returned, or with num_return_sequences that many, ranked; sequence_score has their log-probabilities.',
+  },
   ...generationInputs,
 } as const satisfies Record<string, InputField>;
 
@@ -189,7 +206,27 @@ const clipInputs = {
     required: false,
     shape: [-1],
     example: ['a photo of a dog', 'a photo of a cat'],
-    description: 'Texts. At least one image or text is needed; with both, every image is compared with every text.',
+    description:
+      'Texts. At least one image or text is needed; with both, every image is compared with every text, unless queries and candidates say otherwise.',
+  },
+  queries: {
+    datatype: 'INT64',
+    required: false,
+    shape: [-1],
+    example: [0],
+    minimum: 0,
+    maximum: MAX_COUNT,
+    description:
+      'Which items are compared with `candidates`: their numbers, images first, then texts. All images when absent.',
+  },
+  candidates: {
+    datatype: 'INT64',
+    required: false,
+    shape: [-1],
+    example: [1, 2],
+    minimum: 0,
+    maximum: MAX_COUNT,
+    description: 'Which items `queries` are compared with: their numbers. All texts when absent.',
   },
   normalize: {
     datatype: 'BOOL',
@@ -278,13 +315,14 @@ const clipOutputs = {
     datatype: 'FP32',
     shape: [-1, -1],
     onRequest: false,
-    description: 'For each image, which text describes it best: probabilities that sum to 1. With images and texts.',
+    description:
+      'For each query, which candidate fits it best: probabilities that sum to 1. Where there is something to compare.',
   },
   cosine_similarity: {
     datatype: 'FP32',
     shape: [-1, -1],
     onRequest: false,
-    description: 'For each image and text, the cosine of their embeddings. With images and texts.',
+    description: 'For each query and candidate, the cosine of their embeddings. Where there is something to compare.',
   },
   error,
 } as const satisfies Record<string, OutputField>;

@@ -19,6 +19,7 @@ const entryPoints = {
   app: `${root}app.ts`,
   serve: `${root}handlers/http/serve.ts`,
   invoke: `${root}handlers/command-line/invoke.ts`,
+  main: `${root}handlers/command-line/main.ts`,
   'inference-worker': `${root}pipeline/inference-worker.ts`,
 };
 

@@ -1,16 +1,28 @@
 import type { BlipCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { Weights } from '../checkpoint/weights.ts';
-import { addInput, createGraph, type Graph } from '../onnx/graph.ts';
+import { addInput, createGraph, type Graph, type Value } from '../onnx/graph.ts';
 import * as op from '../onnx/operators.ts';
-import { crossAttentionStates } from './bert.ts';
+import { type CrossAttentionState, crossAttentionStates } from './bert.ts';
 import { addGeneratedOutputs, generate } from './generation/generate.ts';
 import { addGenerationParameters } from './generation/parameters.ts';
 import { pixelValues } from './image-processor.ts';
-import { child, rootModule, within } from './module.ts';
+import { child, type Module, rootModule, within } from './module.ts';
 import { oneRowPerImage, rowsByImage } from './rows-by-image.ts';
 import { emptyCache, textDecoder } from './text-decoder.ts';
 import { paddingBias, textEncoder } from './text-encoder.ts';
 import { imageTokenCount, visionTransformer } from './vision-transformer.ts';
+
+/** Questions about images. */
+export interface QuestionInputs {
+  /** uint8 [images, size, size, 3] */
+  readonly images: Value<'uint8'>;
+  /** [rows]: the image of each question. */
+  readonly imageIndex: Value<'int64'>;
+  /** [rows, length]: each [CLS], the question and [SEP], padded on the right. */
+  readonly questionIds: Value<'int64'>;
+  /** [rows] */
+  readonly questionLength: Value<'int64'>;
+}
 
 /**
  * transformers' `BlipForQuestionAnswering.generate` (models/blip/modeling_blip.py) as one graph, from resized images to
@@ -25,17 +37,44 @@ import { imageTokenCount, visionTransformer } from './vision-transformer.ts';
  * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
  */
 export function questionAnsweringGraph(checkpoint: BlipCheckpoint, weights: Weights): Graph {
-  const { vision, text } = checkpoint.config;
+  const { text } = checkpoint.config;
   const graph = createGraph('question-answering');
-  const images = addInput(graph, 'images', 'uint8', ['images', vision.imageSize, vision.imageSize, 3]);
-  const imageIndex = addInput(graph, 'image_index', 'int64', ['rows']);
-  const questionIds = addInput(graph, 'question_ids', 'int64', ['rows', 'question_length']);
-  const questionLength = addInput(graph, 'question_length', 'int64', ['rows']);
+  const questions = addQuestionInputs(graph, checkpoint);
   const inputIds = addInput(graph, 'input_ids', 'int64', ['rows', 'prompt_length']);
   const paddingLength = addInput(graph, 'padding_length', 'int64', ['rows']);
   const parameters = addGenerationParameters(graph);
 
   const model = rootModule(graph, weights);
+  const decoder = child(model, 'text_decoder');
+  const cross = encodeQuestions(model, checkpoint, questions);
+  const rows = oneRowPerImage(model, op.dimension(model, questions.questionIds, 0), text.hiddenSize);
+  const sequences = generate(model, { inputIds, paddingLength }, parameters, {
+    emptyCache: (scope, sequenceCount) => emptyCache(scope, text, sequenceCount),
+    decode: (scope, step) => textDecoder(within(decoder, scope), text, { ...step, cross, rowsByImage: rows }),
+    eosTokenId: text.sepTokenId,
+    padTokenId: text.padTokenId,
+  });
+  addGeneratedOutputs(graph, sequences);
+  return graph;
+}
+
+export function addQuestionInputs(graph: Graph, { config }: BlipCheckpoint): QuestionInputs {
+  const { imageSize } = config.vision;
+  return {
+    images: addInput(graph, 'images', 'uint8', ['images', imageSize, imageSize, 3]),
+    imageIndex: addInput(graph, 'image_index', 'int64', ['rows']),
+    questionIds: addInput(graph, 'question_ids', 'int64', ['rows', 'question_length']),
+    questionLength: addInput(graph, 'question_length', 'int64', ['rows']),
+  };
+}
+
+/** What the decoder's cross-attention reads: each row its own question, which has seen its image. */
+export function encodeQuestions(
+  model: Module,
+  checkpoint: BlipCheckpoint,
+  { images, imageIndex, questionIds, questionLength }: QuestionInputs,
+): readonly CrossAttentionState[] {
+  const { vision, text } = checkpoint.config;
   const encoder = child(model, 'text_encoder');
   const decoder = child(model, 'text_decoder');
   const pixels = pixelValues(model, images, checkpoint.imageProcessor);
@@ -51,17 +90,6 @@ export function questionAnsweringGraph(checkpoint: BlipCheckpoint, weights: Weig
   });
   const questionSize = { width: text.hiddenSize, length: op.dimension(model, questionIds, 1) };
   const bias = paddingBias(decoder, questionIds, questionLength);
-  const cross = crossAttentionStates(child(decoder, 'bert'), text, question, questionSize).map((state) => ({
-    ...state,
-    bias,
-  }));
-  const rows = oneRowPerImage(model, op.dimension(model, questionIds, 0), text.hiddenSize);
-  const sequences = generate(model, { inputIds, paddingLength }, parameters, {
-    emptyCache: (scope, sequenceCount) => emptyCache(scope, text, sequenceCount),
-    decode: (scope, step) => textDecoder(within(decoder, scope), text, { ...step, cross, rowsByImage: rows }),
-    eosTokenId: text.sepTokenId,
-    padTokenId: text.padTokenId,
-  });
-  addGeneratedOutputs(graph, sequences);
-  return graph;
+  const states = crossAttentionStates(child(decoder, 'bert'), text, question, questionSize);
+  return states.map((state) => ({ ...state, bias }));
 }

@@ -39,7 +39,6 @@ export function emptyCache(scope: Scope, config: TextConfig, rowCount: Value<'in
 
 /**
  * One step of transformers' `BlipTextLMHeadModel` with `is_decoder=True` (models/blip/modeling_blip_text.py).
- * Positions count from each row's first token and padding is never attended to, so a row computes what it would alone.
  * @returns the logits [rows, vocabulary] of the last token, and the cache with the new tokens appended.
  */
 export function textDecoder(
@@ -47,6 +46,26 @@ export function textDecoder(
   config: TextConfig,
   inputs: DecoderInputs,
 ): { readonly logits: Value<'float32'>; readonly present: readonly KeysAndValues[] } {
+  const { hidden, rowShape, present } = textDecoderStates(decoder, config, inputs);
+  // Only the last token of each row is scored: [rows * tokens, hidden] → [rows, hidden].
+  const last = op.gather(decoder, op.reshapeTo(decoder, hidden, rowShape), int64(decoder, -1), 1);
+  return { logits: languageModelHead(decoder, config, last), present };
+}
+
+/**
+ * The same before the head: `BlipTextModel`. Positions count from each row's first token and padding is never attended
+ * to, so a row computes what it would alone.
+ * @returns hidden states [rows * tokens, hidden], the shape [rows, -1, hidden], and the cache with the new tokens.
+ */
+export function textDecoderStates(
+  decoder: Module,
+  config: TextConfig,
+  inputs: DecoderInputs,
+): {
+  readonly hidden: Value<'float32'>;
+  readonly rowShape: Value<'int64'>;
+  readonly present: readonly KeysAndValues[];
+} {
   const { inputIds, past } = inputs;
   const positions = tokenPositions(decoder, inputs);
   const bias = attentionBias(decoder, inputs.paddingLength, positions);
@@ -70,9 +89,7 @@ export function textDecoder(
     hidden = feedForwardBlock(layer, config, crossed);
     return attended.present;
   });
-  // Only the last token of each row is scored: [rows * tokens, hidden] → [rows, hidden].
-  const last = op.gather(decoder, op.reshapeTo(decoder, hidden, rowShape), int64(decoder, -1), 1);
-  return { logits: languageModelHead(decoder, config, last), present };
+  return { hidden, rowShape, present };
 }
 
 interface Positions {
@@ -146,7 +163,7 @@ function selfAttention(
  * `BlipTextOnlyMLMHead`. The matrix is tied to the word embeddings where a checkpoint stores only those. Of the two
  * names of the bias, `decoder.bias` is the one transformers computes with when a file has both.
  */
-function languageModelHead(decoder: Module, config: TextConfig, hidden: Value<'float32'>): Value<'float32'> {
+export function languageModelHead(decoder: Module, config: TextConfig, hidden: Value<'float32'>): Value<'float32'> {
   const { hiddenSize, vocabularySize, layerNormEpsilon } = config;
   const predictions = child(decoder, 'cls.predictions');
   const transform = child(predictions, 'transform');

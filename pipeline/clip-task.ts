@@ -2,6 +2,7 @@ import type { ClipCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { ClipTextConfig } from '../checkpoint/clip-config.ts';
 import { HandlerError } from '../protocol/errors.ts';
 import { float32Tensor, type NamedTensor } from '../protocol/named-tensor.ts';
+import type { InputLists } from '../protocol/schema.ts';
 import type { ClipBatch, ClipResult, ClipText } from './clip-model.ts';
 import { errorTensor, isFailure, isSuccess, requireSomeSuccess, withErrors } from './outcome.ts';
 import { loadImages, spread } from './request-images.ts';
@@ -11,7 +12,7 @@ import { encoderTokens } from './text-tokens.ts';
 import type { Tokenizer } from './tokenizer.ts';
 import type { WorkerPool } from './worker-pool.ts';
 
-/** CLIP: embeddings of images and texts, and how well each text describes each image. */
+/** CLIP: embeddings of images and texts, and how well candidates fit queries. */
 export function clipTask(
   checkpoint: ClipCheckpoint,
   pool: WorkerPool<ClipBatch, ClipResult>,
@@ -19,16 +20,43 @@ export function clipTask(
 ): Task {
   const queue = createRunQueue(pool);
   return (inputs, outputs) => {
-    const sources = (inputs['img_url'] ?? []) as readonly string[]; // The schema let only these types through.
-    const texts = (inputs['text'] ?? []) as readonly string[];
-    const normalize = inputs['normalize']?.[0] === true;
-    if (sources.length + texts.length === 0)
-      throw new HandlerError('INVALID_INPUT', 'Expected img_url or text, got neither.');
-    const tokens = texts.map((text) => clipText(text, checkpoint.config.text, context.tokenizer));
+    const request = readRequest(inputs);
+    const texts = request.texts.map((text) => clipText(text, checkpoint.config.text, context.tokenizer));
     return {
-      itemCount: sources.length + texts.length,
-      run: () => encode({ sources, texts: tokens, normalize }, outputs, checkpoint, { ...context, queue }),
+      itemCount: request.sources.length + texts.length,
+      run: () => encode({ ...request, texts }, outputs, checkpoint, { ...context, queue }),
     };
+  };
+}
+
+interface ClipRequest<Text> {
+  readonly sources: readonly string[];
+  readonly texts: readonly Text[];
+  readonly normalize: boolean;
+  /** Numbers of items: images first, then texts. */
+  readonly queries: readonly number[];
+  readonly candidates: readonly number[];
+}
+
+/** @throws HandlerError `INVALID_INPUT` when there is nothing to encode, or no item of some number. */
+function readRequest(inputs: InputLists): ClipRequest<string> {
+  const sources = (inputs['img_url'] ?? []) as readonly string[]; // The schema let only these types through.
+  const texts = (inputs['text'] ?? []) as readonly string[];
+  const count = sources.length + texts.length;
+  if (count === 0) throw new HandlerError('INVALID_INPUT', 'Expected img_url or text, got neither.');
+  const items = (name: string, from: number, to: number) => {
+    const given = inputs[name] as readonly number[] | undefined;
+    const outside = given?.find((item) => item >= count);
+    if (outside !== undefined)
+      throw new HandlerError('INVALID_INPUT', `Expected ${name} to be below ${count}, got ${outside}.`);
+    return given ?? Array.from({ length: to - from }, (_, index) => from + index);
+  };
+  return {
+    sources,
+    texts,
+    normalize: inputs['normalize']?.[0] === true,
+    queries: items('queries', 0, sources.length),
+    candidates: items('candidates', sources.length, count),
   };
 }
 
@@ -40,39 +68,31 @@ function clipText(text: string, config: ClipTextConfig, tokenizer: Tokenizer): C
   return { inputIds, endPosition: Math.max(0, inputIds.indexOf(endTokenId)) };
 }
 
-interface Encoding {
-  readonly sources: readonly string[];
-  readonly texts: readonly ClipText[];
-  readonly normalize: boolean;
-}
-
 async function encode(
-  { sources, texts, normalize }: Encoding,
+  request: ClipRequest<ClipText>,
   outputs: readonly string[],
   { config, imageProcessor }: ClipCheckpoint,
   context: TaskContext & { readonly queue: RunQueue<ClipBatch, ClipResult> },
 ): Promise<TensorAnswer> {
+  const { sources, texts, normalize } = request;
   const times = noTimes();
   const loaded = await loadImages(sources, { imageProcessor, imageSize: config.vision.imageSize }, context, times);
   if (texts.length === 0) requireSomeSuccess(loaded);
-  const images = loaded.filter(isSuccess);
-  const { result, queueMs } = await context.queue.run({ images, texts, ...rankingOf(images.length, texts.length) });
-  recordSlowest(times, { ...result, queueMs });
-  const embeds = normalize ? result.normalizedEmbeds : result.embeds;
   const succeeded = loaded.map(isSuccess);
+  const ranking = rankingOf(request, succeeded);
+  const batch = { images: loaded.filter(isSuccess), texts, ...(ranking === undefined ? {} : { ranking }) };
+  const { result, queueMs } = await context.queue.run(batch);
+  recordSlowest(times, { ...result, queueMs });
   const { projectionSize } = config;
-  const firstText = images.length * projectionSize;
-  const pairs = (name: string, data: Float32Array | undefined) =>
-    data === undefined
-      ? []
-      : [float32Tensor(name, [sources.length, texts.length], spread(data, succeeded, texts.length, 0))];
+  const embeds = normalize ? result.normalizedEmbeds : result.embeds;
+  const firstText = batch.images.length * projectionSize;
   const rows = (name: string, count: number, data: readonly number[]) =>
     count === 0 ? [] : [float32Tensor(name, [count, projectionSize], data)];
   const tensors: Readonly<Record<string, () => readonly NamedTensor[]>> = {
     image_embeds: () => rows('image_embeds', sources.length, spread(embeds, succeeded, projectionSize, 0)),
     text_embeds: () => rows('text_embeds', texts.length, Array.from(embeds.subarray(firstText))),
-    probability: () => pairs('probability', result.ranking?.probability),
-    cosine_similarity: () => pairs('cosine_similarity', result.ranking?.cosineSimilarity),
+    probability: () => comparisons('probability', request, succeeded, result.ranking?.probability),
+    cosine_similarity: () => comparisons('cosine_similarity', request, succeeded, result.ranking?.cosineSimilarity),
     error: () => [errorTensor(loaded)],
   };
   return {
@@ -83,9 +103,37 @@ async function encode(
   };
 }
 
-/** Images are the queries, texts the candidates; there is nothing to rank without both. */
-function rankingOf(imageCount: number, textCount: number): Pick<ClipBatch, 'ranking'> {
-  if (imageCount === 0 || textCount === 0) return {};
-  const range = (from: number, count: number) => Array.from({ length: count }, (_, index) => from + index);
-  return { ranking: { queries: range(0, imageCount), candidates: range(imageCount, textCount) } };
+/** Whether an item is in the batch: all texts are, and the images that could be loaded. */
+function isPresent(item: number, succeeded: readonly boolean[]): boolean {
+  return succeeded[item] ?? true;
+}
+
+/** The queries and candidates that are present, by their numbers in the batch; nothing when one side is empty. */
+function rankingOf(
+  { queries, candidates }: ClipRequest<unknown>,
+  succeeded: readonly boolean[],
+): ClipBatch['ranking'] | undefined {
+  const absentBefore = (item: number) => succeeded.slice(0, item).filter((ok) => !ok).length;
+  const present = (items: readonly number[]) =>
+    items.filter((item) => isPresent(item, succeeded)).map((item) => item - absentBefore(item));
+  const ranking = { queries: present(queries), candidates: present(candidates) };
+  return ranking.queries.length === 0 || ranking.candidates.length === 0 ? undefined : ranking;
+}
+
+/** [queries, candidates], zero where one of the two could not be loaded. */
+function comparisons(
+  name: string,
+  { queries, candidates }: ClipRequest<unknown>,
+  succeeded: readonly boolean[],
+  data: Float32Array | undefined,
+): readonly NamedTensor[] {
+  if (queries.length === 0 || candidates.length === 0) return [];
+  const numbers = (data ?? []).values();
+  const values = queries.flatMap((query) =>
+    candidates.map((candidate) => {
+      const compared = data !== undefined && isPresent(query, succeeded) && isPresent(candidate, succeeded);
+      return compared ? (numbers.next().value ?? 0) : 0;
+    }),
+  );
+  return [float32Tensor(name, [queries.length, candidates.length], values)];
 }

@@ -1,4 +1,5 @@
 import { randomInt } from 'node:crypto';
+import type { TextConfig } from '../checkpoint/blip-config.ts';
 import type { BlipCheckpoint } from '../checkpoint/checkpoint.ts';
 import { HandlerError, toHandlerError } from '../protocol/errors.ts';
 import type { Batcher, RowGroup } from './batcher.ts';
@@ -6,6 +7,7 @@ import type { GeneratedSequence } from './generation-model.ts';
 import { type GenerationSettings, newTokenLimit } from './generation-settings.ts';
 import { requireModelSize } from './image-resizer.ts';
 import { attempt, type Failure, isFailure, isSuccess } from './outcome.ts';
+import type { Preset } from './presets.ts';
 import { noTimes, recordSlowest, type StageTimes, type TaskContext } from './task.ts';
 import { encoderTokens, textTokens } from './text-tokens.ts';
 
@@ -35,21 +37,29 @@ export interface ItemContext extends TaskContext {
   readonly batcher: Batcher;
 }
 
-type SeededSettings = GenerationSettings & { readonly seed: number };
+/** What holds for all items of a request. */
+export interface ItemSettings {
+  readonly generation: GenerationSettings;
+  readonly questionStart: Preset['questionStart'];
+  /** The only answers there are, with their tokens: [DEC], the answer and [SEP]. Absent where any may be given. */
+  readonly candidates: { readonly texts: readonly string[]; readonly ids: readonly (readonly number[])[] } | undefined;
+}
+
+type SeededSettings = ItemSettings & { readonly seed: number };
 
 /** Generates a text for every item; one that fails leaves the others alone. */
 export async function generateForItems(
   items: readonly GenerationItem[],
-  generation: GenerationSettings,
+  settings: ItemSettings,
   context: ItemContext,
 ): Promise<GenerationAnswer> {
-  const seed = generation.seed ?? randomInt(2 ** 32);
+  const seeded = { ...settings, seed: settings.generation.seed ?? randomInt(2 ** 32) };
   const times = noTimes();
   const outcomes: (Generated | Failure)[] = [];
   await Promise.all(
     [...itemsBySource(items)].map(async ([source, own]) => {
       const texts = own.map(({ text }) => text);
-      const generated = await generateForImage(source, texts, { ...generation, seed }, context, times);
+      const generated = await generateForImage(source, texts, seeded, context, times);
       for (const [position, { index }] of own.entries())
         outcomes[index] = generated[position] ?? { error: toHandlerError(undefined) };
     }),
@@ -74,15 +84,15 @@ function itemsBySource(
 async function generateForImage(
   source: string,
   texts: readonly string[],
-  generation: SeededSettings,
+  settings: SeededSettings,
   context: ItemContext,
   times: StageTimes,
 ): Promise<readonly (Generated | Failure)[]> {
   const readRow = context.checkpoint.task === 'question-answering' ? questionRow : promptRow;
-  const rows = texts.map((text) => attempt(() => readRow(text, generation, context)));
+  const rows = texts.map((text) => attempt(() => readRow(text, settings, context)));
   const valid = rows.filter(isSuccess);
   try {
-    const generated = valid.length === 0 ? [] : await generateRows(source, valid, generation, context, times);
+    const generated = valid.length === 0 ? [] : await generateRows(source, valid, settings, context, times);
     const remaining = generated.values();
     return rows.map((row) => (isFailure(row) ? row : (remaining.next().value ?? { error: toHandlerError(undefined) })));
   } catch (thrown) {
@@ -94,7 +104,7 @@ async function generateForImage(
 async function generateRows(
   source: string,
   rows: RowGroup['rows'],
-  generation: GenerationSettings,
+  settings: SeededSettings,
   context: ItemContext,
   times: StageTimes,
 ): Promise<readonly Generated[]> {
@@ -102,30 +112,44 @@ async function generateRows(
   const loaded = await context.loadImage(source, context.imageOptions);
   // A checkpoint that does not resize takes images of its own size only: checked before one spoils a batch.
   requireModelSize(loaded.image, checkpoint.imageProcessor, checkpoint.config.vision.imageSize);
-  const { maxNewTokens: _, minNewTokens: __, seed: ___, ...settings } = generation;
-  const result = await context.batcher.submit({ image: loaded.image, rows, settings });
+  const { maxNewTokens: _, minNewTokens: __, seed: ___, ...shared } = settings.generation;
+  const { candidates } = settings;
+  const result = await context.batcher.submit({
+    image: loaded.image,
+    rows,
+    settings: candidates === undefined ? shared : { ...shared, candidateIds: candidates.ids },
+  });
   recordSlowest(times, { ...loaded, ...result });
   return result.sequences.map((sequences) => ({
-    texts: sequences.map(({ tokenIds }) => tokenizer.decode(tokenIds)),
+    texts: sequences.map(({ tokenIds, candidate }) =>
+      candidate === undefined ? tokenizer.decode(tokenIds) : (candidates?.texts[candidate] ?? ''),
+    ),
     sequences,
   }));
 }
 
 /** [CLS] becomes [DEC] and the final [SEP] goes, as in `BlipForConditionalGeneration.generate`. */
-function promptRow(prompt: string, generation: SeededSettings, context: ItemContext): RowGroup['rows'][number] {
+function promptRow(prompt: string, settings: SeededSettings, context: ItemContext): RowGroup['rows'][number] {
   const { text } = context.checkpoint.config;
   const inputIds = [text.bosTokenId, ...textTokens(prompt, 'prompt', text, context.tokenizer).slice(1, -1)];
-  return { inputIds, ...lengthLimits(inputIds.length, generation, context.checkpoint) };
+  return { inputIds, ...lengthLimits(inputIds.length, settings, context.checkpoint) };
 }
 
 /** An answer begins with [DEC] alone; the question goes to the encoder (`BlipForQuestionAnswering.generate`). */
-function questionRow(question: string, generation: SeededSettings, context: ItemContext): RowGroup['rows'][number] {
+function questionRow(question: string, settings: SeededSettings, context: ItemContext): RowGroup['rows'][number] {
   const { text } = context.checkpoint.config;
-  const questionIds = encoderTokens(question, 'question', text, context.tokenizer);
-  return { inputIds: [text.bosTokenId], questionIds, ...lengthLimits(1, generation, context.checkpoint) };
+  const [start = text.bosTokenId, ...rest] = encoderTokens(question, 'question', text, context.tokenizer);
+  const questionIds = [settings.questionStart === '[ENC]' ? encTokenId(text) : start, ...rest];
+  return { inputIds: [text.bosTokenId], questionIds, ...lengthLimits(1, settings, context.checkpoint) };
 }
 
-function lengthLimits(inputLength: number, generation: SeededSettings, checkpoint: BlipCheckpoint) {
+/** [ENC] was added to the vocabulary right after [DEC] (salesforce/BLIP, `init_tokenizer`). */
+function encTokenId({ bosTokenId, vocabularySize }: TextConfig): number {
+  if (bosTokenId + 1 < vocabularySize) return bosTokenId + 1;
+  throw new HandlerError('INVALID_PARAMETER', 'Expected a checkpoint with the token [ENC] for this preset, got none.');
+}
+
+function lengthLimits(inputLength: number, { generation, seed }: SeededSettings, checkpoint: BlipCheckpoint) {
   const { maxPositions } = checkpoint.config.text;
   const maxNewTokens = newTokenLimit(generation.maxNewTokens, inputLength);
   if (maxNewTokens < 1 || inputLength + maxNewTokens - 1 > maxPositions) {
@@ -134,5 +158,5 @@ function lengthLimits(inputLength: number, generation: SeededSettings, checkpoin
       `Expected the prompt and the new tokens to fit ${maxPositions} positions, got ${inputLength} and ${maxNewTokens}.`,
     );
   }
-  return { maxNewTokens, minNewTokens: newTokenLimit(generation.minNewTokens, inputLength), seed: generation.seed };
+  return { maxNewTokens, minNewTokens: newTokenLimit(generation.minNewTokens, inputLength), seed };
 }

@@ -2,6 +2,7 @@ import { uniformFloat32 } from 'pure-rand/distribution/uniformFloat32';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
 import type { BlipCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { Weights } from '../checkpoint/weights.ts';
+import { answerRankingGraph } from '../models/answer-ranking.ts';
 import { captioningGraph } from '../models/captioning.ts';
 import { earlyStopping } from '../models/generation/parameters.ts';
 import { questionAnsweringGraph } from '../models/question-answering.ts';
@@ -26,7 +27,10 @@ export interface GenerationRow {
   readonly seed: number;
 }
 
-export type SharedSettings = Omit<GenerationSettings, 'maxNewTokens' | 'minNewTokens' | 'seed'>;
+export type SharedSettings = Omit<GenerationSettings, 'maxNewTokens' | 'minNewTokens' | 'seed'> & {
+  /** Question answering: the only answers there are, each [DEC], an answer and [SEP]. They are ranked. */
+  readonly candidateIds?: readonly (readonly number[])[];
+};
 
 /** Rows that are computed together. They share everything but prompt, lengths and seed. */
 export interface GenerationBatch {
@@ -44,6 +48,8 @@ export interface GeneratedSequence {
   /** How many of the tokens were generated. */
   readonly generatedCount: number;
   readonly score: number;
+  /** Which of `candidateIds` it is. */
+  readonly candidate?: number;
 }
 
 export interface GenerationResult {
@@ -64,12 +70,19 @@ export async function loadGenerationModel(
 ): Promise<LoadedModel<GenerationBatch, GenerationResult>> {
   const graph = checkpoint.task === 'question-answering' ? questionAnsweringGraph : captioningGraph;
   const session = await openWeightsSession(graph(checkpoint, weights), weights, options);
+  let ranking: Promise<Session> | undefined; // Few requests rank candidates: its session waits for the first.
+  const openRanking = () => openWeightsSession(answerRankingGraph(checkpoint, weights), weights, options);
   const { imageSize } = checkpoint.config.vision;
   const resizer = await createImageResizer(checkpoint.imageProcessor, imageSize, options.threadCount);
   return {
-    run: (batch) => runBatch(session, resizer, batch),
+    async run(batch) {
+      if (batch.settings.candidateIds === undefined) return await runBatch(session, resizer, batch);
+      ranking ??= openRanking();
+      return await rankCandidates(await ranking, resizer, batch, batch.settings.candidateIds);
+    },
     async release() {
       await session.release();
+      await (await ranking)?.release();
       await resizer.release();
     },
   };
@@ -82,6 +95,45 @@ async function runBatch(session: Session, resizer: ImageResizer, batch: Generati
   const outputs = await session.run({ images, ...rowInputs(batch.rows), ...settingInputs(batch) });
   return {
     sequences: readSequences(batch, outputs),
+    resizeMs: resizedMs - startMs,
+    computeMs: performance.now() - resizedMs,
+  };
+}
+
+async function rankCandidates(
+  session: Session,
+  resizer: ImageResizer,
+  { images, rows, settings }: GenerationBatch,
+  candidates: readonly (readonly number[])[],
+): Promise<GenerationResult> {
+  const startMs = performance.now();
+  const resized = await resizer.resizeAll(images);
+  const resizedMs = performance.now();
+  const { ids, lengths } = paddedRows(candidates);
+  const imageIndex = int64s(rows.map((row) => row.image));
+  const candidateInputs = { candidate_ids: ids, candidate_length: lengths };
+  const outputs = await session.run({
+    images: resized,
+    image_index: imageIndex,
+    ...questionInputs(rows),
+    ...candidateInputs,
+  });
+  const logprobs = float32Data(outputs, 'token_logprobs');
+  const longest = ids.shape[1] ?? 0;
+  const sequenceOf = (row: number, candidate: number): GeneratedSequence => {
+    const tokenIds = candidates[candidate] ?? [];
+    const start = (row * candidates.length + candidate) * longest;
+    const tokenLogprobs = Array.from(logprobs.subarray(start, start + tokenIds.length));
+    const score = tokenLogprobs.reduce((sum, logprob) => sum + logprob, 0);
+    return { tokenIds, tokenLogprobs, generatedCount: tokenIds.length - 1, score, candidate };
+  };
+  return {
+    sequences: rows.map((_, row) =>
+      candidates
+        .map((_ids, candidate) => sequenceOf(row, candidate))
+        .sort((a, b) => b.score - a.score)
+        .slice(0, settings.numReturnSequences),
+    ),
     resizeMs: resizedMs - startMs,
     computeMs: performance.now() - resizedMs,
   };

@@ -49,20 +49,21 @@ const libraryDefaults = {
 } as const;
 
 /**
- * The request's parameters over the checkpoint's over transformers'. Each value is taken to be valid on its own
+ * The request's parameters over its preset's over the checkpoint's over transformers'. Each value is taken to be valid on its own
  * (input_schema.ts); here they are held against each other.
  * @throws HandlerError `INVALID_PARAMETER`.
  */
 export function resolveGenerationSettings(
   inputs: GenerationInputs,
   checkpoint: GenerationDefaults,
+  preset: Partial<Pick<GenerationSettings, 'maxNewTokens' | 'minNewTokens' | 'numBeams'>> = {},
 ): GenerationSettings {
   const pick = <Name extends keyof typeof libraryDefaults>(name: Name) =>
     inputs[name] ?? checkpoint[name] ?? libraryDefaults[name];
   const settings: GenerationSettings = {
-    maxNewTokens: maxNewTokens(inputs, checkpoint),
-    minNewTokens: minNewTokens(inputs, checkpoint),
-    numBeams: pick('num_beams'),
+    maxNewTokens: given(inputs.max_new_tokens) ?? preset.maxNewTokens ?? maxNewTokens(checkpoint),
+    minNewTokens: given(inputs.min_new_tokens) ?? preset.minNewTokens ?? minNewTokens(checkpoint),
+    numBeams: inputs.num_beams ?? preset.numBeams ?? pick('num_beams'),
     lengthPenalty: pick('length_penalty'),
     earlyStopping: earlyStoppingText(pick('early_stopping')),
     numReturnSequences: pick('num_return_sequences'),
@@ -88,18 +89,20 @@ function earlyStoppingText(value: boolean | 'true' | 'false' | 'never'): Generat
   return value ? 'true' : 'false';
 }
 
-function maxNewTokens(given: GenerationInputs, checkpoint: GenerationDefaults): LengthLimit {
-  const tokens = given.max_new_tokens ?? checkpoint.max_new_tokens;
-  if (tokens !== undefined) return { tokens, includesPrompt: false };
+function given(tokens: number | undefined): LengthLimit | undefined {
+  return tokens === undefined ? undefined : { tokens, includesPrompt: false };
+}
+
+function maxNewTokens(checkpoint: GenerationDefaults): LengthLimit {
+  const own = given(checkpoint.max_new_tokens);
+  if (own !== undefined) return own;
   const { max_length: maxLength = UNSET_MAX_LENGTH } = checkpoint;
   if (maxLength === UNSET_MAX_LENGTH) return { tokens: DEFAULT_NEW_TOKENS, includesPrompt: false };
   return { tokens: maxLength, includesPrompt: true };
 }
 
-function minNewTokens(given: GenerationInputs, checkpoint: GenerationDefaults): LengthLimit {
-  const tokens = given.min_new_tokens ?? checkpoint.min_new_tokens;
-  if (tokens !== undefined) return { tokens, includesPrompt: false };
-  return { tokens: checkpoint.min_length ?? 0, includesPrompt: true };
+function minNewTokens(checkpoint: GenerationDefaults): LengthLimit {
+  return given(checkpoint.min_new_tokens) ?? { tokens: checkpoint.min_length ?? 0, includesPrompt: true };
 }
 
 function requireConsistent(settings: GenerationSettings): void {

@@ -3,12 +3,14 @@ import { generationInputNames } from '../input_schema.ts';
 import { HandlerError } from '../protocol/errors.ts';
 import type { InputLists } from '../protocol/schema.ts';
 import { type BatcherOptions, createBatcher } from './batcher.ts';
-import { type GenerationItem, generateForItems } from './generation-items.ts';
+import { type GenerationItem, generateForItems, type ItemSettings } from './generation-items.ts';
 import type { GenerationBatch, GenerationResult } from './generation-model.ts';
-import { type GenerationInputs, resolveGenerationSettings } from './generation-settings.ts';
+import { type GenerationInputs, type GenerationSettings, resolveGenerationSettings } from './generation-settings.ts';
 import { packGenerated } from './generation-tensors.ts';
 import { isFailure, isSuccess, requireSomeSuccess } from './outcome.ts';
+import { presets } from './presets.ts';
 import type { Task, TaskContext } from './task.ts';
+import { encoderTokens } from './text-tokens.ts';
 import type { WorkerPool } from './worker-pool.ts';
 
 /** Captioning and question answering: one text for each image and its prompt or question. */
@@ -18,14 +20,25 @@ export function generationTask(
   context: TaskContext & BatcherOptions,
 ): Task {
   const itemContext = { ...context, checkpoint, batcher: createBatcher(pool, context) };
-  const textInput = checkpoint.task === 'question-answering' ? 'question' : 'text';
+  const task = checkpoint.task === 'question-answering' ? 'question-answering' : 'captioning';
+  const textInput = task === 'question-answering' ? 'question' : 'text';
   return (inputs, outputs) => {
     const items = readItems(inputs, textInput);
-    const settings = resolveGenerationSettings(readGenerationInputs(inputs), checkpoint.generationDefaults);
+    const given = readGenerationInputs(inputs);
+    const { settings, questionStart } = presets[task][given.preset ?? 'hf'];
+    const candidates = readCandidates(inputs, checkpoint, context);
+    const generation =
+      candidates === undefined
+        ? resolveGenerationSettings(given, checkpoint.generationDefaults, settings)
+        : rankingSettings(given, candidates.texts.length);
     return {
       itemCount: items.length,
       async run() {
-        const { outcomes, times } = await generateForItems(items, settings, itemContext);
+        const { outcomes, times } = await generateForItems(
+          items,
+          { generation, questionStart, candidates },
+          itemContext,
+        );
         requireSomeSuccess(outcomes);
         const generated = outcomes.filter(isSuccess);
         return {
@@ -57,6 +70,36 @@ function readItems(inputs: InputLists, textInput: string): readonly GenerationIt
   }
   const at = (values: readonly string[], index: number) => values[values.length === 1 ? 0 : index] ?? '';
   return Array.from({ length: count }, (_, index) => ({ source: at(sources, index), text: at(texts, index) }));
+}
+
+/** More would take gigabytes: each is read with every question, and every token of it is scored. */
+const MAX_CANDIDATES = 256;
+
+/** The answers to choose from, each between [DEC] and [SEP]. */
+function readCandidates(
+  inputs: InputLists,
+  { config }: BlipCheckpoint,
+  { tokenizer }: TaskContext,
+): ItemSettings['candidates'] {
+  const texts = inputs['candidates'] as readonly string[] | undefined; // The schema let only strings through.
+  if (texts === undefined) return undefined;
+  if (texts.length > MAX_CANDIDATES)
+    throw new HandlerError('INVALID_INPUT', `Expected at most ${MAX_CANDIDATES} candidates, got ${texts.length}.`);
+  const ids = texts.map((text) => [
+    config.text.bosTokenId,
+    ...encoderTokens(text, 'candidate', config.text, tokenizer).slice(1),
+  ]);
+  return { texts, ids };
+}
+
+/** Candidates are scored, not generated: of the parameters only their number counts. */
+function rankingSettings(given: GenerationInputs, candidateCount: number): GenerationSettings {
+  const numReturnSequences = given.num_return_sequences ?? 1;
+  if (numReturnSequences > candidateCount) {
+    const expected = `num_return_sequences to be at most the number of candidates ${candidateCount}`;
+    throw new HandlerError('INVALID_PARAMETER', `Expected ${expected}, got ${numReturnSequences}.`);
+  }
+  return { ...resolveGenerationSettings({ num_beams: 1, seed: 0 }, {}), numReturnSequences };
 }
 
 function readGenerationInputs(inputs: InputLists): GenerationInputs {

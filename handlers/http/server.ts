@@ -17,6 +17,7 @@ import { readInferenceRequest } from '../../protocol/inference-request.ts';
 import { inferenceResponse } from '../../protocol/inference-response.ts';
 import { MODEL_VERSION, modelMetadata } from '../../protocol/metadata.ts';
 import { bearerTokenCheck } from './bearer-token.ts';
+import { encodeItems, rankItems, requireClip } from './clip-service.ts';
 import { addDraining, type Draining } from './drain.ts';
 import { version } from './version.ts';
 
@@ -165,15 +166,22 @@ function addMetadataRoutes(server: FastifyInstance, models: readonly InferlessMo
 function addInferenceRoutes(server: FastifyInstance, models: readonly InferlessModel[], settings: Settings): void {
   const checkToken = bearerTokenCheck(settings.apiTokens);
   // Before the body is read, so that strangers cannot make the service read one.
-  const onRequest = async (request: FastifyRequest) => {
+  const guard = (find: (request: FastifyRequest) => InferlessModel) => async (request: FastifyRequest) => {
     checkToken(request.headers.authorization);
-    const { model } = requireModel(request, models);
+    const { model } = find(request);
     requireIdentity(request.headers['content-encoding']);
     if (model === undefined)
       throw new HandlerError('NOT_READY', 'Expected the model to be loaded, got a request before or after that.');
   };
+  const byName = (request: FastifyRequest) => requireModel(request, models);
   for (const path of modelPaths('/infer')) {
-    addRoute(server, 'POST', path, (request, reply) => infer(request, reply, requireModel(request, models)), onRequest);
+    addRoute(server, 'POST', path, (request, reply) => infer(request, reply, byName(request)), guard(byName));
+  }
+  const clip = () => requireClip(models);
+  for (const [path, answer] of [['/encode', encodeItems] as const, ['/rank', rankItems] as const]) {
+    const route = async (request: FastifyRequest, reply: FastifyReply) =>
+      sendJson(reply, await answer(clip(), parseJson(request.body)));
+    addRoute(server, 'POST', path, route, guard(clip));
   }
 }
 

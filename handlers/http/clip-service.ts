@@ -1,0 +1,96 @@
+import type InferlessModel from '../../app.ts';
+import { HandlerError } from '../../protocol/errors.ts';
+import type { NamedTensor } from '../../protocol/named-tensor.ts';
+import { compile } from '../../protocol/validation.ts';
+
+/**
+ * The routes of bentoml/CLIP-API-service, for its clients: `POST /encode` and `POST /rank`. Items are images or texts,
+ * and both sides of a ranking may be either. Where one item fails, the whole request does, as there.
+ */
+
+/** One of the three; of several the first in this order counts. `img_blob` is base64. */
+interface Item {
+  readonly img_uri?: string | null;
+  readonly img_blob?: string | null;
+  readonly text?: string | null;
+}
+
+interface RankRequest {
+  readonly queries: readonly Item[];
+  readonly candidates: readonly Item[];
+}
+
+const nullableText = { type: ['string', 'null'] };
+const items = {
+  type: 'array',
+  minItems: 1,
+  items: { type: 'object', properties: { img_uri: nullableText, img_blob: nullableText, text: nullableText } },
+};
+const checkEncode = compile<readonly Item[]>(items, 'INVALID_REQUEST');
+const checkRank = compile<RankRequest>(
+  { type: 'object', required: ['queries', 'candidates'], properties: { queries: items, candidates: items } },
+  'INVALID_REQUEST',
+);
+
+/** `POST /encode`: a list of items → a list of vectors in their order, as CLIP gives them, not of unit length. */
+export async function encodeItems(model: InferlessModel, body: unknown): Promise<readonly (readonly number[])[]> {
+  const order = orderOf(checkEncode(body));
+  const answer = await model.inferTensors(order.inputs, ['image_embeds', 'text_embeds']);
+  const [failure] = answer.failures;
+  if (failure !== undefined) throw failure;
+  const rows = answer.outputs.flatMap(rowsOf);
+  return order.numbers.map((number) => rows[number] ?? []);
+}
+
+/** `POST /rank`: for each query, probabilities and cosines of all candidates. */
+export async function rankItems(model: InferlessModel, body: unknown): Promise<object> {
+  const { queries, candidates } = checkRank(body);
+  const { inputs, numbers } = orderOf([...queries, ...candidates]);
+  const ranking = { queries: numbers.slice(0, queries.length), candidates: numbers.slice(queries.length) };
+  const answer = await model.inferTensors({ ...inputs, ...ranking }, ['probability', 'cosine_similarity']);
+  const [failure] = answer.failures;
+  if (failure !== undefined) throw failure;
+  const [probabilities, similarities] = answer.outputs.map(rowsOf);
+  return { probabilities, cosine_similarities: similarities };
+}
+
+/** @throws HandlerError `NOT_FOUND` when no model of this service is CLIP, `NOT_READY` while that is not known yet. */
+export function requireClip(models: readonly InferlessModel[]): InferlessModel {
+  const clip = models.find(({ model }) => model?.checkpoint.task === 'clip');
+  if (clip !== undefined) return clip;
+  if (models.some(({ model }) => model === undefined))
+    throw new HandlerError('NOT_READY', 'Expected the models to be loaded, got a request before that.');
+  throw new HandlerError('NOT_FOUND', 'Expected a CLIP checkpoint behind this path, got none.');
+}
+
+/** Items as the inputs of the CLIP task, and the number that each has there: images first, then texts. */
+function orderOf(given: readonly Item[]): { readonly inputs: object; readonly numbers: readonly number[] } {
+  const sources = given.map(sourceOf);
+  const images = sources.filter((source) => source !== undefined);
+  const texts = given.filter((_, index) => sources[index] === undefined).map(textOf);
+  let nextImage = 0;
+  let nextText = images.length;
+  const numbers = sources.map((source) => (source === undefined ? nextText++ : nextImage++));
+  return {
+    inputs: {
+      ...(images.length === 0 ? {} : { img_url: images }),
+      ...(texts.length === 0 ? {} : { text: texts }),
+    },
+    numbers,
+  };
+}
+
+function sourceOf({ img_uri: uri, img_blob: blob }: Item): string | undefined {
+  if (typeof uri === 'string') return uri;
+  return typeof blob === 'string' ? `data:;base64,${blob}` : undefined;
+}
+
+function textOf({ text }: Item): string {
+  if (typeof text === 'string') return text;
+  throw new HandlerError('INVALID_REQUEST', 'Expected img_uri, text or img_blob in every item, got none of them.');
+}
+
+function rowsOf({ shape, data }: NamedTensor): readonly (readonly number[])[] {
+  const [count = 0, length = 0] = shape;
+  return Array.from({ length: count }, (_, row) => data.slice(row * length, (row + 1) * length) as readonly number[]); // FP32.
+}
