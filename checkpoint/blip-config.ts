@@ -12,6 +12,8 @@ export interface VisionConfig {
   readonly layerCount: number;
   readonly headCount: number;
   readonly imageSize: number;
+  /** The image size whose positions the checkpoint has; they are interpolated where `imageSize` is another. */
+  readonly positionsImageSize: number;
   readonly patchSize: number;
   readonly layerNormEpsilon: number;
   readonly activation: Activation;
@@ -68,12 +70,14 @@ export function readBlipConfig(config: JsonSection): BlipConfig {
 }
 
 function readVisionConfig(section: JsonSection): VisionConfig {
+  const imageSize = readInteger(section, 'image_size', 384);
   const vision = {
     hiddenSize: readInteger(section, 'hidden_size', 768),
     intermediateSize: readInteger(section, 'intermediate_size', 3072),
     layerCount: readInteger(section, 'num_hidden_layers', 12),
     headCount: readInteger(section, 'num_attention_heads', 12),
-    imageSize: readInteger(section, 'image_size', 384),
+    imageSize,
+    positionsImageSize: imageSize,
     patchSize: readInteger(section, 'patch_size', 16),
     layerNormEpsilon: readNumber(section, 'layer_norm_eps', 1e-5),
     activation: readChoice(section, 'hidden_act', activations, 'gelu'),

@@ -31,9 +31,10 @@ export type Checkpoint = BlipCheckpoint | ClipCheckpoint;
 
 /**
  * Opens a folder in Hugging Face layout. Only the JSON files are read; nothing is written.
+ * @param imageSize other than the checkpoint's, in pixels of each side: its position embeddings are interpolated.
  * @throws CheckpointError naming the file, what was expected and what is there.
  */
-export function openCheckpoint(folder: string): Checkpoint {
+export function openCheckpoint(folder: string, imageSize?: number): Checkpoint {
   if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) {
     throw new CheckpointError('CHECKPOINT_NOT_FOUND', `${folder}: expected a checkpoint folder, got no such folder.`);
   }
@@ -41,6 +42,11 @@ export function openCheckpoint(folder: string): Checkpoint {
   if (file === undefined) {
     throw new CheckpointError('CHECKPOINT_CONFIG_INVALID', `${folder}: expected a config.json, got none.`);
   }
+  const checkpoint = readCheckpoint(folder, file);
+  return imageSize === undefined ? checkpoint : atImageSize(checkpoint, imageSize);
+}
+
+function readCheckpoint(folder: string, file: JsonSection): Checkpoint {
   const { architecture, task } = readArchitecture(file);
   const preprocessor = readPreprocessor(folder);
   if (task === 'clip') {
@@ -61,6 +67,24 @@ export function openCheckpoint(folder: string): Checkpoint {
       readJsonFile(join(folder, 'generation_config.json')),
     ),
   };
+}
+
+/** What transformers does with `interpolate_pos_encoding=True` and an image processor of that size. */
+function atImageSize(checkpoint: Checkpoint, imageSize: number): Checkpoint {
+  const { vision } = checkpoint.config;
+  if (imageSize % vision.patchSize !== 0) {
+    throw new CheckpointError(
+      'CHECKPOINT_CONFIG_INVALID',
+      `${checkpoint.folder}: expected BLIP_IMAGE_SIZE to be a multiple of patch_size ${vision.patchSize}, got ${imageSize}.`,
+    );
+  }
+  const { resize } = checkpoint.imageProcessor;
+  const own = resize && { ...resize, side: imageSize, ...(resize.kind === 'crop' ? { shortestEdge: imageSize } : {}) };
+  const imageProcessor = { ...checkpoint.imageProcessor, resize: own };
+  const resized = { ...vision, imageSize };
+  return checkpoint.task === 'clip'
+    ? { ...checkpoint, imageProcessor, config: { ...checkpoint.config, vision: resized } }
+    : { ...checkpoint, imageProcessor, config: { ...checkpoint.config, vision: resized } };
 }
 
 /** A file of its own, or, as transformers has written it since version 5, a part of processor_config.json. */

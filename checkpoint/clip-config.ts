@@ -42,12 +42,14 @@ export function readClipConfig(config: JsonSection): ClipConfig {
 }
 
 function readVisionConfig(section: JsonSection): VisionConfig {
+  const imageSize = readInteger(section, 'image_size', 224);
   const vision = {
     hiddenSize: readInteger(section, 'hidden_size', 768),
     intermediateSize: readInteger(section, 'intermediate_size', 3072),
     layerCount: readInteger(section, 'num_hidden_layers', 12),
     headCount: readInteger(section, 'num_attention_heads', 12),
-    imageSize: readInteger(section, 'image_size', 224),
+    imageSize,
+    positionsImageSize: imageSize,
     patchSize: readInteger(section, 'patch_size', 32),
     layerNormEpsilon: readNumber(section, 'layer_norm_eps', 1e-5),
     activation: readChoice(section, 'hidden_act', activations, 'quick_gelu'),

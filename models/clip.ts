@@ -10,7 +10,13 @@ import { MASKED } from './bert.ts';
 import { pixelValues } from './image-processor.ts';
 import { layerNorm, linear, linearWithoutBias, preNormLayer } from './layers.ts';
 import { child, type Module, rootModule, weight } from './module.ts';
-import { embedPatches, imageTokenCount, withClassAndPositions } from './vision-transformer.ts';
+import {
+  embedPatches,
+  imageTokenCount,
+  positionsOf,
+  storedTokenCount,
+  withClassAndPositions,
+} from './vision-transformer.ts';
 
 /**
  * transformers' `CLIPModel.get_image_features` (models/clip/modeling_clip.py), from resized and cropped images.
@@ -93,13 +99,13 @@ function addEmbeds(graph: Graph, kind: 'image' | 'text', embeds: Value<'float32'
 
 function embedImage(module: Module, config: VisionConfig, pixels: Value<'float32'>): Value<'float32'> {
   const { hiddenSize } = config;
-  const tokens = imageTokenCount(config);
+  const tokens = storedTokenCount(config);
   const patches = embedPatches(child(module, 'patch_embedding'), config, pixels, { bias: false });
   const classEmbedding = weight(module, 'class_embedding', [1, 1, hiddenSize], { storedShape: [hiddenSize] });
-  const positions = weight(child(module, 'position_embedding'), 'weight', [1, tokens, hiddenSize], {
+  const stored = weight(child(module, 'position_embedding'), 'weight', [1, tokens, hiddenSize], {
     storedShape: [tokens, hiddenSize],
   });
-  return withClassAndPositions(module, config, patches, classEmbedding, positions);
+  return withClassAndPositions(module, config, patches, classEmbedding, positionsOf(module, config, stored));
 }
 
 function embedText(

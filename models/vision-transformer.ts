@@ -1,4 +1,5 @@
 import type { VisionConfig } from '../checkpoint/blip-config.ts';
+import { int64s } from '../onnx/constants.ts';
 import type { Scope, Value } from '../onnx/graph.ts';
 import { multiHeadAttention } from '../onnx/microsoft-operators.ts';
 import * as op from '../onnx/operators.ts';
@@ -64,11 +65,33 @@ export function withClassAndPositions(
   return op.reshape(scope, op.add(scope, op.concat(scope, [classes, byImage], 1), positions), [-1, hiddenSize]);
 }
 
+/** Positions that the checkpoint has, and that of the class embedding. */
+export function storedTokenCount(config: VisionConfig): number {
+  return imageTokenCount({ ...config, imageSize: config.positionsImageSize });
+}
+
+/**
+ * transformers' `interpolate_pos_encoding`, where images have another size than the positions were learned for.
+ * @param stored [1, stored tokens, hidden].
+ * @returns [1, tokens, hidden].
+ */
+export function positionsOf(scope: Scope, config: VisionConfig, stored: Value<'float32'>): Value<'float32'> {
+  const { hiddenSize, imageSize, patchSize, positionsImageSize } = config;
+  if (imageSize === positionsImageSize) return stored;
+  const [storedSide, side] = [positionsImageSize / patchSize, imageSize / patchSize];
+  const part = (from: number, to: number) => op.slice(scope, stored, int64s(scope, [from]), int64s(scope, [to]), [1]);
+  const grid = op.reshape(scope, part(1, storedTokenCount(config)), [1, storedSide, storedSide, hiddenSize]);
+  const channelsFirst = op.transpose(scope, grid, [0, 3, 1, 2]);
+  const resized = op.interpolateBicubic(scope, channelsFirst, int64s(scope, [1, hiddenSize, side, side]));
+  const patches = op.reshape(scope, op.transpose(scope, resized, [0, 2, 3, 1]), [1, side * side, hiddenSize]);
+  return op.concat(scope, [part(0, 1), patches], 1);
+}
+
 function embed(module: Module, config: VisionConfig, pixels: Value<'float32'>): Value<'float32'> {
   const patches = embedPatches(child(module, 'patch_embedding'), config, pixels, { bias: true });
   const classEmbedding = weight(module, 'class_embedding', [1, 1, config.hiddenSize]);
-  const positions = weight(module, 'position_embedding', [1, imageTokenCount(config), config.hiddenSize]);
-  return withClassAndPositions(module, config, patches, classEmbedding, positions);
+  const stored = weight(module, 'position_embedding', [1, storedTokenCount(config), config.hiddenSize]);
+  return withClassAndPositions(module, config, patches, classEmbedding, positionsOf(module, config, stored));
 }
 
 function selfAttention(module: Module, config: VisionConfig, x: Value<'float32'>): Value<'float32'> {

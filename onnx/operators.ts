@@ -333,3 +333,12 @@ export function resizeBicubic<T extends 'uint8' | 'float32'>(
     coordinate_transformation_mode: { string: 'half_pixel' },
   });
 }
+
+/** `torch.nn.functional.interpolate(x, mode='bicubic', align_corners=False)` of [batch, channels, height, width]. */
+export function interpolateBicubic(scope: Scope, x: Value<'float32'>, sizes: Value<'int64'>): Value<'float32'> {
+  return node(scope, 'Resize', [x, undefined, undefined, sizes], 'float32', {
+    mode: { string: 'cubic' },
+    cubic_coeff_a: { float: -0.75 },
+    coordinate_transformation_mode: { string: 'half_pixel' },
+  });
+}

@@ -1,4 +1,4 @@
-import { type BlipCheckpoint, type ClipCheckpoint, openCheckpoint } from '../checkpoint/checkpoint.ts';
+import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { openWeights } from '../checkpoint/weights.ts';
 import { loadClipModel } from './clip-model.ts';
 import { loadGenerationModel } from './generation-model.ts';
@@ -10,7 +10,7 @@ import { loadRetrievalModel } from './retrieval-model.ts';
  * @throws CheckpointError when the folder cannot be served.
  */
 export async function loadModel(folder: string, options: LoadOptions): Promise<LoadedModel<never, unknown>> {
-  const checkpoint: BlipCheckpoint | ClipCheckpoint = openCheckpoint(folder);
+  const checkpoint = openCheckpoint(folder, options.imageSize);
   const weights = openWeights(folder);
   if (checkpoint.task === 'clip') return await loadClipModel(checkpoint, weights, options);
   if (checkpoint.task === 'retrieval') return await loadRetrievalModel(checkpoint, weights, options);

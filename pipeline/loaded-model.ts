@@ -4,6 +4,8 @@ import type { ExecutionProvider } from './runtime.ts';
 export interface LoadOptions {
   readonly executionProvider: ExecutionProvider;
   readonly threadCount: number;
+  /** Side of images in pixels, where it is not the checkpoint's. */
+  readonly imageSize?: number | undefined;
 }
 
 /** What every batch has: its images, whose pixels move to the thread that computes. */

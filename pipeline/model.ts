@@ -48,11 +48,12 @@ export interface StartOptions {
 export async function startModel(settings: Settings, options: StartOptions = {}): Promise<Model> {
   const folder = await locateCheckpoint(settings.checkpoint, process.env, options);
   const startMs = performance.now();
-  const checkpoint = openCheckpoint(folder);
+  const checkpoint = openCheckpoint(folder, settings.imageSize);
   const executionProvider = await chooseExecutionProvider(settings.executionProvider);
   const starting = startWorkerPool(
     {
       folder,
+      imageSize: settings.imageSize,
       executionProvider: executionProvider.executionProvider,
       threadCount: Math.min(settings.threadsPerWorker, availableParallelism()),
     },

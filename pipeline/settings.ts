@@ -14,6 +14,8 @@ export interface Settings {
   readonly modelName: string | undefined;
   /** Several models in one process; empty for the one that `checkpoint` and `modelName` say. */
   readonly models: readonly ModelChoice[];
+  /** `undefined` for the checkpoint's own. */
+  readonly imageSize: number | undefined;
   readonly executionProvider: ExecutionProviderChoice;
   readonly workerCount: number;
   readonly threadsPerWorker: number;
@@ -116,6 +118,14 @@ export const settingDefinitions: { readonly [Name in keyof Settings]: Definition
     defaultValue: [],
     parse: parseModels,
     expected: 'NAME=CHECKPOINT, separated by commas, every name once',
+  }),
+  imageSize: setting<number | undefined>({
+    variable: 'BLIP_IMAGE_SIZE',
+    description: 'Side in pixels that images are resized to; position embeddings are interpolated where it is another.',
+    defaultText: "the checkpoint's",
+    defaultValue: undefined,
+    parse: (value) => (/^[1-9]\d{0,3}$/.test(value) ? Number(value) : undefined),
+    expected: 'a whole number from 1 to 9999',
   }),
   executionProvider: choice(
     'BLIP_EXECUTION_PROVIDER',
