@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { Tokenizer as TokenizerCore } from '@huggingface/tokenizers';
 import { CheckpointError } from '../checkpoint/errors.ts';
 import { type JsonObject, readJsonFile, readTextFile } from '../checkpoint/json-file.ts';
+import { readClipVocabulary } from './clip-vocabulary.ts';
 
 /** Text to token ids and back, as the checkpoint's own tokenizer does it. */
 export interface Tokenizer {
@@ -12,13 +13,14 @@ export interface Tokenizer {
 }
 
 /**
- * Opens tokenizer.json, or builds the same from vocab.txt where a checkpoint has only that.
+ * Opens tokenizer.json, or builds the same from vocab.json and merges.txt, or vocab.txt, where a checkpoint has only those.
  * @throws CheckpointError `CHECKPOINT_TOKENIZER_INVALID`.
  */
 export function openTokenizer(folder: string): Tokenizer {
   const settings = readJsonFile(join(folder, 'tokenizer_config.json'), 'CHECKPOINT_TOKENIZER_INVALID')?.values ?? {};
   const definition =
     readJsonFile(join(folder, 'tokenizer.json'), 'CHECKPOINT_TOKENIZER_INVALID')?.values ??
+    readClipVocabulary(folder) ??
     readVocabulary(folder, settings);
   const core = createCore(folder, definition, settings);
   const knownIds = new Set(core.get_vocab(true).values());
@@ -53,7 +55,7 @@ function readVocabulary(folder: string, settings: JsonObject): JsonObject {
   if (text === undefined) {
     throw new CheckpointError(
       'CHECKPOINT_TOKENIZER_INVALID',
-      `${folder}: expected tokenizer.json or vocab.txt, got neither.`,
+      `${folder}: expected tokenizer.json, vocab.json with merges.txt, or vocab.txt, got none of them.`,
     );
   }
   const tokens = text.replace(/\r?\n$/, '').split(/\r?\n/);

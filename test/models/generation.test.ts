@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { openCaptioningSession, type Sequence } from '../support/captioning-session.ts';
+import { openCaptioningSession, type Sequence } from '../support/generation-session.ts';
 import { expectClose } from '../support/close-to.ts';
 import { checkpointNames, type GoldenGeneration, readGoldenGenerations } from '../support/goldens.ts';
 

@@ -1,12 +1,20 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { type BlipCheckpoint, openCheckpoint } from '../../checkpoint/checkpoint.ts';
+import { type BlipCheckpoint, type ClipCheckpoint, openCheckpoint } from '../../checkpoint/checkpoint.ts';
 import { readSafetensorsHeader, type TensorRegion } from '../../checkpoint/safetensors.ts';
 
-/** What transformers computed with the small checkpoints: test/fixtures/make_goldens.py. */
+/** What transformers computed with the small checkpoints: make_goldens.py and make_family_goldens.py of test/fixtures. */
 
+/** Captioning. */
 export const checkpointNames = ['narrow-vision', 'sharded-float16', 'untied-bfloat16'] as const;
 export type CheckpointName = (typeof checkpointNames)[number];
+export const answerCheckpointNames = ['answers-float32', 'answers-float16'] as const;
+export const retrievalCheckpointNames = ['retrieval-wide-vision', 'retrieval-bfloat16'] as const;
+export const clipCheckpointNames = ['clip-placeholder-end', 'clip-real-end'] as const;
+export type AnswerCheckpointName = (typeof answerCheckpointNames)[number];
+export type RetrievalCheckpointName = (typeof retrievalCheckpointNames)[number];
+export type ClipCheckpointName = (typeof clipCheckpointNames)[number];
+type AnyCheckpointName = CheckpointName | AnswerCheckpointName | RetrievalCheckpointName | ClipCheckpointName;
 export const imageNames = ['chelsea', 'rocket', 'small'] as const;
 export type ImageName = (typeof imageNames)[number];
 
@@ -27,9 +35,39 @@ export interface GoldenSequence {
   readonly score?: number;
 }
 
-const fixtures = fileURLToPath(new URL('../fixtures/', import.meta.url));
+/** One answer of `BlipForQuestionAnswering.generate`, or several to one question. */
+export interface GoldenAnswer extends Omit<GoldenGeneration, 'prompt'> {
+  readonly question: string;
+  /** Names the golden tensors of the question, such as `chelsea.0.logits`. */
+  readonly question_number: number;
+  /** [CLS], the question and [SEP]. */
+  readonly question_ids: readonly number[];
+  /** The first sequence as text. */
+  readonly answer: string;
+}
 
-export function checkpointFolder(name: CheckpointName): string {
+export interface GoldenText {
+  readonly text: string;
+  readonly input_ids: readonly number[];
+}
+
+/** What `cosine_similarity` and other golden matrices have as rows and columns. */
+export interface GoldenPairs {
+  readonly images: readonly ImageName[];
+  readonly texts: readonly GoldenText[];
+}
+
+export interface GoldenClip extends GoldenPairs {
+  /** Pictures to crop, by the names of golden tensors such as `portrait.cropped`: the file, and the part of it. */
+  readonly parts: Readonly<Record<string, { readonly file: ImageName; readonly box: Box | null }>>;
+  readonly tokenized: readonly { readonly text: string; readonly ids: readonly number[] }[];
+}
+
+type Box = readonly [left: number, top: number, right: number, bottom: number];
+
+export const fixtures = fileURLToPath(new URL('../fixtures/', import.meta.url));
+
+export function checkpointFolder(name: AnyCheckpointName): string {
   return `${fixtures}checkpoints/${name}`;
 }
 
@@ -38,6 +76,12 @@ export function openBlipCheckpoint(folder: string): BlipCheckpoint {
   const checkpoint = openCheckpoint(folder);
   if (checkpoint.task !== 'clip') return checkpoint;
   throw new Error(`Expected a BLIP checkpoint in ${folder}, got CLIP.`);
+}
+
+export function openClipCheckpoint(folder: string): ClipCheckpoint {
+  const checkpoint = openCheckpoint(folder);
+  if (checkpoint.task === 'clip') return checkpoint;
+  throw new Error(`Expected a CLIP checkpoint in ${folder}, got ${checkpoint.task}.`);
 }
 
 export function imagePath(name: ImageName): string {
@@ -58,7 +102,7 @@ export function goldenFile(file: string): string {
 }
 
 /** The golden tensors of a checkpoint, such as `chelsea.image_embeds`. */
-export function openGoldenTensors(name: CheckpointName): {
+export function openGoldenTensors(name: AnyCheckpointName): {
   bytes(tensor: string): { data: Uint8Array; shape: readonly number[] };
   floats(tensor: string): { data: Float32Array; shape: readonly number[] };
 } {

@@ -1,15 +1,21 @@
 import { openWeights } from '../../checkpoint/weights.ts';
 import { captioningGraph } from '../../models/captioning.ts';
 import { earlyStopping } from '../../models/generation/parameters.ts';
+import { questionAnsweringGraph } from '../../models/question-answering.ts';
 import { createSession, type RuntimeTensor } from '../../pipeline/runtime.ts';
 import {
+  type AnswerCheckpointName,
   type CheckpointName,
   checkpointFolder,
+  type GoldenAnswer,
   type GoldenGeneration,
   type ImageName,
   openBlipCheckpoint,
   openGoldenTensors,
 } from './goldens.ts';
+
+/** An ordinary token of every small checkpoint. */
+const PADDING = 7;
 
 export interface Sequence {
   readonly tokenIds: readonly number[];
@@ -17,14 +23,32 @@ export interface Sequence {
   readonly score: number;
 }
 
-/** Runs golden rows through the captioning graph, as one batch. Rows must have equal parameters. */
-export async function openCaptioningSession(name: CheckpointName): Promise<{
-  generate(rows: readonly GoldenGeneration[]): Promise<readonly (readonly Sequence[])[]>;
+/** What captions and answers have in common. */
+type GoldenRow = Omit<GoldenGeneration, 'prompt'> & Partial<Pick<GoldenAnswer, 'question_ids'>>;
+
+interface GenerationSession<Row> {
+  /** Runs golden rows as one batch. They must have equal parameters. */
+  generate(rows: readonly Row[]): Promise<readonly (readonly Sequence[])[]>;
   release(): Promise<void>;
-}> {
+}
+
+/** The captioning graph. */
+export function openCaptioningSession(name: CheckpointName): Promise<GenerationSession<GoldenGeneration>> {
+  return openSession(name, captioningGraph);
+}
+
+/** The question answering graph. */
+export function openAnswerSession(name: AnswerCheckpointName): Promise<GenerationSession<GoldenAnswer>> {
+  return openSession(name, questionAnsweringGraph);
+}
+
+async function openSession(
+  name: CheckpointName | AnswerCheckpointName,
+  writeGraph: typeof captioningGraph,
+): Promise<GenerationSession<GoldenRow>> {
   const checkpoint = openBlipCheckpoint(checkpointFolder(name));
   const weights = openWeights(checkpoint.folder);
-  const session = await createSession(captioningGraph(checkpoint, weights), {
+  const session = await createSession(writeGraph(checkpoint, weights), {
     executionProvider: 'cpu',
     threadCount: 2,
     dataFolder: weights.dataFolder,
@@ -34,6 +58,7 @@ export async function openCaptioningSession(name: CheckpointName): Promise<{
     async generate(rows) {
       const outputs = await session.run({
         ...imageInputs(rows, goldens),
+        ...questionInputs(rows),
         ...promptInputs(rows),
         ...parameterInputs(rows),
       });
@@ -43,7 +68,7 @@ export async function openCaptioningSession(name: CheckpointName): Promise<{
   };
 }
 
-function imageInputs(rows: readonly GoldenGeneration[], goldens: ReturnType<typeof openGoldenTensors>) {
+function imageInputs(rows: readonly GoldenRow[], goldens: ReturnType<typeof openGoldenTensors>) {
   const names = [...new Set(rows.map(({ image }) => image))] as ImageName[];
   const images = names.map((image) => goldens.bytes(`${image}.resized`));
   const data = Buffer.concat(images.map((image) => image.data));
@@ -53,13 +78,31 @@ function imageInputs(rows: readonly GoldenGeneration[], goldens: ReturnType<type
   };
 }
 
+/** Questions padded on the right; none for captions. */
+function questionInputs(rows: readonly GoldenRow[]): Record<string, RuntimeTensor> {
+  const questions = rows.map((row) => row.question_ids).filter((ids) => ids !== undefined);
+  if (questions.length === 0) return {};
+  const { ids, lengths } = paddedTexts(questions);
+  return { question_ids: ids, question_length: lengths };
+}
+
+/** Texts in one tensor, padded on the right with a token that has a meaning, which nothing may see. */
+export function paddedTexts(texts: readonly (readonly number[])[]): {
+  readonly ids: RuntimeTensor;
+  readonly lengths: RuntimeTensor;
+} {
+  const longest = Math.max(...texts.map((text) => text.length));
+  const padded = texts.flatMap((text) => [...text, ...Array.from({ length: longest - text.length }, () => PADDING)]);
+  return { ids: int64s(padded, [texts.length, longest]), lengths: int64s(texts.map((text) => text.length)) };
+}
+
 /** The golden's own prompt tokens: everything before what was generated. */
-function promptIds(row: GoldenGeneration): readonly number[] {
+function promptIds(row: GoldenRow): readonly number[] {
   const [first] = row.sequences;
   return first?.token_ids.slice(0, first.token_ids.length - first.token_logprobs.length) ?? [];
 }
 
-function promptInputs(rows: readonly GoldenGeneration[]): Record<string, RuntimeTensor> {
+function promptInputs(rows: readonly GoldenRow[]): Record<string, RuntimeTensor> {
   const prompts = rows.map(promptIds);
   const length = Math.max(...prompts.map((prompt) => prompt.length));
   const padded = prompts.map((prompt) => [
@@ -72,7 +115,7 @@ function promptInputs(rows: readonly GoldenGeneration[]): Record<string, Runtime
   };
 }
 
-function parameterInputs(rows: readonly GoldenGeneration[]): Record<string, RuntimeTensor> {
+function parameterInputs(rows: readonly GoldenRow[]): Record<string, RuntimeTensor> {
   const parameters = rows[0]?.parameters ?? {};
   const number = (name: string, usual: number) => Number(parameters[name] ?? usual);
   const uniforms = rows.flatMap((row) => row.uniforms.flat());
@@ -98,7 +141,7 @@ function parameterInputs(rows: readonly GoldenGeneration[]): Record<string, Runt
 }
 
 function readSequences(
-  rows: readonly GoldenGeneration[],
+  rows: readonly GoldenRow[],
   outputs: Readonly<Record<string, RuntimeTensor>>,
 ): readonly (readonly Sequence[])[] {
   const data = (name: string) => outputs[name]?.data ?? new Float32Array();
@@ -119,10 +162,10 @@ function readSequences(
   );
 }
 
-function int64s(values: readonly number[], shape: readonly number[] = [values.length]): RuntimeTensor {
+export function int64s(values: readonly number[], shape: readonly number[] = [values.length]): RuntimeTensor {
   return { data: BigInt64Array.from(values, BigInt), shape };
 }
 
-function float32s(values: readonly number[], shape: readonly number[]): RuntimeTensor {
+export function float32s(values: readonly number[], shape: readonly number[]): RuntimeTensor {
   return { data: Float32Array.from(values), shape };
 }

@@ -1,0 +1,138 @@
+import { spawn } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import InferlessModel, { settingsFromEnvironment } from '../app.ts';
+
+/**
+ * The other tasks beside transformers on torch, in one run: one answer of 3 forced tokens, one match, one embedding; two
+ * threads each, by turns. Also what five questions about one image cost, and how torch archives load.
+ *
+ *     for size in vqa itm clip-b32 clip-l14; do python bench/make_checkpoint.py FOLDER/$size $size; done
+ *     npx tsx bench/family.ts FOLDER
+ */
+
+const THREADS = 2;
+const PAIRS = 7;
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const image = `${root}examples/chelsea.png`;
+const source = `data:;base64,${readFileSync(image).toString('base64')}`;
+const text = 'two cats on the picture';
+const forced = { max_new_tokens: 3, min_new_tokens: 3 };
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+}
+
+async function startTorch(task: string, checkpoint: string) {
+  const args = [`${root}bench/torch_family.py`, task, checkpoint, image, text, String(THREADS)];
+  const child = spawn('python', args, { stdio: ['pipe', 'pipe', 'inherit'] });
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  await lines.next();
+  return {
+    async measure() {
+      child.stdin.write('\n');
+      const [ms = '', first = ''] = String((await lines.next()).value).split(' ');
+      return { ms: Number(ms), first: Number(first) };
+    },
+    stop: () => child.stdin.end(),
+  };
+}
+
+async function start(checkpoint: string): Promise<InferlessModel> {
+  const model = new InferlessModel({ ...settingsFromEnvironment(), checkpoint, threadsPerWorker: THREADS });
+  await model.initialize();
+  return model;
+}
+
+async function measure(model: InferlessModel, inputs: unknown, output: string, place = 0) {
+  const startMs = performance.now();
+  const { outputs } = await model.inferTensors(inputs, [output]);
+  return { ms: performance.now() - startMs, first: Number(outputs[0]?.data[place]) };
+}
+
+function row(...cells: readonly string[]): void {
+  console.log(`| ${cells.join(' | ')} |`);
+}
+
+async function compare(
+  what: string,
+  task: string,
+  checkpoint: string,
+  [inputs, output, place]: readonly [unknown, string, number?],
+): Promise<void> {
+  const [torch, model] = [await startTorch(task, checkpoint), await start(checkpoint)];
+  await torch.measure();
+  await measure(model, inputs, output);
+  const pairs = [];
+  for (let pair = 0; pair < PAIRS; pair += 1) {
+    const theirs = await torch.measure();
+    pairs.push({ theirs, ours: await measure(model, inputs, output, place) });
+  }
+  torch.stop();
+  await model.finalize();
+  const [ours, theirs] = [median(pairs.map((pair) => pair.ours.ms)), median(pairs.map((pair) => pair.theirs.ms))];
+  const ratio = median(pairs.map((pair) => pair.ours.ms / pair.theirs.ms));
+  const values = `${pairs[0]?.ours.first.toPrecision(6)} and ${pairs[0]?.theirs.first.toPrecision(6)}`;
+  row(what, `${ours.toFixed(0)} ms`, `${theirs.toFixed(0)} ms`, ratio.toFixed(2), values);
+}
+
+async function fiveQuestions(checkpoint: string): Promise<void> {
+  const model = await start(checkpoint);
+  const ask = (questions: readonly string[]) =>
+    measure(model, { img_url: source, question: questions, ...forced }, 'answer');
+  const five = ['two cats?', 'a picture of the cats?', 'the', 'two cats on the picture of a cat', 'of?'];
+  await ask(five);
+  const ratios = [];
+  for (let pair = 0; pair < PAIRS; pair += 1) ratios.push((await ask(five)).ms / (await ask([text])).ms);
+  await model.finalize();
+  row('five questions about one image / one question', median(ratios).toFixed(2), '', '', '');
+}
+
+/** The same weights as safetensors and as pytorch_model.bin, by turns. */
+async function compareLoads(checkpoint: string): Promise<void> {
+  const folder = join(tmpdir(), 'blip-bench-torch-archive');
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder);
+  for (const file of readdirSync(checkpoint).filter((name) => name !== 'model.safetensors')) {
+    symlinkSync(join(checkpoint, file), join(folder, file === 'weights.pt' ? 'pytorch_model.bin' : file));
+  }
+  const load = async (place: string) => {
+    const model = await start(place);
+    const modelLoadMs = model.model?.modelLoadMs ?? Number.NaN;
+    await model.finalize();
+    return modelLoadMs;
+  };
+  const times = [];
+  for (let pair = 0; pair < PAIRS; pair += 1)
+    times.push({ safetensors: await load(checkpoint), archive: await load(folder) });
+  const [safetensors, archive] = [
+    median(times.map((time) => time.safetensors)),
+    median(times.map((time) => time.archive)),
+  ];
+  row(
+    'model load, safetensors / pytorch_model.bin',
+    `${safetensors.toFixed(0)} ms / ${archive.toFixed(0)} ms`,
+    '',
+    '',
+    '',
+  );
+  rmSync(folder, { recursive: true, force: true });
+}
+
+const folder = process.argv[2];
+if (folder === undefined) throw new Error('Usage: npx tsx bench/family.ts FOLDER');
+console.log('| | blip-handler | transformers on torch | ratio | a number of both |\n| --- | --- | --- | --- | --- |');
+const question = { img_url: source, question: text, ...forced };
+await compare('answer, 3 tokens', 'question-answering', join(folder, 'vqa'), [question, 'token_ids', 1]);
+await fiveQuestions(join(folder, 'vqa'));
+const match = { img_url: source, text };
+await compare('match probability', 'retrieval', join(folder, 'itm'), [match, 'match_probability']);
+for (const size of ['clip-b32', 'clip-l14']) {
+  await compare(`${size}: image`, 'image', join(folder, size), [{ img_url: source }, 'image_embeds']);
+  await compare(`${size}: text`, 'text', join(folder, size), [{ text }, 'text_embeds']);
+}
+await compareLoads(join(folder, 'vqa'));
