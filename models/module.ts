@@ -55,7 +55,7 @@ export function weight(
   shape: readonly number[],
   options: WeightOptions = {},
 ): Value<'float32'> {
-  const names = [`${module.path}.${name}`, ...(options.tiedTo ?? [])];
+  const names = [child(module, name).path, ...(options.tiedTo ?? [])];
   const region = findTensor(module.weights, names, options.storedShape ?? shape);
   const elementType = weightTypes[region.dtype];
   if (elementType === undefined) {

@@ -1,32 +1,6 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { openCaptioningSession, type Sequence } from '../support/generation-session.ts';
-import { expectClose } from '../support/close-to.ts';
-import { checkpointNames, type GoldenGeneration, readGoldenGenerations } from '../support/goldens.ts';
-
-/** Token ids are identical; log-probabilities and scores differ by rounding only. */
-const LOGPROB_TOLERANCE = { absolute: 1e-4 };
-const SCORE_TOLERANCE = { absolute: 1e-4, relative: 1e-4 };
-
-function expectGolden(row: GoldenGeneration, sequences: readonly Sequence[] | undefined): void {
-  const wanted = row.sequences;
-  expect(sequences?.map(({ tokenIds }) => tokenIds)).toEqual(wanted.map(({ token_ids }) => token_ids));
-  for (const [index, { token_logprobs, score }] of wanted.entries()) {
-    expectClose(sequences?.[index]?.tokenLogprobs ?? [], token_logprobs, LOGPROB_TOLERANCE);
-    if (score !== undefined) expectClose([sequences?.[index]?.score ?? Number.NaN], [score], SCORE_TOLERANCE);
-  }
-}
-
-/** Rows with equal parameters, under a readable title. */
-function byParameters(
-  rows: readonly GoldenGeneration[],
-): readonly [title: string, rows: readonly GoldenGeneration[]][] {
-  const groups = new Map<string, GoldenGeneration[]>();
-  for (const row of rows) {
-    const title = JSON.stringify(row.parameters);
-    groups.set(title, [...(groups.get(title) ?? []), row]);
-  }
-  return [...groups];
-}
+import { afterAll, beforeAll, describe, test } from 'vitest';
+import { byParameters, expectGolden, openCaptioningSession } from '../support/generation-session.ts';
+import { checkpointNames, readGoldenGenerations } from '../support/goldens.ts';
 
 describe.each(checkpointNames)('%s generates what transformers generates', (name) => {
   const groups = byParameters(readGoldenGenerations(name));

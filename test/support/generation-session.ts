@@ -1,8 +1,10 @@
+import { expect } from 'vitest';
 import { openWeights } from '../../checkpoint/weights.ts';
 import { captioningGraph } from '../../models/captioning.ts';
 import { earlyStopping } from '../../models/generation/parameters.ts';
 import { questionAnsweringGraph } from '../../models/question-answering.ts';
 import { createSession, type RuntimeTensor } from '../../pipeline/runtime.ts';
+import { expectClose } from './close-to.ts';
 import {
   type AnswerCheckpointName,
   type CheckpointName,
@@ -24,7 +26,32 @@ export interface Sequence {
 }
 
 /** What captions and answers have in common. */
-type GoldenRow = Omit<GoldenGeneration, 'prompt'> & Partial<Pick<GoldenAnswer, 'question_ids'>>;
+export type GoldenRow = Omit<GoldenGeneration, 'prompt'> & Partial<Pick<GoldenAnswer, 'question_ids'>>;
+
+/** Token ids are identical; log-probabilities and scores differ by rounding only. */
+const LOGPROB_TOLERANCE = { absolute: 1e-4 };
+const SCORE_TOLERANCE = { absolute: 1e-4, relative: 1e-4 };
+
+export function expectGolden(row: GoldenRow, sequences: readonly Sequence[] | undefined): void {
+  const wanted = row.sequences;
+  expect(sequences?.map(({ tokenIds }) => tokenIds)).toEqual(wanted.map(({ token_ids }) => token_ids));
+  for (const [index, { token_logprobs, score }] of wanted.entries()) {
+    expectClose(sequences?.[index]?.tokenLogprobs ?? [], token_logprobs, LOGPROB_TOLERANCE);
+    if (score !== undefined) expectClose([sequences?.[index]?.score ?? Number.NaN], [score], SCORE_TOLERANCE);
+  }
+}
+
+/** Rows with equal parameters, under a readable title. */
+export function byParameters<Row extends GoldenRow>(
+  rows: readonly Row[],
+): readonly [title: string, rows: readonly Row[]][] {
+  const groups = new Map<string, Row[]>();
+  for (const row of rows) {
+    const title = JSON.stringify(row.parameters);
+    groups.set(title, [...(groups.get(title) ?? []), row]);
+  }
+  return [...groups];
+}
 
 interface GenerationSession<Row> {
   /** Runs golden rows as one batch. They must have equal parameters. */
@@ -68,18 +95,27 @@ async function openSession(
   };
 }
 
-function imageInputs(rows: readonly GoldenRow[], goldens: ReturnType<typeof openGoldenTensors>) {
+export function imageInputs(rows: readonly GoldenRow[], goldens: ReturnType<typeof openGoldenTensors>) {
   const names = [...new Set(rows.map(({ image }) => image))] as ImageName[];
-  const images = names.map((image) => goldens.bytes(`${image}.resized`));
-  const data = Buffer.concat(images.map((image) => image.data));
   return {
-    images: { data: new Uint8Array(data), shape: [names.length, ...(images[0]?.shape ?? [])] },
+    images: resizedImages(names, goldens),
     image_index: int64s(rows.map(({ image }) => names.indexOf(image))),
   };
 }
 
+/** The golden pixels of pictures in one tensor. */
+export function resizedImages(
+  names: readonly string[],
+  goldens: ReturnType<typeof openGoldenTensors>,
+  kind: 'resized' | 'cropped' = 'resized',
+): RuntimeTensor {
+  const images = names.map((name) => goldens.bytes(`${name}.${kind}`));
+  const data = Buffer.concat(images.map((image) => image.data));
+  return { data: new Uint8Array(data), shape: [names.length, ...(images[0]?.shape ?? [])] };
+}
+
 /** Questions padded on the right; none for captions. */
-function questionInputs(rows: readonly GoldenRow[]): Record<string, RuntimeTensor> {
+export function questionInputs(rows: readonly GoldenRow[]): Record<string, RuntimeTensor> {
   const questions = rows.map((row) => row.question_ids).filter((ids) => ids !== undefined);
   if (questions.length === 0) return {};
   const { ids, lengths } = paddedTexts(questions);

@@ -102,7 +102,7 @@ export function goldenFile(file: string): string {
 }
 
 /** The golden tensors of a checkpoint, such as `chelsea.image_embeds`. */
-export function openGoldenTensors(name: AnyCheckpointName): {
+export function openGoldenTensors(name: AnyCheckpointName | 'positions'): {
   bytes(tensor: string): { data: Uint8Array; shape: readonly number[] };
   floats(tensor: string): { data: Float32Array; shape: readonly number[] };
 } {
