@@ -11,6 +11,8 @@ export interface RgbImage {
 export interface ImageDecodeOptions {
   /** The most pixels (width x height) an image may have; read from its header, before anything is decoded. */
   readonly maxPixels: number;
+  /** The longest side that an image may have. */
+  readonly maxSide: number;
   /** Turns the image as its EXIF orientation says, as transformers' `load_image` does. */
   readonly applyExif: boolean;
 }
@@ -21,6 +23,8 @@ interface Format {
   readonly sharpName: string;
   /** How files of the format begin; a dot is any byte. */
   readonly signature: RegExp;
+  /** Where decoding takes much more memory than the pixels do: 19 bytes for each pixel of AVIF. */
+  readonly maxPixels?: number;
 }
 
 /** What is not listed here is not decoded. */
@@ -29,7 +33,7 @@ const formats: readonly Format[] = [
   { name: 'PNG', sharpName: 'png', signature: /^\x89PNG\r\n/s },
   { name: 'WebP', sharpName: 'webp', signature: /^RIFF....WEBP/s },
   { name: 'GIF', sharpName: 'gif', signature: /^GIF8[79]a/s },
-  { name: 'AVIF', sharpName: 'heif', signature: /^....ftypavi[fs]/s },
+  { name: 'AVIF', sharpName: 'heif', signature: /^....ftypavi[fs]/s, maxPixels: 16_000_000 },
 ];
 const formatNames = 'JPEG, PNG, WebP, GIF or AVIF';
 
@@ -57,7 +61,7 @@ export async function decodeImage(bytes: Uint8Array, options: ImageDecodeOptions
   const header = await readHeader(bytes);
   const format = formats.find(({ sharpName }) => sharpName === header.format);
   if (format === undefined) throw unsupported(bytes);
-  requireSize(header, options);
+  requireSize(header, format, options);
   try {
     const { data, info } = await pixels(bytes, header, options)
       .raw({ depth: 'uchar' })
@@ -88,12 +92,15 @@ function corrupt({ name }: Format, cause: unknown): HandlerError {
   return new HandlerError('IMAGE_CORRUPT', `Expected a whole ${name} image, got one that does not decode.`, { cause });
 }
 
-function requireSize({ width, height, pageHeight }: Metadata, { maxPixels }: ImageDecodeOptions): void {
+function requireSize({ width, height, pageHeight }: Metadata, format: Format, options: ImageDecodeOptions): void {
   const frameHeight = pageHeight ?? height;
-  if (width * frameHeight <= maxPixels) return;
+  const maxPixels = Math.min(options.maxPixels, format.maxPixels ?? options.maxPixels);
+  const tooLong = Math.max(width, frameHeight) > options.maxSide;
+  if (!tooLong && width * frameHeight <= maxPixels) return;
+  const expected = tooLong ? `with sides of at most ${options.maxSide} pixels` : `of at most ${maxPixels} pixels`;
   throw new HandlerError(
     'IMAGE_TOO_LARGE',
-    `Expected an image of at most ${maxPixels} pixels, got ${width} x ${frameHeight}.`,
+    `Expected ${format.name === 'AVIF' ? 'an AVIF' : 'an'} image ${expected}, got ${width} x ${frameHeight}.`,
   );
 }
 

@@ -1,7 +1,10 @@
 import { Agent, type Dispatcher, request } from 'undici';
 import { HandlerError } from '../protocol/errors.ts';
+import { type AddressPolicy, BlockedAddressError, guardedConnector, isListed } from './address-guard.ts';
 
-export interface ImageFetchOptions {
+export interface ImageFetchOptions extends AddressPolicy {
+  /** Refuses http URLs. */
+  readonly httpsOnly: boolean;
   /** From the first byte sent to the last byte read, redirects included. */
   readonly timeoutMs: number;
   readonly maxBytes: number;
@@ -12,16 +15,22 @@ const redirectStatuses = new Set([301, 302, 303, 307, 308]);
 /** Some hosts refuse requests without one. */
 const USER_AGENT = 'blip-handler';
 
-/**
- * Every connection for an image goes through this dispatcher. A guard against private addresses belongs in its
- * `connect` function, which sees each address that is really dialled: literal ones and those of redirects too.
- */
-const dispatcher = new Agent({ connections: 32, keepAliveTimeout: 4_000 });
+/** One for each list of hosts that may be private: a connection that was allowed is used again by that policy only. */
+const dispatchers = new Map<string, Dispatcher>();
+
+/** Every connection for an image goes through a dispatcher whose connector holds it against the policy. */
+function dispatcherFor(policy: AddressPolicy): Dispatcher {
+  const key = policy.privateHosts.join(',');
+  const dispatcher =
+    dispatchers.get(key) ?? new Agent({ connections: 32, keepAliveTimeout: 4_000, connect: guardedConnector(policy) });
+  dispatchers.set(key, dispatcher);
+  return dispatcher;
+}
 
 /**
  * Fetches an image. This is the only file that opens the network for images. Redirects are followed by hand, so that
  * each address passes the same checks; the server's own words never reach the message.
- * @throws HandlerError `IMAGE_SOURCE_INVALID`, `IMAGE_FETCH_FAILED`, `IMAGE_FETCH_TIMEOUT` or `IMAGE_TOO_LARGE`.
+ * @throws HandlerError `IMAGE_SOURCE_INVALID`, `IMAGE_SOURCE_BLOCKED`, `IMAGE_FETCH_FAILED`, `IMAGE_FETCH_TIMEOUT` or `IMAGE_TOO_LARGE`.
  */
 export async function fetchImage(url: URL, options: ImageFetchOptions): Promise<Uint8Array> {
   const signal = AbortSignal.timeout(options.timeoutMs);
@@ -29,6 +38,7 @@ export async function fetchImage(url: URL, options: ImageFetchOptions): Promise<
     return await follow(url, options, signal);
   } catch (thrown) {
     if (thrown instanceof HandlerError) throw thrown;
+    if (isBlocked(thrown)) throw blocked('one that has an address inside a network', thrown);
     if (signal.aborted) {
       throw new HandlerError(
         'IMAGE_FETCH_TIMEOUT',
@@ -47,9 +57,9 @@ export async function fetchImage(url: URL, options: ImageFetchOptions): Promise<
 async function follow(first: URL, options: ImageFetchOptions, signal: AbortSignal): Promise<Uint8Array> {
   let url = first;
   for (let redirects = 0; redirects <= options.maxRedirects; redirects += 1) {
-    requireHttp(url);
-    const response = await request(url.href, {
-      dispatcher,
+    requireAllowed(url, first, options);
+    const response = await request(withoutCredentials(url).href, {
+      dispatcher: dispatcherFor(options),
       signal,
       headers: { 'user-agent': USER_AGENT, accept: 'image/*,*/*;q=0.8', 'accept-encoding': 'identity' },
     });
@@ -64,13 +74,41 @@ async function follow(first: URL, options: ImageFetchOptions, signal: AbortSigna
   );
 }
 
-function requireHttp(url: URL): void {
+/** What holds for the first URL and for each that it is redirected to. */
+function requireAllowed(url: URL, first: URL, { httpsOnly, allowedHosts }: ImageFetchOptions): void {
   if (url.protocol !== 'http:' && url.protocol !== 'https:') {
     throw new HandlerError(
       'IMAGE_SOURCE_INVALID',
       `Expected an http or https URL, got one of ${url.protocol.slice(0, -1)}.`,
     );
   }
+  if (url.protocol === 'http:' && httpsOnly) throw blocked('one of http, and this service takes https only');
+  if (url.protocol === 'http:' && first.protocol === 'https:') throw blocked('an https URL redirected to http');
+  if (allowedHosts.length > 0 && !isListed(url.hostname, allowedHosts)) throw blocked('one of another host');
+}
+
+function blocked(got: string, cause?: unknown): HandlerError {
+  return new HandlerError('IMAGE_SOURCE_BLOCKED', `Expected the URL of a host that images may come from, got ${got}.`, {
+    cause,
+  });
+}
+
+/** Connecting to several addresses gathers their errors. */
+function isBlocked(thrown: unknown): boolean {
+  if (thrown instanceof AggregateError) return thrown.errors.some(isBlocked);
+  return thrown instanceof BlockedAddressError || (thrown instanceof Error && isBlockedCause(thrown.cause));
+}
+
+function isBlockedCause(cause: unknown): boolean {
+  return cause !== undefined && isBlocked(cause);
+}
+
+/** A user name and a password in a URL are not sent on. */
+function withoutCredentials(url: URL): URL {
+  const plain = new URL(url);
+  plain.username = '';
+  plain.password = '';
+  return plain;
 }
 
 function redirectTarget(location: string, base: URL): URL {

@@ -83,6 +83,10 @@ function imageOptions(settings: Settings): TaskContext['imageOptions'] {
     maxBytes: settings.imageMaxBytes,
     maxRedirects: settings.imageMaxRedirects,
     maxPixels: settings.imageMaxPixels,
+    maxSide: settings.imageMaxSide,
+    httpsOnly: settings.imageHttpsOnly,
+    allowedHosts: settings.imageAllowedHosts,
+    privateHosts: settings.imagePrivateHosts,
     applyExif: settings.imageApplyExif,
   };
 }

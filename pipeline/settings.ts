@@ -25,7 +25,11 @@ export interface Settings {
   readonly imageTimeoutMs: number;
   readonly imageMaxBytes: number;
   readonly imageMaxPixels: number;
+  readonly imageMaxSide: number;
   readonly imageMaxRedirects: number;
+  readonly imageHttpsOnly: boolean;
+  readonly imageAllowedHosts: readonly string[];
+  readonly imagePrivateHosts: readonly string[];
   readonly imageApplyExif: boolean;
   readonly host: string | undefined;
   readonly port: number;
@@ -92,6 +96,33 @@ function choice<const T extends string>(variable: string, description: string, c
     defaultValue,
     parse: (value) => choices.find((candidate) => candidate === value),
     expected: `one of ${choices.join(', ')}`,
+  });
+}
+
+function flag(variable: string, description: string, defaultValue: boolean) {
+  return setting<boolean>({
+    variable,
+    description,
+    defaultText: String(defaultValue),
+    defaultValue,
+    parse: (value) => (value === 'true' ? true : value === 'false' ? false : undefined),
+    expected: 'true or false',
+  });
+}
+
+/** Texts separated by commas; none by default. */
+function list(variable: string, description: string, defaultText: string, expected: string) {
+  return setting<readonly string[]>({
+    variable,
+    description,
+    defaultText,
+    defaultValue: [],
+    parse: (value) =>
+      value
+        .split(',')
+        .map((part) => part.trim())
+        .filter((part) => part !== ''),
+    expected,
   });
 }
 
@@ -162,15 +193,26 @@ export const settingDefinitions: { readonly [Name in keyof Settings]: Definition
   imageTimeoutMs: count('BLIP_IMAGE_TIMEOUT_MS', 'Milliseconds to fetch one image in, redirects included.', 10_000, 1),
   imageMaxBytes: count('BLIP_IMAGE_MAX_BYTES', 'The most bytes of one encoded image.', 20_000_000, 1),
   imageMaxPixels: count('BLIP_IMAGE_MAX_PIXELS', 'The most pixels (width x height) of one image.', 50_000_000, 1),
+  imageMaxSide: count('BLIP_IMAGE_MAX_SIDE', 'The most pixels of one side of an image.', 16_384, 1),
   imageMaxRedirects: count('BLIP_IMAGE_MAX_REDIRECTS', 'The most redirects followed for one image.', 3, 0),
-  imageApplyExif: setting<boolean>({
-    variable: 'BLIP_IMAGE_APPLY_EXIF',
-    description: 'Turns images as their EXIF orientation says: `true` or `false`.',
-    defaultText: 'true',
-    defaultValue: true,
-    parse: (value) => (value === 'true' ? true : value === 'false' ? false : undefined),
-    expected: 'true or false',
-  }),
+  imageHttpsOnly: flag('BLIP_IMAGE_HTTPS_ONLY', 'Refuses http URLs: `true` or `false`.', false),
+  imageAllowedHosts: list(
+    'BLIP_IMAGE_ALLOWED_HOSTS',
+    'The only hosts that images are fetched from, separated by commas; `*.example.com` for all below a domain.',
+    'all that are public',
+    'hosts separated by commas',
+  ),
+  imagePrivateHosts: list(
+    'BLIP_IMAGE_PRIVATE_HOSTS',
+    'Hosts that may have a private, loopback or link-local address, separated by commas; `*` for all.',
+    'none',
+    'hosts separated by commas',
+  ),
+  imageApplyExif: flag(
+    'BLIP_IMAGE_APPLY_EXIF',
+    'Turns images as their EXIF orientation says: `true` or `false`.',
+    true,
+  ),
   host: setting<string | undefined>({
     variable: 'HOST',
     description: 'Address to listen on. Anything but loopback needs `BLIP_API_TOKENS`.',
@@ -187,18 +229,12 @@ export const settingDefinitions: { readonly [Name in keyof Settings]: Definition
     parse: (value) => (/^\d{1,5}$/.test(value) && Number(value) <= 65_535 ? Number(value) : undefined),
     expected: 'a port number from 0 to 65535',
   }),
-  apiTokens: setting<readonly string[]>({
-    variable: 'BLIP_API_TOKENS',
-    description: 'Bearer tokens that may ask for captions, separated by commas.',
-    defaultText: 'none',
-    defaultValue: [],
-    parse: (value) =>
-      value
-        .split(',')
-        .map((token) => token.trim())
-        .filter((token) => token !== ''),
-    expected: 'tokens separated by commas',
-  }),
+  apiTokens: list(
+    'BLIP_API_TOKENS',
+    'Bearer tokens that may ask for captions, separated by commas.',
+    'none',
+    'tokens separated by commas',
+  ),
   maxBodyBytes: count('BLIP_MAX_BODY_BYTES', 'The most bytes of one request body.', 67_108_864, 1),
   drainLimitMs: count(
     'BLIP_DRAIN_LIMIT_MS',

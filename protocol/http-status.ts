@@ -7,6 +7,7 @@ export const httpStatus: { readonly [Code in ErrorCode]: number } = {
   INVALID_PARAMETER: 400,
   PROMPT_TOO_LONG: 400,
   IMAGE_SOURCE_INVALID: 400,
+  IMAGE_SOURCE_BLOCKED: 400,
   IMAGE_FETCH_FAILED: 424,
   IMAGE_FETCH_TIMEOUT: 424,
   IMAGE_TOO_LARGE: 400,

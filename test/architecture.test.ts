@@ -24,7 +24,8 @@ const allowedImports: Readonly<Record<string, readonly string[]>> = {
 const onlyImporters: Readonly<Record<string, readonly string[]>> = {
   'onnxruntime-node': ['pipeline/runtime.ts'],
   // The network has two doors: one for images, which anyone may name, and one for checkpoints, which the owner names.
-  undici: ['checkpoint/hub/connection.ts', 'pipeline/image-fetch.ts'],
+  undici: ['checkpoint/hub/connection.ts', 'pipeline/address-guard.ts', 'pipeline/image-fetch.ts'],
+  'ipaddr.js': ['pipeline/address-guard.ts'],
   sharp: ['pipeline/image-decode.ts'],
   pbf: ['onnx/model-proto.ts'],
   '@huggingface/hub': ['checkpoint/hub/listing.ts'],

@@ -143,8 +143,10 @@ function addHealthRoutes(server: FastifyInstance, models: readonly InferlessMode
   });
   for (const path of modelPaths('/ready')) {
     addRoute(server, 'GET', path, (request, reply) => {
-      const model = requireModel(request, models);
-      return sendJson(reply, { name: model.name, ready: isReady(model) }, isReady(model) ? 200 : 503);
+      // A model that is named by its task has no name before it is loaded: whatever is asked for may be it.
+      const { model: name } = request.params as ModelPath; // The routes name it.
+      const ready = models.some(isUnnamed) ? false : isReady(requireModel(request, models));
+      return sendJson(reply, { name, ready }, ready ? 200 : 503);
     });
   }
 }
@@ -205,6 +207,10 @@ function parseJson(body: unknown): unknown {
   }
 }
 
+function isUnnamed({ name }: InferlessModel): boolean {
+  return name === undefined;
+}
+
 /** Models that have a name: one that is named by its task has none before it is loaded. */
 function namesOf(models: readonly InferlessModel[]): readonly string[] {
   return models.map(({ name }) => name).filter((name) => name !== undefined);
@@ -214,7 +220,7 @@ function requireModel(request: FastifyRequest, models: readonly InferlessModel[]
   const { model: name, version: modelVersion = MODEL_VERSION } = request.params as ModelPath; // The routes name both.
   const model = models.find((candidate) => candidate.name === name);
   if (model === undefined) {
-    if (models.some((candidate) => candidate.name === undefined))
+    if (models.some(isUnnamed))
       throw new HandlerError('NOT_READY', 'Expected the model to be loaded, got a request before or after that.');
     throw new HandlerError(
       'NOT_FOUND',

@@ -6,7 +6,7 @@ import { decodeImage, type RgbImage } from '../../pipeline/image-decode.ts';
 import { expectClose } from '../support/close-to.ts';
 import { expectHandlerError } from '../support/thrown.ts';
 
-const options = { maxPixels: 1_000_000, applyExif: true };
+const options = { maxPixels: 1_000_000, maxSide: 100_000, applyExif: true };
 const [WIDTH, HEIGHT] = [5, 3];
 
 /** `channels` numbers for each of 5 x 3 pixels, all different from their neighbours. */
@@ -311,6 +311,24 @@ describe('the limit of pixels', () => {
     const bytes = await claiming(50_000, 40_000); // Decoding it would be IMAGE_CORRUPT.
     const error = await expectHandlerError(decodeImage(bytes, options), 'IMAGE_TOO_LARGE');
     expect(error.message).toBe('Expected an image of at most 1000000 pixels, got 50000 x 40000.');
+  });
+
+  test('a side that is too long is refused, however few pixels there are', async () => {
+    const error = await expectHandlerError(
+      decodeImage(await claiming(20_000, 1), { ...options, maxSide: 16_384 }),
+      'IMAGE_TOO_LARGE',
+    );
+    expect(error.message).toBe('Expected an image with sides of at most 16384 pixels, got 20000 x 1.');
+  });
+
+  test('AVIF has a smaller limit of its own, because its decoder takes more memory', async () => {
+    const create = { width: 4200, height: 4000, channels: 3, background: 'red' } as const;
+    const bytes = await sharp({ create }).avif({ effort: 0, quality: 10 }).toBuffer();
+    const error = await expectHandlerError(
+      decodeImage(bytes, { ...options, maxPixels: 50_000_000 }),
+      'IMAGE_TOO_LARGE',
+    );
+    expect(error.message).toBe('Expected an AVIF image of at most 16000000 pixels, got 4200 x 4000.');
   });
 
   test('a header that claims more than there is, within the limit, is corrupt', async () => {

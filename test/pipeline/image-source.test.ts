@@ -15,7 +15,11 @@ const options: ImageOptions = {
   maxBytes: 1_000_000,
   maxRedirects: 3,
   maxPixels: 1_000_000,
+  maxSide: 10_000,
   applyExif: true,
+  httpsOnly: false,
+  allowedHosts: [],
+  privateHosts: ['*'], // The servers of these tests are on loopback.
 };
 /** For requests that get no whole answer, however long they wait. */
 const impatient = { ...options, timeoutMs: 300 };

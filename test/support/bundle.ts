@@ -50,7 +50,14 @@ function copyPackage(name: string, destination: string): void {
 /** The environment of a program: what it needs to run at all, and what a test sets. */
 export function programEnvironment(variables: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
   const { PATH = '', HOME = '', TMPDIR = '' } = process.env;
-  return { PATH, HOME, ...(TMPDIR === '' ? {} : { TMPDIR }), BLIP_EXECUTION_PROVIDER: 'cpu', ...variables };
+  return {
+    PATH,
+    HOME,
+    ...(TMPDIR === '' ? {} : { TMPDIR }),
+    BLIP_EXECUTION_PROVIDER: 'cpu',
+    BLIP_IMAGE_PRIVATE_HOSTS: '127.0.0.1',
+    ...variables,
+  };
 }
 
 export interface Exit {

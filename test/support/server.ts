@@ -19,7 +19,7 @@ const shippedCheckpoint = fileURLToPath(new URL('../../checkpoints/random-captio
 /** The settings of an empty environment on a machine of two CPUs, silent, and what a test wants otherwise. */
 export function testSettings(changes: Partial<Settings> = {}): Settings {
   const defaults = readSettings({ environment: {}, cpuCount: 2, shippedCheckpoint });
-  return { ...defaults, executionProvider: 'cpu', logLevel: 'silent', ...changes };
+  return { ...defaults, executionProvider: 'cpu', logLevel: 'silent', imagePrivateHosts: ['127.0.0.1'], ...changes };
 }
 
 export interface HttpRequest {
