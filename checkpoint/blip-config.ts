@@ -1,23 +1,13 @@
-import { CheckpointError } from './errors.ts';
-import { type JsonSection, readChoice, readInteger, readNumber, subsection } from './json-file.ts';
-
-/** Activation functions by their names in transformers' `ACT2FN`. */
-export const activations = ['gelu', 'quick_gelu', 'relu', 'gelu_new', 'gelu_pytorch_tanh'] as const;
-export type Activation = (typeof activations)[number];
-
-/** `vision_config`: a pre-norm vision transformer. */
-export interface VisionConfig {
-  readonly hiddenSize: number;
-  readonly intermediateSize: number;
-  readonly layerCount: number;
-  readonly headCount: number;
-  readonly imageSize: number;
-  /** The image size whose positions the checkpoint has; they are interpolated where `imageSize` is another. */
-  readonly positionsImageSize: number;
-  readonly patchSize: number;
-  readonly layerNormEpsilon: number;
-  readonly activation: Activation;
-}
+import {
+  inconsistent,
+  type JsonSection,
+  readChoice,
+  readInteger,
+  readNumber,
+  requireDivisible,
+  subsection,
+} from './json-file.ts';
+import { type Activation, activations, readVisionConfig, type VisionConfig } from './vision-config.ts';
 
 /** `text_config`: BERT with cross-attention to an image. */
 export interface TextConfig {
@@ -48,6 +38,9 @@ export interface BlipConfig {
   readonly warnings: readonly string[];
 }
 
+/** transformers' `BlipVisionConfig`. */
+const visionDefaults = { imageSize: 384, patchSize: 16, activation: 'gelu' } as const;
+
 /** Published BLIP text models have heads of this size; transformers' code default of 8 heads is wrong for all of them. */
 const BLIP_HEAD_SIZE = 64;
 
@@ -58,7 +51,7 @@ const BLIP_HEAD_SIZE = 64;
  * @throws CheckpointError `CHECKPOINT_CONFIG_INVALID`.
  */
 export function readBlipConfig(config: JsonSection): BlipConfig {
-  const vision = readVisionConfig(subsection(config, 'vision_config'));
+  const vision = readVisionConfig(subsection(config, 'vision_config'), visionDefaults);
   const textSection = subsection(config, 'text_config');
   const [headCount, warnings] = readTextHeadCount(textSection);
   return {
@@ -67,24 +60,6 @@ export function readBlipConfig(config: JsonSection): BlipConfig {
     imageTextHiddenSize: readInteger(config, 'image_text_hidden_size', 256),
     warnings,
   };
-}
-
-function readVisionConfig(section: JsonSection): VisionConfig {
-  const imageSize = readInteger(section, 'image_size', 384);
-  const vision = {
-    hiddenSize: readInteger(section, 'hidden_size', 768),
-    intermediateSize: readInteger(section, 'intermediate_size', 3072),
-    layerCount: readInteger(section, 'num_hidden_layers', 12),
-    headCount: readInteger(section, 'num_attention_heads', 12),
-    imageSize,
-    positionsImageSize: imageSize,
-    patchSize: readInteger(section, 'patch_size', 16),
-    layerNormEpsilon: readNumber(section, 'layer_norm_eps', 1e-5),
-    activation: readChoice(section, 'hidden_act', activations, 'gelu'),
-  };
-  requireDivisible(section, 'hidden_size', vision.hiddenSize, 'num_attention_heads', vision.headCount);
-  requireDivisible(section, 'image_size', vision.imageSize, 'patch_size', vision.patchSize);
-  return vision;
 }
 
 function readTextConfig(section: JsonSection, encoderHiddenSize: number, headCount: number): TextConfig {
@@ -131,20 +106,4 @@ function readTextHeadCount(section: JsonSection): [headCount: number, warnings: 
     return [headCount, [`${section.path}: num_attention_heads is 8; ${advice}`]];
   }
   return [headCount, []];
-}
-
-/** @throws CheckpointError `CHECKPOINT_CONFIG_INVALID`, naming both keys. */
-export function requireDivisible(
-  section: JsonSection,
-  key: string,
-  value: number,
-  divisorKey: string,
-  divisor: number,
-): void {
-  if (value % divisor !== 0) throw inconsistent(section, `${key} to be a multiple of ${divisorKey} ${divisor}`, value);
-}
-
-/** The error of values that do not go together. */
-export function inconsistent(section: JsonSection, expected: string, got: number | string): CheckpointError {
-  return new CheckpointError('CHECKPOINT_CONFIG_INVALID', `${section.path}: expected ${expected}, got ${got}.`);
 }

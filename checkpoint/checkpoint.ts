@@ -1,12 +1,12 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Architecture, readArchitecture, type Task } from './architecture.ts';
-import { type BlipConfig, inconsistent, readBlipConfig } from './blip-config.ts';
+import { type BlipConfig, readBlipConfig } from './blip-config.ts';
 import { type ClipConfig, readClipConfig } from './clip-config.ts';
 import { CheckpointError } from './errors.ts';
 import { type GenerationDefaults, readGenerationDefaults } from './generation-config.ts';
 import { type ImageProcessorConfig, readImageProcessorConfig } from './image-processor-config.ts';
-import { type JsonSection, readJsonFile, subsection } from './json-file.ts';
+import { inconsistent, type JsonSection, readJsonFile, subsection } from './json-file.ts';
 
 interface CheckpointFolder {
   readonly folder: string;

@@ -1,5 +1,13 @@
-import { activations, inconsistent, requireDivisible, type VisionConfig } from './blip-config.ts';
-import { type JsonSection, readChoice, readInteger, readNumber, subsection } from './json-file.ts';
+import {
+  inconsistent,
+  type JsonSection,
+  readChoice,
+  readInteger,
+  readNumber,
+  requireDivisible,
+  subsection,
+} from './json-file.ts';
+import { type Activation, activations, readVisionConfig, type VisionConfig } from './vision-config.ts';
 
 /** `text_config` of CLIP: a causal transformer whose token at the end of the text stands for all of it. */
 export interface ClipTextConfig {
@@ -10,7 +18,7 @@ export interface ClipTextConfig {
   readonly headCount: number;
   readonly maxPositions: number;
   readonly layerNormEpsilon: number;
-  readonly activation: VisionConfig['activation'];
+  readonly activation: Activation;
   /** Which token stands for the text: the one with the largest id, or the first that has this id. */
   readonly pooling: 'largest-id' | { readonly eosTokenId: number };
 }
@@ -34,31 +42,17 @@ const PLACEHOLDER_EOS_TOKEN_ID = 2;
  */
 export function readClipConfig(config: JsonSection): ClipConfig {
   return {
-    vision: readVisionConfig(subsection(config, 'vision_config')),
+    vision: readClipVisionConfig(subsection(config, 'vision_config')),
     text: readTextConfig(subsection(config, 'text_config')),
     projectionSize: readInteger(config, 'projection_dim', 512),
     warnings: [],
   };
 }
 
-function readVisionConfig(section: JsonSection): VisionConfig {
-  const imageSize = readInteger(section, 'image_size', 224);
-  const vision = {
-    hiddenSize: readInteger(section, 'hidden_size', 768),
-    intermediateSize: readInteger(section, 'intermediate_size', 3072),
-    layerCount: readInteger(section, 'num_hidden_layers', 12),
-    headCount: readInteger(section, 'num_attention_heads', 12),
-    imageSize,
-    positionsImageSize: imageSize,
-    patchSize: readInteger(section, 'patch_size', 32),
-    layerNormEpsilon: readNumber(section, 'layer_norm_eps', 1e-5),
-    activation: readChoice(section, 'hidden_act', activations, 'quick_gelu'),
-  };
+function readClipVisionConfig(section: JsonSection): VisionConfig {
   const channels = readInteger(section, 'num_channels', 3);
   if (channels !== 3) throw inconsistent(section, 'num_channels 3', channels);
-  requireDivisible(section, 'hidden_size', vision.hiddenSize, 'num_attention_heads', vision.headCount);
-  requireDivisible(section, 'image_size', vision.imageSize, 'patch_size', vision.patchSize);
-  return vision;
+  return readVisionConfig(section, { imageSize: 224, patchSize: 32, activation: 'quick_gelu' });
 }
 
 function readTextConfig(section: JsonSection): ClipTextConfig {

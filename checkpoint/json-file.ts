@@ -130,3 +130,19 @@ export function invalid(section: JsonSection, key: string, expected: string, got
     `${section.path}: expected ${key} to be ${expected}, got ${describe(got)}.`,
   );
 }
+
+/** @throws CheckpointError `CHECKPOINT_CONFIG_INVALID`, naming both keys, when `value` is no multiple of `divisor`. */
+export function requireDivisible(
+  section: JsonSection,
+  key: string,
+  value: number,
+  divisorKey: string,
+  divisor: number,
+): void {
+  if (value % divisor !== 0) throw inconsistent(section, `${key} to be a multiple of ${divisorKey} ${divisor}`, value);
+}
+
+/** The error of values that do not go together. */
+export function inconsistent(section: JsonSection, expected: string, got: number | string): CheckpointError {
+  return new CheckpointError('CHECKPOINT_CONFIG_INVALID', `${section.path}: expected ${expected}, got ${got}.`);
+}

@@ -1,6 +1,6 @@
-import type { VisionConfig } from '../checkpoint/blip-config.ts';
 import type { ClipCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { ClipTextConfig } from '../checkpoint/clip-config.ts';
+import type { VisionConfig } from '../checkpoint/vision-config.ts';
 import type { Weights } from '../checkpoint/weights.ts';
 import { float32, int64 } from '../onnx/constants.ts';
 import { addInput, addOutput, createGraph, type Graph, type Scope, type Value } from '../onnx/graph.ts';

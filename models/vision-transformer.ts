@@ -1,4 +1,4 @@
-import type { VisionConfig } from '../checkpoint/blip-config.ts';
+import type { VisionConfig } from '../checkpoint/vision-config.ts';
 import { int64s } from '../onnx/constants.ts';
 import type { Scope, Value } from '../onnx/graph.ts';
 import { multiHeadAttention } from '../onnx/microsoft-operators.ts';

@@ -1,4 +1,4 @@
-import type { ImageProcessorConfig } from '../checkpoint/image-processor-config.ts';
+import type { ImageProcessorConfig, Resize } from '../checkpoint/image-processor-config.ts';
 import { cropOf, resizeGraph } from '../models/image-processor.ts';
 import { HandlerError } from '../protocol/errors.ts';
 import type { RgbImage } from './image-decode.ts';
@@ -20,8 +20,7 @@ export async function createImageResizer(
   const options = { executionProvider: 'cpu', threadCount } as const;
   const session = resize === undefined ? undefined : await createSession(resizeGraph(resize), options);
   const resizeOne = async (image: RgbImage): Promise<Uint8Array> => {
-    if (session === undefined || resize === undefined || (image.height === imageSize && image.width === imageSize))
-      return image.data;
+    if (session === undefined || resize === undefined || staysAsItIs(resize, image)) return image.data;
     return await run(session, image, resize.kind === 'crop' ? cropInputs(cropOf(resize, image)) : {});
   };
   return {
@@ -46,6 +45,12 @@ export function requireModelSize(
     'IMAGE_UNSUPPORTED',
     `Expected an image of ${imageSize} x ${imageSize}, because this checkpoint does not resize, got ${width} x ${height}.`,
   );
+}
+
+/** Even an image of the model's size changes, where a larger one is made of it before its middle is cut out. */
+function staysAsItIs(resize: Resize, { width, height }: RgbImage): boolean {
+  const side = resize.kind === 'crop' ? resize.shortestEdge : resize.side;
+  return side === resize.side && width === side && height === side;
 }
 
 async function run(

@@ -1,8 +1,9 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { readArchitecture } from '../../checkpoint/architecture.ts';
-import { activations, type BlipConfig, readBlipConfig } from '../../checkpoint/blip-config.ts';
+import { type BlipConfig, readBlipConfig } from '../../checkpoint/blip-config.ts';
 import { openCheckpoint } from '../../checkpoint/checkpoint.ts';
+import { activations } from '../../checkpoint/vision-config.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { expectCheckpointError } from '../support/thrown.ts';
 
@@ -34,7 +35,10 @@ describe('the architecture', () => {
 
   test('a supported one among others is found', () => {
     const values = { architectures: ['Other', 'BlipForConditionalGeneration'] };
-    expect(readArchitecture({ path: PATH, values })).toBe('BlipForConditionalGeneration');
+    expect(readArchitecture({ path: PATH, values })).toEqual({
+      architecture: 'BlipForConditionalGeneration',
+      task: 'captioning',
+    });
   });
 });
 
@@ -143,6 +147,7 @@ describe('what is not there or not needed', () => {
       layerCount: 12,
       headCount: 12,
       imageSize: 384,
+      positionsImageSize: 384,
       patchSize: 16,
       layerNormEpsilon: 1e-5,
       activation: 'gelu',
