@@ -1,6 +1,6 @@
 """Writes the trained models as checkpoints in Hugging Face layout, weights as float16.
 
-    python export.py                  # from training/state.pt to ../scenes-*
+    python export.py                  # from training/family.pt to ../scenes-*
 """
 
 import json
@@ -31,7 +31,7 @@ def export(name, model):
 
 
 family = models.Family()
-family.load_state_dict(torch.load(Path(__file__).parent / "training/state.pt", map_location="cpu")["family"])
+family.load_state_dict(torch.load(Path(__file__).parent / "training/family.pt", map_location="cpu")["module"])
 export("scenes-captioning", family.captioning)
 export("scenes-question-answering", family.answering)
 export("scenes-retrieval", family.retrieval)

@@ -75,6 +75,18 @@ class Family(nn.Module):
         self.answering.vision_model = self.captioning.vision_model
         self.retrieval.vision_model = self.captioning.vision_model
 
+    def forward(self, pictures, captions, questions, answers, true, false):
+        """Losses by name, over one batch: pictures, and rows of token ids about each."""
+        embeds = self.image_embeds(pixel_values(pictures))
+        half = len(embeds) // 2  # Comparing costs two rows for each picture; half of them is enough.
+        matching, contrast = self.matching_loss(embeds[:half], true[:half], false[:half])
+        return {
+            "caption": self.caption_loss(embeds, captions),
+            "answer": self.answer_loss(embeds, questions, answers),
+            "matching": matching,
+            "contrast": contrast,
+        }
+
     def image_embeds(self, pixel_values):
         return self.captioning.vision_model(pixel_values).last_hidden_state
 
