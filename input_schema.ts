@@ -261,13 +261,15 @@ const generationOutputs = {
     datatype: 'FP32',
     shape: [-1],
     onRequest: true,
-    description: 'Summed log-probabilities of the generated tokens: how likely the model holds this text, as a whole.',
+    description:
+      'Summed log-probabilities of the generated tokens, after the parameters of the request (penalties, sampling) were applied: how likely this text was to be generated.',
   },
   mean_token_logprob: {
     datatype: 'FP32',
     shape: [-1],
     onRequest: true,
-    description: 'The same / the number of generated tokens: a confidence that does not depend on length.',
+    description:
+      'The same / the number of generated tokens: a confidence that does not depend on length. Compare it between requests of equal parameters.',
   },
 } as const satisfies Record<string, OutputField>;
 

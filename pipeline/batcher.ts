@@ -28,9 +28,11 @@ export interface BatcherOptions {
   readonly batchWindowMs: number;
 }
 
-/** What computes batches, at most `idleCount()` at a time. */
+/** What computes batches, as many at a time as there is room for. */
 export interface BatchRunner {
-  idleCount(): number;
+  hasRoom(): boolean;
+  /** Calls back whenever there comes to be room. */
+  onRoom(listener: () => void): void;
   run(batch: GenerationBatch): Promise<GenerationResult>;
 }
 
@@ -50,7 +52,7 @@ interface Waiting {
 
 /**
  * Collects groups with equal settings into batches. A batch leaves when it is full, or when its oldest group has
- * waited for the window, and a worker is idle. Prompts of any length share a batch (docs/decisions/0004).
+ * waited for the window, and the runner has room. Prompts of any length share a batch (docs/decisions/0004).
  */
 export function createBatcher(runner: BatchRunner, options: BatcherOptions): Batcher {
   const waiting: Waiting[] = [];
@@ -60,7 +62,7 @@ export function createBatcher(runner: BatchRunner, options: BatcherOptions): Bat
     clearTimeout(timer);
     timer = undefined;
     const oldest = waiting[0];
-    if (oldest === undefined || runner.idleCount() === 0) return;
+    if (oldest === undefined || !runner.hasRoom()) return;
     const members = nextBatch(waiting, options.maxBatchSize);
     const waitedMs = performance.now() - oldest.arrivedMs;
     const isFull = rowCount(members) >= options.maxBatchSize || members.length < waiting.length;
@@ -69,9 +71,10 @@ export function createBatcher(runner: BatchRunner, options: BatcherOptions): Bat
       return;
     }
     for (const member of members) waiting.splice(waiting.indexOf(member), 1);
-    void runMembers(runner, members).finally(dispatch);
+    void runMembers(runner, members);
     dispatch();
   };
+  runner.onRoom(dispatch);
 
   return {
     submit: (group) =>

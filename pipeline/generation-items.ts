@@ -2,10 +2,12 @@ import { randomInt } from 'node:crypto';
 import type { TextConfig } from '../checkpoint/blip-config.ts';
 import type { BlipCheckpoint } from '../checkpoint/checkpoint.ts';
 import { HandlerError, toHandlerError } from '../protocol/errors.ts';
-import type { Batcher, RowGroup } from './batcher.ts';
+import type { Batcher, GroupResult, RowGroup } from './batcher.ts';
+import { releaseImages } from './decoded-images.ts';
 import type { GeneratedSequence } from './generation-model.ts';
 import { type GenerationSettings, newTokenLimit } from './generation-settings.ts';
 import { requireModelSize } from './image-resizer.ts';
+import type { LoadedImage } from './image-source.ts';
 import { attempt, type Failure, isFailure, isSuccess } from './outcome.ts';
 import type { Preset } from './presets.ts';
 import { noTimes, recordSlowest, type StageTimes, type TaskContext } from './task.ts';
@@ -108,24 +110,34 @@ async function generateRows(
   context: ItemContext,
   times: StageTimes,
 ): Promise<readonly Generated[]> {
-  const { checkpoint, tokenizer } = context;
   const loaded = await context.loadImage(source, context.imageOptions);
-  // A checkpoint that does not resize takes images of its own size only: checked before one spoils a batch.
-  requireModelSize(loaded.image, checkpoint.imageProcessor, checkpoint.config.vision.imageSize);
-  const { maxNewTokens: _, minNewTokens: __, seed: ___, ...shared } = settings.generation;
+  const result = await runRows(loaded, rows, settings, context);
+  recordSlowest(times, { ...loaded, ...result, queueMs: loaded.queueMs + result.queueMs });
   const { candidates } = settings;
-  const result = await context.batcher.submit({
-    image: loaded.image,
-    rows,
-    settings: candidates === undefined ? shared : { ...shared, candidateIds: candidates.ids },
-  });
-  recordSlowest(times, { ...loaded, ...result });
   return result.sequences.map((sequences) => ({
     texts: sequences.map(({ tokenIds, candidate }) =>
-      candidate === undefined ? tokenizer.decode(tokenIds) : (candidates?.texts[candidate] ?? ''),
+      candidate === undefined ? context.tokenizer.decode(tokenIds) : (candidates?.texts[candidate] ?? ''),
     ),
     sequences,
   }));
+}
+
+/** Has the rows computed, and gives back the memory of the image whatever comes of it. */
+async function runRows(
+  { image }: LoadedImage,
+  rows: RowGroup['rows'],
+  { generation, candidates }: SeededSettings,
+  { checkpoint, batcher }: ItemContext,
+): Promise<GroupResult> {
+  const { maxNewTokens: _, minNewTokens: __, seed: ___, ...shared } = generation;
+  const settings = candidates === undefined ? shared : { ...shared, candidateIds: candidates.ids };
+  try {
+    // A checkpoint that does not resize takes images of its own size only: checked before one spoils a batch.
+    requireModelSize(image, checkpoint.imageProcessor, checkpoint.config.vision.imageSize);
+    return await batcher.submit({ image, rows, settings });
+  } finally {
+    releaseImages([image]);
+  }
 }
 
 /** [CLS] becomes [DEC] and the final [SEP] goes, as in `BlipForConditionalGeneration.generate`. */
@@ -140,7 +152,12 @@ function questionRow(question: string, settings: SeededSettings, context: ItemCo
   const { text } = context.checkpoint.config;
   const [start = text.bosTokenId, ...rest] = encoderTokens(question, 'question', text, context.tokenizer);
   const questionIds = [settings.questionStart === '[ENC]' ? encTokenId(text) : start, ...rest];
-  return { inputIds: [text.bosTokenId], questionIds, ...lengthLimits(1, settings, context.checkpoint) };
+  // Candidates are scored, not generated: no new tokens have to find a place.
+  const limits =
+    settings.candidates === undefined
+      ? lengthLimits(1, settings, context.checkpoint)
+      : { maxNewTokens: 1, minNewTokens: 0, seed: settings.seed };
+  return { inputIds: [text.bosTokenId], questionIds, ...limits };
 }
 
 /** [ENC] was added to the vocabulary right after [DEC] (salesforce/BLIP, `init_tokenizer`). */

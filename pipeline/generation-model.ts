@@ -70,19 +70,21 @@ export async function loadGenerationModel(
 ): Promise<LoadedModel<GenerationBatch, GenerationResult>> {
   const graph = checkpoint.task === 'question-answering' ? questionAnsweringGraph : captioningGraph;
   const session = await openWeightsSession(graph(checkpoint, weights), weights, options);
-  let ranking: Promise<Session> | undefined; // Few requests rank candidates: its session waits for the first.
+  let ranking: Session | undefined; // Few requests rank candidates: its session waits for the first.
   const openRanking = () => openWeightsSession(answerRankingGraph(checkpoint, weights), weights, options);
   const { imageSize } = checkpoint.config.vision;
+  const { vocabularySize } = checkpoint.config.text;
   const resizer = await createImageResizer(checkpoint.imageProcessor, imageSize, options.threadCount);
   return {
     async run(batch) {
       if (batch.settings.candidateIds === undefined) return await runBatch(session, resizer, batch);
-      ranking ??= openRanking();
-      return await rankCandidates(await ranking, resizer, batch, batch.settings.candidateIds);
+      const { candidateIds: candidates } = batch.settings;
+      ranking ??= await openRanking();
+      return await rankCandidates(ranking, resizer, batch, { candidates, vocabularySize });
     },
     async release() {
       await session.release();
-      await (await ranking)?.release();
+      await ranking?.release();
       await resizer.release();
     },
   };
@@ -100,43 +102,68 @@ async function runBatch(session: Session, resizer: ImageResizer, batch: Generati
   };
 }
 
+/** The logits of a ranking are its memory: more candidates and questions than this allows go through several runs. */
+const MAX_RANKING_LOGITS_BYTES = 256_000_000;
+
+/** Every row with every candidate, best first. */
 async function rankCandidates(
   session: Session,
   resizer: ImageResizer,
   { images, rows, settings }: GenerationBatch,
-  candidates: readonly (readonly number[])[],
+  {
+    candidates,
+    vocabularySize,
+  }: { readonly candidates: readonly (readonly number[])[]; readonly vocabularySize: number },
 ): Promise<GenerationResult> {
   const startMs = performance.now();
   const resized = await resizer.resizeAll(images);
   const resizedMs = performance.now();
-  const { ids, lengths } = paddedRows(candidates);
-  const imageIndex = int64s(rows.map((row) => row.image));
-  const candidateInputs = { candidate_ids: ids, candidate_length: lengths };
-  const outputs = await session.run({
-    images: resized,
-    image_index: imageIndex,
-    ...questionInputs(rows),
-    ...candidateInputs,
-  });
-  const logprobs = float32Data(outputs, 'token_logprobs');
-  const longest = ids.shape[1] ?? 0;
-  const sequenceOf = (row: number, candidate: number): GeneratedSequence => {
-    const tokenIds = candidates[candidate] ?? [];
-    const start = (row * candidates.length + candidate) * longest;
-    const tokenLogprobs = Array.from(logprobs.subarray(start, start + tokenIds.length));
-    const score = tokenLogprobs.reduce((sum, logprob) => sum + logprob, 0);
-    return { tokenIds, tokenLogprobs, generatedCount: tokenIds.length - 1, score, candidate };
-  };
+  const longest = Math.max(...candidates.map((candidate) => candidate.length));
+  const sequencesPerRun = Math.max(1, Math.floor(MAX_RANKING_LOGITS_BYTES / (longest * vocabularySize * 4)));
+  const candidatesPerRun = Math.min(candidates.length, sequencesPerRun);
+  const rowsPerRun = Math.max(1, Math.floor(sequencesPerRun / candidatesPerRun));
+  const scored: GeneratedSequence[][] = rows.map(() => []);
+  for (let firstRow = 0; firstRow < rows.length; firstRow += rowsPerRun) {
+    for (let first = 0; first < candidates.length; first += candidatesPerRun) {
+      const part = { rows: rows.slice(firstRow, firstRow + rowsPerRun), first };
+      const own = await scoreCandidates(session, resized, part, candidates.slice(first, first + candidatesPerRun));
+      for (const [index, sequences] of own.entries()) scored[firstRow + index]?.push(...sequences);
+    }
+  }
   return {
-    sequences: rows.map((_, row) =>
-      candidates
-        .map((_ids, candidate) => sequenceOf(row, candidate))
-        .sort((a, b) => b.score - a.score)
-        .slice(0, settings.numReturnSequences),
+    sequences: scored.map((sequences) =>
+      sequences.sort((a, b) => b.score - a.score).slice(0, settings.numReturnSequences),
     ),
     resizeMs: resizedMs - startMs,
     computeMs: performance.now() - resizedMs,
   };
+}
+
+/** One run; `first` is the number of its first candidate among all. */
+async function scoreCandidates(
+  session: Session,
+  images: RuntimeTensor,
+  { rows, first }: { readonly rows: readonly GenerationRow[]; readonly first: number },
+  candidates: readonly (readonly number[])[],
+): Promise<readonly (readonly GeneratedSequence[])[]> {
+  const { ids, lengths } = paddedRows(candidates);
+  const outputs = await session.run({
+    images,
+    image_index: int64s(rows.map((row) => row.image)),
+    ...questionInputs(rows),
+    candidate_ids: ids,
+    candidate_length: lengths,
+  });
+  const logprobs = float32Data(outputs, 'token_logprobs');
+  const longest = ids.shape[1] ?? 0;
+  return rows.map((_, row) =>
+    candidates.map((tokenIds, candidate) => {
+      const start = (row * candidates.length + candidate) * longest;
+      const tokenLogprobs = Array.from(logprobs.subarray(start, start + tokenIds.length));
+      const score = tokenLogprobs.reduce((sum, logprob) => sum + logprob, 0);
+      return { tokenIds, tokenLogprobs, generatedCount: tokenIds.length - 1, score, candidate: first + candidate };
+    }),
+  );
 }
 
 /** Shorter prompts are padded on the left with their own first token. */

@@ -35,6 +35,8 @@ const formats: readonly Format[] = [
   { name: 'GIF', sharpName: 'gif', signature: /^GIF8[79]a/s },
   { name: 'AVIF', sharpName: 'heif', signature: /^....ftypavi[fs]/s, maxPixels: 16_000_000 },
 ];
+/** Red, green and blue, a byte each. */
+const CHANNELS = 3;
 const formatNames = 'JPEG, PNG, WebP, GIF or AVIF';
 
 // Decoded images are large and never asked for twice.
@@ -50,6 +52,14 @@ sharp.unblock({
   ],
 });
 
+/** An image of which only the header was read, and found to be within the limits. */
+export interface InspectedImage {
+  /** What its pixels will take. */
+  readonly decodedBytes: number;
+  /** @throws HandlerError `IMAGE_CORRUPT` when there is less, or something else, than the header says. */
+  decode(): Promise<RgbImage>;
+}
+
 /**
  * Decodes the first frame of an image to RGB. This is the only file that decodes images.
  *
@@ -58,18 +68,36 @@ sharp.unblock({
  * @throws HandlerError `IMAGE_UNSUPPORTED`, `IMAGE_TOO_LARGE` or `IMAGE_CORRUPT`; nothing of the decoder is in the message.
  */
 export async function decodeImage(bytes: Uint8Array, options: ImageDecodeOptions): Promise<RgbImage> {
+  return await (await inspectImage(bytes, options)).decode();
+}
+
+/**
+ * The first half of `decodeImage`: what does not take the memory of the pixels.
+ * @throws HandlerError `IMAGE_UNSUPPORTED`, `IMAGE_TOO_LARGE` or `IMAGE_CORRUPT`.
+ */
+export async function inspectImage(bytes: Uint8Array, options: ImageDecodeOptions): Promise<InspectedImage> {
   const header = await readHeader(bytes);
   const format = formats.find(({ sharpName }) => sharpName === header.format);
   if (format === undefined) throw unsupported(bytes);
   requireSize(header, format, options);
-  try {
-    const { data, info } = await pixels(bytes, header, options)
-      .raw({ depth: 'uchar' })
-      .toBuffer({ resolveWithObject: true });
-    return { width: info.width, height: info.height, data };
-  } catch (cause) {
-    throw corrupt(format, cause);
-  }
+  return {
+    decodedBytes: header.width * frameHeight(header) * CHANNELS,
+    async decode() {
+      try {
+        const { data, info } = await pixels(bytes, header, options)
+          .raw({ depth: 'uchar' })
+          .toBuffer({ resolveWithObject: true });
+        return { width: info.width, height: info.height, data };
+      } catch (cause) {
+        throw corrupt(format, cause);
+      }
+    },
+  };
+}
+
+/** Animations have their frames one below the other. */
+function frameHeight({ height, pageHeight }: Metadata): number {
+  return pageHeight ?? height;
 }
 
 async function readHeader(bytes: Uint8Array): Promise<Metadata> {
@@ -92,15 +120,16 @@ function corrupt({ name }: Format, cause: unknown): HandlerError {
   return new HandlerError('IMAGE_CORRUPT', `Expected a whole ${name} image, got one that does not decode.`, { cause });
 }
 
-function requireSize({ width, height, pageHeight }: Metadata, format: Format, options: ImageDecodeOptions): void {
-  const frameHeight = pageHeight ?? height;
+function requireSize(header: Metadata, format: Format, options: ImageDecodeOptions): void {
+  const { width } = header;
+  const height = frameHeight(header);
   const maxPixels = Math.min(options.maxPixels, format.maxPixels ?? options.maxPixels);
-  const tooLong = Math.max(width, frameHeight) > options.maxSide;
-  if (!tooLong && width * frameHeight <= maxPixels) return;
+  const tooLong = Math.max(width, height) > options.maxSide;
+  if (!tooLong && width * height <= maxPixels) return;
   const expected = tooLong ? `with sides of at most ${options.maxSide} pixels` : `of at most ${maxPixels} pixels`;
   throw new HandlerError(
     'IMAGE_TOO_LARGE',
-    `Expected ${format.name === 'AVIF' ? 'an AVIF' : 'an'} image ${expected}, got ${width} x ${frameHeight}.`,
+    `Expected ${format.name === 'AVIF' ? 'an AVIF' : 'an'} image ${expected}, got ${width} x ${height}.`,
   );
 }
 

@@ -1,8 +1,12 @@
 import { HandlerError } from '../protocol/errors.ts';
-import { decodeImage, type ImageDecodeOptions, type RgbImage } from './image-decode.ts';
+import { type ByteBudget, decodeHolding } from './decoded-images.ts';
+import { type ImageDecodeOptions, inspectImage, type RgbImage } from './image-decode.ts';
 import { fetchImage, type ImageFetchOptions } from './image-fetch.ts';
 
-export type ImageOptions = ImageFetchOptions & ImageDecodeOptions;
+export interface ImageOptions extends ImageFetchOptions, ImageDecodeOptions {
+  /** Where the memory of the pixels comes from. Without one there is no bound. */
+  readonly decodedBudget?: ByteBudget;
+}
 
 /** Characters that one byte takes at most, percent-encoded. More text than that cannot be an image of the allowed size. */
 const MAX_CHARACTERS_PER_BYTE = 3;
@@ -10,8 +14,11 @@ const MAX_CHARACTERS_PER_BYTE = 3;
 const MAX_PREFIX_CHARACTERS = 1000;
 
 export interface LoadedImage {
+  /** It holds memory of the budget until `releaseImages`. */
   readonly image: RgbImage;
   readonly fetchMs: number;
+  /** How long it waited for memory. */
+  readonly queueMs: number;
   readonly decodeMs: number;
 }
 
@@ -24,8 +31,12 @@ export async function loadImage(source: string, options: ImageOptions): Promise<
   const startMs = performance.now();
   const bytes = await readSource(source.trim(), options);
   const fetchedMs = performance.now();
-  const image = await decodeImage(bytes, options);
-  return { image, fetchMs: fetchedMs - startMs, decodeMs: performance.now() - fetchedMs };
+  const { decodedBytes, decode } = await inspectImage(bytes, options);
+  const inspectedMs = performance.now();
+  const release = (await options.decodedBudget?.acquire(decodedBytes)) ?? (() => undefined);
+  const queueMs = performance.now() - inspectedMs;
+  const image = await decodeHolding(decode, release);
+  return { image, fetchMs: fetchedMs - startMs, queueMs, decodeMs: performance.now() - fetchedMs - queueMs };
 }
 
 function readSource(source: string, options: ImageOptions): Promise<Uint8Array> | Uint8Array {

@@ -8,7 +8,7 @@ export interface LoadOptions {
   readonly imageSize?: number | undefined;
 }
 
-/** What every batch has: its images, whose pixels move to the thread that computes. */
+/** What every batch has: its images, whose pixels are copied to the thread that computes. */
 export interface ModelBatch {
   readonly images: readonly RgbImage[];
 }

@@ -5,6 +5,7 @@ import { HandlerError } from '../protocol/errors.ts';
 import type { InputLists } from '../protocol/schema.ts';
 import type { ClipBatch, ClipResult } from './clip-model.ts';
 import { clipTask } from './clip-task.ts';
+import { sharedByteBudget } from './decoded-images.ts';
 import { type ChosenExecutionProvider, chooseExecutionProvider } from './execution-provider.ts';
 import type { GenerationBatch, GenerationResult } from './generation-model.ts';
 import { generationTask } from './generation-task.ts';
@@ -23,11 +24,13 @@ export interface Model {
   readonly loadMs: number;
   /** The model's part of it: graph written, weights mapped, session open. */
   readonly modelLoadMs: number;
+  /** Whether a worker lives, so that a request would be computed now. */
+  isHealthy(): boolean;
   /**
    * Answers one request. An item that fails leaves the others alone.
    * @param inputs checked against the schema of the checkpoint's task.
-   * @throws HandlerError `INVALID_INPUT`, `INVALID_PARAMETER` or `OVERLOADED`, which concern all items; or that of the
-   *   first item, when none has a result.
+   * @throws HandlerError `INVALID_INPUT`, `INVALID_PARAMETER`, `OVERLOADED` or `NOT_READY`, which concern all items; or
+   *   that of the first item, when none has a result.
    */
   infer(inputs: InputLists, outputs: readonly string[]): Promise<TensorAnswer>;
   /** Finishes what was accepted, then releases the model and its threads. */
@@ -35,7 +38,7 @@ export interface Model {
 }
 
 export interface StartOptions {
-  /** Takes lines for people: that a checkpoint is fetched, and what delays it. */
+  /** Takes lines for people: that a checkpoint is fetched, and what delays it; later, that a worker ended, and why. */
   readonly onNotice?: (line: string) => void;
   /** Ends a download that is under way. */
   readonly signal?: AbortSignal;
@@ -58,6 +61,7 @@ export async function startModel(settings: Settings, options: StartOptions = {})
       threadCount: Math.min(settings.threadsPerWorker, availableParallelism()),
     },
     settings.workerCount,
+    { onNotice: (line) => options.onNotice?.(`${settings.modelName ?? checkpoint.task}: ${line}`) },
   );
   try {
     // sharp and undici take as long to import as the worker takes to load the model, so both happen at once.
@@ -88,6 +92,7 @@ function imageOptions(settings: Settings): TaskContext['imageOptions'] {
     allowedHosts: settings.imageAllowedHosts,
     privateHosts: settings.imagePrivateHosts,
     applyExif: settings.imageApplyExif,
+    decodedBudget: sharedByteBudget(settings.maxDecodedBytes),
   };
 }
 
@@ -108,12 +113,14 @@ function createTask(checkpoint: Checkpoint, pool: WorkerPool, context: TaskConte
 }
 
 /** Takes requests while there is room for their items. */
-function admitting(task: Task, pool: WorkerPool, maxQueueSize: number): Pick<Model, 'infer' | 'close'> {
+function admitting(task: Task, pool: WorkerPool, maxQueueSize: number): Pick<Model, 'infer' | 'isHealthy' | 'close'> {
   const accepted = new Set<Promise<TensorAnswer>>();
   let acceptedItems = 0;
   return {
+    isHealthy: () => pool.liveCount() > 0,
     async infer(inputs, outputs) {
       const { itemCount, run } = task(inputs, outputs);
+      pool.requireServing();
       requireRoom(itemCount, acceptedItems, maxQueueSize);
       acceptedItems += itemCount;
       const answer = run();

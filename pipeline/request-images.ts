@@ -1,29 +1,54 @@
 import type { ImageProcessorConfig } from '../checkpoint/image-processor-config.ts';
 import { toHandlerError } from '../protocol/errors.ts';
+import { type JointBudget, jointBudgets, releaseImages } from './decoded-images.ts';
 import type { RgbImage } from './image-decode.ts';
 import { requireModelSize } from './image-resizer.ts';
 import type { Failure } from './outcome.ts';
 import { recordSlowest, type StageTimes, type TaskContext } from './task.ts';
 
-/** Loads all images of a request, each source once. One that fails leaves the others alone. */
+/** What a model wants of its images. */
+interface ModelImages {
+  readonly imageProcessor: ImageProcessorConfig;
+  readonly imageSize: number;
+}
+
+/**
+ * Loads all images of a request that needs them at once, each source once. One that fails leaves the others alone, but
+ * all fail where they are more than may be decoded at once. Those that succeed hold memory until `releaseImages`.
+ */
 export async function loadImages(
   sources: readonly string[],
-  model: { readonly imageProcessor: ImageProcessorConfig; readonly imageSize: number },
+  model: ModelImages,
   { loadImage, imageOptions }: TaskContext,
   times: StageTimes,
 ): Promise<readonly (RgbImage | Failure)[]> {
-  const load = async (source: string): Promise<RgbImage | Failure> => {
+  const load = async (source: string, budget: JointBudget | undefined): Promise<RgbImage | Failure> => {
     try {
-      const loaded = await loadImage(source, imageOptions);
-      requireModelSize(loaded.image, model.imageProcessor, model.imageSize);
+      const options = budget === undefined ? imageOptions : { ...imageOptions, decodedBudget: budget };
+      const loaded = await loadImage(source, options);
       recordSlowest(times, loaded);
-      return loaded.image;
+      return requireOrRelease(loaded.image, model);
     } catch (thrown) {
+      budget?.withdraw();
       return { error: toHandlerError(thrown) };
     }
   };
-  const loads = new Map([...new Set(sources)].map((source) => [source, load(source)]));
-  return await Promise.all(sources.map((source) => loads.get(source) ?? load(source)));
+  const { decodedBudget } = imageOptions;
+  const unique = [...new Set(sources)];
+  const budgets = decodedBudget === undefined ? [] : jointBudgets(decodedBudget, unique.length);
+  const loads = await Promise.all(unique.map((source, index) => load(source, budgets[index])));
+  return sources.flatMap((source) => loads[unique.indexOf(source)] ?? []);
+}
+
+/** @throws HandlerError as `requireModelSize` does; the image holds no memory then. */
+function requireOrRelease(image: RgbImage, { imageProcessor, imageSize }: ModelImages): RgbImage {
+  try {
+    requireModelSize(image, imageProcessor, imageSize);
+    return image;
+  } catch (thrown) {
+    releaseImages([image]);
+    throw thrown;
+  }
 }
 
 /** Spreads rows of values over all items: those that failed have `filler`. */

@@ -1,8 +1,10 @@
+import { releaseImages } from './decoded-images.ts';
 import type { ModelBatch } from './loaded-model.ts';
 import type { WorkerPool } from './worker-pool.ts';
 
 /** Runs batches one after the other as workers become idle, in the order in which they came. */
 export interface RunQueue<Batch, Result> {
+  /** Runs a batch, and gives back the memory of its images when that is done. */
   run(batch: Batch): Promise<{ readonly result: Result; readonly queueMs: number }>;
 }
 
@@ -11,8 +13,9 @@ export function createRunQueue<Batch extends ModelBatch, Result>(
 ): RunQueue<Batch, Result> {
   const waiting: (() => void)[] = [];
   const dispatch = (): void => {
-    while (pool.idleCount() > 0 && waiting.length > 0) waiting.shift()?.();
+    while (pool.hasRoom() && waiting.length > 0) waiting.shift()?.();
   };
+  pool.onRoom(dispatch);
   return {
     run: (batch) =>
       new Promise((resolve, reject) => {
@@ -21,8 +24,8 @@ export function createRunQueue<Batch extends ModelBatch, Result>(
           const queueMs = performance.now() - arrivedMs;
           pool
             .run(batch)
-            .then((result) => resolve({ result, queueMs }), reject)
-            .finally(dispatch);
+            .finally(() => releaseImages(batch.images))
+            .then((result) => resolve({ result, queueMs }), reject);
         });
         dispatch();
       }),

@@ -22,6 +22,7 @@ export interface Settings {
   readonly maxBatchSize: number;
   readonly batchWindowMs: number;
   readonly maxQueueSize: number;
+  readonly maxDecodedBytes: number;
   readonly imageTimeoutMs: number;
   readonly imageMaxBytes: number;
   readonly imageMaxPixels: number;
@@ -34,6 +35,8 @@ export interface Settings {
   readonly host: string | undefined;
   readonly port: number;
   readonly apiTokens: readonly string[];
+  /** `undefined` for any number. */
+  readonly maxRequestsPerToken: number | undefined;
   readonly maxBodyBytes: number;
   readonly drainLimitMs: number;
   readonly logLevel: string;
@@ -190,6 +193,13 @@ export const settingDefinitions: { readonly [Name in keyof Settings]: Definition
     256,
     1,
   ),
+  // Two batches of eight photos of 12 megapixels, one that runs and one that waits; or four images of the largest kind.
+  maxDecodedBytes: count(
+    'BLIP_MAX_DECODED_BYTES',
+    'The most bytes of decoded images (width x height x 3) in the process, until they are answered; more wait.',
+    600_000_000,
+    1,
+  ),
   imageTimeoutMs: count('BLIP_IMAGE_TIMEOUT_MS', 'Milliseconds to fetch one image in, redirects included.', 10_000, 1),
   imageMaxBytes: count('BLIP_IMAGE_MAX_BYTES', 'The most bytes of one encoded image.', 20_000_000, 1),
   imageMaxPixels: count('BLIP_IMAGE_MAX_PIXELS', 'The most pixels (width x height) of one image.', 50_000_000, 1),
@@ -235,6 +245,14 @@ export const settingDefinitions: { readonly [Name in keyof Settings]: Definition
     'none',
     'tokens separated by commas',
   ),
+  maxRequestsPerToken: setting<number | undefined>({
+    variable: 'BLIP_MAX_REQUESTS_PER_TOKEN',
+    description: 'Requests of one token that run at a time; one more is refused with 429. Without tokens, of all.',
+    defaultText: 'no limit',
+    defaultValue: undefined,
+    parse: (value) => (/^[1-9]\d{0,8}$/.test(value) ? Number(value) : undefined),
+    expected: 'a whole number from 1 to 999999999',
+  }),
   maxBodyBytes: count('BLIP_MAX_BODY_BYTES', 'The most bytes of one request body.', 67_108_864, 1),
   drainLimitMs: count(
     'BLIP_DRAIN_LIMIT_MS',

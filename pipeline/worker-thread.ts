@@ -1,13 +1,22 @@
-import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { CheckpointError, type CheckpointErrorCode } from '../checkpoint/errors.ts';
 import type { WorkerAnswer, WorkerRequest, WorkerSettings } from './inference-worker.ts';
 import type { ModelBatch } from './loaded-model.ts';
 
+/** A worker thread is no more. What it ended of is the cause, where it said so. */
+export class WorkerEndedError extends Error {
+  override readonly name = 'WorkerEndedError';
+}
+
 /** A worker thread with a loaded model. */
 export interface ModelWorker {
   readonly loadMs: number;
-  /** Computes a batch; one at a time. Rejects when the model fails, or the thread dies. */
+  /** Resolves when the thread has ended, whether or not it was told to. */
+  readonly ended: Promise<WorkerEndedError>;
+  /**
+   * Computes a batch; one at a time. The batch is copied into the thread, so that it can be given to another.
+   * @throws WorkerEndedError when the thread ends before it answers; another Error when the model fails.
+   */
   run(batch: ModelBatch): Promise<unknown>;
   /** Releases the model and waits for the thread to end. Not while a batch runs. */
   close(): Promise<void>;
@@ -24,36 +33,17 @@ function startThread(settings: WorkerSettings): Worker {
 
 /**
  * Starts a worker thread and loads the model in it.
- * @throws CheckpointError when the checkpoint cannot be served.
+ * @throws CheckpointError when the checkpoint cannot be served, WorkerEndedError when the thread ends before it is ready.
  */
 export async function startModelWorker(settings: WorkerSettings): Promise<ModelWorker> {
   const thread = startThread(settings);
-  let lastError: unknown;
-  thread.on('error', (error) => {
-    lastError = error;
-  });
-  const ended = new Promise<void>((resolve) => {
-    thread.once('exit', () => resolve());
-  });
-  const nextAnswer = async (): Promise<WorkerAnswer> => {
-    const answered = new AbortController();
-    try {
-      const answer = once(thread, 'message', { signal: answered.signal }).then(([message]) => message as WorkerAnswer);
-      answer.catch(() => undefined); // Aborted below when the thread ends first.
-      const death = ended.then(() =>
-        Promise.reject(new Error('The worker thread ended before it answered.', { cause: lastError })),
-      );
-      return await Promise.race([answer, death]);
-    } finally {
-      answered.abort();
-    }
-  };
-  const post = (request: WorkerRequest) => thread.postMessage(request, transferList(request));
-
+  const { nextAnswer, ended } = listenTo(thread);
+  const post = (request: WorkerRequest) => thread.postMessage(request);
   const first = await nextAnswer();
   if (!('ready' in first)) throw toError(first);
   return {
     loadMs: first.loadMs,
+    ended,
     async run(batch) {
       post({ batch });
       const answer = await nextAnswer();
@@ -67,14 +57,43 @@ export async function startModelWorker(settings: WorkerSettings): Promise<ModelW
   };
 }
 
-/** Pixels move to the worker without being copied, where they own their memory alone. */
-function transferList(request: WorkerRequest): ArrayBuffer[] {
-  if (request === 'close') return [];
-  const buffers = request.batch.images
-    .filter(({ data }) => data.byteLength === data.buffer.byteLength)
-    .map(({ data }) => data.buffer)
-    .filter((buffer) => buffer instanceof ArrayBuffer);
-  return [...new Set(buffers)];
+interface Listening {
+  /** What the thread says next; one at a time. Rejects with a WorkerEndedError when it ends before that. */
+  nextAnswer(): Promise<WorkerAnswer>;
+  readonly ended: Promise<WorkerEndedError>;
+}
+
+interface Waiting {
+  readonly resolve: (answer: WorkerAnswer) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+function listenTo(thread: Worker): Listening {
+  let waiting: Waiting | undefined;
+  let ending: WorkerEndedError | undefined;
+  let lastError: unknown;
+  thread.on('message', (answer: WorkerAnswer) => waiting?.resolve(answer));
+  thread.on('messageerror', (error) => waiting?.reject(error));
+  // Without a listener an error in the thread would be one of this process.
+  thread.on('error', (error) => {
+    lastError = error;
+  });
+  const ended = new Promise<WorkerEndedError>((resolve) => {
+    thread.once('exit', (exitCode) => {
+      const options = lastError === undefined ? {} : { cause: lastError };
+      ending = new WorkerEndedError(`The worker thread ended with exit code ${exitCode}.`, options);
+      waiting?.reject(ending);
+      resolve(ending);
+    });
+  });
+  return {
+    nextAnswer: () =>
+      new Promise((resolve, reject) => {
+        if (ending === undefined) waiting = { resolve, reject };
+        else reject(ending);
+      }),
+    ended,
+  };
 }
 
 function toError(answer: WorkerAnswer): Error {

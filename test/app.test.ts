@@ -4,6 +4,7 @@ import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import InferlessModel from '../app.ts';
 import type { Inputs } from '../input_schema.ts';
+import { checkpointFolder } from './support/goldens.ts';
 import { dataUri, type ImageServer, startImageServer, testSettings } from './support/server.ts';
 import { expectHandlerError } from './support/thrown.ts';
 
@@ -109,6 +110,66 @@ describe('infer', () => {
       await expectHandlerError(model.infer(inputs as unknown as Inputs), 'INVALID_INPUT'); // What untyped callers may pass.
     },
   );
+});
+
+describe('infer of the other tasks', () => {
+  const checkpoints = ['answers-float32', 'retrieval-wide-vision', 'clip-placeholder-end'] as const;
+  const models = checkpoints.map((name) => new InferlessModel(testSettings({ checkpoint: checkpointFolder(name) })));
+  const [answers, matches, clip] = models as [InferlessModel, InferlessModel, InferlessModel]; // Three in, three out.
+
+  beforeAll(() => Promise.all(models.map((model) => model.initialize())));
+  afterAll(() => Promise.all(models.map((model) => model.finalize())));
+
+  test('a question has an answer, several a list, and only questions are taken', async () => {
+    const inputs: Inputs = { img_url: chelsea, question: 'is the cat black?' };
+    const { answer, ...others } = await answers.infer(inputs);
+    const text: string | readonly string[] | undefined = answer;
+    expect(text).toBe('playing playing'); // As in the goldens of this checkpoint.
+    expect(others).toEqual({});
+    const both = await answers.infer({ ...inputs, question: ['is the cat black?', 'red'], num_beams: 1 });
+    expect(both.answer).toEqual(['playing playing', expect.any(String)]);
+    // @ts-expect-error A question is not a prompt.
+    await expectHandlerError(answers.infer({ img_url: chelsea, question: 'red', text: 'red' }), 'INVALID_INPUT');
+    await expectHandlerError(answers.infer({ img_url: chelsea }), 'INVALID_INPUT'); // A caption's inputs.
+    // @ts-expect-error Answers to choose from are texts.
+    await expectHandlerError(answers.infer({ ...inputs, candidates: [1, 2] }), 'INVALID_INPUT');
+  });
+
+  test('one pair matches by one number, several by a list, picture by picture', async () => {
+    const one = await matches.infer({ img_url: chelsea, text: 'a cat' });
+    const probability: number | readonly number[] | undefined = one.match_probability;
+    expect(probability).toBeGreaterThan(0);
+    expect(one).toEqual({ match_probability: expect.any(Number), cosine_similarity: expect.any(Number) });
+    const inputs: Inputs = { img_url: [chelsea, rocket], text: ['a cat', 'a rocket', 'two'], rerank_top_k: 1 };
+    const { match_probability: all } = await matches.infer(inputs);
+    expect(all).toHaveLength(6);
+    // @ts-expect-error Nothing is generated.
+    await expectHandlerError(matches.infer({ img_url: rocket, text: '', rerank_top_k: 1, seed: 7 }), 'INVALID_INPUT');
+    // @ts-expect-error rerank_top_k is one number.
+    await expectHandlerError(matches.infer({ ...inputs, rerank_top_k: '1' }), 'INVALID_INPUT');
+    await expectHandlerError(matches.infer({ img_url: chelsea }), 'INVALID_INPUT'); // A caption's inputs.
+  });
+
+  test('pictures, texts or both are encoded, and compared where there are both', async () => {
+    const texts: Inputs = { text: ['a cat', 'a rocket'], normalize: true };
+    const { text_embeds: embeds, ...others } = await clip.infer(texts);
+    const numbers: number | readonly number[] | undefined = embeds;
+    expect(numbers).toHaveLength(2 * 24);
+    expect(others).toEqual({});
+    expect(Object.keys(await clip.infer({ img_url: [chelsea, rocket] }))).toEqual(['image_embeds']);
+    const both = await clip.infer({ ...texts, img_url: chelsea });
+    expect(Object.keys(both)).toEqual(['image_embeds', 'text_embeds', 'probability', 'cosine_similarity']);
+    expect(both.probability).toHaveLength(2);
+    const amongTexts: Inputs = { text: ['a cat', 'a rocket'], queries: 0, candidates: [0, 1] };
+    expect(await clip.infer(amongTexts)).toMatchObject({
+      cosine_similarity: [expect.closeTo(1, 5), expect.any(Number)],
+    });
+    // @ts-expect-error normalize is true or false.
+    await expectHandlerError(clip.infer({ text: 'a cat', normalize: 1 }), 'INVALID_INPUT');
+    // @ts-expect-error Items are compared by their numbers.
+    await expectHandlerError(clip.infer({ text: ['a', 'b'], queries: [0], candidates: ['b'] }), 'INVALID_INPUT');
+    await expectHandlerError(clip.infer({ img_url: chelsea, question: 'red' }), 'INVALID_INPUT'); // An answer's inputs.
+  });
 });
 
 /** Threads of this process, as the kernel counts them. */

@@ -63,7 +63,7 @@ function missingFrom(
   const isOpen = (file: string) => !has(file) && !isAbsentOnHub(file);
   const weights = missingWeights(folder, has, isOpen);
   const hasVocabulary = vocabularies.some((files) => files.every(has));
-  const hasProcessor = has(PREPROCESSOR) || has(PROCESSOR);
+  const hasProcessor = has(PREPROCESSOR) || (folder !== undefined && describesImages(join(folder, PROCESSOR)));
   const needless = new Set([...(hasVocabulary ? vocabularies.flat() : []), ...(hasProcessor ? [PROCESSOR] : [])]);
   return {
     missing: [
@@ -75,6 +75,11 @@ function missingFrom(
     ],
     unknown: [...settingsFiles.filter((file) => !needless.has(file) && isOpen(file)), ...weights.unknown],
   };
+}
+
+/** Processors that have no images, or keep their settings elsewhere, write the same file. */
+function describesImages(processor: string): boolean {
+  return readJsonFile(processor)?.values['image_processor'] !== undefined;
 }
 
 /** The first form that is there counts; better ones that the Hub may have are unknown. */

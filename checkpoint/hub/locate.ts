@@ -25,6 +25,7 @@ export async function locateCheckpoint(
   const cached = readCachedFiles(hubReference, settings);
   if (settings.offline) return requireCached(cached, hubReference, settings);
   if (cached.missing.length === 0 && cached.unknown.length === 0) return cached.folder;
+  options.onNotice?.(`${reference}: fetched from ${settings.endpoint} into ${settings.cacheFolder}.`);
   const { downloadCheckpoint } = await import('./download.ts');
   try {
     return await downloadCheckpoint(hubReference, environment, options);

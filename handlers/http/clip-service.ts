@@ -8,7 +8,7 @@ import { compile } from '../../protocol/validation.ts';
  * and both sides of a ranking may be either. Where one item fails, the whole request does, as there.
  */
 
-/** One of the three; of several the first in this order counts. `img_blob` is base64. */
+/** One of the three; of several the first in this order counts, empty ones do not. `img_blob` is base64. */
 interface Item {
   readonly img_uri?: string | null;
   readonly img_blob?: string | null;
@@ -81,8 +81,8 @@ function orderOf(given: readonly Item[]): { readonly inputs: object; readonly nu
 }
 
 function sourceOf({ img_uri: uri, img_blob: blob }: Item): string | undefined {
-  if (typeof uri === 'string') return uri;
-  return typeof blob === 'string' ? `data:;base64,${blob}` : undefined;
+  if (uri) return uri;
+  return blob ? `data:;base64,${blob}` : undefined;
 }
 
 function textOf({ text }: Item): string {

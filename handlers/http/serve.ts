@@ -47,6 +47,7 @@ async function serve(settings: Settings): Promise<void> {
   } catch (error) {
     await finalize();
     await server.close();
+    if (stopping) return; // It was told to: an ended download is no failure.
     throw error;
   }
   if (!stopping) for (const model of models) logReady(server.log, model);

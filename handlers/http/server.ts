@@ -19,10 +19,13 @@ import { MODEL_VERSION, modelMetadata } from '../../protocol/metadata.ts';
 import { bearerTokenCheck } from './bearer-token.ts';
 import { encodeItems, rankItems, requireClip } from './clip-service.ts';
 import { addDraining, type Draining } from './drain.ts';
+import { createRequestLimit } from './request-limit.ts';
 import { version } from './version.ts';
 
 /** Seconds that a refused client is asked to wait. */
 const RETRY_AFTER_SECONDS = 1;
+/** Whose requests are counted together where there are no tokens. */
+const ANONYMOUS = 'anonymous';
 /** A request must have arrived whole by then; without these three, a body that drips stays open for ever. */
 const REQUEST_TIMEOUT_MS = 60_000;
 const HEADERS_TIMEOUT_MS = 15_000;
@@ -135,7 +138,7 @@ function acceptAnyContentType(server: FastifyInstance): void {
 }
 
 function addHealthRoutes(server: FastifyInstance, models: readonly InferlessModel[], draining: Draining): void {
-  const isReady = (model: InferlessModel) => model.model !== undefined && !draining.isDraining();
+  const isReady = ({ model }: InferlessModel) => model?.isHealthy() === true && !draining.isDraining();
   addRoute(server, 'GET', '/v2/health/live', (_request, reply) => sendJson(reply, { live: true }));
   addRoute(server, 'GET', '/v2/health/ready', (_request, reply) => {
     const ready = models.every(isReady);
@@ -167,24 +170,37 @@ function addMetadataRoutes(server: FastifyInstance, models: readonly InferlessMo
 
 function addInferenceRoutes(server: FastifyInstance, models: readonly InferlessModel[], settings: Settings): void {
   const checkToken = bearerTokenCheck(settings.apiTokens);
+  const limit = createRequestLimit(settings.maxRequestsPerToken);
   // Before the body is read, so that strangers cannot make the service read one.
-  const guard = (find: (request: FastifyRequest) => InferlessModel) => async (request: FastifyRequest) => {
-    checkToken(request.headers.authorization);
+  const guard = (find: FindModel) => async (request: FastifyRequest, reply: FastifyReply) => {
+    const token = checkToken(request.headers.authorization);
+    if (token !== undefined) logWithToken(token, request, reply);
     const { model } = find(request);
     requireIdentity(request.headers['content-encoding']);
     if (model === undefined)
       throw new HandlerError('NOT_READY', 'Expected the model to be loaded, got a request before or after that.');
+    limit.admit(token ?? ANONYMOUS, request, reply);
   };
-  const byName = (request: FastifyRequest) => requireModel(request, models);
-  for (const path of modelPaths('/infer')) {
-    addRoute(server, 'POST', path, (request, reply) => infer(request, reply, byName(request)), guard(byName));
-  }
-  const clip = () => requireClip(models);
+  const addInference = (path: string, find: FindModel, answer: InferenceHandler) => {
+    const handler: RouteHandler = (request, reply) =>
+      limit.handle(request, async () => await answer(request, reply, find(request)));
+    addRoute(server, 'POST', path, handler, guard(find));
+  };
+  for (const path of modelPaths('/infer')) addInference(path, (request) => requireModel(request, models), infer);
   for (const [path, answer] of [['/encode', encodeItems] as const, ['/rank', rankItems] as const]) {
-    const route = async (request: FastifyRequest, reply: FastifyReply) =>
-      sendJson(reply, await answer(clip(), parseJson(request.body)));
-    addRoute(server, 'POST', path, route, guard(clip));
+    const handler: InferenceHandler = async (request, reply, model) =>
+      sendJson(reply, await answer(model, parseJson(request.body)));
+    addInference(path, () => requireClip(models), handler);
   }
+}
+
+type FindModel = (request: FastifyRequest) => InferlessModel;
+type InferenceHandler = (request: FastifyRequest, reply: FastifyReply, model: InferlessModel) => Promise<FastifyReply>;
+
+/** What is logged of a request from here on says whose it is. */
+function logWithToken(tokenDigest: string, request: FastifyRequest, reply: FastifyReply): void {
+  request.log = request.log.child({ tokenDigest });
+  reply.log = request.log;
 }
 
 async function infer(request: FastifyRequest, reply: FastifyReply, model: InferlessModel): Promise<FastifyReply> {
@@ -256,7 +272,7 @@ function addRoute(
   method: 'GET' | 'POST',
   url: string,
   handler: RouteHandler,
-  onRequest?: (request: FastifyRequest) => Promise<void>,
+  onRequest?: (request: FastifyRequest, reply: FastifyReply) => Promise<void>,
 ): void {
   server.route({ method, url, handler, ...(onRequest === undefined ? {} : { onRequest }) });
   const allowed = method === 'GET' ? ['GET', 'HEAD'] : [method];

@@ -18,29 +18,38 @@ function createRunner(workers: number) {
   const batches: GenerationBatch[] = [];
   const finishers: ((failure?: Error) => void)[] = [];
   let idle = workers;
+  let announceRoom: () => void = () => undefined;
+  const setIdle = (count: number) => {
+    idle = count;
+    if (idle > 0) announceRoom();
+  };
   const run = (batch: GenerationBatch) => {
     idle -= 1;
     batches.push(batch);
     return new Promise<GenerationResult>((resolve, reject) => {
       finishers.push((failure) => {
-        idle += 1;
-        if (failure !== undefined) return reject(failure);
         const sequences = batch.rows.map(({ inputIds }) => [
           { tokenIds: inputIds, tokenLogprobs: [0], generatedCount: 0, score: 0 },
         ]);
-        resolve({ sequences, resizeMs: 1, computeMs: 2 });
+        if (failure === undefined) resolve({ sequences, resizeMs: 1, computeMs: 2 });
+        else reject(failure);
+        setIdle(idle + 1);
       });
     });
   };
-  return { runner: { idleCount: () => idle, run }, batches, finish: (failure?: Error) => finishers.shift()?.(failure) };
+  const onRoom = (listener: () => void) => {
+    announceRoom = listener;
+  };
+  const runner = { hasRoom: () => idle > 0, onRoom, run };
+  return { runner, batches, setIdle, finish: (failure?: Error) => finishers.shift()?.(failure) };
 }
 
 function start(workers: number, options: Partial<BatcherOptions> = {}) {
-  const { runner, batches, finish } = createRunner(workers);
+  const { runner, batches, finish, setIdle } = createRunner(workers);
   const batcher = createBatcher(runner, { maxBatchSize: 4, batchWindowMs: 0, ...options });
   const submit = async (next: RowGroup) =>
     (await batcher.submit(next)).sequences.map(([sequence]) => sequence?.tokenIds[0]);
-  return { batcher, batches, finish, submit };
+  return { batcher, batches, finish, setIdle, submit };
 }
 
 const sizes = (batches: readonly GenerationBatch[]) => batches.map(({ rows }) => rows.length);
@@ -122,6 +131,16 @@ describe('the batcher', () => {
     for (const tag of [1, 2, 3]) void submit(group(tag));
     expect(sizes(batches)).toEqual([1, 1]);
     expect(batcher.queuedRows()).toBe(1);
+  });
+
+  test('sends what waited when a worker comes anew, after none was left', async () => {
+    const { submit, batches, finish, setIdle } = start(0);
+    const answer = submit(group(7));
+    await new Promise(setImmediate);
+    expect(batches).toEqual([]);
+    setIdle(1);
+    finish();
+    expect(await answer).toEqual([7]);
   });
 
   test('passes a failure to every group of the batch, and goes on', async () => {

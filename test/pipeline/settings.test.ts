@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { readSettings, settingDefinitions } from '../../pipeline/settings.ts';
+import { readSettings, settingDefinitions, settingsOfModels } from '../../pipeline/settings.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { thrownBy } from '../support/thrown.ts';
 
@@ -11,21 +11,29 @@ function read(environment: Readonly<Record<string, string | undefined>>, cpuCoun
 
 const defaults = {
   checkpoint: shippedCheckpoint,
-  modelName: 'captioning',
+  modelName: undefined,
+  models: [],
+  imageSize: undefined,
   executionProvider: 'auto',
   workerCount: 1,
   threadsPerWorker: 8,
   maxBatchSize: 8,
   batchWindowMs: 5,
   maxQueueSize: 256,
+  maxDecodedBytes: 600_000_000,
   imageTimeoutMs: 10_000,
   imageMaxBytes: 20_000_000,
   imageMaxPixels: 50_000_000,
+  imageMaxSide: 16_384,
   imageMaxRedirects: 3,
+  imageHttpsOnly: false,
+  imageAllowedHosts: [],
+  imagePrivateHosts: [],
   imageApplyExif: true,
   host: undefined,
   port: 8080,
   apiTokens: [],
+  maxRequestsPerToken: undefined,
   maxBodyBytes: 67_108_864,
   drainLimitMs: 5_000,
   logLevel: 'info',
@@ -64,20 +72,28 @@ describe('each variable', () => {
   const values = {
     BLIP_CHECKPOINT: ['checkpoint', '/models/blip', '/models/blip'],
     BLIP_MODEL_NAME: ['modelName', 'blip-large', 'blip-large'],
+    BLIP_MODELS: ['models', 'one=/models/blip', [{ name: 'one', checkpoint: '/models/blip' }]],
+    BLIP_IMAGE_SIZE: ['imageSize', '480', 480],
     BLIP_EXECUTION_PROVIDER: ['executionProvider', 'cuda', 'cuda'],
     BLIP_WORKERS: ['workerCount', '4', 4],
     BLIP_THREADS: ['threadsPerWorker', '3', 3],
     BLIP_MAX_BATCH_SIZE: ['maxBatchSize', '16', 16],
     BLIP_BATCH_WINDOW_MS: ['batchWindowMs', '0', 0],
     BLIP_MAX_QUEUE_SIZE: ['maxQueueSize', '1', 1],
+    BLIP_MAX_DECODED_BYTES: ['maxDecodedBytes', '1000000', 1_000_000],
     BLIP_IMAGE_TIMEOUT_MS: ['imageTimeoutMs', '2500', 2500],
     BLIP_IMAGE_MAX_BYTES: ['imageMaxBytes', '1000', 1000],
     BLIP_IMAGE_MAX_PIXELS: ['imageMaxPixels', '2000', 2000],
+    BLIP_IMAGE_MAX_SIDE: ['imageMaxSide', '4096', 4096],
     BLIP_IMAGE_MAX_REDIRECTS: ['imageMaxRedirects', '0', 0],
+    BLIP_IMAGE_HTTPS_ONLY: ['imageHttpsOnly', 'true', true],
+    BLIP_IMAGE_ALLOWED_HOSTS: ['imageAllowedHosts', 'a.example, *.b.example', ['a.example', '*.b.example']],
+    BLIP_IMAGE_PRIVATE_HOSTS: ['imagePrivateHosts', '127.0.0.1,,::1', ['127.0.0.1', '::1']],
     BLIP_IMAGE_APPLY_EXIF: ['imageApplyExif', 'false', false],
     HOST: ['host', '::1', '::1'],
     PORT: ['port', '0', 0],
     BLIP_API_TOKENS: ['apiTokens', ' one, two ,,three ', ['one', 'two', 'three']],
+    BLIP_MAX_REQUESTS_PER_TOKEN: ['maxRequestsPerToken', '4', 4],
     BLIP_MAX_BODY_BYTES: ['maxBodyBytes', '4096', 4096],
     BLIP_DRAIN_LIMIT_MS: ['drainLimitMs', '0', 0],
     LOG_LEVEL: ['logLevel', 'silent', 'silent'],
@@ -113,6 +129,45 @@ describe('each variable', () => {
   test('BLIP_IMAGE_APPLY_EXIF may be true', () => {
     expect(read({ BLIP_IMAGE_APPLY_EXIF: 'true' }).imageApplyExif).toBe(true);
   });
+
+  test.each(['blip', 'BLIP-large_2', 'clip-vit-b.32', 'x'.repeat(100)])('BLIP_MODEL_NAME may be %s', (name) => {
+    expect(read({ BLIP_MODEL_NAME: name }).modelName).toBe(name);
+  });
+
+  test.each(['1', '384', '9999'])('BLIP_IMAGE_SIZE may be %s', (side) => {
+    expect(read({ BLIP_IMAGE_SIZE: side }).imageSize).toBe(Number(side));
+  });
+});
+
+describe('several models', () => {
+  test('are named with their checkpoints, in the order in which they are given', () => {
+    const { models } = read({ BLIP_MODELS: 'captions=/models/blip, answers = /models/vqa ,\tclip=openai/clip@main' });
+    expect(models).toEqual([
+      { name: 'captions', checkpoint: '/models/blip' },
+      { name: 'answers', checkpoint: '/models/vqa' },
+      { name: 'clip', checkpoint: 'openai/clip@main' },
+    ]);
+  });
+
+  test('may have a checkpoint with an equals sign or spaces in its path, and share one', () => {
+    expect(read({ BLIP_MODELS: 'a=/run=1/my blip,b=/run=1/my blip' }).models).toEqual([
+      { name: 'a', checkpoint: '/run=1/my blip' },
+      { name: 'b', checkpoint: '/run=1/my blip' },
+    ]);
+  });
+
+  test('each have the settings of all, but their own name and checkpoint', () => {
+    const settings = read({ BLIP_MODELS: 'a=/one,b=/two', BLIP_MODEL_NAME: 'c', BLIP_CHECKPOINT: '/three', PORT: '1' });
+    expect(settingsOfModels(settings)).toEqual([
+      { ...settings, modelName: 'a', checkpoint: '/one' },
+      { ...settings, modelName: 'b', checkpoint: '/two' },
+    ]);
+  });
+
+  test('are one where BLIP_MODELS is not set', () => {
+    const settings = read({ BLIP_CHECKPOINT: '/three' });
+    expect(settingsOfModels(settings)).toEqual([settings]);
+  });
 });
 
 describe('values that are not valid', () => {
@@ -130,9 +185,11 @@ describe('values that are not valid', () => {
     ['BLIP_MAX_BATCH_SIZE', 1],
     ['BLIP_BATCH_WINDOW_MS', 0],
     ['BLIP_MAX_QUEUE_SIZE', 1],
+    ['BLIP_MAX_DECODED_BYTES', 1],
     ['BLIP_IMAGE_TIMEOUT_MS', 1],
     ['BLIP_IMAGE_MAX_BYTES', 1],
     ['BLIP_IMAGE_MAX_PIXELS', 1],
+    ['BLIP_IMAGE_MAX_SIDE', 1],
     ['BLIP_IMAGE_MAX_REDIRECTS', 0],
     ['BLIP_MAX_BODY_BYTES', 1],
   ] as const;
@@ -146,9 +203,34 @@ describe('values that are not valid', () => {
   test.each([
     ['BLIP_EXECUTION_PROVIDER', 'tpu'],
     ['BLIP_EXECUTION_PROVIDER', 'CPU'],
+    ['BLIP_MODEL_NAME', 'my blip'],
+    ['BLIP_MODEL_NAME', 'blip/large'],
+    ['BLIP_MODEL_NAME', 'blip?'],
+    ['BLIP_MODEL_NAME', 'x'.repeat(101)],
+    ['BLIP_MODELS', 'blip'],
+    ['BLIP_MODELS', '/models/blip'],
+    ['BLIP_MODELS', '=/models/blip'],
+    ['BLIP_MODELS', 'blip='],
+    ['BLIP_MODELS', 'blip= '],
+    ['BLIP_MODELS', 'a=/one,b='],
+    ['BLIP_MODELS', 'a=/one,'],
+    ['BLIP_MODELS', ',a=/one'],
+    ['BLIP_MODELS', 'a=/one,,b=/two'],
+    ['BLIP_MODELS', 'a=/one,a=/two'],
+    ['BLIP_MODELS', 'a=/one, a =/one'],
+    ['BLIP_MODELS', 'my blip=/models/blip'],
+    ['BLIP_MODELS', 'blip/large=/models/blip'],
+    ['BLIP_MODELS', `${'x'.repeat(101)}=/models/blip`],
+    ['BLIP_IMAGE_SIZE', '0'],
+    ['BLIP_IMAGE_SIZE', '10000'],
+    ['BLIP_IMAGE_SIZE', '384.5'],
+    ['BLIP_IMAGE_HTTPS_ONLY', '1'],
     ['BLIP_IMAGE_APPLY_EXIF', 'yes'],
     ['BLIP_IMAGE_APPLY_EXIF', '1'],
     ['BLIP_IMAGE_APPLY_EXIF', 'TRUE'],
+    ['BLIP_MAX_REQUESTS_PER_TOKEN', '0'],
+    ['BLIP_MAX_REQUESTS_PER_TOKEN', '-1'],
+    ['BLIP_MAX_REQUESTS_PER_TOKEN', 'none'],
     ['PORT', '65536'],
     ['PORT', '-1'],
     ['PORT', '80a'],

@@ -1,30 +1,20 @@
 import { describe, expect, test } from 'vitest';
 import type { GenerationBatch, GenerationResult } from '../../pipeline/generation-model.ts';
 import { startWorkerPool } from '../../pipeline/worker-pool.ts';
-import { checkpointFolder } from '../support/goldens.ts';
-import { greedySettings } from '../support/greedy-settings.ts';
-
-const settings = { folder: checkpointFolder('narrow-vision'), executionProvider: 'cpu', threadCount: 1 } as const;
-
-/** A grey image of the model's own size, and a caption of 3 tokens. */
-function batch(pixelBytes = 32 * 32 * 3): GenerationBatch {
-  return {
-    images: [{ width: 32, height: 32, data: new Uint8Array(pixelBytes).fill(128) }],
-    rows: [{ image: 0, inputIds: [182], maxNewTokens: 3, minNewTokens: 3, seed: 0 }],
-    settings: greedySettings,
-  };
-}
+import { greyBatch as batch, smallWorkerSettings as settings } from '../support/worker-batches.ts';
 
 describe('the worker pool', () => {
   test('computes as many batches at a time as it has workers, and all the same', async () => {
     const pool = await startWorkerPool<GenerationBatch, GenerationResult>(settings, 2);
-    expect(pool.idleCount()).toBe(2);
-    const runs = [pool.run(batch()), pool.run(batch())];
-    expect(pool.idleCount()).toBe(0);
+    expect(pool.liveCount()).toBe(2);
+    const runs = [pool.run(batch())];
+    expect(pool.hasRoom()).toBe(true);
+    runs.push(pool.run(batch()));
+    expect(pool.hasRoom()).toBe(false);
     const [first, second] = await Promise.all(runs);
     expect(first?.sequences[0]?.[0]?.tokenIds).toHaveLength(4);
     expect(second?.sequences).toEqual(first?.sequences);
-    expect(pool.idleCount()).toBe(2);
+    expect(pool.hasRoom()).toBe(true);
     await pool.close();
   });
 

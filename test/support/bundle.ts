@@ -120,8 +120,9 @@ export async function startServerProcess(
   bundle: Bundle,
   variables: Readonly<Record<string, string>> = {},
   until: 'ready' | 'listening' = 'ready',
+  [program, ...args]: readonly [program: string, ...args: string[]] = ['serve.js'],
 ): Promise<ServerProcess> {
-  const { child, output, exit } = startProgram(bundle, 'serve.js', [], bundle.folder, {
+  const { child, output, exit } = startProgram(bundle, program, args, bundle.folder, {
     PORT: '0',
     LOG_LEVEL: 'info',
     ...variables,

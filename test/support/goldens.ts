@@ -63,7 +63,7 @@ export interface GoldenClip extends GoldenPairs {
   readonly tokenized: readonly { readonly text: string; readonly ids: readonly number[] }[];
 }
 
-type Box = readonly [left: number, top: number, right: number, bottom: number];
+export type Box = readonly [left: number, top: number, right: number, bottom: number];
 
 export const fixtures = fileURLToPath(new URL('../fixtures/', import.meta.url));
 

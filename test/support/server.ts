@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { expect } from 'vitest';
 import InferlessModel from '../../app.ts';
 import { createServer } from '../../handlers/http/server.ts';
-import { readSettings, type Settings } from '../../pipeline/settings.ts';
+import { readSettings, type Settings, settingsOfModels } from '../../pipeline/settings.ts';
 import type { NamedTensor } from '../../protocol/named-tensor.ts';
 import { type ImageName, imagePath } from './goldens.ts';
 
@@ -132,15 +132,28 @@ export async function startServer(
   { initialize = true }: { readonly initialize?: boolean } = {},
 ): Promise<RunningServer> {
   const model = new InferlessModel(testSettings(changes));
-  const server = createServer([model], model.settings);
-  const url = await server.listen({ host: '127.0.0.1', port: 0 });
+  const server = await listen([model], model.settings);
   if (initialize) await model.initialize();
+  return { ...server, model };
+}
+
+/** The HTTP server around several models, none of which is loaded yet: one for each that the settings name. */
+export async function startServerOfModels(
+  changes: Partial<Settings> & Pick<Settings, 'models'>,
+): Promise<Omit<RunningServer, 'model'> & { readonly models: readonly InferlessModel[] }> {
+  const settings = testSettings(changes);
+  const models = settingsOfModels(settings).map((own) => new InferlessModel(own));
+  return { ...(await listen(models, settings)), models };
+}
+
+async function listen(models: readonly InferlessModel[], settings: Settings): Promise<Omit<RunningServer, 'model'>> {
+  const server = createServer(models, settings);
+  const url = await server.listen({ host: '127.0.0.1', port: 0 });
   return {
     url,
-    model,
     async close() {
       await server.close();
-      await model.finalize();
+      await Promise.all(models.map((model) => model.finalize()));
     },
   };
 }

@@ -179,6 +179,9 @@ describe('the address it listens on', () => {
       status: 200,
     });
     expect(JSON.stringify(everywhere.log())).not.toContain('secret-token');
+    // The beginning of its SHA-256.
+    const completed = expect.objectContaining({ tokenDigest: '930bbdc5', msg: 'request completed' });
+    await expect.poll(everywhere.log).toContainEqual(completed);
     await stop(everywhere);
     const narrowed = await startServerProcess(bundle, { BLIP_API_TOKENS: 'secret-token', HOST: '127.0.0.1' });
     expect(listeners(narrowed)).toEqual(['0100007F']);

@@ -1,0 +1,141 @@
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { knownModels } from '../../../checkpoint/known-models.ts';
+import { type Bundle, buildBundle, runProgram } from '../../support/bundle.ts';
+import { temporaryFolder } from '../../support/temporary-folder.ts';
+
+/** `list_models` of the bundle, over caches of small files: which files are there is what counts. */
+
+const COMMIT = 'c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00';
+
+let bundle: Bundle;
+
+beforeAll(() => {
+  bundle = buildBundle();
+});
+
+afterAll(() => bundle?.remove());
+
+interface Line {
+  readonly reference: string;
+  readonly task: string;
+  readonly size: string;
+  readonly note: string;
+}
+
+/** The lines below the heading. */
+async function list(variables: Readonly<Record<string, string>>): Promise<readonly Line[]> {
+  const { exitCode, stdout, stderr } = await runProgram(bundle, 'main.js', { args: ['list_models'], variables });
+  expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
+  const [heading = '', ...lines] = stdout.replace(/\n$/, '').split('\n');
+  expect(heading).toMatch(/^MODEL +TASK +FLOAT32$/);
+  return lines.map((line) => {
+    expect(line).toBe(line.trimEnd());
+    const [reference = '', task = '', size = '', note = '', ...rest] = line.split(/ {2,}/);
+    expect(rest).toEqual([]);
+    return { reference, task, size, note };
+  });
+}
+
+const complete = ['config.json', 'preprocessor_config.json', 'tokenizer.json', 'model.safetensors'];
+
+/** The cache of one model as Python and this package lay it out, by the paths of its files in HF_HOME. */
+function cached(reference: string, files: readonly string[] = complete): Readonly<Record<string, string>> {
+  const [name = '', revision = 'main'] = reference.split('@');
+  const repository = `hub/models--${name.replace('/', '--')}`;
+  return Object.fromEntries([
+    [`${repository}/refs/${revision}`, COMMIT],
+    ...files.map((file) => [`${repository}/snapshots/${COMMIT}/${file}`, '{ "image_processor": {} }']),
+  ]);
+}
+
+const presentIn = (lines: readonly Line[]) =>
+  lines.filter(({ note }) => note !== '').map(({ reference, note }) => `${reference} ${note}`);
+
+describe('list_models', () => {
+  test('names every known model with its task and its size, none of which is there', async () => {
+    const lines = await list({ HF_HOME: temporaryFolder() });
+    expect(lines).toEqual(
+      knownModels.map(({ reference, task, parameterCount }) => ({
+        reference,
+        task,
+        size: `${((parameterCount * 4) / 1e9).toFixed(1)} GB`,
+        note: '',
+      })),
+    );
+    expect(new Set(lines.map(({ task }) => task))).toEqual(
+      new Set(['captioning', 'question-answering', 'retrieval', 'clip']),
+    );
+  });
+
+  test('has its columns one below the other', async () => {
+    const { stdout } = await runProgram(bundle, 'main.js', {
+      args: ['list_models'],
+      variables: { HF_HOME: temporaryFolder() },
+    });
+    const lines = stdout.trimEnd().split('\n');
+    const places = lines.map((line) =>
+      [...line.matchAll(/ {2,}(?=\S)/g)].map(({ index, 0: space }) => index + space.length),
+    );
+    for (const place of places) expect(place).toEqual(places[0]);
+    expect(places[0]).toHaveLength(2);
+  });
+
+  test('says which are there whole, at the revision that is named', async () => {
+    const home = temporaryFolder({
+      ...cached('Salesforce/blip-vqa-base'),
+      ...cached('Salesforce/blip-image-captioning-large@refs/pr/18'),
+      ...cached('openai/clip-vit-base-patch16'),
+      ...cached('Somebody/elses-model'),
+    });
+    expect(presentIn(await list({ HF_HOME: home }))).toEqual([
+      'Salesforce/blip-image-captioning-large@refs/pr/18 present',
+      'Salesforce/blip-vqa-base present',
+      'openai/clip-vit-base-patch16 present',
+    ]);
+  });
+
+  test('another revision is not the one that is named', async () => {
+    const home = temporaryFolder(cached('Salesforce/blip-image-captioning-large'));
+    expect(presentIn(await list({ HF_HOME: home }))).toEqual([]);
+  });
+
+  test.each(complete)('without its %s a model is not there', async (missing) => {
+    const files = complete.filter((file) => file !== missing);
+    const home = temporaryFolder(cached('Salesforce/blip-itm-base-coco', files));
+    expect(presentIn(await list({ HF_HOME: home }))).toEqual([]);
+  });
+
+  test.each([
+    ['a vocabulary of words', ['config.json', 'preprocessor_config.json', 'vocab.txt', 'model.safetensors']],
+    ['merges', ['config.json', 'preprocessor_config.json', 'vocab.json', 'merges.txt', 'model.safetensors']],
+    ['weights of PyTorch', ['config.json', 'preprocessor_config.json', 'tokenizer.json', 'pytorch_model.bin']],
+    ['a processor of transformers 5', ['config.json', 'processor_config.json', 'tokenizer.json', 'model.safetensors']],
+  ])('with %s a model is there', async (_, files) => {
+    const home = temporaryFolder(cached('Salesforce/blip-itm-base-coco', files));
+    expect(presentIn(await list({ HF_HOME: home }))).toEqual(['Salesforce/blip-itm-base-coco present']);
+  });
+
+  test('a download that is under way is not there: not all weights that an index names', async () => {
+    const shards = JSON.stringify({ weight_map: { a: 'model-1.safetensors', b: 'model-2.safetensors' } });
+    const files = ['config.json', 'preprocessor_config.json', 'tokenizer.json', 'model-1.safetensors'];
+    const home = temporaryFolder({
+      ...cached('Salesforce/blip-vqa-base', files),
+      [`hub/models--Salesforce--blip-vqa-base/snapshots/${COMMIT}/model.safetensors.index.json`]: shards,
+    });
+    expect(presentIn(await list({ HF_HOME: home }))).toEqual([]);
+  });
+
+  test('reads the cache that HF_HUB_CACHE names, and works without any network', async () => {
+    const home = temporaryFolder(cached('openai/clip-vit-large-patch14'));
+    const variables = {
+      HF_HOME: temporaryFolder(),
+      HF_HUB_CACHE: join(home, 'hub'),
+      HF_ENDPOINT: 'http://127.0.0.1:9',
+    };
+    expect(presentIn(await list(variables))).toEqual(['openai/clip-vit-large-patch14 present']);
+    rmSync(join(home, 'hub'), { recursive: true });
+    expect(presentIn(await list(variables))).toEqual([]);
+  });
+});

@@ -1,0 +1,116 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Bundle, buildBundle, runProgram, startServerProcess } from '../../support/bundle.ts';
+import { dataUri, outputOf, send } from '../../support/server.ts';
+import { temporaryFolder } from '../../support/temporary-folder.ts';
+
+/** The program `blip-handler` of the bundle. */
+
+const commands = ['serve', 'invoke', 'download', 'list_models'];
+
+let bundle: Bundle;
+
+beforeAll(() => {
+  bundle = buildBundle();
+});
+
+afterAll(() => bundle?.remove());
+
+const main = (args: readonly string[], variables: Readonly<Record<string, string>> = {}) =>
+  runProgram(bundle, 'main.js', { args, variables });
+
+describe('without a command that it knows', () => {
+  test.each([
+    [[], 0],
+    [['--help'], 0],
+    [['caption'], 1],
+    [['--version'], 1],
+    [['Serve'], 1],
+    [['list-models'], 1],
+    [['toString'], 1],
+    [['__proto__'], 1],
+    [['--help', 'invoke'], 0],
+    [['caption', 'invoke'], 1],
+  ] as const)('%j names the commands on stderr, with exit code %d', async (args, wanted) => {
+    const { exitCode, stdout, stderr } = await main(args);
+    expect({ exitCode, stdout }).toEqual({ exitCode: wanted, stdout: '' });
+    expect(stderr).toMatch(/^Usage: blip-handler COMMAND \[options\]\n/);
+    const named = [...stderr.matchAll(/^ {2}(\w+) +\S/gm)].map((match) => match[1]);
+    expect(named).toEqual(commands);
+  });
+});
+
+describe('each command is its program, with the arguments that follow', () => {
+  test('invoke answers, with its options', async () => {
+    const { exitCode, stdout, stderr } = await main([
+      'invoke',
+      '--img_url',
+      dataUri('small'),
+      '--parameters',
+      '{"max_new_tokens": 2}',
+    ]);
+    expect(exitCode, stderr).toBe(0);
+    const answer = JSON.parse(stdout);
+    const alone = await runProgram(bundle, 'invoke.js', {
+      args: ['--img_url', dataUri('small'), '--parameters', '{"max_new_tokens": 2}'],
+    });
+    expect(answer).toEqual(JSON.parse(alone.stdout));
+    expect(outputOf(answer, 'generated_output').data).toHaveLength(1);
+  });
+
+  test('invoke explains itself, and refuses what it does not know', async () => {
+    expect(await main(['invoke', '--help'])).toMatchObject({
+      exitCode: 0,
+      stdout: '',
+      stderr: expect.stringMatching(/--checkpoint.*--question/s),
+    });
+    const { exitCode, stdout } = await main(['invoke', 'invoke']);
+    expect(exitCode).toBe(1);
+    expect(JSON.parse(stdout).error).toMatch(/'invoke'.*--help/);
+  });
+
+  test('download takes a model, and options', async () => {
+    expect(await main(['download', '--help'])).toMatchObject({
+      exitCode: 0,
+      stdout: '',
+      stderr: expect.stringContaining('--revision'),
+    });
+    expect(await main(['download'])).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringContaining('Expected one model, got 0'),
+    });
+    expect(await main(['download', 'a/b', 'c/d'])).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringContaining('Expected one model, got 2'),
+    });
+    expect(await main(['download', 'a/b@c', '--revision', 'd'])).toMatchObject({
+      exitCode: 1,
+      stdout: '',
+      stderr: expect.stringMatching(/^CHECKPOINT_NOT_FOUND: a\/b@c: expected one revision/),
+    });
+  });
+
+  test('list_models lists', async () => {
+    const { exitCode, stdout } = await main(['list_models'], { HF_HOME: temporaryFolder() });
+    expect(exitCode).toBe(0);
+    expect(stdout).toMatch(/^MODEL .*\nSalesforce\/blip/);
+  });
+
+  test('serve serves, as environment variables set it up, until it is told to stop', async () => {
+    const server = await startServerProcess(bundle, { BLIP_MODEL_NAME: 'mine' }, 'ready', ['main.js', 'serve']);
+    try {
+      expect(await send(server.url, { path: '/v2/models' })).toMatchObject({
+        status: 200,
+        text: '{"models":["mine"]}',
+      });
+    } finally {
+      server.kill('SIGTERM');
+    }
+    expect(await server.exit).toMatchObject({ exitCode: 0, signal: null, stderr: '' });
+  });
+
+  test('serve says what keeps it from starting', async () => {
+    const { exitCode, stderr } = await main(['serve'], { BLIP_WORKERS: 'many' });
+    expect(exitCode).toBe(1);
+    expect(JSON.parse(stderr).error).toContain('BLIP_WORKERS');
+  });
+});
