@@ -13,7 +13,7 @@ import { type EncoderInputs, firstTokens, textEncoder } from './text-encoder.ts'
 import { imageTokenCount, visionTransformer } from './vision-transformer.ts';
 
 /** What stands in `match_probability` for pairs that were not compared. A probability is never below zero. */
-const NOT_COMPARED = -1;
+export const NOT_COMPARED = -1;
 /** Of the two classes of `itm_head`, the one that says "match". */
 const MATCH = 1;
 

@@ -4,11 +4,13 @@ import { clipImageGraph, clipRankGraph, clipTextGraph } from '../models/clip.ts'
 import { createImageResizer, type ImageResizer } from './image-resizer.ts';
 import type { LoadedModel, LoadOptions, ModelBatch } from './loaded-model.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';
-import { float32Data, int64s, paddedRows } from './tensors.ts';
+import { float32Data, int64s, joined, paddedRows } from './tensors.ts';
 import { openWeightsSession } from './weights-session.ts';
 
 /** Images and texts to encode. All of them together are the batch's items: the images first, then the texts. */
 export interface ClipBatch extends ModelBatch {
+  /** The most images, or texts, that are computed at a time. */
+  readonly itemsPerRun: number;
   readonly texts: readonly ClipText[];
   /** Items to compare: each query with each candidate. */
   readonly ranking?: { readonly queries: readonly number[]; readonly candidates: readonly number[] };
@@ -63,24 +65,44 @@ export async function loadClipModel(
 
 async function runBatch(sessions: Sessions, batch: ClipBatch): Promise<ClipResult> {
   const startMs = performance.now();
-  const images = await sessions.resizer.resizeAll(batch.images);
-  const resizedMs = performance.now();
-  const ofImages = batch.images.length === 0 ? {} : await sessions.image.run({ images });
-  const ofTexts = batch.texts.length === 0 ? {} : await sessions.text.run(textInputs(batch.texts));
-  const all = (kind: '' | 'normalized_') =>
-    joined([
-      batch.images.length === 0 ? new Float32Array(0) : float32Data(ofImages, `${kind}image_embeds`),
-      batch.texts.length === 0 ? new Float32Array(0) : float32Data(ofTexts, `${kind}text_embeds`),
-    ]);
-  const normalizedEmbeds = all('normalized_');
+  const encoded: Encoded[] = [];
+  let resizeMs = 0;
+  for (const images of parts(batch.images, batch.itemsPerRun)) {
+    const partStartMs = performance.now();
+    const resized = await sessions.resizer.resizeAll(images);
+    resizeMs += performance.now() - partStartMs;
+    encoded.push(embedsOf(await sessions.image.run({ images: resized }), 'image'));
+  }
+  for (const texts of parts(batch.texts, batch.itemsPerRun))
+    encoded.push(embedsOf(await sessions.text.run(textInputs(texts)), 'text'));
+  const normalizedEmbeds = joined(encoded.map(({ normalized }) => normalized));
   const ranking = batch.ranking === undefined ? undefined : await rank(sessions, normalizedEmbeds, batch.ranking);
   return {
-    embeds: all(''),
+    embeds: joined(encoded.map(({ raw }) => raw)),
     normalizedEmbeds,
     ...(ranking === undefined ? {} : { ranking }),
-    resizeMs: resizedMs - startMs,
-    computeMs: performance.now() - resizedMs,
+    resizeMs,
+    computeMs: performance.now() - startMs - resizeMs,
   };
+}
+
+interface Encoded {
+  readonly raw: Float32Array;
+  readonly normalized: Float32Array;
+}
+
+function embedsOf(outputs: Readonly<Record<string, RuntimeTensor>>, kind: 'image' | 'text'): Encoded {
+  return {
+    raw: float32Data(outputs, `${kind}_embeds`),
+    normalized: float32Data(outputs, `normalized_${kind}_embeds`),
+  };
+}
+
+/** The list in pieces of at most `size`. */
+function parts<T>(items: readonly T[], size: number): readonly (readonly T[])[] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, index) =>
+    items.slice(index * size, (index + 1) * size),
+  );
 }
 
 function textInputs(texts: readonly ClipText[]): Record<string, RuntimeTensor> {
@@ -104,14 +126,4 @@ async function rank(
     cosineSimilarity: float32Data(outputs, 'cosine_similarity'),
     probability: float32Data(outputs, 'probability'),
   };
-}
-
-function joined(parts: readonly Float32Array[]): Float32Array {
-  const whole = new Float32Array(parts.reduce((length, part) => length + part.length, 0));
-  let start = 0;
-  for (const part of parts) {
-    whole.set(part, start);
-    start += part.length;
-  }
-  return whole;
 }

@@ -16,7 +16,7 @@ import type { WorkerPool } from './worker-pool.ts';
 export function clipTask(
   checkpoint: ClipCheckpoint,
   pool: WorkerPool<ClipBatch, ClipResult>,
-  context: TaskContext,
+  context: TaskContext & { readonly maxBatchSize: number },
 ): Task {
   const queue = createRunQueue(pool);
   return (inputs, outputs) => {
@@ -72,7 +72,7 @@ async function encode(
   request: ClipRequest<ClipText>,
   outputs: readonly string[],
   { config, imageProcessor }: ClipCheckpoint,
-  context: TaskContext & { readonly queue: RunQueue<ClipBatch, ClipResult> },
+  context: TaskContext & { readonly maxBatchSize: number; readonly queue: RunQueue<ClipBatch, ClipResult> },
 ): Promise<TensorAnswer> {
   const { sources, texts, normalize } = request;
   const times = noTimes();
@@ -80,7 +80,12 @@ async function encode(
   if (texts.length === 0) requireSomeSuccess(loaded);
   const succeeded = loaded.map(isSuccess);
   const ranking = rankingOf(request, succeeded);
-  const batch = { images: loaded.filter(isSuccess), texts, ...(ranking === undefined ? {} : { ranking }) };
+  const batch = {
+    images: loaded.filter(isSuccess),
+    texts,
+    itemsPerRun: context.maxBatchSize,
+    ...(ranking === undefined ? {} : { ranking }),
+  };
   const { result, queueMs } = await context.queue.run(batch);
   recordSlowest(times, { ...result, queueMs });
   const { projectionSize } = config;

@@ -34,16 +34,32 @@ export async function createImageResizer(
   };
 }
 
-/** @throws HandlerError `IMAGE_UNSUPPORTED` when nothing resizes images and this one has another size. */
+/** A picture of one line of pixels would be as long as a film when its shorter side is resized: this is 80 MB of work. */
+const MAX_RESIZED_PIXELS = 16_000_000;
+
+/**
+ * @throws HandlerError `IMAGE_UNSUPPORTED` when nothing resizes images and this one has another size; `IMAGE_TOO_LARGE`
+ *   when it is so long that resizing it, before its middle is cut out, would take all memory.
+ */
 export function requireModelSize(
   { width, height }: RgbImage,
   { resize }: ImageProcessorConfig,
   imageSize: number,
 ): void {
+  if (resize?.kind === 'crop') requireCroppable(resize, { width, height });
   if (resize !== undefined || (width === imageSize && height === imageSize)) return;
   throw new HandlerError(
     'IMAGE_UNSUPPORTED',
     `Expected an image of ${imageSize} x ${imageSize}, because this checkpoint does not resize, got ${width} x ${height}.`,
+  );
+}
+
+function requireCroppable(resize: Extract<Resize, { kind: 'crop' }>, image: Pick<RgbImage, 'width' | 'height'>): void {
+  const [, height = 0, width = 0] = cropOf(resize, image).resizedSize;
+  if (height * width <= MAX_RESIZED_PIXELS) return;
+  throw new HandlerError(
+    'IMAGE_TOO_LARGE',
+    `Expected an image that has at most ${MAX_RESIZED_PIXELS} pixels when its shorter side has ${resize.shortestEdge}, got ${image.width} x ${image.height}.`,
   );
 }
 

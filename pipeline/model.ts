@@ -98,15 +98,15 @@ function imageOptions(settings: Settings): TaskContext['imageOptions'] {
 
 /** The workers opened the same checkpoint, so they compute the batches of its task. */
 function createTask(checkpoint: Checkpoint, pool: WorkerPool, context: TaskContext, settings: Settings): Task {
+  const bounded = { ...context, maxBatchSize: settings.maxBatchSize };
   switch (checkpoint.task) {
     case 'clip':
-      return clipTask(checkpoint, pool as WorkerPool<ClipBatch, ClipResult>, context);
+      return clipTask(checkpoint, pool as WorkerPool<ClipBatch, ClipResult>, bounded);
     case 'retrieval':
-      return retrievalTask(checkpoint, pool as WorkerPool<RetrievalBatch, RetrievalResult>, context);
+      return retrievalTask(checkpoint, pool as WorkerPool<RetrievalBatch, RetrievalResult>, bounded);
     default:
       return generationTask(checkpoint, pool as WorkerPool<GenerationBatch, GenerationResult>, {
-        ...context,
-        maxBatchSize: settings.maxBatchSize,
+        ...bounded,
         batchWindowMs: settings.batchWindowMs,
       });
   }

@@ -13,7 +13,7 @@ import type { WorkerPool } from './worker-pool.ts';
 export function retrievalTask(
   checkpoint: BlipCheckpoint,
   pool: WorkerPool<RetrievalBatch, RetrievalResult>,
-  context: TaskContext,
+  context: TaskContext & { readonly maxBatchSize: number },
 ): Task {
   const queue = createRunQueue(pool);
   const { text } = checkpoint.config;
@@ -46,7 +46,7 @@ async function compare(
   { sources, texts, rerankTopK }: Comparison,
   outputs: readonly string[],
   { config, imageProcessor }: BlipCheckpoint,
-  context: TaskContext & { readonly queue: RunQueue<RetrievalBatch, RetrievalResult> },
+  context: TaskContext & { readonly maxBatchSize: number; readonly queue: RunQueue<RetrievalBatch, RetrievalResult> },
 ): Promise<TensorAnswer> {
   const times = noTimes();
   const loaded = await loadImages(sources, { imageProcessor, imageSize: config.vision.imageSize }, context, times);
@@ -54,7 +54,12 @@ async function compare(
   const images = loaded.filter(isSuccess);
   const wanted = outputs.includes('match_probability') ? (rerankTopK ?? images.length) : 0;
   const comparedImages = Math.min(wanted, images.length);
-  const { result, queueMs } = await context.queue.run({ images, texts, comparedImages });
+  const { result, queueMs } = await context.queue.run({
+    images,
+    texts,
+    comparedImages,
+    imagesPerRun: context.maxBatchSize,
+  });
   recordSlowest(times, { ...result, queueMs });
   const succeeded = loaded.map(isSuccess);
   const tensors: Readonly<Record<string, () => NamedTensor>> = {

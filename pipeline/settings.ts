@@ -180,7 +180,7 @@ export const settingDefinitions: { readonly [Name in keyof Settings]: Definition
     1,
     'CPUs / workers',
   ),
-  maxBatchSize: count('BLIP_MAX_BATCH_SIZE', 'The most captions computed together.', 8, 1),
+  maxBatchSize: count('BLIP_MAX_BATCH_SIZE', 'The most captions, answers, images or texts computed together.', 8, 1),
   batchWindowMs: count(
     'BLIP_BATCH_WINDOW_MS',
     'Milliseconds that a caption waits for others to share its batch.',
@@ -269,7 +269,7 @@ export const settingDefinitions: { readonly [Name in keyof Settings]: Definition
 };
 
 function isModelName(name: string): boolean {
-  return /^[\w.-]{1,100}$/.test(name);
+  return /^(?!\.{1,2}$)[\w.-]{1,100}$/.test(name); // Dots alone are parts of a path.
 }
 
 function parseModels(value: string): readonly ModelChoice[] | undefined {

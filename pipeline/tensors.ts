@@ -33,3 +33,14 @@ export function paddedRows(rows: readonly (readonly number[])[]): {
   const padded = rows.flatMap((row) => [...row, ...Array.from({ length: longest - row.length }, () => 0)]);
   return { ids: int64s(padded, [rows.length, longest]), lengths: int64s(rows.map((row) => row.length)) };
 }
+
+/** All rows one after the other. */
+export function joined(parts: readonly Float32Array[]): Float32Array {
+  const whole = new Float32Array(parts.reduce((length, part) => length + part.length, 0));
+  let start = 0;
+  for (const part of parts) {
+    whole.set(part, start);
+    start += part.length;
+  }
+  return whole;
+}

@@ -116,7 +116,7 @@ describe('the server', () => {
     expect(await server.exit).toMatchObject({ exitCode: 0, stderr: '' });
   });
 
-  test('told to stop while it downloads, it ends at once, and says what it was told', async () => {
+  test('told to stop while it downloads, it ends at once, as it would later', async () => {
     const hub = await startHub();
     hub.fail('/config.json', () => undefined); // Never answered.
     const variables = { ...variablesOf(hubEnvironment(hub)), BLIP_CHECKPOINT: MODEL };
@@ -124,9 +124,7 @@ describe('the server', () => {
     while (!hub.requests.some(({ path }) => path.includes('/config.json')))
       await new Promise((resolve) => setTimeout(resolve, 20));
     server.kill('SIGTERM');
-    const { signal, stderr } = await server.exit;
-    expect(signal).toBeNull();
-    expect(JSON.parse(stderr)).toEqual({ error: expect.stringMatching(/SIGTERM/) });
+    expect(await server.exit).toMatchObject({ exitCode: 0, signal: null, stderr: '' });
   });
 
   test('offline with nothing cached it does not start, and says what is missing', async () => {
