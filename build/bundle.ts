@@ -4,9 +4,9 @@ import { fileURLToPath } from 'node:url';
 import { build, type Metafile } from 'esbuild';
 
 /**
- * `npm run build`: bundles the handler, the HTTP server, the command line and the worker thread into dist/. Only the
- * packages with native code stay outside. With `--quiet` it stops there; else it also writes type declarations, and
- * prints sizes and the time from process start to ready.
+ * `npm run build`: bundles the handler, the HTTP server, the command line, the function of AWS Lambda and the worker
+ * thread into dist/. Only the packages with native code stay outside. With `--quiet` it stops there; else it also writes
+ * type declarations, and prints sizes and the time from process start to ready.
  */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -20,6 +20,7 @@ const entryPoints = {
   serve: `${root}handlers/http/serve.ts`,
   invoke: `${root}handlers/command-line/invoke.ts`,
   main: `${root}handlers/command-line/main.ts`,
+  'aws-lambda': `${root}handlers/aws-lambda/aws-lambda.ts`,
   'inference-worker': `${root}pipeline/inference-worker.ts`,
 };
 

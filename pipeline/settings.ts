@@ -37,6 +37,7 @@ export interface Settings {
   readonly apiTokens: readonly string[];
   /** `undefined` for any number. */
   readonly maxRequestsPerToken: number | undefined;
+  readonly lambdaAuthorizer: 'tokens' | 'platform';
   readonly maxBodyBytes: number;
   readonly drainLimitMs: number;
   readonly logLevel: string;
@@ -253,6 +254,12 @@ export const settingDefinitions: { readonly [Name in keyof Settings]: Definition
     parse: (value) => (/^[1-9]\d{0,8}$/.test(value) ? Number(value) : undefined),
     expected: 'a whole number from 1 to 999999999',
   }),
+  lambdaAuthorizer: choice(
+    'BLIP_LAMBDA_AUTHORIZER',
+    'On AWS Lambda, who keeps strangers out over HTTP: `tokens` (`BLIP_API_TOKENS`) or `platform` (IAM, an authorizer).',
+    ['tokens', 'platform'],
+    'tokens',
+  ),
   maxBodyBytes: count('BLIP_MAX_BODY_BYTES', 'The most bytes of one request body.', 67_108_864, 1),
   drainLimitMs: count(
     'BLIP_DRAIN_LIMIT_MS',

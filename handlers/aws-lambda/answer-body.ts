@@ -1,0 +1,58 @@
+import type { FastifyBaseLogger } from 'fastify';
+import type InferlessModel from '../../app.ts';
+import { HandlerError } from '../../protocol/errors.ts';
+import { type InferenceRequest, readInferenceRequest } from '../../protocol/inference-request.ts';
+import { type InferenceResponse, inferenceResponse } from '../../protocol/inference-response.ts';
+import type { TaskSchema } from '../../protocol/schema.ts';
+import { compile } from '../../protocol/validation.ts';
+import type { Environment } from './environment.ts';
+
+/** A request body where no path says which model is asked. */
+interface RequestBody {
+  readonly model_name?: string;
+  readonly id?: string;
+}
+
+const checkBody = compile<RequestBody>(
+  { type: 'object', properties: { model_name: { type: 'string' }, id: { type: 'string' } } },
+  'INVALID_REQUEST',
+);
+
+/**
+ * Answers the body of an inference request: one of the Open Inference Protocol, or the inputs alone as a dictionary
+ * (`{"img_url": …, "text": …}`). `model_name` chooses between several models.
+ * @throws HandlerError when the body is not valid, or no item has a result.
+ */
+export async function answerBody({ models, server }: Environment, body: unknown): Promise<InferenceResponse> {
+  const request = checkBody(body);
+  const model = requireModel(models, request.model_name);
+  const { id, inputs, outputs } = readBody(request, model.schema);
+  const answer = await model.inferTensors(inputs, outputs);
+  for (const failure of answer.failures) logInternal(failure, server.log);
+  return inferenceResponse(model.name ?? '', id, answer.outputs);
+}
+
+/** What is not told to whoever asked. */
+export function logInternal(error: HandlerError, log: FastifyBaseLogger): void {
+  if (error.code === 'INTERNAL') log.error({ err: error.cause ?? error }, 'failed inside');
+}
+
+function readBody(
+  request: RequestBody,
+  schema: TaskSchema,
+): Pick<InferenceRequest, 'id' | 'outputs'> & { readonly inputs: object } {
+  if ('inputs' in request) return readInferenceRequest(request, schema);
+  const { model_name: _name, id, ...inputs } = request;
+  return { id, inputs, outputs: undefined };
+}
+
+function requireModel(models: readonly InferlessModel[], name: string | undefined): InferlessModel {
+  const names = models.map((model) => model.name).join(', ');
+  const [only, ...others] = models;
+  if (name === undefined && only !== undefined && others.length === 0) return only;
+  if (name === undefined)
+    throw new HandlerError('INVALID_REQUEST', `Expected model_name to be one of ${names}, got none.`);
+  const model = models.find((candidate) => candidate.name === name);
+  if (model !== undefined) return model;
+  throw new HandlerError('NOT_FOUND', `Request for unknown model: '${name}' is not found. This service has ${names}.`);
+}

@@ -1,0 +1,85 @@
+import { METHODS } from 'node:http';
+import type { FastifyInstance, HTTPMethods } from 'fastify';
+import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
+import { httpStatus } from '../../protocol/http-status.ts';
+import { logInternal } from './answer-body.ts';
+import { requireAuthorizer } from './authorizer.ts';
+import { type Clock, inTime } from './deadline.ts';
+import type { Environment } from './environment.ts';
+import { loadError } from './errors.ts';
+import { type HttpAnswer, type HttpRequest, withoutPrefix } from './http-event.ts';
+
+/** Seconds that a refused client is asked to wait. */
+const RETRY_AFTER_SECONDS = 1;
+
+/** What holds for one connection and not for the answer, and lengths, which every sender counts itself. */
+const transferHeaders = ['connection', 'keep-alive', 'transfer-encoding', 'content-length'];
+
+/** Answers an HTTP request as the HTTP server does: it is handed to the same routes. Never throws. */
+export async function answerHttp(
+  environment: Environment,
+  request: HttpRequest,
+  clock: Clock,
+  basePath: string,
+): Promise<HttpAnswer> {
+  const { settings, server } = environment;
+  try {
+    requireAuthorizer(settings);
+    await loaded(environment, clock);
+    const path = withoutPrefix(request.path, basePath);
+    return await inTime(inject(server, { ...request, path }), clock, 'the answer');
+  } catch (thrown) {
+    const error = toHandlerError(thrown);
+    logInternal(error, server.log);
+    return errorAnswer(error);
+  }
+}
+
+/** An error in the form that the HTTP server gives it. */
+export function errorAnswer({ code, message }: HandlerError): HttpAnswer {
+  return {
+    status: httpStatus[code],
+    headers: {
+      'content-type': 'application/json',
+      ...(code === 'NOT_READY' ? { 'retry-after': String(RETRY_AFTER_SECONDS) } : {}),
+    },
+    body: JSON.stringify({ error: message, code }),
+  };
+}
+
+async function loaded(environment: Environment, clock: Clock): Promise<void> {
+  const load = environment.load().catch((error: unknown) => {
+    throw loadError(error);
+  });
+  await inTime(load, clock, 'the models', 'NOT_READY');
+}
+
+async function inject(server: FastifyInstance, request: HttpRequest): Promise<HttpAnswer> {
+  const { method, path, query, headers, body, clientAddress } = request;
+  const {
+    statusCode,
+    headers: answered,
+    payload,
+  } = await server.inject({
+    method: requireMethod(method),
+    url: { pathname: path }, // As an object: in a text, two slashes would begin a host name.
+    query,
+    headers,
+    ...(body === undefined ? {} : { payload: body }),
+    ...(clientAddress === undefined ? {} : { remoteAddress: clientAddress }),
+  });
+  const pairs = Object.entries(answered).filter(
+    ([name, value]) => value !== undefined && !transferHeaders.includes(name),
+  );
+  return {
+    status: statusCode,
+    headers: Object.fromEntries(pairs.map(([name, value]) => [name, String(value)])),
+    body: payload,
+  };
+}
+
+/** Of a connection, Node's parser refuses any other. */
+function requireMethod(method: string): HTTPMethods {
+  if (METHODS.includes(method)) return method as HTTPMethods; // Fastify's name for some of them; it has no route for the rest.
+  throw new HandlerError('INVALID_REQUEST', 'Expected a method of HTTP, got another.');
+}

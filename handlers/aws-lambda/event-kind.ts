@@ -1,0 +1,36 @@
+/**
+ * What can invoke the function. Function URLs send what HTTP APIs of API Gateway send, payload format 2.0. Whatever is
+ * no event of the first four is a request body that somebody passed to Invoke.
+ */
+export type EventKind = 'api-gateway-v1' | 'api-gateway-v2' | 'alb' | 'sqs' | 'direct';
+
+/**
+ * The kind of an event, by what its kind alone has. All of it is written by AWS: a client of the HTTP kinds has its say
+ * in path, headers and body, which are not looked at here.
+ * Sources: AWS documentation, "Input format of a Lambda function for proxy integration", "Create AWS Lambda proxy
+ * integrations for HTTP APIs", "Invoking Lambda function URLs", "Use Lambda functions as targets of an Application Load
+ * Balancer", "Using Lambda with Amazon SQS".
+ */
+export function eventKind(event: unknown): EventKind {
+  if (!isObject(event)) return 'direct';
+  const { Records: records, requestContext, httpMethod, path, rawPath } = event;
+  if (Array.isArray(records) && records.length > 0 && records.every(isMessage)) return 'sqs';
+  if (!isObject(requestContext)) return 'direct';
+  if (isObject(requestContext['http']) && typeof rawPath === 'string') return 'api-gateway-v2';
+  if (typeof httpMethod !== 'string' || typeof path !== 'string') return 'direct';
+  return isObject(requestContext['elb']) ? 'alb' : 'api-gateway-v1';
+}
+
+function isMessage(record: unknown): boolean {
+  return (
+    isObject(record) &&
+    record['eventSource'] === 'aws:sqs' &&
+    typeof record['eventSourceARN'] === 'string' &&
+    typeof record['messageId'] === 'string' &&
+    typeof record['body'] === 'string'
+  );
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null;
+}

@@ -1,0 +1,115 @@
+import type { ALBEvent, APIGatewayProxyEvent, APIGatewayProxyEventV2, Context, SQSEvent } from 'aws-lambda';
+import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
+import type { InferenceResponse } from '../../protocol/inference-response.ts';
+import { answerBody, logInternal } from './answer-body.ts';
+import { answerHttp, errorAnswer } from './answer-http.ts';
+import { type Clock, inTime } from './deadline.ts';
+import type { Environment } from './environment.ts';
+import { invocationError } from './errors.ts';
+import { eventKind } from './event-kind.ts';
+import { type HttpEvent, httpResult, readHttpEvent } from './http-event.ts';
+import { answerMessages, type OnResult, writeResult } from './sqs.ts';
+import { streamify, writeHttp, writeJson } from './stream.ts';
+
+/** Bytes of JSON that an invocation may answer with. Source: AWS documentation, "Lambda quotas". */
+const INVOCATION_LIMIT = 6 * 1024 * 1024;
+/** The same behind a load balancer. Source: AWS documentation, "Use Lambda functions as targets". */
+const LOAD_BALANCER_LIMIT = 1_000_000;
+
+export interface HandlerOptions {
+  /** Takes the results of SQS messages, in place of the log. */
+  readonly onResult?: OnResult;
+  /** Leading segments of a path that a custom domain puts in front of ours, such as `/captions`. */
+  readonly basePath?: string;
+}
+
+/** What Lambda calls: one event of any kind, one answer. */
+export type Handler = (event: unknown, context: Context) => Promise<unknown>;
+
+/** The handlers of one environment: for answers that are returned, and for such that are streamed. */
+export function createHandlers(
+  environment: Environment,
+  { onResult = writeResult, basePath = '' }: HandlerOptions = {},
+): { readonly handler: Handler; readonly streamHandler: ReturnType<typeof streamify> } {
+  return {
+    async handler(event, context) {
+      keepThreads(context);
+      const http = httpEvent(event);
+      if (http !== undefined) {
+        const answer = await answerHttp(environment, readHttpEvent(http), context, basePath);
+        return fitting(http, httpResult(http, answer));
+      }
+      if (eventKind(event) === 'direct') return requireFitting(await answerDirect(environment, event, context));
+      await loaded(environment, context);
+      return await answerMessages(environment, event as SQSEvent, context, onResult); // The kind that is left.
+    },
+    streamHandler: streamify(async (event, stream, context) => {
+      keepThreads(context);
+      const http = httpEvent(event);
+      if (http !== undefined) writeHttp(stream, await answerHttp(environment, readHttpEvent(http), context, basePath));
+      else writeJson(stream, await answerDirect(environment, event, context));
+    }),
+  };
+}
+
+/** Else Lambda would wait for the threads of the models to end: in streaming mode for ever. */
+function keepThreads(context: Context): void {
+  context.callbackWaitsForEmptyEventLoop = false;
+}
+
+/** The event with its type, when it is one of HTTP. */
+function httpEvent(event: unknown): HttpEvent | undefined {
+  const kind = eventKind(event); // It has seen the shape that each cast below claims.
+  switch (kind) {
+    case 'api-gateway-v1':
+      return { kind, event: event as APIGatewayProxyEvent };
+    case 'api-gateway-v2':
+      return { kind, event: event as APIGatewayProxyEventV2 };
+    case 'alb':
+      return { kind, event: event as ALBEvent };
+    default:
+      return undefined;
+  }
+}
+
+/** Whoever may invoke the function may ask it: IAM has seen to that. */
+async function answerDirect(environment: Environment, body: unknown, clock: Clock): Promise<InferenceResponse> {
+  await loaded(environment, clock);
+  try {
+    return await inTime(answerBody(environment, body), clock, 'the answer');
+  } catch (thrown) {
+    const error = toHandlerError(thrown);
+    logInternal(error, environment.server.log);
+    throw invocationError(error);
+  }
+}
+
+/** @throws InvocationError named after what is wrong with the checkpoint. */
+async function loaded(environment: Environment, clock: Clock): Promise<void> {
+  try {
+    await inTime(environment.load(), clock, 'the models', 'NOT_READY');
+  } catch (thrown) {
+    throw invocationError(thrown);
+  }
+}
+
+function fitting(http: HttpEvent, result: ReturnType<typeof httpResult>): ReturnType<typeof httpResult> {
+  const error = sizeError(result, http.kind === 'alb' ? LOAD_BALANCER_LIMIT : INVOCATION_LIMIT);
+  return error === undefined ? result : httpResult(http, errorAnswer(error));
+}
+
+function requireFitting(response: InferenceResponse): InferenceResponse {
+  const error = sizeError(response, INVOCATION_LIMIT);
+  if (error !== undefined) throw invocationError(error);
+  return response;
+}
+
+/** What Lambda would answer is opaque: to an HTTP client a 502. */
+function sizeError(value: unknown, limit: number): HandlerError | undefined {
+  const bytes = Buffer.byteLength(JSON.stringify(value));
+  if (bytes <= limit) return undefined;
+  return new HandlerError(
+    'PAYLOAD_TOO_LARGE',
+    `Expected an answer of at most ${limit} bytes, the limit of the platform, got ${bytes}. Ask for fewer items or outputs.`,
+  );
+}

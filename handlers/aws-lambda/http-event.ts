@@ -1,0 +1,143 @@
+import { STATUS_CODES } from 'node:http';
+import type {
+  ALBEvent,
+  ALBResult,
+  APIGatewayProxyEvent,
+  APIGatewayProxyEventV2,
+  APIGatewayProxyResult,
+  APIGatewayProxyStructuredResultV2,
+} from 'aws-lambda';
+
+/** An HTTP request, whoever passed it on. */
+export interface HttpRequest {
+  readonly method: string;
+  /** Without the stage of an API. */
+  readonly path: string;
+  /** As in a URL, percent-encoded, without the question mark. */
+  readonly query: string;
+  readonly headers: Readonly<Record<string, string | string[]>>;
+  readonly body: Buffer | undefined;
+  readonly clientAddress: string | undefined;
+}
+
+/** Its answer. The body is text: JSON, or nothing. */
+export interface HttpAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+/** An event of one of the HTTP kinds. */
+export type HttpEvent =
+  | { readonly kind: 'api-gateway-v1'; readonly event: APIGatewayProxyEvent }
+  | { readonly kind: 'api-gateway-v2'; readonly event: APIGatewayProxyEventV2 }
+  | { readonly kind: 'alb'; readonly event: ALBEvent };
+
+type HttpResult = APIGatewayProxyResult | APIGatewayProxyStructuredResultV2 | ALBResult;
+
+/** Sources: AWS documentation, the pages that event-kind.ts names. */
+export function readHttpEvent(http: HttpEvent): HttpRequest {
+  switch (http.kind) {
+    case 'api-gateway-v1':
+      return readVersion1(http.event);
+    case 'api-gateway-v2':
+      return readVersion2(http.event);
+    case 'alb':
+      return readLoadBalancer(http.event);
+  }
+}
+
+/** What API Gateway, a Function URL or a load balancer makes an HTTP response of. */
+export function httpResult({ kind, event }: HttpEvent, { status, headers, body }: HttpAnswer): HttpResult {
+  const result = { statusCode: status, headers, body, isBase64Encoded: false };
+  if (kind !== 'alb') return result;
+  const statusDescription = `${status} ${STATUS_CODES[status] ?? ''}`.trim();
+  if (event.multiValueHeaders === undefined) return { ...result, statusDescription };
+  // Where the target group has multi-value headers on, it reads these and no others.
+  const { headers: _single, ...others } = result;
+  const multiValueHeaders = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, [value]]));
+  return { ...others, statusDescription, multiValueHeaders };
+}
+
+function readVersion1(event: APIGatewayProxyEvent): HttpRequest {
+  const { httpMethod: method, path, requestContext, multiValueQueryStringParameters: parameters } = event;
+  return {
+    method,
+    // `version` is there where an HTTP API sends the old format; only that leaves the stage in the path.
+    path: 'version' in event ? withoutStage(path, requestContext) : path,
+    query: new URLSearchParams(pairsOf(parameters ?? {})).toString(),
+    headers: requestHeaders(event.multiValueHeaders ?? event.headers),
+    body: requestBody(event),
+    clientAddress: requestContext.identity?.sourceIp,
+  };
+}
+
+function readVersion2(event: APIGatewayProxyEventV2): HttpRequest {
+  const { requestContext, rawPath, rawQueryString, cookies = [] } = event;
+  return {
+    method: requestContext.http.method,
+    path: withoutStage(rawPath, requestContext),
+    query: rawQueryString,
+    headers: {
+      ...requestHeaders(event.headers),
+      ...(cookies.length === 0 ? {} : { cookie: cookies.join('; ') }),
+    },
+    body: requestBody(event),
+    clientAddress: requestContext.http.sourceIp,
+  };
+}
+
+function readLoadBalancer(event: ALBEvent): HttpRequest {
+  const { queryStringParameters, multiValueQueryStringParameters: parameters } = event;
+  const pairs = parameters === undefined ? present(queryStringParameters ?? {}) : pairsOf(parameters);
+  return {
+    method: event.httpMethod,
+    path: event.path,
+    query: pairs.map(([name, value]) => `${name}=${value}`).join('&'), // Still percent-encoded, unlike elsewhere.
+    headers: requestHeaders(event.multiValueHeaders ?? event.headers),
+    body: requestBody(event),
+    clientAddress: undefined,
+  };
+}
+
+/**
+ * Under its own host name an HTTP API has its stages in the path; under a custom domain it has not, and a stage may be
+ * called as a path of ours begins.
+ */
+function withoutStage(
+  path: string,
+  { stage, apiId, domainName = '' }: { readonly stage: string; readonly apiId: string; readonly domainName?: unknown },
+): string {
+  const isOwnHost = String(domainName).startsWith(apiId);
+  return stage !== '$default' && isOwnHost ? withoutPrefix(path, `/${stage}`) : path;
+}
+
+/** The rest of a path that begins with these segments; any other as it is. */
+export function withoutPrefix(path: string, prefix: string): string {
+  if (path === prefix) return '/';
+  return path.startsWith(`${prefix}/`) ? path.slice(prefix.length) : path;
+}
+
+/** What is said of the body on its way does not hold for the body that arrived. */
+const transferHeaders = ['content-length', 'transfer-encoding'];
+
+function requestHeaders(
+  headers: Readonly<Record<string, string | string[] | undefined>> | null | undefined,
+): HttpRequest['headers'] {
+  return Object.fromEntries(present(headers ?? {}).filter(([name]) => !transferHeaders.includes(name.toLowerCase())));
+}
+
+function requestBody(event: { readonly body?: string | null; readonly isBase64Encoded: boolean }): Buffer | undefined {
+  if (event.body === undefined || event.body === null || event.body === '') return undefined;
+  return Buffer.from(event.body, event.isBase64Encoded ? 'base64' : 'utf8');
+}
+
+function pairsOf(parameters: Readonly<Record<string, string[] | undefined>>): [string, string][] {
+  return present(parameters).flatMap(([name, values]) => values.map((value): [string, string] => [name, value]));
+}
+
+function present<T>(record: Readonly<Record<string, T | null | undefined>>): readonly (readonly [string, T])[] {
+  return Object.entries(record).flatMap(([name, value]) =>
+    value === undefined || value === null ? [] : [[name, value] as const],
+  );
+}

@@ -1,0 +1,29 @@
+import type { StreamifyHandler } from 'aws-lambda';
+import type { HttpAnswer } from './http-event.ts';
+
+type ResponseStream = Parameters<StreamifyHandler>[1];
+
+/**
+ * Marks a handler as one that writes its answer to a stream. Outside Lambda's runtime, which provides `awslambda`, the
+ * handler stays as it is, so that its module can be imported anywhere.
+ * Source: AWS documentation, "Writing response streaming-enabled Lambda functions".
+ */
+export function streamify(handler: StreamifyHandler<unknown, Promise<void>>): StreamifyHandler<unknown, Promise<void>> {
+  return typeof awslambda === 'undefined' ? handler : awslambda.streamifyResponse(handler);
+}
+
+/** Streams an HTTP answer: status and headers first, then the body. */
+export function writeHttp(stream: ResponseStream, { status, headers, body }: HttpAnswer): void {
+  write(awslambda.HttpResponseStream.from(stream, { statusCode: status, headers }), body);
+}
+
+export function writeJson(stream: ResponseStream, value: unknown): void {
+  stream.setContentType('application/json');
+  write(stream, JSON.stringify(value));
+}
+
+/** Status and headers go out with the first write, so there must be one, be it empty. `end` takes no data here. */
+function write(stream: ResponseStream, text: string): void {
+  stream.write(text);
+  stream.end();
+}

@@ -1,0 +1,115 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { checkpointFolder } from '../../support/goldens.ts';
+import { failureOf, responseOf, startFunction, type TestFunction } from '../../support/lambda.ts';
+import { bytes, dataUri } from '../../support/server.ts';
+
+/** Whoever may invoke the function itself sends a request body, and has its answer or an error with our code. */
+
+let single: TestFunction;
+let several: TestFunction;
+
+beforeAll(() => {
+  single = startFunction({ lambdaAuthorizer: 'tokens' }); // IAM lets callers in; tokens are for HTTP.
+  several = startFunction({
+    models: [
+      { name: 'words', checkpoint: checkpointFolder('narrow-vision') },
+      { name: 'vectors', checkpoint: checkpointFolder('clip-placeholder-end') },
+    ],
+  });
+});
+
+afterAll(async () => {
+  await single?.close();
+  await several?.close();
+});
+
+const image = bytes('img_url', [dataUri('chelsea')]);
+
+describe('a body of the protocol', () => {
+  test('has the answer of the protocol', async () => {
+    const request = { id: 'x', inputs: [image, bytes('text', ['a picture of'])], parameters: { max_new_tokens: 3 } };
+    expect(await single.invoke(request)).toEqual({
+      model_name: 'captioning',
+      model_version: '1',
+      id: 'x',
+      outputs: [
+        { name: 'generated_output', datatype: 'BYTES', shape: [1], data: [expect.stringMatching(/^a picture of/)] },
+      ],
+    });
+  });
+
+  test('has the outputs that it asks for', async () => {
+    const answer = responseOf(await single.invoke({ inputs: [image], outputs: [{ name: 'sequence_logprob' }] }));
+    expect(answer.outputs).toEqual([expect.objectContaining({ name: 'sequence_logprob', datatype: 'FP32' })]);
+  });
+
+  test('one image that fails leaves the others alone', async () => {
+    const request = { inputs: [bytes('img_url', [dataUri('chelsea'), 'data:;base64,AAAA'])] };
+    const answer = responseOf(await single.invoke(request));
+    expect(answer.outputs.map(({ name }) => name)).toEqual(['generated_output', 'error']);
+    expect(answer.outputs[1]?.data).toEqual(['', expect.stringMatching(/^IMAGE_/)]);
+  });
+});
+
+describe('inputs alone', () => {
+  test('have the same answer', async () => {
+    const flat = await single.invoke({ img_url: dataUri('chelsea'), text: 'a picture of', max_new_tokens: 3, id: 'y' });
+    const parameters = { max_new_tokens: 3 };
+    expect(flat).toEqual(
+      await single.invoke({ id: 'y', inputs: [image, bytes('text', ['a picture of'])], parameters }),
+    );
+  });
+});
+
+describe('several models', () => {
+  test('model_name chooses', async () => {
+    const words = responseOf(await several.invoke({ model_name: 'words', inputs: [image] }));
+    const vectors = responseOf(await several.invoke({ model_name: 'vectors', text: ['a cat', 'a dog'] }));
+    expect([words.model_name, vectors.model_name]).toEqual(['words', 'vectors']);
+  });
+
+  test('without it there is no telling', async () => {
+    expect(await failureOf(several.invoke({ inputs: [image] }))).toEqual({
+      errorType: 'INVALID_REQUEST',
+      errorMessage: 'Expected model_name to be one of words, vectors, got none.',
+    });
+    expect(await failureOf(several.invoke({ model_name: 'other', inputs: [image] }))).toMatchObject({
+      errorType: 'NOT_FOUND',
+    });
+  });
+
+  test('one model may be named too', async () => {
+    expect(responseOf(await single.invoke({ model_name: 'captioning', inputs: [image] })).outputs).toHaveLength(1);
+    expect(await failureOf(single.invoke({ model_name: 'x', inputs: [image] }))).toMatchObject({
+      errorType: 'NOT_FOUND',
+    });
+  });
+});
+
+describe('failures have our code as type', () => {
+  test.each([
+    ['nothing', null, 'INVALID_REQUEST'],
+    ['text', 'a cat', 'INVALID_REQUEST'],
+    ['no inputs', { inputs: [] }, 'INVALID_REQUEST'],
+    ['a name that is no text', { model_name: 7, inputs: [image] }, 'INVALID_REQUEST'],
+    ['an event of S3', { Records: [{ eventSource: 'aws:s3', s3: {} }] }, 'INVALID_INPUT'],
+    [
+      'an event of EventBridge',
+      { source: 'aws.events', 'detail-type': 'Scheduled Event', detail: {} },
+      'INVALID_INPUT',
+    ],
+    ['a blocked image', { img_url: 'http://169.254.169.254/latest/meta-data' }, 'IMAGE_SOURCE_BLOCKED'],
+    ['a corrupt image', { img_url: 'data:;base64,AAAA' }, 'IMAGE_UNSUPPORTED'],
+    ['contradicting parameters', { img_url: dataUri('small'), num_return_sequences: 4 }, 'INVALID_PARAMETER'],
+  ])('%s', async (_name, event, code) => {
+    expect(await failureOf(single.invoke(event))).toEqual({
+      errorType: code,
+      errorMessage: expect.stringMatching(/^Expected .*\.$/),
+    });
+  });
+
+  test('an answer that is too large', async () => {
+    const failure = await failureOf(single.invoke({ inputs: [image], id: 'x'.repeat(6 * 1024 * 1024) }));
+    expect(failure).toMatchObject({ errorType: 'PAYLOAD_TOO_LARGE', errorMessage: expect.stringContaining('6291456') });
+  });
+});

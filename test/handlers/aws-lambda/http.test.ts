@@ -1,0 +1,207 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createHandlers } from '../../../handlers/aws-lambda/handlers.ts';
+import { checkpointFolder } from '../../support/goldens.ts';
+import { type HttpResult, httpResultOf, startFunction, type TestFunction } from '../../support/lambda.ts';
+import {
+  type EventRequest,
+  functionUrlEvent,
+  httpApiEvent,
+  httpApiVersion1Event,
+  lambdaContext,
+  loadBalancerEvent,
+  loadBalancerMultiValueEvent,
+  restApiEvent,
+} from '../../support/lambda-events.ts';
+import { bytes, dataUri, INFER_PATH, type RunningServer, send, startServer } from '../../support/server.ts';
+
+/** Every HTTP kind of event, through the real handler to the real model, held against the HTTP server's answers. */
+
+const TOKEN = 'a-token';
+const authorized = { Authorization: `Bearer ${TOKEN}` };
+const inference = { id: 'Größe', inputs: [bytes('img_url', [dataUri('chelsea')]), bytes('text', ['a picture of'])] };
+
+const kinds: readonly (readonly [string, (request: EventRequest) => object])[] = [
+  ['a REST API', restApiEvent],
+  ['an HTTP API with the old format', (request) => httpApiVersion1Event(request)],
+  ['an HTTP API', (request) => httpApiEvent(request)],
+  ['a stage of an HTTP API', (request) => httpApiEvent(request, 'prod')],
+  ['a Function URL', functionUrlEvent],
+  ['a load balancer', loadBalancerEvent],
+  ['a load balancer with multi-value headers', loadBalancerMultiValueEvent],
+];
+
+/** Headers that a connection has and an answer of the function has not, and the time. */
+const connectionHeaders = ['connection', 'keep-alive', 'content-length', 'date'];
+
+function headersOf({ headers, multiValueHeaders }: HttpResult): object {
+  const all =
+    headers ?? Object.fromEntries(Object.entries(multiValueHeaders ?? {}).map(([name, [value]]) => [name, value]));
+  return withoutConnection(all);
+}
+
+function withoutConnection(headers: object): object {
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => !connectionHeaders.includes(name)));
+}
+
+let served: TestFunction;
+let server: RunningServer;
+
+beforeAll(async () => {
+  served = startFunction({ apiTokens: [TOKEN], lambdaAuthorizer: 'tokens' });
+  server = await startServer({ apiTokens: [TOKEN] });
+});
+
+afterAll(async () => {
+  await served?.close();
+  await server?.close();
+});
+
+describe.each(kinds)('%s', (_name, event) => {
+  test.each<[string, EventRequest]>([
+    ['an image', { path: INFER_PATH, headers: authorized, body: inference }],
+    ['an image in base64', { path: INFER_PATH, headers: authorized, body: inference, base64: true }],
+    ['a slash at the end', { path: '/v2/models/captioning/versions/1/infer/', headers: authorized, body: inference }],
+    ['the server', { path: '/v2' }],
+    ['HEAD', { path: '/v2/models/captioning', method: 'HEAD' }],
+    ['a query', { path: '/v2/models', query: 'a=1&a=2%20' }],
+    ['readiness', { path: '/v2/health/ready' }],
+    ['no such path', { path: '/' }],
+    ['no such model', { path: '/v2/models/other/infer', headers: authorized, body: inference }],
+    ['no CLIP', { path: '/encode', headers: authorized, body: [{ text: 'a cat' }] }],
+    ['another method', { path: INFER_PATH, method: 'DELETE' }],
+    ['a name that does not decode', { path: '/v2/models/%zz' }],
+    ['no token', { path: INFER_PATH, body: inference }],
+    ['another token', { path: INFER_PATH, headers: { Authorization: 'Bearer other' }, body: inference }],
+    ['no JSON', { path: INFER_PATH, headers: authorized, body: '{"inputs":' }],
+    ['no body', { path: INFER_PATH, method: 'POST', headers: authorized }],
+    ['a compressed body', { path: INFER_PATH, headers: { ...authorized, 'Content-Encoding': 'gzip' }, body: 'x' }],
+    [
+      'an image that is none',
+      { path: INFER_PATH, headers: authorized, body: { inputs: [bytes('img_url', ['data:,x'])] } },
+    ],
+  ])('answers as the HTTP server does: %s', async (_title, request) => {
+    const answer = httpResultOf(await served.invoke(event(request)));
+    const { method = request.body === undefined ? 'GET' : 'POST', path = '/', query, headers = {}, body } = request;
+    const raw = typeof body === 'object' ? JSON.stringify(body) : body;
+    const reference = await send(server.url, {
+      method,
+      path: query === undefined ? path : `${path}?${query}`,
+      headers: { ...headers },
+      ...(raw === undefined ? {} : { body: raw }),
+    });
+    expect({ status: answer.statusCode, headers: headersOf(answer), text: answer.body }).toEqual({
+      status: reference.status,
+      headers: withoutConnection(reference.headers),
+      text: reference.text,
+    });
+  });
+});
+
+describe('paths', () => {
+  test.each(['//example.com/v2', '/\\example.com/v2', '/v2/models/captioning%3Fa', '/v2?a', '/v2#a', '/ v2'])(
+    '%s is no other path, and no other host',
+    async (path) => {
+      expect(httpResultOf(await served.invoke(functionUrlEvent({ path }))).statusCode).toBe(404);
+    },
+  );
+
+  test('a base path of a custom domain', async () => {
+    const { handler } = createHandlers(served.environment, { basePath: '/captions' });
+    const ask = async (path: string) => httpResultOf(await handler(restApiEvent({ path }), lambdaContext())).statusCode;
+    expect(await ask('/captions/v2')).toBe(200);
+    expect(await ask('/v2')).toBe(200);
+    expect(await ask('/other/v2')).toBe(404);
+  });
+
+  test.each([
+    ['BREW', 400],
+    ['PROPFIND', 404],
+  ])('the method %s has no route', async (method, status) => {
+    expect(httpResultOf(await served.invoke(functionUrlEvent({ path: '/v2', method }))).statusCode).toBe(status);
+  });
+});
+
+describe('several models', () => {
+  let several: TestFunction;
+
+  beforeAll(() => {
+    const models = [
+      { name: 'words', checkpoint: checkpointFolder('narrow-vision') },
+      { name: 'vectors', checkpoint: checkpointFolder('clip-placeholder-end') },
+    ];
+    several = startFunction({ models });
+  });
+
+  afterAll(() => several?.close());
+
+  const body = (request: EventRequest) => several.invoke(functionUrlEvent(request)).then(httpResultOf);
+
+  test('each has its path', async () => {
+    expect(JSON.parse((await body({ path: '/v2/models' })).body)).toEqual({ models: ['words', 'vectors'] });
+    const words = await body({
+      path: '/v2/models/words/infer',
+      body: { inputs: [bytes('img_url', [dataUri('small')])] },
+    });
+    expect(JSON.parse(words.body)).toMatchObject({ model_name: 'words', outputs: [{ name: 'generated_output' }] });
+    const vectors = await body({ path: '/v2/models/vectors/infer', body: { inputs: [bytes('text', ['a cat'])] } });
+    expect(JSON.parse(vectors.body)).toMatchObject({ model_name: 'vectors', outputs: [{ name: 'text_embeds' }] });
+  });
+
+  test("the routes of CLIP-API-service are CLIP's", async () => {
+    const encoded = await body({ path: '/encode', body: [{ text: 'a cat' }, { img_uri: dataUri('small') }] });
+    expect(JSON.parse(encoded.body)).toHaveLength(2);
+    const ranking = await body({
+      path: '/rank',
+      body: { queries: [{ img_uri: dataUri('small') }], candidates: [{ text: 'a cat' }, { text: 'a dog' }] },
+    });
+    expect(JSON.parse(ranking.body)).toMatchObject({ probabilities: [[expect.any(Number), expect.any(Number)]] });
+  });
+});
+
+describe('who may ask', () => {
+  test.each(kinds)('without tokens %s is closed', async (_name, event) => {
+    const open = startFunction({ lambdaAuthorizer: 'tokens' });
+    for (const request of [{ path: '/v2' }, { path: INFER_PATH, body: inference }]) {
+      const answer = httpResultOf(await open.invoke(event(request)));
+      expect(answer.statusCode).toBe(500);
+      expect(JSON.parse(answer.body)).toEqual({
+        error: expect.stringMatching(/BLIP_API_TOKENS.*BLIP_LAMBDA_AUTHORIZER/),
+        code: 'SETTINGS_INVALID',
+      });
+    }
+    expect(open.environment.models[0]?.model).toBeUndefined(); // Strangers do not even make it load.
+  });
+
+  test('where AWS keeps strangers out, nobody else needs to', async () => {
+    const trusted = startFunction({ lambdaAuthorizer: 'platform' });
+    const answer = httpResultOf(await trusted.invoke(functionUrlEvent({ path: INFER_PATH, body: inference })));
+    await trusted.close();
+    expect(answer.statusCode).toBe(200);
+  });
+
+  test('tokens hold there too, where there are some', async () => {
+    const both = startFunction({ apiTokens: [TOKEN], lambdaAuthorizer: 'platform' });
+    const answer = httpResultOf(await both.invoke(functionUrlEvent({ path: INFER_PATH, body: inference })));
+    await both.close();
+    expect(answer.statusCode).toBe(401);
+  });
+});
+
+describe('answers that are too large for the platform', () => {
+  /** The id of a request is part of its answer. */
+  const withId = (length: number) => ({ ...inference, id: 'x'.repeat(length) });
+  const ask = async (event: (request: EventRequest) => object, length: number) =>
+    httpResultOf(await served.invoke(event({ path: INFER_PATH, headers: authorized, body: withId(length) })));
+
+  test.each(kinds)('%s: the answer says so', async (name, event) => {
+    const limit = name.startsWith('a load balancer') ? 1_000_000 : 6 * 1024 * 1024;
+    expect((await ask(event, limit - 2_000)).statusCode).toBe(200);
+    const answer = await ask(event, limit);
+    expect(answer.statusCode).toBe(413);
+    expect(JSON.parse(answer.body)).toEqual({
+      error: expect.stringMatching(`^Expected an answer of at most ${limit} bytes`),
+      code: 'PAYLOAD_TOO_LARGE',
+    });
+    expect(headersOf(answer)).toEqual({ 'content-type': 'application/json' });
+  });
+});

@@ -1,0 +1,291 @@
+import { readFileSync } from 'node:fs';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import InferlessModel from '../../../app.ts';
+import { createHandlers } from '../../../handlers/aws-lambda/handlers.ts';
+import { type MessageResult, type OnResult, writeResult } from '../../../handlers/aws-lambda/sqs.ts';
+import { type ErrorCode, HandlerError } from '../../../protocol/errors.ts';
+import { httpStatus } from '../../../protocol/http-status.ts';
+import { checkpointFolder, imagePath } from '../../support/goldens.ts';
+import { failureOf, startFunction, type TestFunction } from '../../support/lambda.ts';
+import { lambdaContext, sqsEvent, sqsRecord } from '../../support/lambda-events.ts';
+import { bytes, dataUri, type ImageServer, startImageServer } from '../../support/server.ts';
+
+/** Batches of messages: what has a result, what comes again, and in which order. */
+
+const corrupt = `data:;base64,${readFileSync(imagePath('chelsea')).subarray(0, 20_000).toString('base64')}`;
+/** Nothing listens there. */
+const unreachable = 'http://127.0.0.1:9/cat.png';
+
+let single: TestFunction;
+let images: ImageServer;
+let results: MessageResult[];
+
+beforeAll(async () => {
+  [single, images] = [startFunction({ lambdaAuthorizer: 'tokens' }), await startImageServer()];
+});
+
+beforeEach(() => {
+  results = [];
+});
+
+afterAll(async () => {
+  await images?.close();
+  await single?.close();
+});
+
+const collect: OnResult = (result) => void results.push(result);
+
+function deliver(event: object, onResult: OnResult = collect, remainingMs = 30_000): Promise<unknown> {
+  return createHandlers(single.environment, { onResult }).handler(event, lambdaContext(remainingMs));
+}
+
+/** The messages that come again. */
+function failures(...messageIds: readonly string[]): object {
+  return { batchItemFailures: messageIds.map((itemIdentifier) => ({ itemIdentifier })) };
+}
+
+/** Results by message: the caption, or the code. */
+function outcomes(): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(
+    results.map((result) => [
+      result.record.messageId,
+      'error' in result ? result.error.code : result.response.outputs[0]?.data,
+    ]),
+  );
+}
+
+describe('a batch', () => {
+  test('has results for all but what is worth another try', async () => {
+    const event = sqsEvent({
+      protocol: { id: 'x', inputs: [bytes('img_url', [dataUri('chelsea')]), bytes('text', ['a picture of'])] },
+      flat: { img_url: dataUri('rocket'), text: 'a picture of' },
+      fetched: { img_url: `${images.url}/chelsea.png` },
+      blocked: { img_url: 'http://169.254.169.254/latest/meta-data' },
+      corrupt: { img_url: corrupt },
+      page: { img_url: `${images.url}/page.html` },
+      unreachable: { img_url: unreachable },
+      missing: { img_url: `${images.url}/missing.png` },
+      unparsable: '{"img_url": ',
+      text: 'hello',
+      unknown: { img_url: dataUri('small'), model_name: 'other' },
+      invalid: { img_url: dataUri('small'), num_beams: 'many' },
+      partial: { img_url: [dataUri('small'), unreachable] },
+    });
+    expect(await deliver(event)).toEqual(failures('unreachable', 'missing'));
+    expect(outcomes()).toEqual({
+      protocol: [expect.stringMatching(/^a picture of/)],
+      flat: [expect.stringMatching(/^a picture of/)],
+      fetched: [expect.any(String)],
+      blocked: 'IMAGE_SOURCE_BLOCKED',
+      corrupt: 'IMAGE_CORRUPT',
+      page: 'IMAGE_UNSUPPORTED',
+      unparsable: 'INVALID_REQUEST',
+      text: 'INVALID_REQUEST',
+      unknown: 'NOT_FOUND',
+      invalid: 'INVALID_INPUT',
+      partial: [expect.any(String), ''],
+    });
+  });
+
+  test('of which nothing fails has no failures', async () => {
+    expect(await deliver(sqsEvent({ first: { img_url: dataUri('small') } }))).toEqual(failures());
+  });
+
+  test('is computed together', async () => {
+    const answer = deliver(sqsEvent({ first: heldImage(), second: heldImage(), third: heldImage() }));
+    await images.held(3);
+    images.release();
+    expect(await answer).toEqual(failures());
+    expect(results).toHaveLength(3);
+  });
+
+  test('larger than the queue of the model is no overload', async () => {
+    const small = startFunction({ maxQueueSize: 3 }, { onResult: collect });
+    const bodies = Array.from({ length: 10 }, (_, index) => [`m${index}`, { img_url: dataUri('small') }] as const);
+    const answer = await small.invoke(sqsEvent(Object.fromEntries(bodies)));
+    await small.close();
+    expect(answer).toEqual(failures());
+    expect(results).toHaveLength(10);
+  });
+
+  test('is for the model that each message names', async () => {
+    const several = startFunction(
+      {
+        models: [
+          { name: 'words', checkpoint: checkpointFolder('narrow-vision') },
+          { name: 'vectors', checkpoint: checkpointFolder('clip-placeholder-end') },
+        ],
+      },
+      { onResult: collect },
+    );
+    const image = { img_url: dataUri('small') };
+    const event = sqsEvent({
+      words: { model_name: 'words', ...image },
+      vectors: { model_name: 'vectors', ...image },
+      neither: image,
+    });
+    expect(await several.invoke(event)).toEqual(failures());
+    await several.close();
+    expect(outcomes()).toEqual({
+      words: [expect.any(String)],
+      vectors: expect.arrayContaining([expect.any(Number)]),
+      neither: 'INVALID_REQUEST',
+    });
+  });
+});
+
+/** An image whose host does not answer before it is told to; another for each message. */
+function heldImage(): object {
+  return { img_url: `${images.url}/held.png` };
+}
+
+describe('what is worth another try', () => {
+  const infer = vi.spyOn(InferlessModel.prototype, 'inferTensors');
+  const codes = Object.keys(httpStatus) as readonly ErrorCode[]; // The keys of a table of codes.
+
+  afterAll(() => {
+    infer.mockRestore();
+  });
+
+  test('are troubles that may pass', async () => {
+    for (const code of codes) infer.mockRejectedValueOnce(new HandlerError(code, 'Expected nothing.'));
+    const again = await deliver(sqsEvent(Object.fromEntries(codes.map((code) => [code, {}]))));
+    const passing = [
+      'IMAGE_FETCH_FAILED',
+      'IMAGE_FETCH_TIMEOUT',
+      'REQUEST_TIMEOUT',
+      'OVERLOADED',
+      'NOT_READY',
+      'INTERNAL',
+    ];
+    expect(again).toEqual(failures(...passing));
+    expect(outcomes()).toEqual(
+      Object.fromEntries(codes.filter((code) => !passing.includes(code)).map((code) => [code, code])),
+    );
+  });
+
+  test('is what nobody foresaw', async () => {
+    infer.mockRejectedValueOnce(new TypeError('Cannot read properties of undefined.'));
+    expect(await deliver(sqsEvent({ first: {} }))).toEqual(failures('first'));
+  });
+});
+
+describe('FIFO queues', () => {
+  const good = { img_url: dataUri('small') };
+  const bad = { img_url: unreachable };
+  const message = (id: string, body: object, group: string) => sqsRecord(id, body, { MessageGroupId: group });
+
+  test('after a message that comes again, so does the rest of its group', async () => {
+    const event = {
+      Records: [
+        message('a1', good, 'a'),
+        message('b1', good, 'b'),
+        message('a2', bad, 'a'),
+        message('b2', { img_url: 'http://10.0.0.1/' }, 'b'),
+        message('a3', good, 'a'),
+        message('b3', good, 'b'),
+      ],
+    };
+    expect(await deliver(event)).toEqual(failures('a2', 'a3'));
+    const order = results.map(({ record }) => record.messageId);
+    expect(order.filter((id) => id.startsWith('a'))).toEqual(['a1']);
+    expect(order.filter((id) => id.startsWith('b'))).toEqual(['b1', 'b2', 'b3']);
+  });
+
+  test('results of a group are taken one after another', async () => {
+    const taken: string[] = [];
+    const slow: OnResult = async ({ record }) => {
+      taken.push(`${record.messageId} begins`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      taken.push(`${record.messageId} ends`);
+    };
+    const Records = ['1', '2'].map((id) => message(id, good, 'a'));
+    expect(await deliver({ Records }, slow)).toEqual(failures());
+    expect(taken).toEqual(['1 begins', '1 ends', '2 begins', '2 ends']);
+  });
+});
+
+describe('onResult', () => {
+  const event = sqsEvent({ first: { img_url: dataUri('small') }, second: { img_url: dataUri('small') } });
+
+  test('has the message with its result', async () => {
+    await deliver(sqsEvent({ first: { img_url: dataUri('small') } }, { ApproximateReceiveCount: '3' }));
+    expect(results).toMatchObject([
+      {
+        record: { messageId: 'first', attributes: { ApproximateReceiveCount: '3' } },
+        response: { model_name: 'captioning', outputs: [{ name: 'generated_output' }] },
+      },
+    ]);
+  });
+
+  test('refuses a result: the message comes again', async () => {
+    const refuse: OnResult = async (result) => {
+      if (result.record.messageId === 'second') throw new Error('No bucket.');
+      results.push(result);
+    };
+    expect(await deliver(event, refuse)).toEqual(failures('second'));
+    expect(results).toHaveLength(1);
+  });
+
+  test('does not end: the message comes again, before the function is killed', async () => {
+    const hang: OnResult = ({ record }) => (record.messageId === 'first' ? new Promise(() => undefined) : undefined);
+    expect(await deliver(event, hang, 2_500)).toEqual(failures('first'));
+  });
+});
+
+describe('writeResult', () => {
+  const write = vi.spyOn(process.stdout, 'write');
+
+  beforeEach(() => {
+    write.mockReset().mockReturnValue(true);
+  });
+
+  afterEach(() => {
+    write.mockReset();
+  });
+
+  test('writes a line of JSON for each result', () => {
+    const response = { model_name: 'captioning', model_version: '1', outputs: [] };
+    writeResult({ record: sqsRecord('first', '{}'), response });
+    writeResult({ record: sqsRecord('second', '{}'), error: new HandlerError('IMAGE_CORRUPT', 'Expected an image.') });
+    expect(write.mock.calls.map(([line]) => line)).toEqual([
+      `${JSON.stringify({ messageId: 'first', response })}\n`,
+      `${JSON.stringify({ messageId: 'second', error: 'Expected an image.', code: 'IMAGE_CORRUPT' })}\n`,
+    ]);
+  });
+
+  test('is what a function without onResult does', async () => {
+    await single.invoke(sqsEvent({ first: { img_url: dataUri('small') }, second: '' }));
+    const lines = write.mock.calls.map(([line]) => JSON.parse(String(line)));
+    expect(lines).toContainEqual({ messageId: 'first', response: expect.objectContaining({ model_version: '1' }) });
+    expect(lines).toContainEqual({ messageId: 'second', error: expect.any(String), code: 'INVALID_REQUEST' });
+  });
+});
+
+describe('time', () => {
+  test('a message that is not done in time comes again, and the others have results', async () => {
+    const held = await startImageServer();
+    const event = sqsEvent({ slow: { img_url: `${held.url}/held.png` }, quick: { img_url: dataUri('small') } });
+    expect(await deliver(event, collect, 2_500)).toEqual(failures('slow'));
+    await held.close();
+    expect(Object.keys(outcomes())).toEqual(['quick']);
+  });
+
+  test('when there is none, all come again and nothing is begun', async () => {
+    const infer = vi.spyOn(InferlessModel.prototype, 'inferTensors');
+    await single.environment.load();
+    const event = sqsEvent({ first: { img_url: dataUri('small') }, second: { img_url: dataUri('small') } });
+    expect(await deliver(event, collect, 100)).toEqual(failures('first', 'second'));
+    expect(infer).not.toHaveBeenCalled();
+    infer.mockRestore();
+  });
+});
+
+describe('a checkpoint that does not load', () => {
+  test('fails the whole batch with its error, so that all of it comes again', async () => {
+    const broken = startFunction({ checkpoint: '/nowhere' }, { onResult: collect });
+    const event = sqsEvent({ first: { img_url: dataUri('small') } });
+    expect(await failureOf(broken.invoke(event))).toMatchObject({ errorType: 'CHECKPOINT_NOT_FOUND' });
+    expect(results).toEqual([]);
+  });
+});

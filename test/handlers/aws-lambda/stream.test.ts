@@ -1,0 +1,136 @@
+import { Writable } from 'node:stream';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { createHandlers } from '../../../handlers/aws-lambda/handlers.ts';
+import { failureOf, startFunction, type TestFunction } from '../../support/lambda.ts';
+import { functionUrlEvent, lambdaContext, restApiEvent, sqsEvent } from '../../support/lambda-events.ts';
+import { bytes, dataUri, INFER_PATH } from '../../support/server.ts';
+
+/** Streamed answers, into a stream that behaves as that of AWS's runtime client does. */
+
+/** Source: aws/aws-lambda-nodejs-runtime-interface-client, src/ResponseStream.js. */
+class RuntimeStream extends Writable {
+  contentType = 'application/octet-stream';
+  onBeforeFirstWrite: ((write: (chunk: string | Uint8Array) => void) => void) | undefined;
+  readonly #chunks: Buffer[] = [];
+
+  setContentType(contentType: string): void {
+    this.contentType = contentType;
+  }
+
+  override write(chunk: unknown): boolean {
+    if (this.#chunks.length === 0) this.onBeforeFirstWrite?.((first) => this.#chunks.push(Buffer.from(first)));
+    this.#chunks.push(Buffer.from(String(chunk)));
+    return true;
+  }
+
+  get text(): string {
+    return Buffer.concat(this.#chunks).toString('utf8');
+  }
+}
+
+/** Source: the same, src/UserFunction.js and src/HttpResponseStream.js. */
+const runtime = {
+  streamifyResponse: (handler: object) => Object.assign(handler, { isStreaming: true }),
+  HttpResponseStream: {
+    from(stream: RuntimeStream, prelude: object) {
+      stream.setContentType('application/vnd.awslambda.http-integration-response');
+      stream.onBeforeFirstWrite = (write) => {
+        write(JSON.stringify(prelude));
+        write(new Uint8Array(8));
+      };
+      return stream;
+    },
+  },
+};
+
+let served: TestFunction;
+
+beforeAll(() => {
+  vi.stubGlobal('awslambda', runtime);
+  served = startFunction();
+});
+
+afterAll(async () => {
+  vi.unstubAllGlobals();
+  await served?.close();
+});
+
+type ResponseStream = Parameters<TestFunction['streamHandler']>[1];
+
+async function stream(event: object): Promise<RuntimeStream> {
+  const responseStream = new RuntimeStream();
+  await served.streamHandler(event, responseStream as unknown as ResponseStream, lambdaContext()); // What of it is used.
+  expect(responseStream.writableEnded).toBe(true);
+  return responseStream;
+}
+
+/** What stands before the eight zeros, and what after. */
+function partsOf({ text }: RuntimeStream): readonly [prelude: unknown, body: string] {
+  const [prelude = '', ...body] = text.split('\0'.repeat(8));
+  return [JSON.parse(prelude), body.join('')];
+}
+
+const request = { inputs: [bytes('img_url', [dataUri('small')])] };
+
+describe('streamHandler', () => {
+  test('is marked as streaming', () => {
+    expect(served.streamHandler).toHaveProperty('isStreaming', true);
+  });
+
+  test.each([
+    ['a Function URL', functionUrlEvent],
+    ['a REST API', restApiEvent],
+  ])('streams an answer over HTTP to %s', async (_name, event) => {
+    const answer = await stream(event({ path: INFER_PATH, body: request }));
+    expect(answer.contentType).toBe('application/vnd.awslambda.http-integration-response');
+    const [prelude, body] = partsOf(answer);
+    expect(prelude).toMatchObject({ statusCode: 200, headers: { 'content-type': 'application/json' } });
+    expect(JSON.parse(body)).toMatchObject({ model_name: 'captioning', outputs: [{ name: 'generated_output' }] });
+  });
+
+  test('streams errors and answers without a body as well', async () => {
+    const [missing, missingBody] = partsOf(await stream(functionUrlEvent({ path: '/nothing' })));
+    expect([missing, JSON.parse(missingBody)]).toMatchObject([{ statusCode: 404 }, { code: 'NOT_FOUND' }]);
+    const [head, headBody] = partsOf(await stream(functionUrlEvent({ path: '/v2', method: 'HEAD' })));
+    expect([head, headBody]).toMatchObject([{ statusCode: 200 }, '']);
+  });
+
+  test('streams more than an answer in one piece may have', async () => {
+    const id = 'x'.repeat(7 * 1024 * 1024);
+    const [prelude, body] = partsOf(await stream(functionUrlEvent({ path: INFER_PATH, body: { ...request, id } })));
+    expect(prelude).toMatchObject({ statusCode: 200 });
+    expect(JSON.parse(body).id).toHaveLength(id.length);
+  });
+
+  test('streams the answer to a request body', async () => {
+    const answer = await stream(request);
+    expect(answer.contentType).toBe('application/json');
+    expect(JSON.parse(answer.text)).toMatchObject({ model_name: 'captioning' });
+  });
+
+  test('fails as an invocation does, before anything is written', async () => {
+    const responseStream = new RuntimeStream();
+    const target = responseStream as unknown as ResponseStream; // As above.
+    const answer = async (event: object) => await served.streamHandler(event, target, lambdaContext());
+    expect(await failureOf(answer({ inputs: [] }))).toMatchObject({ errorType: 'INVALID_REQUEST' });
+    expect(await failureOf(answer(sqsEvent({ first: request })))).toMatchObject({ errorType: 'INVALID_INPUT' });
+    expect(responseStream.text).toBe('');
+  });
+});
+
+describe('threads of the models', () => {
+  test('keep neither handler from its next event', async () => {
+    const { handler, streamHandler } = createHandlers(served.environment);
+    const [returned, streamed] = [lambdaContext(), lambdaContext()];
+    await handler(request, returned);
+    await streamHandler(request, new RuntimeStream() as unknown as ResponseStream, streamed); // As above.
+    expect([returned, streamed].map((context) => context.callbackWaitsForEmptyEventLoop)).toEqual([false, false]);
+  });
+});
+
+test('outside the runtime, the handler is not marked', () => {
+  vi.unstubAllGlobals();
+  const { streamHandler } = startFunction();
+  vi.stubGlobal('awslambda', runtime);
+  expect(streamHandler).not.toHaveProperty('isStreaming');
+});

@@ -1,0 +1,67 @@
+import { expect } from 'vitest';
+import { createEnvironment, type Environment } from '../../handlers/aws-lambda/environment.ts';
+import { createHandlers, type HandlerOptions } from '../../handlers/aws-lambda/handlers.ts';
+import type { Settings } from '../../pipeline/settings.ts';
+import type { InferenceResponse } from '../../protocol/inference-response.ts';
+import { lambdaContext } from './lambda-events.ts';
+import { testSettings } from './server.ts';
+
+/** The real handler around real models, without the runtime of Lambda. */
+
+export interface TestFunction {
+  readonly environment: Environment;
+  readonly streamHandler: ReturnType<typeof createHandlers>['streamHandler'];
+  /** Invokes the function with what is left of an event in JSON, and returns what is left of its answer. */
+  invoke(event: unknown, remainingMs?: number): Promise<unknown>;
+  close(): Promise<void>;
+}
+
+export function startFunction(changes: Partial<Settings> = {}, options: HandlerOptions = {}): TestFunction {
+  const environment = createEnvironment(testSettings({ lambdaAuthorizer: 'platform', ...changes }));
+  const { handler, streamHandler } = createHandlers(environment, options);
+  return {
+    environment,
+    streamHandler,
+    async invoke(event, remainingMs) {
+      const answer = await handler(JSON.parse(JSON.stringify(event)), lambdaContext(remainingMs));
+      return JSON.parse(JSON.stringify(answer));
+    },
+    close: () => environment.close(),
+  };
+}
+
+export interface HttpResult {
+  readonly statusCode: number;
+  readonly statusDescription?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly multiValueHeaders?: Readonly<Record<string, readonly string[]>>;
+  readonly body: string;
+  readonly isBase64Encoded: boolean;
+}
+
+/** An answer to an event of one of the HTTP kinds, in the form that AWS takes. */
+export function httpResultOf(answer: unknown): HttpResult {
+  expect(answer).toMatchObject({
+    statusCode: expect.any(Number),
+    body: expect.any(String),
+    isBase64Encoded: false,
+  });
+  return answer as HttpResult; // The line above.
+}
+
+/** An answer to an inference request. */
+export function responseOf(answer: unknown): InferenceResponse {
+  expect(answer).toMatchObject({ model_name: expect.any(String), model_version: '1', outputs: expect.any(Array) });
+  return answer as InferenceResponse; // The line above.
+}
+
+/** What an invocation fails with, as Lambda reports it. */
+export async function failureOf(answer: Promise<unknown>): Promise<{ errorType: string; errorMessage: string }> {
+  const error = await answer.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(Error);
+  const { name, message } = error as Error; // The line above.
+  return { errorType: name, errorMessage: message };
+}
