@@ -6,7 +6,12 @@ import { createSession, type Session } from './runtime.ts';
 /** Opens a session on a graph whose weights lie in a checkpoint's files. */
 export function openWeightsSession(graph: Graph, weights: Weights, options: LoadOptions): Promise<Session> {
   // Weights of 16 bits are widened by nodes of the graph: once, when they are constants that may be folded.
-  return createSession(graph, { ...options, dataFolder: weights.dataFolder, foldConstants: !allFloat32(weights) });
+  return createSession(graph, {
+    ...options,
+    keepsThreadsSpinning: true,
+    dataFolder: weights.dataFolder,
+    foldConstants: !allFloat32(weights),
+  });
 }
 
 function allFloat32(weights: Weights): boolean {
