@@ -10,7 +10,8 @@ const CHANNELS = 3;
  * The first step of transformers' image processors as a graph of its own, because each image has its own size: `image`
  * uint8 [1, height, width, 3] → `resized` uint8 [1, side, side, 3]. Where the image is cropped, `resized_size` int64 [4]
  * and `crop_start` int64 [2] say how (`cropOf`).
- * Matches Pillow's BICUBIC within one grey level (test/models/image-processor.test.ts).
+ * Matches Pillow's BICUBIC within one grey level (test/models/image-processor.test.ts): its horizontal pass first, as
+ * always before Pillow 13, which begins with the vertical one where the height shrinks more than the width.
  */
 export function resizeGraph(resize: Resize): Graph {
   const graph = createGraph('resize');
