@@ -56,8 +56,9 @@ export async function fetchImage(url: URL, options: ImageFetchOptions): Promise<
 
 async function follow(first: URL, options: ImageFetchOptions, signal: AbortSignal): Promise<Uint8Array> {
   let url = first;
+  let previous = first;
   for (let redirects = 0; redirects <= options.maxRedirects; redirects += 1) {
-    requireAllowed(url, first, options);
+    requireAllowed(url, previous, options);
     const response = await request(withoutCredentials(url).href, {
       dispatcher: dispatcherFor(options),
       signal,
@@ -66,6 +67,7 @@ async function follow(first: URL, options: ImageFetchOptions, signal: AbortSigna
     const location = redirectStatuses.has(response.statusCode) ? response.headers['location'] : undefined;
     if (location === undefined) return await readBody(response, options.maxBytes);
     discard(response.body);
+    previous = url;
     url = redirectTarget(String(location), url);
   }
   throw new HandlerError(
@@ -74,8 +76,12 @@ async function follow(first: URL, options: ImageFetchOptions, signal: AbortSigna
   );
 }
 
-/** What holds for the first URL and for each that it is redirected to. */
-function requireAllowed(url: URL, first: URL, { httpsOnly, allowedHosts }: ImageFetchOptions): void {
+/**
+ * What holds for the first URL and for each that it is redirected to.
+ * @param previous what redirected to `url`; the first URL comes from itself.
+ * @throws HandlerError `IMAGE_SOURCE_INVALID` or `IMAGE_SOURCE_BLOCKED`.
+ */
+export function requireAllowed(url: URL, previous: URL, { httpsOnly, allowedHosts }: ImageFetchOptions): void {
   if (url.protocol !== 'http:' && url.protocol !== 'https:') {
     throw new HandlerError(
       'IMAGE_SOURCE_INVALID',
@@ -83,7 +89,7 @@ function requireAllowed(url: URL, first: URL, { httpsOnly, allowedHosts }: Image
     );
   }
   if (url.protocol === 'http:' && httpsOnly) throw blocked('one of http, and this service takes https only');
-  if (url.protocol === 'http:' && first.protocol === 'https:') throw blocked('an https URL redirected to http');
+  if (url.protocol === 'http:' && previous.protocol === 'https:') throw blocked('an https URL redirected to http');
   if (allowedHosts.length > 0 && !isListed(url.hostname, allowedHosts)) throw blocked('one of another host');
 }
 

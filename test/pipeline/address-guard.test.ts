@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { isListed, isPublicAddress } from '../../pipeline/address-guard.ts';
+import { requireAllowed } from '../../pipeline/image-fetch.ts';
 import { type ImageOptions, loadImage } from '../../pipeline/image-source.ts';
 import { type Route, startServer } from '../support/loopback-server.ts';
-import { expectHandlerError } from '../support/thrown.ts';
+import { expectHandlerError, thrownBy } from '../support/thrown.ts';
 
 const options: ImageOptions = {
   timeoutMs: 5_000,
@@ -167,6 +168,20 @@ describe('what else a service may refuse', () => {
     const target = await startTarget();
     await expectBlocked(`http://127.0.0.1:${target.port}/`, { httpsOnly: true, privateHosts: ['*'] });
     expect(target.hits()).toBe(0);
+  });
+
+  test('http after https, at any hop', () => {
+    const [plain, secure] = [new URL('http://example.com/a'), new URL('https://example.com/b')];
+    expect(thrownBy(() => requireAllowed(plain, secure, options))).toMatchObject({
+      code: 'IMAGE_SOURCE_BLOCKED',
+      message: expect.stringMatching(/got an https URL redirected to http/),
+    });
+    for (const [url, previous] of [
+      [secure, plain],
+      [plain, plain],
+      [secure, secure],
+    ] as const)
+      expect(() => requireAllowed(url, previous, options)).not.toThrow();
   });
 
   test('credentials in a URL are not sent on', async () => {
