@@ -59,6 +59,9 @@ export interface GenerationResult {
   readonly computeMs: number;
 }
 
+/** The logits of a ranking are its memory: more candidates and questions than this allows go through several runs. */
+const MAX_RANKING_LOGITS_BYTES = 256_000_000;
+
 /**
  * Loads a checkpoint that generates text, captions or answers: writes its graphs, and opens a session on each.
  * @throws CheckpointError when the folder cannot be served.
@@ -67,20 +70,22 @@ export async function loadGenerationModel(
   checkpoint: BlipCheckpoint,
   weights: Weights,
   options: LoadOptions,
+  maxRankingLogitsBytes = MAX_RANKING_LOGITS_BYTES,
 ): Promise<LoadedModel<GenerationBatch, GenerationResult>> {
   const graph = checkpoint.task === 'question-answering' ? questionAnsweringGraph : captioningGraph;
   const session = await openWeightsSession(graph(checkpoint, weights), weights, options);
   let ranking: Session | undefined; // Few requests rank candidates: its session waits for the first.
   const openRanking = () => openWeightsSession(answerRankingGraph(checkpoint, weights), weights, options);
   const { imageSize } = checkpoint.config.vision;
-  const { vocabularySize } = checkpoint.config.text;
+  const logitsBytesPerToken = checkpoint.config.text.vocabularySize * Float32Array.BYTES_PER_ELEMENT;
+  const tokensPerRun = maxRankingLogitsBytes / logitsBytesPerToken;
   const resizer = await createImageResizer(checkpoint.imageProcessor, imageSize, options.threadCount);
   return {
     async run(batch) {
       if (batch.settings.candidateIds === undefined) return await runBatch(session, resizer, batch);
       const { candidateIds: candidates } = batch.settings;
       ranking ??= await openRanking();
-      return await rankCandidates(ranking, resizer, batch, { candidates, vocabularySize });
+      return await rankCandidates(ranking, resizer, batch, { candidates, tokensPerRun });
     },
     async release() {
       await session.release();
@@ -102,24 +107,18 @@ async function runBatch(session: Session, resizer: ImageResizer, batch: Generati
   };
 }
 
-/** The logits of a ranking are its memory: more candidates and questions than this allows go through several runs. */
-const MAX_RANKING_LOGITS_BYTES = 256_000_000;
-
 /** Every row with every candidate, best first. */
 async function rankCandidates(
   session: Session,
   resizer: ImageResizer,
   { images, rows, settings }: GenerationBatch,
-  {
-    candidates,
-    vocabularySize,
-  }: { readonly candidates: readonly (readonly number[])[]; readonly vocabularySize: number },
+  { candidates, tokensPerRun }: { readonly candidates: readonly (readonly number[])[]; readonly tokensPerRun: number },
 ): Promise<GenerationResult> {
   const startMs = performance.now();
   const resized = await resizer.resizeAll(images);
   const resizedMs = performance.now();
   const longest = Math.max(...candidates.map((candidate) => candidate.length));
-  const sequencesPerRun = Math.max(1, Math.floor(MAX_RANKING_LOGITS_BYTES / (longest * vocabularySize * 4)));
+  const sequencesPerRun = Math.max(1, Math.floor(tokensPerRun / longest));
   const candidatesPerRun = Math.min(candidates.length, sequencesPerRun);
   const rowsPerRun = Math.max(1, Math.floor(sequencesPerRun / candidatesPerRun));
   const scored: GeneratedSequence[][] = rows.map(() => []);
