@@ -31,7 +31,8 @@ def export(name, model):
 
 
 family = models.Family()
-family.load_state_dict(torch.load(Path(__file__).parent / "training/family.pt", map_location="cpu")["module"])
+stored = torch.load(Path(__file__).parent / "training/family.pt", map_location="cpu")["module"]
+family.load_state_dict({name.removeprefix("family."): value for name, value in stored.items() if name.startswith("family.")})
 export("scenes-captioning", family.captioning)
 export("scenes-question-answering", family.answering)
 export("scenes-retrieval", family.retrieval)

@@ -75,9 +75,8 @@ class Family(nn.Module):
         self.answering.vision_model = self.captioning.vision_model
         self.retrieval.vision_model = self.captioning.vision_model
 
-    def forward(self, pictures, captions, questions, answers, true, false):
-        """Losses by name, over one batch: pictures, and rows of token ids about each."""
-        embeds = self.image_embeds(pixel_values(pictures))
+    def losses(self, embeds, captions, questions, answers, true, false):
+        """Losses by name, over one batch: the embeddings of pictures, and rows of token ids about each."""
         half = len(embeds) // 2  # Comparing costs two rows for each picture; half of them is enough.
         matching, contrast = self.matching_loss(embeds[:half], true[:half], false[:half])
         return {
@@ -111,13 +110,13 @@ class Family(nn.Module):
             rows, attention_mask=mask, encoder_hidden_states=torch.cat([image_embeds, image_embeds])
         )
         logits = self.retrieval.itm_head(encoded.last_hidden_state[:, 0])
-        labels = torch.arange(len(rows)).lt(len(true_ids)).long()  # class 1 is a match
+        labels = torch.arange(len(rows), device=rows.device).lt(len(true_ids)).long()  # class 1 is a match
         matching = nn.functional.cross_entropy(logits, labels)
         alone = self.retrieval.text_encoder(true_ids, attention_mask=mask[: len(true_ids)]).last_hidden_state[:, 0]
         text = nn.functional.normalize(self.retrieval.text_proj(alone), dim=-1)
         image = nn.functional.normalize(self.retrieval.vision_proj(image_embeds[:, 0]), dim=-1)
         similarity = image @ text.T / 0.07
-        own = torch.arange(len(similarity))
+        own = torch.arange(len(similarity), device=similarity.device)
         contrast = (nn.functional.cross_entropy(similarity, own) + nn.functional.cross_entropy(similarity.T, own)) / 2
         return matching, contrast
 

@@ -36,25 +36,31 @@ def scene_labels(scene):
     return BACKGROUNDS.index(scene.background), sum(len(group.objects) for group in scene.groups) - 1
 
 
+def labels(scenes):
+    return torch.from_numpy(numpy.stack([patch_labels(scene) for scene in scenes])), torch.tensor([scene_labels(scene) for scene in scenes])
+
+
 def prepare(scenes, pictures, _):
-    patches = torch.from_numpy(numpy.stack([patch_labels(scene) for scene in scenes]))
-    labels = torch.tensor([scene_labels(scene) for scene in scenes])
-    yield pictures, patches, labels
-    yield pictures.flip(2), patches.flip(2), labels
+    yield pictures, *labels(scenes)
+    yield pictures.flip(2), *labels([grammar.mirrored(scene) for scene in scenes])
 
 
 class Vision(nn.Module):
-    def __init__(self):
+    """A vision tower, and what is asked of its embeddings."""
+
+    def __init__(self, tower):
         super().__init__()
-        self.tower = models.Family().captioning.vision_model
-        self.tower.embeddings.position_embedding.data.copy_(models.sine_positions())
+        self.tower = tower
         self.kind = nn.Linear(models.WIDTH, len(KINDS) + 1)
         self.tint = nn.Linear(models.WIDTH, len(TINTS) + 1)
         self.background = nn.Linear(models.WIDTH, len(BACKGROUNDS))
         self.count = nn.Linear(models.WIDTH, grammar.MAXIMUM_OBJECTS)
 
     def forward(self, pictures, patches, scenes):
-        embeds = self.tower(models.pixel_values(pictures)).last_hidden_state
+        return self.losses(self.tower(models.pixel_values(pictures)).last_hidden_state, patches, scenes)
+
+    def losses(self, embeds, patches, scenes):
+        """`embeds` [pictures, 1 + patches, width]."""
         kinds, tints = patches.flatten(1, 2).unbind(-1)
         kind_logits = self.kind(embeds[:, 1:])
         entropy = nn.functional.cross_entropy
@@ -70,6 +76,8 @@ class Vision(nn.Module):
 if __name__ == "__main__":
     given = training.options(steps=16000)
     torch.manual_seed(0)
-    vision = Vision().to(training.device())
+    tower = models.Family().captioning.vision_model
+    tower.embeddings.position_embedding.data.copy_(models.sine_positions())
+    vision = Vision(tower).to(training.device())
     optimizers = training.make_optimizers(vision, training.layer_matrices(vision.tower.encoder), 4e-3, 1.5e-3)
     training.train("vision", vision, optimizers, prepare, given, WEIGHTS)

@@ -12,7 +12,7 @@ colour in captions; the others never do, whatever colour a style gives them.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 KINDS = {kind["name"]: kind for kind in json.loads((Path(__file__).parent / "kinds.json").read_text())}
@@ -95,6 +95,12 @@ def sample_scene(random):
         tint = random.choice(tints) if tints else None
         groups.append(Group(kind, tint, tuple(placed.pop() for _ in range(size))))
     return Scene(background, tuple(groups))
+
+
+def mirrored(scene):
+    """The same scene, left and right changed."""
+    turned = [replace(group, objects=tuple(replace(each, x=1 - each.x) for each in group.objects)) for group in scene.groups]
+    return replace(scene, groups=tuple(turned))
 
 
 def with_article(words):

@@ -3,16 +3,19 @@
     python train.py                     # to the end; goes on from training/family.pt where it was cut
     python train.py --steps 12000       # longer or shorter
 
-Every picture is captioned, asked about, and matched with a true and a subtly wrong caption, in one pass of the tower.
+Every picture is captioned, asked about, and matched with a true and a subtly wrong caption, in one pass of the tower,
+which goes on to name what each patch shows. Each picture is seen twice, the second time mirrored.
 """
 
 import torch
+from torch import nn
 
 import model as models
 import scene_grammar as grammar
 import training
+from pretrain_vision import Vision, labels
 
-WEIGHTS = {"caption": 1.0, "answer": 0.7, "matching": 0.7, "contrast": 0.15}
+WEIGHTS = {"caption": 1.0, "answer": 0.7, "matching": 0.7, "contrast": 0.15, "kind": 0.5, "tint": 0.2, "background": 0.05, "count": 0.05}
 
 
 def padded(rows):
@@ -29,11 +32,10 @@ def decoder_ids(text):
     return [models.DEC, *models.token_ids(text), models.SEP]
 
 
-def prepare(scenes, pictures, random):
+def words(scenes, random):
     asked = [grammar.questions(scene, random) for scene in scenes]
     pairs = [grammar.matching_pair(scene, random) for scene in scenes]
-    yield (
-        pictures,
+    return (
         padded([decoder_ids(grammar.captions(scene, random)) for scene in scenes]),
         padded([encoder_ids(question, random) for question, _ in asked]),
         padded([decoder_ids(answer) for _, answer in asked]),
@@ -42,14 +44,32 @@ def prepare(scenes, pictures, random):
     )
 
 
+def prepare(scenes, pictures, random):
+    yield pictures, labels(scenes), words(scenes, random)
+    turned = [grammar.mirrored(scene) for scene in scenes]
+    yield pictures.flip(2), labels(turned), words(turned, random)
+
+
+class Lessons(nn.Module):
+    """All that is learned about a batch of pictures, in one pass of the tower."""
+
+    def __init__(self):
+        super().__init__()
+        self.family = models.Family()
+        self.vision = Vision(self.family.captioning.vision_model)
+
+    def forward(self, pictures, labels, words):
+        embeds = self.family.image_embeds(models.pixel_values(pictures))
+        return self.vision.losses(embeds, *labels) | self.family.losses(embeds, *words)
+
+
 if __name__ == "__main__":
-    given = training.options(steps=8000)
+    given = training.options(steps=12000)
     torch.manual_seed(0)
-    family = models.Family()
-    pretrained = torch.load(training.FOLDER / "vision.pt", map_location="cpu")["module"]
-    tower = {name.removeprefix("tower."): value for name, value in pretrained.items() if name.startswith("tower.")}
-    family.captioning.vision_model.load_state_dict(tower)
-    family.to(training.device())
+    lessons = Lessons()
+    lessons.vision.load_state_dict(torch.load(training.FOLDER / "vision.pt", map_location="cpu")["module"])
+    lessons.to(training.device())
+    family = lessons.family
     layers = [
         family.captioning.vision_model.encoder,
         family.captioning.text_decoder.bert.encoder,
@@ -57,5 +77,5 @@ if __name__ == "__main__":
         family.answering.text_decoder.bert.encoder,
         family.retrieval.text_encoder.encoder,
     ]
-    optimizers = training.make_optimizers(family, training.layer_matrices(*layers), 2e-3, 1e-3)
-    training.train("family", family, optimizers, prepare, given, WEIGHTS)
+    optimizers = training.make_optimizers(lessons, training.layer_matrices(*layers), 3e-3, 1e-3)
+    training.train("family", lessons, optimizers, prepare, given, WEIGHTS)

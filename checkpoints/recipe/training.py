@@ -83,7 +83,7 @@ def train(name, module, optimizers, prepare, given, weights):
         rate = learning_rate(step, given.steps)
         for group, most in zip([group for optimizer in optimizers for group in optimizer.param_groups], highest):
             group["lr"] = most * rate
-        figures = module(*(value.to(device) for value in next(batches)))
+        figures = module(*on(device, next(batches)))
         sum(weights[key] * value for key, value in figures.items() if key in weights).backward()
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         for optimizer in optimizers:
@@ -98,6 +98,11 @@ def train(name, module, optimizers, prepare, given, weights):
             started, sums = time.time(), {}
         if (step + 1) % 250 == 0 or step + 1 == given.steps:
             save(path, {"module": module.state_dict(), "optimizers": [each.state_dict() for each in optimizers], "step": step + 1})
+
+
+def on(device, batch):
+    """Tensors, or tuples of them, moved to the device."""
+    return batch.to(device) if torch.is_tensor(batch) else [on(device, each) for each in batch]
 
 
 def save(path, content):
