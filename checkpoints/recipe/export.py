@@ -1,38 +1,54 @@
 """Writes the trained models as checkpoints in Hugging Face layout, weights as float16.
 
-    python export.py                  # from training/family.pt to ../scenes-*
+    python export.py                  # from training/family.pt and training/clip.pt to ../scenes-*
 """
 
 import json
 from pathlib import Path
 
 import torch
-from transformers import BertTokenizerFast, BlipImageProcessor
+from transformers import BertTokenizerFast, BlipImageProcessor, CLIPImageProcessor
 
 import drawing
 import model as models
+import training
+from train_clip import TOKENIZER, Clip
 
 ROOT = Path(__file__).parent.parent
+SIDE = {"height": drawing.SIDE, "width": drawing.SIDE}
 
 
-def export(name, model):
-    folder = ROOT / name
+def write_weights(folder, model):
     model.half().save_pretrained(folder)
+    print(folder.name, f"{(folder / 'model.safetensors').stat().st_size / 1e6:.1f} MB")
+
+
+def export_blip(name, model):
+    folder = ROOT / name
+    write_weights(folder, model)
     tokenizer = BertTokenizerFast(vocab=dict(models.TOKEN_IDS), do_lower_case=True, model_max_length=64)
     tokenizer.add_special_tokens({"bos_token": "[DEC]", "additional_special_tokens": ["[ENC]"]})
     tokenizer.save_pretrained(folder)
     (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in models.VOCABULARY))
-    size = {"height": drawing.SIDE, "width": drawing.SIDE}
-    BlipImageProcessor(size=size).save_pretrained(folder)
+    BlipImageProcessor(size=SIDE).save_pretrained(folder)
     generation = {"bos_token_id": models.DEC, "eos_token_id": models.SEP, "pad_token_id": models.PAD, "max_new_tokens": 30}
     if name != "scenes-retrieval":
         (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
-    print(name, f"{(folder / 'model.safetensors').stat().st_size / 1e6:.1f} MB")
 
 
-family = models.Family()
-stored = torch.load(Path(__file__).parent / "training/family.pt", map_location="cpu")["module"]
-family.load_state_dict({name.removeprefix("family."): value for name, value in stored.items() if name.startswith("family.")})
-export("scenes-captioning", family.captioning)
-export("scenes-question-answering", family.answering)
-export("scenes-retrieval", family.retrieval)
+def export_clip(name, model):
+    folder = ROOT / name
+    write_weights(folder, model)
+    TOKENIZER.save_pretrained(folder)
+    CLIPImageProcessor(size={"shortest_edge": drawing.SIDE}, crop_size=SIDE).save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    family = models.trained_family(training.FOLDER / "family.pt")
+    export_blip("scenes-captioning", family.captioning)
+    export_blip("scenes-question-answering", family.answering)
+    export_blip("scenes-retrieval", family.retrieval)
+    if (training.FOLDER / "clip.pt").exists():
+        trained = Clip()
+        trained.load_state_dict(torch.load(training.FOLDER / "clip.pt", map_location="cpu")["module"])
+        export_clip("scenes-clip", trained.clip)

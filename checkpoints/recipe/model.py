@@ -121,5 +121,13 @@ class Family(nn.Module):
         return matching, contrast
 
 
+def trained_family(path):
+    """The family among all that train.py stored."""
+    stored = torch.load(path, map_location="cpu")["module"]
+    family = Family()
+    family.load_state_dict({name.removeprefix("family."): value for name, value in stored.items() if name.startswith("family.")})
+    return family
+
+
 def next_token_loss(logits, ids):
     return nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), ignore_index=PAD)

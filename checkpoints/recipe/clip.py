@@ -1,0 +1,73 @@
+"""The small CLIP, as transformers defines it: its tokenizer, and a vision tower that begins as BLIP's."""
+
+import json
+
+import torch
+from tokenizers import Tokenizer, models as tokenizer_models, pre_tokenizers, trainers
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+
+import model as models
+from scene_grammar import vocabulary
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+TEXT_LAYERS = 3
+MAXIMUM_TOKENS = 40
+SPREAD = 8.0  # standard deviation over the width; with it, embeddings were nearest to BLIP's
+
+
+def merges():
+    """Byte pairs merged until every word of the grammar is one token."""
+    words = [word for word in vocabulary() if word.isalpha() and len(word) > 1]
+    tokenizer = Tokenizer(tokenizer_models.BPE(end_of_word_suffix="</w>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.train_from_iterator(words, trainers.BpeTrainer(vocab_size=10**6, min_frequency=1, end_of_word_suffix="</w>", show_progress=False))
+    return [tuple(pair) for pair in json.loads(tokenizer.to_str())["model"]["merges"]]
+
+
+def tokens(pairs):
+    """In CLIP's order: bytes, bytes that end a word, merges, start, end."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    listed = [*alphabet, *(f"{letter}</w>" for letter in alphabet), *("".join(pair) for pair in pairs), START, END]
+    return {token: index for index, token in enumerate(dict.fromkeys(listed))}
+
+
+def make_tokenizer():
+    pairs = merges()
+    return CLIPTokenizer(vocab=tokens(pairs), merges=pairs, model_max_length=MAXIMUM_TOKENS)
+
+
+def config(tokenizer):
+    shape = dict(hidden_size=models.WIDTH, intermediate_size=4 * models.WIDTH, num_attention_heads=models.HEADS, hidden_act="gelu", projection_dim=models.WIDTH)
+    return CLIPConfig(
+        vision_config=shape | dict(num_hidden_layers=models.VISION_LAYERS, image_size=models.SIDE, patch_size=models.PATCH_SIDE),
+        text_config=shape | dict(
+            num_hidden_layers=TEXT_LAYERS, vocab_size=len(tokenizer), max_position_embeddings=MAXIMUM_TOKENS,
+            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        ),
+        projection_dim=models.WIDTH,
+    )
+
+
+def begin_as(clip, blip):
+    """
+    CLIP's vision tower takes the weights of BLIP's. It lacks the bias of the patches, which goes into their positions, and
+    normalises once more before its layers: with about the spread that BLIP's embeddings have anyway, so that little changes.
+    """
+    given = {}
+    for name, value in blip.state_dict().items():
+        if name.endswith(("qkv.weight", "qkv.bias")):
+            layer, kind = name.split(".qkv.")
+            given |= {f"{layer}.{part}_proj.{kind}": piece for part, piece in zip("qkv", value.chunk(3))}
+        elif not name.startswith("embeddings."):
+            given[name.replace("self_attn.projection", "self_attn.out_proj")] = value
+    embeddings = blip.embeddings
+    positions = embeddings.position_embedding[0].detach().clone()
+    positions[1:] += embeddings.patch_embedding.bias.detach()
+    given |= {
+        "embeddings.class_embedding": embeddings.class_embedding[0, 0],
+        "embeddings.patch_embedding.weight": embeddings.patch_embedding.weight,
+        "embeddings.position_embedding.weight": positions,
+        "pre_layrnorm.weight": torch.full((models.WIDTH,), SPREAD),
+        "pre_layrnorm.bias": torch.zeros(models.WIDTH),
+    }
+    clip.vision_model.load_state_dict(given)
