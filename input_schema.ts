@@ -15,7 +15,9 @@ const image = {
   required: true,
   shape: [-1],
   example: [exampleUrl],
-  description: 'The image: an http(s) URL, a data: URI, or base64.',
+  acceptsBytes: true,
+  description:
+    'The image: an http(s) URL, a data: URI, or base64; the bytes of its file where the platform carries them.',
 } as const satisfies InputField;
 
 /** How text is generated: captions and answers. */
@@ -351,9 +353,13 @@ type FieldValue<Field extends InputField> = Field extends { readonly allowed: re
   ? Value
   : ValueTypes[Field['datatype']];
 
+type FieldItem<Field extends InputField> =
+  | FieldValue<Field>
+  | (Field extends { readonly acceptsBytes: true } ? Uint8Array : never);
+
 type FieldInput<Field extends InputField> = Field['shape'] extends readonly [1]
   ? FieldValue<Field>
-  : FieldValue<Field> | readonly FieldValue<Field>[];
+  : FieldItem<Field> | readonly FieldItem<Field>[];
 
 type NamesWhere<Fields extends InputFields, Required extends boolean> = {
   [Name in keyof Fields]: Fields[Name]['required'] extends Required ? Name : never;

@@ -4,6 +4,7 @@ import { HandlerError } from '../protocol/errors.ts';
 import { float32Tensor, type NamedTensor } from '../protocol/named-tensor.ts';
 import type { InputLists } from '../protocol/schema.ts';
 import type { ClipBatch, ClipResult, ClipText } from './clip-model.ts';
+import type { ImageSource } from './image-source.ts';
 import { errorTensor, isFailure, isSuccess, requireSomeSuccess, withErrors } from './outcome.ts';
 import { loadImages, spread } from './request-images.ts';
 import { createRunQueue, type RunQueue } from './run-queue.ts';
@@ -30,7 +31,7 @@ export function clipTask(
 }
 
 interface ClipRequest<Text> {
-  readonly sources: readonly string[];
+  readonly sources: readonly ImageSource[];
   readonly texts: readonly Text[];
   readonly normalize: boolean;
   /** Numbers of items: images first, then texts. */
@@ -40,7 +41,7 @@ interface ClipRequest<Text> {
 
 /** @throws HandlerError `INVALID_INPUT` when there is nothing to encode, or no item of some number. */
 function readRequest(inputs: InputLists): ClipRequest<string> {
-  const sources = (inputs['img_url'] ?? []) as readonly string[]; // The schema let only these types through.
+  const sources = (inputs['img_url'] ?? []) as readonly ImageSource[]; // The schema let only these types through.
   const texts = (inputs['text'] ?? []) as readonly string[];
   const count = sources.length + texts.length;
   if (count === 0) throw new HandlerError('INVALID_INPUT', 'Expected img_url or text, got neither.');

@@ -7,7 +7,7 @@ import { releaseImages } from './decoded-images.ts';
 import type { GeneratedSequence } from './generation-model.ts';
 import { type GenerationSettings, newTokenLimit } from './generation-settings.ts';
 import { requireModelSize } from './image-resizer.ts';
-import type { LoadedImage } from './image-source.ts';
+import type { ImageSource, LoadedImage } from './image-source.ts';
 import { attempt, type Failure, isFailure, isSuccess } from './outcome.ts';
 import type { Preset } from './presets.ts';
 import { noTimes, recordSlowest, type StageTimes, type TaskContext } from './task.ts';
@@ -15,8 +15,8 @@ import { encoderTokens, textTokens } from './text-tokens.ts';
 
 /** One text that is asked for: a caption or an answer. */
 export interface GenerationItem {
-  /** URL, `data:` URI or base64 of the image. Items with equal sources share its pixels. */
-  readonly source: string;
+  /** Items with equal sources share the pixels of the image. */
+  readonly source: ImageSource;
   /** What a caption continues, empty for nothing; or the question. */
   readonly text: string;
 }
@@ -72,8 +72,8 @@ export async function generateForItems(
 /** Items about the same image, with their places in the request. */
 function itemsBySource(
   items: readonly GenerationItem[],
-): ReadonlyMap<string, readonly { text: string; index: number }[]> {
-  const groups = new Map<string, { text: string; index: number }[]>();
+): ReadonlyMap<ImageSource, readonly { text: string; index: number }[]> {
+  const groups = new Map<ImageSource, { text: string; index: number }[]>();
   for (const [index, { source, text }] of items.entries()) {
     const group = groups.get(source) ?? [];
     group.push({ text, index });
@@ -84,7 +84,7 @@ function itemsBySource(
 
 /** All texts about one image. */
 async function generateForImage(
-  source: string,
+  source: ImageSource,
   texts: readonly string[],
   settings: SeededSettings,
   context: ItemContext,
@@ -104,7 +104,7 @@ async function generateForImage(
 }
 
 async function generateRows(
-  source: string,
+  source: ImageSource,
   rows: RowGroup['rows'],
   settings: SeededSettings,
   context: ItemContext,

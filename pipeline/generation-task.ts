@@ -7,6 +7,7 @@ import { type GenerationItem, generateForItems, type ItemSettings } from './gene
 import type { GenerationBatch, GenerationResult } from './generation-model.ts';
 import { type GenerationInputs, type GenerationSettings, resolveGenerationSettings } from './generation-settings.ts';
 import { packGenerated } from './generation-tensors.ts';
+import type { ImageSource } from './image-source.ts';
 import { isFailure, isSuccess, requireSomeSuccess } from './outcome.ts';
 import { presets } from './presets.ts';
 import type { Task, TaskContext } from './task.ts';
@@ -59,7 +60,7 @@ export function generationTask(
 
 /** One item for each image and its text; one of either serves for all of the other. */
 function readItems(inputs: InputLists, textInput: string): readonly GenerationItem[] {
-  const sources = (inputs['img_url'] ?? []) as readonly string[]; // The schema let only strings through.
+  const sources = (inputs['img_url'] ?? []) as readonly ImageSource[]; // The schema let only strings through.
   const texts = (inputs[textInput] ?? ['']) as readonly string[];
   const count = Math.max(sources.length, texts.length);
   if (![1, count].includes(sources.length) || ![1, count].includes(texts.length)) {
@@ -68,8 +69,11 @@ function readItems(inputs: InputLists, textInput: string): readonly GenerationIt
       `Expected ${textInput} for each of ${sources.length} images, or one for all, got ${texts.length}.`,
     );
   }
-  const at = (values: readonly string[], index: number) => values[values.length === 1 ? 0 : index] ?? '';
-  return Array.from({ length: count }, (_, index) => ({ source: at(sources, index), text: at(texts, index) }));
+  const at = <T>(values: readonly T[], index: number) => values[values.length === 1 ? 0 : index];
+  return Array.from({ length: count }, (_, index) => ({
+    source: at(sources, index) ?? '',
+    text: at(texts, index) ?? '',
+  }));
 }
 
 /** More would take gigabytes: each is read with every question, and every token of it is scored. */

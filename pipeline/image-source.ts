@@ -3,6 +3,9 @@ import { type ByteBudget, decodeHolding } from './decoded-images.ts';
 import { type ImageDecodeOptions, inspectImage, type RgbImage } from './image-decode.ts';
 import { fetchImage, type ImageFetchOptions } from './image-fetch.ts';
 
+/** Where an image is, as text, or its file as it is. */
+export type ImageSource = string | Uint8Array;
+
 export interface ImageOptions extends ImageFetchOptions, ImageDecodeOptions {
   /** Where the memory of the pixels comes from. Without one there is no bound. */
   readonly decodedBudget?: ByteBudget;
@@ -24,12 +27,12 @@ export interface LoadedImage {
 
 /**
  * The one gate for images: whatever the source, the same limits and the same decoder.
- * @param source an http(s) URL, a `data:` URI, or base64 (plain or URL-safe).
+ * @param source an http(s) URL, a `data:` URI, base64 (plain or URL-safe), or the bytes of a file.
  * @throws HandlerError with an `IMAGE_…` code.
  */
-export async function loadImage(source: string, options: ImageOptions): Promise<LoadedImage> {
+export async function loadImage(source: ImageSource, options: ImageOptions): Promise<LoadedImage> {
   const startMs = performance.now();
-  const bytes = await readSource(source.trim(), options);
+  const bytes = await readSource(source, options);
   const fetchedMs = performance.now();
   const { decodedBytes, decode } = await inspectImage(bytes, options);
   const inspectedMs = performance.now();
@@ -39,7 +42,11 @@ export async function loadImage(source: string, options: ImageOptions): Promise<
   return { image, fetchMs: fetchedMs - startMs, queueMs, decodeMs: performance.now() - fetchedMs - queueMs };
 }
 
-function readSource(source: string, options: ImageOptions): Promise<Uint8Array> | Uint8Array {
+function readSource(source: ImageSource, options: ImageOptions): Promise<Uint8Array> | Uint8Array {
+  return typeof source === 'string' ? readText(source.trim(), options) : requireBytes(source, options.maxBytes);
+}
+
+function readText(source: string, options: ImageOptions): Promise<Uint8Array> | Uint8Array {
   if (/^data:/i.test(source)) return readDataUri(source, options.maxBytes);
   if (/^[a-z][a-z0-9+.-]*:/i.test(source)) return fetchImage(parseUrl(source), options);
   return decodeBase64(source, options.maxBytes);

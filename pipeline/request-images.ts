@@ -3,6 +3,7 @@ import { toHandlerError } from '../protocol/errors.ts';
 import { type JointBudget, jointBudgets, releaseImages } from './decoded-images.ts';
 import type { RgbImage } from './image-decode.ts';
 import { requireModelSize } from './image-resizer.ts';
+import type { ImageSource } from './image-source.ts';
 import type { Failure } from './outcome.ts';
 import { recordSlowest, type StageTimes, type TaskContext } from './task.ts';
 
@@ -17,12 +18,12 @@ interface ModelImages {
  * all fail where they are more than may be decoded at once. Those that succeed hold memory until `releaseImages`.
  */
 export async function loadImages(
-  sources: readonly string[],
+  sources: readonly ImageSource[],
   model: ModelImages,
   { loadImage, imageOptions }: TaskContext,
   times: StageTimes,
 ): Promise<readonly (RgbImage | Failure)[]> {
-  const load = async (source: string, budget: JointBudget | undefined): Promise<RgbImage | Failure> => {
+  const load = async (source: ImageSource, budget: JointBudget | undefined): Promise<RgbImage | Failure> => {
     try {
       const options = budget === undefined ? imageOptions : { ...imageOptions, decodedBudget: budget };
       const loaded = await loadImage(source, options);

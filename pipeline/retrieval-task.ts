@@ -1,6 +1,7 @@
 import type { BlipCheckpoint } from '../checkpoint/checkpoint.ts';
 import { float32Tensor, type NamedTensor } from '../protocol/named-tensor.ts';
 import type { InputLists } from '../protocol/schema.ts';
+import type { ImageSource } from './image-source.ts';
 import { errorTensor, isFailure, isSuccess, requireSomeSuccess, withErrors } from './outcome.ts';
 import { loadImages, spread } from './request-images.ts';
 import type { RetrievalBatch, RetrievalResult } from './retrieval-model.ts';
@@ -29,14 +30,14 @@ export function retrievalTask(
 }
 
 interface Comparison {
-  readonly sources: readonly string[];
+  readonly sources: readonly ImageSource[];
   readonly texts: readonly (readonly number[])[];
   readonly rerankTopK: number | undefined;
 }
 
 function readRequest(inputs: InputLists) {
   return {
-    sources: (inputs['img_url'] ?? []) as readonly string[], // The schema let only these types through.
+    sources: (inputs['img_url'] ?? []) as readonly ImageSource[], // The schema let only these types through.
     texts: (inputs['text'] ?? []) as readonly string[],
     rerankTopK: inputs['rerank_top_k']?.[0] as number | undefined,
   };

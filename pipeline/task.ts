@@ -1,7 +1,7 @@
 import type { HandlerError } from '../protocol/errors.ts';
 import type { NamedTensor } from '../protocol/named-tensor.ts';
 import type { InputLists } from '../protocol/schema.ts';
-import type { ImageOptions, LoadedImage } from './image-source.ts';
+import type { ImageOptions, ImageSource, LoadedImage } from './image-source.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
 /** Where the time of a request went: for each stage, its slowest item. */
@@ -40,7 +40,7 @@ export type Task = (inputs: InputLists, outputs: readonly string[]) => TaskReque
 /** What every task needs of a model besides its checkpoint. */
 export interface TaskContext {
   readonly tokenizer: Tokenizer;
-  readonly loadImage: (source: string, options: ImageOptions) => Promise<LoadedImage>;
+  readonly loadImage: (source: ImageSource, options: ImageOptions) => Promise<LoadedImage>;
   readonly imageOptions: ImageOptions;
 }
 

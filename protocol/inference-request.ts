@@ -1,3 +1,4 @@
+import { decodeTensor } from './binary-tensor.ts';
 import { HandlerError } from './errors.ts';
 import type { InputField, InputFields, InputLists, OutputFields, TaskSchema } from './schema.ts';
 import { compile, describeValue } from './validation.ts';
@@ -7,19 +8,30 @@ import { compile, describeValue } from './validation.ts';
  * Source: kserve/open-inference-protocol, specification/protocol/inference_rest.md.
  */
 
-/** A tensor of a request as it comes: `data` may be nested or flat. Keys we do not know are left alone. */
+type Parameters = Readonly<Record<string, string | number | boolean>>;
+
+/**
+ * A tensor of a request as it comes: `data` may be nested or flat; in its place `binary_data_size` says how many bytes
+ * behind the JSON are its values. Keys we do not know are left alone.
+ */
 interface RequestTensor {
   readonly name: string;
   readonly shape: readonly number[];
   readonly datatype: string;
-  readonly data: readonly unknown[];
+  readonly data?: readonly unknown[];
+  readonly parameters?: { readonly binary_data_size?: number };
+}
+
+interface RequestedOutput {
+  readonly name: string;
+  readonly parameters?: { readonly binary_data?: boolean };
 }
 
 interface RequestBody {
   readonly id?: string;
-  readonly parameters?: Readonly<Record<string, string | number | boolean>>;
+  readonly parameters?: Parameters;
   readonly inputs: readonly RequestTensor[];
-  readonly outputs?: readonly { readonly name: string }[];
+  readonly outputs?: readonly RequestedOutput[];
 }
 
 /** A request that was understood: lists of values by input name, still to be held against the handler's schema. */
@@ -28,6 +40,10 @@ export interface InferenceRequest {
   readonly inputs: InputLists;
   /** Names of the outputs that were asked for; `undefined` for the usual ones. */
   readonly outputs: readonly string[] | undefined;
+  /** Whether an output is to come as bytes behind the JSON. */
+  readonly isBinaryOutput: (name: string) => boolean;
+  /** Those of the request that are not inputs. */
+  readonly parameters: Parameters;
 }
 
 /** Deeper nesting than any tensor has; the limit of Triton's JSON parser. */
@@ -76,7 +92,7 @@ const checkBody = compile<RequestBody>(
         minItems: 1,
         items: {
           type: 'object',
-          required: ['name', 'shape', 'datatype', 'data'],
+          required: ['name', 'shape', 'datatype'],
           properties: {
             name: { type: 'string' },
             shape: {
@@ -86,12 +102,23 @@ const checkBody = compile<RequestBody>(
             },
             datatype: { type: 'string' },
             data: { type: 'array' },
+            parameters: {
+              type: 'object',
+              properties: { binary_data_size: { type: 'integer', minimum: 0 } },
+            },
           },
         },
       },
       outputs: {
         type: 'array',
-        items: { type: 'object', required: ['name'], properties: { name: { type: 'string' } } },
+        items: {
+          type: 'object',
+          required: ['name'],
+          properties: {
+            name: { type: 'string' },
+            parameters: { type: 'object', properties: { binary_data: { type: 'boolean' } } },
+          },
+        },
       },
     },
   },
@@ -100,30 +127,67 @@ const checkBody = compile<RequestBody>(
 
 /**
  * Reads the JSON of an inference request. Request parameters with the name of an input of shape [1] count as that
- * input; other parameters, and keys of tensors that are not in the protocol (such as `optional`), are ignored.
+ * input; keys of tensors that are not in the protocol (such as `optional`) are ignored.
+ * @param binary what stands behind the JSON: the values of the tensors with `binary_data_size`, in their order.
  * @throws HandlerError `INVALID_REQUEST` or `INVALID_INPUT`.
  */
 export function readInferenceRequest(
   body: unknown,
   { inputs: inputFields, outputs: outputFields }: TaskSchema,
+  binary: Uint8Array = new Uint8Array(),
 ): InferenceRequest {
   const request = checkBody(body);
-  const tensors = request.inputs.map((tensor) => [tensor.name, readTensor(tensor, inputFields)] as const);
+  const sections = binarySections(request.inputs, binary);
+  const tensors = request.inputs.map(
+    (tensor, index) => [tensor.name, readTensor(tensor, inputFields, sections[index])] as const,
+  );
   requireDistinct(
     tensors.map(([name]) => name),
     'input',
   );
-  const parameters = Object.entries(request.parameters ?? {})
-    .filter(([name]) => Object.hasOwn(inputFields, name) && inputFields[name]?.shape[0] === 1)
-    .map(([name, value]) => [name, [value]] as const);
+  const { inputs: given, others } = splitParameters(request.parameters ?? {}, inputFields);
+  const binaryByName = new Map(request.outputs?.map(({ name, parameters }) => [name, parameters?.binary_data]));
   return {
     id: request.id,
-    inputs: Object.fromEntries([...parameters, ...tensors]),
+    inputs: Object.fromEntries([...given, ...tensors]),
     outputs: request.outputs === undefined ? undefined : readOutputNames(request.outputs, outputFields),
+    isBinaryOutput: (name) => binaryByName.get(name) ?? others['binary_data_output'] === true,
+    parameters: others,
   };
 }
 
-function readTensor(tensor: RequestTensor, fields: InputFields): readonly unknown[] {
+/** Parameters that are inputs of one value, and all others. */
+export function splitParameters(
+  parameters: Parameters,
+  fields: InputFields,
+): { readonly inputs: readonly (readonly [string, readonly unknown[]])[]; readonly others: Parameters } {
+  const entries = Object.entries(parameters);
+  const isInput = ([name]: readonly [string, unknown]) => Object.hasOwn(fields, name) && fields[name]?.shape[0] === 1;
+  return {
+    inputs: entries.filter(isInput).map(([name, value]) => [name, [value]]),
+    others: Object.fromEntries(entries.filter((entry) => !isInput(entry))),
+  };
+}
+
+/** The bytes of each tensor; `undefined` for those with `data`. */
+function binarySections(tensors: readonly RequestTensor[], binary: Uint8Array): readonly (Uint8Array | undefined)[] {
+  const total = tensors.reduce((sum, { parameters }) => sum + (parameters?.binary_data_size ?? 0), 0);
+  if (total !== binary.length) {
+    throw new HandlerError(
+      'INVALID_REQUEST',
+      `Expected ${total} bytes behind the JSON, as binary_data_size of the inputs says, got ${binary.length}.`,
+    );
+  }
+  let end = 0;
+  return tensors.map(({ parameters }) => {
+    const size = parameters?.binary_data_size;
+    if (size === undefined) return undefined;
+    end += size;
+    return binary.subarray(end - size, end);
+  });
+}
+
+function readTensor(tensor: RequestTensor, fields: InputFields, section: Uint8Array | undefined): readonly unknown[] {
   const { name, shape, datatype, data } = tensor;
   const field = Object.hasOwn(fields, name) ? fields[name] : undefined;
   if (field === undefined)
@@ -138,7 +202,14 @@ function readTensor(tensor: RequestTensor, fields: InputFields): readonly unknow
       `Expected input ${name} to have datatype ${wireDatatype(field)}, got ${describeValue(datatype)}.`,
     );
   }
-  const values = flatten(data, name);
+  if ((data === undefined) === (section === undefined)) {
+    const got = data === undefined ? 'neither' : 'both';
+    throw new HandlerError(
+      'INVALID_REQUEST',
+      `Expected input ${name} to have data, or binary_data_size in its parameters, got ${got}.`,
+    );
+  }
+  const values = section === undefined ? flatten(data ?? [], name) : decodeTensor(name, datatype, section);
   const count = shape.reduce((product, size) => product * size, 1);
   if (values.length !== count) {
     throw new HandlerError(

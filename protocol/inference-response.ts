@@ -1,3 +1,4 @@
+import { encodeTensor } from './binary-tensor.ts';
 import { MODEL_VERSION } from './metadata.ts';
 import type { NamedTensor } from './named-tensor.ts';
 
@@ -16,4 +17,26 @@ export function inferenceResponse(
   outputs: readonly NamedTensor[],
 ): InferenceResponse {
   return { model_name: modelName, model_version: MODEL_VERSION, ...(id === undefined ? {} : { id }), outputs };
+}
+
+/** A response on the wire. With tensors as bytes, they stand behind the JSON, and its length must be said. */
+export interface EncodedResponse {
+  readonly body: Uint8Array;
+  /** Bytes of JSON, where others follow. */
+  readonly jsonLength: number | undefined;
+}
+
+/** @param isBinary whether an output is to come as bytes. */
+export function encodeResponse(response: InferenceResponse, isBinary: (name: string) => boolean): EncodedResponse {
+  const sections = response.outputs.map((tensor) => (isBinary(tensor.name) ? encodeTensor(tensor) : undefined));
+  const outputs = response.outputs.map((tensor, index) => {
+    const section = sections[index];
+    if (section === undefined) return tensor;
+    const { name, datatype, shape } = tensor;
+    return { name, datatype, shape, parameters: { binary_data_size: section.length } };
+  });
+  const json = Buffer.from(JSON.stringify({ ...response, outputs }));
+  const binary = sections.filter((section) => section !== undefined);
+  if (binary.length === 0) return { body: json, jsonLength: undefined };
+  return { body: Buffer.concat([json, ...binary]), jsonLength: json.length };
 }

@@ -9,6 +9,8 @@ export interface InputField {
   readonly minimum?: number;
   readonly exclusiveMinimum?: number;
   readonly maximum?: number;
+  /** Values may also be bytes: an image file as it is. */
+  readonly acceptsBytes?: true;
   /** The only values there are. */
   readonly allowed?: readonly (string | boolean)[];
 }

@@ -4,6 +4,13 @@ import type { InputField, InputFields, InputLists } from './schema.ts';
 
 const ajv = new Ajv({ verbose: true, allowUnionTypes: true });
 
+ajv.addKeyword({
+  keyword: 'textOrBytes',
+  schemaType: 'boolean',
+  validate: (_: boolean, value: unknown) => typeof value === 'string' || value instanceof Uint8Array,
+  error: { message: 'must be string' },
+});
+
 const jsonTypes = { STRING: 'string', INT64: 'integer', FP32: 'number', BOOL: 'boolean' } as const;
 
 /** Compiles a JSON schema to a function that returns its argument as `T`, or throws a HandlerError that names the place. */
@@ -42,8 +49,8 @@ function toLists(inputs: object): InputLists {
 function fieldSchema(field: InputField): object {
   const { minimum, exclusiveMinimum, maximum, allowed } = field;
   const bounds = Object.entries({ minimum, exclusiveMinimum, maximum }).filter(([, bound]) => bound !== undefined);
-  const items =
-    allowed === undefined ? { type: jsonTypes[field.datatype], ...Object.fromEntries(bounds) } : { enum: allowed };
+  const type = field.acceptsBytes ? { textOrBytes: true } : { type: jsonTypes[field.datatype] };
+  const items = allowed === undefined ? { ...type, ...Object.fromEntries(bounds) } : { enum: allowed };
   return { type: 'array', minItems: 1, ...(field.shape[0] === 1 ? { maxItems: 1 } : {}), items };
 }
 

@@ -15,6 +15,9 @@ const RETRY_AFTER_SECONDS = 1;
 /** What holds for one connection and not for the answer, and lengths, which every sender counts itself. */
 const transferHeaders = ['connection', 'keep-alive', 'transfer-encoding', 'content-length'];
 
+/** The only answers that are not text: JSON with tensors behind it. */
+const BYTES_CONTENT_TYPE = 'application/octet-stream';
+
 /** Answers an HTTP request as the HTTP server does: it is handed to the same routes. Never throws. */
 export async function answerHttp(
   environment: Environment,
@@ -59,12 +62,12 @@ async function inject(server: FastifyInstance, request: HttpRequest): Promise<Ht
   const {
     statusCode,
     headers: answered,
-    payload,
+    rawPayload,
   } = await server.inject({
     method: requireMethod(method),
     url: { pathname: path }, // As an object: in a text, two slashes would begin a host name.
     query,
-    headers,
+    headers: withoutHeader(headers, 'accept-encoding'), // API Gateway compresses; bytes would need its configuration.
     ...(body === undefined ? {} : { payload: body }),
     ...(clientAddress === undefined ? {} : { remoteAddress: clientAddress }),
   });
@@ -74,8 +77,12 @@ async function inject(server: FastifyInstance, request: HttpRequest): Promise<Ht
   return {
     status: statusCode,
     headers: Object.fromEntries(pairs.map(([name, value]) => [name, String(value)])),
-    body: payload,
+    body: answered['content-type'] === BYTES_CONTENT_TYPE ? rawPayload : rawPayload.toString('utf8'),
   };
+}
+
+function withoutHeader(headers: HttpRequest['headers'], name: string): HttpRequest['headers'] {
+  return Object.fromEntries(Object.entries(headers).filter(([other]) => other.toLowerCase() !== name));
 }
 
 /** Of a connection, Node's parser refuses any other. */

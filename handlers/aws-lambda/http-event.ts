@@ -20,11 +20,11 @@ export interface HttpRequest {
   readonly clientAddress: string | undefined;
 }
 
-/** Its answer. The body is text: JSON, or nothing. */
+/** Its answer. The body is text, or bytes where an answer has tensors as bytes. */
 export interface HttpAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body: string;
+  readonly body: string | Buffer;
 }
 
 /** An event of one of the HTTP kinds. */
@@ -49,7 +49,13 @@ export function readHttpEvent(http: HttpEvent): HttpRequest {
 
 /** What API Gateway, a Function URL or a load balancer makes an HTTP response of. */
 export function httpResult({ kind, event }: HttpEvent, { status, headers, body }: HttpAnswer): HttpResult {
-  const result = { statusCode: status, headers, body, isBase64Encoded: false };
+  const isBase64Encoded = typeof body !== 'string';
+  const result = {
+    statusCode: status,
+    headers,
+    body: typeof body === 'string' ? body : body.toString('base64'),
+    isBase64Encoded,
+  };
   if (kind !== 'alb') return result;
   const statusDescription = `${status} ${STATUS_CODES[status] ?? ''}`.trim();
   if (event.multiValueHeaders === undefined) return { ...result, statusDescription };

@@ -23,7 +23,7 @@ export function writeJson(stream: ResponseStream, value: unknown): void {
 }
 
 /** Status and headers go out with the first write, so there must be one, be it empty. `end` takes no data here. */
-function write(stream: ResponseStream, text: string): void {
-  stream.write(text);
+function write(stream: ResponseStream, body: string | Buffer): void {
+  stream.write(body);
   stream.end();
 }

@@ -94,6 +94,30 @@ describe.each(kinds)('%s', (_name, event) => {
       headers: withoutConnection(reference.headers),
       text: reference.text,
     });
+    expect(answer.isBase64Encoded).toBe(false);
+  });
+
+  test('answers with tensors as bytes in base64', async () => {
+    const body = { ...inference, parameters: { binary_data_output: true } };
+    const answer = httpResultOf(await served.invoke(event({ path: INFER_PATH, headers: authorized, body })));
+    const reference = await send(server.url, {
+      method: 'POST',
+      path: INFER_PATH,
+      headers: authorized,
+      body: JSON.stringify(body),
+    });
+    expect(answer.isBase64Encoded).toBe(true);
+    expect(Buffer.from(answer.body, 'base64')).toEqual(reference.bytes);
+    expect(headersOf(answer)).toMatchObject({
+      'inference-header-content-length': reference.headers['inference-header-content-length'],
+    });
+  });
+
+  test('leaves compression to the platform', async () => {
+    const headers = { ...authorized, 'Accept-Encoding': 'gzip' };
+    const answer = httpResultOf(await served.invoke(event({ path: '/v2/models/captioning', headers })));
+    expect(JSON.parse(answer.body)).toMatchObject({ name: 'captioning' });
+    expect(headersOf(answer)).not.toHaveProperty('content-encoding');
   });
 });
 

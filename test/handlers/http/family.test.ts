@@ -84,7 +84,11 @@ const namesAndShapes = ({ outputs }: InferenceAnswer) => outputs.map(({ name, sh
 describe('what the service says of its models', () => {
   test('it lists all of them, and goes by the name of the first', async () => {
     expectJson(await get('/v2/models'), 200, { models: modelNames });
-    expectJson(await get('/v2'), 200, { name: 'captions', version: expect.stringMatching(/^\d/), extensions: [] });
+    expectJson(await get('/v2'), 200, {
+      name: 'captions',
+      version: expect.stringMatching(/^\d/),
+      extensions: expect.any(Array),
+    });
   });
 
   test.each(modelNames)('%s has the inputs and outputs of its task', async (name) => {

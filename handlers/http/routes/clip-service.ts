@@ -1,7 +1,10 @@
-import type InferlessModel from '../../app.ts';
-import { HandlerError } from '../../protocol/errors.ts';
-import type { NamedTensor } from '../../protocol/named-tensor.ts';
-import { compile } from '../../protocol/validation.ts';
+import type InferlessModel from '../../../app.ts';
+import { HandlerError } from '../../../protocol/errors.ts';
+import type { NamedTensor } from '../../../protocol/named-tensor.ts';
+import { compile } from '../../../protocol/validation.ts';
+import type { AddInferenceRoute, InferenceHandler } from '../inference-routes.ts';
+import { sendJson } from '../reply.ts';
+import { parseJson } from '../request-body.ts';
 
 /**
  * The routes of bentoml/CLIP-API-service, for its clients: `POST /encode` and `POST /rank`. Items are images or texts,
@@ -32,8 +35,17 @@ const checkRank = compile<RankRequest>(
   'INVALID_REQUEST',
 );
 
+/** Adds both paths; they answer with 404 where no model is CLIP. */
+export function addClipServiceRoutes(add: AddInferenceRoute, models: readonly InferlessModel[]): void {
+  for (const [path, answer] of [['/encode', encodeItems] as const, ['/rank', rankItems] as const]) {
+    const handler: InferenceHandler = async (request, reply, model) =>
+      sendJson(reply, await answer(model, parseJson(request.body)));
+    add(path, () => requireClip(models), handler);
+  }
+}
+
 /** `POST /encode`: a list of items → a list of vectors in their order, as CLIP gives them, not of unit length. */
-export async function encodeItems(model: InferlessModel, body: unknown): Promise<readonly (readonly number[])[]> {
+async function encodeItems(model: InferlessModel, body: unknown): Promise<readonly (readonly number[])[]> {
   const order = orderOf(checkEncode(body));
   const answer = await model.inferTensors(order.inputs, ['image_embeds', 'text_embeds']);
   const [failure] = answer.failures;
@@ -43,7 +55,7 @@ export async function encodeItems(model: InferlessModel, body: unknown): Promise
 }
 
 /** `POST /rank`: for each query, probabilities and cosines of all candidates. */
-export async function rankItems(model: InferlessModel, body: unknown): Promise<object> {
+async function rankItems(model: InferlessModel, body: unknown): Promise<object> {
   const { queries, candidates } = checkRank(body);
   const { inputs, numbers } = orderOf([...queries, ...candidates]);
   const ranking = { queries: numbers.slice(0, queries.length), candidates: numbers.slice(queries.length) };
@@ -55,7 +67,7 @@ export async function rankItems(model: InferlessModel, body: unknown): Promise<o
 }
 
 /** @throws HandlerError `NOT_FOUND` when no model of this service is CLIP, `NOT_READY` while that is not known yet. */
-export function requireClip(models: readonly InferlessModel[]): InferlessModel {
+function requireClip(models: readonly InferlessModel[]): InferlessModel {
   const clip = models.find(({ model }) => model?.checkpoint.task === 'clip');
   if (clip !== undefined) return clip;
   if (models.some(({ model }) => model === undefined))

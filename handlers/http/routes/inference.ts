@@ -1,0 +1,59 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type InferlessModel from '../../../app.ts';
+import type { TensorAnswer } from '../../../pipeline/task.ts';
+import { generateResponse, readGenerateRequest } from '../../../protocol/generate.ts';
+import { type InferenceRequest, readInferenceRequest } from '../../../protocol/inference-request.ts';
+import { encodeResponse, inferenceResponse } from '../../../protocol/inference-response.ts';
+import type { AddInferenceRoute } from '../inference-routes.ts';
+import { logInternal, sendEncoded, sendJson } from '../reply.ts';
+import { parseJson, splitBody } from '../request-body.ts';
+import { modelPaths, requireModel } from '../served-models.ts';
+
+/** The inference of the Open Inference Protocol, and Triton's `generate`, which takes inputs by their names. */
+export function addInferenceRoutes(add: AddInferenceRoute, models: readonly InferlessModel[]): void {
+  const find = (request: FastifyRequest) => requireModel(request, models);
+  for (const path of modelPaths('/infer')) add(path, find, infer);
+  for (const path of modelPaths('/generate')) add(path, find, generate);
+  for (const path of modelPaths('/generate_stream')) add(path, find, generateStream);
+}
+
+async function infer(request: FastifyRequest, reply: FastifyReply, model: InferlessModel): Promise<FastifyReply> {
+  const { json, binary } = splitBody(request);
+  const asked = readInferenceRequest(json, model.schema, binary);
+  const { outputs } = await answer(request, model, asked);
+  return sendEncoded(
+    reply,
+    encodeResponse(inferenceResponse(model.name ?? '', asked.id, outputs), asked.isBinaryOutput),
+  );
+}
+
+async function generate(request: FastifyRequest, reply: FastifyReply, model: InferlessModel): Promise<FastifyReply> {
+  return sendJson(reply, await generated(request, model));
+}
+
+/** One event: a caption is generated in one run, so there is nothing to send before it is whole. */
+async function generateStream(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  model: InferlessModel,
+): Promise<FastifyReply> {
+  const response = await generated(request, model);
+  return reply.header('content-type', 'text/event-stream; charset=utf-8').send(`data: ${JSON.stringify(response)}\n\n`);
+}
+
+async function generated(request: FastifyRequest, model: InferlessModel): Promise<object> {
+  const asked = readGenerateRequest(parseJson(request.body), model.schema);
+  const { outputs } = await answer(request, model, asked);
+  return generateResponse(inferenceResponse(model.name ?? '', asked.id, outputs));
+}
+
+async function answer(
+  request: FastifyRequest,
+  model: InferlessModel,
+  { inputs, outputs }: Pick<InferenceRequest, 'inputs' | 'outputs'>,
+): Promise<TensorAnswer> {
+  const given = await model.inferTensors(inputs, outputs);
+  for (const failure of given.failures) logInternal(failure, request.log);
+  request.log.debug({ times: given.times, generatedTokens: given.generatedTokens }, 'stages');
+  return given;
+}

@@ -1,0 +1,124 @@
+import { HandlerError } from './errors.ts';
+import type { NamedTensor } from './named-tensor.ts';
+
+/**
+ * Tensors as bytes: little-endian values one after the other, elements of BYTES each behind its length (uint32).
+ * Source: triton-inference-server/server, docs/protocol/extension_binary_data.md.
+ */
+
+interface FixedWidth {
+  readonly bytes: number;
+  readonly read: (view: DataView, offset: number) => number | boolean;
+}
+
+const littleEndian = true;
+
+const fixedWidths: Readonly<Record<string, FixedWidth>> = {
+  BOOL: { bytes: 1, read: (view, offset) => view.getUint8(offset) !== 0 },
+  UINT8: { bytes: 1, read: (view, offset) => view.getUint8(offset) },
+  UINT16: { bytes: 2, read: (view, offset) => view.getUint16(offset, littleEndian) },
+  UINT32: { bytes: 4, read: (view, offset) => view.getUint32(offset, littleEndian) },
+  UINT64: { bytes: 8, read: (view, offset) => Number(view.getBigUint64(offset, littleEndian)) },
+  INT8: { bytes: 1, read: (view, offset) => view.getInt8(offset) },
+  INT16: { bytes: 2, read: (view, offset) => view.getInt16(offset, littleEndian) },
+  INT32: { bytes: 4, read: (view, offset) => view.getInt32(offset, littleEndian) },
+  INT64: { bytes: 8, read: (view, offset) => Number(view.getBigInt64(offset, littleEndian)) },
+  FP16: { bytes: 2, read: (view, offset) => float16(view.getUint16(offset, littleEndian)) },
+  BF16: { bytes: 2, read: (view, offset) => bfloat16(view.getUint16(offset, littleEndian)) },
+  FP32: { bytes: 4, read: (view, offset) => view.getFloat32(offset, littleEndian) },
+  FP64: { bytes: 8, read: (view, offset) => view.getFloat64(offset, littleEndian) },
+};
+
+const LENGTH_BYTES = 4;
+
+/** Characters at the beginning of an element that tell text from a file: every format that we decode has others there. */
+const SNIFFED_BYTES = 64;
+
+/**
+ * Values of a tensor of a request, in row-major order. An element of BYTES is a string; one that is not text at its
+ * beginning stays bytes, which an image file is.
+ * @param name of the input, for messages.
+ * @throws HandlerError `INVALID_INPUT` when the bytes are not whole values of the datatype.
+ */
+export function decodeTensor(
+  name: string,
+  datatype: string,
+  bytes: Uint8Array,
+): readonly (string | number | boolean | Uint8Array)[] {
+  if (datatype === 'BYTES' || datatype === 'STRING') return decodeElements(name, bytes).map(textOrFile);
+  const width = Object.hasOwn(fixedWidths, datatype) ? fixedWidths[datatype] : undefined;
+  if (width === undefined || bytes.length % width.bytes !== 0) {
+    const expected = width === undefined ? 'a datatype of the protocol' : `a multiple of ${width.bytes} bytes`;
+    throw new HandlerError('INVALID_INPUT', `Expected input ${name} to have ${expected}, got ${bytes.length} bytes.`);
+  }
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  return Array.from({ length: bytes.length / width.bytes }, (_, index) => width.read(view, index * width.bytes));
+}
+
+/** The values of an answer as bytes. */
+export function encodeTensor({ datatype, data }: NamedTensor): Uint8Array {
+  switch (datatype) {
+    case 'BYTES':
+      return Buffer.concat(data.flatMap((value) => lengthPrefixed(String(value))));
+    case 'INT64':
+      return new Uint8Array(BigInt64Array.from(data.map(BigInt)).buffer);
+    case 'FP32':
+      return new Uint8Array(Float32Array.from(data.map(Number)).buffer);
+  }
+}
+
+/** What an element of BYTES says: text in UTF-8, or a file. */
+export function textOrFile(element: Uint8Array): string | Uint8Array {
+  const isText = element.subarray(0, SNIFFED_BYTES).every((byte) => byte >= 0x20 || isSpace(byte));
+  if (!isText) return element;
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(element);
+  } catch {
+    return element;
+  }
+}
+
+function isSpace(byte: number): boolean {
+  return byte === 0x09 || byte === 0x0a || byte === 0x0d;
+}
+
+function decodeElements(name: string, bytes: Uint8Array): readonly Uint8Array[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const elements: Uint8Array[] = [];
+  let offset = 0;
+  while (offset < bytes.length) {
+    const length = offset + LENGTH_BYTES <= bytes.length ? view.getUint32(offset, littleEndian) : Number.NaN;
+    const end = offset + LENGTH_BYTES + length;
+    if (!(end <= bytes.length)) {
+      const expected = 'elements that each stand behind their length (4 bytes, little-endian)';
+      throw new HandlerError('INVALID_INPUT', `Expected input ${name} to have ${expected}, got one that is cut short.`);
+    }
+    elements.push(bytes.subarray(offset + LENGTH_BYTES, end));
+    offset = end;
+  }
+  return elements;
+}
+
+function lengthPrefixed(text: string): readonly Buffer[] {
+  const element = Buffer.from(text, 'utf8');
+  const length = Buffer.alloc(LENGTH_BYTES);
+  length.writeUInt32LE(element.length);
+  return [length, element];
+}
+
+/** IEEE 754 binary16. */
+function float16(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 0x1f;
+  const fraction = bits & 0x3ff;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 0x1f) return fraction === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
+
+/** The upper half of a binary32. */
+function bfloat16(bits: number): number {
+  const view = new DataView(new ArrayBuffer(4));
+  view.setUint32(0, bits * 2 ** 16);
+  return view.getFloat32(0);
+}
