@@ -78,12 +78,13 @@ export default class InferlessModel {
    * The same with named tensors.
    * @param inputs values by name, each one value or a list; checked here against input_schema.ts.
    * @param outputs names of the tensors to return; `undefined` for the usual ones.
+   * @param signal when it aborts, what waits is dropped, and its reason is thrown; what runs goes on unheard.
    * @throws HandlerError as `infer` does.
    */
-  async inferTensors(inputs: unknown, outputs?: readonly string[]): Promise<TensorAnswer> {
+  async inferTensors(inputs: unknown, outputs?: readonly string[], signal?: AbortSignal): Promise<TensorAnswer> {
     const model = this.#requireModel();
     const { task } = model.checkpoint;
-    return await model.infer(checkInputs(task, inputs), outputs ?? usualOutputs(schemas[task]));
+    return await model.infer(checkInputs(task, inputs), outputs ?? usualOutputs(schemas[task]), signal);
   }
 
   /** Finishes what was accepted and releases everything. `initialize` may follow again. */

@@ -12,6 +12,8 @@ export interface RowGroup {
   readonly image: RgbImage;
   readonly rows: readonly Omit<GenerationRow, 'image'>[];
   readonly settings: SharedSettings;
+  /** While the group waits, it leaves when this aborts. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface GroupResult {
@@ -37,6 +39,7 @@ export interface BatchRunner {
 }
 
 export interface Batcher {
+  /** @throws the reason of the group's signal, when it aborts before the group is in a batch. */
   submit(group: RowGroup): Promise<GroupResult>;
   /** Rows that wait. */
   queuedRows(): number;
@@ -75,12 +78,21 @@ export function createBatcher(runner: BatchRunner, options: BatcherOptions): Bat
     dispatch();
   };
   runner.onRoom(dispatch);
+  const withdraw = (member: Waiting): void => {
+    const place = waiting.indexOf(member);
+    if (place === -1) return; // It is being computed.
+    waiting.splice(place, 1);
+    member.reject(member.group.signal?.reason);
+  };
 
   return {
     submit: (group) =>
       new Promise((resolve, reject) => {
+        group.signal?.throwIfAborted();
         const key = JSON.stringify(group.settings);
-        waiting.push({ group, key, arrivedMs: performance.now(), resolve, reject });
+        const member = { group, key, arrivedMs: performance.now(), resolve, reject };
+        waiting.push(member);
+        group.signal?.addEventListener('abort', () => withdraw(member), { once: true });
         dispatch();
       }),
     queuedRows: () => rowCount(waiting),

@@ -8,7 +8,15 @@ import type { ImageSource } from './image-source.ts';
 import { errorTensor, isFailure, isSuccess, requireSomeSuccess, withErrors } from './outcome.ts';
 import { loadImages, spread } from './request-images.ts';
 import { createRunQueue, type RunQueue } from './run-queue.ts';
-import { noTimes, recordSlowest, type Task, type TaskContext, type TensorAnswer } from './task.ts';
+import {
+  contextUntil,
+  noTimes,
+  type RequestContext,
+  recordSlowest,
+  type Task,
+  type TaskContext,
+  type TensorAnswer,
+} from './task.ts';
 import { encoderTokens } from './text-tokens.ts';
 import type { Tokenizer } from './tokenizer.ts';
 import type { WorkerPool } from './worker-pool.ts';
@@ -25,7 +33,7 @@ export function clipTask(
     const texts = request.texts.map((text) => clipText(text, checkpoint.config.text, context.tokenizer));
     return {
       itemCount: request.sources.length + texts.length,
-      run: () => encode({ ...request, texts }, outputs, checkpoint, { ...context, queue }),
+      run: (signal) => encode({ ...request, texts }, outputs, checkpoint, { ...contextUntil(signal, context), queue }),
     };
   };
 }
@@ -73,7 +81,7 @@ async function encode(
   request: ClipRequest<ClipText>,
   outputs: readonly string[],
   { config, imageProcessor }: ClipCheckpoint,
-  context: TaskContext & { readonly maxBatchSize: number; readonly queue: RunQueue<ClipBatch, ClipResult> },
+  context: RequestContext & { readonly maxBatchSize: number; readonly queue: RunQueue<ClipBatch, ClipResult> },
 ): Promise<TensorAnswer> {
   const { sources, texts, normalize } = request;
   const times = noTimes();
@@ -87,7 +95,7 @@ async function encode(
     itemsPerRun: context.maxBatchSize,
     ...(ranking === undefined ? {} : { ranking }),
   };
-  const { result, queueMs } = await context.queue.run(batch);
+  const { result, queueMs } = await context.queue.run(batch, context.signal);
   recordSlowest(times, { ...result, queueMs });
   const { projectionSize } = config;
   const embeds = normalize ? result.normalizedEmbeds : result.embeds;

@@ -10,7 +10,7 @@ import { requireModelSize } from './image-resizer.ts';
 import type { ImageSource, LoadedImage } from './image-source.ts';
 import { attempt, type Failure, isFailure, isSuccess } from './outcome.ts';
 import type { Preset } from './presets.ts';
-import { noTimes, recordSlowest, type StageTimes, type TaskContext } from './task.ts';
+import { noTimes, type RequestContext, recordSlowest, type StageTimes } from './task.ts';
 import { encoderTokens, textTokens } from './text-tokens.ts';
 
 /** One text that is asked for: a caption or an answer. */
@@ -34,7 +34,7 @@ export interface GenerationAnswer {
 }
 
 /** What generating for an item needs. */
-export interface ItemContext extends TaskContext {
+export interface ItemContext extends RequestContext {
   readonly checkpoint: BlipCheckpoint;
   readonly batcher: Batcher;
 }
@@ -127,14 +127,14 @@ async function runRows(
   { image }: LoadedImage,
   rows: RowGroup['rows'],
   { generation, candidates }: SeededSettings,
-  { checkpoint, batcher }: ItemContext,
+  { checkpoint, batcher, signal }: ItemContext,
 ): Promise<GroupResult> {
   const { maxNewTokens: _, minNewTokens: __, seed: ___, ...shared } = generation;
   const settings = candidates === undefined ? shared : { ...shared, candidateIds: candidates.ids };
   try {
     // A checkpoint that does not resize takes images of its own size only: checked before one spoils a batch.
     requireModelSize(image, checkpoint.imageProcessor, checkpoint.config.vision.imageSize);
-    return await batcher.submit({ image, rows, settings });
+    return await batcher.submit({ image, rows, settings, signal });
   } finally {
     releaseImages([image]);
   }

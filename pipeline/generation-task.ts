@@ -10,7 +10,7 @@ import { packGenerated } from './generation-tensors.ts';
 import type { ImageSource } from './image-source.ts';
 import { isFailure, isSuccess, requireSomeSuccess } from './outcome.ts';
 import { presets } from './presets.ts';
-import type { Task, TaskContext } from './task.ts';
+import { contextUntil, type Task, type TaskContext } from './task.ts';
 import { encoderTokens } from './text-tokens.ts';
 import type { WorkerPool } from './worker-pool.ts';
 
@@ -34,11 +34,11 @@ export function generationTask(
         : rankingSettings(given, candidates.texts.length);
     return {
       itemCount: items.length,
-      async run() {
+      async run(signal) {
         const { outcomes, times } = await generateForItems(
           items,
           { generation, questionStart, candidates },
-          itemContext,
+          contextUntil(signal, itemContext),
         );
         requireSomeSuccess(outcomes);
         const generated = outcomes.filter(isSuccess);

@@ -9,6 +9,8 @@ export interface ImageFetchOptions extends AddressPolicy {
   readonly timeoutMs: number;
   readonly maxBytes: number;
   readonly maxRedirects: number;
+  /** Fetching ends with its reason when it aborts. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 const redirectStatuses = new Set([301, 302, 303, 307, 308]);
@@ -33,13 +35,14 @@ function dispatcherFor(policy: AddressPolicy): Dispatcher {
  * @throws HandlerError `IMAGE_SOURCE_INVALID`, `IMAGE_SOURCE_BLOCKED`, `IMAGE_FETCH_FAILED`, `IMAGE_FETCH_TIMEOUT` or `IMAGE_TOO_LARGE`.
  */
 export async function fetchImage(url: URL, options: ImageFetchOptions): Promise<Uint8Array> {
-  const signal = AbortSignal.timeout(options.timeoutMs);
+  const timeout = AbortSignal.timeout(options.timeoutMs);
   try {
-    return await follow(url, options, signal);
+    return await follow(url, options, AbortSignal.any([timeout, ...(options.signal ? [options.signal] : [])]));
   } catch (thrown) {
+    options.signal?.throwIfAborted();
     if (thrown instanceof HandlerError) throw thrown;
     if (isBlocked(thrown)) throw blocked('one that has an address inside a network', thrown);
-    if (signal.aborted) {
+    if (timeout.aborted) {
       throw new HandlerError(
         'IMAGE_FETCH_TIMEOUT',
         `Expected the image within ${options.timeoutMs} ms, got no whole answer by then.`,

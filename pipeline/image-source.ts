@@ -9,6 +9,8 @@ export type ImageSource = string | Uint8Array;
 export interface ImageOptions extends ImageFetchOptions, ImageDecodeOptions {
   /** Where the memory of the pixels comes from. Without one there is no bound. */
   readonly decodedBudget?: ByteBudget;
+  /** Loading ends with its reason when it aborts. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Characters that one byte takes at most, percent-encoded. More text than that cannot be an image of the allowed size. */
@@ -31,6 +33,7 @@ export interface LoadedImage {
  * @throws HandlerError with an `IMAGE_…` code.
  */
 export async function loadImage(source: ImageSource, options: ImageOptions): Promise<LoadedImage> {
+  options.signal?.throwIfAborted();
   const startMs = performance.now();
   const bytes = await readSource(source, options);
   const fetchedMs = performance.now();
@@ -38,7 +41,11 @@ export async function loadImage(source: ImageSource, options: ImageOptions): Pro
   const inspectedMs = performance.now();
   const release = (await options.decodedBudget?.acquire(decodedBytes)) ?? (() => undefined);
   const queueMs = performance.now() - inspectedMs;
-  const image = await decodeHolding(decode, release);
+  const decodeUnlessAborted = async () => {
+    options.signal?.throwIfAborted();
+    return await decode();
+  };
+  const image = await decodeHolding(decodeUnlessAborted, release);
   return { image, fetchMs: fetchedMs - startMs, queueMs, decodeMs: performance.now() - fetchedMs - queueMs };
 }
 

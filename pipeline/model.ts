@@ -3,6 +3,7 @@ import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { locateCheckpoint } from '../checkpoint/hub/locate.ts';
 import { HandlerError } from '../protocol/errors.ts';
 import type { InputLists } from '../protocol/schema.ts';
+import { unlessAborted } from './abort.ts';
 import type { ClipBatch, ClipResult } from './clip-model.ts';
 import { clipTask } from './clip-task.ts';
 import { sharedByteBudget } from './decoded-images.ts';
@@ -29,10 +30,11 @@ export interface Model {
   /**
    * Answers one request. An item that fails leaves the others alone.
    * @param inputs checked against the schema of the checkpoint's task.
+   * @param signal when it aborts, the answer is its reason, at once; what waits is dropped, what runs goes on unheard.
    * @throws HandlerError `INVALID_INPUT`, `INVALID_PARAMETER`, `OVERLOADED` or `NOT_READY`, which concern all items; or
    *   that of the first item, when none has a result.
    */
-  infer(inputs: InputLists, outputs: readonly string[]): Promise<TensorAnswer>;
+  infer(inputs: InputLists, outputs: readonly string[], signal?: AbortSignal): Promise<TensorAnswer>;
   /** Finishes what was accepted, then releases the model and its threads. */
   close(): Promise<void>;
 }
@@ -118,19 +120,18 @@ function admitting(task: Task, pool: WorkerPool, maxQueueSize: number): Pick<Mod
   let acceptedItems = 0;
   return {
     isHealthy: () => pool.liveCount() > 0,
-    async infer(inputs, outputs) {
+    async infer(inputs, outputs, signal) {
+      signal?.throwIfAborted();
       const { itemCount, run } = task(inputs, outputs);
       pool.requireServing();
       requireRoom(itemCount, acceptedItems, maxQueueSize);
       acceptedItems += itemCount;
-      const answer = run();
-      accepted.add(answer);
-      try {
-        return await answer;
-      } finally {
+      const answer = run(signal).finally(() => {
         accepted.delete(answer);
-        acceptedItems -= itemCount;
-      }
+        acceptedItems -= itemCount; // Not before: what runs unheard still takes its place.
+      });
+      accepted.add(answer);
+      return await unlessAborted(answer, signal);
     },
     async close() {
       await Promise.allSettled(accepted);

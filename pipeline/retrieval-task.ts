@@ -6,7 +6,15 @@ import { errorTensor, isFailure, isSuccess, requireSomeSuccess, withErrors } fro
 import { loadImages, spread } from './request-images.ts';
 import type { RetrievalBatch, RetrievalResult } from './retrieval-model.ts';
 import { createRunQueue, type RunQueue } from './run-queue.ts';
-import { noTimes, recordSlowest, type Task, type TaskContext, type TensorAnswer } from './task.ts';
+import {
+  contextUntil,
+  noTimes,
+  type RequestContext,
+  recordSlowest,
+  type Task,
+  type TaskContext,
+  type TensorAnswer,
+} from './task.ts';
 import { encoderTokens } from './text-tokens.ts';
 import type { WorkerPool } from './worker-pool.ts';
 
@@ -24,7 +32,8 @@ export function retrievalTask(
     const { sources, rerankTopK } = request;
     return {
       itemCount: sources.length * texts.length,
-      run: () => compare({ sources, texts, rerankTopK }, outputs, checkpoint, { ...context, queue }),
+      run: (signal) =>
+        compare({ sources, texts, rerankTopK }, outputs, checkpoint, { ...contextUntil(signal, context), queue }),
     };
   };
 }
@@ -47,7 +56,10 @@ async function compare(
   { sources, texts, rerankTopK }: Comparison,
   outputs: readonly string[],
   { config, imageProcessor }: BlipCheckpoint,
-  context: TaskContext & { readonly maxBatchSize: number; readonly queue: RunQueue<RetrievalBatch, RetrievalResult> },
+  context: RequestContext & {
+    readonly maxBatchSize: number;
+    readonly queue: RunQueue<RetrievalBatch, RetrievalResult>;
+  },
 ): Promise<TensorAnswer> {
   const times = noTimes();
   const loaded = await loadImages(sources, { imageProcessor, imageSize: config.vision.imageSize }, context, times);
@@ -55,12 +67,8 @@ async function compare(
   const images = loaded.filter(isSuccess);
   const wanted = outputs.includes('match_probability') ? (rerankTopK ?? images.length) : 0;
   const comparedImages = Math.min(wanted, images.length);
-  const { result, queueMs } = await context.queue.run({
-    images,
-    texts,
-    comparedImages,
-    imagesPerRun: context.maxBatchSize,
-  });
+  const batch = { images, texts, comparedImages, imagesPerRun: context.maxBatchSize };
+  const { result, queueMs } = await context.queue.run(batch, context.signal);
   recordSlowest(times, { ...result, queueMs });
   const succeeded = loaded.map(isSuccess);
   const tensors: Readonly<Record<string, () => NamedTensor>> = {

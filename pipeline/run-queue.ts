@@ -4,8 +4,11 @@ import type { WorkerPool } from './worker-pool.ts';
 
 /** Runs batches one after the other as workers become idle, in the order in which they came. */
 export interface RunQueue<Batch, Result> {
-  /** Runs a batch, and gives back the memory of its images when that is done. */
-  run(batch: Batch): Promise<{ readonly result: Result; readonly queueMs: number }>;
+  /**
+   * Runs a batch, and gives back the memory of its images when that is done.
+   * @throws the reason of the signal, when it aborts before the batch runs.
+   */
+  run(batch: Batch, signal?: AbortSignal): Promise<{ readonly result: Result; readonly queueMs: number }>;
 }
 
 export function createRunQueue<Batch extends ModelBatch, Result>(
@@ -17,16 +20,26 @@ export function createRunQueue<Batch extends ModelBatch, Result>(
   };
   pool.onRoom(dispatch);
   return {
-    run: (batch) =>
+    run: (batch, signal) =>
       new Promise((resolve, reject) => {
         const arrivedMs = performance.now();
-        waiting.push(() => {
+        const start = () => {
           const queueMs = performance.now() - arrivedMs;
           pool
             .run(batch)
             .finally(() => releaseImages(batch.images))
             .then((result) => resolve({ result, queueMs }), reject);
-        });
+        };
+        const withdraw = () => {
+          const place = waiting.indexOf(start);
+          if (place === -1) return; // It runs.
+          waiting.splice(place, 1);
+          releaseImages(batch.images);
+          reject(signal?.reason);
+        };
+        waiting.push(start);
+        if (signal?.aborted) return withdraw();
+        signal?.addEventListener('abort', withdraw, { once: true });
         dispatch();
       }),
   };

@@ -26,8 +26,11 @@ export interface TensorAnswer {
 export interface TaskRequest {
   /** How many results it asks for: what the queue is bounded by. */
   readonly itemCount: number;
-  /** @throws HandlerError when no item has a result. */
-  readonly run: () => Promise<TensorAnswer>;
+  /**
+   * @param signal when it aborts, what waits is dropped.
+   * @throws HandlerError when no item has a result; the signal's reason, when the request was dropped.
+   */
+  readonly run: (signal: AbortSignal | undefined) => Promise<TensorAnswer>;
 }
 
 /**
@@ -42,6 +45,18 @@ export interface TaskContext {
   readonly tokenizer: Tokenizer;
   readonly loadImage: (source: ImageSource, options: ImageOptions) => Promise<LoadedImage>;
   readonly imageOptions: ImageOptions;
+}
+
+/** What one request needs: its images are loaded, and its batches wait, until the signal aborts. */
+export interface RequestContext extends TaskContext {
+  readonly signal: AbortSignal | undefined;
+}
+
+export function contextUntil<Context extends TaskContext>(
+  signal: AbortSignal | undefined,
+  context: Context,
+): Context & RequestContext {
+  return { ...context, signal, imageOptions: { ...context.imageOptions, signal } };
 }
 
 export function noTimes(): StageTimes {

@@ -22,6 +22,8 @@ export const retryable: { readonly [Code in ErrorCode]: boolean } = {
   PAYLOAD_TOO_LARGE: false,
   UNSUPPORTED_ENCODING: false,
   REQUEST_TIMEOUT: true,
+  DEADLINE_EXCEEDED: true,
+  CANCELLED: true,
   OVERLOADED: true,
   NOT_READY: true,
   EXECUTION_PROVIDER_UNAVAILABLE: false,

@@ -159,3 +159,39 @@ describe('the batcher', () => {
     expect(await fourth).toEqual([4]);
   });
 });
+
+describe('groups whose requests are dropped', () => {
+  const reason = new Error('dropped');
+
+  test('leave while they wait, and their places are free', async () => {
+    const { batcher, submit, batches, finish } = start(1);
+    const dropped = new AbortController();
+    const running = submit(group(1));
+    const waiting = submit({ ...group(2), signal: dropped.signal });
+    const other = submit(group(3));
+    expect(batcher.queuedRows()).toBe(2);
+    dropped.abort(reason);
+    await expect(waiting).rejects.toBe(reason);
+    expect(batcher.queuedRows()).toBe(1);
+    finish();
+    await running;
+    finish();
+    expect(await other).toEqual([3]);
+    expect(batches.flatMap(({ rows }) => rows.map(({ inputIds }) => inputIds[0]))).toEqual([1, 3]);
+  });
+
+  test('get their answers when they are in a batch already: it cannot be stopped', async () => {
+    const { submit, finish } = start(1);
+    const dropped = new AbortController();
+    const running = submit({ ...group(1), signal: dropped.signal });
+    dropped.abort(reason);
+    finish();
+    expect(await running).toEqual([1]);
+  });
+
+  test('are not taken when they are dropped before', async () => {
+    const { submit, batches } = start(1);
+    await expect(submit({ ...group(1), signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+    expect(batches).toEqual([]);
+  });
+});

@@ -97,4 +97,38 @@ describe('the queue of runs', () => {
     expect((await first).queueMs).toBeLessThan(20);
     expect((await second).queueMs).toBeGreaterThan(20);
   });
+
+  describe('batches whose requests are dropped', () => {
+    const reason = new Error('dropped');
+
+    test('leave while they wait; the others go on in their order', async () => {
+      const { queue, begun, finish } = start(1);
+      const dropped = new AbortController();
+      const first = queue.run(batch(1));
+      const second = queue.run(batch(2), dropped.signal);
+      const third = queue.run(batch(3), new AbortController().signal);
+      dropped.abort(reason);
+      await expect(second).rejects.toBe(reason);
+      await finish();
+      await finish();
+      expect(begun).toEqual([1, 3]);
+      expect((await first).result).toBe(1);
+      expect((await third).result).toBe(3);
+    });
+
+    test('are computed to their end when they run', async () => {
+      const { queue, finish } = start(1);
+      const dropped = new AbortController();
+      const running = queue.run(batch(1), dropped.signal);
+      dropped.abort(reason);
+      await finish();
+      expect((await running).result).toBe(1);
+    });
+
+    test('do not begin when they are dropped before', async () => {
+      const { queue, begun } = start(1);
+      await expect(queue.run(batch(1), AbortSignal.abort(reason))).rejects.toBe(reason);
+      expect(begun).toEqual([]);
+    });
+  });
 });
