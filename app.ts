@@ -4,18 +4,27 @@ import { type Inputs, type Outputs, schemas } from './input_schema.ts';
 import { type Model, type StartOptions, startModel } from './pipeline/model.ts';
 import { readSettings, type Settings } from './pipeline/settings.ts';
 import type { TensorAnswer } from './pipeline/task.ts';
-import { HandlerError } from './protocol/errors.ts';
+import { HandlerError, toHandlerError } from './protocol/errors.ts';
 import { unwrap } from './protocol/named-tensor.ts';
 import type { InputLists, TaskSchema } from './protocol/schema.ts';
 import { compileInputs } from './protocol/validation.ts';
 
 /** What ships with the package lies beside this file, in the sources as in the bundle. */
 const shippedCheckpoint = fileURLToPath(new URL('./checkpoints/random-captioning', import.meta.url));
+export const shippedPage = fileURLToPath(new URL('./handlers/http/page', import.meta.url));
 export const shippedPicture = fileURLToPath(new URL('./examples/chelsea.png', import.meta.url));
 
 /** Settings from the environment variables of this process. */
 export function settingsFromEnvironment(): Settings {
   return readSettings({ environment: process.env, cpuCount: availableParallelism(), shippedCheckpoint });
+}
+
+/** Is told what a model does: for metrics and statistics. */
+export interface ModelObserver {
+  /** After every request: what came of it, and how long it took. */
+  readonly onRequest?: (outcome: TensorAnswer | HandlerError, durationMs: number) => void;
+  /** After every run of a worker: how many items were computed together, and how long that took. */
+  readonly onRun?: (itemCount: number, durationMs: number) => void;
 }
 
 /**
@@ -24,6 +33,7 @@ export function settingsFromEnvironment(): Settings {
  */
 export default class InferlessModel {
   readonly settings: Settings;
+  readonly #observers = new Set<ModelObserver>();
   #starting: Promise<Model> | undefined;
   #model: Model | undefined;
 
@@ -54,7 +64,10 @@ export default class InferlessModel {
    * @throws CheckpointError when it cannot be served, HandlerError when the execution provider does not work here.
    */
   async initialize(options: StartOptions = {}): Promise<void> {
-    const starting = this.#starting ?? startModel(this.settings, options);
+    const onRun = (itemCount: number, durationMs: number) => {
+      for (const observer of this.#observers) observer.onRun?.(itemCount, durationMs);
+    };
+    const starting = this.#starting ?? startModel(this.settings, { ...options, onRun });
     this.#starting = starting;
     try {
       const model = await starting;
@@ -82,9 +95,25 @@ export default class InferlessModel {
    * @throws HandlerError as `infer` does.
    */
   async inferTensors(inputs: unknown, outputs?: readonly string[], signal?: AbortSignal): Promise<TensorAnswer> {
-    const model = this.#requireModel();
-    const { task } = model.checkpoint;
-    return await model.infer(checkInputs(task, inputs), outputs ?? usualOutputs(schemas[task]), signal);
+    const startMs = performance.now();
+    const observe = (outcome: TensorAnswer | HandlerError) => {
+      for (const observer of this.#observers) observer.onRequest?.(outcome, performance.now() - startMs);
+    };
+    try {
+      const model = this.#requireModel();
+      const { task } = model.checkpoint;
+      const answer = await model.infer(checkInputs(task, inputs), outputs ?? usualOutputs(schemas[task]), signal);
+      observe(answer);
+      return answer;
+    } catch (thrown) {
+      observe(toHandlerError(thrown));
+      throw thrown;
+    }
+  }
+
+  /** Tells an observer of all that follows. */
+  observe(observer: ModelObserver): void {
+    this.#observers.add(observer);
   }
 
   /** Finishes what was accepted and releases everything. `initialize` may follow again. */

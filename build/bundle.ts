@@ -44,7 +44,7 @@ async function bundle(): Promise<Metafile> {
       js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
     },
   });
-  for (const shipped of ['checkpoints/random-captioning', 'examples']) {
+  for (const shipped of ['checkpoints/random-captioning', 'examples', 'handlers/http/page']) {
     cpSync(`${root}${shipped}`, `${outputFolder}/${shipped}`, { recursive: true });
   }
   return metafile;

@@ -27,6 +27,8 @@ export interface Model {
   readonly modelLoadMs: number;
   /** Whether a worker lives, so that a request would be computed now. */
   isHealthy(): boolean;
+  /** Items that were accepted and are not answered yet: what `maxQueueSize` bounds. */
+  queuedItems(): number;
   /**
    * Answers one request. An item that fails leaves the others alone.
    * @param inputs checked against the schema of the checkpoint's task.
@@ -44,6 +46,8 @@ export interface StartOptions {
   readonly onNotice?: (line: string) => void;
   /** Ends a download that is under way. */
   readonly signal?: AbortSignal;
+  /** Takes, after every run of a worker, how many items it computed and in what time. */
+  readonly onRun?: (itemCount: number, durationMs: number) => void;
 }
 
 /**
@@ -70,7 +74,12 @@ export async function startModel(settings: Settings, options: StartOptions = {})
     const importing = import('./image-source.ts');
     const tokenizer = openTokenizer(folder);
     const [{ loadImage }, pool] = await Promise.all([importing, starting]);
-    const task = createTask(checkpoint, pool, { tokenizer, loadImage, imageOptions: imageOptions(settings) }, settings);
+    const task = createTask(
+      checkpoint,
+      observed(pool, options.onRun),
+      { tokenizer, loadImage, imageOptions: imageOptions(settings) },
+      settings,
+    );
     const loadMs = performance.now() - startMs;
     const { maxQueueSize } = settings;
     return { checkpoint, executionProvider, loadMs, modelLoadMs: pool.loadMs, ...admitting(task, pool, maxQueueSize) };
@@ -98,6 +107,25 @@ function imageOptions(settings: Settings): TaskContext['imageOptions'] {
   };
 }
 
+/** A pool that tells of its runs. */
+function observed(pool: WorkerPool, onRun: StartOptions['onRun']): WorkerPool {
+  if (onRun === undefined) return pool;
+  return {
+    ...pool,
+    async run(batch: GenerationBatch | RetrievalBatch | ClipBatch) {
+      const startMs = performance.now();
+      const result = await pool.run(batch as never); // It was made for batches of this task.
+      onRun(itemCountOf(batch), performance.now() - startMs);
+      return result;
+    },
+  };
+}
+
+/** Texts that are generated, or images and texts that are encoded. */
+function itemCountOf(batch: GenerationBatch | RetrievalBatch | ClipBatch): number {
+  return 'rows' in batch ? batch.rows.length : batch.images.length + batch.texts.length;
+}
+
 /** The workers opened the same checkpoint, so they compute the batches of its task. */
 function createTask(checkpoint: Checkpoint, pool: WorkerPool, context: TaskContext, settings: Settings): Task {
   const bounded = { ...context, maxBatchSize: settings.maxBatchSize };
@@ -115,11 +143,16 @@ function createTask(checkpoint: Checkpoint, pool: WorkerPool, context: TaskConte
 }
 
 /** Takes requests while there is room for their items. */
-function admitting(task: Task, pool: WorkerPool, maxQueueSize: number): Pick<Model, 'infer' | 'isHealthy' | 'close'> {
+function admitting(
+  task: Task,
+  pool: WorkerPool,
+  maxQueueSize: number,
+): Pick<Model, 'infer' | 'isHealthy' | 'queuedItems' | 'close'> {
   const accepted = new Set<Promise<TensorAnswer>>();
   let acceptedItems = 0;
   return {
     isHealthy: () => pool.liveCount() > 0,
+    queuedItems: () => acceptedItems,
     async infer(inputs, outputs, signal) {
       signal?.throwIfAborted();
       const { itemCount, run } = task(inputs, outputs);

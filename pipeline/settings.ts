@@ -34,9 +34,21 @@ export interface Settings {
   readonly imageApplyExif: boolean;
   readonly host: string | undefined;
   readonly port: number;
+  /** In place of `port`, where the platform sets it. */
+  readonly vertexPort: number | undefined;
+  readonly vertexHealthRoute: string | undefined;
+  readonly vertexPredictRoute: string | undefined;
+  readonly vertexAuthorizer: 'tokens' | 'platform';
+  /** `undefined` where gRPC is off. */
+  readonly grpcPort: number | undefined;
+  readonly grpcTlsCert: string | undefined;
+  readonly grpcTlsKey: string | undefined;
+  readonly grpcTlsClientCa: string | undefined;
   readonly apiTokens: readonly string[];
   /** `undefined` for any number. */
   readonly maxRequestsPerToken: number | undefined;
+  /** `undefined` for any time. */
+  readonly requestTimeoutMs: number | undefined;
   readonly lambdaAuthorizer: 'tokens' | 'platform';
   readonly maxBodyBytes: number;
   readonly drainLimitMs: number;
@@ -89,6 +101,30 @@ function text(
     defaultValue,
     parse: (value) => value,
     expected: 'text',
+  });
+}
+
+/** Where a file is; none by default. */
+function path(variable: string, description: string, defaultText: string) {
+  return setting<string | undefined>({
+    variable,
+    description,
+    defaultText,
+    defaultValue: undefined,
+    parse: (value) => value,
+    expected: 'a path',
+  });
+}
+
+/** A path of requests that a platform chooses; none by default. */
+function urlPath(variable: string, description: string) {
+  return setting<string | undefined>({
+    variable,
+    description,
+    defaultText: 'none',
+    defaultValue: undefined,
+    parse: (value) => (/^\/[^\s?#]*$/.test(value) ? value : undefined),
+    expected: 'a path that begins with a slash',
   });
 }
 
@@ -237,9 +273,45 @@ export const settingDefinitions: { readonly [Name in keyof Settings]: Definition
     description: 'Port to listen on; 0 takes any free one.',
     defaultText: '8080',
     defaultValue: 8080,
-    parse: (value) => (/^\d{1,5}$/.test(value) && Number(value) <= 65_535 ? Number(value) : undefined),
+    parse: parsePort,
     expected: 'a port number from 0 to 65535',
   }),
+  // Vertex AI sets these three for its custom containers.
+  vertexPort: setting<number | undefined>({
+    variable: 'AIP_HTTP_PORT',
+    description: 'On Vertex AI, the port to listen on in place of `PORT`; the platform sets it.',
+    defaultText: 'none',
+    defaultValue: undefined,
+    parse: parsePort,
+    expected: 'a port number from 0 to 65535',
+  }),
+  vertexHealthRoute: urlPath('AIP_HEALTH_ROUTE', 'On Vertex AI, the path that readiness is asked for at.'),
+  vertexPredictRoute: urlPath('AIP_PREDICT_ROUTE', 'On Vertex AI, the path that predictions are asked for at.'),
+  vertexAuthorizer: choice(
+    'BLIP_VERTEX_AUTHORIZER',
+    'On Vertex AI, who keeps strangers out: `tokens` (`BLIP_API_TOKENS`) or `platform`, whose requests bring no tokens.',
+    ['tokens', 'platform'],
+    'tokens',
+  ),
+  grpcPort: setting<number | undefined>({
+    variable: 'BLIP_GRPC_PORT',
+    description: 'Port to listen on for gRPC, at the address of `HOST`; 0 takes any free one.',
+    defaultText: 'no gRPC',
+    defaultValue: undefined,
+    parse: parsePort,
+    expected: 'a port number from 0 to 65535',
+  }),
+  grpcTlsCert: path(
+    'BLIP_GRPC_TLS_CERT',
+    'PEM file with the certificate that gRPC is served with, and its chain.',
+    'no TLS',
+  ),
+  grpcTlsKey: path('BLIP_GRPC_TLS_KEY', 'PEM file with the private key of that certificate.', 'none'),
+  grpcTlsClientCa: path(
+    'BLIP_GRPC_TLS_CLIENT_CA',
+    'PEM file with the authorities whose certificates gRPC clients must show.',
+    'clients need none',
+  ),
   apiTokens: list(
     'BLIP_API_TOKENS',
     'Bearer tokens that may ask for captions, separated by commas.',
@@ -249,6 +321,14 @@ export const settingDefinitions: { readonly [Name in keyof Settings]: Definition
   maxRequestsPerToken: setting<number | undefined>({
     variable: 'BLIP_MAX_REQUESTS_PER_TOKEN',
     description: 'Requests of one token that run at a time; one more is refused with 429. Without tokens, of all.',
+    defaultText: 'no limit',
+    defaultValue: undefined,
+    parse: (value) => (/^[1-9]\d{0,8}$/.test(value) ? Number(value) : undefined),
+    expected: 'a whole number from 1 to 999999999',
+  }),
+  requestTimeoutMs: setting<number | undefined>({
+    variable: 'BLIP_REQUEST_TIMEOUT_MS',
+    description: 'Milliseconds that a request may take; what is later is answered with 504, and dropped if it waits.',
     defaultText: 'no limit',
     defaultValue: undefined,
     parse: (value) => (/^[1-9]\d{0,8}$/.test(value) ? Number(value) : undefined),
@@ -274,6 +354,10 @@ export const settingDefinitions: { readonly [Name in keyof Settings]: Definition
     'info',
   ),
 };
+
+function parsePort(value: string): number | undefined {
+  return /^\d{1,5}$/.test(value) && Number(value) <= 65_535 ? Number(value) : undefined;
+}
 
 function isModelName(name: string): boolean {
   return /^(?!\.{1,2}$)[\w.-]{1,100}$/.test(name); // Dots alone are parts of a path.

@@ -31,6 +31,8 @@ export interface GenerateRequest {
   readonly id: string | undefined;
   readonly inputs: InputLists;
   readonly outputs: undefined;
+  /** Those of the request that are not inputs. */
+  readonly parameters: Readonly<Record<string, Value>>;
 }
 
 /**
@@ -41,11 +43,8 @@ export function readGenerateRequest(body: unknown, { inputs: fields }: TaskSchem
   const { id, parameters = {}, ...keys } = checkBody(body);
   const named = Object.entries(keys).filter(([name]) => Object.hasOwn(fields, name));
   const lists = named.map(([name, given]) => [name, Array.isArray(given) ? given : [given]] as const);
-  return {
-    id,
-    inputs: Object.fromEntries([...splitParameters(parameters, fields).inputs, ...lists]),
-    outputs: undefined,
-  };
+  const { inputs: given, others } = splitParameters(parameters, fields);
+  return { id, inputs: Object.fromEntries([...given, ...lists]), outputs: undefined, parameters: others };
 }
 
 export function generateResponse({ outputs, ...rest }: InferenceResponse): object {

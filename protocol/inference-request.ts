@@ -133,11 +133,31 @@ const checkBody = compile<RequestBody>(
  */
 export function readInferenceRequest(
   body: unknown,
-  { inputs: inputFields, outputs: outputFields }: TaskSchema,
+  schema: TaskSchema,
   binary: Uint8Array = new Uint8Array(),
 ): InferenceRequest {
   const request = checkBody(body);
-  const sections = binarySections(request.inputs, binary);
+  return readRequest(request, binarySections(request.inputs, binary), schema);
+}
+
+/**
+ * The same where the bytes of each tensor come apart from the others, as over gRPC.
+ * @param body the request as JSON would have it; values in `data` may be bytes.
+ * @param sections the bytes of each tensor in their order; `undefined` for those with `data`.
+ */
+export function readSectionedRequest(
+  body: unknown,
+  sections: readonly (Uint8Array | undefined)[],
+  schema: TaskSchema,
+): InferenceRequest {
+  return readRequest(checkBody(body), sections, schema);
+}
+
+function readRequest(
+  request: RequestBody,
+  sections: readonly (Uint8Array | undefined)[],
+  { inputs: inputFields, outputs: outputFields }: TaskSchema,
+): InferenceRequest {
   const tensors = request.inputs.map(
     (tensor, index) => [tensor.name, readTensor(tensor, inputFields, sections[index])] as const,
   );

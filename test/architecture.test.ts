@@ -28,7 +28,24 @@ const onlyImporters: Readonly<Record<string, readonly string[]>> = {
   'ipaddr.js': ['pipeline/address-guard.ts'],
   sharp: ['pipeline/image-decode.ts'],
   pbf: ['onnx/model-proto.ts'],
+  '@grpc/grpc-js': [
+    'handlers/grpc/credentials.ts',
+    'handlers/grpc/guard.ts',
+    'handlers/grpc/methods.ts',
+    'handlers/grpc/reflection-service.ts',
+    'handlers/grpc/server.ts',
+    'handlers/grpc/statuses.ts',
+  ],
+  '@bufbuild/protobuf': [
+    'handlers/grpc/codec.ts',
+    'handlers/grpc/infer.ts',
+    'handlers/grpc/methods.ts',
+    'handlers/grpc/reflection-service.ts',
+    'handlers/grpc/stream-infer.ts',
+  ],
   '@huggingface/hub': ['checkpoint/hub/listing.ts'],
+  '@fastify/busboy': ['handlers/http/multipart.ts'],
+  'prom-client': ['handlers/metrics.ts'],
   'cli-progress': ['handlers/command-line/download-progress.ts'],
 };
 
@@ -79,9 +96,12 @@ describe('the laws of the house', () => {
     const targets = new Map<string, string[]>();
     for (const { file, target } of ownImports) targets.set(file, [...(targets.get(file) ?? []), target]);
     const cycles: string[] = [];
+    const finished = new Set<string>(); // What has been followed to its end: paths are many more than files.
     const visit = (file: string, path: readonly string[]): void => {
+      if (finished.has(file)) return;
       if (path.includes(file)) cycles.push([...path.slice(path.indexOf(file)), file].join(' → '));
       else for (const target of targets.get(file) ?? []) visit(target, [...path, file]);
+      finished.add(file);
     };
     for (const file of targets.keys()) visit(file, []);
     expect(cycles).toEqual([]);

@@ -1,7 +1,9 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { status } from '@grpc/grpc-js';
 import { describe, expect, test } from 'vitest';
 import { settingDefinitions } from '../pipeline/settings.ts';
+import { grpcStatus } from '../protocol/grpc-status.ts';
 import { httpStatus } from '../protocol/http-status.ts';
 
 /** What the documents list is held against the code. */
@@ -33,6 +35,14 @@ describe('docs/errors.md', () => {
     const documented = Object.fromEntries(rows.map(([, code = '', status]) => [code, Number(status)]));
     expect(rows.length).toBeGreaterThan(15);
     expect(httpStatus).toMatchObject(documented);
+  });
+
+  test('names the gRPC status that is answered', () => {
+    const rows = [...read('docs/errors.md').matchAll(/^\| ([A-Z_]+) \| \d{3} \| ([A-Z_]+) \|/gm)];
+    const documented = Object.fromEntries(rows.map(([, code = '', name]) => [code, name]));
+    const answered = Object.entries(grpcStatus).map(([code, number]) => [code, status[number]]);
+    expect(rows.length).toBeGreaterThan(15);
+    expect(Object.fromEntries(answered)).toMatchObject(documented);
   });
 });
 

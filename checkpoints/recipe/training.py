@@ -16,6 +16,7 @@ import scene_grammar as grammar
 from muon import Muon
 
 FOLDER = models.FOLDER / "training"
+DECAY = 0.35  # of all steps
 
 
 def options(steps, batch=64):
@@ -46,8 +47,8 @@ class Scenes(IterableDataset):
 
 
 def learning_rate(step, steps):
-    """1 at most: rises over 200 steps, falls to nothing over the last quarter."""
-    return min((step + 1) / 200, 1.0, (steps - step) / (0.25 * steps))
+    """1 at most: rises over 200 steps, falls to nothing over the last third or so."""
+    return min((step + 1) / 200, 1.0, (steps - step) / (DECAY * steps))
 
 
 def make_optimizers(module, matrices, muon_rate, adamw_rate):

@@ -14,7 +14,7 @@ export function workingTimeMs(clock: Clock): number {
 }
 
 /** What a request has that the function has no more time for. */
-const LATE: ErrorCode = 'REQUEST_TIMEOUT';
+const LATE: ErrorCode = 'DEADLINE_EXCEEDED';
 
 /**
  * What `work` resolves with, unless the function runs out of time first. The work itself goes on: nothing can stop a

@@ -1,13 +1,9 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type InferlessModel from '../../app.ts';
-import type { Settings } from '../../pipeline/settings.ts';
 import { HandlerError } from '../../protocol/errors.ts';
-import { bearerTokenCheck } from './bearer-token.ts';
+import type { Admission } from '../admission.ts';
 import { createRequestLimit } from './request-limit.ts';
-import { addRoute } from './route.ts';
-
-/** Whose requests are counted together where there are no tokens. */
-const ANONYMOUS = 'anonymous';
+import { addRoutes, type MethodAnswer, type RouteHandler } from './route.ts';
 
 /** The model that a request is for, as its path or the service has it. */
 export type FindModel = (request: FastifyRequest) => InferlessModel;
@@ -20,25 +16,47 @@ export type InferenceHandler = (
 /** Adds `POST path`, which asks a model. */
 export type AddInferenceRoute = (path: string, find: FindModel, handler: InferenceHandler) => void;
 
-/**
- * The guard that every route which asks a model has: its token, the model, and the limit of its client are looked at
- * before the body is read, so that strangers cannot make the service read one.
- */
-export function guardedInference(server: FastifyInstance, settings: Settings): AddInferenceRoute {
-  const checkToken = bearerTokenCheck(settings.apiTokens);
-  const limit = createRequestLimit(settings.maxRequestsPerToken);
-  const guard = (find: FindModel) => async (request: FastifyRequest, reply: FastifyReply) => {
-    const token = checkToken(request.headers.authorization);
+/** Makes the answers of routes that are not open to everyone. */
+export interface RouteGuard {
+  /**
+   * For what asks a model: its token, the model, and the limit of its client are looked at before the body is read, so
+   * that strangers cannot make the service read one.
+   */
+  readonly ask: (find: FindModel, handler: InferenceHandler) => MethodAnswer;
+  /** For what needs a token and no model. */
+  readonly look: (handler: RouteHandler) => MethodAnswer;
+}
+
+/** The guard of all routes of a server: they count the requests of a client together. */
+export function routeGuard(admission: Admission): RouteGuard {
+  const limit = createRequestLimit(admission);
+  const requireToken = (request: FastifyRequest, reply: FastifyReply) => {
+    const token = admission.checkToken(request.headers.authorization);
     if (token !== undefined) logWithToken(token, request, reply);
-    if (find(request).model === undefined)
-      throw new HandlerError('NOT_READY', 'Expected the model to be loaded, got a request before or after that.');
-    limit.admit(token ?? ANONYMOUS, request, reply);
+    return token;
   };
-  return (path, find, handler) => {
-    const counted = (request: FastifyRequest, reply: FastifyReply) =>
-      limit.handle(request, async () => await handler(request, reply, find(request)));
-    addRoute(server, 'POST', path, counted, guard(find));
+  return {
+    ask: (find, handler) => ({
+      async onRequest(request, reply) {
+        const token = requireToken(request, reply);
+        if (find(request).model === undefined)
+          throw new HandlerError('NOT_READY', 'Expected the model to be loaded, got a request before or after that.');
+        limit.admit(token, request, reply);
+      },
+      handler: (request, reply) => limit.handle(request, async () => await handler(request, reply, find(request))),
+    }),
+    look: (handler) => ({
+      async onRequest(request, reply) {
+        requireToken(request, reply);
+      },
+      handler,
+    }),
   };
+}
+
+/** Adds routes behind the guard. */
+export function guardedInference(server: FastifyInstance, guard: RouteGuard): AddInferenceRoute {
+  return (path, find, handler) => addRoutes(server, path, { POST: guard.ask(find, handler) });
 }
 
 /** What is logged of a request from here on says whose it is. */

@@ -14,6 +14,11 @@ export function sendJson(reply: FastifyReply, body: unknown, status = 200): Fast
     .send(Buffer.from(JSON.stringify(body)));
 }
 
+/** Answers with text as it is. */
+export function sendText(reply: FastifyReply, text: string, status = 200): FastifyReply {
+  return reply.code(status).header('content-type', 'text/plain; charset=utf-8').send(text);
+}
+
 /** Answers with JSON, or with JSON and tensors behind it. */
 export function sendEncoded(reply: FastifyReply, { body, jsonLength }: EncodedResponse): FastifyReply {
   if (jsonLength === undefined) return reply.header('content-type', 'application/json').send(body);

@@ -1,13 +1,13 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { HandlerError } from '../../protocol/errors.ts';
+import type { Admission } from '../admission.ts';
 
-/** Bounds how many requests of one client run at a time. */
+/** Bounds how many requests of one token run at a time. */
 export interface RequestLimit {
   /**
    * Counts a request from here on, before its body is read.
-   * @throws HandlerError `OVERLOADED` when as many of that client run as may.
+   * @throws HandlerError `OVERLOADED` when as many of that token run as may.
    */
-  admit(client: string, request: FastifyRequest, reply: FastifyReply): void;
+  admit(token: string | undefined, request: FastifyRequest, reply: FastifyReply): void;
   /** Does what was asked, and stops counting the request when that is done: also when its client has left before. */
   handle<T>(request: FastifyRequest, work: () => Promise<T>): Promise<T>;
 }
@@ -18,13 +18,11 @@ interface Counted {
   readonly leave: () => void;
 }
 
-/** @param maximum `undefined` for any number. */
-export function createRequestLimit(maximum = Number.POSITIVE_INFINITY): RequestLimit {
-  const running = new Map<string, number>();
+export function createRequestLimit({ enter }: Pick<Admission, 'enter'>): RequestLimit {
   const counted = new WeakMap<FastifyRequest, Counted>();
   return {
-    admit(client, request, reply) {
-      const leave = enter(running, client, maximum);
+    admit(token, request, reply) {
+      const leave = enter(token);
       const entry: Counted = { isHandled: false, leave };
       counted.set(request, entry);
       // A body that is refused, or never comes whole, has no handler. This comes after the answer, or instead of it.
@@ -41,24 +39,5 @@ export function createRequestLimit(maximum = Number.POSITIVE_INFINITY): RequestL
         entry?.leave();
       }
     },
-  };
-}
-
-function enter(running: Map<string, number>, client: string, maximum: number): () => void {
-  const count = running.get(client) ?? 0;
-  if (count >= maximum) {
-    throw new HandlerError(
-      'OVERLOADED',
-      `Expected at most ${maximum} requests at a time, got more. Try again when one of them is answered.`,
-    );
-  }
-  running.set(client, count + 1);
-  let hasLeft = false;
-  return () => {
-    if (hasLeft) return;
-    hasLeft = true;
-    const others = (running.get(client) ?? 1) - 1;
-    if (others > 0) running.set(client, others);
-    else running.delete(client);
   };
 }

@@ -2,19 +2,22 @@
 import InferlessModel, { settingsFromEnvironment } from '../../app.ts';
 import { type Settings, settingsOfModels } from '../../pipeline/settings.ts';
 import { HandlerError } from '../../protocol/errors.ts';
+import { createAdmission } from '../admission.ts';
+import type { GrpcServer, GrpcServerOptions } from '../grpc/server.ts';
+import type { Metrics } from '../metrics.ts';
 import { createServer } from './server.ts';
 
-/** `npm start`: serves one model or several over HTTP until it is told to stop. */
+/** `npm start`: serves one model or several over HTTP, and gRPC where that is wanted, until it is told to stop. */
 
 const LOOPBACK = '127.0.0.1';
 const loopbackHosts = [LOOPBACK, 'localhost', '::1'];
 
 /**
- * The address to listen on: everyone's only where tokens keep strangers out.
+ * The address to listen on: everyone's only where tokens keep strangers out, or Vertex AI does.
  * @throws HandlerError `SETTINGS_INVALID` when other machines could ask without a token.
  */
-function listenAddress({ host, apiTokens }: Settings): string {
-  if (apiTokens.length > 0) return host ?? '0.0.0.0';
+function listenAddress({ host, apiTokens, vertexPort, vertexAuthorizer }: Settings): string {
+  if (apiTokens.length > 0 || (vertexPort !== undefined && vertexAuthorizer === 'platform')) return host ?? '0.0.0.0';
   if (host === undefined || loopbackHosts.includes(host)) return host ?? LOOPBACK;
   throw new HandlerError(
     'SETTINGS_INVALID',
@@ -22,10 +25,17 @@ function listenAddress({ host, apiTokens }: Settings): string {
   );
 }
 
+/** The same for gRPC, where nobody but tokens keeps strangers out. */
+function grpcAddress(settings: Settings): string {
+  return listenAddress({ ...settings, vertexPort: undefined });
+}
+
 async function serve(settings: Settings): Promise<void> {
   const host = listenAddress(settings);
   const models = settingsOfModels(settings).map((own) => new InferlessModel(own));
-  const server = createServer(models, settings);
+  const admission = createAdmission(settings);
+  const server = createServer(models, settings, admission, collectMetrics(models));
+  let grpc: Promise<GrpcServer> | undefined;
   const finalize = () => Promise.all(models.map((model) => model.finalize()));
   const starting = new AbortController();
   let stopping = false;
@@ -34,23 +44,44 @@ async function serve(settings: Settings): Promise<void> {
     stopping = true;
     starting.abort(new Error(`Ended by ${signal} before the models were loaded.`));
     server.log.info({ signal }, 'draining');
-    await server.draining.drain(settings.drainLimitMs);
+    const { drainLimitMs } = settings;
+    await Promise.all([server.draining.drain(drainLimitMs), started(grpc).then((door) => door?.drain(drainLimitMs))]);
     await finalize();
     server.log.info('stopped');
   };
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop(signal));
 
-  await server.listen({ host, port: settings.port });
+  await server.listen({ host, port: settings.vertexPort ?? settings.port });
   try {
     const onNotice = (line: string) => server.log.info(line);
-    await Promise.all(models.map((model) => model.initialize({ onNotice, signal: starting.signal })));
+    if (settings.grpcPort !== undefined)
+      grpc = startGrpc({ models, settings, host: grpcAddress(settings), log: server.log, admission });
+    await Promise.all([grpc, ...models.map((model) => model.initialize({ onNotice, signal: starting.signal }))]);
   } catch (error) {
     await finalize();
+    (await started(grpc))?.close();
     await server.close();
     if (stopping) return; // It was told to: an ended download is no failure.
     throw error;
   }
   if (!stopping) for (const model of models) logReady(server.log, model);
+}
+
+/** Loaded beside the models, which take longer. */
+async function collectMetrics(models: readonly InferlessModel[]): Promise<Metrics> {
+  const { createMetrics } = await import('../metrics.ts');
+  return createMetrics(models);
+}
+
+/** Loads the door when it is wanted: without it, a process starts faster. */
+async function startGrpc(options: GrpcServerOptions): Promise<GrpcServer> {
+  const { startGrpcServer } = await import('../grpc/server.ts');
+  return await startGrpcServer(options);
+}
+
+/** The door once it is open; `undefined` where there is none, also because it failed, which others report. */
+async function started(grpc: Promise<GrpcServer> | undefined): Promise<GrpcServer | undefined> {
+  return await grpc?.catch(() => undefined);
 }
 
 function logReady(log: ReturnType<typeof createServer>['log'], { model, name, settings }: InferlessModel): void {

@@ -1,7 +1,8 @@
 import type { FastifyRequest } from 'fastify';
 import type InferlessModel from '../../app.ts';
+import type { schemas } from '../../input_schema.ts';
 import { HandlerError } from '../../protocol/errors.ts';
-import { MODEL_VERSION } from '../../protocol/metadata.ts';
+import { findModel } from '../served-models.ts';
 
 /** Parameters of the paths that name a model. */
 export interface ModelPath {
@@ -13,35 +14,36 @@ export function modelPaths(suffix: string): readonly string[] {
   return [`/v2/models/:model${suffix}`, `/v2/models/:model/versions/:version${suffix}`];
 }
 
-export function isUnnamed({ name }: InferlessModel): boolean {
-  return name === undefined;
-}
-
-/** Models that have a name: one that is named by its task has none before it is loaded. */
-export function namesOf(models: readonly InferlessModel[]): readonly string[] {
-  return models.map(({ name }) => name).filter((name) => name !== undefined);
-}
-
 /**
  * The model that a path names.
  * @throws HandlerError `NOT_FOUND`, or `NOT_READY` while a model has no name yet.
  */
 export function requireModel(request: FastifyRequest, models: readonly InferlessModel[]): InferlessModel {
-  const { model: name, version: modelVersion = MODEL_VERSION } = request.params as ModelPath; // The routes name both.
-  const model = models.find((candidate) => candidate.name === name);
-  if (model === undefined) {
-    if (models.some(isUnnamed))
-      throw new HandlerError('NOT_READY', 'Expected the model to be loaded, got a request before or after that.');
-    throw new HandlerError(
-      'NOT_FOUND',
-      `Request for unknown model: '${name}' is not found. This service has ${namesOf(models).join(', ')}.`,
-    );
-  }
-  if (modelVersion !== MODEL_VERSION) {
-    throw new HandlerError(
-      'NOT_FOUND',
-      `Request for unknown model: '${name}' version ${modelVersion} is not found. There is version ${MODEL_VERSION}.`,
-    );
-  }
-  return model;
+  const { model: name, version: modelVersion } = request.params as ModelPath; // The routes name both.
+  return findModel(models, name, modelVersion);
+}
+
+/**
+ * The model for paths that name none: the first of the first of these tasks that there is one of.
+ * @throws HandlerError `NOT_FOUND` when no model of this service is of them, `NOT_READY` while that is not known yet.
+ */
+export function requireModelOfTask(
+  models: readonly InferlessModel[],
+  tasks: readonly (keyof typeof schemas)[],
+): InferlessModel {
+  const found = tasks.map((task) => models.find(({ model }) => model?.checkpoint.task === task));
+  const best = found.find((model) => model !== undefined);
+  const isKnown = found[0] !== undefined || models.every(({ model }) => model !== undefined);
+  if (best !== undefined && isKnown) return best;
+  if (!isKnown) throw new HandlerError('NOT_READY', 'Expected the models to be loaded, got a request before that.');
+  throw new HandlerError('NOT_FOUND', `Expected a checkpoint for ${tasks.join(' or ')} behind this path, got none.`);
+}
+
+/**
+ * The model for paths of peers that serve one model at a time.
+ * @throws HandlerError `NOT_FOUND` when there is none.
+ */
+export function firstModel([first]: readonly InferlessModel[]): InferlessModel {
+  if (first !== undefined) return first;
+  throw new HandlerError('NOT_FOUND', 'Expected a model behind this path, got none.');
 }

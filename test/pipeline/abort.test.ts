@@ -32,7 +32,7 @@ describe.each([
   ['captioning', 'narrow-vision', {}],
   ['retrieval', 'retrieval-wide-vision', { text: ['a red cat'] }],
   ['clip', 'clip-real-end', {}],
-])('a request for %s that is dropped', (_, folder, inputs) => {
+] as const)('a request for %s that is dropped', (_, folder, inputs) => {
   let model: Model;
   let images: ImageServer;
   const settings = () =>

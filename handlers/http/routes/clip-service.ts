@@ -1,10 +1,13 @@
+import type { FastifyReply } from 'fastify';
 import type InferlessModel from '../../../app.ts';
 import { HandlerError } from '../../../protocol/errors.ts';
 import type { NamedTensor } from '../../../protocol/named-tensor.ts';
 import { compile } from '../../../protocol/validation.ts';
+import { askModel } from '../ask-model.ts';
 import type { AddInferenceRoute, InferenceHandler } from '../inference-routes.ts';
 import { sendJson } from '../reply.ts';
 import { parseJson } from '../request-body.ts';
+import { requireModelOfTask } from '../served-models.ts';
 
 /**
  * The routes of bentoml/CLIP-API-service, for its clients: `POST /encode` and `POST /rank`. Items are images or texts,
@@ -39,40 +42,38 @@ const checkRank = compile<RankRequest>(
 export function addClipServiceRoutes(add: AddInferenceRoute, models: readonly InferlessModel[]): void {
   for (const [path, answer] of [['/encode', encodeItems] as const, ['/rank', rankItems] as const]) {
     const handler: InferenceHandler = async (request, reply, model) =>
-      sendJson(reply, await answer(model, parseJson(request.body)));
-    add(path, () => requireClip(models), handler);
+      sendJson(reply, await answer(parseJson(request.body), reply, model));
+    add(path, () => requireModelOfTask(models, ['clip']), handler);
   }
 }
 
 /** `POST /encode`: a list of items → a list of vectors in their order, as CLIP gives them, not of unit length. */
-async function encodeItems(model: InferlessModel, body: unknown): Promise<readonly (readonly number[])[]> {
-  const order = orderOf(checkEncode(body));
-  const answer = await model.inferTensors(order.inputs, ['image_embeds', 'text_embeds']);
+async function encodeItems(
+  body: unknown,
+  reply: FastifyReply,
+  model: InferlessModel,
+): Promise<readonly (readonly number[])[]> {
+  const { inputs, numbers } = orderOf(checkEncode(body));
+  const answer = await askModel(reply, model, { inputs, outputs: ['image_embeds', 'text_embeds'] });
   const [failure] = answer.failures;
   if (failure !== undefined) throw failure;
   const rows = answer.outputs.flatMap(rowsOf);
-  return order.numbers.map((number) => rows[number] ?? []);
+  return numbers.map((number) => rows[number] ?? []);
 }
 
 /** `POST /rank`: for each query, probabilities and cosines of all candidates. */
-async function rankItems(model: InferlessModel, body: unknown): Promise<object> {
+async function rankItems(body: unknown, reply: FastifyReply, model: InferlessModel): Promise<object> {
   const { queries, candidates } = checkRank(body);
   const { inputs, numbers } = orderOf([...queries, ...candidates]);
   const ranking = { queries: numbers.slice(0, queries.length), candidates: numbers.slice(queries.length) };
-  const answer = await model.inferTensors({ ...inputs, ...ranking }, ['probability', 'cosine_similarity']);
+  const answer = await askModel(reply, model, {
+    inputs: { ...inputs, ...ranking },
+    outputs: ['probability', 'cosine_similarity'],
+  });
   const [failure] = answer.failures;
   if (failure !== undefined) throw failure;
   const [probabilities, similarities] = answer.outputs.map(rowsOf);
   return { probabilities, cosine_similarities: similarities };
-}
-
-/** @throws HandlerError `NOT_FOUND` when no model of this service is CLIP, `NOT_READY` while that is not known yet. */
-function requireClip(models: readonly InferlessModel[]): InferlessModel {
-  const clip = models.find(({ model }) => model?.checkpoint.task === 'clip');
-  if (clip !== undefined) return clip;
-  if (models.some(({ model }) => model === undefined))
-    throw new HandlerError('NOT_READY', 'Expected the models to be loaded, got a request before that.');
-  throw new HandlerError('NOT_FOUND', 'Expected a CLIP checkpoint behind this path, got none.');
 }
 
 /** Items as the inputs of the CLIP task, and the number that each has there: images first, then texts. */

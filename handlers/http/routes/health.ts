@@ -1,23 +1,24 @@
 import type { FastifyInstance } from 'fastify';
 import type InferlessModel from '../../../app.ts';
+import { isUnnamed } from '../../served-models.ts';
 import type { Draining } from '../drain.ts';
+import { areReady, isReady } from '../readiness.ts';
 import { sendJson } from '../reply.ts';
 import { addRoute } from '../route.ts';
-import { isUnnamed, type ModelPath, modelPaths, requireModel } from '../served-models.ts';
+import { type ModelPath, modelPaths, requireModel } from '../served-models.ts';
 
 /** Whether the process lives, and whether it would answer. Open without a token: probes have none. */
 export function addHealthRoutes(server: FastifyInstance, models: readonly InferlessModel[], draining: Draining): void {
-  const isReady = ({ model }: InferlessModel) => model?.isHealthy() === true && !draining.isDraining();
   addRoute(server, 'GET', '/v2/health/live', (_request, reply) => sendJson(reply, { live: true }));
   addRoute(server, 'GET', '/v2/health/ready', (_request, reply) => {
-    const ready = models.every(isReady);
+    const ready = areReady(models, draining);
     return sendJson(reply, { live: true, ready }, ready ? 200 : 503);
   });
   for (const path of modelPaths('/ready')) {
     addRoute(server, 'GET', path, (request, reply) => {
       // A model that is named by its task has no name before it is loaded: whatever is asked for may be it.
       const { model: name } = request.params as ModelPath; // The routes name it.
-      const ready = models.some(isUnnamed) ? false : isReady(requireModel(request, models));
+      const ready = models.some(isUnnamed) ? false : isReady(requireModel(request, models), draining);
       return sendJson(reply, { name, ready }, ready ? 200 : 503);
     });
   }

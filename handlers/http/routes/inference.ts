@@ -1,11 +1,11 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type InferlessModel from '../../../app.ts';
-import type { TensorAnswer } from '../../../pipeline/task.ts';
 import { generateResponse, readGenerateRequest } from '../../../protocol/generate.ts';
-import { type InferenceRequest, readInferenceRequest } from '../../../protocol/inference-request.ts';
+import { readInferenceRequest } from '../../../protocol/inference-request.ts';
 import { encodeResponse, inferenceResponse } from '../../../protocol/inference-response.ts';
+import { askModel } from '../ask-model.ts';
 import type { AddInferenceRoute } from '../inference-routes.ts';
-import { logInternal, sendEncoded, sendJson } from '../reply.ts';
+import { sendEncoded, sendJson } from '../reply.ts';
 import { parseJson, splitBody } from '../request-body.ts';
 import { modelPaths, requireModel } from '../served-models.ts';
 
@@ -20,7 +20,7 @@ export function addInferenceRoutes(add: AddInferenceRoute, models: readonly Infe
 async function infer(request: FastifyRequest, reply: FastifyReply, model: InferlessModel): Promise<FastifyReply> {
   const { json, binary } = splitBody(request);
   const asked = readInferenceRequest(json, model.schema, binary);
-  const { outputs } = await answer(request, model, asked);
+  const { outputs } = await askModel(reply, model, asked);
   return sendEncoded(
     reply,
     encodeResponse(inferenceResponse(model.name ?? '', asked.id, outputs), asked.isBinaryOutput),
@@ -28,7 +28,7 @@ async function infer(request: FastifyRequest, reply: FastifyReply, model: Inferl
 }
 
 async function generate(request: FastifyRequest, reply: FastifyReply, model: InferlessModel): Promise<FastifyReply> {
-  return sendJson(reply, await generated(request, model));
+  return sendJson(reply, await generated(request, reply, model));
 }
 
 /** One event: a caption is generated in one run, so there is nothing to send before it is whole. */
@@ -37,23 +37,12 @@ async function generateStream(
   reply: FastifyReply,
   model: InferlessModel,
 ): Promise<FastifyReply> {
-  const response = await generated(request, model);
+  const response = await generated(request, reply, model);
   return reply.header('content-type', 'text/event-stream; charset=utf-8').send(`data: ${JSON.stringify(response)}\n\n`);
 }
 
-async function generated(request: FastifyRequest, model: InferlessModel): Promise<object> {
+async function generated(request: FastifyRequest, reply: FastifyReply, model: InferlessModel): Promise<object> {
   const asked = readGenerateRequest(parseJson(request.body), model.schema);
-  const { outputs } = await answer(request, model, asked);
+  const { outputs } = await askModel(reply, model, asked);
   return generateResponse(inferenceResponse(model.name ?? '', asked.id, outputs));
-}
-
-async function answer(
-  request: FastifyRequest,
-  model: InferlessModel,
-  { inputs, outputs }: Pick<InferenceRequest, 'inputs' | 'outputs'>,
-): Promise<TensorAnswer> {
-  const given = await model.inferTensors(inputs, outputs);
-  for (const failure of given.failures) logInternal(failure, request.log);
-  request.log.debug({ times: given.times, generatedTokens: given.generatedTokens }, 'stages');
-  return given;
 }

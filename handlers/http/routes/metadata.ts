@@ -1,13 +1,14 @@
 import type { FastifyInstance } from 'fastify';
 import type InferlessModel from '../../../app.ts';
-import { MODEL_VERSION, modelMetadata } from '../../../protocol/metadata.ts';
+import { modelMetadata } from '../../../protocol/metadata.ts';
+import { namesOf, repositoryIndex } from '../../served-models.ts';
+import { version } from '../../version.ts';
 import { sendJson } from '../reply.ts';
 import { addRoute } from '../route.ts';
-import { modelPaths, namesOf, requireModel } from '../served-models.ts';
-import { version } from '../version.ts';
+import { modelPaths, requireModel } from '../served-models.ts';
 
 /** Names as Triton gives them. */
-const extensions = ['binary_tensor_data', 'generate', 'model_repository'];
+const extensions = ['binary_tensor_data', 'generate', 'model_repository', 'statistics'];
 
 /** What the service is, and what its models take and give. */
 export function addMetadataRoutes(server: FastifyInstance, models: readonly InferlessModel[]): void {
@@ -16,17 +17,11 @@ export function addMetadataRoutes(server: FastifyInstance, models: readonly Infe
     sendJson(reply, { name: namesOf(models)[0], version, extensions }),
   );
   addRoute(server, 'GET', '/v2/models', (_request, reply) => sendJson(reply, { models: namesOf(models) }));
-  // Source: triton-inference-server/server, docs/protocol/extension_model_repository.md.
-  addRoute(server, 'POST', '/v2/repository/index', (_request, reply) => sendJson(reply, models.map(indexEntry)));
+  addRoute(server, 'POST', '/v2/repository/index', (_request, reply) => sendJson(reply, repositoryIndex(models)));
   for (const path of modelPaths('')) {
     addRoute(server, 'GET', path, (request, reply) => {
       const model = requireModel(request, models);
       return sendJson(reply, modelMetadata(model.name ?? '', model.schema));
     });
   }
-}
-
-function indexEntry({ name, model }: InferlessModel): object {
-  const state = model?.isHealthy() === true ? 'READY' : 'UNAVAILABLE';
-  return { name: name ?? '', version: MODEL_VERSION, state, reason: state === 'READY' ? '' : 'not loaded' };
 }

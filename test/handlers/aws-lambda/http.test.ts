@@ -65,7 +65,7 @@ describe.each(kinds)('%s', (_name, event) => {
     ['HEAD', { path: '/v2/models/captioning', method: 'HEAD' }],
     ['a query', { path: '/v2/models', query: 'a=1&a=2%20' }],
     ['readiness', { path: '/v2/health/ready' }],
-    ['no such path', { path: '/' }],
+    ['no such path', { path: '/nowhere' }],
     ['no such model', { path: '/v2/models/other/infer', headers: authorized, body: inference }],
     ['no CLIP', { path: '/encode', headers: authorized, body: [{ text: 'a cat' }] }],
     ['another method', { path: INFER_PATH, method: 'DELETE' }],

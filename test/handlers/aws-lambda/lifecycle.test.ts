@@ -101,12 +101,12 @@ describe('time', () => {
     await served.environment.load();
     const slow = { inputs: [bytes('img_url', [`${images.url}/held.png`])] };
     expect(await failureOf(served.invoke(slow, 800))).toEqual({
-      errorType: 'REQUEST_TIMEOUT',
+      errorType: 'DEADLINE_EXCEEDED',
       errorMessage: expect.stringMatching(/^Expected the answer within \d+ ms/),
     });
     const answer = httpResultOf(await served.invoke(functionUrlEvent({ path: INFER_PATH, body: slow }), 800));
-    expect(answer.statusCode).toBe(408);
-    expect(JSON.parse(answer.body)).toMatchObject({ code: 'REQUEST_TIMEOUT' });
+    expect(answer.statusCode).toBe(504);
+    expect(JSON.parse(answer.body)).toMatchObject({ code: 'DEADLINE_EXCEEDED' });
     images.release();
     expect(responseOf(await served.invoke(slow)).outputs).toHaveLength(1);
     await served.close();

@@ -154,6 +154,8 @@ describe('what is worth another try', () => {
       'IMAGE_FETCH_FAILED',
       'IMAGE_FETCH_TIMEOUT',
       'REQUEST_TIMEOUT',
+      'DEADLINE_EXCEEDED',
+      'CANCELLED',
       'OVERLOADED',
       'NOT_READY',
       'INTERNAL',

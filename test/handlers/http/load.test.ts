@@ -175,13 +175,17 @@ describe('the address it listens on', () => {
     const url = `http://127.0.0.1:${new URL(everywhere.url).port}`;
     expect(await postInference(url, body)).toMatchObject({ status: 401 });
     expect(await send(url, { path: '/v2/health/ready' })).toMatchObject({ status: 200 });
-    expect(await postInference(url, body, { headers: { authorization: 'Bearer secret-token' } })).toMatchObject({
-      status: 200,
-    });
+    const traceparent = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`;
+    const headers = { authorization: 'Bearer secret-token', 'x-request-id': 'abc-1', traceparent };
+    expect(await postInference(url, body, { headers })).toMatchObject({ status: 200 });
     expect(JSON.stringify(everywhere.log())).not.toContain('secret-token');
     // The beginning of its SHA-256.
-    const completed = expect.objectContaining({ tokenDigest: '930bbdc5', msg: 'request completed' });
+    const named = { tokenDigest: '930bbdc5', reqId: 'abc-1', traceId: 'a'.repeat(32) };
+    const completed = expect.objectContaining({ ...named, msg: 'request completed' });
     await expect.poll(everywhere.log).toContainEqual(completed);
+    expect((await send(url, { path: '/metrics' })).text).toContain(
+      'blip_requests_total{model="captioning",code="ok"} 1',
+    );
     await stop(everywhere);
     const narrowed = await startServerProcess(bundle, { BLIP_API_TOKENS: 'secret-token', HOST: '127.0.0.1' });
     expect(listeners(narrowed)).toEqual(['0100007F']);

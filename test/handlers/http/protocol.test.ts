@@ -101,7 +101,7 @@ describe('metadata', () => {
     expectJson(await get('/v2'), 200, {
       name: 'captioning',
       version: expect.stringMatching(/^\d/),
-      extensions: ['binary_tensor_data', 'generate', 'model_repository'],
+      extensions: ['binary_tensor_data', 'generate', 'model_repository', 'statistics'],
     });
     expectJson(await get('/v2/models'), 200, { models: ['captioning'] });
   });
@@ -145,7 +145,6 @@ describe('paths and methods', () => {
   );
 
   test.each([
-    '/',
     '/v1/models/captioning:predict',
     '/v2/health',
     '/v2/models/captioning/infer/more',

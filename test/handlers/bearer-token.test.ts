@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { bearerTokenCheck } from '../../../handlers/http/bearer-token.ts';
-import { thrownBy } from '../../support/thrown.ts';
+import { bearerTokenCheck } from '../../handlers/bearer-token.ts';
+import { thrownBy } from '../support/thrown.ts';
 
 const nameOf = (token: string) => createHash('sha256').update(token).digest('hex').slice(0, 8);
 

@@ -1,5 +1,5 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { HandlerError } from '../../protocol/errors.ts';
+import { HandlerError } from '../protocol/errors.ts';
 
 /** Enough to tell the tokens of a service apart. `printf %s TOKEN | sha256sum` begins with it. */
 const NAME_LENGTH = 8;

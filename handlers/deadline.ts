@@ -1,0 +1,47 @@
+import { HandlerError } from '../protocol/errors.ts';
+
+/** More than a timer takes: 24 days. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+const MICROSECONDS_PER_MILLISECOND = 1000;
+
+/**
+ * Does `work` with a signal that aborts after `timeoutMs`, or when `signal` does.
+ * @param timeoutMs `undefined` for any time.
+ * @throws HandlerError `DEADLINE_EXCEEDED`, as what listens to the signal throws its reason.
+ */
+export async function withDeadline<T>(
+  timeoutMs: number | undefined,
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  if (timeoutMs === undefined) return await work(signal);
+  const late = new AbortController();
+  const reason = new HandlerError('DEADLINE_EXCEEDED', `Expected the answer within ${timeoutMs} ms, got none by then.`);
+  const timer = setTimeout(() => late.abort(reason), Math.min(timeoutMs, MAX_TIMER_MS));
+  try {
+    return await work(AbortSignal.any([signal, late.signal]));
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * The time that a request gives itself: its parameter `timeout`, in microseconds as Triton has it; 0 is none.
+ * @throws HandlerError `INVALID_PARAMETER`.
+ */
+export function requestTimeoutMs(timeout: unknown): number | undefined {
+  if (timeout === undefined) return undefined;
+  if (typeof timeout !== 'number' || !Number.isSafeInteger(timeout) || timeout < 0) {
+    throw new HandlerError(
+      'INVALID_PARAMETER',
+      'Expected the parameter timeout to be a whole number of microseconds, got another value.',
+    );
+  }
+  return timeout === 0 ? undefined : timeout / MICROSECONDS_PER_MILLISECOND;
+}
+
+/** Of two times, either of which may be any. */
+export function shortest(one: number | undefined, other: number | undefined): number | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  return Math.min(one, other);
+}

@@ -1,0 +1,101 @@
+import { textOrFile } from '../../protocol/binary-tensor.ts';
+import { HandlerError } from '../../protocol/errors.ts';
+import { type InferenceRequest, readSectionedRequest } from '../../protocol/inference-request.ts';
+import type { TaskSchema } from '../../protocol/schema.ts';
+import type {
+  InferParameter,
+  InferTensorContents,
+  ModelInferRequest,
+  ModelInferRequest_InferInputTensor,
+} from './generated/open_inference_pb.js';
+
+/**
+ * Requests of the protocol's gRPC, as those of its JSON.
+ * Source: kserve/open-inference-protocol, specification/protocol/inference_grpc.md.
+ */
+
+type ContentsField = Exclude<keyof InferTensorContents, '$typeName' | '$unknown'>;
+
+/** The field that holds the typed values of a datatype, as the protocol and as the message's type call it. */
+const contentsFields: readonly {
+  readonly name: string;
+  readonly field: ContentsField;
+  readonly datatypes: readonly string[];
+}[] = [
+  { name: 'bool_contents', field: 'boolContents', datatypes: ['BOOL'] },
+  { name: 'int_contents', field: 'intContents', datatypes: ['INT8', 'INT16', 'INT32'] },
+  { name: 'int64_contents', field: 'int64Contents', datatypes: ['INT64'] },
+  { name: 'uint_contents', field: 'uintContents', datatypes: ['UINT8', 'UINT16', 'UINT32'] },
+  { name: 'uint64_contents', field: 'uint64Contents', datatypes: ['UINT64'] },
+  { name: 'fp32_contents', field: 'fp32Contents', datatypes: ['FP32'] },
+  { name: 'fp64_contents', field: 'fp64Contents', datatypes: ['FP64'] },
+  { name: 'bytes_contents', field: 'bytesContents', datatypes: ['BYTES', 'STRING'] },
+];
+
+/**
+ * Reads an inference request: its values are typed, or all of them bytes.
+ * @throws HandlerError `INVALID_REQUEST` or `INVALID_INPUT`.
+ */
+export function readInferRequest(request: ModelInferRequest, schema: TaskSchema): InferenceRequest {
+  const { id, inputs, outputs, parameters, rawInputContents: raw } = request;
+  const isRaw = raw.length > 0;
+  if (isRaw) requireRawOnly(request);
+  const body = {
+    ...(id === '' ? {} : { id }),
+    parameters: Object.fromEntries(
+      Object.entries(parameters).map(([name, value]) => [name, parameterValue(name, value)]),
+    ),
+    inputs: inputs.map((input) => ({
+      name: input.name,
+      datatype: input.datatype,
+      shape: input.shape.map(Number),
+      ...(isRaw ? {} : { data: typedValues(input) }),
+    })),
+    ...(outputs.length === 0 ? {} : { outputs: outputs.map(({ name }) => ({ name })) }),
+  };
+  return readSectionedRequest(
+    body,
+    inputs.map((_, index) => (isRaw ? raw[index] : undefined)),
+    schema,
+  );
+}
+
+function requireRawOnly({ inputs, rawInputContents }: ModelInferRequest): void {
+  if (rawInputContents.length !== inputs.length) {
+    throw new HandlerError(
+      'INVALID_REQUEST',
+      `Expected raw_input_contents for each of ${inputs.length} inputs, got ${rawInputContents.length}.`,
+    );
+  }
+  const typed = inputs.find(({ contents }) => usedFields(contents).length > 0);
+  if (typed !== undefined) {
+    throw new HandlerError(
+      'INVALID_REQUEST',
+      `Expected raw_input_contents or contents, got both for input ${typed.name}.`,
+    );
+  }
+}
+
+function typedValues({ name, datatype, contents }: ModelInferRequest_InferInputTensor): readonly unknown[] {
+  const own = contentsFields.find(({ datatypes }) => datatypes.includes(datatype));
+  const other = usedFields(contents).find((used) => used !== own);
+  if (other !== undefined) {
+    throw new HandlerError(
+      'INVALID_INPUT',
+      `Expected input ${name} of datatype ${datatype} to have ${own?.name ?? 'raw_input_contents'}, got ${other.name}.`,
+    );
+  }
+  if (contents === undefined || own === undefined) return [];
+  if (own.field === 'bytesContents') return contents.bytesContents.map(textOrFile);
+  return contents[own.field].map((value) => (typeof value === 'bigint' ? Number(value) : value));
+}
+
+function usedFields(contents: InferTensorContents | undefined) {
+  return contentsFields.filter(({ field }) => contents !== undefined && contents[field].length > 0);
+}
+
+function parameterValue(name: string, { parameterChoice: { value } }: InferParameter): string | number | boolean {
+  if (value === undefined)
+    throw new HandlerError('INVALID_REQUEST', `Expected parameter ${name} to have a value, got none.`);
+  return typeof value === 'bigint' ? Number(value) : value;
+}

@@ -1,0 +1,47 @@
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import type InferlessModel from '../../app.ts';
+import { encodeTensor } from '../../protocol/binary-tensor.ts';
+import { MODEL_VERSION } from '../../protocol/metadata.ts';
+import { requestTimeoutMs, shortest, withDeadline } from '../deadline.ts';
+import { findModel } from '../served-models.ts';
+import type { ModelInferRequest, ModelInferResponseSchema } from './generated/open_inference_pb.js';
+import { readInferRequest } from './infer-request.ts';
+import type { Log } from './log.ts';
+import { reported } from './statuses.ts';
+
+/**
+ * Answers one inference request. Values are always raw: every client reads them so, and some only so.
+ * @param signal aborts when nobody waits for the answer any more; what is still queued is dropped then.
+ * @throws HandlerError as `readInferRequest`, `findModel` and the model do; `DEADLINE_EXCEEDED` when the time is over that
+ *   the request or the service gives it; the signal's reason when that aborts.
+ */
+export async function infer(
+  models: readonly InferlessModel[],
+  request: ModelInferRequest,
+  signal: AbortSignal,
+  log: Log,
+): Promise<MessageInitShape<typeof ModelInferResponseSchema>> {
+  const model = findVersion(models, request.modelName, request.modelVersion);
+  const { id = '', inputs, outputs: wanted, parameters } = readInferRequest(request, model.schema);
+  const timeoutMs = shortest(requestTimeoutMs(parameters['timeout']), model.settings.requestTimeoutMs);
+  const { outputs, failures, times, generatedTokens } = await withDeadline(timeoutMs, signal, (until) =>
+    model.inferTensors(inputs, wanted, until),
+  );
+  for (const failure of failures) reported(failure, log);
+  log.debug({ times, generatedTokens }, 'stages');
+  return {
+    modelName: request.modelName,
+    modelVersion: MODEL_VERSION,
+    id,
+    outputs: outputs.map(({ name, datatype, shape }) => ({ name, datatype, shape: shape.map(BigInt) })),
+    rawOutputContents: outputs.map(encodeTensor),
+  };
+}
+
+/**
+ * The model that a message names. Messages have an empty version for the only one there is.
+ * @throws HandlerError `NOT_FOUND` or `NOT_READY`.
+ */
+export function findVersion(models: readonly InferlessModel[], name: string, version: string): InferlessModel {
+  return findModel(models, name, version === '' ? undefined : version);
+}

@@ -1,0 +1,88 @@
+import type InferlessModel from '../../app.ts';
+import { modelMetadata } from '../../protocol/metadata.ts';
+import { isUnnamed, repositoryIndex } from '../served-models.ts';
+import { version } from '../version.ts';
+import type { Draining } from './drain.ts';
+import { GRPCInferenceService } from './generated/open_inference_pb.js';
+import type { CallGuard } from './guard.ts';
+import { findVersion, infer } from './infer.ts';
+import { addBidirectional, addUnary, type MethodContext } from './methods.ts';
+import { streamInfer } from './stream-infer.ts';
+
+/** Names as Triton gives them. */
+const extensions = ['model_repository'];
+
+const { method } = GRPCInferenceService;
+
+/** Paths of the methods that ask a model. */
+export const inferencePaths: ReadonlySet<string> = new Set(
+  [method.modelInfer, method.modelStreamInfer].map(({ name }) => `/${GRPCInferenceService.typeName}/${name}`),
+);
+
+export interface InferenceServiceOptions {
+  readonly models: readonly InferlessModel[];
+  readonly guard: CallGuard;
+  readonly draining: Draining;
+  /** The most requests of one stream that are under way. */
+  readonly maxStreamed: number;
+}
+
+/** The service of the Open Inference Protocol, and what Triton adds to it. */
+export function addInferenceService(context: MethodContext, options: InferenceServiceOptions): void {
+  addHealthMethods(context, options);
+  addMetadataMethods(context, options);
+  addInferenceMethods(context, options);
+}
+
+function addHealthMethods(context: MethodContext, { models, draining }: InferenceServiceOptions): void {
+  const isReady = ({ model }: InferlessModel) => model?.isHealthy() === true && !draining.isDraining();
+  addUnary(context, method.serverLive, () => ({ live: true }));
+  addUnary(context, method.serverReady, () => ({ ready: models.every(isReady) }));
+  // A model that is named by its task has no name before it is loaded: whatever is asked for may be it.
+  addUnary(context, method.modelReady, ({ name, version: asked }) => ({
+    ready: models.some(isUnnamed) ? false : isReady(findVersion(models, name, asked)),
+  }));
+}
+
+function addMetadataMethods(context: MethodContext, { models }: InferenceServiceOptions): void {
+  addUnary(context, method.serverMetadata, () => ({ name: 'blip-handler', version, extensions }));
+  addUnary(context, method.modelMetadata, ({ name, version: asked }) => {
+    const { inputs, outputs, ...rest } = modelMetadata(name, findVersion(models, name, asked).schema);
+    const tensors = (fields: typeof inputs) => fields.map((field) => ({ ...field, shape: field.shape.map(BigInt) }));
+    return { ...rest, versions: [...rest.versions], inputs: tensors(inputs), outputs: tensors(outputs) };
+  });
+  addUnary(context, method.repositoryIndex, ({ ready }) => ({
+    models: repositoryIndex(models).filter(({ state }) => !ready || state === 'READY'),
+  }));
+}
+
+function addInferenceMethods(
+  context: MethodContext,
+  { models, guard, draining, maxStreamed }: InferenceServiceOptions,
+): void {
+  const { log } = context;
+  const counted = async <T>(work: () => Promise<T>): Promise<T> => {
+    const end = draining.begin();
+    try {
+      return await work();
+    } finally {
+      end();
+    }
+  };
+  addUnary(context, method.modelInfer, (request, { metadata, signal }) =>
+    counted(() => guard.handle(metadata, () => infer(models, request, signal, log))),
+  );
+  addBidirectional(context, method.modelStreamInfer, (stream) =>
+    streamInfer(stream, {
+      maxRunning: maxStreamed,
+      log,
+      answer: (request) =>
+        counted(() =>
+          guard.handleStreamed(stream.metadata, () =>
+            // A signal of its own: what listens to it for one request is gone with that.
+            infer(models, request, AbortSignal.any([stream.signal]), log),
+          ),
+        ),
+    }),
+  );
+}

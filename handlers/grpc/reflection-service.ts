@@ -1,0 +1,80 @@
+import { create, createRegistry, type DescFile, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+import { FileDescriptorProtoSchema } from '@bufbuild/protobuf/wkt';
+import { status } from '@grpc/grpc-js';
+import { requireMessage } from './codec.ts';
+import { file_grpc_health_v1_health as healthFile } from './generated/grpc/health/v1/health_pb.js';
+import {
+  file_grpc_reflection_v1_reflection as reflectionFile,
+  ServerReflection,
+  type ServerReflectionRequest,
+  ServerReflectionRequestSchema,
+  type ServerReflectionResponseSchema,
+} from './generated/grpc/reflection/v1/reflection_pb.js';
+import { file_open_inference as inferenceFile } from './generated/open_inference_pb.js';
+import { addBidirectional, type MethodContext } from './methods.ts';
+
+type Answer = NonNullable<MessageInitShape<typeof ServerReflectionResponseSchema>['messageResponse']>;
+
+/** None imports another, so that each is a whole answer. */
+const files: readonly DescFile[] = [inferenceFile, healthFile, reflectionFile];
+const registry = createRegistry(...files);
+
+/** Tools of before 2023 ask for the service under this name; its messages are the same. */
+const OLDER_NAME = 'grpc.reflection.v1alpha.ServerReflection';
+
+/**
+ * Server reflection: what tools such as grpcurl learn the services from. It only says what is public, and is open.
+ * Source: grpc/grpc, doc/server-reflection.md.
+ */
+export function addReflectionService(context: MethodContext): void {
+  const { serverReflectionInfo } = ServerReflection.method;
+  const older = { ...serverReflectionInfo, parent: { ...ServerReflection, typeName: OLDER_NAME } };
+  for (const method of [serverReflectionInfo, older]) {
+    addBidirectional(context, method, async ({ next, write }) => {
+      for (let received = await next(); received !== undefined; received = await next()) {
+        const request = requireMessage(ServerReflectionRequestSchema, received);
+        await write({ validHost: request.host, originalRequest: request, messageResponse: answer(request) });
+      }
+    });
+  }
+}
+
+function answer({ messageRequest: { case: asked, value } }: ServerReflectionRequest): Answer {
+  switch (asked) {
+    case 'listServices': {
+      const service = files.flatMap(({ services }) => services.map(({ typeName: name }) => ({ name })));
+      return { case: 'listServicesResponse', value: { service } };
+    }
+    case 'fileByFilename':
+      return fileAnswer(files.find(({ proto }) => proto.name === value));
+    case 'fileContainingSymbol':
+      return fileAnswer(fileOf(value));
+    case 'allExtensionNumbersOfType':
+      if (registry.getMessage(value) === undefined) return notFound();
+      return { case: 'allExtensionNumbersResponse', value: { baseTypeName: value, extensionNumber: [] } };
+    case 'fileContainingExtension':
+      return notFound();
+    default:
+      return errorAnswer(status.INVALID_ARGUMENT, 'Expected a request for files or services, got none.');
+  }
+}
+
+/** The file of a service, message, enum, or of a method or field: `package.Service.Method`. */
+function fileOf(symbol: string): DescFile | undefined {
+  const parent = symbol.slice(0, Math.max(0, symbol.lastIndexOf('.')));
+  return (registry.get(symbol) ?? registry.get(parent))?.file;
+}
+
+function fileAnswer(file: DescFile | undefined): Answer {
+  if (file === undefined) return notFound();
+  const fileDescriptorProto = [toBinary(FileDescriptorProtoSchema, create(FileDescriptorProtoSchema, file.proto))];
+  return { case: 'fileDescriptorResponse', value: { fileDescriptorProto } };
+}
+
+function notFound(): Answer {
+  return errorAnswer(status.NOT_FOUND, 'Expected the name of something that this server has, got another.');
+}
+
+function errorAnswer(errorCode: number, errorMessage: string): Answer {
+  return { case: 'errorResponse', value: { errorCode, errorMessage } };
+}

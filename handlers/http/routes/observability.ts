@@ -1,0 +1,35 @@
+import type { FastifyInstance } from 'fastify';
+import type InferlessModel from '../../../app.ts';
+import { HandlerError } from '../../../protocol/errors.ts';
+import type { Metrics } from '../../metrics.ts';
+import { collectStatistics } from '../../statistics.ts';
+import { sendJson } from '../reply.ts';
+import { addRoute } from '../route.ts';
+import { modelPaths, requireModel } from '../served-models.ts';
+
+/** What the service did: Prometheus' metrics, where the process collects them, and Triton's statistics. */
+export function addObservabilityRoutes(
+  server: FastifyInstance,
+  models: readonly InferlessModel[],
+  metrics: Promise<Metrics> | undefined,
+): void {
+  const statistics = new Map(models.map((model) => [model, collectStatistics(model)]));
+  for (const path of modelPaths('/stats')) {
+    addRoute(server, 'GET', path, (request, reply) =>
+      sendJson(reply, { model_stats: [statistics.get(requireModel(request, models))?.()] }),
+    );
+  }
+  addRoute(server, 'GET', '/v2/models/stats', (_request, reply) =>
+    sendJson(reply, { model_stats: [...statistics.values()].map((collect) => collect()) }),
+  );
+  addRoute(server, 'GET', '/metrics', async (_request, reply) => {
+    if (metrics === undefined)
+      throw new HandlerError('NOT_FOUND', 'Expected a server that collects metrics, got none.');
+    const { contentType, text } = await metrics;
+    return reply.header('content-type', contentType).send(await text());
+  });
+  if (metrics === undefined) return;
+  server.addHook('onResponse', async (_request, reply) => {
+    (await metrics).countAnswer('http', reply.statusCode);
+  });
+}

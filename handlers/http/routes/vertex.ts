@@ -1,0 +1,115 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type InferlessModel from '../../../app.ts';
+import { HandlerError, toHandlerError } from '../../../protocol/errors.ts';
+import { unwrap } from '../../../protocol/named-tensor.ts';
+import { compile } from '../../../protocol/validation.ts';
+import { findModel, isUnnamed, namesOf } from '../../served-models.ts';
+import { askModel } from '../ask-model.ts';
+import { clientSignal } from '../client-signal.ts';
+import type { Draining } from '../drain.ts';
+import type { RouteGuard } from '../inference-routes.ts';
+import { isReady } from '../readiness.ts';
+import { logInternal, sendJson } from '../reply.ts';
+import { parseJson } from '../request-body.ts';
+import { addRoute, addRoutes } from '../route.ts';
+import { firstModel, type ModelPath, requireModel } from '../served-models.ts';
+import { VERTEX_PREDICT_PATH } from '../vertex-paths.ts';
+
+/**
+ * Vertex AI, and the first protocol of KServe, whose body it shares: `{"instances": […]}` → `{"predictions": […]}`. An
+ * instance is a dictionary of inputs by name; its prediction is one of outputs.
+ * Source: cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements; kserve/kserve, v1 protocol.
+ */
+
+interface PredictBody {
+  readonly instances: readonly unknown[];
+  readonly parameters?: Readonly<Record<string, unknown>> | null;
+}
+
+const checkBody = compile<PredictBody>(
+  {
+    type: 'object',
+    required: ['instances'],
+    properties: { instances: { type: 'array', minItems: 1 }, parameters: { type: ['object', 'null'] } },
+  },
+  'INVALID_REQUEST',
+);
+const checkInstance = compile<Readonly<Record<string, unknown>>>({ type: 'object' }, 'INVALID_INPUT');
+
+/** A path of the protocol ends with it; a colon has a meaning of its own in a route. */
+const PREDICT_SUFFIX = ':predict';
+
+export function addVertexRoutes(
+  server: FastifyInstance,
+  guard: RouteGuard,
+  models: readonly InferlessModel[],
+  draining: Draining,
+): void {
+  addRoutes(server, VERTEX_PREDICT_PATH, { POST: guard.ask(() => firstModel(models), predict) });
+  addRoute(server, 'GET', '/v1/models', (_request, reply) => sendJson(reply, { models: namesOf(models) }));
+  addRoutes(server, '/v1/models/:model', {
+    GET: {
+      handler: (request, reply) => {
+        const { model: name } = request.params as ModelPath; // The route names it.
+        const ready = models.some(isUnnamed) ? false : isReady(requireModel(request, models), draining);
+        return sendJson(reply, { name, ready }, ready ? 200 : 503);
+      },
+    },
+    POST: guard.ask((request) => requirePredicting(request, models), predict),
+  });
+}
+
+/** @throws HandlerError `NOT_FOUND` when the path has another verb than `predict`, or names no model. */
+function requirePredicting({ params }: FastifyRequest, models: readonly InferlessModel[]): InferlessModel {
+  const { model: name } = params as ModelPath; // The route names it.
+  if (name.endsWith(PREDICT_SUFFIX)) return findModel(models, name.slice(0, -PREDICT_SUFFIX.length));
+  throw new HandlerError('NOT_FOUND', `Expected a path that ends with ${PREDICT_SUFFIX}, got another.`);
+}
+
+/** An instance that fails has its error in its place; when all do, the answer is the first error. */
+async function predict(request: FastifyRequest, reply: FastifyReply, model: InferlessModel): Promise<FastifyReply> {
+  const { instances, parameters } = checkBody(parseJson(request.body));
+  const { maxQueueSize } = model.settings;
+  if (instances.length > maxQueueSize)
+    throw new HandlerError('INVALID_INPUT', `Expected at most ${maxQueueSize} instances, got ${instances.length}.`);
+  const shared = knownParameters(parameters ?? {}, model);
+  const signal = clientSignal(reply);
+  const predictions = await Promise.all(
+    instances.map((instance) => predictInstance(reply, model, { instance, shared, signal }).catch(toHandlerError)),
+  );
+  const failures = predictions.filter((prediction) => prediction instanceof HandlerError);
+  const [first] = failures;
+  if (first !== undefined && failures.length === predictions.length) throw first;
+  for (const failure of failures) logInternal(failure, request.log);
+  return sendJson(reply, {
+    predictions: predictions.map((prediction) =>
+      prediction instanceof HandlerError ? { error: prediction.message, code: prediction.code } : prediction,
+    ),
+  });
+}
+
+async function predictInstance(
+  reply: FastifyReply,
+  model: InferlessModel,
+  { instance, shared, signal }: { readonly instance: unknown; readonly shared: object; readonly signal: AbortSignal },
+): Promise<object> {
+  const given = Object.entries(checkInstance(instance)).map(
+    ([name, value]) => [name, withoutWrappings(value)] as const,
+  );
+  const { outputs } = await askModel(reply, model, { inputs: { ...shared, ...Object.fromEntries(given) }, signal });
+  return Object.fromEntries(outputs.map((tensor) => [tensor.name, unwrap(tensor)]));
+}
+
+/** `{"b64": …}` is how both protocols write bytes. */
+function withoutWrappings(value: unknown): unknown {
+  return Array.isArray(value) ? value.map(withoutWrapping) : withoutWrapping(value);
+}
+
+function withoutWrapping(value: unknown): unknown {
+  return typeof value === 'object' && value !== null && 'b64' in value ? value.b64 : value;
+}
+
+/** Parameters that are inputs of the model; others are left alone. */
+function knownParameters(parameters: Readonly<Record<string, unknown>>, { schema }: InferlessModel): object {
+  return Object.fromEntries(Object.entries(parameters).filter(([name]) => Object.hasOwn(schema.inputs, name)));
+}

@@ -1,0 +1,55 @@
+import { once } from 'node:events';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { expectStatus, type GrpcClient, HEALTH, INFERENCE, type RunningDoors, startDoors } from '../../support/grpc.ts';
+
+let doors: RunningDoors;
+beforeAll(async () => {
+  doors = await startDoors({ apiTokens: ['one'] });
+});
+afterAll(() => doors?.close());
+
+const check = (client: GrpcClient, name: string) => client.call('Check', { service: name }, { service: HEALTH });
+const SERVING = { status: 'SERVING' };
+const NOT_SERVING = { status: 'NOT_SERVING' };
+
+describe('a check', () => {
+  test.each(['', INFERENCE, 'captioning'])('of "%s" needs no token', async (name) => {
+    expect(await check(doors.client, name)).toEqual(SERVING);
+  });
+
+  test('of another name is refused', async () => {
+    const message = await expectStatus(check(doors.client, 'other'), 'NOT_FOUND', 'NOT_FOUND');
+    expect(message).toContain('captioning');
+  });
+
+  test('of all lists them', async () => {
+    const statuses = { '': SERVING, [INFERENCE]: SERVING, captioning: SERVING };
+    expect(await doors.client.call('List', {}, { service: HEALTH })).toEqual({ statuses });
+  });
+});
+
+describe('the status follows the model', () => {
+  test('not serving before it is loaded and after it is finalized, when watched too', async () => {
+    const starting = await startDoors({}, { initialize: false });
+    onTestFinished(() => starting.close());
+    const watch = starting.client.watch('Watch', { service: '' }, { service: HEALTH });
+    watch.on('error', () => undefined); // It is cancelled below.
+    const next = async () => (await once(watch, 'data'))[0];
+    expect(await next()).toEqual(NOT_SERVING);
+    expect(await check(starting.client, '')).toEqual(NOT_SERVING);
+    await Promise.all([starting.model.initialize(), expect(next()).resolves.toEqual(SERVING)]);
+    expect(await check(starting.client, 'captioning')).toEqual(SERVING);
+    await Promise.all([starting.model.finalize(), expect(next()).resolves.toEqual(NOT_SERVING)]);
+    watch.cancel();
+  });
+
+  test('a model whose name is not known yet is unknown to a watcher, until it is', async () => {
+    const starting = await startDoors({}, { initialize: false });
+    onTestFinished(() => starting.close());
+    const watch = starting.client.watch('Watch', { service: 'captioning' }, { service: HEALTH });
+    watch.on('error', () => undefined); // It is cancelled below.
+    expect(await once(watch, 'data')).toEqual([{ status: 'SERVICE_UNKNOWN' }]);
+    await Promise.all([starting.model.initialize(), expect(once(watch, 'data')).resolves.toEqual([SERVING])]);
+    watch.cancel();
+  });
+});

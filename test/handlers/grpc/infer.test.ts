@@ -1,0 +1,264 @@
+import { readFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { checkpointFolder, imagePath } from '../../support/goldens.ts';
+import {
+  expectStatus,
+  type InferAnswer,
+  type RunningDoors,
+  rawBytes,
+  startDoors,
+  tensorsOf,
+  typedBytes,
+} from '../../support/grpc.ts';
+import {
+  bytes,
+  dataUri,
+  type ImageServer,
+  outputOf,
+  postInference,
+  readAnswer,
+  startImageServer,
+} from '../../support/server.ts';
+
+/** Answers are held against those of HTTP, which are held against transformers'. */
+
+let images: ImageServer;
+let doors: RunningDoors;
+let clip: RunningDoors;
+beforeAll(async () => {
+  [images, doors, clip] = await Promise.all([
+    startImageServer(),
+    startDoors(),
+    startDoors({ checkpoint: checkpointFolder('clip-real-end') }),
+  ]);
+});
+afterAll(async () => {
+  await doors?.close();
+  await clip?.close();
+  await images?.close();
+});
+
+const chelsea = dataUri('chelsea');
+const rocket = dataUri('rocket');
+const chelseaFile = readFileSync(imagePath('chelsea'));
+const rocketFile = readFileSync(imagePath('rocket'));
+
+const ask = (request: object) => doors.client.call<InferAnswer>('ModelInfer', { model_name: 'captioning', ...request });
+const overHttp = async (body: object) => readAnswer(await postInference(doors.url, body)).outputs;
+const askRaw = (inputs: Readonly<Record<string, readonly (string | Uint8Array)[]>>, request: object = {}) =>
+  ask({
+    inputs: Object.entries(inputs).map(([name, values]) => ({ name, datatype: 'BYTES', shape: [values.length] })),
+    raw_input_contents: Object.values(inputs).map(rawBytes),
+    ...request,
+  });
+
+describe('an image and a prompt', () => {
+  const prompt = 'a photo of';
+  const expected = () => overHttp({ inputs: [bytes('img_url', [chelsea]), bytes('text', [prompt])] });
+
+  test('typed: a data: URI, and the bytes of the file', async () => {
+    for (const image of [chelsea, chelseaFile]) {
+      const answer = await ask({ inputs: [typedBytes('img_url', [image]), typedBytes('text', [prompt])] });
+      expect(tensorsOf(answer)).toEqual(await expected());
+    }
+  });
+
+  test('raw: a data: URI, and the bytes of the file', async () => {
+    for (const image of [chelsea, chelseaFile])
+      expect(tensorsOf(await askRaw({ img_url: [image], text: [prompt] }))).toEqual(await expected());
+  });
+
+  test('an answer says who gives it and for which request; an absent id stays absent', async () => {
+    const request = { inputs: [typedBytes('img_url', [chelsea])] };
+    const named = { model_name: 'captioning', model_version: '1' };
+    expect(await ask({ ...request, id: 'seven', model_version: '1' })).toMatchObject({ ...named, id: 'seven' });
+    expect(await ask(request)).toMatchObject({ ...named, id: '' });
+  });
+});
+
+test('several images and prompts', async () => {
+  const [urls, texts] = [
+    [chelsea, rocket],
+    ['a cat', 'a rocket in'],
+  ];
+  const expected = await overHttp({ inputs: [bytes('img_url', urls), bytes('text', texts)] });
+  expect(expected[0]?.shape).toEqual([2]);
+  const typed = await ask({ inputs: [typedBytes('img_url', urls), typedBytes('text', texts)] });
+  expect(tensorsOf(typed)).toEqual(expected);
+  expect(tensorsOf(await askRaw({ img_url: [chelseaFile, rocketFile], text: texts }))).toEqual(expected);
+});
+
+test('a shape of several dimensions is row-major, as over HTTP', async () => {
+  const answer = await ask({ inputs: [{ ...typedBytes('img_url', [chelsea, rocket]), shape: [2, 1] }] });
+  expect(tensorsOf(answer)).toEqual(await overHttp({ inputs: [bytes('img_url', [chelsea, rocket])] }));
+});
+
+test('an image that fails has its own error; the others have their results', async () => {
+  const blocked = 'http://10.0.0.1/a.png';
+  const answer = tensorsOf(await askRaw({ img_url: [chelseaFile, blocked, Buffer.from([0, 1, 2, 3])] }));
+  expect(answer).toEqual(await overHttp({ inputs: [bytes('img_url', [chelsea, blocked, 'AAECAw=='])] }));
+  const errors = answer.find(({ name }) => name === 'error');
+  expect(errors?.data).toEqual([
+    '',
+    expect.stringMatching(/^IMAGE_SOURCE_BLOCKED: /),
+    expect.stringMatching(/^IMAGE_UNSUPPORTED: /),
+  ]);
+});
+
+describe('parameters', () => {
+  const http = { num_beams: 3, num_return_sequences: 2, length_penalty: 0.5, early_stopping: true, preset: 'hf' };
+  const typed = {
+    num_beams: { int64_param: 3 },
+    num_return_sequences: { uint64_param: 2 },
+    length_penalty: { double_param: 0.5 },
+    early_stopping: { bool_param: true },
+    preset: { string_param: 'hf' },
+  };
+
+  test('of every kind mean what they mean over HTTP; those unknown are left alone', async () => {
+    const expected = await overHttp({ inputs: [bytes('img_url', [chelsea])], parameters: http });
+    const parameters = { ...typed, priority: { int64_param: 1 } };
+    expect(tensorsOf(await ask({ inputs: [typedBytes('img_url', [chelsea])], parameters }))).toEqual(expected);
+    expect(expected[0]?.data).toHaveLength(2);
+  });
+
+  test('may come as inputs: typed in their fields, or raw', async () => {
+    const expected = await overHttp({ inputs: [bytes('img_url', [chelsea])], parameters: http });
+    const beams = { name: 'num_beams', datatype: 'INT32', shape: [1], contents: { int_contents: [3] } };
+    const rows = { name: 'num_return_sequences', datatype: 'INT64', shape: [1], contents: { int64_contents: [2] } };
+    const penalty = { name: 'length_penalty', datatype: 'FP32', shape: [1], contents: { fp32_contents: [0.5] } };
+    const stop = { name: 'early_stopping', datatype: 'BOOL', shape: [1], contents: { bool_contents: [true] } };
+    const image = typedBytes('img_url', [chelsea]);
+    expect(tensorsOf(await ask({ inputs: [image, beams, rows, penalty, stop] }))).toEqual(expected);
+    const raw = [rawBytes([chelsea]), [3, 0, 0, 0], [2, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0x3f], [1]].map((own) =>
+      Buffer.from(own),
+    );
+    const inputs = [image, beams, rows, penalty, stop].map((tensor) => ({ ...tensor, contents: null }));
+    expect(tensorsOf(await ask({ inputs, raw_input_contents: raw }))).toEqual(expected);
+  });
+
+  test.each([
+    [{ num_beams: { int64_param: 0 } }, 'INVALID_INPUT', /num_beams/],
+    [{ num_beams: { string_param: 'three' } }, 'INVALID_INPUT', /num_beams/],
+    [{ num_beams: {} }, 'INVALID_REQUEST', /^Expected parameter num_beams to have a value/],
+    [{ num_return_sequences: { int64_param: 3 } }, 'INVALID_PARAMETER', /num_return_sequences/],
+  ])('that cannot be: %j', async (parameters, code, words) => {
+    const failed = ask({ inputs: [typedBytes('img_url', [chelsea])], parameters });
+    expect(await expectStatus(failed, 'INVALID_ARGUMENT', code)).toMatch(words);
+  });
+});
+
+describe('outputs', () => {
+  test('that are asked for come in their order, with their numbers', async () => {
+    const outputs = ['sequence_logprob', 'token_ids', 'generated_output', 'token_logprobs'].map((name) => ({ name }));
+    const answer = tensorsOf(await ask({ inputs: [typedBytes('img_url', [chelsea])], outputs }));
+    expect(answer.map(({ name }) => name)).toEqual(outputs.map(({ name }) => name));
+    expect(answer).toEqual(await overHttp({ inputs: [bytes('img_url', [chelsea])], outputs }));
+  });
+
+  test('that are unknown or twice are refused', async () => {
+    const inputs = [typedBytes('img_url', [chelsea])];
+    for (const names of [['caption'], ['error', 'error']]) {
+      const failed = ask({ inputs, outputs: names.map((name) => ({ name })) });
+      await expectStatus(failed, 'INVALID_ARGUMENT', 'INVALID_REQUEST');
+    }
+  });
+});
+
+test('CLIP: matrices of images and texts', async () => {
+  const texts = ['a cat', 'a rocket'];
+  const body = { inputs: [bytes('img_url', [chelsea, rocket]), bytes('text', texts)] };
+  const expected = readAnswer(await postInference(clip.url, body, { path: '/v2/models/clip/infer' }));
+  const inputs = [typedBytes('img_url', [chelseaFile, rocketFile]), typedBytes('text', texts)];
+  const answer = await clip.client.call<InferAnswer>('ModelInfer', { model_name: 'clip', inputs });
+  expect(tensorsOf(answer)).toEqual(expected.outputs);
+  expect(outputOf(expected, 'cosine_similarity').shape).toEqual([2, 2]);
+});
+
+describe('requests that are refused', () => {
+  const image = typedBytes('img_url', [chelsea]);
+  const untyped = { name: 'img_url', datatype: 'BYTES', shape: [1] };
+
+  test.each<[string, object, string, RegExp]>([
+    ['no inputs', { inputs: [] }, 'INVALID_REQUEST', /inputs/],
+    ['an input twice', { inputs: [image, image] }, 'INVALID_REQUEST', /img_url/],
+    ['an unknown input', { inputs: [typedBytes('image', ['x'])] }, 'INVALID_INPUT', /"image"/],
+    [
+      'another datatype',
+      { inputs: [{ ...untyped, datatype: 'FP32', contents: { fp32_contents: [1] } }] },
+      'INVALID_INPUT',
+      /BYTES/,
+    ],
+    ['an unknown datatype', { inputs: [{ ...untyped, datatype: 'TEXT' }] }, 'INVALID_INPUT', /BYTES/],
+    ['a negative dimension', { inputs: [{ ...image, shape: [-1] }] }, 'INVALID_REQUEST', /shape/],
+    ['a dimension beyond counting', { inputs: [{ ...image, shape: [2 ** 60] }] }, 'INVALID_REQUEST', /shape/],
+    ['a shape of more values', { inputs: [{ ...image, shape: [2] }] }, 'INVALID_INPUT', /2 values, got 1/],
+    ['no contents', { inputs: [untyped] }, 'INVALID_INPUT', /1 values, got 0/],
+    [
+      'contents of another field',
+      { inputs: [{ ...untyped, contents: { fp32_contents: [1] } }] },
+      'INVALID_INPUT',
+      /img_url of datatype BYTES to have bytes_contents, got fp32_contents/,
+    ],
+    [
+      'contents of a datatype that has none',
+      { inputs: [{ name: 'length_penalty', datatype: 'FP16', shape: [1], contents: { fp32_contents: [1] } }] },
+      'INVALID_INPUT',
+      /raw_input_contents, got fp32_contents/,
+    ],
+    [
+      'raw and typed contents',
+      { inputs: [image], raw_input_contents: [rawBytes([chelsea])] },
+      'INVALID_REQUEST',
+      /raw_input_contents or contents, got both for input img_url/,
+    ],
+    [
+      'fewer raw contents than inputs',
+      { inputs: [untyped, { ...untyped, name: 'text' }], raw_input_contents: [rawBytes([chelsea])] },
+      'INVALID_REQUEST',
+      /each of 2 inputs, got 1/,
+    ],
+    [
+      'more raw contents than inputs',
+      { inputs: [untyped], raw_input_contents: [rawBytes([chelsea]), Buffer.alloc(0)] },
+      'INVALID_REQUEST',
+      /each of 1 inputs, got 2/,
+    ],
+    [
+      'raw elements that are cut short',
+      { inputs: [untyped], raw_input_contents: [rawBytes([chelsea]).subarray(0, -1)] },
+      'INVALID_INPUT',
+      /cut short/,
+    ],
+    [
+      'raw values that are not whole',
+      { inputs: [{ name: 'seed', datatype: 'INT64', shape: [1] }], raw_input_contents: [Buffer.alloc(7)] },
+      'INVALID_INPUT',
+      /seed/,
+    ],
+    ['no image', { inputs: [typedBytes('text', ['a cat'])] }, 'INVALID_INPUT', /img_url/],
+    ['text that is not', { inputs: [image, typedBytes('text', [Buffer.from([0, 255])])] }, 'INVALID_INPUT', /text/],
+    ['an image that is none', { inputs: [typedBytes('img_url', [Buffer.from([0, 1, 2])])] }, 'IMAGE_UNSUPPORTED', /./],
+    ['an image cut short', { inputs: [typedBytes('img_url', [chelseaFile.subarray(0, 5000)])] }, 'IMAGE_CORRUPT', /./],
+    ['text that is no image', { inputs: [typedBytes('img_url', ['####'])] }, 'IMAGE_SOURCE_INVALID', /./],
+    ['a blocked address', { inputs: [typedBytes('img_url', ['http://10.0.0.1/'])] }, 'IMAGE_SOURCE_BLOCKED', /./],
+    ['a prompt too long', { inputs: [image, typedBytes('text', ['dog '.repeat(9999)])] }, 'PROMPT_TOO_LONG', /./],
+  ])('%s', async (_what, request, code, words) => {
+    expect(await expectStatus(ask(request), 'INVALID_ARGUMENT', code)).toMatch(words);
+  });
+
+  test('an image that cannot be fetched', async () => {
+    const failed = ask({ inputs: [typedBytes('img_url', [`${images.url}/missing.png`])] });
+    await expectStatus(failed, 'FAILED_PRECONDITION', 'IMAGE_FETCH_FAILED');
+  });
+
+  test('bytes that are no message', async () => {
+    const failed = doors.client.callRaw('ModelInfer', Buffer.from([0xff, 0xff, 0xff]));
+    const message = await expectStatus(failed, 'INVALID_ARGUMENT', 'INVALID_REQUEST');
+    expect(message).toContain('inference.ModelInferRequest');
+  });
+
+  test('the service answers after all of them', async () => {
+    expect(tensorsOf(await ask({ inputs: [image] }))).toHaveLength(1);
+  });
+});

@@ -1,0 +1,121 @@
+import { status } from '@grpc/grpc-js';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import InferlessModel from '../../../app.ts';
+import { settingsOfModels } from '../../../pipeline/settings.ts';
+import { checkpointFolder } from '../../support/goldens.ts';
+import { expectStatus, grpcClient, type RunningDoors, startDoors, startGrpc, typedBytes } from '../../support/grpc.ts';
+import { dataUri, send, testSettings } from '../../support/server.ts';
+
+let doors: RunningDoors;
+beforeAll(async () => {
+  doors = await startDoors();
+});
+afterAll(() => doors?.close());
+
+const infer = { model_name: 'captioning', inputs: [typedBytes('img_url', [dataUri('small')])] };
+
+describe('health', () => {
+  test('the service is live and ready once the model is loaded', async () => {
+    const { client } = doors;
+    expect(await client.call('ServerLive')).toEqual({ live: true });
+    expect(await client.call('ServerReady')).toEqual({ ready: true });
+    expect(await client.call('ModelReady', { name: 'captioning' })).toEqual({ ready: true });
+    expect(await client.call('ModelReady', { name: 'captioning', version: '1' })).toEqual({ ready: true });
+  });
+
+  test('it is live and not ready before that and after it is finalized', async () => {
+    const starting = await startDoors({}, { initialize: false });
+    onTestFinished(() => starting.close());
+    const expectUnready = async () => {
+      expect(await starting.client.call('ServerLive')).toEqual({ live: true });
+      expect(await starting.client.call('ServerReady')).toEqual({ ready: false });
+      expect(await starting.client.call('ModelReady', { name: 'captioning' })).toEqual({ ready: false });
+      await expectStatus(starting.client.call('ModelInfer', infer), 'UNAVAILABLE', 'NOT_READY');
+      await expectStatus(starting.client.call('ModelMetadata', { name: 'captioning' }), 'UNAVAILABLE', 'NOT_READY');
+    };
+    await expectUnready();
+    await starting.model.initialize();
+    expect(await starting.client.call('ServerReady')).toEqual({ ready: true });
+    await starting.client.call('ModelInfer', infer);
+    await starting.model.finalize();
+    await expectUnready();
+  });
+});
+
+describe('metadata', () => {
+  test('of the service', async () => {
+    expect(await doors.client.call('ServerMetadata')).toEqual({
+      name: 'blip-handler',
+      version: expect.stringMatching(/^\d+\.\d+\.\d+/),
+      extensions: ['model_repository'],
+    });
+  });
+
+  test('of the model, as over HTTP', async () => {
+    const overHttp = JSON.parse((await send(doors.url, { path: '/v2/models/captioning' })).text);
+    for (const version of ['', '1'])
+      expect(await doors.client.call('ModelMetadata', { name: 'captioning', version })).toEqual({
+        ...overHttp,
+        properties: {},
+      });
+  });
+
+  test('of the repository, as over HTTP', async () => {
+    const path = '/v2/repository/index';
+    const overHttp = JSON.parse((await send(doors.url, { method: 'POST', path })).text);
+    expect(await doors.client.call('RepositoryIndex')).toEqual({ models: overHttp });
+    expect(await doors.client.call('RepositoryIndex', { ready: true })).toEqual({ models: overHttp });
+  });
+
+  test('several models have names of their own; the index of what is ready lacks those that are not', async () => {
+    const settings = testSettings({
+      models: [
+        { name: 'first', checkpoint: checkpointFolder('narrow-vision') },
+        { name: 'second', checkpoint: checkpointFolder('answers-float32') },
+      ],
+    });
+    const models = settingsOfModels(settings).map((own) => new InferlessModel(own));
+    const grpc = await startGrpc(models, settings);
+    const client = grpcClient(grpc.port);
+    onTestFinished(async () => {
+      client.close();
+      grpc.close();
+      await Promise.all(models.map((model) => model.finalize()));
+    });
+    await models[0]?.initialize();
+    const entry = (name: string, state: string, reason: string) => ({ name, version: '1', state, reason });
+    const ready = entry('first', 'READY', '');
+    expect(await client.call('RepositoryIndex', { ready: true })).toEqual({ models: [ready] });
+    expect(await client.call('RepositoryIndex')).toEqual({
+      models: [ready, entry('second', 'UNAVAILABLE', 'not loaded')],
+    });
+    expect(await client.call('ModelReady', { name: 'first' })).toEqual({ ready: true });
+    expect(await client.call('ModelReady', { name: 'second' })).toEqual({ ready: false });
+    expect(await client.call('ServerReady')).toEqual({ ready: false });
+    expect(await client.call('ModelInfer', { ...infer, model_name: 'first' })).toMatchObject({ model_name: 'first' });
+    await expectStatus(client.call('ModelInfer', { ...infer, model_name: 'second' }), 'UNAVAILABLE', 'NOT_READY');
+  });
+});
+
+describe('what is not there', () => {
+  test.each([
+    ['ModelReady', (name: string, version: string) => ({ name, version })],
+    ['ModelMetadata', (name: string, version: string) => ({ name, version })],
+    ['ModelInfer', (model_name: string, model_version: string) => ({ ...infer, model_name, model_version })],
+  ])('%s of other models and versions', async (method, request) => {
+    const other = await expectStatus(doors.client.call(method, request('other', '')), 'NOT_FOUND', 'NOT_FOUND');
+    expect(other).toMatch(/^Request for unknown model: 'other' is not found/);
+    const version = await expectStatus(doors.client.call(method, request('captioning', '2')), 'NOT_FOUND', 'NOT_FOUND');
+    expect(version).toContain('version 2');
+  });
+
+  test('a method that this server lacks', async () => {
+    const { Client, credentials } = await import('@grpc/grpc-js');
+    const client = new Client(`127.0.0.1:${doors.grpc.port}`, credentials.createInsecure());
+    onTestFinished(() => client.close());
+    const path = '/inference.GRPCInferenceService/ModelConfig';
+    const bytes = () => Buffer.alloc(0);
+    const failed = new Promise((_resolve, reject) => client.makeUnaryRequest(path, bytes, bytes, {}, reject));
+    await expect(failed).rejects.toMatchObject({ code: status.UNIMPLEMENTED });
+  });
+});

@@ -1,0 +1,95 @@
+import { createFileRegistry, fromBinary } from '@bufbuild/protobuf';
+import { FileDescriptorProtoSchema, FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
+import { Client, credentials } from '@grpc/grpc-js';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { HEALTH, INFERENCE, type Message, type RunningDoors, startDoors } from '../../support/grpc.ts';
+
+const REFLECTION = 'grpc.reflection.v1.ServerReflection';
+
+let doors: RunningDoors;
+beforeAll(async () => {
+  doors = await startDoors({ apiTokens: ['one'] }, { initialize: false });
+});
+afterAll(() => doors?.close());
+
+async function reflect(...requests: readonly object[]): Promise<readonly Message[]> {
+  const call = doors.client.open('ServerReflectionInfo', { service: REFLECTION });
+  for (const request of requests) call.write(request);
+  call.end();
+  return (await call.toArray()) as Message[]; // As the .proto says.
+}
+
+interface FileAnswer {
+  readonly file_descriptor_response: { readonly file_descriptor_proto: readonly Buffer[] };
+}
+
+test('lists the services', async () => {
+  const [answer] = await reflect({ list_services: '' });
+  const services = [INFERENCE, HEALTH, REFLECTION].map((name) => ({ name }));
+  expect(answer).toMatchObject({
+    message_response: 'list_services_response',
+    list_services_response: { service: services },
+  });
+});
+
+test('gives the file of a service, method, message or field, or by its name, from which all is known', async () => {
+  const symbols = [
+    INFERENCE,
+    `${INFERENCE}.ModelInfer`,
+    'inference.ModelInferRequest',
+    'inference.InferParameter.bool_param',
+  ];
+  const answers = await reflect(...symbols.map((symbol) => ({ file_containing_symbol: symbol })), {
+    file_by_filename: 'open_inference.proto',
+  });
+  expect(answers).toHaveLength(5);
+  for (const answer of answers as unknown as readonly FileAnswer[]) {
+    const file = answer.file_descriptor_response.file_descriptor_proto.map((bytes) =>
+      fromBinary(FileDescriptorProtoSchema, bytes),
+    );
+    const registry = createFileRegistry({ $typeName: FileDescriptorSetSchema.typeName, file });
+    const methods = registry.getService(INFERENCE)?.methods.map(({ name }) => name);
+    expect(methods).toContain('ModelStreamInfer');
+    expect(
+      registry.getMessage('inference.ModelInferRequest')?.fields.map(({ name, number }) => [name, number]),
+    ).toEqual([
+      ['model_name', 1],
+      ['model_version', 2],
+      ['id', 3],
+      ['parameters', 4],
+      ['inputs', 5],
+      ['outputs', 6],
+      ['raw_input_contents', 7],
+    ]);
+  }
+});
+
+test('says what it does not have', async () => {
+  const none = { message_response: 'error_response', error_response: { error_code: 5 } };
+  const answers = await reflect(
+    { file_containing_symbol: 'inference.Other' },
+    { file_containing_symbol: 'Other' },
+    { file_by_filename: '../package.json' },
+    { file_containing_extension: { containing_type: 'inference.ModelInferRequest', extension_number: 7 } },
+    { all_extension_numbers_of_type: 'inference.Other' },
+    { all_extension_numbers_of_type: 'inference.ModelInferRequest' },
+    {},
+  );
+  expect(answers.slice(0, 5)).toMatchObject([none, none, none, none, none]);
+  expect(answers[5]).toMatchObject({ all_extension_numbers_response: { extension_number: [] } });
+  expect(answers[6]).toMatchObject({ error_response: { error_code: 3 } });
+});
+
+test('answers under its older name too', async () => {
+  const client = new Client(`127.0.0.1:${doors.grpc.port}`, credentials.createInsecure());
+  onTestFinished(() => client.close());
+  const listServices = Buffer.from([0x3a, 0]); // Field 7, empty.
+  const call = client.makeBidiStreamRequest(
+    '/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo',
+    (bytes: Buffer) => bytes,
+    (bytes: Buffer) => bytes.toString('latin1'),
+  );
+  call.write(listServices);
+  call.end();
+  expect(await call.toArray()).toEqual([expect.stringContaining(INFERENCE)]);
+});

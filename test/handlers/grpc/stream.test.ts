@@ -1,0 +1,120 @@
+import { once } from 'node:events';
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import {
+  expectStatus,
+  type GrpcClient,
+  type InferAnswer,
+  type RunningDoors,
+  startDoors,
+  tensorsOf,
+  typedBytes,
+} from '../../support/grpc.ts';
+import { dataUri, type ImageServer, startImageServer } from '../../support/server.ts';
+
+let images: ImageServer;
+let doors: RunningDoors;
+beforeAll(async () => {
+  doors = await startDoors();
+});
+afterAll(() => doors?.close());
+beforeEach(async () => {
+  images = await startImageServer();
+  return () => images.close();
+});
+
+interface StreamAnswer {
+  readonly error_message: string;
+  readonly infer_response: InferAnswer | null;
+}
+
+const request = (id: string, image: string) => ({
+  model_name: 'captioning',
+  id,
+  inputs: [typedBytes('img_url', [image])],
+});
+
+/** Sends all requests, and reads answers to the end of the stream. */
+async function stream(client: GrpcClient, requests: readonly object[]): Promise<readonly StreamAnswer[]> {
+  const call = client.open('ModelStreamInfer');
+  for (const each of requests) call.write(each);
+  call.end();
+  return (await call.toArray()) as StreamAnswer[]; // As the .proto says.
+}
+
+test('every request of a stream is answered in its order; one that fails leaves the others alone', async () => {
+  const requests = [
+    request('chelsea', dataUri('chelsea')),
+    request('bad', '####'),
+    { ...request('other', dataUri('chelsea')), model_name: 'other' },
+    request('rocket', dataUri('rocket')),
+    ...Array.from({ length: 20 }, (_, index) => request(String(index), dataUri('small', String(index)))),
+  ];
+  const answers = await stream(doors.client, requests);
+  expect(answers.map(({ infer_response }) => infer_response?.id)).toEqual(requests.map(({ id }) => id));
+  expect(answers[1]).toMatchObject({ error_message: expect.stringMatching(/^IMAGE_SOURCE_INVALID: Expected /) });
+  expect(answers[2]).toMatchObject({ error_message: expect.stringMatching(/^NOT_FOUND: .*'other'/) });
+  for (const [index, { error_message, infer_response }] of answers.entries()) {
+    if (index === 1 || index === 2) continue;
+    const alone = await doors.client.call<InferAnswer>('ModelInfer', requests[index]);
+    expect(error_message).toBe('');
+    expect(infer_response === null ? null : tensorsOf(infer_response)).toEqual(tensorsOf(alone));
+  }
+});
+
+test('a stream without requests ends', async () => {
+  expect(await stream(doors.client, [])).toEqual([]);
+});
+
+test('an answer comes while its client still may ask', async () => {
+  const call = doors.client.open('ModelStreamInfer');
+  for (const id of ['first', 'second']) {
+    call.write(request(id, dataUri('small')));
+    const [answer] = await once(call, 'data');
+    expect(answer).toMatchObject({ error_message: '', infer_response: { id } });
+  }
+  call.end();
+  await once(call.resume(), 'end');
+});
+
+test('requests of a stream are under way together, as many as fill a batch', async () => {
+  const few = await startDoors({ maxBatchSize: 3 });
+  onTestFinished(() => few.close());
+  const held = Array.from({ length: 5 }, (_, index) => request(String(index), `${images.url}/held.png`));
+  const answers = stream(few.client, held);
+  await images.held(3);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  images.release();
+  expect((await answers).map(({ error_message }) => error_message)).toEqual(['', '', '', '', '']);
+});
+
+test('a client that leaves takes its stream with it', async () => {
+  const call = doors.client.open('ModelStreamInfer');
+  const ended = new Promise((resolve) => call.once('error', resolve));
+  call.write(request('held', `${images.url}/held.png`));
+  await images.held(1);
+  call.cancel();
+  expect(await ended).toMatchObject({ code: 1 });
+  images.release();
+  expect(await stream(doors.client, [request('next', dataUri('small'))])).toHaveLength(1);
+});
+
+describe('tokens', () => {
+  test('are asked for when the stream begins; requests of a stream count among those of its token', async () => {
+    const guarded = await startDoors({ apiTokens: ['one'], maxRequestsPerToken: 2 });
+    onTestFinished(() => guarded.close());
+    const strange = guarded.client.open('ModelStreamInfer');
+    const refused = new Promise((_resolve, reject) => strange.once('error', reject));
+    await expectStatus(refused, 'UNAUTHENTICATED', 'UNAUTHORIZED');
+
+    const metadata = { authorization: 'Bearer one' };
+    const call = guarded.client.open('ModelStreamInfer', { metadata });
+    for (const id of ['1', '2', '3']) call.write(request(id, `${images.url}/held.png`));
+    await images.held(2);
+    const more = guarded.client.call('ModelInfer', request('more', dataUri('small')), { metadata });
+    await expectStatus(more, 'RESOURCE_EXHAUSTED', 'OVERLOADED');
+    images.release();
+    call.end();
+    const answers = (await call.toArray()) as StreamAnswer[]; // As the .proto says.
+    expect(answers.map(({ error_message }) => error_message)).toEqual(['', '', '']);
+  });
+});
