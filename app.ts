@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { type Inputs, type Outputs, schemas } from './input_schema.ts';
@@ -10,9 +11,15 @@ import type { InputLists, TaskSchema } from './protocol/schema.ts';
 import { compileInputs } from './protocol/validation.ts';
 
 /** What ships with the package lies beside this file, in the sources as in the bundle. */
-const shippedCheckpoint = fileURLToPath(new URL('./checkpoints/random-captioning', import.meta.url));
+const shippedCheckpoint = fileURLToPath(new URL('./checkpoints/scenes-captioning', import.meta.url));
 export const shippedPage = fileURLToPath(new URL('./handlers/http/page', import.meta.url));
-export const shippedPicture = fileURLToPath(new URL('./examples/chelsea.png', import.meta.url));
+export const shippedPicture = fileURLToPath(new URL('./examples/apples-and-cat.png', import.meta.url));
+
+/** Swagger UI: copied beside the bundle; in the sources, where npm put it. */
+export function swaggerUiFolder(): string {
+  const copied = fileURLToPath(new URL('./swagger-ui', import.meta.url));
+  return existsSync(copied) ? copied : fileURLToPath(new URL('./node_modules/swagger-ui-dist', import.meta.url));
+}
 
 /** Settings from the environment variables of this process. */
 export function settingsFromEnvironment(): Settings {

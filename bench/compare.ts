@@ -18,7 +18,7 @@ const PAIRS = 5;
 const STARTS = 3;
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const image = `${root}examples/chelsea.png`;
+const image = `${root}test/fixtures/images/chelsea.png`;
 const source = `data:;base64,${readFileSync(image).toString('base64')}`;
 const forced = { max_new_tokens: 20, min_new_tokens: 20 };
 const prompts = ['', 'a picture of', 'a photography of two cats', 'the'];

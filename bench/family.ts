@@ -18,7 +18,7 @@ const THREADS = 2;
 const PAIRS = 7;
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const image = `${root}examples/chelsea.png`;
+const image = `${root}test/fixtures/images/chelsea.png`;
 const source = `data:;base64,${readFileSync(image).toString('base64')}`;
 const text = 'two cats on the picture';
 const forced = { max_new_tokens: 3, min_new_tokens: 3 };

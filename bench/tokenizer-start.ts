@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 
 const RUNS = 5;
 const root = fileURLToPath(new URL('..', import.meta.url));
-const folder = resolve(process.argv[2] ?? 'checkpoints/random-captioning');
+const folder = resolve(process.argv[2] ?? 'checkpoints/scenes-captioning');
 
 const starts = {
   '@huggingface/tokenizers': `

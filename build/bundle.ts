@@ -44,8 +44,11 @@ async function bundle(): Promise<Metafile> {
       js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
     },
   });
-  for (const shipped of ['checkpoints/random-captioning', 'examples', 'handlers/http/page']) {
+  for (const shipped of ['checkpoints/scenes-captioning', 'examples', 'handlers/http/page']) {
     cpSync(`${root}${shipped}`, `${outputFolder}/${shipped}`, { recursive: true });
+  }
+  for (const file of ['swagger-ui.css', 'swagger-ui-bundle.js', 'LICENSE', 'NOTICE']) {
+    cpSync(`${root}node_modules/swagger-ui-dist/${file}`, `${outputFolder}/swagger-ui/${file}`);
   }
   return metafile;
 }

@@ -1,3 +1,5 @@
+import type InferlessModel from '../app.ts';
+import type { TensorAnswer } from '../pipeline/task.ts';
 import { HandlerError } from '../protocol/errors.ts';
 
 /** More than a timer takes: 24 days. */
@@ -23,6 +25,29 @@ export async function withDeadline<T>(
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** What a model is asked. */
+export interface TimedQuestion {
+  /** Values by input name. */
+  readonly inputs: unknown;
+  /** Names of the outputs to return; `undefined` for the usual ones. */
+  readonly outputs?: readonly string[] | undefined;
+  /** The request's parameters that are no inputs; of these `timeout` counts, in microseconds. */
+  readonly parameters?: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Asks a model, for as long as the request and the service let it; the shorter time counts.
+ * @throws HandlerError as the model does, or `DEADLINE_EXCEEDED`; the reason of the signal, when that aborts.
+ */
+export async function inferInTime(
+  model: InferlessModel,
+  { inputs, outputs, parameters }: TimedQuestion,
+  signal: AbortSignal,
+): Promise<TensorAnswer> {
+  const timeoutMs = shortest(requestTimeoutMs(parameters?.['timeout']), model.settings.requestTimeoutMs);
+  return await withDeadline(timeoutMs, signal, (until) => model.inferTensors(inputs, outputs, until));
 }
 
 /**

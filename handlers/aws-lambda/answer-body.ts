@@ -5,6 +5,7 @@ import { type InferenceRequest, readInferenceRequest } from '../../protocol/infe
 import { type InferenceResponse, inferenceResponse } from '../../protocol/inference-response.ts';
 import type { TaskSchema } from '../../protocol/schema.ts';
 import { compile } from '../../protocol/validation.ts';
+import { inferInTime, type TimedQuestion } from '../deadline.ts';
 import type { Environment } from './environment.ts';
 
 /** A request body where no path says which model is asked. */
@@ -26,8 +27,8 @@ const checkBody = compile<RequestBody>(
 export async function answerBody({ models, server }: Environment, body: unknown): Promise<InferenceResponse> {
   const request = checkBody(body);
   const model = requireModel(models, request.model_name);
-  const { id, inputs, outputs } = readBody(request, model.schema);
-  const answer = await model.inferTensors(inputs, outputs);
+  const { id, ...question } = readBody(request, model.schema);
+  const answer = await inferInTime(model, question, new AbortController().signal);
   for (const failure of answer.failures) logInternal(failure, server.log);
   return inferenceResponse(model.name ?? '', id, answer.outputs);
 }
@@ -37,10 +38,7 @@ export function logInternal(error: HandlerError, log: FastifyBaseLogger): void {
   if (error.code === 'INTERNAL') log.error({ err: error.cause ?? error }, 'failed inside');
 }
 
-function readBody(
-  request: RequestBody,
-  schema: TaskSchema,
-): Pick<InferenceRequest, 'id' | 'outputs'> & { readonly inputs: object } {
+function readBody(request: RequestBody, schema: TaskSchema): Pick<InferenceRequest, 'id'> & TimedQuestion {
   if ('inputs' in request) return readInferenceRequest(request, schema);
   const { model_name: _name, id, ...inputs } = request;
   return { id, inputs, outputs: undefined };

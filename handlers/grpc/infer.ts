@@ -2,7 +2,7 @@ import type { MessageInitShape } from '@bufbuild/protobuf';
 import type InferlessModel from '../../app.ts';
 import { encodeTensor } from '../../protocol/binary-tensor.ts';
 import { MODEL_VERSION } from '../../protocol/metadata.ts';
-import { requestTimeoutMs, shortest, withDeadline } from '../deadline.ts';
+import { inferInTime } from '../deadline.ts';
 import { findModel } from '../served-models.ts';
 import type { ModelInferRequest, ModelInferResponseSchema } from './generated/open_inference_pb.js';
 import { readInferRequest } from './infer-request.ts';
@@ -22,11 +22,8 @@ export async function infer(
   log: Log,
 ): Promise<MessageInitShape<typeof ModelInferResponseSchema>> {
   const model = findVersion(models, request.modelName, request.modelVersion);
-  const { id = '', inputs, outputs: wanted, parameters } = readInferRequest(request, model.schema);
-  const timeoutMs = shortest(requestTimeoutMs(parameters['timeout']), model.settings.requestTimeoutMs);
-  const { outputs, failures, times, generatedTokens } = await withDeadline(timeoutMs, signal, (until) =>
-    model.inferTensors(inputs, wanted, until),
-  );
+  const { id = '', ...question } = readInferRequest(request, model.schema);
+  const { outputs, failures, times, generatedTokens } = await inferInTime(model, question, signal);
   for (const failure of failures) reported(failure, log);
   log.debug({ times, generatedTokens }, 'stages');
   return {

@@ -1,20 +1,14 @@
 import type { FastifyReply } from 'fastify';
 import type InferlessModel from '../../app.ts';
 import type { TensorAnswer } from '../../pipeline/task.ts';
-import { requestTimeoutMs, shortest, withDeadline } from '../deadline.ts';
+import { inferInTime, type TimedQuestion } from '../deadline.ts';
 import { clientSignal } from './client-signal.ts';
 import { logInternal } from './reply.ts';
 
 /** What a model is asked. */
-export interface Question {
-  /** Values by input name. */
-  readonly inputs: unknown;
-  /** Names of the outputs to return; `undefined` for the usual ones. */
-  readonly outputs?: readonly string[] | undefined;
+export interface Question extends TimedQuestion {
   /** When to drop it; when its client leaves, unless this says otherwise. */
   readonly signal?: AbortSignal;
-  /** The request's parameters that are no inputs; of these `timeout` counts, in microseconds. */
-  readonly parameters?: Readonly<Record<string, unknown>>;
 }
 
 /**
@@ -24,10 +18,9 @@ export interface Question {
 export async function askModel(
   reply: FastifyReply,
   model: InferlessModel,
-  { inputs, outputs, signal = clientSignal(reply), parameters }: Question,
+  { signal = clientSignal(reply), ...question }: Question,
 ): Promise<TensorAnswer> {
-  const timeoutMs = shortest(requestTimeoutMs(parameters?.['timeout']), model.settings.requestTimeoutMs);
-  const given = await withDeadline(timeoutMs, signal, (until) => model.inferTensors(inputs, outputs, until));
+  const given = await inferInTime(model, question, signal);
   for (const failure of given.failures) logInternal(failure, reply.log);
   reply.log.debug({ times: given.times, generatedTokens: given.generatedTokens }, 'stages');
   return given;

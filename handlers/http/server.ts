@@ -12,6 +12,7 @@ import { addRequestIds, requestIdOf } from './request-id.ts';
 import { addBentomlRoutes } from './routes/bentoml.ts';
 import { addClipServiceRoutes } from './routes/clip-service.ts';
 import { addCogRoutes } from './routes/cog.ts';
+import { addDocsRoutes } from './routes/docs.ts';
 import { addHealthRoutes } from './routes/health.ts';
 import { addHuggingFaceRoutes } from './routes/hugging-face.ts';
 import { addInferenceRoutes } from './routes/inference.ts';
@@ -66,6 +67,7 @@ export function createServer(
   addBentomlRoutes(server, addInference, models, draining);
   addHuggingFaceRoutes(server, guard, models, draining);
   addPageFiles(server);
+  addDocsRoutes(server, models);
   addVertexRoutes(server, guard, models, draining);
   addCogRoutes(server, guard, models, draining);
   addRunpodRoutes(addInference, models);

@@ -3,7 +3,7 @@ import { readSettings, settingDefinitions, settingsOfModels } from '../../pipeli
 import { HandlerError } from '../../protocol/errors.ts';
 import { thrownBy } from '../support/thrown.ts';
 
-const shippedCheckpoint = '/package/checkpoints/random-captioning';
+const shippedCheckpoint = '/package/checkpoints/scenes-captioning';
 
 function read(environment: Readonly<Record<string, string | undefined>>, cpuCount = 8) {
   return readSettings({ environment, cpuCount, shippedCheckpoint });

@@ -144,7 +144,7 @@ describe('a folder that has no tokenizer', () => {
 });
 
 test('the checkpoint that ships has a tokenizer', () => {
-  const folder = fileURLToPath(new URL('../../checkpoints/random-captioning', import.meta.url));
+  const folder = fileURLToPath(new URL('../../checkpoints/scenes-captioning', import.meta.url));
   const tokenizer = openTokenizer(folder);
   expect(tokenizer.decode(tokenizer.encode('A picture of'))).toBe('a picture of');
 });

@@ -21,7 +21,7 @@ export interface Bundle {
  */
 export function buildBundle(): Bundle {
   const folder = mkdtempSync(join(tmpdir(), 'blip-handler-bundle-'));
-  const copied = ['build', 'checkpoints', 'examples', 'package.json'];
+  const copied = ['build', 'examples', 'package.json'];
   for (const name of readdirSync(root).filter((entry) => !['dist', '.git', ...copied].includes(entry)))
     symlinkSync(join(root, name), join(folder, name));
   for (const name of copied) cpSync(join(root, name), join(folder, name), { recursive: true });

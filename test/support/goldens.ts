@@ -85,7 +85,6 @@ export function openClipCheckpoint(folder: string): ClipCheckpoint {
 }
 
 export function imagePath(name: ImageName): string {
-  if (name === 'chelsea') return fileURLToPath(new URL('../../examples/chelsea.png', import.meta.url));
   return `${fixtures}images/${name}.${name === 'rocket' ? 'jpg' : 'png'}`;
 }
 

@@ -2,23 +2,23 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { fileURLToPath } from 'node:url';
 import { expect } from 'vitest';
 import InferlessModel from '../../app.ts';
 import { createServer } from '../../handlers/http/server.ts';
 import { readSettings, type Settings, settingsOfModels } from '../../pipeline/settings.ts';
 import type { NamedTensor } from '../../protocol/named-tensor.ts';
-import { type ImageName, imagePath } from './goldens.ts';
+import { checkpointFolder, type ImageName, imagePath } from './goldens.ts';
 
 /** The real server in this process, a server of images, and requests to both. Everything stays on loopback. */
 
 export const INFER_PATH = '/v2/models/captioning/infer';
 
-const shippedCheckpoint = fileURLToPath(new URL('../../checkpoints/random-captioning', import.meta.url));
-
-/** The settings of an empty environment on a machine of two CPUs, silent, and what a test wants otherwise. */
+/**
+ * The settings of an empty environment on a machine of two CPUs, silent, and what a test wants otherwise. The checkpoint
+ * is a tiny one with random weights: what it says means nothing, and it says it fast.
+ */
 export function testSettings(changes: Partial<Settings> = {}): Settings {
-  const defaults = readSettings({ environment: {}, cpuCount: 2, shippedCheckpoint });
+  const defaults = readSettings({ environment: {}, cpuCount: 2, shippedCheckpoint: checkpointFolder('narrow-vision') });
   return { ...defaults, executionProvider: 'cpu', logLevel: 'silent', imagePrivateHosts: ['127.0.0.1'], ...changes };
 }
 

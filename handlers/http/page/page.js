@@ -1,28 +1,10 @@
 /** The page: asks the models of this service about a picture, through the same routes as everyone. */
 
 const element = (id) => document.getElementById(id);
-const [
-  form,
-  drop,
-  preview,
-  invitation,
-  file,
-  url,
-  model,
-  text,
-  textLabel,
-  hint,
-  access,
-  token,
-  ask,
-  result,
-  curl,
-  copy,
-] = [
+const [form, drop, preview, file, url, model, text, textLabel, hint, access, token, ask, result, curl, copy] = [
   'form',
   'drop',
   'preview',
-  'invitation',
   'file',
   'url',
   'model',
@@ -129,7 +111,6 @@ function takeUrl() {
 
 function showPicture(source) {
   preview.hidden = source === undefined;
-  invitation.hidden = source !== undefined;
   if (source === undefined) preview.removeAttribute('src');
   else preview.src = source;
   showCurl();
@@ -226,7 +207,7 @@ function showCurl() {
     return;
   }
   const [before, after] = JSON.stringify(requestBody('PICTURE')).split('PICTURE').map(quoted);
-  curl.textContent = `printf %s ${before}"$(base64 < ${quoted(picture.fileName)})"${after} | ${command}@-`;
+  curl.textContent = `printf %s ${before}"$(base64 < ${quoted(picture.fileName)} | tr -d '\\n')"${after} | ${command}@-`;
 }
 
 form.addEventListener('submit', submit);
