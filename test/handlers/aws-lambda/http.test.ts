@@ -30,8 +30,8 @@ const kinds: readonly (readonly [string, (request: EventRequest) => object])[] =
   ['a load balancer with multi-value headers', loadBalancerMultiValueEvent],
 ];
 
-/** Headers that a connection has and an answer of the function has not, and the time. */
-const connectionHeaders = ['connection', 'keep-alive', 'content-length', 'date'];
+/** Headers that a connection has and an answer of the function has not, the time, and the request's own id. */
+const connectionHeaders = ['connection', 'keep-alive', 'content-length', 'date', 'x-request-id'];
 
 function headersOf({ headers, multiValueHeaders }: HttpResult): object {
   const all =

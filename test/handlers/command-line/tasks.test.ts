@@ -1,6 +1,7 @@
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import InferlessModel from '../../../app.ts';
+import InferlessModel, { shippedPicture } from '../../../app.ts';
 import { type Bundle, buildBundle, type Exit, runProgram } from '../../support/bundle.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { checkpointFolder, imagePath } from '../../support/goldens.ts';
@@ -63,7 +64,10 @@ describe('question answering', () => {
     const shipped = await invoke('answers-float32', '--question', 'is the cat black?');
     const answer = readAnswer(shipped);
     expect(answer).toMatchObject({ model_name: 'question-answering', outputs: [{ name: 'answer', shape: [1] }] });
-    expectOutputs(answer, await infer('answers-float32', { img_url: sources[0], question: 'is the cat black?' }));
+    expectOutputs(
+      answer,
+      await infer('answers-float32', { img_url: readFileSync(shippedPicture), question: 'is the cat black?' }),
+    );
     expect(shipped.stderr).toMatch(/; \d+ tokens, \d+ tokens\/s/);
     const other = readAnswer(await invoke('answers-float32', '--img_url', imagePath('rocket'), '--question', 'red'));
     expectOutputs(other, await infer('answers-float32', { img_url: sources[1], question: 'red' }));
@@ -151,7 +155,7 @@ describe('CLIP', () => {
     expect(outputOf(answer, 'probability').shape).toEqual([2, 2]);
     expect(exit.stderr).not.toMatch(/tokens/);
     const alone = readAnswer(await invoke('clip-real-end'));
-    expectOutputs(alone, await infer('clip-real-end', { img_url: sources[0] }));
+    expectOutputs(alone, await infer('clip-real-end', { img_url: readFileSync(shippedPicture) }));
   });
 
   test('takes its parameter, and a request of texts alone from a file', async () => {
