@@ -49,6 +49,6 @@ export function fromServerError(error: unknown): HandlerError {
 export function notFound(request: FastifyRequest): HandlerError {
   return new HandlerError(
     'NOT_FOUND',
-    `Expected a path of the Open Inference Protocol, got ${request.method} of another.`,
+    `Expected a path that this service has (GET /openapi.json lists most), got ${request.method} of another.`,
   );
 }
