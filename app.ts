@@ -6,7 +6,7 @@ import { type Model, type StartOptions, startModel } from './pipeline/model.ts';
 import { readSettings, type Settings } from './pipeline/settings.ts';
 import type { TensorAnswer } from './pipeline/task.ts';
 import { HandlerError, toHandlerError } from './protocol/errors.ts';
-import { unwrap } from './protocol/named-tensor.ts';
+import { valuesByName } from './protocol/named-tensor.ts';
 import type { InputLists, TaskSchema } from './protocol/schema.ts';
 import { compileInputs } from './protocol/validation.ts';
 
@@ -80,7 +80,7 @@ export default class InferlessModel {
       const model = await starting;
       if (this.#starting === starting) this.#model = model;
     } catch (error) {
-      this.#starting = undefined;
+      if (this.#starting === starting) this.#starting = undefined; // Another may have begun meanwhile.
       throw error;
     }
   }
@@ -91,7 +91,7 @@ export default class InferlessModel {
    */
   async infer(inputs: Inputs): Promise<Outputs> {
     const { outputs } = await this.inferTensors(inputs);
-    return Object.fromEntries(outputs.map((tensor) => [tensor.name, unwrap(tensor)]));
+    return valuesByName(outputs);
   }
 
   /**

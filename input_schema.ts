@@ -175,7 +175,7 @@ const questionAnsweringInputs = {
     shape: [-1],
     example: ['one', 'two', 'three'],
     description:
-      'The only answers there are. The likeliest is returned, or with num_return_sequences that many, ranked; sequence_score has their log-probabilities.',
+      'The only answers there are, at most 256. The likeliest is returned, or with num_return_sequences that many, ranked; sequence_score has their log-probabilities.',
   },
   ...generationInputs,
 } as const satisfies Record<string, InputField>;
@@ -219,7 +219,7 @@ const clipInputs = {
     minimum: 0,
     maximum: MAX_COUNT,
     description:
-      'Which items are compared with `candidates`: their numbers, images first, then texts. All images when absent.',
+      'Which items are compared with `candidates`: their numbers, images first, then texts; at most as many as there are items. All images when absent.',
   },
   candidates: {
     datatype: 'INT64',
@@ -228,7 +228,8 @@ const clipInputs = {
     example: [1, 2],
     minimum: 0,
     maximum: MAX_COUNT,
-    description: 'Which items `queries` are compared with: their numbers. All texts when absent.',
+    description:
+      'Which items `queries` are compared with: their numbers, at most as many as there are items. All texts when absent.',
   },
   normalize: {
     datatype: 'BOOL',

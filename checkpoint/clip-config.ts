@@ -56,7 +56,6 @@ function readClipVisionConfig(section: JsonSection): VisionConfig {
 }
 
 function readTextConfig(section: JsonSection): ClipTextConfig {
-  const eosTokenId = readInteger(section, 'eos_token_id', 49_407, 0);
   const text = {
     vocabularySize: readInteger(section, 'vocab_size', 49_408, 2),
     hiddenSize: readInteger(section, 'hidden_size', 512),
@@ -66,8 +65,15 @@ function readTextConfig(section: JsonSection): ClipTextConfig {
     maxPositions: readInteger(section, 'max_position_embeddings', 77),
     layerNormEpsilon: readNumber(section, 'layer_norm_eps', 1e-5),
     activation: readChoice(section, 'hidden_act', activations, 'quick_gelu'),
-    pooling: eosTokenId === PLACEHOLDER_EOS_TOKEN_ID ? ('largest-id' as const) : { eosTokenId },
   };
   requireDivisible(section, 'hidden_size', text.hiddenSize, 'num_attention_heads', text.headCount);
-  return text;
+  return { ...text, pooling: readPooling(section, text.vocabularySize) };
+}
+
+function readPooling(section: JsonSection, vocabularySize: number): ClipTextConfig['pooling'] {
+  const eosTokenId = readInteger(section, 'eos_token_id', 49_407, 0);
+  if (eosTokenId === PLACEHOLDER_EOS_TOKEN_ID) return 'largest-id';
+  if (eosTokenId >= vocabularySize)
+    throw inconsistent(section, `eos_token_id to be below vocab_size ${vocabularySize}`, eosTokenId);
+  return { eosTokenId };
 }

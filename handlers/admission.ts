@@ -21,6 +21,7 @@ export interface Admission {
   readonly enter: (token: string | undefined) => () => void;
 }
 
+/** Tokens and limits as the settings have them. A process has one: it holds the counts. */
 export function createAdmission({ apiTokens, maxRequestsPerToken }: Settings): Admission {
   const running = new Map<string, number>();
   return {

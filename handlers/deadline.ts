@@ -6,8 +6,12 @@ import { HandlerError } from '../protocol/errors.ts';
 const MAX_TIMER_MS = 2 ** 31 - 1;
 const MICROSECONDS_PER_MILLISECOND = 1000;
 
+/** What a signal says whose work is done: nobody hears it. */
+const workIsDone = new HandlerError('CANCELLED', 'Expected nothing more to be asked, since the work is done.');
+
 /**
- * Does `work` with a signal that aborts after `timeoutMs`, or when `signal` does.
+ * Does `work` with a signal that aborts after `timeoutMs`, or when `signal` does; and when the work is done, since until
+ * then Node keeps a signal that is made of others, and all that listens to it.
  * @param timeoutMs `undefined` for any time.
  * @throws HandlerError `DEADLINE_EXCEEDED`, as what listens to the signal throws its reason.
  */
@@ -16,15 +20,22 @@ export async function withDeadline<T>(
   signal: AbortSignal,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  if (timeoutMs === undefined) return await work(signal);
-  const late = new AbortController();
-  const reason = new HandlerError('DEADLINE_EXCEEDED', `Expected the answer within ${timeoutMs} ms, got none by then.`);
-  const timer = setTimeout(() => late.abort(reason), Math.min(timeoutMs, MAX_TIMER_MS));
+  const own = new AbortController();
+  const timer = timeoutMs === undefined ? undefined : abortLater(own, timeoutMs);
   try {
-    return await work(AbortSignal.any([signal, late.signal]));
+    return await work(AbortSignal.any([signal, own.signal]));
   } finally {
     clearTimeout(timer);
+    own.abort(workIsDone);
   }
+}
+
+function abortLater(controller: AbortController, timeoutMs: number): NodeJS.Timeout {
+  const abort = () => {
+    const message = `Expected the answer within ${timeoutMs} ms, got none by then.`;
+    controller.abort(new HandlerError('DEADLINE_EXCEEDED', message));
+  };
+  return setTimeout(abort, Math.min(timeoutMs, MAX_TIMER_MS));
 }
 
 /** What a model is asked. */

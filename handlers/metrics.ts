@@ -11,7 +11,7 @@ export interface Metrics {
   readonly contentType: string;
   /** All metrics in Prometheus' text format. */
   text(): Promise<string>;
-  /** Counts what a door answered: also what never reached a model. */
+  /** Counts what a door answered, by the number of its protocol's status: also what never reached a model. */
   countAnswer(door: 'http' | 'grpc', status: number): void;
 }
 

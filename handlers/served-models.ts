@@ -1,9 +1,11 @@
 import type InferlessModel from '../app.ts';
 import { HandlerError } from '../protocol/errors.ts';
 import { MODEL_VERSION } from '../protocol/metadata.ts';
+import { shortName } from './short-name.ts';
 
 /** The models of a process, by the names that requests have for them. */
 
+/** Whether a model has no name yet, or not any more: one that is named by its task, while it is not loaded. */
 export function isUnnamed({ name }: InferlessModel): boolean {
   return name === undefined;
 }
@@ -28,13 +30,13 @@ export function findModel(
       throw new HandlerError('NOT_READY', 'Expected the model to be loaded, got a request before or after that.');
     throw new HandlerError(
       'NOT_FOUND',
-      `Request for unknown model: '${name}' is not found. This service has ${namesOf(models).join(', ')}.`,
+      `Request for unknown model: '${shortName(name)}' is not found. This service has ${namesOf(models).join(', ')}.`,
     );
   }
   if (modelVersion !== MODEL_VERSION) {
     throw new HandlerError(
       'NOT_FOUND',
-      `Request for unknown model: '${name}' version ${modelVersion} is not found. There is version ${MODEL_VERSION}.`,
+      `Request for unknown model: '${name}' version ${shortName(modelVersion)} is not found. There is version ${MODEL_VERSION}.`,
     );
   }
   return model;
@@ -53,8 +55,9 @@ interface ModelIndex {
  */
 export function repositoryIndex(models: readonly InferlessModel[]): readonly ModelIndex[] {
   return models.map(({ name = '', model }) => {
-    const isReady = model?.isHealthy() === true;
-    const state = isReady ? 'READY' : 'UNAVAILABLE';
-    return { name, version: MODEL_VERSION, state, reason: isReady ? '' : 'not loaded' };
+    const entry = { name, version: MODEL_VERSION };
+    if (model === undefined) return { ...entry, state: 'UNAVAILABLE', reason: 'not loaded' };
+    if (!model.isHealthy()) return { ...entry, state: 'UNAVAILABLE', reason: 'no worker thread lives' };
+    return { ...entry, state: 'READY', reason: '' };
   });
 }

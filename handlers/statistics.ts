@@ -21,7 +21,15 @@ export interface ModelStatistics {
   /** Batches computed. */
   readonly execution_count: number;
   readonly inference_stats: Readonly<Record<string, Readonly<Duration>>>;
-  readonly batch_stats: readonly { readonly batch_size: number; readonly compute_infer: Readonly<Duration> }[];
+  readonly batch_stats: readonly BatchStatistics[];
+}
+
+/** Of the batches of one size. Their images come and go with their requests, so that only computing takes time here. */
+interface BatchStatistics {
+  readonly batch_size: number;
+  readonly compute_input: Readonly<Duration>;
+  readonly compute_infer: Readonly<Duration>;
+  readonly compute_output: Readonly<Duration>;
 }
 
 const noDuration = (): Duration => ({ count: 0, ns: 0 });
@@ -71,7 +79,12 @@ export function collectStatistics(observed: InferlessModel): () => ModelStatisti
       inference_count: sizes.reduce((sum, [size, { count }]) => sum + size * count, 0),
       execution_count: sizes.reduce((sum, [, { count }]) => sum + count, 0),
       inference_stats: structuredClone(stages),
-      batch_stats: sizes.map(([size, duration]) => ({ batch_size: size, compute_infer: { ...duration } })),
+      batch_stats: sizes.map(([size, duration]) => batchStatistics(size, duration)),
     };
   };
+}
+
+function batchStatistics(size: number, { count, ns }: Readonly<Duration>): BatchStatistics {
+  const none = { count, ns: 0 };
+  return { batch_size: size, compute_input: none, compute_infer: { count, ns }, compute_output: none };
 }

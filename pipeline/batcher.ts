@@ -41,8 +41,6 @@ export interface BatchRunner {
 export interface Batcher {
   /** @throws the reason of the group's signal, when it aborts before the group is in a batch. */
   submit(group: RowGroup): Promise<GroupResult>;
-  /** Rows that wait. */
-  queuedRows(): number;
 }
 
 interface Waiting {
@@ -51,11 +49,13 @@ interface Waiting {
   readonly arrivedMs: number;
   readonly resolve: (result: GroupResult) => void;
   readonly reject: (error: unknown) => void;
+  readonly withdraw: () => void;
 }
 
 /**
  * Collects groups with equal settings into batches. A batch leaves when it is full, or when its oldest group has
- * waited for the window, and the runner has room. Prompts of any length share a batch (docs/decisions/0004).
+ * waited for the window, and the runner has room; of several that may leave, the one of the oldest group is first.
+ * Prompts of any length share a batch (docs/decisions/0004).
  */
 export function createBatcher(runner: BatchRunner, options: BatcherOptions): Batcher {
   const waiting: Waiting[] = [];
@@ -66,22 +66,23 @@ export function createBatcher(runner: BatchRunner, options: BatcherOptions): Bat
     timer = undefined;
     const oldest = waiting[0];
     if (oldest === undefined || !runner.hasRoom()) return;
-    const members = nextBatch(waiting, options.maxBatchSize);
-    const waitedMs = performance.now() - oldest.arrivedMs;
-    const isFull = rowCount(members) >= options.maxBatchSize || members.length < waiting.length;
-    if (!isFull && waitedMs < options.batchWindowMs) {
-      timer = setTimeout(dispatch, options.batchWindowMs - waitedMs);
+    const nowMs = performance.now();
+    const members = nextBatch(waiting, options, nowMs);
+    if (members === undefined) {
+      timer = setTimeout(dispatch, oldest.arrivedMs + options.batchWindowMs - nowMs);
       return;
     }
-    for (const member of members) waiting.splice(waiting.indexOf(member), 1);
+    for (const member of members) {
+      waiting.splice(waiting.indexOf(member), 1);
+      // A signal outlives the batch, and would keep the pixels with its listener.
+      member.group.signal?.removeEventListener('abort', member.withdraw);
+    }
     void runMembers(runner, members);
     dispatch();
   };
   runner.onRoom(dispatch);
   const withdraw = (member: Waiting): void => {
-    const place = waiting.indexOf(member);
-    if (place === -1) return; // It is being computed.
-    waiting.splice(place, 1);
+    waiting.splice(waiting.indexOf(member), 1);
     member.reject(member.group.signal?.reason);
   };
 
@@ -90,23 +91,36 @@ export function createBatcher(runner: BatchRunner, options: BatcherOptions): Bat
       new Promise((resolve, reject) => {
         group.signal?.throwIfAborted();
         const key = JSON.stringify(group.settings);
-        const member = { group, key, arrivedMs: performance.now(), resolve, reject };
+        const arrivedMs = performance.now();
+        const member: Waiting = { group, key, arrivedMs, resolve, reject, withdraw: () => withdraw(member) };
         waiting.push(member);
-        group.signal?.addEventListener('abort', () => withdraw(member), { once: true });
+        group.signal?.addEventListener('abort', member.withdraw, { once: true });
         dispatch();
       }),
-    queuedRows: () => rowCount(waiting),
   };
 }
 
+/** Of the groups of each key, the batch that comes next; the first of them that is full or has waited long enough. */
+function nextBatch(
+  waiting: readonly Waiting[],
+  { maxBatchSize, batchWindowMs }: BatcherOptions,
+  nowMs: number,
+): readonly Waiting[] | undefined {
+  for (const key of new Set(waiting.map((each) => each.key))) {
+    const equal = waiting.filter((each) => each.key === key);
+    const members = fitting(equal, maxBatchSize);
+    const isFull = rowCount(members) >= maxBatchSize || members.length < equal.length;
+    const waitedMs = nowMs - (equal[0]?.arrivedMs ?? nowMs);
+    if (isFull || waitedMs >= batchWindowMs) return members;
+  }
+  return undefined;
+}
+
 /** The oldest group and all later ones that fit beside it. A group larger than a batch goes alone. */
-function nextBatch(waiting: readonly Waiting[], maxBatchSize: number): readonly Waiting[] {
-  const [oldest, ...later] = waiting;
-  if (oldest === undefined) return [];
-  const members = [oldest];
+function fitting([oldest, ...later]: readonly Waiting[], maxBatchSize: number): readonly Waiting[] {
+  const members = oldest === undefined ? [] : [oldest];
   for (const candidate of later) {
-    const fits = rowCount(members) + candidate.group.rows.length <= maxBatchSize;
-    if (candidate.key === oldest.key && fits) members.push(candidate);
+    if (rowCount(members) + candidate.group.rows.length <= maxBatchSize) members.push(candidate);
   }
   return members;
 }

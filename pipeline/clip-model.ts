@@ -4,7 +4,7 @@ import { clipImageGraph, clipRankGraph, clipTextGraph } from '../models/clip.ts'
 import { createImageResizer, type ImageResizer } from './image-resizer.ts';
 import type { LoadedModel, LoadOptions, ModelBatch } from './loaded-model.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';
-import { float32Data, int64s, joined, paddedRows } from './tensors.ts';
+import { float32Data, joined, paddedRows, parts, runtimeInt64s } from './tensors.ts';
 import { openWeightsSession } from './weights-session.ts';
 
 /** Images and texts to encode. All of them together are the batch's items: the images first, then the texts. */
@@ -98,17 +98,10 @@ function embedsOf(outputs: Readonly<Record<string, RuntimeTensor>>, kind: 'image
   };
 }
 
-/** The list in pieces of at most `size`. */
-function parts<T>(items: readonly T[], size: number): readonly (readonly T[])[] {
-  return Array.from({ length: Math.ceil(items.length / size) }, (_, index) =>
-    items.slice(index * size, (index + 1) * size),
-  );
-}
-
 function textInputs(texts: readonly ClipText[]): Record<string, RuntimeTensor> {
   return {
     input_ids: paddedRows(texts.map(({ inputIds }) => inputIds)).ids,
-    end_position: int64s(texts.map(({ endPosition }) => endPosition)),
+    end_position: runtimeInt64s(texts.map(({ endPosition }) => endPosition)),
   };
 }
 

@@ -5,7 +5,7 @@ import { float32Tensor, type NamedTensor } from '../protocol/named-tensor.ts';
 import type { InputLists } from '../protocol/schema.ts';
 import type { ClipBatch, ClipResult, ClipText } from './clip-model.ts';
 import type { ImageSource } from './image-source.ts';
-import { errorTensor, isFailure, isSuccess, requireSomeSuccess, withErrors } from './outcome.ts';
+import { errorTensor, failuresOf, isSuccess, requireSomeSuccess, withErrors } from './outcome.ts';
 import { loadImages, spread } from './request-images.ts';
 import { createRunQueue, type RunQueue } from './run-queue.ts';
 import {
@@ -17,7 +17,7 @@ import {
   type TaskContext,
   type TensorAnswer,
 } from './task.ts';
-import { encoderTokens } from './text-tokens.ts';
+import { encoderTokens, readInTurns } from './text-tokens.ts';
 import type { Tokenizer } from './tokenizer.ts';
 import type { WorkerPool } from './worker-pool.ts';
 
@@ -30,31 +30,34 @@ export function clipTask(
   const queue = createRunQueue(pool);
   return (inputs, outputs) => {
     const request = readRequest(inputs);
-    const texts = request.texts.map((text) => clipText(text, checkpoint.config.text, context.tokenizer));
     return {
-      itemCount: request.sources.length + texts.length,
-      run: (signal) => encode({ ...request, texts }, outputs, checkpoint, { ...contextUntil(signal, context), queue }),
+      itemCount: request.sources.length + request.texts.length,
+      run: (signal) => encode(request, outputs, checkpoint, { ...contextUntil(signal, context), queue }),
     };
   };
 }
 
-interface ClipRequest<Text> {
+interface ClipRequest {
   readonly sources: readonly ImageSource[];
-  readonly texts: readonly Text[];
+  readonly texts: readonly string[];
   readonly normalize: boolean;
   /** Numbers of items: images first, then texts. */
   readonly queries: readonly number[];
   readonly candidates: readonly number[];
 }
 
-/** @throws HandlerError `INVALID_INPUT` when there is nothing to encode, or no item of some number. */
-function readRequest(inputs: InputLists): ClipRequest<string> {
+/** @throws HandlerError `INVALID_INPUT` when there is nothing to encode, no item of some number, or too many numbers. */
+function readRequest(inputs: InputLists): ClipRequest {
   const sources = (inputs['img_url'] ?? []) as readonly ImageSource[]; // The schema let only these types through.
   const texts = (inputs['text'] ?? []) as readonly string[];
   const count = sources.length + texts.length;
   if (count === 0) throw new HandlerError('INVALID_INPUT', 'Expected img_url or text, got neither.');
   const items = (name: string, from: number, to: number) => {
     const given = inputs[name] as readonly number[] | undefined;
+    if (given !== undefined && given.length > count) {
+      const expected = `${name} to be at most as many as there are images and texts, ${count}`;
+      throw new HandlerError('INVALID_INPUT', `Expected ${expected}, got ${given.length}.`);
+    }
     const outside = given?.find((item) => item >= count);
     if (outside !== undefined)
       throw new HandlerError('INVALID_INPUT', `Expected ${name} to be below ${count}, got ${outside}.`);
@@ -78,12 +81,14 @@ function clipText(text: string, config: ClipTextConfig, tokenizer: Tokenizer): C
 }
 
 async function encode(
-  request: ClipRequest<ClipText>,
+  request: ClipRequest,
   outputs: readonly string[],
   { config, imageProcessor }: ClipCheckpoint,
   context: RequestContext & { readonly maxBatchSize: number; readonly queue: RunQueue<ClipBatch, ClipResult> },
 ): Promise<TensorAnswer> {
-  const { sources, texts, normalize } = request;
+  const { sources, normalize } = request;
+  const readText = (text: string) => clipText(text, config.text, context.tokenizer);
+  const texts = await readInTurns(request.texts, readText, context.signal);
   const times = noTimes();
   const loaded = await loadImages(sources, { imageProcessor, imageSize: config.vision.imageSize }, context, times);
   if (texts.length === 0) requireSomeSuccess(loaded);
@@ -111,7 +116,7 @@ async function encode(
   };
   return {
     outputs: withErrors(outputs, loaded).flatMap((name) => tensors[name]?.() ?? []),
-    failures: loaded.filter(isFailure).map(({ error }) => error),
+    failures: failuresOf(loaded),
     times,
     generatedTokens: 0,
   };
@@ -124,7 +129,7 @@ function isPresent(item: number, succeeded: readonly boolean[]): boolean {
 
 /** The queries and candidates that are present, by their numbers in the batch; nothing when one side is empty. */
 function rankingOf(
-  { queries, candidates }: ClipRequest<unknown>,
+  { queries, candidates }: ClipRequest,
   succeeded: readonly boolean[],
 ): ClipBatch['ranking'] | undefined {
   const absentBefore = (item: number) => succeeded.slice(0, item).filter((ok) => !ok).length;
@@ -137,7 +142,7 @@ function rankingOf(
 /** [queries, candidates], zero where one of the two could not be loaded. */
 function comparisons(
   name: string,
-  { queries, candidates }: ClipRequest<unknown>,
+  { queries, candidates }: ClipRequest,
   succeeded: readonly boolean[],
   data: Float32Array | undefined,
 ): readonly NamedTensor[] {

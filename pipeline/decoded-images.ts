@@ -1,39 +1,62 @@
 import { HandlerError } from '../protocol/errors.ts';
 import type { RgbImage } from './image-decode.ts';
 
-/** Memory for decoded images: docs/decisions/0012-memory-and-tokens.md. */
+/** Memory for images: docs/decisions/0012-memory-and-tokens.md. */
 
 /** Bytes that may be held at a time. Whoever wants more waits, first come, first served. */
 export interface ByteBudget {
+  /** Whether `acquire` waits until other images have asked too. They must be able to be loaded meanwhile. */
+  readonly isJoint?: true;
   /**
    * Waits until so many bytes are free, and takes them.
-   * @returns what gives them back; to be called once.
-   * @throws HandlerError `IMAGE_TOO_LARGE` when there can never be so many.
+   * @returns what gives them back; to call it again changes nothing.
+   * @throws HandlerError `IMAGE_TOO_LARGE` when there can never be so many; the signal's reason when it aborts before,
+   *   and the place in the queue is free.
    */
-  acquire(byteCount: number): Promise<() => void>;
+  acquire(byteCount: number, signal?: AbortSignal): Promise<() => void>;
 }
 
 export function createByteBudget(capacityBytes: number): ByteBudget {
-  const waiting: { readonly byteCount: number; readonly resolve: (release: () => void) => void }[] = [];
+  const waiting: { readonly byteCount: number; readonly take: () => void }[] = [];
   let freeBytes = capacityBytes;
   const serve = () => {
     for (let [next] = waiting; next !== undefined && next.byteCount <= freeBytes; [next] = waiting) {
-      const { byteCount, resolve } = next;
       waiting.shift();
-      freeBytes -= byteCount;
-      resolve(() => {
-        freeBytes += byteCount;
-        serve();
-      });
+      freeBytes -= next.byteCount;
+      next.take();
     }
   };
+  const release = (byteCount: number) => {
+    freeBytes += byteCount;
+    serve();
+  };
   return {
-    acquire: (byteCount) =>
+    acquire: (byteCount, signal) =>
       new Promise((resolve, reject) => {
         if (byteCount > capacityBytes) return reject(tooMuch(byteCount, capacityBytes));
-        waiting.push({ byteCount, resolve });
+        if (signal?.aborted) return reject(signal.reason);
+        const withdraw = () => {
+          waiting.splice(waiting.indexOf(asking), 1);
+          reject(signal?.reason);
+          serve(); // Those behind it may need less.
+        };
+        const take = () => {
+          signal?.removeEventListener('abort', withdraw);
+          resolve(once(() => release(byteCount)));
+        };
+        const asking = { byteCount, take };
+        waiting.push(asking);
+        signal?.addEventListener('abort', withdraw, { once: true });
         serve();
       }),
+  };
+}
+
+function once(act: () => void): () => void {
+  let done = false;
+  return () => {
+    if (!done) act();
+    done = true;
   };
 }
 
@@ -62,11 +85,15 @@ export interface JointBudget extends ByteBudget {
 /**
  * The budgets of `count` images that are needed at once. None gets its bytes before all have asked or withdrawn; then
  * all get them, or all are refused. If each took its own, two requests could hold a half each and wait for the other.
+ * @param signal of their request; when it aborts while they wait, none gets any.
  */
-export function jointBudgets(budget: ByteBudget, count: number): readonly JointBudget[] {
+export function jointBudgets(budget: ByteBudget, count: number, signal?: AbortSignal): readonly JointBudget[] {
   const members = Array.from({ length: count }, createAsking);
   const acquired = Promise.all(members.map(({ asked }) => asked)).then((byteCounts) =>
-    budget.acquire(byteCounts.reduce((sum, byteCount) => sum + byteCount, 0)),
+    budget.acquire(
+      byteCounts.reduce((sum, byteCount) => sum + byteCount, 0),
+      signal,
+    ),
   );
   acquired.catch(() => undefined); // Whoever asked has it; perhaps nobody did.
   let holderCount = 0;
@@ -75,11 +102,12 @@ export function jointBudgets(budget: ByteBudget, count: number): readonly JointB
     if (holderCount === 0) (await acquired)();
   };
   return members.map(({ ask }) => ({
+    isJoint: true,
     async acquire(byteCount) {
       holderCount += 1;
       ask(byteCount);
       await acquired;
-      return () => void releaseOne();
+      return once(() => void releaseOne());
     },
     withdraw: () => ask(0),
   }));

@@ -11,7 +11,7 @@ import type { ImageSource, LoadedImage } from './image-source.ts';
 import { attempt, type Failure, isFailure, isSuccess } from './outcome.ts';
 import type { Preset } from './presets.ts';
 import { noTimes, type RequestContext, recordSlowest, type StageTimes } from './task.ts';
-import { encoderTokens, textTokens } from './text-tokens.ts';
+import { encoderTokens, readInTurns, textTokens } from './text-tokens.ts';
 
 /** One text that is asked for: a caption or an answer. */
 export interface GenerationItem {
@@ -27,14 +27,14 @@ export interface Generated {
   readonly sequences: readonly GeneratedSequence[];
 }
 
-export interface GenerationAnswer {
+interface GenerationAnswer {
   /** In the order of the items. */
   readonly outcomes: readonly (Generated | Failure)[];
   readonly times: StageTimes;
 }
 
 /** What generating for an item needs. */
-export interface ItemContext extends RequestContext {
+interface ItemContext extends RequestContext {
   readonly checkpoint: BlipCheckpoint;
   readonly batcher: Batcher;
 }
@@ -57,16 +57,31 @@ export async function generateForItems(
 ): Promise<GenerationAnswer> {
   const seeded = { ...settings, seed: settings.generation.seed ?? randomInt(2 ** 32) };
   const times = noTimes();
+  const rowOfText = await readRows(items, seeded, context);
   const outcomes: (Generated | Failure)[] = [];
   await Promise.all(
     [...itemsBySource(items)].map(async ([source, own]) => {
-      const texts = own.map(({ text }) => text);
-      const generated = await generateForImage(source, texts, seeded, context, times);
+      const rows = own.flatMap(({ text }) => rowOfText.get(text) ?? []);
+      const generated = await generateForImage(source, rows, seeded, context, times);
       for (const [position, { index }] of own.entries())
         outcomes[index] = generated[position] ?? { error: toHandlerError(undefined) };
     }),
   );
   return { outcomes, times };
+}
+
+type Row = RowGroup['rows'][number];
+
+/** The row of each text that there is: one text may be asked about many images. */
+async function readRows(
+  items: readonly GenerationItem[],
+  settings: SeededSettings,
+  context: ItemContext,
+): Promise<ReadonlyMap<string, Row | Failure>> {
+  const texts = [...new Set(items.map(({ text }) => text))];
+  const readRow = context.checkpoint.task === 'question-answering' ? questionRow : promptRow;
+  const read = (text: string) => [text, attempt(() => readRow(text, settings, context))] as const;
+  return new Map(await readInTurns(texts, read, context.signal));
 }
 
 /** Items about the same image, with their places in the request. */
@@ -82,16 +97,14 @@ function itemsBySource(
   return groups;
 }
 
-/** All texts about one image. */
+/** All rows about one image. */
 async function generateForImage(
   source: ImageSource,
-  texts: readonly string[],
+  rows: readonly (Row | Failure)[],
   settings: SeededSettings,
   context: ItemContext,
   times: StageTimes,
 ): Promise<readonly (Generated | Failure)[]> {
-  const readRow = context.checkpoint.task === 'question-answering' ? questionRow : promptRow;
-  const rows = texts.map((text) => attempt(() => readRow(text, settings, context)));
   const valid = rows.filter(isSuccess);
   try {
     const generated = valid.length === 0 ? [] : await generateRows(source, valid, settings, context, times);
@@ -141,14 +154,14 @@ async function runRows(
 }
 
 /** [CLS] becomes [DEC] and the final [SEP] goes, as in `BlipForConditionalGeneration.generate`. */
-function promptRow(prompt: string, settings: SeededSettings, context: ItemContext): RowGroup['rows'][number] {
+function promptRow(prompt: string, settings: SeededSettings, context: ItemContext): Row {
   const { text } = context.checkpoint.config;
   const inputIds = [text.bosTokenId, ...textTokens(prompt, 'prompt', text, context.tokenizer).slice(1, -1)];
   return { inputIds, ...lengthLimits(inputIds.length, settings, context.checkpoint) };
 }
 
 /** An answer begins with [DEC] alone; the question goes to the encoder (`BlipForQuestionAnswering.generate`). */
-function questionRow(question: string, settings: SeededSettings, context: ItemContext): RowGroup['rows'][number] {
+function questionRow(question: string, settings: SeededSettings, context: ItemContext): Row {
   const { text } = context.checkpoint.config;
   const [start = text.bosTokenId, ...rest] = encoderTokens(question, 'question', text, context.tokenizer);
   const questionIds = [settings.questionStart === '[ENC]' ? encTokenId(text) : start, ...rest];

@@ -1,5 +1,6 @@
 import { uniformFloat32 } from 'pure-rand/distribution/uniformFloat32';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
+import type { TextConfig } from '../checkpoint/blip-config.ts';
 import type { BlipCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { Weights } from '../checkpoint/weights.ts';
 import { answerRankingGraph } from '../models/answer-ranking.ts';
@@ -11,7 +12,7 @@ import type { RgbImage } from './image-decode.ts';
 import { createImageResizer, type ImageResizer } from './image-resizer.ts';
 import type { LoadedModel, LoadOptions } from './loaded-model.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';
-import { float32, float32Data, int64Data, int64s, paddedRows } from './tensors.ts';
+import { float32Data, int64Data, paddedRows, runtimeFloat32, runtimeInt64s } from './tensors.ts';
 import { openWeightsSession } from './weights-session.ts';
 
 /** One text to generate: plain data that crosses threads. */
@@ -59,8 +60,17 @@ export interface GenerationResult {
   readonly computeMs: number;
 }
 
-/** The logits of a ranking are its memory: more candidates and questions than this allows go through several runs. */
-const MAX_RANKING_LOGITS_BYTES = 256_000_000;
+interface RunLimits {
+  /** The logits of a ranking are its memory: more candidates and questions than this allows go through several runs. */
+  readonly rankingLogitsBytes: number;
+  /**
+   * The caches and logits of all sequences of a run: more rows than this allows go through several, and an image whose
+   * rows are parted is looked at again. One row goes whatever it takes: 32 beams of 512 tokens of BLIP-large, 1.2 GB.
+   */
+  readonly sequenceBytes: number;
+}
+
+const usualLimits: RunLimits = { rankingLogitsBytes: 256_000_000, sequenceBytes: 1_000_000_000 };
 
 /**
  * Loads a checkpoint that generates text, captions or answers: writes its graphs, and opens a session on each.
@@ -70,19 +80,22 @@ export async function loadGenerationModel(
   checkpoint: BlipCheckpoint,
   weights: Weights,
   options: LoadOptions,
-  maxRankingLogitsBytes = MAX_RANKING_LOGITS_BYTES,
+  limits: Partial<RunLimits> = {},
 ): Promise<LoadedModel<GenerationBatch, GenerationResult>> {
   const graph = checkpoint.task === 'question-answering' ? questionAnsweringGraph : captioningGraph;
   const session = await openWeightsSession(graph(checkpoint, weights), weights, options);
   let ranking: Session | undefined; // Few requests rank candidates: its session waits for the first.
   const openRanking = () => openWeightsSession(answerRankingGraph(checkpoint, weights), weights, options);
   const { imageSize } = checkpoint.config.vision;
-  const logitsBytesPerToken = checkpoint.config.text.vocabularySize * Float32Array.BYTES_PER_ELEMENT;
-  const tokensPerRun = maxRankingLogitsBytes / logitsBytesPerToken;
+  const { rankingLogitsBytes, sequenceBytes } = { ...usualLimits, ...limits };
+  const tokensPerRun = rankingLogitsBytes / logitsBytes(checkpoint.config.text);
   const resizer = await createImageResizer(checkpoint.imageProcessor, imageSize, options.threadCount);
   return {
     async run(batch) {
-      if (batch.settings.candidateIds === undefined) return await runBatch(session, resizer, batch);
+      if (batch.settings.candidateIds === undefined) {
+        const parts = partsOf(batch, checkpoint.config.text, sequenceBytes);
+        return await runParts(session, resizer, parts);
+      }
       const { candidateIds: candidates } = batch.settings;
       ranking ??= await openRanking();
       return await rankCandidates(ranking, resizer, batch, { candidates, tokensPerRun });
@@ -92,6 +105,60 @@ export async function loadGenerationModel(
       await ranking?.release();
       await resizer.release();
     },
+  };
+}
+
+/** What one token's logits take. */
+function logitsBytes({ vocabularySize }: TextConfig): number {
+  return vocabularySize * Float32Array.BYTES_PER_ELEMENT;
+}
+
+/** What the sequences of rows take that are computed together: they are padded to the longest. */
+function sequenceBytesOf(rows: readonly GenerationRow[], settings: SharedSettings, text: TextConfig): number {
+  const longest = (lengthOf: (row: GenerationRow) => number) => Math.max(...rows.map(lengthOf));
+  const positions =
+    longest(({ inputIds }) => inputIds.length) +
+    longest(({ questionIds }) => questionIds?.length ?? 0) +
+    longest(({ maxNewTokens }) => maxNewTokens);
+  const keysAndValuesBytes = text.layerCount * 2 * text.hiddenSize * Float32Array.BYTES_PER_ELEMENT;
+  const sequences = rows.length * Math.max(settings.numBeams, settings.numReturnSequences);
+  return sequences * (positions * keysAndValuesBytes + logitsBytes(text));
+}
+
+/** The batch in its order, in parts that take at most so many bytes each, or are one row. */
+function partsOf(batch: GenerationBatch, text: TextConfig, maxBytes: number): readonly GenerationBatch[] {
+  const parts: GenerationRow[][] = [];
+  for (const row of batch.rows) {
+    const part = parts.at(-1);
+    const fits = part !== undefined && sequenceBytesOf([...part, row], batch.settings, text) <= maxBytes;
+    if (fits) part.push(row);
+    else parts.push([row]);
+  }
+  return parts.map((rows) => withOwnImages(rows, batch));
+}
+
+function withOwnImages(rows: readonly GenerationRow[], { images, settings }: GenerationBatch): GenerationBatch {
+  const own = [...new Set(rows.map(({ image }) => image))];
+  return {
+    images: own.flatMap((image) => images[image] ?? []),
+    rows: rows.map((row) => ({ ...row, image: own.indexOf(row.image) })),
+    settings,
+  };
+}
+
+/** One after the other. A row's answer does not depend on what else is in its run. */
+async function runParts(
+  session: Session,
+  resizer: ImageResizer,
+  parts: readonly GenerationBatch[],
+): Promise<GenerationResult> {
+  const results: GenerationResult[] = [];
+  for (const part of parts) results.push(await runBatch(session, resizer, part));
+  const sum = (times: readonly number[]) => times.reduce((total, time) => total + time, 0);
+  return {
+    sequences: results.flatMap(({ sequences }) => sequences),
+    resizeMs: sum(results.map(({ resizeMs }) => resizeMs)),
+    computeMs: sum(results.map(({ computeMs }) => computeMs)),
   };
 }
 
@@ -148,7 +215,7 @@ async function scoreCandidates(
   const { ids, lengths } = paddedRows(candidates);
   const outputs = await session.run({
     images,
-    image_index: int64s(rows.map((row) => row.image)),
+    image_index: runtimeInt64s(rows.map((row) => row.image)),
     ...questionInputs(rows),
     candidate_ids: ids,
     candidate_length: lengths,
@@ -173,12 +240,12 @@ function rowInputs(rows: readonly GenerationRow[]): Record<string, RuntimeTensor
     ...inputIds,
   ]);
   return {
-    image_index: int64s(rows.map((row) => row.image)),
-    input_ids: int64s(padded, [rows.length, length]),
-    padding_length: int64s(rows.map((row) => length - row.inputIds.length)),
+    image_index: runtimeInt64s(rows.map((row) => row.image)),
+    input_ids: runtimeInt64s(padded, [rows.length, length]),
+    padding_length: runtimeInt64s(rows.map((row) => length - row.inputIds.length)),
     ...questionInputs(rows),
-    max_new_tokens: int64s(rows.map((row) => row.maxNewTokens)),
-    min_new_tokens: int64s(rows.map((row) => row.minNewTokens)),
+    max_new_tokens: runtimeInt64s(rows.map((row) => row.maxNewTokens)),
+    min_new_tokens: runtimeInt64s(rows.map((row) => row.minNewTokens)),
   };
 }
 
@@ -192,16 +259,16 @@ function questionInputs(rows: readonly GenerationRow[]): Record<string, RuntimeT
 
 function settingInputs({ rows, settings }: GenerationBatch): Record<string, RuntimeTensor> {
   return {
-    num_beams: int64s([settings.numBeams], []),
-    num_return_sequences: int64s([settings.numReturnSequences], []),
-    length_penalty: float32(settings.lengthPenalty),
-    early_stopping: int64s([earlyStopping[settings.earlyStopping]], []),
-    repetition_penalty: float32(settings.repetitionPenalty),
-    no_repeat_ngram_size: int64s([settings.noRepeatNgramSize], []),
+    num_beams: runtimeInt64s([settings.numBeams], []),
+    num_return_sequences: runtimeInt64s([settings.numReturnSequences], []),
+    length_penalty: runtimeFloat32(settings.lengthPenalty),
+    early_stopping: runtimeInt64s([earlyStopping[settings.earlyStopping]], []),
+    repetition_penalty: runtimeFloat32(settings.repetitionPenalty),
+    no_repeat_ngram_size: runtimeInt64s([settings.noRepeatNgramSize], []),
     do_sample: { data: Uint8Array.of(settings.doSample ? 1 : 0), shape: [], isBool: true },
-    temperature: float32(settings.temperature),
-    top_k: int64s([settings.topK], []),
-    top_p: float32(settings.topP),
+    temperature: runtimeFloat32(settings.temperature),
+    top_k: runtimeInt64s([settings.topK], []),
+    top_p: runtimeFloat32(settings.topP),
     uniforms: settings.doSample ? uniforms(rows, settings) : { data: new Float32Array(1), shape: [1, 1, 1] },
   };
 }

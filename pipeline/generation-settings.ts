@@ -22,7 +22,7 @@ export interface GenerationSettings {
 }
 
 /** A number of new tokens, or a length that includes the prompt. */
-export interface LengthLimit {
+interface LengthLimit {
   readonly tokens: number;
   readonly includesPrompt: boolean;
 }
@@ -79,7 +79,7 @@ export function resolveGenerationSettings(
   return settings;
 }
 
-/** How many tokens a row may add to a prompt of that length: at least one. */
+/** How many tokens a row may add to a prompt of that length: 0 where the limit includes the prompt, which has them all. */
 export function newTokenLimit(limit: LengthLimit, promptLength: number): number {
   return limit.includesPrompt ? Math.max(limit.tokens - promptLength, 0) : limit.tokens;
 }

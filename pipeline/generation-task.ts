@@ -8,10 +8,10 @@ import type { GenerationBatch, GenerationResult } from './generation-model.ts';
 import { type GenerationInputs, type GenerationSettings, resolveGenerationSettings } from './generation-settings.ts';
 import { packGenerated } from './generation-tensors.ts';
 import type { ImageSource } from './image-source.ts';
-import { isFailure, isSuccess, requireSomeSuccess } from './outcome.ts';
+import { failuresOf, isSuccess, requireSomeSuccess } from './outcome.ts';
 import { presets } from './presets.ts';
-import { contextUntil, type Task, type TaskContext } from './task.ts';
-import { encoderTokens } from './text-tokens.ts';
+import { contextUntil, type RequestContext, type Task, type TaskContext } from './task.ts';
+import { encoderTokens, readInTurns } from './text-tokens.ts';
 import type { WorkerPool } from './worker-pool.ts';
 
 /** Captioning and question answering: one text for each image and its prompt or question. */
@@ -24,19 +24,20 @@ export function generationTask(
   const task = checkpoint.task === 'question-answering' ? 'question-answering' : 'captioning';
   const textInput = task === 'question-answering' ? 'question' : 'text';
   return (inputs, outputs) => {
-    const items = readItems(inputs, textInput);
+    const asked = readAsked(inputs, textInput);
     const given = readGenerationInputs(inputs);
     const { settings, questionStart } = presets[task][given.preset ?? 'hf'];
-    const candidates = readCandidates(inputs, checkpoint, context);
+    const candidateTexts = readCandidates(inputs);
     const generation =
-      candidates === undefined
+      candidateTexts === undefined
         ? resolveGenerationSettings(given, checkpoint.generationDefaults, settings)
-        : rankingSettings(given, candidates.texts.length);
+        : rankingSettings(given, candidateTexts.length);
     return {
-      itemCount: items.length,
+      itemCount: asked.count,
       async run(signal) {
+        const candidates = await candidateTokens(candidateTexts, checkpoint, contextUntil(signal, context));
         const { outcomes, times } = await generateForItems(
-          items,
+          itemsOf(asked),
           { generation, questionStart, candidates },
           contextUntil(signal, itemContext),
         );
@@ -47,7 +48,7 @@ export function generationTask(
             textsPerItem: generated[0]?.texts.length ?? 1,
             padTokenId: checkpoint.config.text.padTokenId,
           }),
-          failures: outcomes.filter(isFailure).map(({ error }) => error),
+          failures: failuresOf(outcomes),
           times,
           generatedTokens: generated
             .flatMap(({ sequences }) => sequences)
@@ -58,9 +59,16 @@ export function generationTask(
   };
 }
 
-/** One item for each image and its text; one of either serves for all of the other. */
-function readItems(inputs: InputLists, textInput: string): readonly GenerationItem[] {
-  const sources = (inputs['img_url'] ?? []) as readonly ImageSource[]; // The schema let only strings through.
+interface Asked {
+  readonly sources: readonly ImageSource[];
+  readonly texts: readonly string[];
+  /** How many items these make. */
+  readonly count: number;
+}
+
+/** @throws HandlerError `INVALID_INPUT` when there are neither as many texts as images, nor one of either for all. */
+function readAsked(inputs: InputLists, textInput: string): Asked {
+  const sources = (inputs['img_url'] ?? []) as readonly ImageSource[]; // The schema let only these types through.
   const texts = (inputs[textInput] ?? ['']) as readonly string[];
   const count = Math.max(sources.length, texts.length);
   if (![1, count].includes(sources.length) || ![1, count].includes(texts.length)) {
@@ -69,6 +77,11 @@ function readItems(inputs: InputLists, textInput: string): readonly GenerationIt
       `Expected ${textInput} for each of ${sources.length} images, or one for all, got ${texts.length}.`,
     );
   }
+  return { sources, texts, count };
+}
+
+/** One item for each image and its text; one of either serves for all of the other. */
+function itemsOf({ sources, texts, count }: Asked): readonly GenerationItem[] {
   const at = <T>(values: readonly T[], index: number) => values[values.length === 1 ? 0 : index];
   return Array.from({ length: count }, (_, index) => ({
     source: at(sources, index) ?? '',
@@ -79,21 +92,26 @@ function readItems(inputs: InputLists, textInput: string): readonly GenerationIt
 /** More would take gigabytes: each is read with every question, and every token of it is scored. */
 const MAX_CANDIDATES = 256;
 
-/** The answers to choose from, each between [DEC] and [SEP]. */
-function readCandidates(
-  inputs: InputLists,
-  { config }: BlipCheckpoint,
-  { tokenizer }: TaskContext,
-): ItemSettings['candidates'] {
+/** @throws HandlerError `INVALID_INPUT` when there are too many. */
+function readCandidates(inputs: InputLists): readonly string[] | undefined {
   const texts = inputs['candidates'] as readonly string[] | undefined; // The schema let only strings through.
-  if (texts === undefined) return undefined;
-  if (texts.length > MAX_CANDIDATES)
+  if (texts !== undefined && texts.length > MAX_CANDIDATES)
     throw new HandlerError('INVALID_INPUT', `Expected at most ${MAX_CANDIDATES} candidates, got ${texts.length}.`);
-  const ids = texts.map((text) => [
+  return texts;
+}
+
+/** The answers to choose from, each between [DEC] and [SEP]. */
+async function candidateTokens(
+  texts: readonly string[] | undefined,
+  { config }: BlipCheckpoint,
+  { tokenizer, signal }: RequestContext,
+): Promise<ItemSettings['candidates']> {
+  if (texts === undefined) return undefined;
+  const idsOf = (text: string) => [
     config.text.bosTokenId,
     ...encoderTokens(text, 'candidate', config.text, tokenizer).slice(1),
-  ]);
-  return { texts, ids };
+  ];
+  return { texts, ids: await readInTurns(texts, idsOf, signal) };
 }
 
 /** Candidates are scored, not generated: of the parameters only their number counts. */

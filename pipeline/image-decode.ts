@@ -23,20 +23,22 @@ interface Format {
   readonly sharpName: string;
   /** How files of the format begin; a dot is any byte. */
   readonly signature: RegExp;
-  /** Where decoding takes much more memory than the pixels do: 19 bytes for each pixel of AVIF. */
-  readonly maxPixels?: number;
+  /** What decoding takes at most for each pixel, in bytes, where it needs the whole picture at once. */
+  readonly bytesPerPixel?: number;
 }
 
-/** What is not listed here is not decoded. */
+/** What is not listed here is not decoded. Memory: docs/decisions/0012-memory-and-tokens.md. */
 const formats: readonly Format[] = [
   { name: 'JPEG', sharpName: 'jpeg', signature: /^\xff\xd8\xff/s },
   { name: 'PNG', sharpName: 'png', signature: /^\x89PNG\r\n/s },
-  { name: 'WebP', sharpName: 'webp', signature: /^RIFF....WEBP/s },
-  { name: 'GIF', sharpName: 'gif', signature: /^GIF8[79]a/s },
-  { name: 'AVIF', sharpName: 'heif', signature: /^....ftypavi[fs]/s, maxPixels: 16_000_000 },
+  { name: 'WebP', sharpName: 'webp', signature: /^RIFF....WEBP/s, bytesPerPixel: 8.2 },
+  { name: 'GIF', sharpName: 'gif', signature: /^GIF8[79]a/s, bytesPerPixel: 7.5 },
+  { name: 'AVIF', sharpName: 'heif', signature: /^....ftypavi[fs]/s, bytesPerPixel: 18.8 },
 ];
 /** Red, green and blue, a byte each. */
 const CHANNELS = 3;
+/** What decoding one picture may take, where its format needs the whole of it at once. */
+const MAX_WHOLE_BYTES = 230_000_000;
 const formatNames = 'JPEG, PNG, WebP, GIF or AVIF';
 
 // Decoded images are large and never asked for twice.
@@ -123,14 +125,19 @@ function corrupt({ name }: Format, cause: unknown): HandlerError {
 function requireSize(header: Metadata, format: Format, options: ImageDecodeOptions): void {
   const { width } = header;
   const height = frameHeight(header);
-  const maxPixels = Math.min(options.maxPixels, format.maxPixels ?? options.maxPixels);
+  const maxPixels = Math.min(options.maxPixels, Math.floor(MAX_WHOLE_BYTES / wholeBytesPerPixel(header, format)));
   const tooLong = Math.max(width, height) > options.maxSide;
   if (!tooLong && width * height <= maxPixels) return;
   const expected = tooLong ? `with sides of at most ${options.maxSide} pixels` : `of at most ${maxPixels} pixels`;
-  throw new HandlerError(
-    'IMAGE_TOO_LARGE',
-    `Expected ${format.name === 'AVIF' ? 'an AVIF' : 'an'} image ${expected}, got ${width} x ${height}.`,
-  );
+  const kind = header.isProgressive
+    ? `a progressive ${format.name}`
+    : `${format.name === 'AVIF' ? 'an' : 'a'} ${format.name}`;
+  throw new HandlerError('IMAGE_TOO_LARGE', `Expected ${kind} image ${expected}, got ${width} x ${height}.`);
+}
+
+/** Progressive JPEG and interlaced PNG hold about two bytes for each channel until the last pass; else rows go as they come. */
+function wholeBytesPerPixel({ isProgressive, channels }: Metadata, { bytesPerPixel }: Format): number {
+  return bytesPerPixel ?? (isProgressive ? CHANNELS + 2.2 * channels : 0);
 }
 
 function pixels(bytes: Uint8Array, header: Metadata, { maxPixels, applyExif }: ImageDecodeOptions): Sharp {

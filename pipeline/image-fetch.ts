@@ -16,6 +16,8 @@ export interface ImageFetchOptions extends AddressPolicy {
 const redirectStatuses = new Set([301, 302, 303, 307, 308]);
 /** Some hosts refuse requests without one. */
 const USER_AGENT = 'blip-handler';
+/** How long a connection that nobody uses is kept. */
+const KEEP_ALIVE_MS = 4_000;
 
 /** One for each list of hosts that may be private: a connection that was allowed is used again by that policy only. */
 const dispatchers = new Map<string, Dispatcher>();
@@ -24,7 +26,13 @@ const dispatchers = new Map<string, Dispatcher>();
 function dispatcherFor(policy: AddressPolicy): Dispatcher {
   const key = policy.privateHosts.join(',');
   const dispatcher =
-    dispatchers.get(key) ?? new Agent({ connections: 32, keepAliveTimeout: 4_000, connect: guardedConnector(policy) });
+    dispatchers.get(key) ??
+    new Agent({
+      connections: 32,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      keepAliveMaxTimeout: KEEP_ALIVE_MS, // Where the server announces a longer one.
+      connect: guardedConnector(policy),
+    });
   dispatchers.set(key, dispatcher);
   return dispatcher;
 }

@@ -3,7 +3,7 @@ import { cropOf, resizeGraph } from '../models/image-processor.ts';
 import { HandlerError } from '../protocol/errors.ts';
 import type { RgbImage } from './image-decode.ts';
 import { createSession, type RuntimeTensor, type Session } from './runtime.ts';
-import { int64s } from './tensors.ts';
+import { runtimeInt64s } from './tensors.ts';
 
 /** Brings images to the size of a model, as its image processor does. */
 export interface ImageResizer {
@@ -81,5 +81,5 @@ async function run(
 }
 
 function cropInputs(crop: ReturnType<typeof cropOf>): Record<string, RuntimeTensor> {
-  return { resized_size: int64s(crop.resizedSize), crop_start: int64s(crop.cropStart) };
+  return { resized_size: runtimeInt64s(crop.resizedSize), crop_start: runtimeInt64s(crop.cropStart) };
 }

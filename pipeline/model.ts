@@ -33,8 +33,8 @@ export interface Model {
    * Answers one request. An item that fails leaves the others alone.
    * @param inputs checked against the schema of the checkpoint's task.
    * @param signal when it aborts, the answer is its reason, at once; what waits is dropped, what runs goes on unheard.
-   * @throws HandlerError `INVALID_INPUT`, `INVALID_PARAMETER`, `OVERLOADED` or `NOT_READY`, which concern all items; or
-   *   that of the first item, when none has a result.
+   * @throws HandlerError `INVALID_INPUT`, `INVALID_PARAMETER`, `OVERLOADED` or `NOT_READY`, which concern all items, as
+   *   `PROMPT_TOO_LONG` of retrieval, CLIP and candidates does; or that of the first item, when none has a result.
    */
   infer(inputs: InputLists, outputs: readonly string[], signal?: AbortSignal): Promise<TensorAnswer>;
   /** Finishes what was accepted, then releases the model and its threads. */

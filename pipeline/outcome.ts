@@ -23,6 +23,11 @@ export function attempt<T>(make: () => T): T | Failure {
   }
 }
 
+/** Why items have no result, in their order. */
+export function failuresOf(outcomes: readonly object[]): readonly HandlerError[] {
+  return outcomes.filter(isFailure).map(({ error }) => error);
+}
+
 /** @throws HandlerError the first failure, when there is nothing else. */
 export function requireSomeSuccess(outcomes: readonly object[]): void {
   const [first] = outcomes;

@@ -36,7 +36,7 @@ export async function loadImages(
   };
   const { decodedBudget } = imageOptions;
   const unique = [...new Set(sources)];
-  const budgets = decodedBudget === undefined ? [] : jointBudgets(decodedBudget, unique.length);
+  const budgets = decodedBudget === undefined ? [] : jointBudgets(decodedBudget, unique.length, imageOptions.signal);
   const loads = await Promise.all(unique.map((source, index) => load(source, budgets[index])));
   return sources.flatMap((source) => loads[unique.indexOf(source)] ?? []);
 }

@@ -4,7 +4,7 @@ import { NOT_COMPARED, retrievalGraph } from '../models/retrieval.ts';
 import { createImageResizer } from './image-resizer.ts';
 import type { LoadedModel, LoadOptions, ModelBatch } from './loaded-model.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';
-import { float32Data, int64s, joined, paddedRows } from './tensors.ts';
+import { float32Data, joined, paddedRows, parts, runtimeInt64s } from './tensors.ts';
 import { openWeightsSession } from './weights-session.ts';
 
 /** Images that are compared with texts. */
@@ -33,6 +33,7 @@ export async function loadRetrievalModel(
   checkpoint: BlipCheckpoint,
   weights: Weights,
   options: LoadOptions,
+  maxPairTokens = MAX_PAIR_TOKENS_PER_RUN,
 ): Promise<LoadedModel<RetrievalBatch, RetrievalResult>> {
   const session = await openWeightsSession(retrievalGraph(checkpoint, weights), weights, options);
   const { imageSize } = checkpoint.config.vision;
@@ -40,27 +41,26 @@ export async function loadRetrievalModel(
   return {
     async run(batch) {
       const startMs = performance.now();
-      const parts: Part[] = [];
+      const { imagesPerRun, textsPerRun } = runSize(batch, maxPairTokens);
+      const rows: Part[] = [];
       let resizeMs = 0;
-      const imagesPerRun = Math.min(
-        batch.imagesPerRun,
-        Math.max(1, Math.floor(MAX_PAIRS_PER_RUN / batch.texts.length)),
-      );
-      for (let first = 0; first < batch.images.length; first += imagesPerRun) {
+      for (const own of parts(batch.images, imagesPerRun)) {
         const partStartMs = performance.now();
-        const images = await resizer.resizeAll(batch.images.slice(first, first + imagesPerRun));
+        const images = await resizer.resizeAll(own);
         resizeMs += performance.now() - partStartMs;
-        parts.push(await compare(session, images, batch));
+        const row: Part[] = [];
+        for (const texts of parts(batch.texts, textsPerRun))
+          row.push(await compare(session, images, texts, batch.comparedImages));
+        rows.push(besideEachOther(row, own.length));
       }
-      const [last] = parts.slice(-1);
-      const cosineSimilarity = joined(parts.map((part) => part.cosineSimilarity));
-      const matchProbability = joined(parts.map((part) => part.matchProbability));
-      if (parts.length > 1) keepMostSimilar(matchProbability, cosineSimilarity, batch);
+      const cosineSimilarity = joined(rows.map((row) => row.cosineSimilarity));
+      const matchProbability = joined(rows.map((row) => row.matchProbability));
+      if (rows.length > 1) keepMostSimilar(matchProbability, cosineSimilarity, batch);
       return {
         matchProbability,
         cosineSimilarity,
-        imageEmbeds: joined(parts.map((part) => part.imageEmbeds)),
-        textEmbeds: last?.textEmbeds ?? new Float32Array(0),
+        imageEmbeds: joined(rows.map((row) => row.imageEmbeds)),
+        textEmbeds: rows[0]?.textEmbeds ?? new Float32Array(0),
         resizeMs,
         computeMs: performance.now() - startMs - resizeMs,
       };
@@ -72,23 +72,59 @@ export async function loadRetrievalModel(
   };
 }
 
-/** Each pair is a text that is read with its image: beyond this, fewer images at a time. */
-const MAX_PAIRS_PER_RUN = 512;
+/**
+ * Each pair is a text that is read with its image, padded to the longest: beyond this, fewer images at a time, and then
+ * fewer texts, for which the images are looked at again. The scores of one token's attention to an image of BLIP-large
+ * take 28 kB (12 heads, 577 patches).
+ */
+const MAX_PAIR_TOKENS_PER_RUN = 16_384;
+/** Shorter texts count as this long: 512 pairs are the most. */
+const LEAST_TOKENS_PER_PAIR = 32;
+
+function runSize(
+  batch: RetrievalBatch,
+  maxPairTokens: number,
+): { readonly imagesPerRun: number; readonly textsPerRun: number } {
+  const longest = Math.max(LEAST_TOKENS_PER_PAIR, ...batch.texts.map((text) => text.length));
+  const pairs = Math.max(1, Math.floor(maxPairTokens / longest));
+  const textsPerRun = Math.min(batch.texts.length, pairs);
+  return { textsPerRun, imagesPerRun: Math.min(batch.imagesPerRun, Math.floor(pairs / textsPerRun)) };
+}
 
 type Part = Omit<RetrievalResult, 'resizeMs' | 'computeMs'>;
 
-/** One run: some images with all texts. */
+/** Runs of the same images with different texts, as one run with all texts would have given it. */
+function besideEachOther(row: readonly Part[], imageCount: number): Part {
+  const columns = (valuesOf: (part: Part) => Float32Array) =>
+    joined(
+      Array.from({ length: imageCount }, (_, image) =>
+        row.map((part) => {
+          const textCount = valuesOf(part).length / imageCount;
+          return valuesOf(part).subarray(image * textCount, (image + 1) * textCount);
+        }),
+      ).flat(),
+    );
+  return {
+    matchProbability: columns((part) => part.matchProbability),
+    cosineSimilarity: columns((part) => part.cosineSimilarity),
+    imageEmbeds: row[0]?.imageEmbeds ?? new Float32Array(0),
+    textEmbeds: joined(row.map((part) => part.textEmbeds)),
+  };
+}
+
+/** One run: some images with some texts. */
 async function compare(
   session: Session,
   images: RuntimeTensor,
-  { texts, comparedImages }: RetrievalBatch,
+  texts: RetrievalBatch['texts'],
+  comparedImages: number,
 ): Promise<Part> {
   const { ids, lengths } = paddedRows(texts);
   const outputs = await session.run({
     images,
     input_ids: ids,
     text_length: lengths,
-    compared_images: int64s([Math.min(comparedImages, images.shape[0] ?? 0)], []),
+    compared_images: runtimeInt64s([Math.min(comparedImages, images.shape[0] ?? 0)], []),
   });
   return {
     matchProbability: float32Data(outputs, 'match_probability'),

@@ -2,7 +2,7 @@ import type { BlipCheckpoint } from '../checkpoint/checkpoint.ts';
 import { float32Tensor, type NamedTensor } from '../protocol/named-tensor.ts';
 import type { InputLists } from '../protocol/schema.ts';
 import type { ImageSource } from './image-source.ts';
-import { errorTensor, isFailure, isSuccess, requireSomeSuccess, withErrors } from './outcome.ts';
+import { errorTensor, failuresOf, isSuccess, requireSomeSuccess, withErrors } from './outcome.ts';
 import { loadImages, spread } from './request-images.ts';
 import type { RetrievalBatch, RetrievalResult } from './retrieval-model.ts';
 import { createRunQueue, type RunQueue } from './run-queue.ts';
@@ -15,7 +15,7 @@ import {
   type TaskContext,
   type TensorAnswer,
 } from './task.ts';
-import { encoderTokens } from './text-tokens.ts';
+import { encoderTokens, readInTurns } from './text-tokens.ts';
 import type { WorkerPool } from './worker-pool.ts';
 
 /** Image-text matching: every image with every text. */
@@ -25,26 +25,22 @@ export function retrievalTask(
   context: TaskContext & { readonly maxBatchSize: number },
 ): Task {
   const queue = createRunQueue(pool);
-  const { text } = checkpoint.config;
   return (inputs, outputs) => {
     const request = readRequest(inputs);
-    const texts = request.texts.map((each) => encoderTokens(each, 'text', text, context.tokenizer));
-    const { sources, rerankTopK } = request;
     return {
-      itemCount: sources.length * texts.length,
-      run: (signal) =>
-        compare({ sources, texts, rerankTopK }, outputs, checkpoint, { ...contextUntil(signal, context), queue }),
+      itemCount: request.sources.length * request.texts.length,
+      run: (signal) => compare(request, outputs, checkpoint, { ...contextUntil(signal, context), queue }),
     };
   };
 }
 
 interface Comparison {
   readonly sources: readonly ImageSource[];
-  readonly texts: readonly (readonly number[])[];
+  readonly texts: readonly string[];
   readonly rerankTopK: number | undefined;
 }
 
-function readRequest(inputs: InputLists) {
+function readRequest(inputs: InputLists): Comparison {
   return {
     sources: (inputs['img_url'] ?? []) as readonly ImageSource[], // The schema let only these types through.
     texts: (inputs['text'] ?? []) as readonly string[],
@@ -53,7 +49,7 @@ function readRequest(inputs: InputLists) {
 }
 
 async function compare(
-  { sources, texts, rerankTopK }: Comparison,
+  request: Comparison,
   outputs: readonly string[],
   { config, imageProcessor }: BlipCheckpoint,
   context: RequestContext & {
@@ -61,6 +57,9 @@ async function compare(
     readonly queue: RunQueue<RetrievalBatch, RetrievalResult>;
   },
 ): Promise<TensorAnswer> {
+  const { sources, rerankTopK } = request;
+  const readText = (text: string) => encoderTokens(text, 'text', config.text, context.tokenizer);
+  const texts = await readInTurns(request.texts, readText, context.signal);
   const times = noTimes();
   const loaded = await loadImages(sources, { imageProcessor, imageSize: config.vision.imageSize }, context, times);
   requireSomeSuccess(loaded);
@@ -86,7 +85,7 @@ async function compare(
     float32Tensor(name, [sources.length, texts.length], spread(data, succeeded, texts.length, filler));
   return {
     outputs: withErrors(outputs, loaded).flatMap((name) => tensors[name]?.() ?? []),
-    failures: loaded.filter(isFailure).map(({ error }) => error),
+    failures: failuresOf(loaded),
     times,
     generatedTokens: 0,
   };

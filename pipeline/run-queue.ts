@@ -24,6 +24,7 @@ export function createRunQueue<Batch extends ModelBatch, Result>(
       new Promise((resolve, reject) => {
         const arrivedMs = performance.now();
         const start = () => {
+          signal?.removeEventListener('abort', withdraw); // It would keep the pixels as long as the signal lives.
           const queueMs = performance.now() - arrivedMs;
           pool
             .run(batch)
@@ -31,9 +32,7 @@ export function createRunQueue<Batch extends ModelBatch, Result>(
             .then((result) => resolve({ result, queueMs }), reject);
         };
         const withdraw = () => {
-          const place = waiting.indexOf(start);
-          if (place === -1) return; // It runs.
-          waiting.splice(place, 1);
+          waiting.splice(waiting.indexOf(start), 1);
           releaseImages(batch.images);
           reject(signal?.reason);
         };

@@ -2,7 +2,7 @@ import { HandlerError } from '../protocol/errors.ts';
 import { type ExecutionProviderChoice, executionProviderChoices } from './execution-provider.ts';
 
 /** A model by its name and its checkpoint. */
-export interface ModelChoice {
+interface ModelChoice {
   readonly name: string;
   readonly checkpoint: string;
 }
@@ -88,6 +88,30 @@ function count(
   });
 }
 
+/** The longest time that Node's timers take: anything longer would be over at once. */
+const MAX_TIMER_MS = 2_147_483_647;
+
+function milliseconds(variable: string, description: string, defaultValue: number, minimum: number) {
+  const definition = count(variable, description, defaultValue, minimum);
+  const parse = (text: string) => {
+    const time = definition.parse(text);
+    return time !== undefined && time <= MAX_TIMER_MS ? time : undefined;
+  };
+  return { ...definition, parse, expected: `a whole number from ${minimum} to ${MAX_TIMER_MS}` };
+}
+
+/** No limit by default. */
+function optionalLimit(variable: string, description: string) {
+  return setting<number | undefined>({
+    variable,
+    description,
+    defaultText: 'no limit',
+    defaultValue: undefined,
+    parse: (value) => (/^[1-9]\d{0,8}$/.test(value) ? Number(value) : undefined),
+    expected: 'a whole number from 1 to 999999999',
+  });
+}
+
 function text(
   variable: string,
   description: string,
@@ -150,18 +174,18 @@ function flag(variable: string, description: string, defaultValue: boolean) {
   });
 }
 
-/** Texts separated by commas; none by default. */
+/** Texts separated by commas; none by default. Commas alone are a mistake: no list of hosts allows all of them. */
 function list(variable: string, description: string, defaultText: string, expected: string) {
   return setting<readonly string[]>({
     variable,
     description,
     defaultText,
     defaultValue: [],
-    parse: (value) =>
-      value
-        .split(',')
-        .map((part) => part.trim())
-        .filter((part) => part !== ''),
+    parse(value) {
+      const parts = value.split(',').map((part) => part.trim());
+      const texts = parts.filter((part) => part !== '');
+      return texts.length === 0 ? undefined : texts;
+    },
     expected,
   });
 }
@@ -217,8 +241,13 @@ export const settingDefinitions: { readonly [Name in keyof Settings]: Definition
     1,
     'CPUs / workers',
   ),
-  maxBatchSize: count('BLIP_MAX_BATCH_SIZE', 'The most captions, answers, images or texts computed together.', 8, 1),
-  batchWindowMs: count(
+  maxBatchSize: count(
+    'BLIP_MAX_BATCH_SIZE',
+    'The most captions, answers, images or texts computed together; more texts about one image are, where memory allows.',
+    8,
+    1,
+  ),
+  batchWindowMs: milliseconds(
     'BLIP_BATCH_WINDOW_MS',
     'Milliseconds that a caption waits for others to share its batch.',
     5,
@@ -237,7 +266,12 @@ export const settingDefinitions: { readonly [Name in keyof Settings]: Definition
     600_000_000,
     1,
   ),
-  imageTimeoutMs: count('BLIP_IMAGE_TIMEOUT_MS', 'Milliseconds to fetch one image in, redirects included.', 10_000, 1),
+  imageTimeoutMs: milliseconds(
+    'BLIP_IMAGE_TIMEOUT_MS',
+    'Milliseconds to fetch one image in, redirects included.',
+    10_000,
+    1,
+  ),
   imageMaxBytes: count('BLIP_IMAGE_MAX_BYTES', 'The most bytes of one encoded image.', 20_000_000, 1),
   imageMaxPixels: count('BLIP_IMAGE_MAX_PIXELS', 'The most pixels (width x height) of one image.', 50_000_000, 1),
   imageMaxSide: count('BLIP_IMAGE_MAX_SIDE', 'The most pixels of one side of an image.', 16_384, 1),
@@ -318,22 +352,14 @@ export const settingDefinitions: { readonly [Name in keyof Settings]: Definition
     'none',
     'tokens separated by commas',
   ),
-  maxRequestsPerToken: setting<number | undefined>({
-    variable: 'BLIP_MAX_REQUESTS_PER_TOKEN',
-    description: 'Requests of one token that run at a time; one more is refused with 429. Without tokens, of all.',
-    defaultText: 'no limit',
-    defaultValue: undefined,
-    parse: (value) => (/^[1-9]\d{0,8}$/.test(value) ? Number(value) : undefined),
-    expected: 'a whole number from 1 to 999999999',
-  }),
-  requestTimeoutMs: setting<number | undefined>({
-    variable: 'BLIP_REQUEST_TIMEOUT_MS',
-    description: 'Milliseconds that a request may take; what is later is answered with 504, and dropped if it waits.',
-    defaultText: 'no limit',
-    defaultValue: undefined,
-    parse: (value) => (/^[1-9]\d{0,8}$/.test(value) ? Number(value) : undefined),
-    expected: 'a whole number from 1 to 999999999',
-  }),
+  maxRequestsPerToken: optionalLimit(
+    'BLIP_MAX_REQUESTS_PER_TOKEN',
+    'Requests of one token that run at a time; one more is refused with 429. Without tokens, of all.',
+  ),
+  requestTimeoutMs: optionalLimit(
+    'BLIP_REQUEST_TIMEOUT_MS',
+    'Milliseconds that a request may take; what is later is answered with 504, and dropped if it waits.',
+  ),
   lambdaAuthorizer: choice(
     'BLIP_LAMBDA_AUTHORIZER',
     'On AWS Lambda, who keeps strangers out over HTTP: `tokens` (`BLIP_API_TOKENS`) or `platform` (IAM, an authorizer).',
@@ -341,7 +367,7 @@ export const settingDefinitions: { readonly [Name in keyof Settings]: Definition
     'tokens',
   ),
   maxBodyBytes: count('BLIP_MAX_BODY_BYTES', 'The most bytes of one request body.', 67_108_864, 1),
-  drainLimitMs: count(
+  drainLimitMs: milliseconds(
     'BLIP_DRAIN_LIMIT_MS',
     'After SIGTERM, the most milliseconds to go on accepting while requests still come.',
     5_000,
@@ -380,7 +406,7 @@ export function settingsOfModels(settings: Settings): readonly Settings[] {
 }
 
 /** The checkpoint that ships, and how many CPUs there are: what some defaults depend on. */
-export interface SettingsContext {
+interface SettingsContext {
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly cpuCount: number;
   readonly shippedCheckpoint: string;

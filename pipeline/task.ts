@@ -28,7 +28,8 @@ export interface TaskRequest {
   readonly itemCount: number;
   /**
    * @param signal when it aborts, what waits is dropped.
-   * @throws HandlerError when no item has a result; the signal's reason, when the request was dropped.
+   * @throws HandlerError when no item has a result, or a text that all need is too long; the signal's reason, when the
+   *   request was dropped.
    */
   readonly run: (signal: AbortSignal | undefined) => Promise<TensorAnswer>;
 }

@@ -2,12 +2,12 @@ import type { RuntimeTensor } from './runtime.ts';
 
 /** Tensors from plain numbers, and back. */
 
-export function int64s(values: readonly number[], shape: readonly number[] = [values.length]): RuntimeTensor {
+export function runtimeInt64s(values: readonly number[], shape: readonly number[] = [values.length]): RuntimeTensor {
   return { data: BigInt64Array.from(values, BigInt), shape };
 }
 
 /** A scalar. */
-export function float32(value: number): RuntimeTensor {
+export function runtimeFloat32(value: number): RuntimeTensor {
   return { data: Float32Array.of(value), shape: [] };
 }
 
@@ -31,7 +31,7 @@ export function paddedRows(rows: readonly (readonly number[])[]): {
 } {
   const longest = Math.max(...rows.map((row) => row.length));
   const padded = rows.flatMap((row) => [...row, ...Array.from({ length: longest - row.length }, () => 0)]);
-  return { ids: int64s(padded, [rows.length, longest]), lengths: int64s(rows.map((row) => row.length)) };
+  return { ids: runtimeInt64s(padded, [rows.length, longest]), lengths: runtimeInt64s(rows.map((row) => row.length)) };
 }
 
 /** All rows one after the other. */
@@ -43,4 +43,11 @@ export function joined(parts: readonly Float32Array[]): Float32Array {
     start += part.length;
   }
   return whole;
+}
+
+/** The list in pieces of at most `size`. */
+export function parts<T>(items: readonly T[], size: number): readonly (readonly T[])[] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, index) =>
+    items.slice(index * size, (index + 1) * size),
+  );
 }

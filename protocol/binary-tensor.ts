@@ -31,6 +31,8 @@ const fixedWidths: Readonly<Record<string, FixedWidth>> = {
 
 const LENGTH_BYTES = 4;
 
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+
 /** Characters at the beginning of an element that tell text from a file: every format that we decode has others there. */
 const SNIFFED_BYTES = 64;
 
@@ -38,21 +40,24 @@ const SNIFFED_BYTES = 64;
  * Values of a tensor of a request, in row-major order. An element of BYTES is a string; one that is not text at its
  * beginning stays bytes, which an image file is.
  * @param name of the input, for messages.
+ * @param maxValues no more are read: values take many times the memory of their bytes.
  * @throws HandlerError `INVALID_INPUT` when the bytes are not whole values of the datatype.
  */
 export function decodeTensor(
   name: string,
   datatype: string,
   bytes: Uint8Array,
+  maxValues: number,
 ): readonly (string | number | boolean | Uint8Array)[] {
-  if (datatype === 'BYTES' || datatype === 'STRING') return decodeElements(name, bytes).map(textOrFile);
+  if (datatype === 'BYTES' || datatype === 'STRING') return splitElements(name, bytes, maxValues).map(textOrFile);
   const width = Object.hasOwn(fixedWidths, datatype) ? fixedWidths[datatype] : undefined;
   if (width === undefined || bytes.length % width.bytes !== 0) {
     const expected = width === undefined ? 'a datatype of the protocol' : `a multiple of ${width.bytes} bytes`;
     throw new HandlerError('INVALID_INPUT', `Expected input ${name} to have ${expected}, got ${bytes.length} bytes.`);
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  return Array.from({ length: bytes.length / width.bytes }, (_, index) => width.read(view, index * width.bytes));
+  const length = Math.min(bytes.length / width.bytes, maxValues);
+  return Array.from({ length }, (_, index) => width.read(view, index * width.bytes));
 }
 
 /** The values of an answer as bytes. */
@@ -72,7 +77,7 @@ export function textOrFile(element: Uint8Array): string | Uint8Array {
   const isText = element.subarray(0, SNIFFED_BYTES).every((byte) => byte >= 0x20 || isSpace(byte));
   if (!isText) return element;
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(element);
+    return utf8.decode(element);
   } catch {
     return element;
   }
@@ -82,11 +87,11 @@ function isSpace(byte: number): boolean {
   return byte === 0x09 || byte === 0x0a || byte === 0x0d;
 }
 
-function decodeElements(name: string, bytes: Uint8Array): readonly Uint8Array[] {
+function splitElements(name: string, bytes: Uint8Array, maxElements: number): readonly Uint8Array[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const elements: Uint8Array[] = [];
   let offset = 0;
-  while (offset < bytes.length) {
+  while (offset < bytes.length && elements.length < maxElements) {
     const length = offset + LENGTH_BYTES <= bytes.length ? view.getUint32(offset, littleEndian) : Number.NaN;
     const end = offset + LENGTH_BYTES + length;
     if (!(end <= bytes.length)) {

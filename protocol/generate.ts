@@ -1,6 +1,6 @@
 import { splitParameters } from './inference-request.ts';
 import type { InferenceResponse } from './inference-response.ts';
-import { unwrap } from './named-tensor.ts';
+import { valuesByName } from './named-tensor.ts';
 import type { InputLists, TaskSchema } from './schema.ts';
 import { compile } from './validation.ts';
 
@@ -27,26 +27,34 @@ const checkBody = compile<GenerateBody>(
   'INVALID_REQUEST',
 );
 
+/** A generate request that was understood: its inputs are still to be held against the handler's schema. */
 export interface GenerateRequest {
   readonly id: string | undefined;
   readonly inputs: InputLists;
-  readonly outputs: undefined;
   /** Those of the request that are not inputs. */
-  readonly parameters: Readonly<Record<string, Value>>;
+  readonly parameters: Readonly<Record<string, unknown>>;
 }
 
 /**
- * Reads the JSON of a generate request. Keys that are no inputs are parameters, which are left alone.
+ * Reads the JSON of a generate request. Keys that are inputs are values or lists of them; all other keys are parameters,
+ * like those in `parameters`, and count before them. A key with null is as none.
  * @throws HandlerError `INVALID_REQUEST`.
  */
 export function readGenerateRequest(body: unknown, { inputs: fields }: TaskSchema): GenerateRequest {
   const { id, parameters = {}, ...keys } = checkBody(body);
-  const named = Object.entries(keys).filter(([name]) => Object.hasOwn(fields, name));
-  const lists = named.map(([name, given]) => [name, Array.isArray(given) ? given : [given]] as const);
-  const { inputs: given, others } = splitParameters(parameters, fields);
-  return { id, inputs: Object.fromEntries([...given, ...lists]), outputs: undefined, parameters: others };
+  const present = Object.entries(keys).filter(([, given]) => given !== null);
+  const isInput = ([name]: readonly [string, unknown]) => Object.hasOwn(fields, name);
+  const lists = present.filter(isInput).map(([name, given]) => [name, Array.isArray(given) ? given : [given]] as const);
+  const more = present.filter((entry) => !isInput(entry));
+  const { inputs, others } = splitParameters(parameters, fields);
+  return {
+    id,
+    inputs: Object.fromEntries([...inputs, ...lists]),
+    parameters: { ...others, ...Object.fromEntries(more) },
+  };
 }
 
+/** The answer to a generate request: outputs by their names. */
 export function generateResponse({ outputs, ...rest }: InferenceResponse): object {
-  return { ...rest, ...Object.fromEntries(outputs.map((tensor) => [tensor.name, unwrap(tensor)])) };
+  return { ...rest, ...valuesByName(outputs) };
 }

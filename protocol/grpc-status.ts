@@ -32,7 +32,7 @@ export const grpcStatus: { readonly [Code in ErrorCode]: number } = {
   IMAGE_CORRUPT: codes.INVALID_ARGUMENT,
   UNAUTHORIZED: codes.UNAUTHENTICATED,
   NOT_FOUND: codes.NOT_FOUND,
-  METHOD_NOT_ALLOWED: codes.UNIMPLEMENTED,
+  METHOD_NOT_ALLOWED: codes.UNIMPLEMENTED, // Not sent: a path of gRPC has one method.
   PAYLOAD_TOO_LARGE: codes.RESOURCE_EXHAUSTED,
   UNSUPPORTED_ENCODING: codes.UNIMPLEMENTED,
   REQUEST_TIMEOUT: codes.DEADLINE_EXCEEDED,

@@ -1,6 +1,6 @@
 import type { ErrorCode } from './errors.ts';
 
-/** HTTP status of each error code. Nothing else knows status numbers. docs/errors.md says why each is what it is. */
+/** HTTP status of each error code; nothing else knows one. docs/errors.md says why each is what it is. */
 export const httpStatus: { readonly [Code in ErrorCode]: number } = {
   INVALID_REQUEST: 400,
   INVALID_INPUT: 400,

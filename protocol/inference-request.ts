@@ -52,6 +52,9 @@ const MAX_DATA_DEPTH = 100;
 /** More dimensions than any tensor has: numpy's limit of old. */
 const MAX_DIMENSIONS = 32;
 
+/** The most values of one input: more than anyone asks about at once, and few enough to be read at once. */
+const MAX_VALUES = 65_536;
+
 const datatypes = {
   BOOL: 'boolean',
   UINT8: 'integer',
@@ -176,6 +179,14 @@ function readRequest(
   };
 }
 
+/** Of values by name, those that are inputs of a model. */
+export function pickInputs(
+  values: Readonly<Record<string, unknown>>,
+  fields: InputFields,
+): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(Object.entries(values).filter(([name]) => Object.hasOwn(fields, name)));
+}
+
 /** Parameters that are inputs of one value, and all others. */
 export function splitParameters(
   parameters: Parameters,
@@ -229,15 +240,32 @@ function readTensor(tensor: RequestTensor, fields: InputFields, section: Uint8Ar
       `Expected input ${name} to have data, or binary_data_size in its parameters, got ${got}.`,
     );
   }
-  const values = section === undefined ? flatten(data ?? [], name) : decodeTensor(name, datatype, section);
-  const count = shape.reduce((product, size) => product * size, 1);
+  const count = countValues(tensor, field);
+  const maxRead = count + 1; // One more than there may be shows that there are too many.
+  const values =
+    section === undefined ? flatten(data ?? [], name, maxRead) : decodeTensor(name, datatype, section, maxRead);
   if (values.length !== count) {
+    const got = values.length > count ? 'more' : values.length;
     throw new HandlerError(
       'INVALID_INPUT',
-      `Expected input ${name} of shape [${shape.join(', ')}] to have ${count} values, got ${values.length}.`,
+      `Expected input ${name} of shape [${shape.join(', ')}] to have ${count} values, got ${got}.`,
     );
   }
   return values;
+}
+
+/**
+ * How many values a tensor has, as its shape says.
+ * @throws HandlerError `INVALID_INPUT` when the input cannot have as many: before any of them is read.
+ */
+function countValues({ name, shape }: RequestTensor, field: InputField): number {
+  const count = shape.reduce((product, size) => product * size, 1);
+  const maximum = field.shape[0] === 1 ? 1 : MAX_VALUES;
+  if (count <= maximum) return count;
+  throw new HandlerError(
+    'INVALID_INPUT',
+    `Expected input ${name} to have at most ${maximum} values, got shape [${shape.join(', ')}].`,
+  );
 }
 
 function acceptsKind(field: InputField, kind: (typeof datatypes)[Datatype]): boolean {
@@ -250,8 +278,8 @@ export function wireDatatype(field: InputField): string {
   return field.datatype === 'STRING' ? 'BYTES' : field.datatype;
 }
 
-/** Values in row-major order, whatever the nesting. */
-function flatten(data: readonly unknown[], name: string): readonly unknown[] {
+/** Values in row-major order, whatever the nesting; no more than `maxValues` are read. */
+function flatten(data: readonly unknown[], name: string, maxValues: number): readonly unknown[] {
   const values: unknown[] = [];
   const visit = (items: readonly unknown[], depth: number): void => {
     if (depth > MAX_DATA_DEPTH)
@@ -260,6 +288,7 @@ function flatten(data: readonly unknown[], name: string): readonly unknown[] {
         `Expected the data of input ${name} to be nested at most ${MAX_DATA_DEPTH} deep.`,
       );
     for (const item of items) {
+      if (values.length === maxValues) return;
       if (Array.isArray(item)) visit(item, depth + 1);
       else values.push(item);
     }

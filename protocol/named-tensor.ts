@@ -29,3 +29,8 @@ export function unwrap(tensor: NamedTensor): string | number | readonly (string 
   const [only] = tensor.data;
   return tensor.data.length === 1 && only !== undefined ? only : tensor.data;
 }
+
+/** Tensors by their names, unwrapped: the dictionary that most platforms answer with. */
+export function valuesByName(tensors: readonly NamedTensor[]): Readonly<Record<string, ReturnType<typeof unwrap>>> {
+  return Object.fromEntries(tensors.map((tensor) => [tensor.name, unwrap(tensor)]));
+}

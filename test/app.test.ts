@@ -1,4 +1,5 @@
-import { readdirSync } from 'node:fs';
+import { readdirSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -6,6 +7,7 @@ import InferlessModel from '../app.ts';
 import type { Inputs } from '../input_schema.ts';
 import { checkpointFolder } from './support/goldens.ts';
 import { dataUri, type ImageServer, startImageServer, testSettings } from './support/server.ts';
+import { temporaryFolder } from './support/temporary-folder.ts';
 import { expectHandlerError } from './support/thrown.ts';
 
 const chelsea = dataUri('chelsea');
@@ -269,6 +271,20 @@ describe('the lifecycle', () => {
     await expect(model.initialize()).rejects.toThrow('/nowhere/at/all');
     await expect(model.initialize()).rejects.toThrow('/nowhere/at/all');
     expect(model.model).toBeUndefined();
+    await model.finalize();
+  });
+
+  test('a start that failed leaves a later one alone', async () => {
+    const checkpoint = join(temporaryFolder(), 'checkpoint');
+    const model = new InferlessModel(testSettings({ checkpoint }));
+    const first = model.initialize();
+    symlinkSync(checkpointFolder('narrow-vision'), checkpoint);
+    const finalized = model.finalize();
+    const second = model.initialize();
+    await expect(first).rejects.toThrow(checkpoint);
+    await finalized;
+    await second;
+    expect(model.model).toBeDefined();
     await model.finalize();
   });
 

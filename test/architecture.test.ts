@@ -58,7 +58,8 @@ function sourceFiles(place: string): readonly string[] {
 
 function importsOf(file: string): readonly string[] {
   const text = readFileSync(join(root, file), 'utf8');
-  return [...text.matchAll(/^(?:import|export)\b[^;]*?from '([^']+)'/gms)].map((match) => match[1] ?? '');
+  const imported = [/^(?:import|export)\b[^;]*?from '([^']+)'/gms, /\bimport\('([^']+)'\)/g];
+  return imported.flatMap((pattern) => [...text.matchAll(pattern)].map((match) => match[1] ?? ''));
 }
 
 function room(path: string): string {

@@ -14,6 +14,8 @@ const PROCESSOR = 'processor_config.json';
 /** What a folder has of a checkpoint's files. */
 export interface FolderContent {
   readonly folder: string;
+  /** Which commit's files these are; `undefined` where that is not known. */
+  readonly commit: string | undefined;
   /** Without these it cannot be served. */
   readonly missing: readonly string[];
   /** Not there, and the Hub was not asked yet whether it has them. */
@@ -27,14 +29,14 @@ export interface FolderContent {
 export function readCachedFiles(reference: HubReference, settings: HubSettings): FolderContent {
   const cache = repositoryCache(settings.cacheFolder, reference);
   const commit = cachedCommit(cache, reference.revision);
-  if (commit === undefined) return { folder: settings.cacheFolder, ...missingFrom(undefined, () => false) };
+  if (commit === undefined) return { folder: settings.cacheFolder, commit, ...missingFrom(undefined, () => false) };
   const folder = cache.snapshot(commit);
-  return { folder, ...missingFrom(folder, (file) => existsSync(cache.absentMarker(commit, file))) };
+  return { folder, commit, ...missingFrom(folder, (file) => existsSync(cache.absentMarker(commit, file))) };
 }
 
 /** What a plain folder has of a checkpoint's files. */
 export function readFolderFiles(folder: string): FolderContent {
-  return { folder, ...missingFrom(folder, () => false) };
+  return { folder, commit: undefined, ...missingFrom(folder, () => false) };
 }
 
 /**
@@ -55,10 +57,9 @@ export function requireCached(
   );
 }
 
-function missingFrom(
-  folder: string | undefined,
-  isAbsentOnHub: (file: string) => boolean,
-): Omit<FolderContent, 'folder'> {
+type MissingFiles = Pick<FolderContent, 'missing' | 'unknown'>;
+
+function missingFrom(folder: string | undefined, isAbsentOnHub: (file: string) => boolean): MissingFiles {
   const has = (file: string) => folder !== undefined && existsSync(join(folder, file));
   const isOpen = (file: string) => !has(file) && !isAbsentOnHub(file);
   const weights = missingWeights(folder, has, isOpen);
@@ -87,7 +88,7 @@ function missingWeights(
   folder: string | undefined,
   has: (file: string) => boolean,
   isOpen: (file: string) => boolean,
-): Omit<FolderContent, 'folder'> {
+): MissingFiles {
   const form = weightsFiles.find(has);
   if (folder === undefined || form === undefined) {
     return { missing: ['model.safetensors (or another form of the weights)'], unknown: [] };

@@ -36,14 +36,17 @@ export function openHubConnection(
   limits: HubLimits,
   signal: AbortSignal,
 ): HubConnection {
-  const dispatcher = new EnvHttpProxyAgent({
-    httpProxy: proxies.http,
-    httpsProxy: proxies.https,
-    noProxy: proxies.none,
-    connect: { timeout: limits.connectTimeoutMs },
-    headersTimeout: limits.stallTimeoutMs,
-    bodyTimeout: limits.stallTimeoutMs,
-  });
+  const openAgent = (proxy: string) =>
+    new EnvHttpProxyAgent({
+      httpProxy: proxy,
+      httpsProxy: proxy,
+      noProxy: proxies.none,
+      connect: { timeout: limits.connectTimeoutMs },
+      headersTimeout: limits.stallTimeoutMs,
+      bodyTimeout: limits.stallTimeoutMs,
+    });
+  // One each: a single agent would send https through the proxy for http, where https has none.
+  const agents = { http: openAgent(proxies.http), https: openAgent(proxies.https) };
   const hubOrigin = new URL(endpoint).origin;
   const authorization = (url: URL) =>
     token === undefined || url.origin !== hubOrigin ? {} : { authorization: `Bearer ${token}` };
@@ -62,7 +65,7 @@ export function openHubConnection(
 
       function send(target: URL, sent: Readonly<Record<string, string>>): Promise<Dispatcher.ResponseData> {
         return request(target, {
-          dispatcher,
+          dispatcher: target.protocol === 'https:' ? agents.https : agents.http,
           signal,
           headers: { 'user-agent': 'blip-handler', 'accept-encoding': 'identity', ...sent },
         }).catch((cause: unknown) => {
@@ -70,7 +73,9 @@ export function openHubConnection(
         });
       }
     },
-    close: () => dispatcher.destroy(),
+    async close() {
+      await Promise.all([agents.http.destroy(), agents.https.destroy()]);
+    },
   };
 }
 

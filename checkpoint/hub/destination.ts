@@ -3,7 +3,7 @@ import { constants, existsSync } from 'node:fs';
 import { copyFile, mkdir, rename, rm, symlink } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import type { CheckpointError } from '../errors.ts';
-import { errorCode } from '../json-file.ts';
+import { errorCode, isMissing } from '../json-file.ts';
 import { cachedCommit, repositoryCache, writeAtomically } from './cache-layout.ts';
 import { hasBytes, hasSize } from './checksum.ts';
 import { isReadOnly, writing } from './failures.ts';
@@ -46,7 +46,14 @@ export function cacheDestination(reference: HubReference, settings: HubSettings,
     async settle(file, isNew) {
       const pointer = join(folder, file.name);
       if (await hasSize(pointer, file)) return;
-      await writing(pointer, () => point(blob(file), pointer, { isNew, symlinks: settings.symlinks }));
+      await writing(pointer, async () => {
+        try {
+          await point(blob(file), pointer, { isNew, symlinks: settings.symlinks });
+        } catch (cause) {
+          // Who fetched it, without symlinks, may have moved it to its name meanwhile.
+          if (!isMissing(cause) || !(await hasSize(pointer, file))) throw cause;
+        }
+      });
     },
     async finish(absentFiles) {
       const ref = cache.ref(reference.revision);
@@ -86,9 +93,10 @@ async function point(
   const temporaryPath = `${pointer}.${randomUUID().slice(0, 8)}.tmp`;
   try {
     if (!symlinks || !(await tryLink(relative(dirname(pointer), blob), temporaryPath))) {
-      // Other snapshots may point to a blob that was there before; a new one is this snapshot's alone.
-      if (isNew) await rename(blob, temporaryPath);
-      else await copyFile(blob, temporaryPath, constants.COPYFILE_FICLONE);
+      // Other snapshots may point to a blob that was there before; a new one is this snapshot's alone. In one step, so
+      // that whoever looks for the bytes finds them under one of the two names.
+      if (isNew) return await rename(blob, pointer);
+      await copyFile(blob, temporaryPath, constants.COPYFILE_FICLONE);
     }
     await rename(temporaryPath, pointer);
   } finally {

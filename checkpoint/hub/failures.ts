@@ -23,7 +23,10 @@ export class PassingFailure extends Error {
   }
 }
 
-const passingStatuses = new Set([408, 429, 500, 502, 503, 504]);
+/** What may be otherwise in a moment: also whatever a content network says with a number of its own, such as 520. */
+function mayPass(status: number): boolean {
+  return status === 408 || status === 429 || status >= 500;
+}
 
 /**
  * What an answer other than 2xx means. The server's own words are not repeated; its X-Error-Code is read, as
@@ -35,7 +38,7 @@ export function statusFailure(
   inquiry: Inquiry,
 ): CheckpointError | PassingFailure {
   const code = header('x-error-code');
-  if (passingStatuses.has(status)) {
+  if (mayPass(status)) {
     return new PassingFailure(`status ${status}`, { retryAfterMs: retryAfterMs(header('retry-after')) });
   }
   if (code === 'GatedRepo' || status === 403) return gated(status, inquiry);

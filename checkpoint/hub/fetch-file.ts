@@ -2,6 +2,7 @@ import type { Hash } from 'node:crypto';
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { CheckpointError } from '../errors.ts';
+import { isMissing } from '../json-file.ts';
 import { type AttemptOptions, withRetries } from './attempts.ts';
 import { describeChecksum, digestFile, startDigest } from './checksum.ts';
 import type { HubAnswer, HubConnection } from './connection.ts';
@@ -48,14 +49,30 @@ export async function fetchFile(job: FileJob, connection: HubConnection, options
     return await claimIncompleteFile(incompletePrefix, isWhole, { limits, signal, onWait });
   });
   if (incomplete === undefined) return false;
+  let isMoved = false;
   try {
     await fillAndCheck(job, incomplete.path, connection, options);
-    await writing(path, () => rename(incomplete.path, path));
+    isMoved = await writing(path, () => move(incomplete.path, path));
   } finally {
     await incomplete.release();
   }
+  if (!isMoved) return await fetchFile(job, connection, options);
   await removeAbandoned(incompletePrefix, limits).catch(() => undefined); // They do no harm.
   return true;
+}
+
+/**
+ * @returns whether the file was still there. A process that sleeps for long has it taken over, and then goes on as whoever
+ * comes later does.
+ */
+async function move(from: string, to: string): Promise<boolean> {
+  try {
+    await rename(from, to);
+    return true;
+  } catch (cause) {
+    if (isMissing(cause)) return false;
+    throw cause;
+  }
 }
 
 async function fillAndCheck(

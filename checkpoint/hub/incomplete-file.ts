@@ -39,6 +39,7 @@ interface Candidate {
 
 /**
  * Takes over the largest half-written file of `prefix`, or begins one. While another process writes one, this waits.
+ * Of those that claim one at the same moment, each that sees another steps back for a while, so that never two go on.
  * @returns `undefined` when `isWhole` says that the file itself has come to be meanwhile.
  * @throws what the file system throws; the signal's reason.
  */
@@ -57,8 +58,13 @@ export async function claimIncompleteFile(
       if (!hasWaited) onWait();
       hasWaited = true;
       await wait(limits.pollMs, undefined, { signal });
-    } else if (abandoned === undefined ? await begin(path, prefix, limits) : await takeOver(abandoned.path, path)) {
-      return keepYoung(path, limits);
+    } else if (abandoned === undefined ? await begin(path) : await takeOver(abandoned.path, path)) {
+      const hasRival = (await findCandidates(prefix, limits)).some((other) => other.isOwned && other.path !== path);
+      // Asked last: an owner who is no rival any more has put the file there before.
+      if (!hasRival && !(await isWhole())) return keepYoung(path, limits);
+      if (abandoned === undefined) await rm(path, { force: true });
+      else await unlessMissing(touch(path, RELEASED));
+      if (hasRival) await wait(limits.pollMs * (0.5 + Math.random()), undefined, { signal });
     }
   }
   return undefined;
@@ -88,12 +94,9 @@ async function findCandidates(prefix: string, { abandonedAfterMs }: HubLimits): 
   return found.flat().sort((one, other) => other.sizeBytes - one.sizeBytes);
 }
 
-/** Of processes that begin at the same moment, the one with the first name goes on and the others wait for it. */
-async function begin(path: string, prefix: string, limits: HubLimits): Promise<boolean> {
+async function begin(path: string): Promise<true> {
   await (await open(path, 'wx')).close();
-  const rivals = (await findCandidates(prefix, limits)).filter((rival) => rival.isOwned && rival.path < path);
-  if (rivals.length > 0) await rm(path, { force: true });
-  return rivals.length === 0;
+  return true;
 }
 
 /** Young before it has its new name: else a third process could take it from this one. */

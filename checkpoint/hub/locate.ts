@@ -1,4 +1,5 @@
 import { CheckpointError } from '../errors.ts';
+import { defaultHubLimits } from './attempts.ts';
 import { readCachedFiles, requireCached } from './cached-files.ts';
 import type { DownloadOptions } from './download.ts';
 import { type Environment, readHubSettings } from './hub-settings.ts';
@@ -9,8 +10,8 @@ import { isFolder, parseHubReference } from './reference.ts';
  * else what the Hub's cache has, without any network; else it is downloaded into that cache. The libraries that open
  * the network are loaded only then.
  *
- * A cache that Python filled may lack small files that the Hub has; the Hub is asked for them, and when it cannot be,
- * what is there will do if it is enough.
+ * A cache that Python filled may lack small files that the Hub has; the Hub is asked for them once, at the commit that the
+ * cache has, and when it cannot be, what is there will do if it is enough.
  * @throws CheckpointError: `CHECKPOINT_NOT_FOUND` when it is neither, `CHECKPOINT_NOT_CACHED` in offline mode, and what
  * `downloadCheckpoint` throws.
  */
@@ -27,10 +28,14 @@ export async function locateCheckpoint(
   if (cached.missing.length === 0 && cached.unknown.length === 0) return cached.folder;
   options.onNotice?.(`${reference}: fetched from ${settings.endpoint} into ${settings.cacheFolder}.`);
   const { downloadCheckpoint } = await import('./download.ts');
-  try {
+  const { commit } = cached;
+  if (cached.missing.length > 0 || commit === undefined)
     return await downloadCheckpoint(hubReference, environment, options);
+  const limits = { ...(options.limits ?? defaultHubLimits), attempts: 1 };
+  try {
+    return await downloadCheckpoint({ ...hubReference, revision: commit }, environment, { ...options, limits });
   } catch (thrown) {
-    if (!(thrown instanceof CheckpointError) || cached.missing.length > 0) throw thrown;
+    if (!(thrown instanceof CheckpointError)) throw thrown;
     options.onNotice?.(`${thrown.message} The files of the cache are used: ${cached.folder}.`);
     return cached.folder;
   }

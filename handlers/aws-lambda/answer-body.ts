@@ -1,4 +1,3 @@
-import type { FastifyBaseLogger } from 'fastify';
 import type InferlessModel from '../../app.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { type InferenceRequest, readInferenceRequest } from '../../protocol/inference-request.ts';
@@ -6,6 +5,8 @@ import { type InferenceResponse, inferenceResponse } from '../../protocol/infere
 import type { TaskSchema } from '../../protocol/schema.ts';
 import { compile } from '../../protocol/validation.ts';
 import { inferInTime, type TimedQuestion } from '../deadline.ts';
+import { logInternal } from '../log-internal.ts';
+import { findModel, namesOf } from '../served-models.ts';
 import type { Environment } from './environment.ts';
 
 /** A request body where no path says which model is asked. */
@@ -22,20 +23,19 @@ const checkBody = compile<RequestBody>(
 /**
  * Answers the body of an inference request: one of the Open Inference Protocol, or the inputs alone as a dictionary
  * (`{"img_url": …, "text": …}`). `model_name` chooses between several models.
- * @throws HandlerError when the body is not valid, or no item has a result.
+ * @throws HandlerError when the body is not valid, or no item has a result; the reason of `until`, when that aborts.
  */
-export async function answerBody({ models, server }: Environment, body: unknown): Promise<InferenceResponse> {
+export async function answerBody(
+  { models, server }: Environment,
+  body: unknown,
+  until: AbortSignal,
+): Promise<InferenceResponse> {
   const request = checkBody(body);
   const model = requireModel(models, request.model_name);
   const { id, ...question } = readBody(request, model.schema);
-  const answer = await inferInTime(model, question, new AbortController().signal);
+  const answer = await inferInTime(model, question, until);
   for (const failure of answer.failures) logInternal(failure, server.log);
   return inferenceResponse(model.name ?? '', id, answer.outputs);
-}
-
-/** What is not told to whoever asked. */
-export function logInternal(error: HandlerError, log: FastifyBaseLogger): void {
-  if (error.code === 'INTERNAL') log.error({ err: error.cause ?? error }, 'failed inside');
 }
 
 function readBody(request: RequestBody, schema: TaskSchema): Pick<InferenceRequest, 'id'> & TimedQuestion {
@@ -45,12 +45,11 @@ function readBody(request: RequestBody, schema: TaskSchema): Pick<InferenceReque
 }
 
 function requireModel(models: readonly InferlessModel[], name: string | undefined): InferlessModel {
-  const names = models.map((model) => model.name).join(', ');
+  if (name !== undefined) return findModel(models, name);
   const [only, ...others] = models;
-  if (name === undefined && only !== undefined && others.length === 0) return only;
-  if (name === undefined)
-    throw new HandlerError('INVALID_REQUEST', `Expected model_name to be one of ${names}, got none.`);
-  const model = models.find((candidate) => candidate.name === name);
-  if (model !== undefined) return model;
-  throw new HandlerError('NOT_FOUND', `Request for unknown model: '${name}' is not found. This service has ${names}.`);
+  if (only !== undefined && others.length === 0) return only;
+  throw new HandlerError(
+    'INVALID_REQUEST',
+    `Expected model_name to be one of ${namesOf(models).join(', ')}, got none.`,
+  );
 }

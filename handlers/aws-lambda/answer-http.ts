@@ -2,12 +2,13 @@ import { METHODS } from 'node:http';
 import type { FastifyInstance, HTTPMethods } from 'fastify';
 import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
 import { httpStatus } from '../../protocol/http-status.ts';
-import { logInternal } from './answer-body.ts';
+import { logInternal } from '../log-internal.ts';
 import { requireAuthorizer } from './authorizer.ts';
-import { type Clock, inTime } from './deadline.ts';
 import type { Environment } from './environment.ts';
-import { loadError } from './errors.ts';
 import { type HttpAnswer, type HttpRequest, withoutPrefix } from './http-event.ts';
+import { type Clock, inTime, loadedInTime } from './invocation-clock.ts';
+import { loadError } from './invocation-error.ts';
+import { injectUntil } from './invocation-signal.ts';
 
 /** Seconds that a refused client is asked to wait. */
 const RETRY_AFTER_SECONDS = 1;
@@ -30,7 +31,7 @@ export async function answerHttp(
     requireAuthorizer(settings);
     await loaded(environment, clock);
     const path = withoutPrefix(request.path, basePath);
-    return await inTime(inject(server, { ...request, path }), clock, 'the answer');
+    return await inTime(clock, (until) => inject(server, { ...request, path }, until));
   } catch (thrown) {
     const error = toHandlerError(thrown);
     logInternal(error, server.log);
@@ -54,16 +55,16 @@ async function loaded(environment: Environment, clock: Clock): Promise<void> {
   const load = environment.load().catch((error: unknown) => {
     throw loadError(error);
   });
-  await inTime(load, clock, 'the models', 'NOT_READY');
+  await loadedInTime(clock, load);
 }
 
-async function inject(server: FastifyInstance, request: HttpRequest): Promise<HttpAnswer> {
+async function inject(server: FastifyInstance, request: HttpRequest, until: AbortSignal): Promise<HttpAnswer> {
   const { method, path, query, headers, body, clientAddress } = request;
   const {
     statusCode,
     headers: answered,
     rawPayload,
-  } = await server.inject({
+  } = await injectUntil(until, server, {
     method: requireMethod(method),
     url: { pathname: path }, // As an object: in a text, two slashes would begin a host name.
     query,

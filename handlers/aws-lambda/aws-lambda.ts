@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { settingsFromEnvironment } from '../../app.ts';
 import { createEnvironment, type Environment } from './environment.ts';
-import { invocationError } from './errors.ts';
-import { createHandlers, type Handler, type HandlerOptions } from './handlers.ts';
+import type { Handler, HandlerOptions } from './handler-options.ts';
+import { createHandlers } from './handlers.ts';
+import { invocationError } from './invocation-error.ts';
 
 /**
  * The function of AWS Lambda: `dist/aws-lambda.handler`, or `.streamHandler` where answers are streamed. Importing this

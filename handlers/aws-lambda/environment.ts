@@ -2,6 +2,7 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import InferlessModel from '../../app.ts';
 import { type Settings, settingsOfModels } from '../../pipeline/settings.ts';
 import { createServer } from '../http/server.ts';
+import { heedInvocations } from './invocation-signal.ts';
 
 /** An execution environment of Lambda: the models that all invocations share, and the routes to them. */
 export interface Environment {
@@ -22,6 +23,7 @@ export interface Environment {
 export function createEnvironment(settings: Settings): Environment {
   const models = settingsOfModels(settings).map((own) => new InferlessModel(own));
   const server = createServer(models, settings);
+  heedInvocations(server);
   const closing = new AbortController();
   let loading: Promise<void> | undefined;
   return {

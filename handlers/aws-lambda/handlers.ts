@@ -1,30 +1,23 @@
 import type { ALBEvent, APIGatewayProxyEvent, APIGatewayProxyEventV2, Context, SQSEvent } from 'aws-lambda';
 import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
 import type { InferenceResponse } from '../../protocol/inference-response.ts';
-import { answerBody, logInternal } from './answer-body.ts';
+import { logInternal } from '../log-internal.ts';
+import { answerBody } from './answer-body.ts';
 import { answerHttp, errorAnswer } from './answer-http.ts';
-import { type Clock, inTime } from './deadline.ts';
+import { answerMessages } from './answer-messages.ts';
 import type { Environment } from './environment.ts';
-import { invocationError } from './errors.ts';
 import { eventKind } from './event-kind.ts';
+import type { Handler, HandlerOptions } from './handler-options.ts';
 import { type HttpEvent, httpResult, readHttpEvent } from './http-event.ts';
-import { answerMessages, type OnResult, writeResult } from './sqs.ts';
+import { type Clock, inTime, loadedInTime } from './invocation-clock.ts';
+import { invocationError } from './invocation-error.ts';
+import { writeResult } from './sqs.ts';
 import { streamify, writeHttp, writeJson } from './stream.ts';
 
 /** Bytes of JSON that an invocation may answer with. Source: AWS documentation, "Lambda quotas". */
 const INVOCATION_LIMIT = 6 * 1024 * 1024;
 /** The same behind a load balancer. Source: AWS documentation, "Use Lambda functions as targets". */
 const LOAD_BALANCER_LIMIT = 1_000_000;
-
-export interface HandlerOptions {
-  /** Takes the results of SQS messages, in place of the log. */
-  readonly onResult?: OnResult;
-  /** Leading segments of a path that a custom domain puts in front of ours, such as `/captions`. */
-  readonly basePath?: string;
-}
-
-/** What Lambda calls: one event of any kind, one answer. */
-export type Handler = (event: unknown, context: Context) => Promise<unknown>;
 
 /** The handlers of one environment: for answers that are returned, and for such that are streamed. */
 export function createHandlers(
@@ -76,7 +69,7 @@ function httpEvent(event: unknown): HttpEvent | undefined {
 async function answerDirect(environment: Environment, body: unknown, clock: Clock): Promise<InferenceResponse> {
   await loaded(environment, clock);
   try {
-    return await inTime(answerBody(environment, body), clock, 'the answer');
+    return await inTime(clock, (until) => answerBody(environment, body, until));
   } catch (thrown) {
     const error = toHandlerError(thrown);
     logInternal(error, environment.server.log);
@@ -87,7 +80,7 @@ async function answerDirect(environment: Environment, body: unknown, clock: Cloc
 /** @throws InvocationError named after what is wrong with the checkpoint. */
 async function loaded(environment: Environment, clock: Clock): Promise<void> {
   try {
-    await inTime(environment.load(), clock, 'the models', 'NOT_READY');
+    await loadedInTime(clock, environment.load());
   } catch (thrown) {
     throw invocationError(thrown);
   }

@@ -4,12 +4,14 @@ import type { HttpAnswer } from './http-event.ts';
 type ResponseStream = Parameters<StreamifyHandler>[1];
 
 /**
- * Marks a handler as one that writes its answer to a stream. Outside Lambda's runtime, which provides `awslambda`, the
- * handler stays as it is, so that its module can be imported anywhere.
+ * Marks a handler as one that writes its answer to a stream. Outside Lambda's runtime, which provides what is called here,
+ * the handler stays as it is, so that its module can be imported anywhere: also beside AWS's SDK, which makes an empty
+ * `awslambda`.
  * Source: AWS documentation, "Writing response streaming-enabled Lambda functions".
  */
 export function streamify(handler: StreamifyHandler<unknown, Promise<void>>): StreamifyHandler<unknown, Promise<void>> {
-  return typeof awslambda === 'undefined' ? handler : awslambda.streamifyResponse(handler);
+  const isLambda = typeof awslambda !== 'undefined' && 'streamifyResponse' in awslambda;
+  return isLambda ? awslambda.streamifyResponse(handler) : handler;
 }
 
 /** Streams an HTTP answer: status and headers first, then the body. */

@@ -1,7 +1,8 @@
 import { parseArgs } from 'node:util';
-import { CheckpointError } from '../../checkpoint/errors.ts';
 import { downloadCheckpoint } from '../../checkpoint/hub/download.ts';
 import { parseHubReference } from '../../checkpoint/hub/reference.ts';
+import { HandlerError } from '../../protocol/errors.ts';
+import { abortOnSignals, runCommand } from './command.ts';
 import { showProgress } from './download-progress.ts';
 
 /** `npm run download`: a checkpoint from the Hub. The folder goes to stdout, what people want to know to stderr. */
@@ -24,15 +25,16 @@ interface Options {
   readonly folder: string | undefined;
 }
 
-class UsageError extends Error {}
-
-/** @returns `undefined` when only the help is wanted. */
+/**
+ * @returns `undefined` when only the help is wanted.
+ * @throws HandlerError `INVALID_REQUEST`.
+ */
 function readOptions(): Options | undefined {
   const { values, positionals } = parseArguments();
   if (values.help === true) return undefined;
   const [model, ...others] = positionals;
   if (model === undefined || others.length > 0) {
-    throw new UsageError(`Expected one model, got ${positionals.length}. Try --help.`);
+    throw new HandlerError('INVALID_REQUEST', `Expected one model, got ${positionals.length}. Try --help.`);
   }
   return { model, revision: values.revision, folder: values.folder };
 }
@@ -44,17 +46,9 @@ function parseArguments() {
       options: { revision: { type: 'string' }, folder: { type: 'string' }, help: { type: 'boolean' } },
     });
   } catch (cause) {
-    throw new UsageError(`${cause instanceof Error ? cause.message : cause} Try --help.`, { cause });
+    const message = `${cause instanceof Error ? cause.message : cause} Try --help.`;
+    throw new HandlerError('INVALID_REQUEST', message, { cause });
   }
-}
-
-/** A signal ends the download in good order, so that the next one goes on from there. */
-function abortOnSignals(): AbortSignal {
-  const controller = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(signal, () => controller.abort(new Error(`Ended by ${signal}. Run it again to go on.`)));
-  }
-  return controller.signal;
 }
 
 async function download({ model, revision, folder }: Options): Promise<void> {
@@ -73,12 +67,8 @@ async function download({ model, revision, folder }: Options): Promise<void> {
   }
 }
 
-try {
+await runCommand(async () => {
   const options = readOptions();
   if (options === undefined) process.stderr.write(usage);
   else await download(options);
-} catch (error) {
-  const code = error instanceof CheckpointError ? `${error.code}: ` : '';
-  process.stderr.write(`${code}${error instanceof Error ? error.message : error}\n`);
-  process.exitCode = 1;
-}
+});

@@ -6,6 +6,7 @@ import type { TensorAnswer } from '../../pipeline/task.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { readInferenceRequest } from '../../protocol/inference-request.ts';
 import { inferenceResponse } from '../../protocol/inference-response.ts';
+import { abortOnSignals, describeFailure } from './command.ts';
 
 /** `npm run invoke`: one request without a server. The answer goes to stdout, what people want to know to stderr. */
 
@@ -124,11 +125,12 @@ async function invoke(options: Options): Promise<void> {
   const handler = new InferlessModel({ ...settings, checkpoint: options.checkpoint ?? settings.checkpoint });
   const body = readBody(options);
   say(`Loading ${handler.settings.checkpoint} …`);
-  await handler.initialize({ onNotice: say });
+  const signal = abortOnSignals();
+  await handler.initialize({ onNotice: say, signal });
   try {
     sayLoaded(handler);
     const { id, inputs, outputs } = readInferenceRequest(body, handler.schema);
-    const answer = await handler.inferTensors(inputs, outputs);
+    const answer = await handler.inferTensors(inputs, outputs, signal);
     sayTimes(answer);
     process.stdout.write(`${JSON.stringify(inferenceResponse(handler.name ?? '', id, answer.outputs))}\n`);
   } finally {
@@ -141,6 +143,7 @@ try {
   if (options.help === true) say(usage);
   else await invoke(options);
 } catch (error) {
-  process.stdout.write(`${JSON.stringify({ error: error instanceof Error ? error.message : String(error) })}\n`);
+  const { code, message } = describeFailure(error);
+  process.stdout.write(`${JSON.stringify({ error: message, code })}\n`);
   process.exitCode = 1;
 }

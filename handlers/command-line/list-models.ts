@@ -2,6 +2,7 @@ import { readCachedFiles } from '../../checkpoint/hub/cached-files.ts';
 import { readHubSettings } from '../../checkpoint/hub/hub-settings.ts';
 import { parseHubReference } from '../../checkpoint/hub/reference.ts';
 import { type KnownModel, knownModels } from '../../checkpoint/known-models.ts';
+import { runCommand } from './command.ts';
 
 /** `npm run list_models`: the published checkpoints that are served, and which of them are in the Hub's cache. */
 
@@ -13,9 +14,11 @@ function describe({ reference, task, parameterCount }: KnownModel): readonly str
   return [reference, task, `${gigabytes} GB`, missing.length === 0 ? 'present' : ''];
 }
 
-const rows = [['MODEL', 'TASK', 'FLOAT32', ''], ...knownModels.map(describe)];
-const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-for (const row of rows) {
-  const line = row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ');
-  process.stdout.write(`${line.trimEnd()}\n`);
-}
+await runCommand(() => {
+  const rows = [['MODEL', 'TASK', 'FLOAT32', ''], ...knownModels.map(describe)];
+  const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  for (const row of rows) {
+    const line = row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ');
+    process.stdout.write(`${line.trimEnd()}\n`);
+  }
+});

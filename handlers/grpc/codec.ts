@@ -6,23 +6,68 @@ import {
   type MessageShape,
   toBinary,
 } from '@bufbuild/protobuf';
+import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 import { HandlerError } from '../../protocol/errors.ts';
 
-/** A message as it came. `undefined` stands for bytes that do not parse, which grpc-js would blame on the server. */
-export interface Received<Input extends DescMessage> {
-  readonly message: MessageShape<Input> | undefined;
-}
+/**
+ * The most values of a message, with those of messages in it: more than any request has that can be answered. A value of
+ * two bytes becomes an object of hundreds.
+ */
+const MAX_VALUES = 65_536;
 
-export function decoder<Input extends DescMessage>(schema: Input): (bytes: Uint8Array) => Received<Input> {
+/** A message as it came, or why it is refused: what a decoder throws, grpc-js would blame on the server. */
+export type Received<Input extends DescMessage> =
+  | { readonly message: MessageShape<Input> }
+  | { readonly refusal: HandlerError };
+
+/** A function that reads messages of `maxBytes` bytes at most. It throws nothing: `requireMessage` does. */
+export function decoder<Input extends DescMessage>(
+  schema: Input,
+  maxBytes: number,
+): (bytes: Uint8Array) => Received<Input> {
   return (bytes) => {
     try {
-      return { message: fromBinary(schema, bytes) };
+      if (bytes.length > maxBytes)
+        return refuse('PAYLOAD_TOO_LARGE', `Expected a message of at most ${maxBytes} bytes, got more.`);
+      if (countValues(schema, bytes, MAX_VALUES) > MAX_VALUES)
+        return refuse('INVALID_REQUEST', `Expected a message of at most ${MAX_VALUES} values, got more.`);
+      return { message: fromBinary(schema, bytes, { readUnknownFields: false }) };
     } catch {
-      return { message: undefined };
+      return refuse('INVALID_REQUEST', `Expected a message ${schema.typeName}, got bytes that do not parse as one.`);
     }
   };
 }
 
+function refuse(code: 'PAYLOAD_TOO_LARGE' | 'INVALID_REQUEST', message: string): { readonly refusal: HandlerError } {
+  return { refusal: new HandlerError(code, message) };
+}
+
+/**
+ * How many values a message has, with those of messages in it; of one with more than `maximum`, any number above that.
+ * Packed ones count by their bytes.
+ * @throws Error when the bytes are no message.
+ */
+function countValues({ fields }: DescMessage, bytes: Uint8Array, maximum: number): number {
+  const reader = new BinaryReader(bytes);
+  let count = 0;
+  while (reader.pos < reader.len && count <= maximum) {
+    count += 1;
+    const [number, wireType] = reader.tag();
+    if (wireType !== WireType.LengthDelimited) {
+      reader.skip(wireType, number);
+      continue;
+    }
+    const content = reader.bytes();
+    const field = fields.find((candidate) => candidate.number === number);
+    if (field?.fieldKind === 'list' && field.packed) count += content.length;
+    // An entry of a map is one value, whatever is in it.
+    else if (field !== undefined && field.fieldKind !== 'map' && field.message !== undefined)
+      count += countValues(field.message, content, maximum - count);
+  }
+  return count;
+}
+
+/** A function that writes messages from their fields, as views of the bytes that were written. */
 export function encoder<Output extends DescMessage>(schema: Output): (init: MessageInitShape<Output>) => Buffer {
   return (init) => {
     const bytes = toBinary(schema, create(schema, init));
@@ -30,11 +75,11 @@ export function encoder<Output extends DescMessage>(schema: Output): (init: Mess
   };
 }
 
-/** @throws HandlerError `INVALID_REQUEST`. */
-export function requireMessage<Input extends DescMessage>(
-  { typeName }: Input,
-  { message }: Received<Input>,
-): MessageShape<Input> {
-  if (message !== undefined) return message;
-  throw new HandlerError('INVALID_REQUEST', `Expected a message ${typeName}, got bytes that do not parse as one.`);
+/**
+ * The message that came.
+ * @throws HandlerError `INVALID_REQUEST`, `PAYLOAD_TOO_LARGE`.
+ */
+export function requireMessage<Input extends DescMessage>(received: Received<Input>): MessageShape<Input> {
+  if ('message' in received) return received.message;
+  throw received.refusal;
 }

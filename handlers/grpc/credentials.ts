@@ -24,7 +24,7 @@ export async function serverCredentials({
     grpcTlsClientCa === undefined ? null : readPem('BLIP_GRPC_TLS_CLIENT_CA', grpcTlsClientCa),
   ]);
   requirePair(cert, key);
-  if (clientCa !== null) requireCertificate(clientCa);
+  if (clientCa !== null) requireCertificates(clientCa);
   return ServerCredentials.createSsl(clientCa, [{ cert_chain: cert, private_key: key }], clientCa !== null);
 }
 
@@ -64,10 +64,15 @@ function requirePair(cert: Buffer, key: Buffer): void {
   }
 }
 
-/** Node would let no client in, and not say why. */
-function requireCertificate(pem: Buffer): void {
+/** One of possibly many in a file of PEM. */
+const certificatePattern = /-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----/gs;
+
+/** Node would let no client in, and not say why: it reads PEM only, up to the first certificate that does not parse. */
+function requireCertificates(pem: Buffer): void {
   try {
-    new X509Certificate(pem);
+    const certificates = pem.toString('latin1').match(certificatePattern);
+    if (certificates === null) throw new RangeError('no certificate begins and ends in the file');
+    for (const certificate of certificates) new X509Certificate(certificate);
   } catch (cause) {
     throw new HandlerError(
       'SETTINGS_INVALID',

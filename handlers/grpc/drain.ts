@@ -15,14 +15,19 @@ export interface Draining {
   readonly begin: () => () => void;
   /** Goes on accepting until requests stay away, or for `limitMs`. Then streams that are open end. */
   readonly drain: (limitMs: number) => Promise<void>;
+  /** Resolves when no request has run for `quietMs`. It keeps no process alive. */
+  readonly quiet: (quietMs: number) => Promise<void>;
 }
 
+/** Counts the requests to the models of a server, none yet. */
 export function watchRequests(): Draining {
   const stopping = new AbortController();
   setMaxListeners(0, stopping.signal); // Every open stream listens.
   let draining = false;
   let running = 0;
   let lastRequestMs = 0;
+  const isQuiet = (quietMs: number, sinceMs: number) =>
+    running === 0 && performance.now() - Math.max(lastRequestMs, sinceMs) >= quietMs;
   return {
     isDraining: () => draining,
     stopping: stopping.signal,
@@ -37,9 +42,12 @@ export function watchRequests(): Draining {
     async drain(limitMs) {
       draining = true;
       const startMs = performance.now();
-      const isQuiet = () => running === 0 && performance.now() - Math.max(lastRequestMs, startMs) >= QUIET_MS;
-      while (!isQuiet() && performance.now() - startMs < limitMs) await sleep(CHECK_INTERVAL_MS);
+      while (!isQuiet(QUIET_MS, startMs) && performance.now() - startMs < limitMs) await sleep(CHECK_INTERVAL_MS);
       stopping.abort();
+    },
+    async quiet(quietMs) {
+      const startMs = performance.now();
+      while (!isQuiet(quietMs, startMs)) await sleep(CHECK_INTERVAL_MS, undefined, { ref: false });
     },
   };
 }

@@ -1,5 +1,5 @@
 import {
-  type Metadata,
+  Metadata,
   ResponderBuilder,
   ServerInterceptingCall,
   type ServerInterceptingCallInterface,
@@ -9,11 +9,16 @@ import {
 } from '@grpc/grpc-js';
 import { HandlerError } from '../../protocol/errors.ts';
 import type { Admission } from '../admission.ts';
+import type { Metrics } from '../metrics.ts';
+import { requestIdFrom, traceIdFrom } from '../request-identity.ts';
 import type { Log } from './log.ts';
 import { ERROR_CODE_KEY, namedStatus, reported, statusOf } from './statuses.ts';
 
 /** A request must have arrived whole by then; else one that drips stays open for ever. */
 const REQUEST_TIMEOUT_MS = 60_000;
+
+/** Metadata with the id of a call: of its client's choice, or in the answer. */
+const REQUEST_ID_KEY = 'x-request-id';
 
 /** A call that may ask the models. */
 interface Admitted {
@@ -29,15 +34,32 @@ interface Admitted {
  */
 export interface CallGuard {
   readonly interceptor: ServerInterceptor;
-  /** Does what a call asks, and stops counting it when that is done: also when its client has left before. */
+  /** Does what a call asks, and counts it until `work` settles: with a client that leaves, that is at once. */
   readonly handle: <T>(metadata: Metadata, work: () => Promise<T>) => Promise<T>;
-  /** Does what one request of a stream asks, and counts it meanwhile. */
+  /**
+   * Does what one request of a stream asks, and counts it meanwhile.
+   * @throws HandlerError `OVERLOADED`, and whatever `work` rejects with.
+   */
   readonly handleStreamed: <T>(metadata: Metadata, work: () => Promise<T>) => Promise<T>;
+  /** The log of a call: its lines say the call's id, and its trace. */
+  readonly logOf: (metadata: Metadata) => Log;
 }
 
-/** @param guardedPaths of the methods that ask a model; all others are open, as probes have no token. */
-export function createGuard(admission: Admission, guardedPaths: ReadonlySet<string>, log: Log): CallGuard {
+export interface GuardOptions {
+  readonly admission: Admission;
+  /** Paths of the methods that ask a model; all others are open, as probes have no token. */
+  readonly guardedPaths: ReadonlySet<string>;
+  /** The most bytes that a message to an open method is decompressed to. */
+  readonly maxOpenBytes: number;
+  readonly log: Log;
+  /** Where answers are counted. */
+  readonly metrics?: Promise<Metrics> | undefined;
+}
+
+/** The guard of a server's calls. */
+export function createGuard({ admission, guardedPaths, maxOpenBytes, log, metrics }: GuardOptions): CallGuard {
   const admitted = new WeakMap<Metadata, Admitted>();
+  const logs = new WeakMap<Metadata, Log>();
   const admit = (metadata: Metadata, isStream: boolean): Admitted => {
     const [authorization] = metadata.get('authorization');
     const token = admission.checkToken(authorization?.toString());
@@ -46,21 +68,29 @@ export function createGuard(admission: Admission, guardedPaths: ReadonlySet<stri
     return entry;
   };
   return {
-    interceptor(method, call) {
-      const ending = reportEnd(call, method.path, log);
+    interceptor({ path, requestStream }, call) {
+      const isGuarded = guardedPaths.has(path);
+      const ending = reportEnd(call, path, { log, metrics });
       let entry: Admitted | undefined;
       let timer: NodeJS.Timeout | undefined;
+      if (!isGuarded) limitDecompressed(call, maxOpenBytes);
       const listener = new ServerListenerBuilder()
         .withOnReceiveMetadata((metadata, next) => {
+          const callLog = ending.identify(metadata);
+          logs.set(metadata, callLog);
           try {
-            if (guardedPaths.has(method.path)) entry = admit(metadata, method.requestStream);
+            if (isGuarded) entry = admit(metadata, requestStream);
           } catch (thrown) {
-            call.sendStatus(statusOf(reported(thrown, log)));
+            call.sendStatus(statusOf(reported(thrown, callLog)));
             return;
           }
           ending.setToken(entry?.token);
-          if (!method.requestStream) timer = timeOut(call);
+          if (!isGuarded || !requestStream) timer = timeOut(call); // Streams that ask models may wait: they have a token.
           next(metadata);
+        })
+        .withOnReceiveMessage((message, next) => {
+          if (requestStream) timer?.refresh(); // Each message has its time.
+          next(message);
         })
         .withOnReceiveHalfClose((next) => {
           clearTimeout(timer);
@@ -91,7 +121,16 @@ export function createGuard(admission: Admission, guardedPaths: ReadonlySet<stri
         leave();
       }
     },
+    logOf: (metadata) => logs.get(metadata) ?? log,
   };
+}
+
+/**
+ * grpc-js has one limit for all methods, and would decompress a stranger's message up to it; a call of its own has it in
+ * this property. Whatever a later version calls it, the decoder of the message refuses what is too large.
+ */
+function limitDecompressed(call: ServerInterceptingCallInterface, maxBytes: number): void {
+  if ('maxReceiveMessageSize' in call) call.maxReceiveMessageSize = maxBytes;
 }
 
 function timeOut(call: ServerInterceptingCallInterface): NodeJS.Timeout {
@@ -108,6 +147,8 @@ function timeOut(call: ServerInterceptingCallInterface): NodeJS.Timeout {
 }
 
 interface Ending {
+  /** Says by which id and trace the call is logged. @returns its log. */
+  readonly identify: (metadata: Metadata) => Log;
   /** Whose call it is, for the log. */
   readonly setToken: (token: string | undefined) => void;
   /** It is over, with a status or without. */
@@ -115,30 +156,46 @@ interface Ending {
 }
 
 /**
- * Gives every status of a call our code, and logs how the call ended. grpc-js sends the statuses that it makes itself
- * past all interceptors, so the call that they start from is taken hold of.
+ * Gives every status of a call our code and the call's id, and logs and counts how the call ended. grpc-js sends the
+ * statuses that it makes itself past all interceptors, so the call that they start from is taken hold of.
  */
-function reportEnd(call: ServerInterceptingCallInterface, path: string, log: Log): Ending {
+function reportEnd(
+  call: ServerInterceptingCallInterface,
+  path: string,
+  { log, metrics }: Pick<GuardOptions, 'log' | 'metrics'>,
+): Ending {
   const startMs = performance.now();
   const send = call.sendStatus.bind(call);
-  let isLogged = false;
+  let isReported = false;
+  let callLog = log;
+  let requestId: string | undefined;
   let tokenDigest: string | undefined;
-  const report = (status: string, errorCode: string | undefined) => {
-    if (isLogged) return;
-    isLogged = true;
+  const report = (code: number, errorCode: string | undefined) => {
+    if (isReported) return;
+    isReported = true;
     const responseTime = performance.now() - startMs;
-    log.info({ grpc: { path, status, errorCode }, tokenDigest, responseTime }, 'call completed');
+    const status = statusNames[code] ?? String(code);
+    callLog.info({ grpc: { path, status, errorCode }, tokenDigest, responseTime }, 'call completed');
+    metrics?.then(({ countAnswer }) => countAnswer('grpc', code)).catch(() => undefined); // Those who ask for them hear why.
   };
   call.sendStatus = (given) => {
     const { code = statusNames.UNKNOWN, details = '', metadata = null } = given;
-    const named = namedStatus({ code, details, metadata }, log);
-    report(statusNames[named.code] ?? String(named.code), named.metadata?.get(ERROR_CODE_KEY)[0]?.toString());
-    send(named);
+    const named = namedStatus({ code, details, metadata }, callLog);
+    const trailers = named.metadata ?? new Metadata();
+    if (requestId !== undefined) trailers.set(REQUEST_ID_KEY, requestId);
+    report(named.code, trailers.get(ERROR_CODE_KEY)[0]?.toString());
+    send({ ...named, metadata: trailers });
   };
   return {
+    identify(metadata) {
+      requestId = requestIdFrom(metadata.get(REQUEST_ID_KEY)[0]);
+      const traceId = traceIdFrom(metadata.get('traceparent')[0]);
+      callLog = log.child({ reqId: requestId, ...(traceId === undefined ? {} : { traceId }) });
+      return callLog;
+    },
     setToken: (token) => {
       tokenDigest = token;
     },
-    closed: () => report('CANCELLED', undefined),
+    closed: () => report(statusNames.CANCELLED, undefined),
   };
 }

@@ -2,6 +2,7 @@ import { textOrFile } from '../../protocol/binary-tensor.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { type InferenceRequest, readSectionedRequest } from '../../protocol/inference-request.ts';
 import type { TaskSchema } from '../../protocol/schema.ts';
+import { shortName } from '../short-name.ts';
 import type {
   InferParameter,
   InferTensorContents,
@@ -71,7 +72,7 @@ function requireRawOnly({ inputs, rawInputContents }: ModelInferRequest): void {
   if (typed !== undefined) {
     throw new HandlerError(
       'INVALID_REQUEST',
-      `Expected raw_input_contents or contents, got both for input ${typed.name}.`,
+      `Expected raw_input_contents or contents, got both for input ${shortName(typed.name)}.`,
     );
   }
 }
@@ -80,9 +81,10 @@ function typedValues({ name, datatype, contents }: ModelInferRequest_InferInputT
   const own = contentsFields.find(({ datatypes }) => datatypes.includes(datatype));
   const other = usedFields(contents).find((used) => used !== own);
   if (other !== undefined) {
+    const expected = own?.name ?? 'raw_input_contents';
     throw new HandlerError(
       'INVALID_INPUT',
-      `Expected input ${name} of datatype ${datatype} to have ${own?.name ?? 'raw_input_contents'}, got ${other.name}.`,
+      `Expected input ${shortName(name)} of datatype ${shortName(datatype)} to have ${expected}, got ${other.name}.`,
     );
   }
   if (contents === undefined || own === undefined) return [];
@@ -96,6 +98,6 @@ function usedFields(contents: InferTensorContents | undefined) {
 
 function parameterValue(name: string, { parameterChoice: { value } }: InferParameter): string | number | boolean {
   if (value === undefined)
-    throw new HandlerError('INVALID_REQUEST', `Expected parameter ${name} to have a value, got none.`);
+    throw new HandlerError('INVALID_REQUEST', `Expected parameter ${shortName(name)} to have a value, got none.`);
   return typeof value === 'bigint' ? Number(value) : value;
 }

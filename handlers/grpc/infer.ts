@@ -3,11 +3,11 @@ import type InferlessModel from '../../app.ts';
 import { encodeTensor } from '../../protocol/binary-tensor.ts';
 import { MODEL_VERSION } from '../../protocol/metadata.ts';
 import { inferInTime } from '../deadline.ts';
+import { logInternal } from '../log-internal.ts';
 import { findModel } from '../served-models.ts';
 import type { ModelInferRequest, ModelInferResponseSchema } from './generated/open_inference_pb.js';
 import { readInferRequest } from './infer-request.ts';
 import type { Log } from './log.ts';
-import { reported } from './statuses.ts';
 
 /**
  * Answers one inference request. Values are always raw: every client reads them so, and some only so.
@@ -24,7 +24,7 @@ export async function infer(
   const model = findVersion(models, request.modelName, request.modelVersion);
   const { id = '', ...question } = readInferRequest(request, model.schema);
   const { outputs, failures, times, generatedTokens } = await inferInTime(model, question, signal);
-  for (const failure of failures) reported(failure, log);
+  for (const failure of failures) logInternal(failure, log);
   log.debug({ times, generatedTokens }, 'stages');
   return {
     modelName: request.modelName,

@@ -1,12 +1,13 @@
 import type InferlessModel from '../../app.ts';
 import { modelMetadata } from '../../protocol/metadata.ts';
+import { areReady, isReady } from '../readiness.ts';
 import { isUnnamed, repositoryIndex } from '../served-models.ts';
 import { version } from '../version.ts';
 import type { Draining } from './drain.ts';
 import { GRPCInferenceService } from './generated/open_inference_pb.js';
 import type { CallGuard } from './guard.ts';
 import { findVersion, infer } from './infer.ts';
-import { addBidirectional, addUnary, type MethodContext } from './methods.ts';
+import { addBidirectional, addUnary, type MethodContext, pathOf } from './methods.ts';
 import { streamInfer } from './stream-infer.ts';
 
 /** Names as Triton gives them. */
@@ -15,14 +16,14 @@ const extensions = ['model_repository'];
 const { method } = GRPCInferenceService;
 
 /** Paths of the methods that ask a model. */
-export const inferencePaths: ReadonlySet<string> = new Set(
-  [method.modelInfer, method.modelStreamInfer].map(({ name }) => `/${GRPCInferenceService.typeName}/${name}`),
-);
+export const inferencePaths: ReadonlySet<string> = new Set([method.modelInfer, method.modelStreamInfer].map(pathOf));
 
 export interface InferenceServiceOptions {
   readonly models: readonly InferlessModel[];
   readonly guard: CallGuard;
   readonly draining: Draining;
+  /** The most bytes of a message that asks a model. */
+  readonly maxRequestBytes: number;
   /** The most requests of one stream that are under way. */
   readonly maxStreamed: number;
 }
@@ -31,16 +32,15 @@ export interface InferenceServiceOptions {
 export function addInferenceService(context: MethodContext, options: InferenceServiceOptions): void {
   addHealthMethods(context, options);
   addMetadataMethods(context, options);
-  addInferenceMethods(context, options);
+  addInferenceMethods({ ...context, maxMessageBytes: options.maxRequestBytes }, options);
 }
 
 function addHealthMethods(context: MethodContext, { models, draining }: InferenceServiceOptions): void {
-  const isReady = ({ model }: InferlessModel) => model?.isHealthy() === true && !draining.isDraining();
   addUnary(context, method.serverLive, () => ({ live: true }));
-  addUnary(context, method.serverReady, () => ({ ready: models.every(isReady) }));
+  addUnary(context, method.serverReady, () => ({ ready: areReady(models, draining) }));
   // A model that is named by its task has no name before it is loaded: whatever is asked for may be it.
   addUnary(context, method.modelReady, ({ name, version: asked }) => ({
-    ready: models.some(isUnnamed) ? false : isReady(findVersion(models, name, asked)),
+    ready: models.some(isUnnamed) ? false : isReady(findVersion(models, name, asked), draining),
   }));
 }
 
@@ -60,7 +60,7 @@ function addInferenceMethods(
   context: MethodContext,
   { models, guard, draining, maxStreamed }: InferenceServiceOptions,
 ): void {
-  const { log } = context;
+  const { logOf } = context;
   const counted = async <T>(work: () => Promise<T>): Promise<T> => {
     const end = draining.begin();
     try {
@@ -70,19 +70,15 @@ function addInferenceMethods(
     }
   };
   addUnary(context, method.modelInfer, (request, { metadata, signal }) =>
-    counted(() => guard.handle(metadata, () => infer(models, request, signal, log))),
+    counted(() => guard.handle(metadata, () => infer(models, request, signal, logOf(metadata)))),
   );
-  addBidirectional(context, method.modelStreamInfer, (stream) =>
-    streamInfer(stream, {
+  addBidirectional(context, method.modelStreamInfer, (stream) => {
+    const log = logOf(stream.metadata);
+    return streamInfer(stream, {
       maxRunning: maxStreamed,
       log,
       answer: (request) =>
-        counted(() =>
-          guard.handleStreamed(stream.metadata, () =>
-            // A signal of its own: what listens to it for one request is gone with that.
-            infer(models, request, AbortSignal.any([stream.signal]), log),
-          ),
-        ),
-    }),
-  );
+        counted(() => guard.handleStreamed(stream.metadata, () => infer(models, request, stream.signal, log))),
+    });
+  });
 }

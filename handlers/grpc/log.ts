@@ -5,4 +5,6 @@ export interface Log {
   readonly debug: LogLine;
   readonly info: LogLine;
   readonly error: LogLine;
+  /** A logger whose lines say all of `bindings`. */
+  readonly child: (bindings: Readonly<Record<string, string>>) => Log;
 }

@@ -21,7 +21,7 @@ import type {
 import { HandlerError } from '../../protocol/errors.ts';
 import { decoder, encoder, type Received, requireMessage } from './codec.ts';
 import type { Log } from './log.ts';
-import { reported, statusOf } from './statuses.ts';
+import { deadlineError, reported, statusOf } from './statuses.ts';
 
 /** Methods of services, typed by their descriptions: the messages of each are known from the .proto files. */
 
@@ -34,14 +34,17 @@ export interface Call {
 /** Where methods are added, and what all of them need. */
 export interface MethodContext {
   readonly server: Server;
-  readonly log: Log;
+  /** The log of a call. */
+  readonly logOf: (metadata: Metadata) => Log;
+  /** The most bytes of a message. */
+  readonly maxMessageBytes: number;
   /** Aborts when the server has stopped accepting: streams that are open end then. */
   readonly stopping: AbortSignal;
 }
 
 /** A method of one request and one answer. A call that was cancelled, or whose deadline has passed, is not answered. */
 export function addUnary<Input extends DescMessage, Output extends DescMessage>(
-  { server, log }: MethodContext,
+  { server, logOf, maxMessageBytes }: MethodContext,
   method: DescMethodUnary<Input, Output>,
   answer: (request: MessageShape<Input>, call: Call) => MessageInitShape<Output> | Promise<MessageInitShape<Output>>,
 ): void {
@@ -49,13 +52,13 @@ export function addUnary<Input extends DescMessage, Output extends DescMessage>(
     const signal = abandonment(call);
     try {
       signal.throwIfAborted();
-      const message = await answer(requireMessage(method.input, call.request), { metadata: call.metadata, signal });
+      const message = await answer(requireMessage(call.request), { metadata: call.metadata, signal });
       if (!signal.aborted) callback(null, message);
     } catch (thrown) {
-      if (!signal.aborted) callback(statusOf(reported(thrown, log)));
+      if (!signal.aborted) callback(statusOf(reported(thrown, logOf(call.metadata))));
     }
   };
-  server.register(pathOf(method), handle, encoder(method.output), decoder(method.input), 'unary');
+  server.register(pathOf(method), handle, encoder(method.output), decoder(method.input, maxMessageBytes), 'unary');
 }
 
 /** The server's side of a stream. */
@@ -71,7 +74,7 @@ export interface Stream<Input extends DescMessage, Output extends DescMessage> e
 
 /** A method of any number of requests and answers. It ends when `serve` does, with the error that `serve` throws. */
 export function addBidirectional<Input extends DescMessage, Output extends DescMessage>(
-  { server, log, stopping }: MethodContext,
+  { server, logOf, maxMessageBytes, stopping }: MethodContext,
   method: DescMethodBiDiStreaming<Input, Output>,
   serve: (stream: Stream<Input, Output>) => Promise<void>,
 ): void {
@@ -79,25 +82,31 @@ export function addBidirectional<Input extends DescMessage, Output extends DescM
     const signal = abandonment(call);
     const requests: AsyncIterator<Received<Input>, undefined> = call.iterator({ destroyOnReturn: false });
     const next = async () => (await unlessStopped(requests.next(), stopping)).value;
-    await endWith(call, signal, log, () =>
+    await endWith(call, signal, logOf(call.metadata), () =>
       serve({ metadata: call.metadata, signal, next, write: writer(call, signal) }),
     );
   };
-  server.register(pathOf(method), handle, encoder(method.output), decoder(method.input), 'bidi');
+  server.register(pathOf(method), handle, encoder(method.output), decoder(method.input, maxMessageBytes), 'bidi');
 }
 
 /** A method of one request and any number of answers. */
 export function addServerStream<Input extends DescMessage, Output extends DescMessage>(
-  { server, log }: MethodContext,
+  { server, logOf, maxMessageBytes }: MethodContext,
   method: DescMethodServerStreaming<Input, Output>,
   serve: (request: MessageShape<Input>, stream: Omit<Stream<Input, Output>, 'next'>) => Promise<void>,
 ): void {
   const handle: handleServerStreamingCall<Received<Input>, MessageInitShape<Output>> = async (call) => {
     const signal = abandonment(call);
     const stream = { metadata: call.metadata, signal, write: writer(call, signal) };
-    await endWith(call, signal, log, async () => await serve(requireMessage(method.input, call.request), stream));
+    await endWith(call, signal, logOf(call.metadata), async () => await serve(requireMessage(call.request), stream));
   };
-  server.register(pathOf(method), handle, encoder(method.output), decoder(method.input), 'serverStream');
+  server.register(
+    pathOf(method),
+    handle,
+    encoder(method.output),
+    decoder(method.input, maxMessageBytes),
+    'serverStream',
+  );
 }
 
 /** What an open stream ends with when the server stops. */
@@ -105,7 +114,8 @@ export function stoppingError(): HandlerError {
   return new HandlerError('NOT_READY', 'Expected the server to go on, got the order to stop. Ask another one.');
 }
 
-function pathOf({ parent, name }: Pick<DescMethodUnary, 'parent' | 'name'>): string {
+/** The path of a method, by which calls name it. */
+export function pathOf({ parent, name }: Pick<DescMethodUnary, 'parent' | 'name'>): string {
   return `/${parent.typeName}/${name}`;
 }
 
@@ -128,7 +138,7 @@ function abandonment(call: CancellableCall): AbortSignal {
     const hasPassed = Number(call.getDeadline()) <= Date.now();
     controller.abort(
       hasPassed
-        ? new HandlerError('DEADLINE_EXCEEDED', 'Expected to answer before the deadline of the call, got no further.')
+        ? deadlineError()
         : new HandlerError('CANCELLED', 'Expected the client to wait for the answer, got its cancellation.'),
     );
   };

@@ -1,4 +1,5 @@
-import { create, createRegistry, type DescFile, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+import { createRegistry, type DescFile, type MessageInitShape, toBinary } from '@bufbuild/protobuf';
+import { nestedTypes } from '@bufbuild/protobuf/reflect';
 import { FileDescriptorProtoSchema } from '@bufbuild/protobuf/wkt';
 import { status } from '@grpc/grpc-js';
 import { requireMessage } from './codec.ts';
@@ -7,17 +8,18 @@ import {
   file_grpc_reflection_v1_reflection as reflectionFile,
   ServerReflection,
   type ServerReflectionRequest,
-  ServerReflectionRequestSchema,
   type ServerReflectionResponseSchema,
 } from './generated/grpc/reflection/v1/reflection_pb.js';
 import { file_open_inference as inferenceFile } from './generated/open_inference_pb.js';
 import { addBidirectional, type MethodContext } from './methods.ts';
 
+type NestedType = ReturnType<typeof nestedTypes> extends Iterable<infer Type> ? Type : never;
 type Answer = NonNullable<MessageInitShape<typeof ServerReflectionResponseSchema>['messageResponse']>;
 
 /** None imports another, so that each is a whole answer. */
 const files: readonly DescFile[] = [inferenceFile, healthFile, reflectionFile];
 const registry = createRegistry(...files);
+const filesBySymbol = new Map(files.flatMap((file) => symbolsOf(file).map((symbol) => [symbol, file] as const)));
 
 /** Tools of before 2023 ask for the service under this name; its messages are the same. */
 const OLDER_NAME = 'grpc.reflection.v1alpha.ServerReflection';
@@ -32,7 +34,7 @@ export function addReflectionService(context: MethodContext): void {
   for (const method of [serverReflectionInfo, older]) {
     addBidirectional(context, method, async ({ next, write }) => {
       for (let received = await next(); received !== undefined; received = await next()) {
-        const request = requireMessage(ServerReflectionRequestSchema, received);
+        const request = requireMessage(received);
         await write({ validHost: request.host, originalRequest: request, messageResponse: answer(request) });
       }
     });
@@ -48,7 +50,7 @@ function answer({ messageRequest: { case: asked, value } }: ServerReflectionRequ
     case 'fileByFilename':
       return fileAnswer(files.find(({ proto }) => proto.name === value));
     case 'fileContainingSymbol':
-      return fileAnswer(fileOf(value));
+      return fileAnswer(filesBySymbol.get(value));
     case 'allExtensionNumbersOfType':
       if (registry.getMessage(value) === undefined) return notFound();
       return { case: 'allExtensionNumbersResponse', value: { baseTypeName: value, extensionNumber: [] } };
@@ -59,15 +61,29 @@ function answer({ messageRequest: { case: asked, value } }: ServerReflectionRequ
   }
 }
 
-/** The file of a service, message, enum, or of a method or field: `package.Service.Method`. */
-function fileOf(symbol: string): DescFile | undefined {
-  const parent = symbol.slice(0, Math.max(0, symbol.lastIndexOf('.')));
-  return (registry.get(symbol) ?? registry.get(parent))?.file;
+/** Full names of services and methods; of messages, their fields and oneofs; of enums and, beside those, their values. */
+function symbolsOf(file: DescFile): readonly string[] {
+  return [...nestedTypes(file)].flatMap((type) => [type.typeName, ...membersOf(type, file.proto.package)]);
+}
+
+function membersOf(type: NestedType, packageName: string): readonly string[] {
+  const names = (scope: string, members: readonly { readonly name: string }[]) =>
+    members.map(({ name }) => `${scope}.${name}`);
+  switch (type.kind) {
+    case 'service':
+      return names(type.typeName, type.methods);
+    case 'message':
+      return names(type.typeName, [...type.fields, ...type.oneofs]);
+    case 'enum':
+      return names(type.parent?.typeName ?? packageName, type.values);
+    default:
+      return [];
+  }
 }
 
 function fileAnswer(file: DescFile | undefined): Answer {
   if (file === undefined) return notFound();
-  const fileDescriptorProto = [toBinary(FileDescriptorProtoSchema, create(FileDescriptorProtoSchema, file.proto))];
+  const fileDescriptorProto = [toBinary(FileDescriptorProtoSchema, file.proto)];
   return { case: 'fileDescriptorResponse', value: { fileDescriptorProto } };
 }
 

@@ -2,7 +2,8 @@ import { isIPv6 } from 'node:net';
 import { Server } from '@grpc/grpc-js';
 import type InferlessModel from '../../app.ts';
 import type { Settings } from '../../pipeline/settings.ts';
-import { type Admission, createAdmission } from '../admission.ts';
+import type { Admission } from '../admission.ts';
+import type { Metrics } from '../metrics.ts';
 import { serverCredentials } from './credentials.ts';
 import { watchRequests } from './drain.ts';
 import { createGuard } from './guard.ts';
@@ -11,11 +12,26 @@ import { addInferenceService, inferencePaths } from './inference-service.ts';
 import type { Log } from './log.ts';
 import { addReflectionService } from './reflection-service.ts';
 
+/** The most bytes of a message to a method that is open: health, metadata and reflection need a few. */
+const MAX_OPEN_MESSAGE_BYTES = 65_536;
+
+/** What one connection may do, and when it is closed: a client asks for another when it needs one. */
+const connectionOptions = {
+  'grpc.max_concurrent_streams': 128,
+  'grpc.keepalive_time_ms': 60_000,
+  'grpc.keepalive_timeout_ms': 20_000,
+  'grpc.max_connection_idle_ms': 300_000,
+};
+
+/** A client may read as long, once all is answered, before its connection is closed. */
+const LINGER_MS = 5_000;
+
 export interface GrpcServer {
   readonly port: number;
   /**
    * Stops without losing a call: health says NOT_SERVING at once; calls are accepted until they stay away, or for
-   * `limitMs`; then open streams end, and all calls that were accepted are answered.
+   * `limitMs`; then open streams end, and all calls that were accepted are answered. Clients that leave their calls
+   * open, or do not read the answers, are waited for 5 s after that.
    */
   readonly drain: (limitMs: number) => Promise<void>;
   /** Ends everything at once. */
@@ -28,7 +44,9 @@ export interface GrpcServerOptions {
   readonly host: string;
   readonly log: Log;
   /** That of the other doors of the process. */
-  readonly admission?: Admission;
+  readonly admission: Admission;
+  /** Where answers are counted. */
+  readonly metrics?: Promise<Metrics> | undefined;
 }
 
 /**
@@ -36,16 +54,19 @@ export interface GrpcServerOptions {
  * @throws HandlerError `SETTINGS_INVALID` when certificates cannot be used; Error when the port cannot be listened on.
  */
 export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
-  const { models, settings, host, log, admission = createAdmission(settings) } = options;
+  const { models, settings, host, log, admission, metrics } = options;
   const credentials = await serverCredentials(settings);
   const draining = watchRequests();
-  const guard = createGuard(admission, inferencePaths, log);
+  const maxOpenBytes = Math.min(MAX_OPEN_MESSAGE_BYTES, settings.maxBodyBytes);
+  const guard = createGuard({ admission, guardedPaths: inferencePaths, maxOpenBytes, log, metrics });
   const server = new Server({
+    ...connectionOptions,
     'grpc.max_receive_message_length': settings.maxBodyBytes,
     interceptors: [guard.interceptor],
   });
-  const context = { server, log, stopping: draining.stopping };
-  addInferenceService(context, { models, guard, draining, maxStreamed: maxStreamed(settings) });
+  const context = { server, logOf: guard.logOf, maxMessageBytes: maxOpenBytes, stopping: draining.stopping };
+  const limits = { maxRequestBytes: settings.maxBodyBytes, maxStreamed: maxStreamed(settings) };
+  addInferenceService(context, { models, guard, draining, ...limits });
   addHealthService(context, models, draining);
   addReflectionService(context);
   const port = await listen(server, `${isIPv6(host) ? `[${host}]` : host}:${settings.grpcPort ?? 0}`, credentials);
@@ -54,15 +75,16 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     port,
     async drain(limitMs) {
       await draining.drain(limitMs);
-      await shutDown(server);
+      await Promise.race([shutDown(server), draining.quiet(LINGER_MS)]);
+      server.forceShutdown();
     },
     close: () => server.forceShutdown(),
   };
 }
 
-/** As many as fill a batch; no more than the token may have, so that no stream is refused because of itself. */
-function maxStreamed({ maxBatchSize, maxRequestsPerToken }: Settings): number {
-  return Math.min(maxBatchSize, maxRequestsPerToken ?? maxBatchSize);
+/** As many as fill a batch; no more than the queue takes and the token may have: no stream is refused for itself. */
+function maxStreamed({ maxBatchSize, maxQueueSize, maxRequestsPerToken }: Settings): number {
+  return Math.min(maxBatchSize, maxQueueSize, maxRequestsPerToken ?? maxBatchSize);
 }
 
 function listen(server: Server, address: string, credentials: Parameters<Server['bindAsync']>[1]): Promise<number> {

@@ -1,22 +1,32 @@
 import { Metadata, type StatusObject, status as statusNames } from '@grpc/grpc-js';
 import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
 import { grpcStatus } from '../../protocol/grpc-status.ts';
+import { logInternal } from '../log-internal.ts';
 import type { Log } from './log.ts';
 
 /** Trailing metadata that has our code of an error: a status of gRPC stands for several. */
 export const ERROR_CODE_KEY = 'error-code';
 
+/** A call whose trailing metadata is longer than HTTP/2 lets headers be ends without a status. */
+const MAX_DETAILS_CHARACTERS = 1000;
+
 /** What ends a call with an error. */
 export function statusOf({ code, message }: HandlerError): StatusObject {
   const metadata = new Metadata();
   metadata.set(ERROR_CODE_KEY, code);
-  return { code: grpcStatus[code], details: message, metadata };
+  const details = Buffer.from(message.slice(0, MAX_DETAILS_CHARACTERS)).toString(); // Half a surrogate pair has no URI.
+  return { code: grpcStatus[code], details, metadata };
+}
+
+/** What a call ends with whose own deadline passes. */
+export function deadlineError(): HandlerError {
+  return new HandlerError('DEADLINE_EXCEEDED', 'Expected to answer before the deadline of the call, got no further.');
 }
 
 /** The error of a call, for its client; what the client is told nothing of goes to the log. */
 export function reported(thrown: unknown, log: Log): HandlerError {
   const error = toHandlerError(thrown);
-  if (error.code === 'INTERNAL') log.error({ err: error.cause ?? error }, 'failed inside');
+  logInternal(error, log);
   return error;
 }
 
@@ -32,12 +42,12 @@ export function namedStatus(given: PartialStatus, log: Log): PartialStatus {
 function fromLibrary({ code, details }: PartialStatus): HandlerError {
   switch (code) {
     case statusNames.RESOURCE_EXHAUSTED:
-      return new HandlerError('PAYLOAD_TOO_LARGE', 'Expected a smaller message: BLIP_MAX_BODY_BYTES bounds it.');
-    case statusNames.DEADLINE_EXCEEDED:
       return new HandlerError(
-        'DEADLINE_EXCEEDED',
-        'Expected to answer before the deadline of the call, got no further.',
+        'PAYLOAD_TOO_LARGE',
+        'Expected a smaller message: BLIP_MAX_BODY_BYTES bounds it, and some methods take less.',
       );
+    case statusNames.DEADLINE_EXCEEDED:
+      return deadlineError();
     case statusNames.UNIMPLEMENTED:
       if (/encoding/.test(details))
         return new HandlerError('UNSUPPORTED_ENCODING', 'Expected messages in gzip, deflate or identity, got another.');

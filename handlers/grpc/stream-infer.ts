@@ -1,10 +1,10 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import { type Received, requireMessage } from './codec.ts';
-import {
-  type ModelInferRequest,
+import type {
+  ModelInferRequest,
   ModelInferRequestSchema,
-  type ModelInferResponseSchema,
-  type ModelStreamInferResponseSchema,
+  ModelInferResponseSchema,
+  ModelStreamInferResponseSchema,
 } from './generated/open_inference_pb.js';
 import type { Log } from './log.ts';
 import type { Stream } from './methods.ts';
@@ -56,10 +56,10 @@ async function respond(
   { answer, log }: StreamInferOptions,
 ): Promise<Response> {
   try {
-    return { inferResponse: await answer(requireMessage(ModelInferRequestSchema, received)) };
+    return { inferResponse: await answer(requireMessage(received)) };
   } catch (thrown) {
     const { code, message } = reported(thrown, log);
-    const { modelName = '', id = '' } = received.message ?? {};
+    const { modelName, id } = 'message' in received ? received.message : { modelName: '', id: '' };
     return { errorMessage: `${code}: ${message}`, inferResponse: { modelName, id } };
   }
 }

@@ -2,8 +2,8 @@ import type { FastifyReply } from 'fastify';
 import type InferlessModel from '../../app.ts';
 import type { TensorAnswer } from '../../pipeline/task.ts';
 import { inferInTime, type TimedQuestion } from '../deadline.ts';
+import { logInternal } from '../log-internal.ts';
 import { clientSignal } from './client-signal.ts';
-import { logInternal } from './reply.ts';
 
 /** What a model is asked. */
 export interface Question extends TimedQuestion {

@@ -31,7 +31,8 @@ export function addCompression(server: FastifyInstance): void {
     if (!(body instanceof Uint8Array) || body.length < MIN_COMPRESSED_BYTES) return payload;
     const encoding = negotiate(request.headers['accept-encoding'] ?? '', [...encodings, 'identity']);
     const chosen = encodings.find((name) => name === encoding);
-    reply.header('vary', 'accept-encoding');
+    const varies = reply.getHeader('vary');
+    reply.header('vary', varies === undefined ? 'accept-encoding' : `${varies}, accept-encoding`);
     if (chosen === undefined) return payload;
     reply.header('content-encoding', chosen).removeHeader('content-length');
     return await encoders[chosen](body);

@@ -16,6 +16,7 @@ const refusals: readonly ErrorCode[] = [
   'INVALID_REQUEST',
   'INVALID_INPUT',
   'INVALID_PARAMETER',
+  'PROMPT_TOO_LONG',
   'OVERLOADED',
   'NOT_READY',
   'CANCELLED',

@@ -2,16 +2,13 @@ import type InferlessModel from '../../app.ts';
 import { httpStatus } from '../../protocol/http-status.ts';
 import { wireDatatype } from '../../protocol/inference-request.ts';
 import type { InputField, InputFields, TaskSchema } from '../../protocol/schema.ts';
+import { type JsonSchema, listSchema, valueSchema } from '../../protocol/validation.ts';
 import { version } from '../version.ts';
 
 /**
  * What is served, as OpenAPI 3.1: made from the schemas that requests are held against, for the models that are loaded.
  * Source: spec.openapis.org/oas/v3.1.
  */
-
-type JsonSchema = Readonly<Record<string, unknown>>;
-
-const jsonTypes = { STRING: 'string', INT64: 'integer', FP32: 'number', BOOL: 'boolean' } as const;
 
 /** A model that is loaded. */
 interface Described {
@@ -28,6 +25,7 @@ const errorSchema: JsonSchema = {
   },
 };
 
+/** The document for the models that are loaded now; others have no paths in it yet. */
 export function openApiDocument(models: readonly InferlessModel[]): object {
   const described = models.flatMap((model): readonly Described[] => {
     const { name } = model;
@@ -56,7 +54,7 @@ function healthPaths(): object {
   const ready = { ...live, properties: { ...live.properties, ready: { type: 'boolean' } } };
   return {
     '/v2/health/live': get('health', 'Whether the process lives.', { 200: live }),
-    '/v2/health/ready': get('health', 'Whether it would answer.', { 200: ready, 503: ready }),
+    '/v2/health/ready': get('health', 'Whether it would answer.', { 200: ready, [httpStatus.NOT_READY]: ready }),
   };
 }
 
@@ -73,7 +71,7 @@ function modelPaths({ name, schema }: Described): object {
   const ready = { type: 'object', properties: { name: { type: 'string' }, ready: { type: 'boolean' } } };
   return {
     [path]: get('models', `Inputs and outputs of ${name}.`, { 200: { type: 'object' } }),
-    [`${path}/ready`]: get('health', `Whether ${name} would answer.`, { 200: ready, 503: ready }),
+    [`${path}/ready`]: get('health', `Whether ${name} would answer.`, { 200: ready, [httpStatus.NOT_READY]: ready }),
     [`${path}/infer`]: post(`Asks ${name}, with named tensors.`, inferenceRequest(schema), inferenceResponse(schema)),
     [`${path}/generate`]: post(`Asks ${name}, with inputs by name.`, namedInputs(schema.inputs), {
       type: 'object',
@@ -148,11 +146,16 @@ function inputTensor([name, field]: readonly [string, InputField]): JsonSchema {
     required: ['name', 'shape', 'datatype', 'data'],
     properties: {
       name: { const: name },
-      shape: { type: 'array', items: { type: 'integer', minimum: 0 } },
+      shape: { type: 'array', minItems: 1, items: { type: 'integer', minimum: 1 } },
       datatype: { const: wireDatatype(field) },
-      data: { type: 'array', items: valueSchema(field) },
+      data: listSchema(field, itemSchema(field)),
     },
   };
+}
+
+/** An image is checked as one, where it is loaded; of that, the document says that it is not empty. */
+function itemSchema(field: InputField): JsonSchema {
+  return field.acceptsBytes ? { ...valueSchema(field), minLength: 1 } : valueSchema(field);
 }
 
 function exampleTensor([name, field]: readonly [string, InputField]): object {
@@ -190,17 +193,10 @@ function namedInputs(inputs: InputFields): JsonSchema {
     required: entries.filter(([, { required }]) => required).map(([name]) => name),
     properties: Object.fromEntries(
       entries.map(([name, field]) => {
-        const value = valueSchema(field);
-        const list = { type: 'array', items: value, minItems: 1 };
-        const schema = field.shape[0] === 1 ? value : { oneOf: [value, list] };
+        const value = itemSchema(field);
+        const schema = field.shape[0] === 1 ? value : { oneOf: [value, listSchema(field, value)] };
         return [name, { ...schema, description: field.description, examples: [field.example[0]] }];
       }),
     ),
   };
-}
-
-function valueSchema({ datatype, allowed, minimum, exclusiveMinimum, maximum }: InputField): JsonSchema {
-  if (allowed !== undefined) return { enum: allowed };
-  const bounds = Object.entries({ minimum, exclusiveMinimum, maximum }).filter(([, bound]) => bound !== undefined);
-  return { type: jsonTypes[datatype], ...Object.fromEntries(bounds) };
 }

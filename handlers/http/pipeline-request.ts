@@ -1,9 +1,9 @@
 import type { FastifyRequest } from 'fastify';
-import { HandlerError } from '../../protocol/errors.ts';
+import { pickInputs } from '../../protocol/inference-request.ts';
 import type { InputFields } from '../../protocol/schema.ts';
-import { compile } from '../../protocol/validation.ts';
+import { compile, nullableText } from '../../protocol/validation.ts';
 import { mediaTypeOf } from './content-type.ts';
-import { parseJson } from './request-body.ts';
+import { parseJson, requireBody } from './request-body.ts';
 import { valueOfText } from './text-value.ts';
 
 /** A request as Hugging Face's pipelines take it: an image, what is asked about it, and parameters. */
@@ -33,7 +33,6 @@ interface Body extends Named {
   readonly parameters?: Values | null;
 }
 
-const nullableText = { type: ['string', 'null'] };
 const named = {
   image: nullableText,
   question: nullableText,
@@ -65,9 +64,7 @@ const checkNamed = compile<Named>({ type: 'object', properties: named }, 'INVALI
  * @throws HandlerError `INVALID_REQUEST`.
  */
 export function readPipelineRequest(request: FastifyRequest, fields: InputFields): PipelineRequest {
-  const { body } = request;
-  if (!(body instanceof Uint8Array) || body.length === 0)
-    throw new HandlerError('INVALID_REQUEST', 'Expected an image or a JSON body, got none.');
+  const body = requireBody(request.body, 'an image or a JSON body');
   const query = queryValues(request, fields);
   if (isImage(request, body)) return pipelineRequest({}, body, query, fields);
   const { inputs, parameters, ...outer } = checkBody(parseJson(body));
@@ -94,10 +91,20 @@ function pipelineRequest(
   return {
     image: file ?? image ?? undefined,
     text: question ?? text ?? undefined,
-    labels: typeof labels === 'string' ? labels.split(',').map((label) => label.trim()) : (labels ?? undefined),
+    labels: typeof labels === 'string' ? splitLabels(labels) : (labels ?? undefined),
     template: template ?? undefined,
-    parameters: pick(parameters, (name) => Object.hasOwn(fields, name) && !Object.hasOwn(named, name)),
+    parameters: pickInputs(
+      pick(parameters, (name) => !Object.hasOwn(named, name)),
+      fields,
+    ),
   };
+}
+
+function splitLabels(text: string): readonly string[] {
+  return text
+    .split(',')
+    .map((label) => label.trim())
+    .filter((label) => label !== '');
 }
 
 /** Formats that are decoded begin with no brace, so JSON is known by it whatever the content type says. */

@@ -2,6 +2,7 @@ import type { FastifyBaseLogger, FastifyReply } from 'fastify';
 import type { HandlerError } from '../../protocol/errors.ts';
 import { httpStatus } from '../../protocol/http-status.ts';
 import type { EncodedResponse } from '../../protocol/inference-response.ts';
+import { logInternal } from '../log-internal.ts';
 
 /** Seconds that a refused client is asked to wait. */
 const RETRY_AFTER_SECONDS = 1;
@@ -37,9 +38,4 @@ export function sendError(reply: FastifyReply, error: HandlerError, log: Fastify
   if (error.code === 'UNAUTHORIZED') reply.header('www-authenticate', 'Bearer');
   if (error.code === 'UNSUPPORTED_ENCODING') reply.header('accept-encoding', 'gzip, deflate');
   return sendJson(reply, { error: error.message, code: error.code }, status);
-}
-
-/** What a client is told nothing of. */
-export function logInternal(error: HandlerError, log: FastifyBaseLogger): void {
-  if (error.code === 'INTERNAL') log.error({ err: error.cause ?? error }, 'failed inside');
 }

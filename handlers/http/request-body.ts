@@ -4,14 +4,23 @@ import { HandlerError } from '../../protocol/errors.ts';
 /** Says where the JSON of a body ends that has tensors behind it. */
 const JSON_LENGTH_HEADER = 'inference-header-content-length';
 
+/**
+ * The bytes of a body that must not be empty.
+ * @param expected what it should be, for the message.
+ * @throws HandlerError `INVALID_REQUEST` when there are none.
+ */
+export function requireBody(body: unknown, expected: string): Uint8Array {
+  if (body instanceof Uint8Array && body.length > 0) return body;
+  throw new HandlerError('INVALID_REQUEST', `Expected ${expected}, got none.`);
+}
+
 /** @throws HandlerError `INVALID_REQUEST` when a body is not JSON in UTF-8. */
 export function parseJson(body: unknown): unknown {
-  if (!(body instanceof Uint8Array) || body.length === 0)
-    throw new HandlerError('INVALID_REQUEST', 'Expected a JSON body, got none.');
+  const bytes = requireBody(body, 'a JSON body');
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (cause) {
-    throw new HandlerError('INVALID_REQUEST', `Expected a JSON body, got ${body.length} bytes that do not parse.`, {
+    throw new HandlerError('INVALID_REQUEST', `Expected a JSON body, got ${bytes.length} bytes that do not parse.`, {
       cause,
     });
   }

@@ -8,7 +8,7 @@ export interface RequestLimit {
    * @throws HandlerError `OVERLOADED` when as many of that token run as may.
    */
   admit(token: string | undefined, request: FastifyRequest, reply: FastifyReply): void;
-  /** Does what was asked, and stops counting the request when that is done: also when its client has left before. */
+  /** Does what was asked, and counts the request until `work` settles: with a client that leaves, that is at once. */
   handle<T>(request: FastifyRequest, work: () => Promise<T>): Promise<T>;
 }
 
@@ -18,6 +18,7 @@ interface Counted {
   readonly leave: () => void;
 }
 
+/** A limit over all routes that share it, by the counts of the doors' admission. */
 export function createRequestLimit({ enter }: Pick<Admission, 'enter'>): RequestLimit {
   const counted = new WeakMap<FastifyRequest, Counted>();
   return {

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify';
 import { HandlerError } from '../../protocol/errors.ts';
-import { sendError } from './reply.ts';
 
+/** Answers a request whose body was read. */
 export type RouteHandler = (request: FastifyRequest, reply: FastifyReply) => FastifyReply | Promise<FastifyReply>;
 
 /** What a path answers one method with. */
@@ -9,24 +9,20 @@ export interface MethodAnswer {
   readonly handler: RouteHandler;
   /** Comes before the body is read; it refuses by throwing. */
   readonly onRequest?: (request: FastifyRequest, reply: FastifyReply) => Promise<void>;
+  /** The most bytes of its body, decoded; those of the server where it is absent. */
+  readonly bodyLimit?: number;
 }
 
 type Method = 'GET' | 'POST' | 'PUT';
 
-const methods: readonly HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
+const methods: readonly HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'QUERY'];
 
 /** Adds a route; its path answers other methods with 405. */
-export function addRoute(
-  server: FastifyInstance,
-  method: Method,
-  url: string,
-  handler: RouteHandler,
-  onRequest?: MethodAnswer['onRequest'],
-): void {
-  addRoutes(server, url, { [method]: { handler, ...(onRequest === undefined ? {} : { onRequest }) } });
+export function addRoute(server: FastifyInstance, method: Method, url: string, handler: RouteHandler): void {
+  addRoutes(server, url, { [method]: { handler } });
 }
 
-/** Adds all that a path answers; it answers other methods with 405. */
+/** Adds all that a path answers; it answers other methods with 405, before their bodies are read. */
 export function addRoutes(
   server: FastifyInstance,
   url: string,
@@ -35,12 +31,10 @@ export function addRoutes(
   const given = Object.entries(answers);
   for (const [method, answer] of given) server.route({ method, url, ...answer });
   const allowed = given.flatMap(([method]) => (method === 'GET' ? ['GET', 'HEAD'] : [method]));
-  server.route({
-    method: methods.filter((other) => !allowed.includes(other)),
-    url,
-    handler: (request, reply) => {
-      const error = new HandlerError('METHOD_NOT_ALLOWED', `Expected ${allowed.join(' or ')}, got ${request.method}.`);
-      return sendError(reply.header('allow', allowed.join(', ')), error, request.log);
-    },
-  });
+  const refuse = async (request: FastifyRequest, reply: FastifyReply): Promise<never> => {
+    reply.header('allow', allowed.join(', '));
+    throw new HandlerError('METHOD_NOT_ALLOWED', `Expected ${allowed.join(' or ')}, got ${request.method}.`);
+  };
+  const method = methods.filter((other) => !allowed.includes(other));
+  server.route({ method, url, onRequest: refuse, handler: refuse }); // Fastify wants a handler; it is not reached.
 }

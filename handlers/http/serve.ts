@@ -14,10 +14,16 @@ const loopbackHosts = [LOOPBACK, 'localhost', '::1'];
 
 /**
  * The address to listen on: everyone's only where tokens keep strangers out, or Vertex AI does.
- * @throws HandlerError `SETTINGS_INVALID` when other machines could ask without a token.
+ * @throws HandlerError `SETTINGS_INVALID` when other machines could ask without a token, or Vertex AI could not.
  */
 function listenAddress({ host, apiTokens, vertexPort, vertexAuthorizer }: Settings): string {
-  if (apiTokens.length > 0 || (vertexPort !== undefined && vertexAuthorizer === 'platform')) return host ?? '0.0.0.0';
+  const isPlatformOnly = vertexPort !== undefined && vertexAuthorizer === 'platform';
+  if (isPlatformOnly && apiTokens.length > 0)
+    throw new HandlerError(
+      'SETTINGS_INVALID',
+      'Expected BLIP_API_TOKENS, or BLIP_VERTEX_AUTHORIZER to be platform, got both: its requests bring no tokens.',
+    );
+  if (isPlatformOnly || apiTokens.length > 0) return host ?? '0.0.0.0';
   if (host === undefined || loopbackHosts.includes(host)) return host ?? LOOPBACK;
   throw new HandlerError(
     'SETTINGS_INVALID',
@@ -34,7 +40,8 @@ async function serve(settings: Settings): Promise<void> {
   const host = listenAddress(settings);
   const models = settingsOfModels(settings).map((own) => new InferlessModel(own));
   const admission = createAdmission(settings);
-  const server = createServer(models, settings, admission, collectMetrics(models));
+  const metrics = collectMetrics(models);
+  const server = createServer(models, settings, admission, metrics);
   let grpc: Promise<GrpcServer> | undefined;
   const finalize = () => Promise.all(models.map((model) => model.finalize()));
   const starting = new AbortController();
@@ -55,12 +62,12 @@ async function serve(settings: Settings): Promise<void> {
   try {
     const onNotice = (line: string) => server.log.info(line);
     if (settings.grpcPort !== undefined)
-      grpc = startGrpc({ models, settings, host: grpcAddress(settings), log: server.log, admission });
+      grpc = startGrpc({ models, settings, host: grpcAddress(settings), log: server.log, admission, metrics });
     await Promise.all([grpc, ...models.map((model) => model.initialize({ onNotice, signal: starting.signal }))]);
   } catch (error) {
     await finalize();
     (await started(grpc))?.close();
-    await server.close();
+    await server.draining.drain(0);
     if (stopping) return; // It was told to: an ended download is no failure.
     throw error;
   }

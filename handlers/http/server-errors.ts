@@ -1,23 +1,42 @@
-import { STATUS_CODES } from 'node:http';
+import { maxHeaderSize, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { ConnectionError, FastifyRequest } from 'fastify';
 import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
 import { httpStatus } from '../../protocol/http-status.ts';
 
-/** A request must have arrived whole by then; without these three, a body that drips stays open for ever. */
-export const REQUEST_TIMEOUT_MS = 60_000;
+/** A client has as long to read why it was refused; its half of the connection may stay open for ever. */
+const LINGER_MS = 1_000;
 
-/** Answers what Node's parser refused, or a request that did not arrive in time, straight to its socket. */
-export function answerBrokenRequest(error: ConnectionError, socket: Socket): void {
-  if (!socket.writable) return;
-  const timedOut = error.code === 'ERR_HTTP_REQUEST_TIMEOUT';
-  const { code, message } = timedOut
-    ? new HandlerError('REQUEST_TIMEOUT', `Expected the whole request within ${REQUEST_TIMEOUT_MS} ms, got part of it.`)
-    : new HandlerError('INVALID_REQUEST', 'Expected an HTTP request, got something that does not parse as one.');
+/**
+ * Answers what Node's parser refused, or a request that did not arrive in time, straight to its socket, and closes that.
+ * @returns the status; `undefined` where nobody listens any more.
+ */
+export function answerBrokenRequest(error: ConnectionError, socket: Socket): number | undefined {
+  if (!socket.writable) {
+    socket.destroy();
+    return undefined;
+  }
+  const { code, message } = fromConnectionError(error);
   const body = JSON.stringify({ error: message, code });
   const status = httpStatus[code];
   const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}`;
   socket.end(`${head}\r\nconnection: close\r\n\r\n${body}`);
+  setTimeout(() => socket.destroy(), LINGER_MS).unref();
+  return status;
+}
+
+function fromConnectionError({ code }: ConnectionError): HandlerError {
+  switch (code) {
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return new HandlerError('REQUEST_TIMEOUT', 'Expected the whole request to arrive in time, got part of it.');
+    case 'HPE_HEADER_OVERFLOW':
+      return new HandlerError(
+        'INVALID_REQUEST',
+        `Expected a head of at most ${maxHeaderSize} bytes, got a longer one.`,
+      );
+    default:
+      return new HandlerError('INVALID_REQUEST', 'Expected an HTTP request, got something that does not parse as one.');
+  }
 }
 
 /** What Fastify itself refuses, in our codes. */
@@ -31,7 +50,10 @@ export function fromServerError(error: unknown): HandlerError {
   }
   switch (code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
-      return new HandlerError('PAYLOAD_TOO_LARGE', 'Expected a smaller request body: BLIP_MAX_BODY_BYTES bounds it.');
+      return new HandlerError(
+        'PAYLOAD_TOO_LARGE',
+        'Expected a smaller request body: BLIP_MAX_BODY_BYTES bounds it, and some paths take less.',
+      );
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
       return new HandlerError(
         'INVALID_REQUEST',
@@ -46,9 +68,10 @@ export function fromServerError(error: unknown): HandlerError {
   }
 }
 
-export function notFound(request: FastifyRequest): HandlerError {
+/** The error of a request whose path no route has. */
+export function notFound({ method }: FastifyRequest): HandlerError {
   return new HandlerError(
     'NOT_FOUND',
-    `Expected a path that this service has (GET /openapi.json lists most), got ${request.method} of another.`,
+    `Expected a path that this service has (GET /openapi.json lists the main ones), got ${method} of another.`,
   );
 }

@@ -8,7 +8,10 @@ import { functionUrlEvent } from '../support/lambda-events.ts';
 import { multipart } from '../support/multipart.ts';
 import { bytes, dataUri, type ImageServer, INFER_PATH, send, startImageServer } from '../support/server.ts';
 
-/** What every door does alike, whoever stands before it: one suite of behaviours, asked at each. */
+/**
+ * What every door does alike that captions, whoever stands before it: one suite of behaviours, asked at each. CLIP's
+ * `/encode` and `/rank` caption nothing: http/clip-service.test.ts is for them.
+ */
 
 const settings = { apiTokens: ['secret'], maxQueueSize: 2, maxBodyBytes: 1_000_000, requestTimeoutMs: 1_500 };
 
@@ -79,6 +82,13 @@ function jobOutput({ error, output }: { error?: string | null; output: never }):
   return output;
 }
 
+/** The captions of as many instances as there are images. */
+async function predict(path: string, asked: Asked): Promise<readonly string[]> {
+  const instances = asked.images.map((image) => ({ img_url: image, ...asked.parameters }));
+  const { predictions } = JSON.parse(await post(path, JSON.stringify({ instances }), asked));
+  return predictions.map(({ generated_output = '' }: { generated_output?: string }) => generated_output);
+}
+
 const http = () => doors.model;
 
 const everyDoor: readonly Door[] = [
@@ -133,6 +143,17 @@ const everyDoor: readonly Door[] = [
       }),
   },
   {
+    name: 'generate_stream',
+    model: http,
+    ask: (asked) =>
+      outcome(async () => {
+        const path = `/v2/models/${asked.model ?? 'captioning'}/generate_stream`;
+        const body = { img_url: asked.images, parameters: asked.parameters };
+        const event = await post(path, JSON.stringify(body), asked);
+        return list(JSON.parse(event.replace(/^data: /, '')).generated_output);
+      }),
+  },
+  {
     name: 'BentoML',
     model: http,
     lacks: ['several', 'model'],
@@ -157,13 +178,13 @@ const everyDoor: readonly Door[] = [
   {
     name: "KServe's first protocol",
     model: http,
-    ask: (asked) =>
-      outcome(async () => {
-        const instances = asked.images.map((image) => ({ img_url: image, ...asked.parameters }));
-        const path = `/v1/models/${asked.model ?? 'captioning'}:predict`;
-        const { predictions } = JSON.parse(await post(path, JSON.stringify({ instances }), asked));
-        return predictions.map(({ generated_output = '' }: { generated_output?: string }) => generated_output);
-      }),
+    ask: (asked) => outcome(() => predict(`/v1/models/${asked.model ?? 'captioning'}:predict`, asked)),
+  },
+  {
+    name: 'Vertex AI',
+    model: http,
+    lacks: ['model'],
+    ask: (asked) => outcome(() => predict('/vertex/predict', asked)),
   },
   {
     name: 'Cog',

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openWeights } from '../../checkpoint/weights.ts';
 import { answerRankingGraph } from '../../models/answer-ranking.ts';
 import { createSession, type RuntimeTensor, type Session } from '../../pipeline/runtime.ts';
-import { int64s, paddedRows } from '../../pipeline/tensors.ts';
+import { paddedRows, runtimeInt64s } from '../../pipeline/tensors.ts';
 import { expectClose } from '../support/close-to.ts';
 import { checkpointFolder, type ImageName, openBlipCheckpoint, openGoldenTensors } from '../support/goldens.ts';
 import { type GoldenCandidate, type GoldenRanking, readGoldenPresets } from '../support/preset-goldens.ts';
@@ -55,7 +55,7 @@ async function logprobsOf(
   const candidates = paddedRows(numbers.map((number) => rows[0]?.candidates[number]?.token_ids ?? []));
   const { token_logprobs: output } = await session.run({
     images: imageTensor(names),
-    image_index: int64s(rows.map(({ image }) => names.indexOf(image))),
+    image_index: runtimeInt64s(rows.map(({ image }) => names.indexOf(image))),
     question_ids: questions.ids,
     question_length: questions.lengths,
     candidate_ids: candidates.ids,

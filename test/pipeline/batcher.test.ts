@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { describe, expect, test } from 'vitest';
 import { type BatcherOptions, createBatcher, type RowGroup } from '../../pipeline/batcher.ts';
 import type { GenerationBatch, GenerationResult, SharedSettings } from '../../pipeline/generation-model.ts';
@@ -119,6 +120,17 @@ describe('the batcher', () => {
     expect(sizes(batches)).toEqual([4]);
   });
 
+  test('ends no window because groups of other settings wait, nor lets one that is full wait for it', () => {
+    const { submit, batches } = start(2, { batchWindowMs: 60_000 });
+    const beams = { numBeams: 3 };
+    for (const next of [group(1), group(2, 1, beams)]) void submit(next);
+    expect(batches).toEqual([]);
+    void submit(group(3, 3, beams));
+    expect(batches.map(({ rows, settings }) => [settings.numBeams, rows.length])).toEqual([[3, 4]]);
+    void submit(group(4, 3));
+    expect(sizes(batches)).toEqual([4, 4]);
+  });
+
   test('sends what there is when the window ends', async () => {
     const { submit, batches } = start(1, { batchWindowMs: 20 });
     void submit(group(1));
@@ -127,10 +139,9 @@ describe('the batcher', () => {
   });
 
   test('uses all idle workers', () => {
-    const { submit, batches, batcher } = start(2);
+    const { submit, batches } = start(2);
     for (const tag of [1, 2, 3]) void submit(group(tag));
     expect(sizes(batches)).toEqual([1, 1]);
-    expect(batcher.queuedRows()).toBe(1);
   });
 
   test('sends what waited when a worker comes anew, after none was left', async () => {
@@ -164,15 +175,13 @@ describe('groups whose requests are dropped', () => {
   const reason = new Error('dropped');
 
   test('leave while they wait, and their places are free', async () => {
-    const { batcher, submit, batches, finish } = start(1);
+    const { submit, batches, finish } = start(1);
     const dropped = new AbortController();
     const running = submit(group(1));
     const waiting = submit({ ...group(2), signal: dropped.signal });
     const other = submit(group(3));
-    expect(batcher.queuedRows()).toBe(2);
     dropped.abort(reason);
     await expect(waiting).rejects.toBe(reason);
-    expect(batcher.queuedRows()).toBe(1);
     finish();
     await running;
     finish();
@@ -187,6 +196,17 @@ describe('groups whose requests are dropped', () => {
     dropped.abort(reason);
     finish();
     expect(await running).toEqual([1]);
+  });
+
+  test('are not kept by their signals once they are in a batch, or have left', async () => {
+    const { submit } = start(1);
+    const [running, waiting] = [new AbortController(), new AbortController()];
+    void submit({ ...group(1), signal: running.signal });
+    const left = submit({ ...group(2), signal: waiting.signal });
+    expect(getEventListeners(waiting.signal, 'abort')).toHaveLength(1);
+    waiting.abort(reason);
+    await expect(left).rejects.toBe(reason);
+    for (const { signal } of [running, waiting]) expect(getEventListeners(signal, 'abort')).toEqual([]);
   });
 
   test('are not taken when they are dropped before', async () => {

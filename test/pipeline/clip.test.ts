@@ -156,6 +156,15 @@ describe('requests that cannot be answered, whole or in part', () => {
     expect(message).toBe('Expected img_url or text, got neither.');
   });
 
+  test('more queries or candidates than there are items are refused; repeated ones are not', async () => {
+    const repeated = await model.infer({ text, queries: [1, 1], candidates: [0, 1] }, ['cosine_similarity']);
+    expect(shapesOf(repeated)).toEqual([['cosine_similarity', [2, 2]]]);
+    for (const name of ['queries', 'candidates']) {
+      const { message } = await expectHandlerError(model.infer({ text, [name]: [0, 0, 0] }, usual), 'INVALID_INPUT');
+      expect(message).toBe(`Expected ${name} to be at most as many as there are images and texts, 2, got 3.`);
+    }
+  });
+
   test('a text that is too long is refused, with all others', async () => {
     const digits = (count: number) => '7'.repeat(count); // A token each.
     expect((await model.infer({ text: [digits(22)] }, usual)).failures).toEqual([]);
@@ -178,6 +187,8 @@ describe('requests that cannot be answered, whole or in part', () => {
     const tooMany = model.infer({ img_url: [chelsea, rocket], text: texts(5) }, usual);
     const { message } = await expectHandlerError(tooMany, 'INVALID_INPUT');
     expect(message).toContain('at most 6 items in one request, got 7');
+    // Before any is read: the first is too long.
+    await expectHandlerError(model.infer({ text: ['7'.repeat(99), ...texts(6)] }, usual), 'INVALID_INPUT');
     const held = model.infer({ img_url: [`${images.url}/held.png`], text: texts(3) }, usual);
     await images.held(1);
     await expectHandlerError(model.infer({ text: texts(3) }, usual), 'OVERLOADED');

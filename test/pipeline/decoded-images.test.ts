@@ -1,9 +1,12 @@
+import { getEventListeners } from 'node:events';
 import { describe, expect, test } from 'vitest';
 import { createByteBudget, jointBudgets, sharedByteBudget } from '../../pipeline/decoded-images.ts';
 import { expectHandlerError } from '../support/thrown.ts';
 
 /** Lets everything happen that waits for nothing. */
 const settle = () => new Promise(setImmediate);
+
+const reason = new Error('dropped');
 
 /** A budget, and who has got something of it, in order. */
 function start(capacityBytes: number) {
@@ -42,6 +45,39 @@ describe('a budget of bytes', () => {
     first();
     await settle();
     expect(got).toEqual(['first', 'large', 'small']);
+  });
+
+  test('takes back what is released once, however often that is said', async () => {
+    const { got, acquire } = start(100);
+    const first = await acquire('first', 60);
+    await acquire('second', 40);
+    first();
+    first();
+    await acquire('third', 60);
+    void acquire('fourth', 60);
+    await settle();
+    expect(got).toEqual(['first', 'second', 'third']);
+  });
+
+  test('is left by those whose signal aborts while they wait, and those behind them move up', async () => {
+    const { budget, got, acquire } = start(100);
+    const first = await acquire('first', 60);
+    const dropped = new AbortController();
+    const large = budget.acquire(100, dropped.signal);
+    const small = acquire('small', 40);
+    dropped.abort(reason);
+    await expect(large).rejects.toBe(reason);
+    (await small)();
+    first();
+    await expect(budget.acquire(1, dropped.signal)).rejects.toBe(reason);
+    (await acquire('all', 100))();
+    expect(got).toEqual(['first', 'small', 'all']);
+  });
+
+  test('is not heard of by the signals of those who have got what they wanted', async () => {
+    const { signal } = new AbortController();
+    await createByteBudget(100).acquire(100, signal);
+    expect(getEventListeners(signal, 'abort')).toEqual([]);
   });
 
   test('gives all of itself at once, and refuses what it can never have', async () => {
@@ -103,6 +139,23 @@ describe('joint budgets', () => {
     release?.();
     await settle();
     expect(got).toEqual(['next']);
+  });
+
+  test('leave together when their request is dropped while they wait', async () => {
+    const { budget, acquire } = start(100);
+    const first = await acquire('first', 1);
+    const dropped = new AbortController();
+    const members = jointBudgets(budget, 2, dropped.signal);
+    const asked = Promise.allSettled(members.map((member) => member.acquire(50)));
+    const next = acquire('next', 99);
+    dropped.abort(reason);
+    expect(await asked).toEqual([
+      { status: 'rejected', reason },
+      { status: 'rejected', reason },
+    ]);
+    (await next)();
+    first();
+    (await acquire('all', 100))();
   });
 
   test('of two requests never wait for each other', async () => {

@@ -1,7 +1,8 @@
+import { getEventListeners } from 'node:events';
 import { cpSync, writeFileSync } from 'node:fs';
 import sharp from 'sharp';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { createByteBudget, releaseImages } from '../../pipeline/decoded-images.ts';
+import { createByteBudget, releaseImages, sharedByteBudget } from '../../pipeline/decoded-images.ts';
 import { loadImage } from '../../pipeline/image-source.ts';
 import { startModel } from '../../pipeline/model.ts';
 import type { Settings } from '../../pipeline/settings.ts';
@@ -25,6 +26,12 @@ async function picture(grey: number, height = HEIGHT): Promise<Buffer> {
 
 const source = async (grey: number, height = HEIGHT) => (await picture(grey, height)).toString('base64');
 const sources = (count: number) => Promise.all(Array.from({ length: count }, (_, index) => source(index)));
+
+const reason = new Error('dropped');
+
+/** Resolves when that many wait for something until the signal aborts. */
+const listeners = (signal: AbortSignal, count: number) =>
+  expect.poll(() => getEventListeners(signal, 'abort').length, { timeout: 60_000 }).toBe(count);
 
 /** A model with a budget of its own: other tests of this process have other limits. */
 async function start(
@@ -55,13 +62,29 @@ describe('an image', () => {
   test('waits before it is decoded until there is memory, and says how long', async () => {
     const limited = { ...options, decodedBudget: createByteBudget(IMAGE_BYTES * 2 - 1) };
     const { image } = await loadImage(await source(1), limited);
-    const second = loadImage(await source(2), limited);
+    const { signal } = new AbortController();
+    const second = loadImage(await source(2), { ...limited, signal });
+    await listeners(signal, 1);
     await new Promise((resolve) => setTimeout(resolve, 50));
     releaseImages([image, image]);
     const { image: other, queueMs, decodeMs } = await second;
     expect(other.data).toHaveLength(IMAGE_BYTES);
     expect(queueMs).toBeGreaterThan(10);
     expect(decodeMs).toBeGreaterThan(0);
+  });
+
+  test('whose request is dropped while it waits for memory leaves its place to the next', async () => {
+    const decodedBudget = createByteBudget(IMAGE_BYTES);
+    const { image } = await loadImage(await source(1), { ...options, decodedBudget });
+    const dropped = new AbortController();
+    const waiting = loadImage(await source(2), { ...options, decodedBudget, signal: dropped.signal });
+    const next = loadImage(await source(3), { ...options, decodedBudget });
+    await listeners(dropped.signal, 1);
+    dropped.abort(reason);
+    await expect(waiting).rejects.toBe(reason);
+    releaseImages([image]);
+    releaseImages([(await next).image]);
+    (await decodedBudget.acquire(IMAGE_BYTES))();
   });
 
   test('that does not decode leaves no memory taken, nor does one that is too large', async () => {
@@ -76,6 +99,19 @@ describe('an image', () => {
 });
 
 describe('captions', () => {
+  test('of a request that is dropped while its images wait leave no memory taken', async () => {
+    const model = await start('narrow-vision', IMAGE_BYTES + 2, { batchWindowMs: 60_000, maxBatchSize: 2 });
+    const images = await sources(2);
+    const dropped = new AbortController();
+    // One image has the memory and waits for others to share its batch; the second waits for its memory.
+    const answer = model.infer({ img_url: images }, ['generated_output'], dropped.signal);
+    const decodedBudget = sharedByteBudget(IMAGE_BYTES + 2);
+    await listeners(dropped.signal, 3); // The third is that of the whole request.
+    dropped.abort(reason);
+    await expect(answer).rejects.toBe(reason);
+    (await decodedBudget.acquire(IMAGE_BYTES + 2))();
+  });
+
   test('of more images than there is memory for are all there, those of one request and of several', async () => {
     const model = await start('narrow-vision', IMAGE_BYTES * 2);
     const images = await sources(9);

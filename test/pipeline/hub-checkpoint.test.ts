@@ -5,6 +5,7 @@ import InferlessModel from '../../app.ts';
 import type { Environment } from '../../checkpoint/hub/hub-settings.ts';
 import type { StartOptions } from '../../pipeline/model.ts';
 import type { Settings } from '../../pipeline/settings.ts';
+import { checkpointFolder } from '../support/goldens.ts';
 import {
   COMMIT,
   type Files,
@@ -14,8 +15,7 @@ import {
   stallAfter,
   startHub,
   status,
-} from '../checkpoint/hub/hub-server.ts';
-import { checkpointFolder } from '../support/goldens.ts';
+} from '../support/hub-server.ts';
 import { readGoldenPresets } from '../support/preset-goldens.ts';
 import { dataUri, testSettings } from '../support/server.ts';
 

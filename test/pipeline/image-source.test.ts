@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { pathToFileURL } from 'node:url';
 import { describe, expect, test } from 'vitest';
+import { createByteBudget, jointBudgets } from '../../pipeline/decoded-images.ts';
 import { decodeImage } from '../../pipeline/image-decode.ts';
 import { type ImageOptions, loadImage } from '../../pipeline/image-source.ts';
 import type { ErrorCode } from '../../protocol/errors.ts';
@@ -287,6 +288,37 @@ describe('the limit of bytes', () => {
     }
   });
 
+  /** There is memory for two images of this size. */
+  const huge = { ...options, maxBytes: 300_000_000 };
+
+  test('lets no more images be fetched at once than there is memory for, dropped ones aside', async () => {
+    let [open, most] = [0, 0];
+    const origin = await startServer({
+      '/': (response, request) => {
+        open += 1;
+        most = Math.max(most, open);
+        setTimeout(() => {
+          open -= 1;
+          answerPng(response, request);
+        }, 100);
+      },
+    });
+    const dropped = new AbortController();
+    const sources = Array.from({ length: 5 }, () => loadImage(`${origin}/`, huge));
+    const late = loadImage(`${origin}/`, { ...huge, signal: dropped.signal });
+    dropped.abort(new Error('dropped'));
+    await expect(late).rejects.toThrow('dropped');
+    expect(await Promise.all(sources)).toHaveLength(5);
+    expect(most).toBeLessThanOrEqual(2);
+  });
+
+  test('does not keep images from each other that are needed at once', async () => {
+    const origin = await startServer({ '/small.png': answerPng });
+    const budgets = jointBudgets(createByteBudget(100_000_000), 3);
+    const loads = budgets.map((decodedBudget) => loadImage(`${origin}/small.png`, { ...huge, decodedBudget }));
+    expect(await Promise.all(loads)).toHaveLength(3);
+  });
+
   const base64 = png.toString('base64');
   const percentEncoded = [...png].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('');
   test.each([
@@ -299,6 +331,14 @@ describe('the limit of bytes', () => {
     await expectSmall(source, { maxBytes: png.length });
     const message = await expectRefused(source, 'IMAGE_TOO_LARGE', { maxBytes: png.length - 1 });
     expect(message).toContain(`at most ${png.length - 1} bytes`);
+  });
+
+  test('lets no text hold up the process', { timeout: 60_000 }, async () => {
+    const patient = { maxBytes: 20_000_000 };
+    await expectRefused(`data:,${'%41'.repeat(20_000_000)}`, 'IMAGE_UNSUPPORTED', patient);
+    await expectRefused(`data:;base64,${'%41'.repeat(20_000_000)}`, 'IMAGE_UNSUPPORTED', patient);
+    await expectRefused('A '.repeat(20_000_000), 'IMAGE_UNSUPPORTED', patient);
+    await expectRefused('A ='.repeat(20_000_000), 'IMAGE_SOURCE_INVALID', patient);
   });
 
   test('refuses long text of every kind', async () => {
@@ -333,6 +373,15 @@ describe('an image as text', () => {
     ['with percent-encoded signs', (base64: string) => `data:image/png;base64,${encodeURIComponent(base64)}`],
   ])('may be a data: URI of base64: %s', async (_, wrap) => {
     await expectSmall(wrap(png.toString('base64')));
+  });
+
+  test('is left as it is where a percent sign begins no escape', async () => {
+    const encoded = [...png].map((byte) => (byte === 0x25 ? '%' : String.fromCharCode(byte))).join('');
+    await expectSmall(`data:,${encoded.replace(/%(?=[0-9a-f]{2})/gi, '%25')}`);
+    await expectRefused('data:;base64,QUJD%', 'IMAGE_SOURCE_INVALID');
+    await expectRefused('data:;base64,QUJD%4', 'IMAGE_SOURCE_INVALID');
+    await expectRefused('data:;base64,QUJD%4g', 'IMAGE_SOURCE_INVALID');
+    await expectRefused('data:;base64,%51%55JD', 'IMAGE_UNSUPPORTED');
   });
 
   test('may be a data: URI that is percent-encoded', async () => {

@@ -32,9 +32,10 @@ const batch: GenerationBatch = {
   settings: { ...greedySettings, numReturnSequences: candidateIds.length, candidateIds },
 };
 
-async function rank(maxLogitsBytes?: number) {
+async function rank(rankingLogitsBytes?: number) {
   const options = { executionProvider: 'cpu', threadCount: 1 } as const;
-  const model = await loadGenerationModel(checkpoint, openWeights(folder), options, maxLogitsBytes);
+  const limits = rankingLogitsBytes === undefined ? {} : { rankingLogitsBytes };
+  const model = await loadGenerationModel(checkpoint, openWeights(folder), options, limits);
   try {
     return (await model.run(batch)).sequences;
   } finally {

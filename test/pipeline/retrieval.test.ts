@@ -174,6 +174,8 @@ describe('requests that cannot be answered, whole or in part', () => {
     expect(shapesOf(await ask([chelsea, rocket], 6))[0]).toEqual(['match_probability', [2, 6]]);
     const { message } = await expectHandlerError(ask([chelsea, rocket], 7), 'INVALID_INPUT');
     expect(message).toContain('at most 12 items in one request, got 14');
+    const unread = model.infer({ img_url: [chelsea], text: [words(99), ...Array(12).fill('')] }, usual);
+    await expectHandlerError(unread, 'INVALID_INPUT');
     const held = ask([`${images.url}/held.png`], 10);
     await images.held(1);
     await expectHandlerError(ask([chelsea], 3), 'OVERLOADED');

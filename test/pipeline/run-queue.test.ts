@@ -1,4 +1,6 @@
+import { getEventListeners } from 'node:events';
 import { describe, expect, test } from 'vitest';
+import { createByteBudget, decodeHolding } from '../../pipeline/decoded-images.ts';
 import type { ModelBatch } from '../../pipeline/loaded-model.ts';
 import { createRunQueue } from '../../pipeline/run-queue.ts';
 
@@ -123,6 +125,33 @@ describe('the queue of runs', () => {
       dropped.abort(reason);
       await finish();
       expect((await running).result).toBe(1);
+    });
+
+    test('are not kept by their signals once they run', () => {
+      const { queue } = start(1);
+      const { signal } = new AbortController();
+      void queue.run(batch(1), signal);
+      void queue.run(batch(2), signal);
+      expect(getEventListeners(signal, 'abort')).toHaveLength(1);
+    });
+
+    test('give back the memory of their images, whether they wait or run', async () => {
+      const { queue, finish } = start(1);
+      const budget = createByteBudget(2);
+      const withImage = async (number: number) => {
+        const image = { width: 1, height: 1, data: new Uint8Array(3) };
+        return { number, images: [await decodeHolding(async () => image, await budget.acquire(1))] };
+      };
+      const dropped = new AbortController();
+      const running = queue.run(await withImage(1), dropped.signal);
+      const waiting = queue.run(await withImage(2), dropped.signal);
+      dropped.abort(reason);
+      await expect(waiting).rejects.toBe(reason);
+      (await budget.acquire(1))();
+      const all = budget.acquire(2);
+      await finish();
+      await running;
+      (await all)();
     });
 
     test('do not begin when they are dropped before', async () => {

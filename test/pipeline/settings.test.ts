@@ -142,6 +142,10 @@ describe('each variable', () => {
     expect(read({ PORT: port }).port).toBe(Number(port));
   });
 
+  test('times may be as long as a timer takes', () => {
+    expect(read({ BLIP_IMAGE_TIMEOUT_MS: '2147483647' }).imageTimeoutMs).toBe(2_147_483_647);
+  });
+
   test('BLIP_IMAGE_APPLY_EXIF may be true', () => {
     expect(read({ BLIP_IMAGE_APPLY_EXIF: 'true' }).imageApplyExif).toBe(true);
   });
@@ -246,6 +250,12 @@ describe('values that are not valid', () => {
     ['BLIP_IMAGE_APPLY_EXIF', 'yes'],
     ['BLIP_IMAGE_APPLY_EXIF', '1'],
     ['BLIP_IMAGE_APPLY_EXIF', 'TRUE'],
+    ['BLIP_IMAGE_ALLOWED_HOSTS', ','],
+    ['BLIP_IMAGE_PRIVATE_HOSTS', ' , ,'],
+    ['BLIP_API_TOKENS', ','],
+    ['BLIP_IMAGE_TIMEOUT_MS', '2147483648'],
+    ['BLIP_BATCH_WINDOW_MS', '2147483648'],
+    ['BLIP_DRAIN_LIMIT_MS', '5000000000'],
     ['BLIP_MAX_REQUESTS_PER_TOKEN', '0'],
     ['BLIP_MAX_REQUESTS_PER_TOKEN', '-1'],
     ['BLIP_MAX_REQUESTS_PER_TOKEN', 'none'],

@@ -26,7 +26,7 @@ describe('values of a request', () => {
     ['FP64', '9a9999999999b93f', [0.1]],
     ['INT64', '', []],
   ])('%s %s', (datatype, text, values) => {
-    expect(decodeTensor('x', datatype, hex(text))).toEqual(values);
+    expect(decodeTensor('x', datatype, hex(text), 9)).toEqual(values);
   });
 
   test('elements of BYTES stand behind their lengths; text is text', () => {
@@ -38,7 +38,7 @@ describe('values of a request', () => {
       Buffer.from('löwe', 'utf8').subarray(0, 6),
     ]);
     // 'löwe' has five bytes in UTF-8, so the last element is cut.
-    expect(thrownBy(() => decodeTensor('text', 'BYTES', bytes))).toMatchObject({ code: 'INVALID_INPUT' });
+    expect(thrownBy(() => decodeTensor('text', 'BYTES', bytes, 9))).toMatchObject({ code: 'INVALID_INPUT' });
     const whole = Buffer.concat([
       hex('03000000'),
       Buffer.from('cat'),
@@ -46,7 +46,16 @@ describe('values of a request', () => {
       hex('05000000'),
       Buffer.from('löwe'),
     ]);
-    expect(decodeTensor('text', 'BYTES', whole)).toEqual(['cat', '', 'löwe']);
+    expect(decodeTensor('text', 'BYTES', whole, 9)).toEqual(['cat', '', 'löwe']);
+  });
+
+  test.each(['BYTES', 'UINT8', 'INT64'])('are read no further than they are wanted: %s', (datatype) => {
+    expect(decodeTensor('x', datatype, Buffer.alloc(80), 3)).toHaveLength(3);
+  });
+
+  test('an element that is no text changes nothing for the next', () => {
+    const bytes = Buffer.concat([hex('02000000 63e9'), hex('05000000'), Buffer.from('löwe')]);
+    expect(decodeTensor('x', 'BYTES', bytes, 9)).toEqual([hex('63e9'), 'löwe']);
   });
 
   test.each([
@@ -60,7 +69,7 @@ describe('values of a request', () => {
     const file = hex(text);
     const length = Buffer.alloc(4);
     length.writeUInt32LE(file.length);
-    expect(decodeTensor('img_url', 'BYTES', Buffer.concat([length, file]))).toEqual(
+    expect(decodeTensor('img_url', 'BYTES', Buffer.concat([length, file]), 9)).toEqual(
       [new Uint8Array(file)].map(Buffer.from),
     );
   });
@@ -74,7 +83,7 @@ describe('values of a request', () => {
     ['BYTES', '0500000061', /cut short/],
     ['BYTES', 'ffffffff61', /cut short/],
   ])('what is not whole is refused: %s %s', (datatype, text, message) => {
-    expect(thrownBy(() => decodeTensor('x', datatype, hex(text)))).toMatchObject({
+    expect(thrownBy(() => decodeTensor('x', datatype, hex(text), 9))).toMatchObject({
       code: 'INVALID_INPUT',
       message: expect.stringMatching(message),
     });

@@ -81,7 +81,8 @@ export async function runProgram(
   return await startProgram(bundle, program, args, cwd, variables).exit;
 }
 
-function startProgram(
+/** Starts a program of a bundle. */
+export function startProgram(
   bundle: Bundle,
   program: string,
   args: readonly string[],

@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { connect, constants, type SessionOptions } from 'node:http2';
 import { fileURLToPath } from 'node:url';
 import {
   type ChannelCredentials,
@@ -12,8 +14,10 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { loadSync, type ServiceDefinition } from '@grpc/proto-loader';
-import { expect } from 'vitest';
+import { expect, onTestFinished } from 'vitest';
 import type InferlessModel from '../../app.ts';
+import { createAdmission } from '../../handlers/admission.ts';
+import type { Log } from '../../handlers/grpc/log.ts';
 import { type GrpcServer, startGrpcServer } from '../../handlers/grpc/server.ts';
 import type { Settings } from '../../pipeline/settings.ts';
 import type { NamedTensor } from '../../protocol/named-tensor.ts';
@@ -33,7 +37,12 @@ const definitions = loadSync(
 export const INFERENCE = 'inference.GRPCInferenceService';
 export const HEALTH = 'grpc.health.v1.Health';
 
-export const silentLog = { debug: () => undefined, info: () => undefined, error: () => undefined };
+export const silentLog: Log = {
+  debug: () => undefined,
+  info: () => undefined,
+  error: () => undefined,
+  child: () => silentLog,
+};
 
 /** A message as the .proto files name its fields. */
 export type Message = Readonly<Record<string, unknown>>;
@@ -49,7 +58,7 @@ export interface GrpcClient {
   /** Calls a method of one answer. Rejects with the ServiceError of the call. */
   call<Answer = Message>(method: string, request?: object, options?: CallOptions): Promise<Answer>;
   /** Sends bytes as they are to such a method. */
-  callRaw(method: string, bytes: Buffer): Promise<Message>;
+  callRaw(method: string, bytes: Buffer, options?: CallOptions): Promise<Message>;
   open(method: string, options?: CallOptions): ClientDuplexStream<object, Message>;
   watch(method: string, request: object, options?: CallOptions): ClientReadableStream<Message>;
   close(): void;
@@ -106,9 +115,9 @@ export function grpcClient(
       const { path, requestSerialize, responseDeserialize } = methodOf(called.service ?? INFERENCE, name);
       return (await unary(path, requestSerialize, responseDeserialize, request, called)) as Answer; // As the test has it.
     },
-    async callRaw(name, bytes) {
-      const { path, responseDeserialize } = methodOf(INFERENCE, name);
-      return await unary(path, () => bytes, responseDeserialize, {}, {});
+    async callRaw(name, bytes, called = {}) {
+      const { path, responseDeserialize } = methodOf(called.service ?? INFERENCE, name);
+      return await unary(path, () => bytes, responseDeserialize, {}, called);
     },
     open(name, called = {}) {
       const { path, requestSerialize, responseDeserialize } = methodOf(called.service ?? INFERENCE, name);
@@ -129,6 +138,36 @@ export function grpcClient(
     },
     close: () => client.close(),
   };
+}
+
+/** The bytes of a message as they stand in a stream of HTTP/2. */
+export function messageFrame(method: string, request: object): Buffer {
+  const bytes = methodOf(INFERENCE, method).requestSerialize(request);
+  const prefix = Buffer.alloc(5);
+  prefix.writeUInt32BE(bytes.length, 1);
+  return Buffer.concat([prefix, bytes]);
+}
+
+/** A call without a client: what is written to the stream is sent as it is. */
+export function openRaw(
+  port: number,
+  method: string,
+  headers: Readonly<Record<string, string>> = {},
+  options: SessionOptions = {},
+) {
+  const session = connect(`http://127.0.0.1:${port}`, options);
+  session.on('error', () => undefined); // The server may end it.
+  onTestFinished(() => session.destroy());
+  const stream = session.request({
+    [constants.HTTP2_HEADER_METHOD]: 'POST',
+    [constants.HTTP2_HEADER_PATH]: methodOf(INFERENCE, method).path,
+    'content-type': 'application/grpc',
+    te: 'trailers',
+    ...headers,
+  });
+  stream.on('error', () => undefined);
+  const answered = once(stream, 'response').then(([given]) => given);
+  return { session, stream, headers: answered };
 }
 
 export interface RunningDoors extends RunningServer {
@@ -158,7 +197,9 @@ export async function startDoors(
 
 /** The gRPC server alone, on any port. */
 export function startGrpc(models: readonly InferlessModel[], settings: Settings): Promise<GrpcServer> {
-  return startGrpcServer({ models, settings: { ...settings, grpcPort: 0 }, host: '127.0.0.1', log: silentLog });
+  const admission = createAdmission(settings);
+  const host = '127.0.0.1';
+  return startGrpcServer({ models, settings: { ...settings, grpcPort: 0 }, host, log: silentLog, admission });
 }
 
 export interface InferAnswer {

@@ -1,6 +1,7 @@
 import { expect } from 'vitest';
 import { createEnvironment, type Environment } from '../../handlers/aws-lambda/environment.ts';
-import { createHandlers, type HandlerOptions } from '../../handlers/aws-lambda/handlers.ts';
+import type { HandlerOptions } from '../../handlers/aws-lambda/handler-options.ts';
+import { createHandlers } from '../../handlers/aws-lambda/handlers.ts';
 import type { Settings } from '../../pipeline/settings.ts';
 import type { InferenceResponse } from '../../protocol/inference-response.ts';
 import { lambdaContext } from './lambda-events.ts';

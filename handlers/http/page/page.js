@@ -63,27 +63,27 @@ const texts = () => {
   return lines.filter((line) => line !== '');
 };
 
+/** Says whether there are models, and all of them can be asked. */
 async function findModels() {
   const { models } = await (await fetch('/v2/models')).json();
-  for (const name of models) {
+  for (const name of models.filter((each) => !taskOf.has(each))) {
     const { outputs } = await (await fetch(`/v2/models/${encodeURIComponent(name)}`)).json();
     const task = Object.entries(tasks).find(([output]) => outputs?.some((each) => each.name === output));
     if (task === undefined) continue;
     taskOf.set(name, task[1]);
     model.add(new Option(name));
+    if (taskOf.size === 1) changeTask();
   }
-  if (taskOf.size === 0) return false;
-  element('server').textContent = `${taskOf.size} ${taskOf.size === 1 ? 'model' : 'models'} ready`;
-  changeTask();
-  return true;
+  return models.length > 0 && taskOf.size === models.length;
 }
 
-/** A service may still load its models when the page is opened. */
+/** A service may still load some of its models when the page is opened. */
 async function findModelsSoon() {
   const found = await findModels().catch(() => false);
-  if (found) return;
-  element('server').textContent = 'The models are loading …';
-  setTimeout(findModelsSoon, 1000);
+  const ready = `${taskOf.size} ${taskOf.size === 1 ? 'model' : 'models'} ready`;
+  const loading = taskOf.size === 0 ? 'The models are loading …' : `${ready}, others are loading …`;
+  element('server').textContent = found ? ready : loading;
+  if (!found) setTimeout(findModelsSoon, 1000);
 }
 
 function changeTask() {
@@ -132,6 +132,7 @@ async function submit(event) {
   event.preventDefault();
   if (picture === undefined) return showError('Choose a picture first.');
   ask.disabled = true;
+  const [task, asked] = [currentTask(), texts()]; // They may be others by the time of the answer.
   const startMs = performance.now();
   try {
     const response = await fetch(path(), {
@@ -145,7 +146,7 @@ async function submit(event) {
     const answer = await response.json();
     if (response.status === 401) access.open = true;
     if (!response.ok) return showError(answer.error);
-    currentTask().show(answer.outputs, texts());
+    task.show(answer.outputs, asked);
     addNote(`${Math.round(performance.now() - startMs)} ms`);
   } catch {
     showError('The service does not answer.');
@@ -195,6 +196,17 @@ function addNote(note) {
 
 const percent = (value) => `${(100 * value).toFixed(1)} %`;
 
+/** Puts a text into the clipboard; says whether that went well. There is none over plain http, but on this machine. */
+async function copied(content) {
+  try {
+    await navigator.clipboard.writeText(content);
+    return true;
+  } catch {
+    getSelection().selectAllChildren(curl);
+    return false;
+  }
+}
+
 /** For a shell: in single quotes, nothing but the quote itself means anything. */
 const quoted = (value) => `'${value.replaceAll("'", "'\\''")}'`;
 
@@ -206,7 +218,9 @@ function showCurl() {
     curl.textContent = command + quoted(JSON.stringify(requestBody(picture?.source ?? 'https://…')));
     return;
   }
-  const [before, after] = JSON.stringify(requestBody('PICTURE')).split('PICTURE').map(quoted);
+  const body = JSON.stringify(requestBody('PICTURE'));
+  const place = body.indexOf('PICTURE'); // The picture comes before the text, which may have the word too.
+  const [before, after] = [body.slice(0, place), body.slice(place + 'PICTURE'.length)].map(quoted);
   curl.textContent = `printf %s ${before}"$(base64 < ${quoted(picture.fileName)} | tr -d '\\n')"${after} | ${command}@-`;
 }
 
@@ -234,8 +248,7 @@ drop.addEventListener('drop', (event) => {
 });
 document.addEventListener('paste', (event) => takeFile(event.clipboardData.files[0]));
 copy.addEventListener('click', async () => {
-  await navigator.clipboard.writeText(curl.textContent);
-  copy.textContent = 'Copied';
+  copy.textContent = (await copied(curl.textContent)) ? 'Copied' : 'Select it by hand';
   setTimeout(() => {
     copy.textContent = 'Copy';
   }, 1500);

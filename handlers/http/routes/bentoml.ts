@@ -1,18 +1,19 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type InferlessModel from '../../../app.ts';
 import { HandlerError } from '../../../protocol/errors.ts';
+import { httpStatus } from '../../../protocol/http-status.ts';
 import type { InputFields } from '../../../protocol/schema.ts';
-import { compile } from '../../../protocol/validation.ts';
+import { compile, nullableText } from '../../../protocol/validation.ts';
+import { areReady } from '../../readiness.ts';
 import { askModel } from '../ask-model.ts';
 import { contentTypeOf, mediaTypeOf } from '../content-type.ts';
 import type { Draining } from '../drain.ts';
-import type { AddInferenceRoute } from '../inference-routes.ts';
+import type { RouteGuard } from '../inference-routes.ts';
 import { type Form, readMultipart } from '../multipart.ts';
-import { areReady } from '../readiness.ts';
 import { sendJson, sendText } from '../reply.ts';
-import { parseJson } from '../request-body.ts';
-import { addRoute } from '../route.ts';
-import { requireModelOfTask } from '../served-models.ts';
+import { parseJson, requireBody } from '../request-body.ts';
+import { requireModelOfTask } from '../requested-model.ts';
+import { addRoute, addRoutes } from '../route.ts';
 import { valueOfText } from '../text-value.ts';
 
 /**
@@ -27,7 +28,6 @@ interface Request {
   readonly [input: string]: unknown;
 }
 
-const nullableText = { type: ['string', 'null'] };
 const checkRequest = compile<Request>(
   { type: 'object', properties: { img: nullableText, txt: nullableText } },
   'INVALID_REQUEST',
@@ -65,17 +65,17 @@ const generateRoute = {
 /** Adds `/generate`, which a captioning model answers, else one for question answering; and what clients look at before. */
 export function addBentomlRoutes(
   server: FastifyInstance,
-  add: AddInferenceRoute,
+  guard: RouteGuard,
   models: readonly InferlessModel[],
   draining: Draining,
 ): void {
-  add('/generate', () => requireModelOfTask(models, taskNames), generate);
+  addRoutes(server, '/generate', { POST: guard(() => requireModelOfTask(models, taskNames), generate) });
   addRoute(server, 'GET', '/schema.json', (_request, reply) =>
     sendJson(reply, { name: 'blip-handler', type: 'service', routes: [generateRoute] }),
   );
   for (const path of ['/livez', '/healthz']) addRoute(server, 'GET', path, (_request, reply) => sendText(reply, '\n'));
   addRoute(server, 'GET', '/readyz', (_request, reply) =>
-    sendText(reply, '\n', areReady(models, draining) ? 200 : 503),
+    sendText(reply, '\n', areReady(models, draining) ? 200 : httpStatus.NOT_READY),
   );
 }
 
@@ -85,7 +85,9 @@ async function generate(request: FastifyRequest, reply: FastifyReply, model: Inf
   if ((image ?? others['img_url']) === undefined)
     throw new HandlerError('INVALID_INPUT', 'Expected img to be a file, a URL, a data: URI or base64, got none.');
   const inputs = { img_url: image, [text]: txt, ...others };
-  const { outputs } = await askModel(reply, model, { inputs, outputs: [answer] });
+  const { outputs, failures } = await askModel(reply, model, { inputs, outputs: [answer] });
+  const [failure] = failures;
+  if (failure !== undefined) throw failure; // Plain text has no other place for it.
   return sendText(reply, outputs.flatMap(({ data }) => data).join('\n'));
 }
 
@@ -94,9 +96,7 @@ async function readRequest(
   request: FastifyRequest,
   { schema, settings }: InferlessModel,
 ): Promise<Readonly<Record<string, unknown>>> {
-  const { body } = request;
-  if (!(body instanceof Uint8Array) || body.length === 0)
-    throw new HandlerError('INVALID_REQUEST', 'Expected a form or a JSON body, got none.');
+  const body = requireBody(request.body, 'a form or a JSON body');
   switch (mediaTypeOf(request)) {
     case 'multipart/form-data': {
       const maxFieldBytes = Math.ceil(settings.imageMaxBytes * CHARACTERS_PER_BYTE) + MAX_PREFIX_CHARACTERS;

@@ -1,13 +1,14 @@
-import type { FastifyReply } from 'fastify';
+import type { FastifyInstance, FastifyReply } from 'fastify';
 import type InferlessModel from '../../../app.ts';
 import { HandlerError } from '../../../protocol/errors.ts';
 import type { NamedTensor } from '../../../protocol/named-tensor.ts';
-import { compile } from '../../../protocol/validation.ts';
+import { compile, nullableText } from '../../../protocol/validation.ts';
 import { askModel } from '../ask-model.ts';
-import type { AddInferenceRoute, InferenceHandler } from '../inference-routes.ts';
+import type { InferenceHandler, RouteGuard } from '../inference-routes.ts';
 import { sendJson } from '../reply.ts';
 import { parseJson } from '../request-body.ts';
-import { requireModelOfTask } from '../served-models.ts';
+import { requireModelOfTask } from '../requested-model.ts';
+import { addRoutes } from '../route.ts';
 
 /**
  * The routes of bentoml/CLIP-API-service, for its clients: `POST /encode` and `POST /rank`. Items are images or texts,
@@ -26,7 +27,6 @@ interface RankRequest {
   readonly candidates: readonly Item[];
 }
 
-const nullableText = { type: ['string', 'null'] };
 const items = {
   type: 'array',
   minItems: 1,
@@ -39,11 +39,15 @@ const checkRank = compile<RankRequest>(
 );
 
 /** Adds both paths; they answer with 404 where no model is CLIP. */
-export function addClipServiceRoutes(add: AddInferenceRoute, models: readonly InferlessModel[]): void {
+export function addClipServiceRoutes(
+  server: FastifyInstance,
+  guard: RouteGuard,
+  models: readonly InferlessModel[],
+): void {
   for (const [path, answer] of [['/encode', encodeItems] as const, ['/rank', rankItems] as const]) {
     const handler: InferenceHandler = async (request, reply, model) =>
       sendJson(reply, await answer(parseJson(request.body), reply, model));
-    add(path, () => requireModelOfTask(models, ['clip']), handler);
+    addRoutes(server, path, { POST: guard(() => requireModelOfTask(models, ['clip']), handler) });
   }
 }
 

@@ -1,17 +1,19 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type InferlessModel from '../../../app.ts';
 import { HandlerError } from '../../../protocol/errors.ts';
-import { type NamedTensor, unwrap } from '../../../protocol/named-tensor.ts';
+import { pickInputs } from '../../../protocol/inference-request.ts';
+import { type NamedTensor, unwrap, valuesByName } from '../../../protocol/named-tensor.ts';
 import { compile } from '../../../protocol/validation.ts';
+import { logInternal } from '../../log-internal.ts';
+import { areReady } from '../../readiness.ts';
 import { askModel } from '../ask-model.ts';
 import type { Draining } from '../drain.ts';
 import type { RouteGuard } from '../inference-routes.ts';
 import { type Job, refuseWebhook, runJob } from '../job.ts';
-import { areReady } from '../readiness.ts';
-import { logInternal, sendJson } from '../reply.ts';
+import { sendJson } from '../reply.ts';
 import { parseJson } from '../request-body.ts';
+import { firstModel } from '../requested-model.ts';
 import { addRoute, addRoutes } from '../route.ts';
-import { firstModel } from '../served-models.ts';
 
 /**
  * Cog's predictions, for clients of Replicate: the first model answers. `input` has inputs by name, and `image` for
@@ -40,13 +42,14 @@ const checkBody = compile<PredictionBody>(
 /** The only output of these tasks, which is the prediction itself, without its name. */
 const textOutputs: readonly string[] = ['generated_output', 'answer'];
 
+/** Adds `/predictions`, which the first model answers, and `/health-check`. */
 export function addCogRoutes(
   server: FastifyInstance,
   guard: RouteGuard,
   models: readonly InferlessModel[],
   draining: Draining,
 ): void {
-  const prediction = guard.ask(() => firstModel(models), predict);
+  const prediction = guard(() => firstModel(models), predict);
   addRoutes(server, '/predictions', { POST: prediction });
   addRoutes(server, '/predictions/:id', { PUT: prediction });
   // Always with status 200: the platform reads `status`.
@@ -86,14 +89,13 @@ function idOf({ params }: FastifyRequest, inBody: string | null | undefined): st
 }
 
 function knownInputs({ image, ...input }: PredictionBody['input'], { schema }: InferlessModel): object {
-  const known = Object.entries(input).filter(([name]) => Object.hasOwn(schema.inputs, name));
-  return { ...(image === undefined ? {} : { img_url: image }), ...Object.fromEntries(known) };
+  return { ...(image === undefined ? {} : { img_url: image }), ...pickInputs(input, schema.inputs) };
 }
 
 function outputOf(outputs: readonly NamedTensor[]): unknown {
   const [only] = outputs;
   if (outputs.length === 1 && only !== undefined && textOutputs.includes(only.name)) return unwrap(only);
-  return Object.fromEntries(outputs.map((tensor) => [tensor.name, unwrap(tensor)]));
+  return valuesByName(outputs);
 }
 
 function predictionOf({ id, output, error, startedAt, endedAt }: Job): object {

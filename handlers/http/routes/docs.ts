@@ -35,6 +35,7 @@ const page = `<!doctype html>
 
 const start = `SwaggerUIBundle({ url: '/openapi.json', dom_id: '#swagger-ui', deepLinking: true });\n`;
 
+/** Adds `/openapi.json`, `/docs`, and what that page loads. */
 export function addDocsRoutes(server: FastifyInstance, models: readonly InferlessModel[]): void {
   // BentoML's clients and people look for it under the second name.
   for (const path of ['/openapi.json', '/docs.json'])

@@ -1,14 +1,14 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type InferlessModel from '../../../app.ts';
 import { HandlerError } from '../../../protocol/errors.ts';
+import { areReady } from '../../readiness.ts';
 import { askModel } from '../ask-model.ts';
 import type { Draining } from '../drain.ts';
 import type { RouteGuard } from '../inference-routes.ts';
 import { type PipelineRequest, readPipelineRequest } from '../pipeline-request.ts';
-import { areReady } from '../readiness.ts';
 import { sendJson, sendText } from '../reply.ts';
+import { firstModel } from '../requested-model.ts';
 import { addRoute, addRoutes, type MethodAnswer } from '../route.ts';
-import { firstModel } from '../served-models.ts';
 import { sendPage } from './page.ts';
 
 /**
@@ -29,13 +29,14 @@ const pipelines = {
 /** transformers' default for zero-shot image classification. */
 const DEFAULT_TEMPLATE = 'This is a photo of {}.';
 
+/** Adds `/` and `/predict`, which the first model answers, and `/health`. */
 export function addHuggingFaceRoutes(
   server: FastifyInstance,
   guard: RouteGuard,
   models: readonly InferlessModel[],
   draining: Draining,
 ): void {
-  const pipeline = guard.ask(() => firstModel(models), answerPipeline);
+  const pipeline = guard(() => firstModel(models), answerPipeline);
   addRoutes(server, '/', { GET: alive, POST: pipeline });
   addRoutes(server, '/predict', { POST: pipeline });
   addRoute(server, 'GET', '/health', (_request, reply) => {
@@ -94,12 +95,20 @@ async function answerQuestion(reply: FastifyReply, model: InferlessModel, asked:
 async function classify(
   reply: FastifyReply,
   model: InferlessModel,
-  { image, labels = [], template = DEFAULT_TEMPLATE }: PipelineRequest,
+  { image, labels = [], template = DEFAULT_TEMPLATE, parameters }: PipelineRequest,
   output: 'probability' | 'match_probability',
 ): Promise<object> {
   if (labels.length === 0)
     throw new HandlerError('INVALID_INPUT', 'Expected candidate_labels in the parameters, got none.');
-  const inputs = { img_url: image, text: labels.map((label) => template.replaceAll('{}', () => label)) };
+  if (!template.includes('{}'))
+    throw new HandlerError('INVALID_INPUT', 'Expected {} in hypothesis_template, where a label goes, got none.');
+  if ('queries' in parameters || 'candidates' in parameters)
+    throw new HandlerError(
+      'INVALID_INPUT',
+      'Expected candidate_labels alone to be compared, got queries or candidates.',
+    );
+  const texts = labels.map((label) => template.replaceAll('{}', () => label));
+  const inputs = { ...parameters, img_url: image, text: texts };
   const { outputs } = await askModel(reply, model, { inputs, outputs: [output] });
   const scores = labels.map((label, index) => ({ label, score: Number(outputs[0]?.data[index]) }));
   return scores.toSorted((one, other) => other.score - one.score);

@@ -1,20 +1,25 @@
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type InferlessModel from '../../../app.ts';
 import { generateResponse, readGenerateRequest } from '../../../protocol/generate.ts';
 import { readInferenceRequest } from '../../../protocol/inference-request.ts';
 import { encodeResponse, inferenceResponse } from '../../../protocol/inference-response.ts';
 import { askModel } from '../ask-model.ts';
-import type { AddInferenceRoute } from '../inference-routes.ts';
+import type { RouteGuard } from '../inference-routes.ts';
 import { sendEncoded, sendJson } from '../reply.ts';
 import { parseJson, splitBody } from '../request-body.ts';
-import { modelPaths, requireModel } from '../served-models.ts';
+import { modelPaths, requireModel } from '../requested-model.ts';
+import { addRoutes } from '../route.ts';
 
 /** The inference of the Open Inference Protocol, and Triton's `generate`, which takes inputs by their names. */
-export function addInferenceRoutes(add: AddInferenceRoute, models: readonly InferlessModel[]): void {
+export function addInferenceRoutes(
+  server: FastifyInstance,
+  guard: RouteGuard,
+  models: readonly InferlessModel[],
+): void {
   const find = (request: FastifyRequest) => requireModel(request, models);
-  for (const path of modelPaths('/infer')) add(path, find, infer);
-  for (const path of modelPaths('/generate')) add(path, find, generate);
-  for (const path of modelPaths('/generate_stream')) add(path, find, generateStream);
+  const handlers = { '/infer': infer, '/generate': generate, '/generate_stream': generateStream };
+  for (const [suffix, handler] of Object.entries(handlers))
+    for (const path of modelPaths(suffix)) addRoutes(server, path, { POST: guard(find, handler) });
 }
 
 async function infer(request: FastifyRequest, reply: FastifyReply, model: InferlessModel): Promise<FastifyReply> {

@@ -4,8 +4,8 @@ import { HandlerError } from '../../../protocol/errors.ts';
 import type { Metrics } from '../../metrics.ts';
 import { collectStatistics } from '../../statistics.ts';
 import { sendJson } from '../reply.ts';
+import { modelPaths, requireModel } from '../requested-model.ts';
 import { addRoute } from '../route.ts';
-import { modelPaths, requireModel } from '../served-models.ts';
 
 /** What the service did: Prometheus' metrics, where the process collects them, and Triton's statistics. */
 export function addObservabilityRoutes(
@@ -27,9 +27,5 @@ export function addObservabilityRoutes(
       throw new HandlerError('NOT_FOUND', 'Expected a server that collects metrics, got none.');
     const { contentType, text } = await metrics;
     return reply.header('content-type', contentType).send(await text());
-  });
-  if (metrics === undefined) return;
-  server.addHook('onResponse', async (_request, reply) => {
-    (await metrics).countAnswer('http', reply.statusCode);
   });
 }

@@ -12,6 +12,7 @@ const contentTypes = { 'index.html': 'text/html', 'page.css': 'text/css', 'page.
 const CONTENT_SECURITY_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src * data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/** Adds the style sheet and the script of the page. */
 export function addPageFiles(server: FastifyInstance): void {
   for (const name of ['page.css', 'page.js'] as const)
     addRoute(server, 'GET', `/page/${name}`, (_request, reply) => sendPageFile(reply, name));

@@ -1,13 +1,15 @@
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type InferlessModel from '../../../app.ts';
-import { unwrap } from '../../../protocol/named-tensor.ts';
+import { valuesByName } from '../../../protocol/named-tensor.ts';
 import { compile } from '../../../protocol/validation.ts';
+import { logInternal } from '../../log-internal.ts';
 import { askModel } from '../ask-model.ts';
-import type { AddInferenceRoute } from '../inference-routes.ts';
+import type { RouteGuard } from '../inference-routes.ts';
 import { type Job, refuseWebhook, runJob } from '../job.ts';
-import { logInternal, sendJson } from '../reply.ts';
+import { sendJson } from '../reply.ts';
 import { parseJson } from '../request-body.ts';
-import { firstModel, requireModel } from '../served-models.ts';
+import { firstModel, requireModel } from '../requested-model.ts';
+import { addRoutes } from '../route.ts';
 
 /**
  * RunPod's `runsync`, for its SDK: an endpoint is a model by its name, or the first one. The input of a job is a
@@ -25,9 +27,10 @@ const checkBody = compile<RunBody>(
   'INVALID_REQUEST',
 );
 
-export function addRunpodRoutes(add: AddInferenceRoute, models: readonly InferlessModel[]): void {
-  add('/runsync', () => firstModel(models), runSync);
-  add('/v2/:model/runsync', (request) => requireModel(request, models), runSync);
+/** Adds `POST /runsync` for the first model, and `POST /v2/NAME/runsync` for each. */
+export function addRunpodRoutes(server: FastifyInstance, guard: RouteGuard, models: readonly InferlessModel[]): void {
+  addRoutes(server, '/runsync', { POST: guard(() => firstModel(models), runSync) });
+  addRoutes(server, '/v2/:model/runsync', { POST: guard((request) => requireModel(request, models), runSync) });
 }
 
 async function runSync(request: FastifyRequest, reply: FastifyReply, model: InferlessModel): Promise<FastifyReply> {
@@ -35,7 +38,7 @@ async function runSync(request: FastifyRequest, reply: FastifyReply, model: Infe
   refuseWebhook(webhook);
   const job = await runJob(async () => {
     const { outputs } = await askModel(reply, model, { inputs: input });
-    return Object.fromEntries(outputs.map((tensor) => [tensor.name, unwrap(tensor)]));
+    return valuesByName(outputs);
   });
   if (job.error !== undefined) logInternal(job.error, reply.log);
   return sendJson(reply, stateOf(job));

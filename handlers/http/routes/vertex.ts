@@ -1,23 +1,27 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type InferlessModel from '../../../app.ts';
 import { HandlerError, toHandlerError } from '../../../protocol/errors.ts';
-import { unwrap } from '../../../protocol/named-tensor.ts';
+import { httpStatus } from '../../../protocol/http-status.ts';
+import { pickInputs } from '../../../protocol/inference-request.ts';
+import { valuesByName } from '../../../protocol/named-tensor.ts';
 import { compile } from '../../../protocol/validation.ts';
+import { logInternal } from '../../log-internal.ts';
+import { isReady } from '../../readiness.ts';
 import { findModel, isUnnamed, namesOf } from '../../served-models.ts';
 import { askModel } from '../ask-model.ts';
 import { clientSignal } from '../client-signal.ts';
 import type { Draining } from '../drain.ts';
 import type { RouteGuard } from '../inference-routes.ts';
-import { isReady } from '../readiness.ts';
-import { logInternal, sendJson } from '../reply.ts';
+import { sendJson } from '../reply.ts';
 import { parseJson } from '../request-body.ts';
+import { firstModel, type ModelPath, requireModel } from '../requested-model.ts';
 import { addRoute, addRoutes } from '../route.ts';
-import { firstModel, type ModelPath, requireModel } from '../served-models.ts';
 import { VERTEX_PREDICT_PATH } from '../vertex-paths.ts';
 
 /**
- * Vertex AI, and the first protocol of KServe, whose body it shares: `{"instances": […]}` → `{"predictions": […]}`. An
- * instance is a dictionary of inputs by name; its prediction is one of outputs.
+ * The routes of two platforms: Vertex AI (`/vertex/predict`, or what it chooses), and the first protocol of KServe
+ * (`/v1/models`), whose body it shares: `{"instances": […]}` → `{"predictions": […]}`. An instance is a dictionary of
+ * inputs by name; its prediction is one of outputs.
  * Source: cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements; kserve/kserve, v1 protocol.
  */
 
@@ -39,23 +43,24 @@ const checkInstance = compile<Readonly<Record<string, unknown>>>({ type: 'object
 /** A path of the protocol ends with it; a colon has a meaning of its own in a route. */
 const PREDICT_SUFFIX = ':predict';
 
+/** Adds the paths of both: the first model answers Vertex AI, a model by its name KServe. */
 export function addVertexRoutes(
   server: FastifyInstance,
   guard: RouteGuard,
   models: readonly InferlessModel[],
   draining: Draining,
 ): void {
-  addRoutes(server, VERTEX_PREDICT_PATH, { POST: guard.ask(() => firstModel(models), predict) });
+  addRoutes(server, VERTEX_PREDICT_PATH, { POST: guard(() => firstModel(models), predict) });
   addRoute(server, 'GET', '/v1/models', (_request, reply) => sendJson(reply, { models: namesOf(models) }));
   addRoutes(server, '/v1/models/:model', {
     GET: {
       handler: (request, reply) => {
         const { model: name } = request.params as ModelPath; // The route names it.
         const ready = models.some(isUnnamed) ? false : isReady(requireModel(request, models), draining);
-        return sendJson(reply, { name, ready }, ready ? 200 : 503);
+        return sendJson(reply, { name, ready }, ready ? 200 : httpStatus.NOT_READY);
       },
     },
-    POST: guard.ask((request) => requirePredicting(request, models), predict),
+    POST: guard((request) => requirePredicting(request, models), predict),
   });
 }
 
@@ -72,7 +77,7 @@ async function predict(request: FastifyRequest, reply: FastifyReply, model: Infe
   const { maxQueueSize } = model.settings;
   if (instances.length > maxQueueSize)
     throw new HandlerError('INVALID_INPUT', `Expected at most ${maxQueueSize} instances, got ${instances.length}.`);
-  const shared = knownParameters(parameters ?? {}, model);
+  const shared = pickInputs(parameters ?? {}, model.schema.inputs);
   const signal = clientSignal(reply);
   const predictions = await Promise.all(
     instances.map((instance) => predictInstance(reply, model, { instance, shared, signal }).catch(toHandlerError)),
@@ -97,7 +102,7 @@ async function predictInstance(
     ([name, value]) => [name, withoutWrappings(value)] as const,
   );
   const { outputs } = await askModel(reply, model, { inputs: { ...shared, ...Object.fromEntries(given) }, signal });
-  return Object.fromEntries(outputs.map((tensor) => [tensor.name, unwrap(tensor)]));
+  return valuesByName(outputs);
 }
 
 /** `{"b64": …}` is how both protocols write bytes. */
@@ -107,9 +112,4 @@ function withoutWrappings(value: unknown): unknown {
 
 function withoutWrapping(value: unknown): unknown {
   return typeof value === 'object' && value !== null && 'b64' in value ? value.b64 : value;
-}
-
-/** Parameters that are inputs of the model; others are left alone. */
-function knownParameters(parameters: Readonly<Record<string, unknown>>, { schema }: InferlessModel): object {
-  return Object.fromEntries(Object.entries(parameters).filter(([name]) => Object.hasOwn(schema.inputs, name)));
 }

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
@@ -8,7 +8,6 @@ import { CheckpointError } from '../../../checkpoint/errors.ts';
 import { type DownloadOptions, downloadCheckpoint } from '../../../checkpoint/hub/download.ts';
 import type { Environment } from '../../../checkpoint/hub/hub-settings.ts';
 import { locateCheckpoint } from '../../../checkpoint/hub/locate.ts';
-import { temporaryFolder } from '../../support/temporary-folder.ts';
 import {
   COMMIT,
   corrupt,
@@ -24,7 +23,8 @@ import {
   stallAfter,
   startHub,
   status,
-} from './hub-server.ts';
+} from '../../support/hub-server.ts';
+import { temporaryFolder } from '../../support/temporary-folder.ts';
 
 const reference = { name: MODEL, revision: 'main' };
 const files = fixtureFiles('narrow-vision');
@@ -293,7 +293,7 @@ describe('refusals are not tried again', () => {
 });
 
 describe('failures that may pass', () => {
-  test.each([408, 500, 502, 503, 504])('%i, then fine', async (code) => {
+  test.each([408, 500, 502, 503, 504, 520])('%i, then fine', async (code) => {
     const hub = await startHub(files);
     hub.fail('/api/', status(code), status(code));
     hub.fail('/config.json', status(code));
@@ -437,6 +437,23 @@ describe('a mirror and a proxy', () => {
     expect(proxy.asked).toEqual([]);
   });
 
+  test('for https there is HTTPS_PROXY, and no other', async () => {
+    const environment = hubEnvironment({ url: 'https://127.0.0.1:9' });
+    const proxy = await startProxy('407 Proxy Authentication Required');
+    await expectError(
+      download({ ...environment, HTTP_PROXY: proxy.url }),
+      'CHECKPOINT_DOWNLOAD_FAILED',
+      'a refused connection',
+    );
+    expect(proxy.asked).toEqual([]);
+    await expectError(
+      download({ ...environment, HTTPS_PROXY: proxy.url }),
+      'CHECKPOINT_DOWNLOAD_FAILED',
+      'a refusal by the proxy',
+    );
+    expect(proxy.asked).toContain('127.0.0.1:9');
+  });
+
   test('a proxy that refuses', async () => {
     const hub = await startHub(files);
     const HTTP_PROXY = (await startProxy('407 Proxy Authentication Required')).url.replace('//', '//me:secret@');
@@ -451,18 +468,20 @@ describe('a mirror and a proxy', () => {
 });
 
 describe('two at once', () => {
-  test('fetch everything once', async () => {
+  test.each([{}, { HF_HUB_DISABLE_SYMLINKS: '1' }])('fetch everything once %j', async (variables) => {
     const hub = await startHub(files);
-    const environment = hubEnvironment(hub);
+    const environment = hubEnvironment(hub, variables);
     hub.fail(weightsPath, async (_response, answer) => {
       await new Promise((resolve) => setTimeout(resolve, 300));
       answer();
     });
-    const limits = { ...quickLimits, abandonedAfterMs: 30_000 }; // However slow the machine is.
-    const fetchAll = () => download(environment, { limits });
+    const limits = { ...quickLimits, abandonedAfterMs: 30_000, stallTimeoutMs: 30_000 }; // However slow the machine is.
+    const notices: string[] = [];
+    const fetchAll = () => download(environment, { limits, onNotice: (line) => notices.push(line) });
     const folders = await Promise.all([fetchAll(), fetchAll(), fetchAll()]);
     expect(new Set(folders).size).toBe(1);
     await expectWhole(Promise.resolve(folders[0] ?? ''));
+    expect(notices.filter((line) => !line.includes('another process fetches it'))).toEqual([]);
     expect(weightsRequests(hub)).toEqual([undefined]);
     expect(halfWritten(environment)).toEqual([]);
   });
@@ -476,6 +495,20 @@ describe('two at once', () => {
     const part = expect.stringMatching(aPart);
     expect(weightsRequests(hub)).toEqual([undefined, part, part]);
     await expectWhole(locateCheckpoint(MODEL, { ...environment, HF_HUB_OFFLINE: '1' }));
+  });
+
+  test('one whose file was taken over while it slept goes on like one that comes later', async () => {
+    const hub = await startHub(files);
+    const environment = hubEnvironment(hub);
+    hub.fail(weightsPath, (_response, answer) => {
+      const [own = ''] = halfWritten(environment);
+      const taken = own.replace(/[^.]+(?=\.incomplete$)/, '11111111-1111-4111-8111-111111111111');
+      renameSync(join(blobsFolder(environment), own), join(blobsFolder(environment), taken));
+      answer();
+    });
+    await expectWhole(download(environment, { limits: { ...quickLimits, abandonedAfterMs: 300 } }));
+    expect(weightsRequests(hub)).toEqual([undefined]);
+    expect(halfWritten(environment)).toEqual([]);
   });
 
   test('into one folder', async () => {

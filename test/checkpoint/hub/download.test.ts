@@ -6,7 +6,6 @@ import { downloadCheckpoint } from '../../../checkpoint/hub/download.ts';
 import type { Environment } from '../../../checkpoint/hub/hub-settings.ts';
 import { locateCheckpoint } from '../../../checkpoint/hub/locate.ts';
 import { openWeights } from '../../../checkpoint/weights.ts';
-import { temporaryFolder } from '../../support/temporary-folder.ts';
 import {
   COMMIT,
   type Files,
@@ -18,7 +17,8 @@ import {
   quickLimits,
   sha256,
   startHub,
-} from './hub-server.ts';
+} from '../../support/hub-server.ts';
+import { temporaryFolder } from '../../support/temporary-folder.ts';
 
 const reference = { name: MODEL, revision: 'main' };
 const options = { limits: quickLimits };

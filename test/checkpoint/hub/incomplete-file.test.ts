@@ -1,16 +1,20 @@
-import { existsSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readdirSync, readFileSync, renameSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { claimIncompleteFile, type IncompleteFile, removeAbandoned } from '../../../checkpoint/hub/incomplete-file.ts';
+import { quickLimits } from '../../support/hub-server.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
-import { quickLimits } from './hub-server.ts';
 
 const limits = { ...quickLimits, abandonedAfterMs: 400 };
 const identifiers = ['11111111-1111-4111-8111-111111111111', '22222222-2222-4222-8222-222222222222'] as const;
 
-function claim(prefix: string, signal = new AbortController().signal): Promise<IncompleteFile | undefined> {
-  return claimIncompleteFile(prefix, async () => existsSync(prefix), { limits, signal });
+function claim(
+  prefix: string,
+  signal = new AbortController().signal,
+  claimLimits = limits,
+): Promise<IncompleteFile | undefined> {
+  return claimIncompleteFile(prefix, async () => existsSync(prefix), { limits: claimLimits, signal });
 }
 
 async function claimed(prefix: string): Promise<IncompleteFile> {
@@ -65,20 +69,40 @@ test('waits while its owner lives, however long, and takes over what it releases
   await file.release();
 });
 
-test('of many at once one owns it', async () => {
+describe('of many at once one owns it', () => {
+  test.each([
+    ['begun', []],
+    ['left by others', identifiers],
+  ])('%s', async (_, left) => {
+    const patient = { ...limits, abandonedAfterMs: 60_000 }; // However slow the machine is.
+    for (let round = 0; round < 20; round += 1) {
+      const prefix = join(temporaryFolder(), 'blob');
+      for (const identifier of left) abandoned(prefix, identifier, 'bytes');
+      let claims = 0;
+      const one = async () => {
+        const file = await claim(prefix, undefined, patient);
+        if (file === undefined) return;
+        claims += 1;
+        await wait(2);
+        renameSync(file.path, prefix);
+        await file.release();
+      };
+      await Promise.all(Array.from({ length: 8 }, one));
+      expect(claims).toBe(1);
+    }
+  });
+});
+
+test('is none where the file came to be between the looks', async () => {
   const prefix = join(temporaryFolder(), 'blob');
-  let owners = 0;
-  const one = async () => {
-    const file = await claim(prefix);
-    if (file === undefined) return;
-    owners += 1;
-    expect(owners).toBe(1);
-    await wait(20);
-    owners -= 1;
+  const isWhole = async () => {
+    const isThere = existsSync(prefix);
     writeFileSync(prefix, 'whole');
-    await file.release();
+    return isThere;
   };
-  await Promise.all(Array.from({ length: 8 }, one));
+  const { signal } = new AbortController();
+  expect(await claimIncompleteFile(prefix, isWhole, { limits, signal })).toBeUndefined();
+  expect(readdirSync(dirname(prefix))).toEqual(['blob']);
 });
 
 test('ends waiting when the signal is given', async () => {

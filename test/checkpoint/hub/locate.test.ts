@@ -1,9 +1,18 @@
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Environment } from '../../../checkpoint/hub/hub-settings.ts';
+import {
+  COMMIT,
+  fixtureFiles,
+  hubEnvironment,
+  MODEL,
+  OTHER_COMMIT,
+  quickLimits,
+  startHub,
+  status,
+} from '../../support/hub-server.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
-import { COMMIT, fixtureFiles, hubEnvironment, MODEL, quickLimits, startHub, status } from './hub-server.ts';
 
 /** Counts how often the libraries that open the network are loaded. */
 const loads = vi.hoisted(() => ({ count: 0 }));
@@ -150,11 +159,24 @@ describe('a cache that Python filled', () => {
     expect(hub.requests).toEqual([]);
   });
 
-  test('will do when the Hub cannot be reached', async () => {
+  test('stays what it is when the branch has moved on', async () => {
+    const hub = await startHub(files);
+    hub.setFiles(OTHER_COMMIT, fixtureFiles('narrow-vision'));
+    hub.setRevision('main', OTHER_COMMIT);
+    const { environment, snapshot } = pythonCache(Object.keys(files));
+    expect(await locate(MODEL, { ...environment, HF_ENDPOINT: hub.url })).toBe(snapshot);
+    expect(readdirSync(join(snapshot, '..'))).toEqual([COMMIT]);
+    expect(readFileSync(join(snapshot, '../../refs/main'), 'utf8')).toBe(COMMIT);
+  });
+
+  test('will do when the Hub cannot be reached, which is tried once', async () => {
     const { environment, snapshot } = pythonCache(Object.keys(files));
     const notices: string[] = [];
     expect(await locate(MODEL, environment, (line) => notices.push(line))).toBe(snapshot);
-    expect(notices.at(-1)).toContain(`The files of the cache are used: ${snapshot}`);
+    expect(notices).toEqual([
+      expect.stringContaining('fetched from'),
+      expect.stringContaining(`The files of the cache are used: ${snapshot}`),
+    ]);
   });
 
   test('of other weights than the Hub’s best asks for those', async () => {

@@ -95,18 +95,21 @@ describe('time', () => {
     expect(initialize).toHaveBeenCalledTimes(1);
   });
 
-  test('so is an answer', async () => {
+  test('so is an answer, and what waits is dropped', async () => {
     const images = await startImageServer();
     const served = startFunction();
     await served.environment.load();
     const slow = { inputs: [bytes('img_url', [`${images.url}/held.png`])] };
+    const queuedItems = () => served.environment.models[0]?.model?.queuedItems();
     expect(await failureOf(served.invoke(slow, 800))).toEqual({
       errorType: 'DEADLINE_EXCEEDED',
       errorMessage: expect.stringMatching(/^Expected the answer within \d+ ms/),
     });
+    await expect.poll(queuedItems).toBe(0);
     const answer = httpResultOf(await served.invoke(functionUrlEvent({ path: INFER_PATH, body: slow }), 800));
     expect(answer.statusCode).toBe(504);
     expect(JSON.parse(answer.body)).toMatchObject({ code: 'DEADLINE_EXCEEDED' });
+    await expect.poll(queuedItems).toBe(0);
     images.release();
     expect(responseOf(await served.invoke(slow)).outputs).toHaveLength(1);
     await served.close();

@@ -1,8 +1,16 @@
+import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { COMMIT, hubEnvironment, MODEL, startHub, status } from '../../checkpoint/hub/hub-server.ts';
-import { type Bundle, buildBundle, type Exit, runProgram, startServerProcess } from '../../support/bundle.ts';
+import {
+  type Bundle,
+  buildBundle,
+  type Exit,
+  runProgram,
+  startProgram,
+  startServerProcess,
+} from '../../support/bundle.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
+import { COMMIT, hubEnvironment, MODEL, startHub, status } from '../../support/hub-server.ts';
 import { bytes, dataUri, outputOf, postInference, readAnswer } from '../../support/server.ts';
 
 /** BLIP_CHECKPOINT=owner/name, with programs of the bundle and a Hub on loopback. */
@@ -84,6 +92,21 @@ describe('invoke', () => {
     ])
       expect(error).toContain(part);
     expect(hub.requests).toEqual([]);
+  });
+
+  test('ended by SIGINT while it downloads, it leaves what has arrived to the next one', async () => {
+    const hub = await startHub();
+    hub.fail('/config.json', () => undefined); // Never answered.
+    const variables: Variables = { ...variablesOf(hubEnvironment(hub)), BLIP_CHECKPOINT: MODEL };
+    const { child, exit } = startProgram(bundle, 'invoke.js', [], bundle.folder, variables);
+    while (!hub.requests.some(({ path }) => path.includes('/config.json')))
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    child.kill('SIGINT');
+    const { exitCode, stdout } = await exit;
+    expect([exitCode, JSON.parse(stdout)]).toEqual([1, { error: expect.any(String), code: 'CANCELLED' }]);
+    const blobs = join(variables['HF_HOME'] ?? '', 'hub', 'models--Owner--Some-Model', 'blobs');
+    const [left = ''] = readdirSync(blobs).filter((name) => name.endsWith('.incomplete'));
+    expect(statSync(join(blobs, left)).mtimeMs).toBe(0); // Nobody needs to wait for it.
   });
 
   test('a model that the Hub does not have fails with exit code 1, and JSON that names it', async () => {

@@ -35,12 +35,12 @@ function readAnswer({ exitCode, stdout, stderr }: Exit): InferenceAnswer {
   return JSON.parse(stdout);
 }
 
-/** The message of a run that must fail. */
+/** Code and message of a run that must fail. */
 function readError({ exitCode, stdout }: Exit): string {
   expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: expect.stringMatching(/^\{[^\n]*\}\n$/) });
   const body = JSON.parse(stdout);
-  expect(body).toEqual({ error: expect.stringMatching(/\S/) });
-  return body.error;
+  expect(body).toEqual({ error: expect.stringMatching(/\S/), code: expect.any(String) });
+  return `${body.code}: ${body.error}`;
 }
 
 const captionsOf = (exit: Exit) => outputOf(readAnswer(exit), 'generated_output').data;
@@ -136,32 +136,40 @@ describe('one request without a server', () => {
 
 describe('fails with exit code 1 and an error on stdout', () => {
   test.each([
-    ['a file that is not there', ['--img_url', '/nowhere/picture.png'], /\/nowhere\/picture\.png/],
-    ['a folder for a file', ['--img_url', '/'], /readable file/],
-    ['a file: URL of another host', ['--img_url', 'file://elsewhere/picture.png'], /^Expected .*file/],
-    ['a request file that is not there', ['--request', '/nowhere/request.json'], /\/nowhere\/request\.json/],
-    ['parameters that are not JSON', ['--parameters', '{num_beams: 3}'], /--parameters/],
-    ['parameters that are no object', ['--parameters', '[3]'], /parameters/],
-    ['a parameter out of range', ['--parameters', '{"num_beams": 99}'], /num_beams/],
-    ['an unknown option', ['--image', 'x'], /--image.*--help/],
-    ['an argument that is no option', ['picture.png'], /picture\.png.*--help/],
-    ['an option without its value', ['--img_url'], /--img_url.*--help/],
-    ['a checkpoint that is not there', ['--checkpoint', '/nowhere/at/all'], /\/nowhere\/at\/all/],
-    ['a checkpoint that is none', ['--checkpoint', '/tmp'], /\/tmp/],
-    ['no good image', ['--img_url', 'data:,x', '--img_url', 'ftp://127.0.0.1/x.png'], /image|URL/],
+    ['a file that is not there', ['--img_url', '/nowhere/picture.png'], /^INVALID_REQUEST: .*\/nowhere\/picture\.png/],
+    ['a folder for a file', ['--img_url', '/'], /^INVALID_REQUEST: .*readable file/],
+    ['a file: URL of another host', ['--img_url', 'file://elsewhere/picture.png'], /^INVALID_REQUEST: Expected .*file/],
+    [
+      'a request file that is not there',
+      ['--request', '/nowhere/request.json'],
+      /^INVALID_REQUEST: .*\/nowhere\/request\.json/,
+    ],
+    ['parameters that are not JSON', ['--parameters', '{num_beams: 3}'], /^INVALID_REQUEST: .*--parameters/],
+    ['parameters that are no object', ['--parameters', '[3]'], /^INVALID_REQUEST: .*parameters/],
+    ['a parameter out of range', ['--parameters', '{"num_beams": 99}'], /^INVALID_INPUT: .*num_beams/],
+    ['an unknown option', ['--image', 'x'], /^INVALID_REQUEST: .*--image.*--help/],
+    ['an argument that is no option', ['picture.png'], /^INVALID_REQUEST: .*picture\.png.*--help/],
+    ['an option without its value', ['--img_url'], /^INVALID_REQUEST: .*--img_url.*--help/],
+    [
+      'a checkpoint that is not there',
+      ['--checkpoint', '/nowhere/at/all'],
+      /^CHECKPOINT_NOT_FOUND: \/nowhere\/at\/all/,
+    ],
+    ['a checkpoint that is none', ['--checkpoint', '/tmp'], /^CHECKPOINT_CONFIG_INVALID: \/tmp/],
+    ['no good image', ['--img_url', 'data:,x', '--img_url', 'ftp://127.0.0.1/x.png'], /^IMAGE_\w+: /],
     [
       'more prompts than images',
       ['--img_url', 'data:,x', '--img_url', 'data:,y', ...['--text', 'a'], ...['--text', 'b'], '--text', 'c'],
-      /2 images/,
+      /^INVALID_INPUT: .*2 images/,
     ],
   ] as const)('%s', async (_, args, message) => {
     expect(readError(await invoke(...args))).toMatch(message);
   });
 
   test.each([
-    ['that is not JSON', '{"inputs": [', /request\.json/],
-    ['that is none', '{"inputs": []}', /inputs/],
-    ['that is a list', '[]', /request/],
+    ['that is not JSON', '{"inputs": [', /^INVALID_REQUEST: .*request\.json/],
+    ['that is none', '{"inputs": []}', /^INVALID_REQUEST: .*inputs/],
+    ['that is a list', '[]', /^INVALID_REQUEST: .*request/],
   ])('a request file %s', async (_, content, message) => {
     const folder = temporaryFolder({ 'request.json': content });
     expect(readError(await invoke('--request', join(folder, 'request.json')))).toMatch(message);
@@ -169,7 +177,7 @@ describe('fails with exit code 1 and an error on stdout', () => {
 
   test('settings that are none', async () => {
     const exit = await runProgram(bundle, 'invoke.js', { variables: { BLIP_WORKERS: 'many' } });
-    expect(readError(exit)).toContain('BLIP_WORKERS');
+    expect(readError(exit)).toMatch(/^SETTINGS_INVALID: .*BLIP_WORKERS/);
   });
 });
 

@@ -127,6 +127,15 @@ describe('list_models', () => {
     expect(presentIn(await list({ HF_HOME: home }))).toEqual([]);
   });
 
+  test('says what is wrong with a setting, with its code', async () => {
+    const exit = await runProgram(bundle, 'main.js', { args: ['list_models'], variables: { HF_ENDPOINT: 'foo' } });
+    expect(exit).toMatchObject({
+      exitCode: 1,
+      stdout: '',
+      stderr: expect.stringMatching(/^CHECKPOINT_DOWNLOAD_FAILED: HF_ENDPOINT: expected .*\n$/),
+    });
+  });
+
   test('reads the cache that HF_HUB_CACHE names, and works without any network', async () => {
     const home = temporaryFolder(cached('openai/clip-vit-large-patch14'));
     const variables = {

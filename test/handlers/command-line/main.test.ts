@@ -65,7 +65,10 @@ describe('each command is its program, with the arguments that follow', () => {
     });
     const { exitCode, stdout } = await main(['invoke', 'invoke']);
     expect(exitCode).toBe(1);
-    expect(JSON.parse(stdout).error).toMatch(/'invoke'.*--help/);
+    expect(JSON.parse(stdout)).toEqual({
+      error: expect.stringMatching(/'invoke'.*--help/),
+      code: 'INVALID_REQUEST',
+    });
   });
 
   test('download takes a model, and options', async () => {
@@ -76,11 +79,11 @@ describe('each command is its program, with the arguments that follow', () => {
     });
     expect(await main(['download'])).toMatchObject({
       exitCode: 1,
-      stderr: expect.stringContaining('Expected one model, got 0'),
+      stderr: expect.stringMatching(/^INVALID_REQUEST: Expected one model, got 0/),
     });
     expect(await main(['download', 'a/b', 'c/d'])).toMatchObject({
       exitCode: 1,
-      stderr: expect.stringContaining('Expected one model, got 2'),
+      stderr: expect.stringMatching(/^INVALID_REQUEST: Expected one model, got 2/),
     });
     expect(await main(['download', 'a/b@c', '--revision', 'd'])).toMatchObject({
       exitCode: 1,

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { constants } from 'node:http2';
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import {
   type Bundle,
@@ -14,6 +15,7 @@ import {
   grpcClient,
   HEALTH,
   type InferAnswer,
+  openRaw,
   startDoors,
   tensorsOf,
   typedBytes,
@@ -98,6 +100,37 @@ describe('a server that drains', () => {
     expect(await running).toMatchObject({ model_name: 'captioning' });
     await drained;
   });
+});
+
+test('clients that leave their calls open, or do not read, do not keep a server from its end', async () => {
+  const { client, grpc, close } = await startDoors({ apiTokens: ['one'] });
+  onTestFinished(close);
+  const refused = openRaw(grpc.port, 'ModelInfer');
+  expect(await refused.headers).toMatchObject({ 'error-code': 'UNAUTHORIZED' });
+  const closed = { settings: { initialWindowSize: 0 } };
+  const unread = openRaw(grpc.port, 'ServerLive', {}, closed);
+  unread.stream.end(Buffer.alloc(5));
+  await unread.headers;
+  const reflecting = openRaw(
+    grpc.port,
+    'ServerLive',
+    { [constants.HTTP2_HEADER_PATH]: '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo' },
+    closed,
+  );
+  const listServices = Buffer.from([0, 0, 0, 0, 2, 0x3a, 0]);
+  reflecting.stream.write(Buffer.concat(Array.from({ length: 100 }, () => listServices)));
+  await reflecting.headers;
+
+  const metadata = { authorization: 'Bearer one' };
+  const running = client.call('ModelInfer', held(), { metadata });
+  await images.held(1);
+  const drained = grpc.drain(0);
+  images.release();
+  expect(await running).toMatchObject({ model_name: 'captioning' });
+  await drained;
+  await expect
+    .poll(() => [refused, unread, reflecting].map(({ session }) => session.destroyed), { timeout: 10_000 })
+    .toEqual([true, true, true]);
 });
 
 describe('the bundle', () => {

@@ -1,15 +1,26 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { connect, constants } from 'node:http2';
 import { gzipSync } from 'node:zlib';
 import { compressionAlgorithms } from '@grpc/grpc-js';
 import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import InferlessModel from '../../../app.ts';
 import { createAdmission } from '../../../handlers/admission.ts';
+import type { Log } from '../../../handlers/grpc/log.ts';
 import { startGrpcServer } from '../../../handlers/grpc/server.ts';
 import { createServer } from '../../../handlers/http/server.ts';
+import { createMetrics } from '../../../handlers/metrics.ts';
 import type { Settings } from '../../../pipeline/settings.ts';
-import { expectStatus, grpcClient, type RunningDoors, silentLog, startDoors, typedBytes } from '../../support/grpc.ts';
+import {
+  expectStatus,
+  grpcClient,
+  HEALTH,
+  messageFrame,
+  openRaw,
+  type RunningDoors,
+  silentLog,
+  startDoors,
+  typedBytes,
+} from '../../support/grpc.ts';
 import {
   bytes,
   dataUri,
@@ -20,6 +31,9 @@ import {
   startImageServer,
   testSettings,
 } from '../../support/server.ts';
+
+/** For machines that are busy. */
+const PATIENCE = { timeout: 10_000 };
 
 let images: ImageServer;
 beforeEach(async () => {
@@ -38,21 +52,6 @@ const quick = requestFor(dataUri('small'));
 /** Runs until the server of images answers. */
 const held = () => requestFor(`${images.url}/held.png`);
 const bearer = (token: string) => ({ metadata: { authorization: `Bearer ${token}` } });
-
-/** A call without a client: what is written to the stream is sent as it is. */
-function openRaw(port: number, headers: Readonly<Record<string, string>> = {}) {
-  const session = connect(`http://127.0.0.1:${port}`);
-  onTestFinished(() => session.destroy());
-  const stream = session.request({
-    [constants.HTTP2_HEADER_METHOD]: 'POST',
-    [constants.HTTP2_HEADER_PATH]: '/inference.GRPCInferenceService/ModelInfer',
-    'content-type': 'application/grpc',
-    te: 'trailers',
-    ...headers,
-  });
-  const answered = once(stream, 'response').then(([given]) => given);
-  return { stream, headers: answered };
-}
 
 describe('tokens', () => {
   test('inference wants one that is known; health and metadata are open', async () => {
@@ -154,20 +153,52 @@ describe('messages', () => {
     ['that do not decode', 'gzip', Buffer.from('no gzip'), '3', 'INVALID_REQUEST'],
   ])('%s are refused', async (_what, encoding, body, status, code) => {
     const { grpc } = await start();
-    const { stream, headers } = openRaw(grpc.port, { 'grpc-encoding': encoding });
+    const { stream, headers } = openRaw(grpc.port, 'ModelInfer', { 'grpc-encoding': encoding });
     const prefix = Buffer.from([1, 0, 0, 0, body.length]); // Compressed, and so long.
     stream.end(Buffer.concat([prefix, body]));
     expect(await headers).toMatchObject({ 'grpc-status': status, 'error-code': code });
   });
+
+  test.each([
+    ['none', Buffer.alloc(0), {}],
+    ['two', Buffer.alloc(10), {}],
+    ['one with a time that is none', Buffer.alloc(5), { 'grpc-timeout': 'soon' }],
+  ])('%s in a call of one is refused', async (_what, messages, given) => {
+    const { grpc } = await start({ apiTokens: ['one'] });
+    const { stream, headers } = openRaw(grpc.port, 'ServerMetadata', given);
+    stream.end(messages);
+    expect(await headers).toMatchObject({ 'grpc-status': '3', 'error-code': 'INVALID_REQUEST' });
+  });
+
+  test('to a method that needs no token are small', async () => {
+    const { client, grpc } = await start({ apiTokens: ['one'] });
+    const unknown = (count: number) => Buffer.from('7800'.repeat(count), 'hex'); // Field 15, which there is not.
+    const check = (bytes: Buffer) => client.callRaw('Check', bytes, { service: HEALTH });
+    expect(await check(unknown(32_768))).toEqual({ status: 'SERVING' });
+    await expectStatus(check(unknown(32_769)), 'RESOURCE_EXHAUSTED', 'PAYLOAD_TOO_LARGE');
+    const gzip = { 'grpc.default_compression_algorithm': compressionAlgorithms.gzip };
+    const compressing = grpcClient(grpc.port, undefined, gzip);
+    onTestFinished(() => compressing.close());
+    const bomb = compressing.callRaw('Check', unknown(1_000_000), { service: HEALTH });
+    expect(await expectStatus(bomb, 'RESOURCE_EXHAUSTED', 'PAYLOAD_TOO_LARGE')).toContain('some methods take less');
+    const long = client.call('ModelReady', { name: 'x'.repeat(65_536) });
+    await expectStatus(long, 'RESOURCE_EXHAUSTED', 'PAYLOAD_TOO_LARGE');
+  });
+});
+
+test('a connection has a bounded number of calls', async () => {
+  const { grpc } = await start({ apiTokens: ['one'] });
+  const { session } = openRaw(grpc.port, 'ServerLive');
+  await expect.poll(() => session.remoteSettings.maxConcurrentStreams, PATIENCE).toBe(128);
 });
 
 describe('clients that do not wait', () => {
-  test('a deadline that passes ends the call; what it asked counts until it is done or dropped', async () => {
-    const { client } = await start({ maxRequestsPerToken: 1 });
-    const waiting = client.call('ModelInfer', held(), { deadlineMs: 300 });
-    await expect(waiting).rejects.toMatchObject({ code: 4 });
-    images.release();
-    await expect.poll(() => client.call('ModelInfer', quick).then(() => 'answered', String)).toBe('answered');
+  test('a deadline that passes ends the call and drops what it asked: its place is free', async () => {
+    const { client, grpc } = await start({ maxRequestsPerToken: 1 });
+    const { stream, headers } = openRaw(grpc.port, 'ModelInfer', { 'grpc-timeout': '500m' });
+    stream.end(messageFrame('ModelInfer', held()));
+    expect(await headers).toMatchObject({ 'grpc-status': '4', 'error-code': 'DEADLINE_EXCEEDED' });
+    await expect.poll(() => client.call('ModelInfer', quick).then(() => 'answered', String), PATIENCE).toBe('answered');
   });
 
   test('the time that a request or the service gives it counts as over HTTP', async () => {
@@ -182,7 +213,7 @@ describe('clients that do not wait', () => {
     const { grpc, client } = await start({ maxRequestsPerToken: 1 });
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'], shouldAdvanceTime: true });
     onTestFinished(() => void vi.useRealTimers());
-    const { stream, headers } = openRaw(grpc.port);
+    const { stream, headers } = openRaw(grpc.port, 'ModelInfer');
     stream.write(Buffer.from([0, 0, 0, 0, 9, 1])); // Of nine bytes the first.
     const ask = () => client.call('ModelInfer', quick).then(() => 'answered', String);
     let answer = await ask();
@@ -191,6 +222,29 @@ describe('clients that do not wait', () => {
     vi.advanceTimersByTime(60_000);
     expect(await headers).toMatchObject({ 'grpc-status': '4', 'error-code': 'REQUEST_TIMEOUT' });
     while (answer !== 'answered') answer = await ask(); // Until it counts no more.
+  });
+
+  test('a stream that needs no token ends a minute after its last message; one that has a token goes on', async () => {
+    const { client } = await start();
+    await client.call('ServerLive'); // The connection keeps real time.
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'], shouldAdvanceTime: true });
+    onTestFinished(() => void vi.useRealTimers());
+    const reflected = client.open('ServerReflectionInfo', { service: 'grpc.reflection.v1.ServerReflection' });
+    const ended = new Promise((_resolve, reject) => reflected.once('error', reject));
+    const inference = client.open('ModelStreamInfer');
+    for (let count = 0; count < 3; count += 1) {
+      reflected.write({ list_services: '' });
+      await once(reflected, 'data');
+      inference.write(quick);
+      await once(inference, 'data');
+      vi.advanceTimersByTime(31_000);
+    }
+    vi.advanceTimersByTime(29_000);
+    await expectStatus(ended, 'DEADLINE_EXCEEDED', 'REQUEST_TIMEOUT');
+    inference.write(quick);
+    await once(inference, 'data');
+    inference.cancel();
+    await once(inference, 'error');
   });
 
   test('a cancelled call is not answered, and its signal reaches the model', async () => {
@@ -209,28 +263,74 @@ describe('clients that do not wait', () => {
   });
 });
 
-test('the log says how each call ended, and names tokens by the beginning of their digest', async () => {
-  const settings = testSettings({ apiTokens: ['one'], grpcPort: 0 });
-  const model = new InferlessModel(settings);
-  await model.initialize();
-  const info = vi.fn();
-  const log = { ...silentLog, info };
-  const grpc = await startGrpcServer({ models: [model], settings, host: '127.0.0.1', log });
-  const client = grpcClient(grpc.port);
-  onTestFinished(async () => {
-    client.close();
-    grpc.close();
-    await model.finalize();
-  });
-  await client.call('ModelInfer', quick, bearer('one'));
-  await expectStatus(client.call('ModelInfer', quick, bearer('two')), 'UNAUTHENTICATED', 'UNAUTHORIZED');
+describe('a server that is watched', () => {
   const path = '/inference.GRPCInferenceService/ModelInfer';
-  const tokenDigest = createHash('sha256').update('one').digest('hex').slice(0, 8);
-  const lines = info.mock.calls.filter(([, message]) => message === 'call completed').map(([details]) => details);
-  expect(lines).toMatchObject([
-    { grpc: { path, status: 'OK' }, tokenDigest, responseTime: expect.any(Number) },
-    { grpc: { path, status: 'UNAUTHENTICATED', errorCode: 'UNAUTHORIZED' } },
-  ]);
+
+  async function startWatched() {
+    const settings = testSettings({ apiTokens: ['one'], grpcPort: 0 });
+    const model = new InferlessModel(settings);
+    await model.initialize();
+    const metrics = createMetrics([model]);
+    const lines: object[] = [];
+    const logWith = (bindings: object): Log => ({
+      ...silentLog,
+      info: (details, message) => lines.push({ ...bindings, ...details, message }),
+      error: (details, message) => lines.push({ ...bindings, ...details, message }),
+      child: (more) => logWith({ ...bindings, ...more }),
+    });
+    const options = { models: [model], settings, host: '127.0.0.1', admission: createAdmission(settings) };
+    const grpc = await startGrpcServer({ ...options, log: logWith({}), metrics: Promise.resolve(metrics) });
+    const client = grpcClient(grpc.port);
+    onTestFinished(async () => {
+      client.close();
+      grpc.close();
+      await model.finalize();
+    });
+    return { client, grpc, model, metrics, lines };
+  }
+
+  test('says in the log how each call ended, and names tokens by the beginning of their digest', async () => {
+    const { client, lines } = await startWatched();
+    await client.call('ModelInfer', quick, bearer('one'));
+    await expectStatus(client.call('ModelInfer', quick, bearer('two')), 'UNAUTHENTICATED', 'UNAUTHORIZED');
+    const tokenDigest = createHash('sha256').update('one').digest('hex').slice(0, 8);
+    expect(lines.filter((line) => 'grpc' in line)).toMatchObject([
+      { grpc: { path, status: 'OK' }, tokenDigest, responseTime: expect.any(Number) },
+      { grpc: { path, status: 'UNAUTHENTICATED', errorCode: 'UNAUTHORIZED' } },
+    ]);
+  });
+
+  test('counts what it answered, and what it refused', async () => {
+    const { client, metrics } = await startWatched();
+    await client.call('ModelInfer', quick, bearer('one'));
+    for (let count = 0; count < 2; count += 1)
+      await expectStatus(client.call('ModelInfer', quick), 'UNAUTHENTICATED', 'UNAUTHORIZED');
+    const text = await metrics.text();
+    expect(text).toContain('blip_answers_total{door="grpc",status="0"} 1');
+    expect(text).toContain('blip_answers_total{door="grpc",status="16"} 2');
+  });
+
+  test('logs a call by the id and the trace that its client gave it, and answers with that id', async () => {
+    const { grpc, model, lines } = await startWatched();
+    vi.spyOn(model, 'inferTensors').mockRejectedValue(new TypeError('a secret of the house'));
+    const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
+    const given = { authorization: 'Bearer one', traceparent: `00-${traceId}-00f067aa0ba902b7-01` };
+    for (const id of ['abc-1', 'a b']) {
+      const { stream, headers } = openRaw(grpc.port, 'ModelInfer', { ...given, 'x-request-id': id });
+      stream.end(messageFrame('ModelInfer', quick));
+      const { 'x-request-id': reqId, ...rest } = await headers;
+      expect(rest).toMatchObject({ 'error-code': 'INTERNAL' });
+      expect(reqId).toMatch(id === 'abc-1' ? /^abc-1$/ : /^[\da-f-]{36}$/);
+      expect(lines.splice(0).filter((line) => 'reqId' in line)).toMatchObject([
+        { message: 'failed inside', err: new TypeError('a secret of the house'), reqId, traceId },
+        { message: 'call completed', reqId, traceId },
+      ]);
+    }
+    const { stream } = openRaw(grpc.port, 'ServerLive', { 'x-request-id': 'abc-2' });
+    const trailers = once(stream, 'trailers');
+    stream.resume().end(Buffer.alloc(5));
+    expect((await trailers)[0]).toMatchObject({ 'grpc-status': '0', 'x-request-id': 'abc-2' });
+  });
 });
 
 test('what fails inside is told to the log, and not to the client', async () => {

@@ -258,6 +258,28 @@ describe('requests that are refused', () => {
     expect(message).toContain('inference.ModelInferRequest');
   });
 
+  test('names longer than any, which are not repeated whole', async () => {
+    const long = 'x'.repeat(200_000);
+    const numbers = { fp32_contents: [1] };
+    for (const request of [
+      { inputs: [{ ...untyped, name: long, contents: numbers }] },
+      { inputs: [{ ...untyped, datatype: long, contents: numbers }] },
+      { inputs: [typedBytes(long, ['x'])], raw_input_contents: [rawBytes(['x'])] },
+      { inputs: [image], parameters: { [long]: {} } },
+      { inputs: [image], parameters: { [`${'x'.repeat(99)}\u{1f408}`]: {} } },
+    ]) {
+      const failed = ask(request).catch((error) => error);
+      expect(await failed).toMatchObject({ code: 3, details: expect.stringMatching(/^.{50,400}$/) });
+    }
+    const failed = doors.client.call('ModelInfer', { model_name: long, inputs: [image] });
+    expect(await expectStatus(failed, 'NOT_FOUND', 'NOT_FOUND')).toContain(`'${'x'.repeat(100)}…'`);
+  });
+
+  test('more inputs than can be', async () => {
+    const failed = doors.client.callRaw('ModelInfer', Buffer.from('2a00'.repeat(100_000), 'hex'));
+    await expectStatus(failed, 'INVALID_ARGUMENT', 'INVALID_REQUEST');
+  });
+
   test('the service answers after all of them', async () => {
     expect(tensorsOf(await ask({ inputs: [image] }))).toHaveLength(1);
   });

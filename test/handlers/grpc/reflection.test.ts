@@ -38,11 +38,12 @@ test('gives the file of a service, method, message or field, or by its name, fro
     `${INFERENCE}.ModelInfer`,
     'inference.ModelInferRequest',
     'inference.InferParameter.bool_param',
+    'inference.InferParameter.parameter_choice',
   ];
   const answers = await reflect(...symbols.map((symbol) => ({ file_containing_symbol: symbol })), {
     file_by_filename: 'open_inference.proto',
   });
-  expect(answers).toHaveLength(5);
+  expect(answers).toHaveLength(6);
   for (const answer of answers as unknown as readonly FileAnswer[]) {
     const file = answer.file_descriptor_response.file_descriptor_proto.map((bytes) =>
       fromBinary(FileDescriptorProtoSchema, bytes),
@@ -64,20 +65,31 @@ test('gives the file of a service, method, message or field, or by its name, fro
   }
 });
 
+test('knows an enum by its name, and its values by names beside it', async () => {
+  const scope = 'grpc.health.v1.HealthCheckResponse';
+  for (const symbol of [`${scope}.ServingStatus`, `${scope}.SERVING`]) {
+    const [answer] = await reflect({ file_containing_symbol: symbol });
+    expect(answer).toMatchObject({ message_response: 'file_descriptor_response' });
+  }
+});
+
 test('says what it does not have', async () => {
   const none = { message_response: 'error_response', error_response: { error_code: 5 } };
   const answers = await reflect(
     { file_containing_symbol: 'inference.Other' },
     { file_containing_symbol: 'Other' },
+    { file_containing_symbol: 'inference.ModelInferRequest.bogus' },
+    { file_containing_symbol: `${INFERENCE}.Nothing` },
+    { file_containing_symbol: 'grpc.health.v1.HealthCheckResponse.ServingStatus.SERVING' },
     { file_by_filename: '../package.json' },
     { file_containing_extension: { containing_type: 'inference.ModelInferRequest', extension_number: 7 } },
     { all_extension_numbers_of_type: 'inference.Other' },
     { all_extension_numbers_of_type: 'inference.ModelInferRequest' },
     {},
   );
-  expect(answers.slice(0, 5)).toMatchObject([none, none, none, none, none]);
-  expect(answers[5]).toMatchObject({ all_extension_numbers_response: { extension_number: [] } });
-  expect(answers[6]).toMatchObject({ error_response: { error_code: 3 } });
+  expect(answers.slice(0, -2)).toMatchObject(Array.from({ length: 8 }, () => none));
+  expect(answers.at(-2)).toMatchObject({ all_extension_numbers_response: { extension_number: [] } });
+  expect(answers.at(-1)).toMatchObject({ error_response: { error_code: 3 } });
 });
 
 test('answers under its older name too', async () => {

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import {
   expectStatus,
   type GrpcClient,
@@ -76,24 +76,36 @@ test('an answer comes while its client still may ask', async () => {
   await once(call.resume(), 'end');
 });
 
-test('requests of a stream are under way together, as many as fill a batch', async () => {
-  const few = await startDoors({ maxBatchSize: 3 });
+test.each([
+  ['fill a batch', { maxBatchSize: 3 }],
+  ['the queue takes', { maxQueueSize: 3 }],
+])('requests of a stream are under way together, as many as %s', async (_what, changes) => {
+  const few = await startDoors(changes);
   onTestFinished(() => few.close());
   const held = Array.from({ length: 5 }, (_, index) => request(String(index), `${images.url}/held.png`));
   const answers = stream(few.client, held);
   await images.held(3);
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  let isFourthHeld = false;
+  void images.held(4).then(() => {
+    isFourthHeld = true;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(isFourthHeld).toBe(false);
   images.release();
   expect((await answers).map(({ error_message }) => error_message)).toEqual(['', '', '', '', '']);
 });
 
-test('a client that leaves takes its stream with it', async () => {
+test('a client that leaves takes its stream with it, and drops what it asked', async () => {
+  const infer = vi.spyOn(doors.model, 'inferTensors');
+  onTestFinished(() => infer.mockRestore());
   const call = doors.client.open('ModelStreamInfer');
   const ended = new Promise((resolve) => call.once('error', resolve));
   call.write(request('held', `${images.url}/held.png`));
   await images.held(1);
   call.cancel();
   expect(await ended).toMatchObject({ code: 1 });
+  const signal = infer.mock.calls[0]?.[2];
+  await expect.poll(() => signal?.reason, { timeout: 10_000 }).toMatchObject({ code: 'CANCELLED' });
   images.release();
   expect(await stream(doors.client, [request('next', dataUri('small'))])).toHaveLength(1);
 });

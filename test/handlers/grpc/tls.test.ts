@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type ChannelCredentials, credentials } from '@grpc/grpc-js';
@@ -41,12 +42,25 @@ test('mTLS: clients must show a certificate of the authority', async () => {
   await expect(ask(credentials.createSsl(made.authority.cert))).rejects.toMatchObject(UNAVAILABLE);
 });
 
+test('mTLS: a file may have several authorities', async () => {
+  const path = join(temporaryFolder(), 'authorities.pem');
+  writeFileSync(path, Buffer.concat([made.stranger.cert, made.authority.cert]));
+  const ask = await start({ ...serverFiles(), grpcTlsClientCa: path });
+  expect(await ask(shown(made.client))).toEqual({ live: true });
+});
+
 describe('settings that cannot be', () => {
   const missing = () => join(temporaryFolder(), 'missing.pem');
-  const noPem = () => {
-    const path = join(temporaryFolder(), 'text.pem');
-    writeFileSync(path, 'no certificate');
+  const fileOf = (content: string | Uint8Array) => {
+    const path = join(temporaryFolder(), 'file.pem');
+    writeFileSync(path, content);
     return path;
+  };
+  const noPem = () => fileOf('no certificate');
+  const der = () => fileOf(new X509Certificate(made.authority.cert).raw);
+  const secondBroken = () => {
+    const [, ...lines] = made.stranger.cert.toString().split('\n');
+    return fileOf([made.authority.cert, '-----BEGIN CERTIFICATE-----', 'AAAA', ...lines].join('\n'));
   };
 
   test.each<[string, () => Partial<Settings>, RegExp]>([
@@ -67,6 +81,12 @@ describe('settings that cannot be', () => {
     [
       'authorities that are none',
       () => ({ ...serverFiles(), grpcTlsClientCa: noPem() }),
+      /CLIENT_CA to be certificates in PEM/,
+    ],
+    ['authorities in DER', () => ({ ...serverFiles(), grpcTlsClientCa: der() }), /CLIENT_CA to be certificates in PEM/],
+    [
+      'authorities of which the second is broken',
+      () => ({ ...serverFiles(), grpcTlsClientCa: secondBroken() }),
       /CLIENT_CA to be certificates in PEM/,
     ],
     ['the key of another', () => ({ ...serverFiles(), grpcTlsKey: made.client.keyPath }), /in PEM/],

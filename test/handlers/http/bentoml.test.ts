@@ -167,6 +167,13 @@ describe('what is refused', () => {
     expectError(await postForm([{ name: 'img', value: 'not base64!' }]), 400, 'IMAGE_SOURCE_INVALID');
   });
 
+  test('several images, of which one fails', async () => {
+    const sources = [dataUri('chelsea'), 'not base64!'];
+    expectError(await postJson({ img_url: sources }), 400, 'IMAGE_SOURCE_INVALID');
+    const text = textOf(await postJson({ img_url: [sources[0], sources[0]] }));
+    expect(text).toBe(`${await captionOf()}\n${await captionOf()}`);
+  });
+
   test('a URL that the gate keeps out', async () => {
     expectError(await postForm([{ name: 'img', value: 'http://169.254.169.254/' }]), 400, 'IMAGE_SOURCE_BLOCKED');
     expectError(await postForm([{ name: 'img', value: 'file:///etc/passwd' }]), 400, 'IMAGE_SOURCE_INVALID');

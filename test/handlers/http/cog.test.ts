@@ -138,6 +138,7 @@ describe('what is refused', () => {
     expectError(await predict({ input: { image: 5 } }), 400, 'INVALID_INPUT');
     expectError(await predict({ input: { image, num_beams: 0 } }), 400, 'INVALID_INPUT');
     expectError(await predict({ input: { image, num_return_sequences: 2 } }), 400, 'INVALID_PARAMETER');
+    expectError(await predict({ input: { image, text: 'dog '.repeat(40) } }), 400, 'PROMPT_TOO_LONG');
   });
 
   test('another method', async () => {

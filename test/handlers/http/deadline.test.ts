@@ -1,6 +1,5 @@
 import http from 'node:http';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { requestTimeoutMs, shortest, withDeadline } from '../../../handlers/deadline.ts';
 import {
   bytes,
   dataUri,
@@ -13,7 +12,6 @@ import {
   startImageServer,
   startServer,
 } from '../../support/server.ts';
-import { thrownBy } from '../../support/thrown.ts';
 
 let images: ImageServer;
 beforeAll(async () => {
@@ -74,32 +72,4 @@ test('a request whose client leaves is dropped: its place is free', async () => 
   expect((await send(server.url, { path: '/v2/health/live' })).status).toBe(200);
   await server.close();
   await pictures.close();
-});
-
-describe('a deadline', () => {
-  const never = (signal: AbortSignal) =>
-    new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
-
-  test('aborts for its own reason, or for that of the signal, whichever is first', async () => {
-    const { signal } = new AbortController();
-    await expect(withDeadline(5, signal, never)).rejects.toMatchObject({ code: 'DEADLINE_EXCEEDED' });
-    const gone = new AbortController();
-    const waiting = withDeadline(60_000, gone.signal, never);
-    const reason = new Error('gone');
-    gone.abort(reason);
-    await expect(waiting).rejects.toBe(reason);
-    expect(await withDeadline(undefined, signal, async () => 1)).toBe(1);
-    expect(await withDeadline(1e12, signal, async () => 2)).toBe(2);
-  });
-
-  test('in microseconds', () => {
-    expect([undefined, 0, 1_500].map(requestTimeoutMs)).toEqual([undefined, undefined, 1.5]);
-    expect(thrownBy(() => requestTimeoutMs('5'))).toMatchObject({ code: 'INVALID_PARAMETER' });
-    expect([shortest(1, 2), shortest(undefined, 2), shortest(1, undefined), shortest(undefined, undefined)]).toEqual([
-      1,
-      2,
-      1,
-      undefined,
-    ]);
-  });
 });

@@ -39,7 +39,10 @@ describe('the description in OpenAPI', () => {
     const request = post.requestBody.content['application/json'].schema;
     const [example] = request.examples;
     expect(ajv.validate(request, example), ajv.errorsText()).toBe(true);
-    expect(ajv.validate(request, { inputs: [{ ...example.inputs[0], datatype: 'FP32' }] })).toBe(false);
+    for (const wrong of [{ datatype: 'FP32' }, { shape: [] }, { shape: [0] }, { data: [] }, { data: [''] }])
+      expect(ajv.validate(request, { inputs: [{ ...example.inputs[0], ...wrong }] }), JSON.stringify(wrong)).toBe(
+        false,
+      );
     example.inputs[0].data = [dataUri('chelsea')];
     const ask = (body: object) =>
       send(server.url, { method: 'POST', path: '/v2/models/captioning/infer', body: JSON.stringify(body) });
@@ -93,6 +96,11 @@ describe('pages', () => {
       expect(headers['content-security-policy']).toMatch(/^default-src 'none'/);
       expect(text).not.toMatch(/(?:src|href)="(?:https?:)?\/\//);
     }
+  });
+
+  test('/ varies with what its clients accept', async () => {
+    expect((await get('/', html)).headers['vary']).toBe('accept, accept-encoding');
+    expect((await get('/')).headers['vary']).toBe('accept');
   });
 
   test('/ is no page for clients that do not ask for one', async () => {

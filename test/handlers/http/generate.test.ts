@@ -56,6 +56,19 @@ describe.each(['/generate', '/versions/1/generate'])('%s', (path) => {
     });
   });
 
+  test('takes null for what is absent', async () => {
+    const [caption] = await captionsOf([bytes('img_url', [dataUri('chelsea')])]);
+    const answer = await post(path, { img_url: dataUri('chelsea'), text: null, max_new_tokens: null, timeout: null });
+    expect(JSON.parse(answer.text)).toMatchObject({ generated_output: caption });
+  });
+
+  test('takes parameters beside the inputs too, which count before the others', async () => {
+    const asked = { img_url: dataUri('chelsea'), parameters: { timeout: 'soon' } };
+    expectError(await post(path, asked), 400, 'INVALID_PARAMETER');
+    expectError(await post(path, { ...asked, parameters: {}, timeout: 'soon' }), 400, 'INVALID_PARAMETER');
+    expect((await post(path, { ...asked, timeout: 60_000_000 })).status).toBe(200);
+  });
+
   test.each<[string, object | string, string]>([
     ['no JSON', '{', 'INVALID_REQUEST'],
     ['no object', [], 'INVALID_REQUEST'],
@@ -99,7 +112,7 @@ test.each(['/generate', '/generate_stream'])('%s asks for a token, a known model
 });
 
 test('the repository index lists the models with their states', async () => {
-  const index = (url: string) => send(url, { method: 'POST', path: '/v2/repository/index', body: '{}' });
+  const index = (url: string, body = '{}') => send(url, { method: 'POST', path: '/v2/repository/index', body });
   expect(JSON.parse((await index(server.url)).text)).toEqual([
     { name: 'captioning', version: '1', state: 'READY', reason: '' },
   ]);
@@ -107,5 +120,10 @@ test('the repository index lists the models with their states', async () => {
   expect(JSON.parse((await index(starting.url)).text)).toEqual([
     { name: 'later', version: '1', state: 'UNAVAILABLE', reason: 'not loaded' },
   ]);
+  expect(JSON.parse((await index(starting.url, '')).text)).toHaveLength(1);
+  expect(JSON.parse((await index(starting.url, '{"ready":true}')).text)).toEqual([]);
+  expect(JSON.parse((await index(server.url, '{"ready":true}')).text)).toHaveLength(1);
+  expectError(await index(server.url, '{"ready":1}'), 400, 'INVALID_REQUEST');
+  expectError(await index(server.url, JSON.stringify({ more: 'x'.repeat(1024) })), 413, 'PAYLOAD_TOO_LARGE');
   await starting.close();
 });

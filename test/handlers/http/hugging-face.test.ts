@@ -238,6 +238,23 @@ describe('zero-shot classification', () => {
     expect(readJson(await post(matches, { inputs: base64, parameters }))).toEqual(want);
   });
 
+  test('leaves empty labels out, and parameters that no model has', async () => {
+    const parameters = { candidate_labels: ` ${labels.join(',,')}, `, function_to_apply: 'softmax', normalize: true };
+    const want = await scores(clip, 'probability', 'This is a photo of {}.');
+    expect(readJson(await post(clip, { inputs: base64, parameters }))).toEqual(want);
+  });
+
+  test.each([
+    [{ normalize: 'junk' }, 'normalize'],
+    [{ hypothesis_template: 'a photo' }, 'hypothesis_template'],
+    [{ candidates: [1] }, 'candidates'],
+    [{ candidate_labels: ' , ' }, 'candidate_labels'],
+  ])('refuses %j', async (wrong, name) => {
+    const parameters = { candidate_labels: labels, ...wrong };
+    const { error } = expectError(await post(clip, { inputs: base64, parameters }), 400, 'INVALID_INPUT');
+    expect(error).toContain(name);
+  });
+
   test('wants labels', async () => {
     for (const server of [clip, matches]) {
       const { error } = expectError(await post(server, { inputs: base64 }), 400, 'INVALID_INPUT');

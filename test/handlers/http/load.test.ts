@@ -1,10 +1,19 @@
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Bundle, buildBundle, runProgram, type ServerProcess, startServerProcess } from '../../support/bundle.ts';
-import { bytes, dataUri, type HttpAnswer, INFER_PATH, postInference, send } from '../../support/server.ts';
+import {
+  bytes,
+  dataUri,
+  type HttpAnswer,
+  INFER_PATH,
+  postInference,
+  send,
+  startImageServer,
+} from '../../support/server.ts';
 
 /** The bundled server as a process of its own. */
 
@@ -118,6 +127,28 @@ describe('told to stop in the middle of a load', () => {
     expect(ended).toMatchObject({ exitCode: 0, signal: null, stderr: '' });
   });
 
+  test('nor do clients that send nothing, or half a request; what came whole is answered', async () => {
+    const images = await startImageServer();
+    const server = await startServerProcess(bundle, { BLIP_DRAIN_LIMIT_MS: '500' });
+    const { hostname, port } = new URL(server.url);
+    const half = `POST ${INFER_PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n{"inputs":[`;
+    const idle = ['', 'GET /v2 HTTP/1.1\r\n', half].map((text) => {
+      const socket = net.connect(Number(port), hostname).resume();
+      socket.on('error', () => undefined); // The server hangs up.
+      socket.write(text);
+      return once(socket, 'close');
+    });
+    const answer = postInference(server.url, { inputs: [bytes('img_url', [`${images.url}/held.png`])] });
+    await images.held(1);
+    while (server.log().filter(({ msg }) => msg === 'incoming request').length < 2) await sleep(1);
+    server.kill('SIGTERM');
+    await Promise.all(idle);
+    images.release();
+    expect(await answer).toMatchObject({ status: 200 });
+    expect(await server.exit).toMatchObject({ exitCode: 0, signal: null, stderr: '' });
+    await images.close();
+  });
+
   test('a second signal changes nothing', { timeout: 120_000 }, async () => {
     const server = await startServerProcess(bundle);
     const { answers } = await fill(server);
@@ -154,8 +185,8 @@ describe('told to stop in the middle of a load', () => {
 
 describe('the address it listens on', () => {
   /** Local addresses of listening sockets on a port, as the kernel has them: hexadecimal, in its byte order. */
-  function listeners(server: ServerProcess): readonly string[] {
-    const port = Number(new URL(server.url).port).toString(16).toUpperCase().padStart(4, '0');
+  function listeners(server: ServerProcess, decimal = Number(new URL(server.url).port)): readonly string[] {
+    const port = decimal.toString(16).toUpperCase().padStart(4, '0');
     return ['tcp', 'tcp6']
       .flatMap((family) => readFileSync(`/proc/${server.pid}/net/${family}`, 'utf8').split('\n').slice(1))
       .map((line) => line.trim().split(/\s+/))
@@ -178,7 +209,10 @@ describe('the address it listens on', () => {
     const traceparent = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`;
     const headers = { authorization: 'Bearer secret-token', 'x-request-id': 'abc-1', traceparent };
     expect(await postInference(url, body, { headers })).toMatchObject({ status: 200 });
-    expect(JSON.stringify(everywhere.log())).not.toContain('secret-token');
+    expect(await send(url, { path: '/v2/models?question=secret-question' })).toMatchObject({ status: 200 });
+    const logged = expect.objectContaining({ method: 'GET', url: '/v2/models', remoteAddress: '127.0.0.1' });
+    await expect.poll(everywhere.log).toContainEqual(expect.objectContaining({ req: logged }));
+    expect(JSON.stringify(everywhere.log())).not.toMatch(/secret-/);
     // The beginning of its SHA-256.
     const named = { tokenDigest: '930bbdc5', reqId: 'abc-1', traceId: 'a'.repeat(32) };
     const completed = expect.objectContaining({ ...named, msg: 'request completed' });
@@ -190,6 +224,38 @@ describe('the address it listens on', () => {
     const narrowed = await startServerProcess(bundle, { BLIP_API_TOKENS: 'secret-token', HOST: '127.0.0.1' });
     expect(listeners(narrowed)).toEqual(['0100007F']);
     await stop(narrowed);
+  });
+
+  /** A port that was free a moment ago. */
+  async function freePort(): Promise<number> {
+    const server = net.createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as net.AddressInfo; // It listens on a port.
+    server.close();
+    await once(server, 'close');
+    return port;
+  }
+
+  test('is every address at the port of Vertex AI, where that keeps strangers out of HTTP', async () => {
+    const port = await freePort();
+    const vertex = { AIP_HTTP_PORT: String(port), PORT: '1', BLIP_GRPC_PORT: '0' };
+    const open = await startServerProcess(bundle, { ...vertex, BLIP_VERTEX_AUTHORIZER: 'platform' });
+    expect(listeners(open, port)).toEqual(['00000000']);
+    const grpcPort = Number(open.log().find(({ msg }) => msg === 'gRPC listening')?.['port']);
+    expect(listeners(open, grpcPort)).toEqual(['0100007F']);
+    await stop(open);
+    const closed = await startServerProcess(bundle, vertex);
+    expect(listeners(closed, port)).toEqual(['0100007F']);
+    await stop(closed);
+  });
+
+  test('is none where Vertex AI lets clients in, and tokens would keep them out', async () => {
+    const variables = { AIP_HTTP_PORT: '0', BLIP_VERTEX_AUTHORIZER: 'platform', BLIP_API_TOKENS: 'secret-token' };
+    const { exitCode, stderr } = await runProgram(bundle, 'serve.js', { variables });
+    expect(exitCode).toBe(1);
+    expect(JSON.parse(stderr)).toEqual({
+      error: expect.stringMatching(/BLIP_API_TOKENS.*BLIP_VERTEX_AUTHORIZER.*both/),
+    });
   });
 
   test.each(['0.0.0.0', '::', '192.0.2.1'])('cannot be %s without tokens', async (host) => {

@@ -4,6 +4,7 @@ import net from 'node:net';
 import { uniformInt } from 'pure-rand/distribution/uniformInt';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { createServer } from '../../../handlers/http/server.ts';
 import {
   dataUri,
   expectError,
@@ -364,6 +365,7 @@ describe('tensors that do not fit', () => {
       changed(['inputs', 0, 'data', 0], `data:;base64,${'%'.repeat(length)}`),
       changed(['inputs', 0, 'data', 0], `data:,${'%'.repeat(length)}`),
       changed(['inputs', 1, 'data', 0], 'dog '.repeat(10_000)),
+      changed(['parameters', 'x'.repeat(length)], {}),
       withTensorText(`{"name":"early_stopping","shape":[1],"datatype":"BYTES","data":["${'x'.repeat(length)}"]}`),
     ]);
   });
@@ -427,8 +429,8 @@ describe('numbers that are none, or too large or small', () => {
 
 describe('what is not even HTTP', () => {
   /** What the server says on a connection until it closes it. */
-  async function exchange(text: string): Promise<string> {
-    const socket = net.connect(Number(new URL(server.url).port), '127.0.0.1');
+  async function exchange(text: string, url = server.url): Promise<string> {
+    const socket = net.connect(Number(new URL(url).port), '127.0.0.1');
     let answer = '';
     socket.on('data', (chunk) => {
       answer += chunk;
@@ -457,6 +459,35 @@ describe('what is not even HTTP', () => {
     const [head = '', body = ''] = answer.split('\r\n\r\n');
     expect(head.toLowerCase()).toMatch(/^content-type: application\/json\r?$/m);
     expect(JSON.parse(body)).toEqual({ error: expect.stringMatching(/\S/), code: expect.stringMatching(/^[A-Z_]+$/) });
+  });
+
+  const pending = 'host: a\r\nconnection: close\r\ncontent-length: 5000000\r\n\r\n';
+
+  test.each([
+    ['POST /nothing', 404],
+    ['POST /v2', 405],
+    [`PUT ${INFER_PATH}`, 405],
+    ['POST /v2/repository/index', 413],
+  ])('%s, whose body never comes, is refused with %d at once', async (line, status) => {
+    expect(await exchange(`${line} HTTP/1.1\r\n${pending}`)).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
+  });
+
+  test.each([
+    ['a long head', `GET /v2 HTTP/1.1\r\nhost: a\r\nx: ${'x'.repeat(100_000)}\r\n\r\n`, 'at most 16384 bytes'],
+    ['no HTTP', 'HELLO\r\n\r\n', 'does not parse'],
+  ])('what it is that does not parse: %s', async (_, text, words) => {
+    expect(await exchange(text)).toContain(words);
+  });
+
+  test.each([
+    ['a head', 'GET /v2 HTTP/1.1\r\nhost: a\r\n'],
+    ['a body', 'POST /v2/repository/index HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{'],
+  ])('%s that does not arrive in time', async (_, text) => {
+    const impatient = createServer([server.model], server.model.settings);
+    Object.assign(impatient.server, { headersTimeout: 100, requestTimeout: 200 }); // Node looks every 5 s.
+    const answer = await exchange(text, await impatient.listen({ host: '127.0.0.1', port: 0 }));
+    await impatient.close();
+    expect(answer).toMatch(/^HTTP\/1\.1 408 .*in time.*REQUEST_TIMEOUT/s);
   });
 
   test('a request without a host, which Node refuses by itself', async () => {

@@ -1,4 +1,5 @@
-import type { AddressInfo } from 'node:net';
+import { once } from 'node:events';
+import net, { type AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import InferlessModel from '../../../app.ts';
 import { createAdmission } from '../../../handlers/admission.ts';
@@ -67,6 +68,17 @@ describe('metrics', () => {
     const answers = await samples('blip_answers_total');
     expect(answers['{door="http",status="404"}']).toBeGreaterThan(0);
     expect(answers['{door="http",status="200"}']).toBeGreaterThan(0);
+  });
+
+  test('count also what no route saw', async () => {
+    const bad = async () => (await samples('blip_answers_total'))['{door="http",status="400"}'] ?? 0;
+    const before = await bad();
+    expect((await get('/v2/models/%ff', { 'x-request-id': 'abc-1' })).headers['x-request-id']).toBe('abc-1');
+    expect(await bad()).toBe(before + 1);
+    const socket = net.connect(Number(new URL(url).port), '127.0.0.1');
+    socket.resume().write('HELLO\r\n\r\n');
+    await once(socket, 'close');
+    expect(await bad()).toBe(before + 2);
   });
 
   test('come as Prometheus reads them', async () => {

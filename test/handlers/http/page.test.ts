@@ -4,7 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type RunningServer, startServer } from '../../support/server.ts';
+import { checkpointFolder } from '../../support/goldens.ts';
+import { type RunningServer, startServer, startServerOfModels } from '../../support/server.ts';
 
 /**
  * The page in a real browser, where the machine has one: CHROMIUM names it, else it is where Debian puts it. With PAGE_SCREENSHOT
@@ -53,25 +54,37 @@ describe.skipIf(!existsSync(executablePath))('the page', () => {
   });
 
   /** A page whose requests may go to this server only, and what went wrong in it. */
-  async function open(viewport = { width: 1100, height: 900 }): Promise<{ page: Page; problems: string[] }> {
+  async function open(
+    viewport = { width: 1100, height: 900 },
+    url = server.url,
+    status = '1 model ready',
+  ): Promise<{ page: Page; problems: string[] }> {
     const context = await browser.newContext({ viewport });
     const page = await context.newPage();
     const problems: string[] = [];
     page.on('pageerror', (error) => problems.push(error.message));
     page.on('console', (message) => {
-      if (message.type() === 'error' && !message.text().includes('401')) problems.push(message.text());
+      if (message.type() === 'error' && !/ (401|503) /.test(message.text())) problems.push(message.text());
     });
     page.on('request', (request) => {
-      if (!/^(data|blob):/.test(request.url()) && !request.url().startsWith(server.url)) problems.push(request.url());
+      if (!/^(data|blob):/.test(request.url()) && !request.url().startsWith(url)) problems.push(request.url());
     });
-    await page.goto(server.url);
-    await page.getByText('1 model ready').waitFor();
+    await page.goto(url);
+    await page.getByText(status).waitFor();
     return { page, problems };
   }
 
   async function giveToken(page: Page): Promise<void> {
     await page.getByText('Token', { exact: true }).click();
     await page.getByLabel('Bearer token').fill('secret');
+  }
+
+  /** What the shell says to the command that the page shows. */
+  async function captionsOfCurl(page: Page): Promise<unknown> {
+    const command = (await page.locator('#curl').textContent()) ?? '';
+    const options = { cwd: `${root}examples`, env: { ...process.env, TOKEN: 'secret' } };
+    const { stdout } = await promisify(execFile)('bash', ['-c', command], options);
+    return JSON.parse(stdout).outputs[0].data;
   }
 
   const caption = 'a picture of two cats on a yellow background';
@@ -88,12 +101,9 @@ describe.skipIf(!existsSync(executablePath))('the page', () => {
     expect(command).toContain('$(base64 < ');
     expect(command).toContain('-H "Authorization: Bearer $TOKEN"');
     expect(command).not.toContain('secret');
-    const environment = { ...process.env, TOKEN: 'secret' };
-    const { stdout } = await promisify(execFile)('bash', ['-c', command ?? ''], {
-      cwd: `${root}examples`,
-      env: environment,
-    });
-    expect(JSON.parse(stdout).outputs[0].data).toEqual([caption]);
+    expect(await captionsOfCurl(page)).toEqual([caption]);
+    await page.getByLabel('Prompt').fill("PICTURE: it's a PICTURE");
+    expect(await captionsOfCurl(page)).toEqual([expect.any(String)]);
     const screenshot = process.env['PAGE_SCREENSHOT'];
     if (screenshot !== undefined) await page.screenshot({ path: screenshot });
     expect(problems).toEqual([]);
@@ -133,6 +143,47 @@ describe.skipIf(!existsSync(executablePath))('the page', () => {
     await page.keyboard.press('Enter');
     await page.getByText('Expected a bearer token').waitFor();
     expect(await page.getByLabel('Bearer token').isVisible()).toBe(true);
+    expect(problems).toEqual([]);
+    await page.context().close();
+  });
+
+  test('finds models that load later, and shows an answer with what was asked', async () => {
+    const models = [
+      { name: 'captions', checkpoint: `${root}checkpoints/scenes-captioning` },
+      { name: 'clip', checkpoint: checkpointFolder('clip-real-end') },
+    ];
+    const several = await startServerOfModels({ models });
+    await several.models[1]?.initialize();
+    const { page, problems } = await open(undefined, several.url, '1 model ready, others are loading');
+    await several.models[0]?.initialize();
+    await page.getByText('2 models ready').waitFor();
+    expect(await page.locator('#model option').allTextContents()).toEqual(['clip', 'captions']);
+    await page.getByLabel('choose a file').setInputFiles(example('two-cats'));
+    await page.getByLabel('Texts').fill('a cat\na rocket');
+    let release = () => {};
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    await page.route('**/infer', async (route) => {
+      await held;
+      await route.continue();
+    });
+    await page.getByRole('button', { name: 'Ask' }).click();
+    await page.getByLabel('Model').selectOption('captions');
+    await page.getByLabel('Prompt').fill('a picture of');
+    release();
+    await page.locator('#result td', { hasText: 'a rocket' }).waitFor();
+    expect(await page.locator('#result tbody tr').count()).toBe(2);
+    expect(problems).toEqual([]);
+    await page.context().close();
+    await several.close();
+  });
+
+  test('says so where there is no clipboard: over plain http from elsewhere', async () => {
+    const { page, problems } = await open();
+    await page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })");
+    await page.getByRole('button', { name: 'Copy' }).click();
+    await page.getByRole('button', { name: 'Select it by hand' }).waitFor();
     expect(problems).toEqual([]);
     await page.context().close();
   });

@@ -57,6 +57,7 @@ describe('health', () => {
   test('the service is live but not ready before that and after it is finalized, and says when to try again', async () => {
     const starting = await startServer({}, { initialize: false });
     const expectUnready = async () => {
+      expect(JSON.parse((await get('/v2', starting.url)).text)).toMatchObject({ name: 'blip-handler' });
       expectJson(await get('/v2/health/live', starting.url), 200, { live: true });
       expectJson(await get('/v2/health/ready', starting.url), 503, { live: true, ready: false });
       const modelReady = await get('/v2/models/captioning/ready', starting.url);
@@ -176,6 +177,8 @@ describe('paths and methods', () => {
     ['PATCH', '/v2/models/captioning'],
     ['POST', '/v2/models/captioning/ready'],
     ['OPTIONS', '/v2/models/captioning/versions/1'],
+    ['TRACE', '/v2/models'],
+    ['QUERY', '/v2/models'],
   ])('%s %s is answered with the methods that are allowed', async (method, path) => {
     const answer = await send(server.url, { method, path });
     expectError(answer, 405, 'METHOD_NOT_ALLOWED');
@@ -670,7 +673,7 @@ describe('bearer tokens', () => {
     readAnswer(await ask({ authorization }));
   });
 
-  test('strangers do not learn which models there are', async () => {
+  test('the token is looked at before the model', async () => {
     expectError(await ask({}, '/v2/models/other/infer'), 401, 'UNAUTHORIZED');
   });
 

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import http from 'node:http';
 import net from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
@@ -88,6 +89,19 @@ describe('what ends without an answer of the model', () => {
       expectError(await postInference(url, quick, { headers: encoded }), 415, 'UNSUPPORTED_ENCODING');
     }
     readAnswer(await ask(quick, 'one'));
+  });
+
+  test('counts no more when it breaks off, though its client keeps the connection', async () => {
+    const { ask, url } = await start({ maxRequestsPerToken: 1 });
+    const { hostname, port } = new URL(url);
+    const socket = net.connect({ host: hostname, port: Number(port), allowHalfOpen: true });
+    onTestFinished(() => void socket.destroy());
+    socket.write(`POST ${INFER_PATH} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n`);
+    await expect.poll(async () => (await ask(quick)).status).toBe(429);
+    socket.write('no chunk\r\n');
+    const [answer] = await once(socket, 'data');
+    expect(String(answer)).toMatch(/^HTTP\/1\.1 400 /);
+    await expect.poll(async () => (await ask(quick)).status, { timeout: 30_000 }).toBe(200);
   });
 
   test('counts no more when its client leaves before the body is whole', async () => {

@@ -62,6 +62,7 @@ describe.each(paths)('%s', (path) => {
     for (const body of ['{', '', '[]', '{}', '{"input": 5}', '{"input": {}, "webhook": "http://example.com"}'])
       expectError(await run(path, body), 400, 'INVALID_REQUEST');
     expectError(await run(path, { input: { img_url: image, unknown: 1 } }), 400, 'INVALID_INPUT');
+    expectError(await run(path, { input: { img_url: image, text: 'dog '.repeat(40) } }), 400, 'PROMPT_TOO_LONG');
     expectError(await send(server.url, { path }), 405, 'METHOD_NOT_ALLOWED');
   });
 

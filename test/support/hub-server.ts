@@ -5,9 +5,9 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
-import type { HubLimits } from '../../../checkpoint/hub/attempts.ts';
-import type { Environment } from '../../../checkpoint/hub/hub-settings.ts';
-import { temporaryFolder } from '../../support/temporary-folder.ts';
+import type { HubLimits } from '../../checkpoint/hub/attempts.ts';
+import type { Environment } from '../../checkpoint/hub/hub-settings.ts';
+import { temporaryFolder } from './temporary-folder.ts';
 
 /**
  * A Hub on loopback: the routes that @huggingface/hub and huggingface_hub ask, with a second server that plays the
@@ -53,7 +53,7 @@ export const quickLimits: HubLimits = {
   pollMs: 10,
 };
 
-const fixtures = fileURLToPath(new URL('../../fixtures/checkpoints/', import.meta.url));
+const fixtures = fileURLToPath(new URL('../fixtures/checkpoints/', import.meta.url));
 
 export function fixtureFiles(name: 'narrow-vision' | 'sharded-float16' | 'untied-bfloat16'): Files {
   const folder = join(fixtures, name);

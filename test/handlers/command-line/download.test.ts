@@ -6,8 +6,17 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import type { Environment } from '../../../checkpoint/hub/hub-settings.ts';
 import { formatBytes, showProgress } from '../../../handlers/command-line/download-progress.ts';
+import {
+  COMMIT,
+  fixtureFiles,
+  hubEnvironment,
+  MODEL,
+  sha256,
+  stallAfter,
+  startHub,
+  status,
+} from '../../support/hub-server.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
-import { COMMIT, fixtureFiles, hubEnvironment, MODEL, sha256, stallAfter, startHub, status } from './hub-server.ts';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 const files = fixtureFiles('narrow-vision');
@@ -75,7 +84,7 @@ describe('npm run download', () => {
     expect(await end(child)).toMatchObject({
       exitCode: 1,
       stdout: '',
-      stderr: expect.stringContaining('Run it again'),
+      stderr: expect.stringContaining('CANCELLED: Ended by SIGINT. Run it again'),
     });
     expect(await run(environment, MODEL)).toMatchObject({ exitCode: 0 });
     const [, second] = hub.requests.filter(({ path }) => path === weightsPath);
@@ -91,9 +100,9 @@ describe('npm run download', () => {
   });
 
   test.each([
-    [[], 'Expected one model, got 0'],
-    [['a/b', 'c/d'], 'Expected one model, got 2'],
-    [['a/b', '--wrong'], '--wrong'],
+    [[], 'INVALID_REQUEST: Expected one model, got 0'],
+    [['a/b', 'c/d'], 'INVALID_REQUEST: Expected one model, got 2'],
+    [['a/b', '--wrong'], "INVALID_REQUEST: Unknown option '--wrong'"],
     [['not-a-model'], 'CHECKPOINT_NOT_FOUND'],
     [['--help'], 'Usage: npm run -s download'],
   ])('%j', async (args, words) => {

@@ -1,0 +1,105 @@
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import autocannon from 'autocannon';
+
+/**
+ * More than the service can do: first what it can do, then three times as much for a minute. Every request must have its
+ * caption or a refusal, and the accepted ones in the time that the queue is good for.
+ *
+ *     npm run build && npx tsx bench/load.ts
+ */
+
+const FACTOR = 3;
+const SECONDS = 60;
+const QUEUE_SIZE = 64;
+/** More than the queue holds, or it could not overflow. */
+const CONNECTIONS = 4 * QUEUE_SIZE;
+const PORT = 8_303;
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const url = `http://127.0.0.1:${PORT}`;
+const picture = readFileSync(`${root}examples/two-cats.png`).toString('base64');
+const body = JSON.stringify({
+  inputs: [{ name: 'img_url', shape: [1], datatype: 'BYTES', data: [`data:;base64,${picture}`] }],
+});
+
+function start() {
+  const child = spawn(process.execPath, [`${root}dist/serve.js`], {
+    env: { ...process.env, PORT: String(PORT), BLIP_MAX_QUEUE_SIZE: String(QUEUE_SIZE), LOG_LEVEL: 'warn' },
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+  const exit = new Promise<number | null>((resolve) => child.once('exit', resolve));
+  return { child, exit };
+}
+
+async function untilReady(): Promise<void> {
+  for (;;) {
+    const answer = await fetch(`${url}/v2/health/ready`).catch(() => undefined);
+    if (answer?.ok) return;
+    await sleep(100);
+  }
+}
+
+/** Resident memory, in MB. */
+function residentMegabytes(pid: number | undefined): number {
+  const [, kilobytes] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
+  return Number(kilobytes) / 1_000;
+}
+
+interface Load {
+  /** Answers by status. */
+  readonly statuses: ReadonlyMap<number, number>;
+  /** How long each caption took, in milliseconds, the shortest first. */
+  readonly captionMs: readonly number[];
+  /** Requests without an answer. */
+  readonly lost: number;
+}
+
+/** @param perSecond requests begun in a second; without it, as many as are answered. */
+async function load(seconds: number, connections: number, perSecond?: number): Promise<Load> {
+  const statuses = new Map<number, number>();
+  const captionMs: number[] = [];
+  const options = {
+    url: `${url}/v2/models/captioning/infer`,
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body,
+    connections,
+    duration: seconds,
+    timeout: 60,
+    ...(perSecond === undefined ? {} : { overallRate: perSecond }),
+  } as const;
+  const { errors, timeouts } = await new Promise<autocannon.Result>((resolve, reject) => {
+    const running = autocannon(options, (error, result) => (error === null ? resolve(result) : reject(error)));
+    running.on('response', (_client, status, _bytes, ms) => {
+      statuses.set(status, (statuses.get(status) ?? 0) + 1);
+      if (status === 200) captionMs.push(ms);
+    });
+  });
+  return { statuses, captionMs: captionMs.sort((a, b) => a - b), lost: errors + timeouts };
+}
+
+function describe({ statuses, lost }: Load): string {
+  const counts = [...statuses].sort(([a], [b]) => a - b).map(([status, count]) => `${count} x ${status}`);
+  return [...counts, `${lost} lost`].join(', ');
+}
+
+const { child, exit } = start();
+await untilReady();
+await load(5, 32);
+const capacity = await load(15, 32);
+const perSecond = capacity.captionMs.length / 15;
+console.log(`capacity: ${perSecond.toFixed(0)} captions a second`);
+const before = residentMegabytes(child.pid);
+const overload = await load(SECONDS, CONNECTIONS, Math.round(FACTOR * perSecond));
+const p99 = overload.captionMs[Math.floor(0.99 * overload.captionMs.length)] ?? Number.NaN;
+const boundMs = (QUEUE_SIZE / perSecond) * 1_000;
+console.log(`${FACTOR} times that for ${SECONDS} s: ${describe(overload)}`);
+console.log(
+  `p99 of the captions: ${p99.toFixed(0)} ms; queue of ${QUEUE_SIZE} x service time: ${boundMs.toFixed(0)} ms`,
+);
+console.log(`memory: ${before.toFixed(0)} MB before, ${residentMegabytes(child.pid).toFixed(0)} MB after`);
+child.kill('SIGTERM');
+console.log(`exit code after SIGTERM: ${await exit}`);

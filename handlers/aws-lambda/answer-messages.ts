@@ -1,0 +1,109 @@
+import type { SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda';
+import { unlessAborted } from '../../pipeline/abort.ts';
+import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
+import { retryable } from '../../protocol/retryable.ts';
+import { logInternal } from '../log-internal.ts';
+import { answerBody } from './answer-body.ts';
+import type { Environment } from './environment.ts';
+import { type Clock, untilLate, workingTimeMs } from './invocation-clock.ts';
+import type { MessageResult, OnResult } from './sqs.ts';
+import { createTurns, type Turns } from './turns.ts';
+
+/**
+ * Answers a batch of messages, each the body of a request. The models must be loaded. Messages are computed together;
+ * those of one FIFO group have their results in order, and after one that must come again so must the rest of its group.
+ * Source: AWS documentation, "Handling errors for an SQS event source in Lambda".
+ * @returns only the messages that are worth another try.
+ */
+export async function answerMessages(
+  environment: Environment,
+  { Records: records }: SQSEvent,
+  clock: Clock,
+  onResult: OnResult,
+): Promise<SQSBatchResponse> {
+  const failed = new Set<SQSRecord>();
+  const groups = groupsOf(records);
+  await untilLate(clock, async (until) => {
+    const batch = { environment, clock, onResult, until, turns: createTurns() };
+    // Of more at once some would only be refused: the queue in front of each model is bounded.
+    const answerGroups = async () => {
+      for (let group = groups.shift(); group !== undefined; group = groups.shift())
+        for (const record of await answerGroup(group, batch)) failed.add(record);
+    };
+    await Promise.all(Array.from({ length: environment.settings.maxQueueSize }, answerGroups));
+  });
+  return {
+    batchItemFailures: records
+      .filter((record) => failed.has(record))
+      .map(({ messageId }) => ({ itemIdentifier: messageId })),
+  };
+}
+
+/** Messages of a FIFO group belong together; of others each stands alone. */
+function groupsOf(records: readonly SQSRecord[]): SQSRecord[][] {
+  const groups = new Map<string, SQSRecord[]>();
+  for (const record of records) {
+    const isOrdered = record.eventSourceARN.endsWith('.fifo');
+    const key = isOrdered ? `group ${record.attributes.MessageGroupId}` : `message ${record.messageId}`;
+    groups.set(key, [...(groups.get(key) ?? []), record]);
+  }
+  return [...groups.values()];
+}
+
+/** What the messages of a batch share. */
+interface Batch {
+  readonly environment: Environment;
+  readonly clock: Clock;
+  readonly onResult: OnResult;
+  /** Aborts when the time of the function is over. */
+  readonly until: AbortSignal;
+  readonly turns: Turns;
+}
+
+/** @returns those that must be delivered again. */
+async function answerGroup(records: readonly SQSRecord[], batch: Batch): Promise<readonly SQSRecord[]> {
+  if (workingTimeMs(batch.clock) === 0) return records;
+  const { log } = batch.environment.server;
+  const answers = records.map((record) => [record.messageId, answerMessage(record, batch)] as const);
+  for (const [index, [messageId, answer]] of answers.entries()) {
+    try {
+      await unlessAborted(deliver(answer, batch), batch.until);
+    } catch (thrown) {
+      const failure = toHandlerError(thrown);
+      logInternal(failure, log);
+      log.warn({ messageId, code: failure.code, reason: failure.message }, 'to be delivered again');
+      return records.slice(index);
+    }
+  }
+  return [];
+}
+
+/** @throws what makes the message worth another try. */
+async function deliver(answer: Promise<MessageResult>, { onResult, until }: Batch): Promise<void> {
+  const result = await answer;
+  until.throwIfAborted(); // It was reported as failed.
+  if ('error' in result && retryable[result.error.code]) throw result.error;
+  await onResult(result);
+}
+
+/** Never throws. */
+async function answerMessage(record: SQSRecord, { environment, until, turns }: Batch): Promise<MessageResult> {
+  try {
+    const body = parseJson(record.body);
+    return { record, response: await turns.take(() => answerBody(environment, body, until), until) };
+  } catch (thrown) {
+    return { record, error: toHandlerError(thrown) };
+  }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new HandlerError(
+      'INVALID_REQUEST',
+      `Expected a JSON body, got ${Buffer.byteLength(text)} bytes that do not parse.`,
+      { cause },
+    );
+  }
+}

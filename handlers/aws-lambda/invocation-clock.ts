@@ -1,0 +1,46 @@
+import type { Context } from 'aws-lambda';
+import { unlessAborted } from '../../pipeline/abort.ts';
+import { HandlerError } from '../../protocol/errors.ts';
+import { withDeadline } from '../deadline.ts';
+
+/** The clock of an invocation. */
+export type Clock = Pick<Context, 'getRemainingTimeInMillis'>;
+
+/** Left for an answer to be written and sent. A function that runs out of time is killed, its models with it. */
+const MARGIN_MS = 500;
+
+/** Milliseconds that an invocation may still work. */
+export function workingTimeMs(clock: Clock): number {
+  return Math.max(0, clock.getRemainingTimeInMillis() - MARGIN_MS);
+}
+
+/**
+ * Does `work` with a signal that aborts a little before the function would be killed, so that what waits can be dropped.
+ * Its reason is a HandlerError `DEADLINE_EXCEEDED`.
+ */
+export async function untilLate<T>(clock: Clock, work: (until: AbortSignal) => Promise<T>): Promise<T> {
+  return await withDeadline(workingTimeMs(clock), new AbortController().signal, work);
+}
+
+/**
+ * The same, but what does not heed the signal is left behind: nothing can stop a batch that is being computed.
+ * @throws HandlerError `DEADLINE_EXCEEDED` a little before the function would be killed.
+ */
+export async function inTime<T>(clock: Clock, work: (until: AbortSignal) => Promise<T>): Promise<T> {
+  return await untilLate(clock, (until) => unlessAborted(work(until), until));
+}
+
+/**
+ * Waits for models that are being loaded; that goes on when the time of this invocation is over.
+ * @throws HandlerError `NOT_READY` then, and whatever `loading` rejects with.
+ */
+export async function loadedInTime(clock: Clock, loading: Promise<void>): Promise<void> {
+  const timeMs = workingTimeMs(clock);
+  try {
+    await inTime(clock, () => loading);
+  } catch (thrown) {
+    if (!(thrown instanceof HandlerError) || thrown.code !== 'DEADLINE_EXCEEDED') throw thrown;
+    const expected = `Expected the models within ${timeMs} ms, the time of the function, got them not.`;
+    throw new HandlerError('NOT_READY', expected);
+  }
+}

@@ -1,0 +1,21 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fastify';
+
+/** The signal of the invocation that a request belongs to. The one that `inject` takes counts only until the body is read. */
+const invocation = new AsyncLocalStorage<AbortSignal>();
+
+/** Lets requests end with their invocations. To the routes it is as if the client had left: what waits is dropped. */
+export function heedInvocations(server: FastifyInstance): void {
+  server.addHook('onRequest', async (_request, reply) => {
+    invocation.getStore()?.addEventListener('abort', () => void reply.raw.destroy(), { once: true });
+  });
+}
+
+/** Hands a request to the routes, until the signal aborts. */
+export async function injectUntil(
+  until: AbortSignal,
+  server: FastifyInstance,
+  request: InjectOptions,
+): Promise<LightMyRequestResponse> {
+  return await invocation.run(until, async () => await server.inject(request));
+}

@@ -1,0 +1,35 @@
+import { CheckpointError } from '../../checkpoint/errors.ts';
+import { HandlerError } from '../../protocol/errors.ts';
+
+/** What the commands share. */
+
+/** The code of a failure, and its own words: whoever runs a command may see them. */
+export function describeFailure(thrown: unknown): { readonly code: string; readonly message: string } {
+  if (thrown instanceof CheckpointError || thrown instanceof HandlerError) return thrown;
+  return { code: 'INTERNAL', message: thrown instanceof Error ? thrown.message : String(thrown) };
+}
+
+/** Runs a command to its end. What it throws goes to stderr, as `<code>: <message>`, and the exit code is 1. */
+export async function runCommand(command: () => void | Promise<void>): Promise<void> {
+  try {
+    await command();
+  } catch (thrown) {
+    const { code, message } = describeFailure(thrown);
+    process.stderr.write(`${code}: ${message}\n`);
+    process.exitCode = 1;
+  }
+}
+
+/**
+ * Aborts at the first SIGINT or SIGTERM, with a HandlerError `CANCELLED`, so that a command can end in good order: a
+ * download leaves what has arrived to the next one. A second signal ends the process as usual.
+ */
+export function abortOnSignals(): AbortSignal {
+  const controller = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () =>
+      controller.abort(new HandlerError('CANCELLED', `Ended by ${signal}. Run it again to go on.`)),
+    );
+  }
+  return controller.signal;
+}

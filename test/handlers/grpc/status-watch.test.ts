@@ -1,0 +1,34 @@
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { watchState } from '../../../handlers/grpc/status-watch.ts';
+
+test('all who watch share one look at a time, and are told of changes; nobody looks where nobody watches', async () => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  const stopping = new AbortController();
+  const state = { isReady: false };
+  const look = vi.fn(() => ({ ...state }));
+  const { current, changed } = watchState(look, 100, stopping.signal);
+  expect(current()).toEqual({ isReady: false });
+  const leaving = new AbortController();
+  const watchers = [leaving.signal, ...Array.from({ length: 20 }, () => new AbortController().signal)].map(changed);
+  const woken = vi.fn();
+  for (const watcher of watchers) void watcher.then(woken);
+
+  await vi.advanceTimersByTimeAsync(300);
+  expect(look).toHaveBeenCalledTimes(4);
+  leaving.abort();
+  await vi.advanceTimersByTimeAsync(0);
+  expect(woken).toHaveBeenCalledTimes(1);
+  state.isReady = true;
+  await vi.advanceTimersByTimeAsync(100);
+  expect(woken).toHaveBeenCalledTimes(21);
+  await vi.advanceTimersByTimeAsync(1000);
+  expect(look).toHaveBeenCalledTimes(5);
+
+  const last = changed(new AbortController().signal);
+  stopping.abort();
+  await last;
+  await changed(new AbortController().signal);
+  await changed(leaving.signal);
+  expect(vi.getTimerCount()).toBe(0);
+});
