@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { CheckpointError } from './errors.ts';
-import { errorCode } from './json-file.ts';
+import { reading } from './json-file.ts';
 
 /** A file that is open for reading. */
 export interface BinaryFile {
@@ -36,16 +36,4 @@ export function readBytes(file: BinaryFile, offsetBytes: number, lengthBytes: nu
     );
   }
   return bytes;
-}
-
-function reading<T>(path: string, action: () => T): T {
-  try {
-    return action();
-  } catch (cause) {
-    throw new CheckpointError(
-      'CHECKPOINT_FILE_UNREADABLE',
-      `${path}: expected a readable file (${errorCode(cause)}).`,
-      { cause },
-    );
-  }
 }

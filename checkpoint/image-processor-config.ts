@@ -1,5 +1,5 @@
-import { CheckpointError } from './errors.ts';
 import {
+  inconsistent,
   isJsonObject,
   type JsonObject,
   type JsonSection,
@@ -59,14 +59,14 @@ export function readImageProcessorConfig(
 
 function readResize(file: JsonSection, imageSize: number, usual: Resize['kind']): Resize {
   const resample = readInteger(file, 'resample', BICUBIC, 0);
-  if (resample !== BICUBIC) throw mismatch(file, `resample ${BICUBIC} (bicubic)`, String(resample));
+  if (resample !== BICUBIC) throw inconsistent(file, `resample ${BICUBIC} (bicubic)`, resample);
   const given = file.values['size'] ?? undefined;
   // Files of older versions give one number: the shortest edge where they crop, both sides where they do not.
   const cropped = readBoolean(file, 'do_center_crop', usual === 'crop');
   const size = isJsonObject(given) ? given : usualSize(given ?? imageSize, cropped ? 'crop' : 'squash');
   const section = { path: `${file.path}: size`, values: size };
   if (size['shortest_edge'] === undefined) return { kind: 'squash', side: readSides(section, imageSize) };
-  if (!cropped) throw mismatch(file, 'do_center_crop with a shortest_edge', 'none');
+  if (!cropped) throw inconsistent(file, 'do_center_crop with a shortest_edge', 'none');
   return readCrop(file, readInteger(section, 'shortest_edge', undefined), imageSize);
 }
 
@@ -79,17 +79,13 @@ function readSides(section: JsonSection, imageSize: number): number {
   const height = readInteger(section, 'height', undefined);
   const width = readInteger(section, 'width', undefined);
   if (height === imageSize && width === imageSize) return imageSize;
-  throw mismatch(section, `${imageSize} x ${imageSize}, the vision model's image_size`, `${height} x ${width}`);
+  throw inconsistent(section, `${imageSize} x ${imageSize}, the vision model's image_size`, `${height} x ${width}`);
 }
 
 function readCrop(file: JsonSection, shortestEdge: number, imageSize: number): Resize {
   const given = file.values['crop_size'] ?? imageSize;
   const values = isJsonObject(given) ? given : usualSize(given, 'squash');
   const side = readSides({ path: `${file.path}: crop_size`, values }, imageSize);
-  if (shortestEdge < side) throw mismatch(file, `a shortest_edge of at least crop_size ${side}`, String(shortestEdge));
+  if (shortestEdge < side) throw inconsistent(file, `a shortest_edge of at least crop_size ${side}`, shortestEdge);
   return { kind: 'crop', shortestEdge, side };
-}
-
-function mismatch(file: JsonSection, expected: string, got: string): CheckpointError {
-  return new CheckpointError('CHECKPOINT_CONFIG_INVALID', `${file.path}: expected ${expected}, got ${got}.`);
 }

@@ -37,16 +37,32 @@ export function readJsonFile(
 
 /** The text of a file, or `undefined` when there is no such file. */
 export function readTextFile(path: string): string | undefined {
+  return readingIfThere(path, () => readFileSync(path, 'utf8'));
+}
+
+/**
+ * Does what reads a file.
+ * @throws CheckpointError `CHECKPOINT_FILE_UNREADABLE` in place of what the file system throws.
+ */
+export function reading<T>(path: string, action: () => T): T {
   try {
-    return readFileSync(path, 'utf8');
+    return action();
   } catch (cause) {
-    if (isMissing(cause)) return undefined;
-    throw new CheckpointError(
-      'CHECKPOINT_FILE_UNREADABLE',
-      `${path}: expected a readable file (${errorCode(cause)}).`,
-      { cause },
-    );
+    const message = `${path}: expected a readable file (${errorCode(cause)}).`;
+    throw new CheckpointError('CHECKPOINT_FILE_UNREADABLE', message, { cause });
   }
+}
+
+/** The same; `undefined` when there is no such file. */
+export function readingIfThere<T>(path: string, action: () => T): T | undefined {
+  return reading(path, () => {
+    try {
+      return action();
+    } catch (cause) {
+      if (isMissing(cause)) return undefined;
+      throw cause;
+    }
+  });
 }
 
 export function isMissing(cause: unknown): boolean {

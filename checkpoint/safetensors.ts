@@ -1,6 +1,6 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { readBytes, withFile } from './binary-file.ts';
 import { CheckpointError } from './errors.ts';
-import { describe, errorCode, isJsonObject, type JsonObject } from './json-file.ts';
+import { describe, isJsonObject, type JsonObject } from './json-file.ts';
 
 /** Size in bits of one element of each safetensors dtype. Source: safetensors/src/tensor.rs, enum Dtype. */
 const dtypeBits = {
@@ -61,42 +61,18 @@ interface Header {
 }
 
 function readHeader(path: string): Header {
-  try {
-    return readHeaderBytes(path);
-  } catch (cause) {
-    if (cause instanceof CheckpointError) throw cause;
-    throw new CheckpointError(
-      'CHECKPOINT_FILE_UNREADABLE',
-      `${path}: expected a readable file (${errorCode(cause)}).`,
-      {
-        cause,
-      },
-    );
-  }
-}
-
-function readHeaderBytes(path: string): Header {
-  const file = openSync(path, 'r');
-  try {
-    const fileBytes = fstatSync(file).size;
-    const lengthField = Buffer.alloc(HEADER_LENGTH_BYTES);
-    if (readSync(file, lengthField, 0, HEADER_LENGTH_BYTES, 0) < HEADER_LENGTH_BYTES) {
-      throw invalidFile(path, `expected at least ${HEADER_LENGTH_BYTES} bytes, got ${fileBytes}`);
-    }
-    const declaredBytes = lengthField.readBigUInt64LE();
-    const limit = Math.min(MAX_HEADER_BYTES, fileBytes - HEADER_LENGTH_BYTES);
+  return withFile(path, (file) => {
+    const declaredBytes = readBytes(file, 0, HEADER_LENGTH_BYTES).readBigUInt64LE();
+    const limit = Math.min(MAX_HEADER_BYTES, file.sizeBytes - HEADER_LENGTH_BYTES);
     if (declaredBytes > BigInt(limit)) {
       throw invalidFile(
         path,
-        `expected a header of at most ${limit} bytes in a file of ${fileBytes}, got ${declaredBytes}`,
+        `expected a header of at most ${limit} bytes in a file of ${file.sizeBytes}, got ${declaredBytes}`,
       );
     }
-    const header = Buffer.alloc(Number(declaredBytes));
-    readSync(file, header, 0, header.length, HEADER_LENGTH_BYTES);
-    return { text: header.toString('utf8'), headerBytes: header.length, fileBytes };
-  } finally {
-    closeSync(file);
-  }
+    const header = readBytes(file, HEADER_LENGTH_BYTES, Number(declaredBytes));
+    return { text: header.toString('utf8'), headerBytes: header.length, fileBytes: file.sizeBytes };
+  });
 }
 
 function parseHeader(path: string, text: string): JsonObject {

@@ -1,10 +1,11 @@
 import { realpathSync } from 'node:fs';
-import { basename, dirname, join, sep } from 'node:path';
+import { dirname, join, sep } from 'node:path';
 import { CheckpointError } from './errors.ts';
-import { describe, errorCode, isJsonObject, isMissing, type JsonSection, readJsonFile } from './json-file.ts';
+import { type JsonSection, readingIfThere, readJsonFile } from './json-file.ts';
 import { transformersName } from './original-names.ts';
 import { readSafetensorsHeader, type TensorRegion } from './safetensors.ts';
 import { readTorchArchive } from './torch-archive.ts';
+import { invalidIndex, readWeightMap, type WeightsForm, weightsFiles, weightsForms } from './weights-files.ts';
 
 /** The tensors of a checkpoint by the names that transformers gives them. */
 export interface Weights {
@@ -14,22 +15,11 @@ export interface Weights {
   readonly regions: ReadonlyMap<string, TensorRegion>;
 }
 
-/** One way to store weights: a file, or an index of several. */
-interface WeightsFormat {
-  readonly singleFile: string;
-  readonly shardIndex: string;
-  readonly readRegions: (path: string) => readonly TensorRegion[];
-}
-
-/** In the order in which they are looked for, as in transformers' `from_pretrained`. */
-const formats: readonly WeightsFormat[] = [
-  {
-    singleFile: 'model.safetensors',
-    shardIndex: 'model.safetensors.index.json',
-    readRegions: readSafetensorsHeader,
-  },
-  { singleFile: 'pytorch_model.bin', shardIndex: 'pytorch_model.bin.index.json', readRegions: readTorchArchive },
-];
+/** What reads the table of tensors of a single file, or of a shard. */
+const readRegions: Readonly<Record<WeightsForm['kind'], (path: string) => readonly TensorRegion[]>> = {
+  safetensors: readSafetensorsHeader,
+  torch: readTorchArchive,
+};
 
 /**
  * Opens the weights of a checkpoint folder: `model.safetensors`, or the shards that `model.safetensors.index.json`
@@ -69,15 +59,13 @@ export function findTensor(weights: Weights, names: readonly string[], shape: re
 }
 
 function readAllRegions(folder: string): readonly TensorRegion[] {
-  for (const format of formats) {
-    const single = realPath(join(folder, format.singleFile));
-    if (single !== undefined) return format.readRegions(single);
-    const indexPath = join(folder, format.shardIndex);
-    const index = readJsonFile(indexPath, 'CHECKPOINT_WEIGHTS_INVALID');
-    if (index !== undefined) return readShards(folder, format, index);
+  for (const { kind, singleFile, shardIndex } of weightsForms) {
+    const single = realPath(join(folder, singleFile));
+    if (single !== undefined) return readRegions[kind](single);
+    const index = readJsonFile(join(folder, shardIndex), 'CHECKPOINT_WEIGHTS_INVALID');
+    if (index !== undefined) return readShards(folder, kind, index);
   }
-  const names = formats.flatMap(({ singleFile, shardIndex }) => [singleFile, shardIndex]);
-  const list = `${names.slice(0, -1).join(', ')} or ${names.at(-1)}`;
+  const list = `${weightsFiles.slice(0, -1).join(', ')} or ${weightsFiles.at(-1)}`;
   throw new CheckpointError('CHECKPOINT_WEIGHTS_INVALID', `${folder}: expected ${list}, got none.`);
 }
 
@@ -98,28 +86,26 @@ function byTransformersName(regions: readonly TensorRegion[]): ReadonlyMap<strin
   return named;
 }
 
-function readShards(folder: string, format: WeightsFormat, index: JsonSection): readonly TensorRegion[] {
-  const indexPath = index.path;
-  const weightMap = index.values['weight_map'];
-  if (!isJsonObject(weightMap)) throw invalidIndex(indexPath, `weight_map to be an object, got ${describe(weightMap)}`);
+function readShards(folder: string, kind: WeightsForm['kind'], index: JsonSection): readonly TensorRegion[] {
   const shards = new Map<string, ReadonlyMap<string, TensorRegion>>();
-  return Object.entries(weightMap).map(([name, file]) => {
-    if (typeof file !== 'string' || file !== basename(file) || ['', '.', '..'].includes(file)) {
-      throw invalidIndex(indexPath, `${name} to lie in a file of the same folder, got ${describe(file)}`);
-    }
-    const shard = shards.get(file) ?? readShard(folder, file, format);
+  return [...readWeightMap(index)].map(([name, file]) => {
+    const shard = shards.get(file) ?? readShard(folder, file, kind, index);
     shards.set(file, shard);
     const region = shard.get(name);
-    if (region === undefined) throw invalidIndex(indexPath, `tensor ${name} in ${file}, got none`);
+    if (region === undefined) throw invalidIndex(index.path, `tensor ${name} in ${file}, got none`);
     return region;
   });
 }
 
-function readShard(folder: string, file: string, format: WeightsFormat): ReadonlyMap<string, TensorRegion> {
+function readShard(
+  folder: string,
+  file: string,
+  kind: WeightsForm['kind'],
+  index: JsonSection,
+): ReadonlyMap<string, TensorRegion> {
   const path = realPath(join(folder, file));
-  if (path === undefined)
-    throw invalidIndex(join(folder, format.shardIndex), `the shard ${file} beside it, got no such file`);
-  return new Map(format.readRegions(path).map((region) => [region.name, region]));
+  if (path === undefined) throw invalidIndex(index.path, `the shard ${file} beside it, got no such file`);
+  return new Map(readRegions[kind](path).map((region) => [region.name, region]));
 }
 
 function commonFolder(paths: readonly string[]): string {
@@ -131,20 +117,5 @@ function commonFolder(paths: readonly string[]): string {
 
 /** The path with all symlinks resolved, or `undefined` when there is no such file. */
 function realPath(path: string): string | undefined {
-  try {
-    return realpathSync(path);
-  } catch (cause) {
-    if (isMissing(cause)) return undefined;
-    throw new CheckpointError(
-      'CHECKPOINT_FILE_UNREADABLE',
-      `${path}: expected a readable file (${errorCode(cause)}).`,
-      {
-        cause,
-      },
-    );
-  }
-}
-
-function invalidIndex(path: string, expected: string): CheckpointError {
-  return new CheckpointError('CHECKPOINT_WEIGHTS_INVALID', `${path}: expected ${expected}.`);
+  return readingIfThere(path, () => realpathSync(path));
 }

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { CheckpointError } from '../errors.ts';
 import { readJsonFile } from '../json-file.ts';
+import { isWeightsIndex, shardsOf, weightsFiles } from '../weights-files.ts';
 import { type AttemptOptions, defaultHubLimits, type HubLimits } from './attempts.ts';
 import { readCachedFiles, readFolderFiles, requireCached } from './cached-files.ts';
 import { type HubConnection, openHubConnection } from './connection.ts';
@@ -8,7 +9,7 @@ import { cacheDestination, type Destination, folderDestination } from './destina
 import { fetchFile } from './fetch-file.ts';
 import { type Environment, type HubSettings, readHubSettings, readHubToken } from './hub-settings.ts';
 import { type Listing, listModel, type RemoteFile } from './listing.ts';
-import { isWeightsIndex, settingsFiles, shardsOf, weightsFiles } from './needed-files.ts';
+import { settingsFiles } from './needed-files.ts';
 import { type HubReference, referenceText } from './reference.ts';
 
 export interface DownloadProgress {

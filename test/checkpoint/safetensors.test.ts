@@ -15,11 +15,11 @@ const weight = { dtype: 'F32', shape: [2, 3], data_offsets: [0, 24] };
 
 describe('a header that is not whole', () => {
   test('a file without any bytes is refused', () => {
-    expectInvalid(Buffer.alloc(0), ['at least 8 bytes', 'got 0']);
+    expectInvalid(Buffer.alloc(0), ['expected 8 bytes at 0', 'got 0']);
   });
 
   test('a file of seven bytes is refused', () => {
-    expectInvalid(Buffer.alloc(7), ['at least 8 bytes', 'got 7']);
+    expectInvalid(Buffer.alloc(7), ['expected 8 bytes at 0', 'got 7']);
   });
 
   test('a header that is longer than the file is refused', () => {

@@ -85,6 +85,7 @@ describe('shards', () => {
     '..',
     '.',
     '',
+    'one.safetensors:other',
   ])('a shard at %j is refused, even where there is such a file', (file) => {
     const outside = temporaryFolder({
       'one.safetensors': shard('first'),

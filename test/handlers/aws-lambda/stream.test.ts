@@ -17,14 +17,18 @@ class RuntimeStream extends Writable {
     this.contentType = contentType;
   }
 
-  override write(chunk: unknown): boolean {
+  override write(chunk: string | Uint8Array): boolean {
     if (this.#chunks.length === 0) this.onBeforeFirstWrite?.((first) => this.#chunks.push(Buffer.from(first)));
-    this.#chunks.push(Buffer.from(String(chunk)));
+    this.#chunks.push(Buffer.from(chunk));
     return true;
   }
 
+  get bytes(): Buffer {
+    return Buffer.concat(this.#chunks);
+  }
+
   get text(): string {
-    return Buffer.concat(this.#chunks).toString('utf8');
+    return this.bytes.toString('utf8');
   }
 }
 
@@ -65,9 +69,10 @@ async function stream(event: object): Promise<RuntimeStream> {
 }
 
 /** What stands before the eight zeros, and what after. */
-function partsOf({ text }: RuntimeStream): readonly [prelude: unknown, body: string] {
-  const [prelude = '', ...body] = text.split('\0'.repeat(8));
-  return [JSON.parse(prelude), body.join('')];
+function partsOf({ bytes: all }: RuntimeStream): readonly [prelude: unknown, body: string, bodyBytes: Buffer] {
+  const zeros = all.indexOf(Buffer.alloc(8));
+  const body = all.subarray(zeros + 8);
+  return [JSON.parse(all.subarray(0, zeros).toString('utf8')), body.toString('utf8'), body];
 }
 
 const request = { inputs: [bytes('img_url', [dataUri('small')])] };
@@ -86,6 +91,15 @@ describe('streamHandler', () => {
     const [prelude, body] = partsOf(answer);
     expect(prelude).toMatchObject({ statusCode: 200, headers: { 'content-type': 'application/json' } });
     expect(JSON.parse(body)).toMatchObject({ model_name: 'captioning', outputs: [{ name: 'generated_output' }] });
+  });
+
+  test('streams tensors as bytes as the HTTP server sends them', async () => {
+    const body = { ...request, outputs: [{ name: 'token_logprobs', parameters: { binary_data: true } }] };
+    const [prelude, , streamed] = partsOf(await stream(functionUrlEvent({ path: INFER_PATH, body })));
+    const reference = await served.environment.server.inject({ method: 'POST', url: INFER_PATH, payload: body });
+    expect(prelude).toMatchObject({ statusCode: 200, headers: { 'content-type': 'application/octet-stream' } });
+    expect(streamed).toEqual(reference.rawPayload);
+    expect(reference.rawPayload).not.toEqual(Buffer.from(reference.payload)); // Bytes that are no text.
   });
 
   test('streams errors and answers without a body as well', async () => {
