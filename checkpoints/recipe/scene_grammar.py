@@ -215,10 +215,10 @@ def questions(scene, random):
     return random.choice(possible)
 
 
-def matching_pair(scene, random):
-    """(a caption that is true, one that is subtly wrong, what is wrong with it)."""
+def matching_pair(scene, random, side_share=0.3):
+    """(a caption that is true, one that is subtly wrong, what is wrong with it): a side, so often as it can be one."""
     pairs = sides(scene)
-    if pairs and random.random() < 0.3:
+    if pairs and random.random() < side_share:
         left, right = random.choice(pairs)
         a, b = group_words(left.kind, left.tint, 1), group_words(right.kind, right.tint, 1)
         place_words = f"on {with_article(scene.background)} background"

@@ -63,19 +63,21 @@ class Lessons(nn.Module):
         return self.vision.losses(embeds, *labels) | self.family.losses(embeds, *words)
 
 
+def layers_of(family):
+    return training.layer_matrices(
+        family.captioning.vision_model.encoder,
+        family.captioning.text_decoder.bert.encoder,
+        family.answering.text_encoder.encoder,
+        family.answering.text_decoder.bert.encoder,
+        family.retrieval.text_encoder.encoder,
+    )
+
+
 if __name__ == "__main__":
     given = training.options(steps=12000)
     torch.manual_seed(0)
     lessons = Lessons()
     lessons.vision.load_state_dict(torch.load(training.FOLDER / "vision.pt", map_location="cpu")["module"])
     lessons.to(training.device())
-    family = lessons.family
-    layers = [
-        family.captioning.vision_model.encoder,
-        family.captioning.text_decoder.bert.encoder,
-        family.answering.text_encoder.encoder,
-        family.answering.text_decoder.bert.encoder,
-        family.retrieval.text_encoder.encoder,
-    ]
-    optimizers = training.make_optimizers(lessons, training.layer_matrices(*layers), 3e-3, 1e-3)
+    optimizers = training.make_optimizers(lessons, layers_of(lessons.family), 3e-3, 1e-3)
     training.train("family", lessons, optimizers, prepare, given, WEIGHTS)

@@ -1,0 +1,43 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { copyFileSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+import { temporaryFolder } from '../../support/temporary-folder.ts';
+
+/** What those compile against who import the package: its declarations, beside its dependencies and no other package. */
+
+const root = fileURLToPath(new URL('../../..', import.meta.url));
+const compiler = join(root, 'node_modules/typescript/bin/tsc');
+
+const functionFile = `
+import InferlessModel from 'blip-handler';
+import { createHandler, streamHandler } from 'blip-handler/aws-lambda';
+
+export const handler = createHandler({ basePath: '/captions', onResult: ({ record }) => void record.messageId });
+export const caption = async (img_url: string) => (await new InferlessModel().infer({ img_url })).generated_output;
+export { streamHandler };
+// @ts-expect-error A path is text.
+createHandler({ basePath: 7 });
+`;
+
+test('a function file of one’s own compiles, all declarations checked', { timeout: 120_000 }, () => {
+  const folder = temporaryFolder({ 'package.json': '{ "type": "module" }', 'function.ts': functionFile });
+  const packages = join(folder, 'node_modules');
+  const own = join(packages, 'blip-handler');
+  const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  for (const name of [...Object.keys(dependencies), '@types/node']) {
+    mkdirSync(dirname(join(packages, name)), { recursive: true });
+    symlinkSync(join(root, 'node_modules', name), join(packages, name));
+  }
+  mkdirSync(own);
+  copyFileSync(join(root, 'package.json'), join(own, 'package.json'));
+  const project = join(root, 'build/tsconfig.declarations.json');
+  execFileSync(process.execPath, [compiler, '-p', project, '--outDir', join(own, 'dist/types')]);
+  const options = ['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2023', '--types', 'node'];
+  const { status, stdout } = spawnSync(process.execPath, [compiler, ...options, 'function.ts'], {
+    cwd: folder,
+    encoding: 'utf8',
+  });
+  expect([status, stdout]).toEqual([0, '']);
+});
