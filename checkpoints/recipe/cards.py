@@ -94,7 +94,7 @@ CC BY 4.0), and Streamline (CC BY 4.0).
 
 BLIP_TRAINING = (
     "a vision tower that first learned to name what each patch shows,\nthen captioning, question answering and matching together "
-    "over this one tower, on a processor of two cores."
+    "over this one tower, at last with several texts about each picture,\non a processor of two cores."
 )
 CLIP_TRAINING = "a vision tower that begins as that of the BLIP\ncheckpoints beside this one, and a text tower from nothing."
 

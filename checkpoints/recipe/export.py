@@ -1,6 +1,6 @@
 """Writes the trained models as checkpoints in Hugging Face layout, weights as float16.
 
-    python export.py                  # from training/family.pt, answers.pt and clip.pt to ../scenes-*
+    python export.py                  # from training/on.pt and clip.pt to ../scenes-*
 """
 
 import json
@@ -44,10 +44,9 @@ def export_clip(name, model):
 
 
 if __name__ == "__main__":
-    family = models.trained_family(training.FOLDER / "family.pt")
+    family = models.trained_family(training.FOLDER / "on.pt")
     export_blip("scenes-captioning", family.captioning)
-    answers = training.FOLDER / "answers.pt"
-    export_blip("scenes-question-answering", models.trained_family(answers if answers.exists() else training.FOLDER / "family.pt").answering)
+    export_blip("scenes-question-answering", family.answering)
     export_blip("scenes-retrieval", family.retrieval)
     if (training.FOLDER / "clip.pt").exists():
         trained = Clip()

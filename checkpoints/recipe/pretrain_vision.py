@@ -1,4 +1,4 @@
-"""First half of the training: the vision tower alone learns to see, from dense labels that only drawn scenes have.
+"""First part of the training: the vision tower alone learns to see, from dense labels that only drawn scenes have.
 
     python pretrain_vision.py                     # to the end; goes on from training/vision.pt where it was cut
     python pretrain_vision.py --steps 20000       # longer or shorter

@@ -1,4 +1,4 @@
-"""Second half of the training: the three BLIP models learn words over the vision tower of pretrain_vision.py.
+"""Second part of the training: the three BLIP models learn words over the vision tower of pretrain_vision.py.
 
     python train.py                     # to the end; goes on from training/family.pt where it was cut
     python train.py --steps 12000       # longer or shorter

@@ -1,4 +1,4 @@
-"""Question answering on, over the vision tower of train.py, which rests: several questions about each picture.
+"""Question answering alone, over the vision tower of train.py, which rests: several questions about each picture.
 
     python train_answers.py             # to the end; goes on from training/answers.pt where it was cut
 
@@ -42,7 +42,7 @@ class Answers(nn.Module):
 
 
 if __name__ == "__main__":
-    given = training.options(steps=4000)
+    given = training.options(steps=800)
     torch.manual_seed(0)
     module = Answers(models.trained_family(training.FOLDER / "family.pt")).to(training.device())
     answering = module.family.answering

@@ -1,4 +1,4 @@
-"""The small CLIP: its vision tower begins as the one of train.py, its text tower with nothing.
+"""The small CLIP: its vision tower begins as the one of train_on.py, its text tower with nothing.
 
     python train_clip.py                # to the end; goes on from training/clip.pt where it was cut
 
@@ -72,7 +72,7 @@ if __name__ == "__main__":
     given = training.options(steps=2500)
     torch.manual_seed(0)
     module = Clip()
-    family = models.trained_family(training.FOLDER / "family.pt")
+    family = models.trained_family(training.FOLDER / "on.pt")
     clip.begin_as(module.clip, family.captioning.vision_model)
     module.to(training.device())
     layers = training.layer_matrices(module.clip.vision_model.encoder, module.clip.text_model.encoder)

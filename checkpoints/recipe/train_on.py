@@ -60,10 +60,10 @@ def begin(lessons):
 
 
 if __name__ == "__main__":
-    given = training.options(steps=3000)
+    given = training.options(steps=2900)
     torch.manual_seed(0)
     lessons = Lessons()
     begin(lessons)
     lessons.to(training.device())
     optimizers = training.make_optimizers(lessons, train.layers_of(lessons.family), 2e-3, 5e-4)
-    training.train("on", lessons, optimizers, prepare, given, train.WEIGHTS | {"answer": 1.0})
+    training.train("on", lessons, optimizers, prepare, given, train.WEIGHTS | {"answer": 1.0}, decay=0.8)

@@ -16,7 +16,6 @@ import scene_grammar as grammar
 from muon import Muon
 
 FOLDER = models.FOLDER / "training"
-DECAY = 0.35  # of all steps
 
 
 def options(steps, batch=64):
@@ -46,9 +45,9 @@ class Scenes(IterableDataset):
             yield from self.prepare(scenes, torch.from_numpy(pictures), chance)
 
 
-def learning_rate(step, steps):
-    """1 at most: rises over 200 steps, falls to nothing over the last third or so."""
-    return min((step + 1) / 200, 1.0, (steps - step) / (DECAY * steps))
+def learning_rate(step, steps, decay):
+    """1 at most: rises over 200 steps, falls to nothing over the last `decay` of all."""
+    return min((step + 1) / 200, 1.0, (steps - step) / (decay * steps))
 
 
 def make_optimizers(module, matrices, muon_rate, adamw_rate):
@@ -62,7 +61,7 @@ def layer_matrices(*layers):
     return [parameter for layer in layers for parameter in layer.parameters() if parameter.ndim == 2]
 
 
-def train(name, module, optimizers, prepare, given, weights):
+def train(name, module, optimizers, prepare, given, weights, decay=0.35):
     """
     Trains until `given.steps`, from training/NAME.pt where that is there. `module(*batch)` returns losses by name, and
     figures for the log; a loss counts by its weight, and what has no weight is only logged.
@@ -81,7 +80,7 @@ def train(name, module, optimizers, prepare, given, weights):
     batches = iter(DataLoader(Scenes(name, given.batch, first, prepare), batch_size=None, num_workers=given.workers, prefetch_factor=4))
     started, sums = time.time(), {}
     for step in range(first, given.steps):
-        rate = learning_rate(step, given.steps)
+        rate = learning_rate(step, given.steps, decay)
         for group, most in zip([group for optimizer in optimizers for group in optimizer.param_groups], highest):
             group["lr"] = most * rate
         figures = module(*on(device, next(batches)))
