@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { type Inputs, type Outputs, schemas } from './input_schema.ts';
 import { type Model, type StartOptions, startModel } from './pipeline/model.ts';
 import { readSettings, type Settings } from './pipeline/settings.ts';
-import type { TensorAnswer } from './pipeline/task.ts';
+import type { Progress, TensorAnswer } from './pipeline/task.ts';
 import { HandlerError, toHandlerError } from './protocol/errors.ts';
 import { valuesByName } from './protocol/named-tensor.ts';
 import type { InputLists, TaskSchema } from './protocol/schema.ts';
@@ -99,9 +99,15 @@ export default class InferlessModel {
    * @param inputs values by name, each one value or a list; checked here against input_schema.ts.
    * @param outputs names of the tensors to return; `undefined` for the usual ones.
    * @param signal when it aborts, what waits is dropped, and its reason is thrown; what runs goes on unheard.
+   * @param progress is told how far the request has come.
    * @throws HandlerError as `infer` does.
    */
-  async inferTensors(inputs: unknown, outputs?: readonly string[], signal?: AbortSignal): Promise<TensorAnswer> {
+  async inferTensors(
+    inputs: unknown,
+    outputs?: readonly string[],
+    signal?: AbortSignal,
+    progress?: Progress,
+  ): Promise<TensorAnswer> {
     const startMs = performance.now();
     const observe = (outcome: TensorAnswer | HandlerError) => {
       for (const observer of this.#observers) observer.onRequest?.(outcome, performance.now() - startMs);
@@ -109,7 +115,8 @@ export default class InferlessModel {
     try {
       const model = this.#requireModel();
       const { task } = model.checkpoint;
-      const answer = await model.infer(checkInputs(task, inputs), outputs ?? usualOutputs(schemas[task]), signal);
+      const wanted = outputs ?? usualOutputs(schemas[task]);
+      const answer = await model.infer(checkInputs(task, inputs), wanted, signal, progress);
       observe(answer);
       return answer;
     } catch (thrown) {

@@ -1,12 +1,12 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { cpSync, rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { build, type Metafile } from 'esbuild';
+import { build, type Metafile, type Plugin } from 'esbuild';
 
 /**
  * `npm run build`: bundles the handler, the HTTP server, the command line, the function of AWS Lambda and the worker
- * thread into dist/. Only the packages with native code stay outside. With `--quiet` it stops there; else it also writes
- * type declarations, and prints sizes and the time from process start to ready.
+ * thread into dist/. Only the packages with native code stay outside, and OpenTelemetry's API. With `--quiet` it stops
+ * there; else it also writes type declarations, and prints sizes and the time from process start to ready.
  */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -14,6 +14,20 @@ const outputFolder = `${root}dist`;
 
 /** Packages with native code: they must lie beside dist/ in a node_modules. */
 const nativePackages = ['onnxruntime-node', 'sharp'];
+
+/** Is there once in a process, whoever imports it, and only where the operator wants it. */
+const OPENTELEMETRY_API = '@opentelemetry/api';
+
+/** prom-client asks OpenTelemetry for the exemplars of its metrics, which are off; it need not be there for that. */
+const noExemplars: Plugin = {
+  name: 'no-exemplars',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^@opentelemetry\/api$/ }, ({ path, importer }) =>
+      importer.includes('/prom-client/') ? { path, namespace: 'empty' } : undefined,
+    );
+    onLoad({ filter: /.*/, namespace: 'empty' }, () => ({ contents: '' }));
+  },
+};
 
 const entryPoints = {
   app: `${root}app.ts`,
@@ -37,7 +51,8 @@ async function bundle(): Promise<Metafile> {
     format: 'esm',
     platform: 'node',
     target: 'node20',
-    external: nativePackages,
+    external: [...nativePackages, OPENTELEMETRY_API],
+    plugins: [noExemplars],
     logLevel: 'warning',
     // Bundled CommonJS packages still call require for Node's own modules.
     banner: {

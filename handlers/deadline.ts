@@ -1,6 +1,7 @@
 import type InferlessModel from '../app.ts';
-import type { TensorAnswer } from '../pipeline/task.ts';
+import type { Progress, TensorAnswer } from '../pipeline/task.ts';
 import { HandlerError } from '../protocol/errors.ts';
+import { untraced } from './tracing.ts';
 
 /** More than a timer takes: 24 days. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -30,7 +31,8 @@ export async function withDeadline<T>(
   }
 }
 
-function abortLater(controller: AbortController, timeoutMs: number): NodeJS.Timeout {
+/** Aborts after so long, with `DEADLINE_EXCEEDED`; unless the timer is cleared before. */
+export function abortLater(controller: AbortController, timeoutMs: number): NodeJS.Timeout {
   const abort = () => {
     const message = `Expected the answer within ${timeoutMs} ms, got none by then.`;
     controller.abort(new HandlerError('DEADLINE_EXCEEDED', message));
@@ -56,9 +58,11 @@ export async function inferInTime(
   model: InferlessModel,
   { inputs, outputs, parameters }: TimedQuestion,
   signal: AbortSignal,
+  progress?: Progress,
 ): Promise<TensorAnswer> {
   const timeoutMs = shortest(requestTimeoutMs(parameters?.['timeout']), model.settings.requestTimeoutMs);
-  return await withDeadline(timeoutMs, signal, (until) => model.inferTensors(inputs, outputs, until));
+  const infer = (until: AbortSignal) => untraced(() => model.inferTensors(inputs, outputs, until, progress));
+  return await withDeadline(timeoutMs, signal, infer);
 }
 
 /**

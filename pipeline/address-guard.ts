@@ -1,4 +1,4 @@
-import { type LookupAddress, lookup } from 'node:dns';
+import type { LookupAddress, LookupAllOptions } from 'node:dns';
 import { isIP, type LookupFunction } from 'node:net';
 import ipaddr from 'ipaddr.js';
 import { buildConnector } from 'undici';
@@ -10,6 +10,13 @@ export interface AddressPolicy {
   /** Hosts that may have an address which is not public: private, loopback, link-local. */
   readonly privateHosts: readonly string[];
 }
+
+/** Finds all addresses of a name, as `lookup` of node:dns does. */
+export type LookupAll = (
+  host: string,
+  options: LookupAllOptions,
+  callback: (error: Error | null, addresses: LookupAddress[]) => void,
+) => void;
 
 /** A host that must not be reached. The address is not in the message: it may be one of this network. */
 export class BlockedAddressError extends Error {
@@ -50,9 +57,10 @@ export function isListed(host: string, names: readonly string[]): boolean {
 /**
  * Opens connections for undici, to addresses that the policy allows only. Here and not before, because this is what is
  * really dialled: numbers in any spelling, redirects, and each answer of a name that changes its mind.
+ * @param lookupAll asked once for each connection; the addresses it gives are those that are dialled.
  */
-export function guardedConnector(policy: AddressPolicy): buildConnector.connector {
-  const connect = buildConnector({ lookup: guardedLookup(policy) } as buildConnector.BuildOptions); // For net.connect.
+export function guardedConnector(policy: AddressPolicy, lookupAll: LookupAll): buildConnector.connector {
+  const connect = buildConnector({ lookup: guardedLookup(policy, lookupAll) } as buildConnector.BuildOptions); // For net.connect.
   return (options, callback) => {
     const host = plainHost(options.hostname);
     if (isIP(host) !== 0 && !mayDial(host, [host], policy)) {
@@ -64,9 +72,9 @@ export function guardedConnector(policy: AddressPolicy): buildConnector.connecto
 }
 
 /** One answer that is not public spoils all: which of them is dialled is not ours to choose. */
-function guardedLookup(policy: AddressPolicy): LookupFunction {
+function guardedLookup(policy: AddressPolicy, lookupAll: LookupAll): LookupFunction {
   return (host, options, callback) => {
-    lookup(host, { ...options, all: true }, (error, addresses) => {
+    lookupAll(host, { ...options, all: true }, (error, addresses) => {
       const [first] = addresses ?? [];
       if (error !== null || first === undefined) {
         callback(error ?? new Error('The name has no address.'), '');

@@ -14,6 +14,8 @@ export interface RowGroup {
   readonly settings: SharedSettings;
   /** While the group waits, it leaves when this aborts. */
   readonly signal?: AbortSignal | undefined;
+  /** Is called when it is in a batch that a worker takes, with the rows of all groups in that. */
+  readonly onComputing?: ((rowCount: number) => void) | undefined;
 }
 
 export interface GroupResult {
@@ -76,6 +78,7 @@ export function createBatcher(runner: BatchRunner, options: BatcherOptions): Bat
       waiting.splice(waiting.indexOf(member), 1);
       // A signal outlives the batch, and would keep the pixels with its listener.
       member.group.signal?.removeEventListener('abort', member.withdraw);
+      member.group.onComputing?.(rowCount(members));
     }
     void runMembers(runner, members);
     dispatch();

@@ -8,6 +8,7 @@ import type { ImageSource } from './image-source.ts';
 import { errorTensor, failuresOf, isSuccess, requireSomeSuccess, withErrors } from './outcome.ts';
 import { loadImages, spread } from './request-images.ts';
 import { createRunQueue, type RunQueue } from './run-queue.ts';
+import { watchRun } from './stages.ts';
 import {
   contextUntil,
   noTimes,
@@ -32,7 +33,8 @@ export function clipTask(
     const request = readRequest(inputs);
     return {
       itemCount: request.sources.length + request.texts.length,
-      run: (signal) => encode(request, outputs, checkpoint, { ...contextUntil(signal, context), queue }),
+      run: (signal, progress) =>
+        encode(request, outputs, checkpoint, { ...contextUntil(signal, context, progress), queue }),
     };
   };
 }
@@ -100,7 +102,9 @@ async function encode(
     itemsPerRun: context.maxBatchSize,
     ...(ranking === undefined ? {} : { ranking }),
   };
-  const { result, queueMs } = await context.queue.run(batch, context.signal);
+  const { result, queueMs } = await watchRun(context.progress, batch.images.length + texts.length, (onComputing) =>
+    context.queue.run(batch, context.signal, onComputing),
+  );
   recordSlowest(times, { ...result, queueMs });
   const { projectionSize } = config;
   const embeds = normalize ? result.normalizedEmbeds : result.embeds;

@@ -10,6 +10,7 @@ import { requireModelSize } from './image-resizer.ts';
 import type { ImageSource, LoadedImage } from './image-source.ts';
 import { attempt, type Failure, isFailure, isSuccess } from './outcome.ts';
 import type { Preset } from './presets.ts';
+import { watchRun } from './stages.ts';
 import { noTimes, type RequestContext, recordSlowest, type StageTimes } from './task.ts';
 import { encoderTokens, readInTurns, textTokens } from './text-tokens.ts';
 
@@ -140,14 +141,16 @@ async function runRows(
   { image }: LoadedImage,
   rows: RowGroup['rows'],
   { generation, candidates }: SeededSettings,
-  { checkpoint, batcher, signal }: ItemContext,
+  { checkpoint, batcher, signal, progress }: ItemContext,
 ): Promise<GroupResult> {
   const { maxNewTokens: _, minNewTokens: __, seed: ___, ...shared } = generation;
   const settings = candidates === undefined ? shared : { ...shared, candidateIds: candidates.ids };
   try {
     // A checkpoint that does not resize takes images of its own size only: checked before one spoils a batch.
     requireModelSize(image, checkpoint.imageProcessor, checkpoint.config.vision.imageSize);
-    return await batcher.submit({ image, rows, settings, signal });
+    return await watchRun(progress, rows.length, (onComputing) =>
+      batcher.submit({ image, rows, settings, signal, onComputing }),
+    );
   } finally {
     releaseImages([image]);
   }

@@ -34,12 +34,12 @@ export function generationTask(
         : rankingSettings(given, candidateTexts.length);
     return {
       itemCount: asked.count,
-      async run(signal) {
+      async run(signal, progress) {
         const candidates = await candidateTokens(candidateTexts, checkpoint, contextUntil(signal, context));
         const { outcomes, times } = await generateForItems(
           itemsOf(asked),
           { generation, questionStart, candidates },
-          contextUntil(signal, itemContext),
+          contextUntil(signal, itemContext, progress),
         );
         requireSomeSuccess(outcomes);
         const generated = outcomes.filter(isSuccess);

@@ -1,6 +1,13 @@
+import { lookup } from 'node:dns';
 import { Agent, type Dispatcher, request } from 'undici';
 import { HandlerError } from '../protocol/errors.ts';
-import { type AddressPolicy, BlockedAddressError, guardedConnector, isListed } from './address-guard.ts';
+import {
+  type AddressPolicy,
+  BlockedAddressError,
+  guardedConnector,
+  isListed,
+  type LookupAll,
+} from './address-guard.ts';
 
 export interface ImageFetchOptions extends AddressPolicy {
   /** Refuses http URLs. */
@@ -9,6 +16,8 @@ export interface ImageFetchOptions extends AddressPolicy {
   readonly timeoutMs: number;
   readonly maxBytes: number;
   readonly maxRedirects: number;
+  /** Finds the addresses of names; the system does where it is absent. */
+  readonly lookupAll?: LookupAll;
   /** Fetching ends with its reason when it aborts. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -19,21 +28,23 @@ const USER_AGENT = 'blip-handler';
 /** How long a connection that nobody uses is kept. */
 const KEEP_ALIVE_MS = 4_000;
 
-/** One for each list of hosts that may be private: a connection that was allowed is used again by that policy only. */
-const dispatchers = new Map<string, Dispatcher>();
+/** By who finds addresses and which hosts may be private: a connection that was allowed is used again by those only. */
+const dispatchers = new WeakMap<LookupAll, Map<string, Dispatcher>>();
 
 /** Every connection for an image goes through a dispatcher whose connector holds it against the policy. */
-function dispatcherFor(policy: AddressPolicy): Dispatcher {
+function dispatcherFor({ lookupAll = lookup, ...policy }: ImageFetchOptions): Dispatcher {
+  const known = dispatchers.get(lookupAll) ?? new Map<string, Dispatcher>();
+  dispatchers.set(lookupAll, known);
   const key = policy.privateHosts.join(',');
   const dispatcher =
-    dispatchers.get(key) ??
+    known.get(key) ??
     new Agent({
       connections: 32,
       keepAliveTimeout: KEEP_ALIVE_MS,
       keepAliveMaxTimeout: KEEP_ALIVE_MS, // Where the server announces a longer one.
-      connect: guardedConnector(policy),
+      connect: guardedConnector(policy, lookupAll),
     });
-  dispatchers.set(key, dispatcher);
+  known.set(key, dispatcher);
   return dispatcher;
 }
 

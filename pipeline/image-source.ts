@@ -2,6 +2,7 @@ import { HandlerError } from '../protocol/errors.ts';
 import { type ByteBudget, createByteBudget, decodeHolding } from './decoded-images.ts';
 import { type ImageDecodeOptions, inspectImage, type RgbImage } from './image-decode.ts';
 import { fetchImage, type ImageFetchOptions } from './image-fetch.ts';
+import { type OnStage, watchStage } from './stages.ts';
 
 /** Where an image is, as text, or its file as it is. */
 export type ImageSource = string | Uint8Array;
@@ -11,6 +12,8 @@ export interface ImageOptions extends ImageFetchOptions, ImageDecodeOptions {
   readonly decodedBudget?: ByteBudget;
   /** Loading ends with its reason when it aborts. */
   readonly signal?: AbortSignal | undefined;
+  /** Is told of the stages of loading. */
+  readonly onStage?: OnStage | undefined;
 }
 
 /** Characters that one byte takes at most, percent-encoded. More text than that cannot be an image of the allowed size. */
@@ -39,22 +42,24 @@ export interface LoadedImage {
 export async function loadImage(source: ImageSource, options: ImageOptions): Promise<LoadedImage> {
   options.signal?.throwIfAborted();
   const askedMs = performance.now();
-  const releaseFetched = await acquireFetched(source, options);
+  const { onStage } = options;
+  const releaseFetched = await watchStage('queue', onStage, () => acquireFetched(source, options));
   try {
     const startMs = performance.now();
-    const bytes = await readSource(source, options);
+    const bytes = await watchStage('fetch', onStage, () => readSource(source, options));
     const fetchedMs = performance.now();
-    const { decodedBytes, decode } = await inspectImage(bytes, options);
+    const { decodedBytes, decode } = await watchStage('inspect', onStage, () => inspectImage(bytes, options));
     const inspectedMs = performance.now();
     // The images that it waits for have to be fetched too.
     if (options.decodedBudget?.isJoint) releaseFetched();
-    const release = (await options.decodedBudget?.acquire(decodedBytes, options.signal)) ?? (() => undefined);
+    const acquire = async () => await options.decodedBudget?.acquire(decodedBytes, options.signal);
+    const release = (await watchStage('queue', onStage, acquire)) ?? (() => undefined);
     const decodeStartMs = performance.now();
     const decodeUnlessAborted = async () => {
       options.signal?.throwIfAborted();
       return await decode();
     };
-    const image = await decodeHolding(decodeUnlessAborted, release);
+    const image = await watchStage('decode', onStage, () => decodeHolding(decodeUnlessAborted, release));
     return {
       image,
       fetchMs: fetchedMs - startMs,

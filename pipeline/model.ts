@@ -13,7 +13,7 @@ import { generationTask } from './generation-task.ts';
 import type { RetrievalBatch, RetrievalResult } from './retrieval-model.ts';
 import { retrievalTask } from './retrieval-task.ts';
 import type { Settings } from './settings.ts';
-import type { Task, TaskContext, TensorAnswer } from './task.ts';
+import type { Progress, Task, TaskContext, TensorAnswer } from './task.ts';
 import { openTokenizer } from './tokenizer.ts';
 import { startWorkerPool, type WorkerPool } from './worker-pool.ts';
 
@@ -33,10 +33,16 @@ export interface Model {
    * Answers one request. An item that fails leaves the others alone.
    * @param inputs checked against the schema of the checkpoint's task.
    * @param signal when it aborts, the answer is its reason, at once; what waits is dropped, what runs goes on unheard.
+   * @param progress is told how far it has come.
    * @throws HandlerError `INVALID_INPUT`, `INVALID_PARAMETER`, `OVERLOADED` or `NOT_READY`, which concern all items, as
    *   `PROMPT_TOO_LONG` of retrieval, CLIP and candidates does; or that of the first item, when none has a result.
    */
-  infer(inputs: InputLists, outputs: readonly string[], signal?: AbortSignal): Promise<TensorAnswer>;
+  infer(
+    inputs: InputLists,
+    outputs: readonly string[],
+    signal?: AbortSignal,
+    progress?: Progress,
+  ): Promise<TensorAnswer>;
   /** Finishes what was accepted, then releases the model and its threads. */
   close(): Promise<void>;
 }
@@ -153,13 +159,14 @@ function admitting(
   return {
     isHealthy: () => pool.liveCount() > 0,
     queuedItems: () => acceptedItems,
-    async infer(inputs, outputs, signal) {
+    async infer(inputs, outputs, signal, progress) {
       signal?.throwIfAborted();
       const { itemCount, run } = task(inputs, outputs);
       pool.requireServing();
       requireRoom(itemCount, acceptedItems, maxQueueSize);
       acceptedItems += itemCount;
-      const answer = run(signal).finally(() => {
+      progress?.onAccepted?.();
+      const answer = run(signal, progress).finally(() => {
         accepted.delete(answer);
         acceptedItems -= itemCount; // Not before: what runs unheard still takes its place.
       });

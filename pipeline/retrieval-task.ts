@@ -6,6 +6,7 @@ import { errorTensor, failuresOf, isSuccess, requireSomeSuccess, withErrors } fr
 import { loadImages, spread } from './request-images.ts';
 import type { RetrievalBatch, RetrievalResult } from './retrieval-model.ts';
 import { createRunQueue, type RunQueue } from './run-queue.ts';
+import { watchRun } from './stages.ts';
 import {
   contextUntil,
   noTimes,
@@ -29,7 +30,8 @@ export function retrievalTask(
     const request = readRequest(inputs);
     return {
       itemCount: request.sources.length * request.texts.length,
-      run: (signal) => compare(request, outputs, checkpoint, { ...contextUntil(signal, context), queue }),
+      run: (signal, progress) =>
+        compare(request, outputs, checkpoint, { ...contextUntil(signal, context, progress), queue }),
     };
   };
 }
@@ -67,7 +69,9 @@ async function compare(
   const wanted = outputs.includes('match_probability') ? (rerankTopK ?? images.length) : 0;
   const comparedImages = Math.min(wanted, images.length);
   const batch = { images, texts, comparedImages, imagesPerRun: context.maxBatchSize };
-  const { result, queueMs } = await context.queue.run(batch, context.signal);
+  const { result, queueMs } = await watchRun(context.progress, images.length + texts.length, (onComputing) =>
+    context.queue.run(batch, context.signal, onComputing),
+  );
   recordSlowest(times, { ...result, queueMs });
   const succeeded = loaded.map(isSuccess);
   const tensors: Readonly<Record<string, () => NamedTensor>> = {

@@ -6,9 +6,14 @@ import type { WorkerPool } from './worker-pool.ts';
 export interface RunQueue<Batch, Result> {
   /**
    * Runs a batch, and gives back the memory of its images when that is done.
+   * @param onComputing is called when a worker takes it.
    * @throws the reason of the signal, when it aborts before the batch runs.
    */
-  run(batch: Batch, signal?: AbortSignal): Promise<{ readonly result: Result; readonly queueMs: number }>;
+  run(
+    batch: Batch,
+    signal?: AbortSignal,
+    onComputing?: () => void,
+  ): Promise<{ readonly result: Result; readonly queueMs: number }>;
 }
 
 export function createRunQueue<Batch extends ModelBatch, Result>(
@@ -20,12 +25,13 @@ export function createRunQueue<Batch extends ModelBatch, Result>(
   };
   pool.onRoom(dispatch);
   return {
-    run: (batch, signal) =>
+    run: (batch, signal, onComputing) =>
       new Promise((resolve, reject) => {
         const arrivedMs = performance.now();
         const start = () => {
           signal?.removeEventListener('abort', withdraw); // It would keep the pixels as long as the signal lives.
           const queueMs = performance.now() - arrivedMs;
+          onComputing?.();
           pool
             .run(batch)
             .finally(() => releaseImages(batch.images))

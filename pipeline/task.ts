@@ -2,6 +2,7 @@ import type { HandlerError } from '../protocol/errors.ts';
 import type { NamedTensor } from '../protocol/named-tensor.ts';
 import type { InputLists } from '../protocol/schema.ts';
 import type { ImageOptions, ImageSource, LoadedImage } from './image-source.ts';
+import type { OnStage } from './stages.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
 /** Where the time of a request went: for each stage, its slowest item. */
@@ -22,16 +23,27 @@ export interface TensorAnswer {
   readonly generatedTokens: number;
 }
 
+/** Is told how far a request has come. */
+export interface Progress {
+  /** It has its place in the queue: it is not refused any more. */
+  readonly onAccepted?: () => void;
+  /** A worker takes some of it, which nothing stops any more. Comes for each batch that it has a part in. */
+  readonly onComputing?: () => void;
+  /** A stage of it is over, well or not. Also comes when nobody waits for its answer any more. */
+  readonly onStage?: OnStage;
+}
+
 /** A request that was understood, and not begun. */
 export interface TaskRequest {
   /** How many results it asks for: what the queue is bounded by. */
   readonly itemCount: number;
   /**
    * @param signal when it aborts, what waits is dropped.
+   * @param progress is told of its stages, and whenever a worker takes some of it.
    * @throws HandlerError when no item has a result, or a text that all need is too long; the signal's reason, when the
    *   request was dropped.
    */
-  readonly run: (signal: AbortSignal | undefined) => Promise<TensorAnswer>;
+  readonly run: (signal: AbortSignal | undefined, progress?: Progress) => Promise<TensorAnswer>;
 }
 
 /**
@@ -51,13 +63,15 @@ export interface TaskContext {
 /** What one request needs: its images are loaded, and its batches wait, until the signal aborts. */
 export interface RequestContext extends TaskContext {
   readonly signal: AbortSignal | undefined;
+  readonly progress: Progress;
 }
 
 export function contextUntil<Context extends TaskContext>(
   signal: AbortSignal | undefined,
   context: Context,
+  progress: Progress = {},
 ): Context & RequestContext {
-  return { ...context, signal, imageOptions: { ...context.imageOptions, signal } };
+  return { ...context, signal, progress, imageOptions: { ...context.imageOptions, signal, onStage: progress.onStage } };
 }
 
 export function noTimes(): StageTimes {

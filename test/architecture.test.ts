@@ -46,6 +46,7 @@ const onlyImporters: Readonly<Record<string, readonly string[]>> = {
   '@huggingface/hub': ['checkpoint/hub/listing.ts'],
   '@fastify/busboy': ['handlers/http/multipart.ts'],
   'prom-client': ['handlers/metrics.ts'],
+  '@opentelemetry/api': ['handlers/tracing.ts'],
   'cli-progress': ['handlers/command-line/download-progress.ts'],
 };
 

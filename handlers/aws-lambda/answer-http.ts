@@ -2,6 +2,7 @@ import { METHODS } from 'node:http';
 import type { FastifyInstance, HTTPMethods } from 'fastify';
 import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
 import { httpStatus } from '../../protocol/http-status.ts';
+import { RETRY_AFTER_SECONDS } from '../http/reply.ts';
 import { logInternal } from '../log-internal.ts';
 import { requireAuthorizer } from './authorizer.ts';
 import type { Environment } from './environment.ts';
@@ -9,9 +10,6 @@ import { type HttpAnswer, type HttpRequest, withoutPrefix } from './http-event.t
 import { type Clock, inTime, loadedInTime } from './invocation-clock.ts';
 import { loadError } from './invocation-error.ts';
 import { injectUntil } from './invocation-signal.ts';
-
-/** Seconds that a refused client is asked to wait. */
-const RETRY_AFTER_SECONDS = 1;
 
 /** What holds for one connection and not for the answer, and lengths, which every sender counts itself. */
 const transferHeaders = ['connection', 'keep-alive', 'transfer-encoding', 'content-length'];

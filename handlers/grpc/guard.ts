@@ -11,6 +11,7 @@ import { HandlerError } from '../../protocol/errors.ts';
 import type { Admission } from '../admission.ts';
 import type { Metrics } from '../metrics.ts';
 import { requestIdFrom, traceIdFrom } from '../request-identity.ts';
+import { type RequestSpan, startRequestSpan } from '../tracing.ts';
 import type { Log } from './log.ts';
 import { ERROR_CODE_KEY, namedStatus, reported, statusOf } from './statuses.ts';
 
@@ -19,6 +20,16 @@ const REQUEST_TIMEOUT_MS = 60_000;
 
 /** Metadata with the id of a call: of its client's choice, or in the answer. */
 const REQUEST_ID_KEY = 'x-request-id';
+
+/** Statuses that a server is to blame for. Source: OpenTelemetry's semantic conventions for gRPC. */
+const faults: ReadonlySet<number> = new Set([
+  statusNames.UNKNOWN,
+  statusNames.DEADLINE_EXCEEDED,
+  statusNames.UNIMPLEMENTED,
+  statusNames.INTERNAL,
+  statusNames.UNAVAILABLE,
+  statusNames.DATA_LOSS,
+]);
 
 /** A call that may ask the models. */
 interface Admitted {
@@ -43,6 +54,8 @@ export interface CallGuard {
   readonly handleStreamed: <T>(metadata: Metadata, work: () => Promise<T>) => Promise<T>;
   /** The log of a call: its lines say the call's id, and its trace. */
   readonly logOf: (metadata: Metadata) => Log;
+  /** The span of a call; `undefined` where there are none. */
+  readonly spanOf: (metadata: Metadata) => RequestSpan | undefined;
 }
 
 export interface GuardOptions {
@@ -60,6 +73,7 @@ export interface GuardOptions {
 export function createGuard({ admission, guardedPaths, maxOpenBytes, log, metrics }: GuardOptions): CallGuard {
   const admitted = new WeakMap<Metadata, Admitted>();
   const logs = new WeakMap<Metadata, Log>();
+  const spans = new WeakMap<Metadata, RequestSpan>();
   const admit = (metadata: Metadata, isStream: boolean): Admitted => {
     const [authorization] = metadata.get('authorization');
     const token = admission.checkToken(authorization?.toString());
@@ -76,8 +90,9 @@ export function createGuard({ admission, guardedPaths, maxOpenBytes, log, metric
       if (!isGuarded) limitDecompressed(call, maxOpenBytes);
       const listener = new ServerListenerBuilder()
         .withOnReceiveMetadata((metadata, next) => {
-          const callLog = ending.identify(metadata);
+          const { log: callLog, span } = ending.identify(metadata);
           logs.set(metadata, callLog);
+          if (span !== undefined) spans.set(metadata, span);
           try {
             if (isGuarded) entry = admit(metadata, requestStream);
           } catch (thrown) {
@@ -122,6 +137,7 @@ export function createGuard({ admission, guardedPaths, maxOpenBytes, log, metric
       }
     },
     logOf: (metadata) => logs.get(metadata) ?? log,
+    spanOf: (metadata) => spans.get(metadata),
   };
 }
 
@@ -146,9 +162,15 @@ function timeOut(call: ServerInterceptingCallInterface): NodeJS.Timeout {
   }, REQUEST_TIMEOUT_MS);
 }
 
+/** A call as its span begins. Only methods that there are come here, so that their names are few. */
+function descriptionOf(path: string) {
+  const method = path.slice(1);
+  return { name: method, attributes: { 'rpc.system.name': 'grpc', 'rpc.method': method } };
+}
+
 interface Ending {
-  /** Says by which id and trace the call is logged. @returns its log. */
-  readonly identify: (metadata: Metadata) => Log;
+  /** Says by which id and trace the call is logged. @returns its log, and its span where there are any. */
+  readonly identify: (metadata: Metadata) => { readonly log: Log; readonly span: RequestSpan | undefined };
   /** Whose call it is, for the log. */
   readonly setToken: (token: string | undefined) => void;
   /** It is over, with a status or without. */
@@ -156,8 +178,8 @@ interface Ending {
 }
 
 /**
- * Gives every status of a call our code and the call's id, and logs and counts how the call ended. grpc-js sends the
- * statuses that it makes itself past all interceptors, so the call that they start from is taken hold of.
+ * Gives every status of a call our code and the call's id, and logs, counts and traces how the call ended. grpc-js sends
+ * the statuses that it makes itself past all interceptors, so the call that they start from is taken hold of.
  */
 function reportEnd(
   call: ServerInterceptingCallInterface,
@@ -168,6 +190,7 @@ function reportEnd(
   const send = call.sendStatus.bind(call);
   let isReported = false;
   let callLog = log;
+  let span: RequestSpan | undefined;
   let requestId: string | undefined;
   let tokenDigest: string | undefined;
   const report = (code: number, errorCode: string | undefined) => {
@@ -175,6 +198,8 @@ function reportEnd(
     isReported = true;
     const responseTime = performance.now() - startMs;
     const status = statusNames[code] ?? String(code);
+    if (code !== statusNames.OK) span?.setError(errorCode ?? status);
+    span?.end({ 'rpc.status_code': status }, faults.has(code));
     callLog.info({ grpc: { path, status, errorCode }, tokenDigest, responseTime }, 'call completed');
     metrics?.then(({ countAnswer }) => countAnswer('grpc', code)).catch(() => undefined); // Those who ask for them hear why.
   };
@@ -189,9 +214,10 @@ function reportEnd(
   return {
     identify(metadata) {
       requestId = requestIdFrom(metadata.get(REQUEST_ID_KEY)[0]);
-      const traceId = traceIdFrom(metadata.get('traceparent')[0]);
+      span = startRequestSpan({ ...descriptionOf(path), headers: metadata.getMap() });
+      const traceId = span?.traceId ?? traceIdFrom(metadata.get('traceparent')[0]);
       callLog = log.child({ reqId: requestId, ...(traceId === undefined ? {} : { traceId }) });
-      return callLog;
+      return { log: callLog, span };
     },
     setToken: (token) => {
       tokenDigest = token;

@@ -5,9 +5,16 @@ import { MODEL_VERSION } from '../../protocol/metadata.ts';
 import { inferInTime } from '../deadline.ts';
 import { logInternal } from '../log-internal.ts';
 import { findModel } from '../served-models.ts';
+import type { RequestSpan } from '../tracing.ts';
 import type { ModelInferRequest, ModelInferResponseSchema } from './generated/open_inference_pb.js';
 import { readInferRequest } from './infer-request.ts';
 import type { Log } from './log.ts';
+
+/** Where it shows what became of a call. */
+export interface CallRecord {
+  readonly log: Log;
+  readonly span: RequestSpan | undefined;
+}
 
 /**
  * Answers one inference request. Values are always raw: every client reads them so, and some only so.
@@ -19,11 +26,16 @@ export async function infer(
   models: readonly InferlessModel[],
   request: ModelInferRequest,
   signal: AbortSignal,
-  log: Log,
+  { log, span }: CallRecord,
 ): Promise<MessageInitShape<typeof ModelInferResponseSchema>> {
   const model = findVersion(models, request.modelName, request.modelVersion);
   const { id = '', ...question } = readInferRequest(request, model.schema);
-  const { outputs, failures, times, generatedTokens } = await inferInTime(model, question, signal);
+  const { outputs, failures, times, generatedTokens } = await inferInTime(
+    model,
+    question,
+    signal,
+    span?.progressOf(model),
+  );
   for (const failure of failures) logInternal(failure, log);
   log.debug({ times, generatedTokens }, 'stages');
   return {

@@ -7,7 +7,7 @@ import type { Draining } from './drain.ts';
 import { GRPCInferenceService } from './generated/open_inference_pb.js';
 import type { CallGuard } from './guard.ts';
 import { findVersion, infer } from './infer.ts';
-import { addBidirectional, addUnary, type MethodContext, pathOf } from './methods.ts';
+import { addBidirectional, addUnary, type Call, type MethodContext, pathOf } from './methods.ts';
 import { streamInfer } from './stream-infer.ts';
 
 /** Names as Triton gives them. */
@@ -69,16 +69,17 @@ function addInferenceMethods(
       end();
     }
   };
-  addUnary(context, method.modelInfer, (request, { metadata, signal }) =>
-    counted(() => guard.handle(metadata, () => infer(models, request, signal, logOf(metadata)))),
+  const recordOf = ({ metadata }: Pick<Call, 'metadata'>) => ({ log: logOf(metadata), span: guard.spanOf(metadata) });
+  addUnary(context, method.modelInfer, (request, call) =>
+    counted(() => guard.handle(call.metadata, () => infer(models, request, call.signal, recordOf(call)))),
   );
   addBidirectional(context, method.modelStreamInfer, (stream) => {
-    const log = logOf(stream.metadata);
+    const record = recordOf(stream);
     return streamInfer(stream, {
       maxRunning: maxStreamed,
-      log,
+      log: record.log,
       answer: (request) =>
-        counted(() => guard.handleStreamed(stream.metadata, () => infer(models, request, stream.signal, log))),
+        counted(() => guard.handleStreamed(stream.metadata, () => infer(models, request, stream.signal, record))),
     });
   });
 }

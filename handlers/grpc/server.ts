@@ -4,6 +4,7 @@ import type InferlessModel from '../../app.ts';
 import type { Settings } from '../../pipeline/settings.ts';
 import type { Admission } from '../admission.ts';
 import type { Metrics } from '../metrics.ts';
+import { loadTracing } from '../tracing.ts';
 import { serverCredentials } from './credentials.ts';
 import { watchRequests } from './drain.ts';
 import { createGuard } from './guard.ts';
@@ -55,7 +56,7 @@ export interface GrpcServerOptions {
  */
 export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
   const { models, settings, host, log, admission, metrics } = options;
-  const credentials = await serverCredentials(settings);
+  const [credentials] = await Promise.all([serverCredentials(settings), loadTracing(log)]);
   const draining = watchRequests();
   const maxOpenBytes = Math.min(MAX_OPEN_MESSAGE_BYTES, settings.maxBodyBytes);
   const guard = createGuard({ admission, guardedPaths: inferencePaths, maxOpenBytes, log, metrics });

@@ -1,9 +1,11 @@
-import type { FastifyReply } from 'fastify';
+import type { FastifyBaseLogger, FastifyReply } from 'fastify';
 import type InferlessModel from '../../app.ts';
-import type { TensorAnswer } from '../../pipeline/task.ts';
+import type { Progress, TensorAnswer } from '../../pipeline/task.ts';
 import { inferInTime, type TimedQuestion } from '../deadline.ts';
 import { logInternal } from '../log-internal.ts';
+import type { RequestSpan } from '../tracing.ts';
 import { clientSignal } from './client-signal.ts';
+import { spanOf } from './request-span.ts';
 
 /** What a model is asked. */
 export interface Question extends TimedQuestion {
@@ -20,8 +22,26 @@ export async function askModel(
   model: InferlessModel,
   { signal = clientSignal(reply), ...question }: Question,
 ): Promise<TensorAnswer> {
-  const given = await inferInTime(model, question, signal);
-  for (const failure of given.failures) logInternal(failure, reply.log);
-  reply.log.debug({ times: given.times, generatedTokens: given.generatedTokens }, 'stages');
+  return await askUntil(model, question, { signal, log: reply.log, span: spanOf(reply.request) });
+}
+
+/** How a model is asked by work that may outlive its request. */
+export interface Asking {
+  readonly signal: AbortSignal;
+  readonly log: FastifyBaseLogger;
+  readonly progress?: Progress;
+  /** Where its stages show. */
+  readonly span?: RequestSpan | undefined;
+}
+
+/** The same, for work that may outlive its request: it holds nothing of that. */
+export async function askUntil(
+  model: InferlessModel,
+  question: TimedQuestion,
+  { signal, log, progress, span }: Asking,
+): Promise<TensorAnswer> {
+  const given = await inferInTime(model, question, signal, { ...span?.progressOf(model), ...progress });
+  for (const failure of given.failures) logInternal(failure, log);
+  log.debug({ times: given.times, generatedTokens: given.generatedTokens }, 'stages');
   return given;
 }

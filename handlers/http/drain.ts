@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { FastifyInstance } from 'fastify';
@@ -6,6 +6,8 @@ import type { FastifyInstance } from 'fastify';
 /** No request for this long, and none running: whoever sends them has noticed. */
 const QUIET_MS = 250;
 const CHECK_INTERVAL_MS = 25;
+/** A client that has not read its answers in this long, by the limit or after it, is hung up on. */
+const UNREAD_MS = 10_000;
 
 /** How a server comes to its end. */
 export interface Draining {
@@ -15,23 +17,28 @@ export interface Draining {
    * Stops a server without losing a request. It goes on accepting until requests stay away, or for `limitMs`: a
    * listener that closes at once resets connections that the kernel has made and the server has not seen. From the
    * start readiness is false, and every answer asks its client to close the connection. Requests that have arrived are
-   * answered, however long that takes; clients that have sent none by the limit, or a part of one, are hung up on.
+   * answered, however long that takes; clients that have sent none by the limit, or a part of one, are hung up on, and
+   * later those that do not read their answers.
    */
   drain(limitMs: number): Promise<void>;
+  /** Has `drain` go on accepting, within its limit, as long as this says that clients have something to come back for. */
+  waitWhile(isBusy: () => boolean): void;
 }
 
 /** Watches the requests of a server, so that it can be drained. */
 export function addDraining(server: FastifyInstance): Draining {
   let draining = false;
-  const running = new Set<IncomingMessage>();
+  const running = new Map<IncomingMessage, ServerResponse>();
+  const answeredMs = new WeakMap<Socket, number>();
   const connected = new Set<Socket>();
+  const busy: (() => boolean)[] = [];
   let lastRequestMs = 0;
   server.server.on('connection', (socket) => {
     connected.add(socket);
     socket.once('close', () => connected.delete(socket));
   });
   server.addHook('onRequest', async ({ raw: request }, reply) => {
-    running.add(request);
+    running.set(request, reply.raw);
     lastRequestMs = performance.now();
     // Comes after the answer, and also when the client leaves before it.
     reply.raw.once('close', () => {
@@ -49,24 +56,39 @@ export function addDraining(server: FastifyInstance): Draining {
       const startMs = performance.now();
       const isLate = () => performance.now() - startMs >= limitMs;
       const isQuiet = () => running.size === 0 && performance.now() - Math.max(lastRequestMs, startMs) >= QUIET_MS;
-      while (!isQuiet() && !isLate()) await sleep(CHECK_INTERVAL_MS);
+      const isBusy = () => busy.some((each) => each());
+      while ((!isQuiet() || isBusy()) && !isLate()) await sleep(CHECK_INTERVAL_MS);
       let closed = false;
       const closing = server.close().finally(() => {
         closed = true;
       });
       // From here on Node looks for late clients no more.
       while (!closed) {
-        if (isLate()) hangUp(connected, running);
+        if (isLate()) hangUp(connected, running, answeredMs);
         await Promise.race([closing, sleep(CHECK_INTERVAL_MS)]);
       }
       await closing;
     },
+    waitWhile: (isBusy) => void busy.push(isBusy),
   };
 }
 
-/** Closes the connections that no request has come over that is whole. */
-function hangUp(connected: ReadonlySet<Socket>, running: ReadonlySet<IncomingMessage>): void {
-  const whole = [...running].filter(({ complete }) => complete);
-  const needed = new Set(whole.map(({ socket }) => socket));
-  for (const socket of connected) if (!needed.has(socket)) socket.destroy();
+/**
+ * Closes the connections that no request has come over that is whole, and those whose answers nobody reads.
+ * @param answeredMs since when all that a connection asked for is only to be read
+ */
+function hangUp(
+  connected: ReadonlySet<Socket>,
+  running: ReadonlyMap<IncomingMessage, ServerResponse>,
+  answeredMs: WeakMap<Socket, number>,
+): void {
+  const nowMs = performance.now();
+  const whole = [...running].filter(([{ complete }]) => complete);
+  for (const socket of connected) {
+    const responses = whole.filter(([request]) => request.socket === socket).map(([, response]) => response);
+    if (responses.some(({ writableEnded }) => !writableEnded)) continue;
+    const sinceMs = answeredMs.get(socket) ?? nowMs;
+    answeredMs.set(socket, sinceMs);
+    if (responses.length === 0 || nowMs - sinceMs >= UNREAD_MS) socket.destroy();
+  }
 }

@@ -2,7 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type InferlessModel from '../../app.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import type { Admission } from '../admission.ts';
-import { createRequestLimit } from './request-limit.ts';
+import { createRequestLimit, type Place } from './request-limit.ts';
 import type { MethodAnswer } from './route.ts';
 
 /** The model that a request is for, as its path or the service has it. */
@@ -13,6 +13,7 @@ export type InferenceHandler = (
   request: FastifyRequest,
   reply: FastifyReply,
   model: InferlessModel,
+  place: Place,
 ) => Promise<FastifyReply>;
 
 /**
@@ -32,7 +33,33 @@ export function routeGuard(admission: Admission): RouteGuard {
         throw new HandlerError('NOT_READY', 'Expected the model to be loaded, got a request before or after that.');
       limit.admit(token, request, reply);
     },
-    handler: (request, reply) => limit.handle(request, async () => await handler(request, reply, find(request))),
+    handler: (request, reply) =>
+      limit.handle(request, async (place) => await handler(request, reply, find(request), place)),
+  });
+}
+
+/** Answers a request of a token; `undefined` where there are none. */
+export type TokenHandler = (
+  request: FastifyRequest,
+  reply: FastifyReply,
+  token: string | undefined,
+) => FastifyReply | Promise<FastifyReply>;
+
+/**
+ * Makes the answer of a route that asks no model, and tells what only a token may know: that is looked at before the body
+ * is read. Such requests are not counted: whoever has as many running as may can still ask for them.
+ */
+export type TokenGuard = (handler: TokenHandler) => MethodAnswer;
+
+/** The guard of a server's routes that ask no model. */
+export function tokenGuard({ checkToken }: Pick<Admission, 'checkToken'>): TokenGuard {
+  const tokenOf = ({ headers }: FastifyRequest) => checkToken(headers.authorization);
+  return (handler) => ({
+    async onRequest(request, reply) {
+      const token = tokenOf(request);
+      if (token !== undefined) logWithToken(token, request, reply);
+    },
+    handler: (request, reply) => handler(request, reply, tokenOf(request)),
   });
 }
 

@@ -12,7 +12,7 @@ export interface Job {
 }
 
 /** What concerns the request and not the job: a job was not even begun, and the answer is an error as elsewhere. */
-const refusals: readonly ErrorCode[] = [
+export const refusals: readonly ErrorCode[] = [
   'INVALID_REQUEST',
   'INVALID_INPUT',
   'INVALID_PARAMETER',
@@ -42,5 +42,8 @@ export async function runJob(work: () => Promise<unknown>, id: string = randomUU
 /** A client that wants to be called back would wait for ever: nothing is called from here. */
 export function refuseWebhook(webhook: unknown): void {
   if (webhook !== undefined && webhook !== null)
-    throw new HandlerError('INVALID_REQUEST', 'Expected no webhook, got one: the answer itself has the result.');
+    throw new HandlerError(
+      'INVALID_REQUEST',
+      'Expected no webhook, got one: this service calls nobody back. The answer has the result, or the id to ask for it with.',
+    );
 }

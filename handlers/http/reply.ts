@@ -3,9 +3,10 @@ import type { HandlerError } from '../../protocol/errors.ts';
 import { httpStatus } from '../../protocol/http-status.ts';
 import type { EncodedResponse } from '../../protocol/inference-response.ts';
 import { logInternal } from '../log-internal.ts';
+import { spanOf } from './request-span.ts';
 
 /** Seconds that a refused client is asked to wait. */
-const RETRY_AFTER_SECONDS = 1;
+export const RETRY_AFTER_SECONDS = 1;
 
 /** Answers with exactly `application/json`: some clients compare it so. */
 export function sendJson(reply: FastifyReply, body: unknown, status = 200): FastifyReply {
@@ -33,6 +34,7 @@ export function sendEncoded(reply: FastifyReply, { body, jsonLength }: EncodedRe
 export function sendError(reply: FastifyReply, error: HandlerError, log: FastifyBaseLogger): FastifyReply {
   const status = httpStatus[error.code];
   logInternal(error, log);
+  spanOf(reply.request)?.setError(error.code);
   if (error.code === 'OVERLOADED' || error.code === 'NOT_READY')
     reply.header('retry-after', String(RETRY_AFTER_SECONDS));
   if (error.code === 'UNAUTHORIZED') reply.header('www-authenticate', 'Bearer');

@@ -9,10 +9,21 @@ export interface RequestLimit {
    */
   admit(token: string | undefined, request: FastifyRequest, reply: FastifyReply): void;
   /** Does what was asked, and counts the request until `work` settles: with a client that leaves, that is at once. */
-  handle<T>(request: FastifyRequest, work: () => Promise<T>): Promise<T>;
+  handle<T>(request: FastifyRequest, work: (place: Place) => Promise<T>): Promise<T>;
+}
+
+/** The place of a request among those of its token that run. */
+export interface Place {
+  readonly token: string | undefined;
+  /**
+   * Keeps the place for work that goes on when the request is answered.
+   * @returns a function that gives it up; it may be called more than once.
+   */
+  keep(): () => void;
 }
 
 interface Counted {
+  readonly token: string | undefined;
   isHandled: boolean;
   /** Stops counting; once, however often it is called. */
   readonly leave: () => void;
@@ -24,7 +35,7 @@ export function createRequestLimit({ enter }: Pick<Admission, 'enter'>): Request
   return {
     admit(token, request, reply) {
       const leave = enter(token);
-      const entry: Counted = { isHandled: false, leave };
+      const entry: Counted = { token, isHandled: false, leave };
       counted.set(request, entry);
       // A body that is refused, or never comes whole, has no handler. This comes after the answer, or instead of it.
       reply.raw.once('close', () => {
@@ -33,11 +44,18 @@ export function createRequestLimit({ enter }: Pick<Admission, 'enter'>): Request
     },
     async handle(request, work) {
       const entry = counted.get(request);
-      if (entry !== undefined) entry.isHandled = true;
+      if (entry === undefined) throw new RangeError('Expected a request that was admitted.');
+      const { token, leave } = entry;
+      entry.isHandled = true;
+      let isKept = false;
+      const keep = () => {
+        isKept = true;
+        return leave;
+      };
       try {
-        return await work();
+        return await work({ token, keep });
       } finally {
-        entry?.leave();
+        if (!isKept) leave();
       }
     },
   };

@@ -7,9 +7,10 @@ import type { Metrics } from '../metrics.ts';
 import { addCompression } from './compression.ts';
 import { acceptAnyContentType } from './content-type.ts';
 import { addDraining, type Draining } from './drain.ts';
-import { routeGuard } from './inference-routes.ts';
+import { routeGuard, tokenGuard } from './inference-routes.ts';
 import { sendError } from './reply.ts';
 import { addRequestIds, nameRequest, requestIdOf } from './request-id.ts';
+import { addRequestSpans, traceRequest } from './request-span.ts';
 import { addBentomlRoutes } from './routes/bentoml.ts';
 import { addClipServiceRoutes } from './routes/clip-service.ts';
 import { addCogRoutes } from './routes/cog.ts';
@@ -56,11 +57,13 @@ export function createServer(
     clientErrorHandler: (error, socket) => void countAnswer(answerBrokenRequest(error, socket)),
     frameworkErrors(error, request, reply) {
       const refused = fromServerError(error);
-      nameRequest(request, reply); // A path that does not decode comes past all hooks.
+      traceRequest(request, reply); // A path that does not decode comes past all hooks.
+      nameRequest(request, reply);
       void countAnswer(httpStatus[refused.code]);
       void sendError(reply, refused, request.log);
     },
   });
+  addRequestSpans(server);
   addRequestIds(server);
   server.addHook('onResponse', async (_request, reply) => await countAnswer(reply.statusCode));
   const draining = addDraining(server);
@@ -82,7 +85,8 @@ export function createServer(
   addDocsRoutes(server, models);
   addVertexRoutes(server, guard, models, draining);
   addCogRoutes(server, guard, models, draining);
-  addRunpodRoutes(server, guard, models);
+  const tokenCount = settings.apiTokens.length;
+  addRunpodRoutes(server, { guard, tokenGuard: tokenGuard(admission), models, draining, tokenCount });
   return Object.assign(server, { draining });
 }
 

@@ -86,6 +86,8 @@ describe('shards', () => {
     '.',
     '',
     'one.safetensors:other',
+    'shards\\one.safetensors',
+    'one.safetensors\0',
   ])('a shard at %j is refused, even where there is such a file', (file) => {
     const outside = temporaryFolder({
       'one.safetensors': shard('first'),
@@ -96,7 +98,7 @@ describe('shards', () => {
     expectCheckpointError(() => openWeights(folder), 'CHECKPOINT_WEIGHTS_INVALID', [
       join(folder, INDEX),
       'first to lie in a file of the same folder',
-      `got "${file}"`,
+      `got ${JSON.stringify(file)}`,
     ]);
   });
 

@@ -90,45 +90,11 @@ describe('lists of hosts', () => {
   });
 });
 
+/** The tricks are in hostile-sources.test.ts; here names are looked up as the system does. */
 describe('an image inside the network', () => {
-  test.each([
-    '127.0.0.1',
-    '127.1',
-    '2130706433',
-    '0x7f000001',
-    '0x7f.0.0.1',
-    '0177.0.0.1',
-    '017700000001',
-    '0',
-    '0.0.0.0',
-    '①②⑦.0.0.1',
-    '127。0。0。1',
-    '１２７.0.0.1',
-    '127.0.0.1.',
-    'localhost',
-    'LOCALHOST',
-    'user:password@127.0.0.1',
-    '%31%32%37.0.0.1',
-    '[::1]',
-    '[::]',
-    '[::ffff:127.0.0.1]',
-    '[::ffff:7f00:1]',
-    '[::127.0.0.1]',
-    '[64:ff9b::7f00:1]',
-    '[2002:7f00:1::]',
-  ])('is not fetched from %s', async (host) => {
+  test.each(['127.0.0.1', 'localhost', 'LOCALHOST'])('is not fetched from %s', async (host) => {
     const target = await startTarget();
     await expectBlocked(`http://${host}:${target.port}/`);
-    expect(target.hits()).toBe(0);
-  });
-
-  test('is not fetched through a redirect, of any kind, from a host that may be private', async () => {
-    const target = await startTarget();
-    for (const status of [301, 302, 303, 307, 308]) {
-      const location = `http://127.0.0.2:${target.port}/`;
-      const origin = await startServer({ '/': (response) => response.writeHead(status, { location }).end() });
-      await expectBlocked(`${origin}/`, { privateHosts: ['127.0.0.1'] });
-    }
     expect(target.hits()).toBe(0);
   });
 

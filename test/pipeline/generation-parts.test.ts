@@ -4,6 +4,7 @@ import { loadGenerationModel, type SharedSettings } from '../../pipeline/generat
 import { expectClose } from '../support/close-to.ts';
 import { checkpointFolder, openBlipCheckpoint } from '../support/goldens.ts';
 import { greedySettings } from '../support/greedy-settings.ts';
+import { recordRuns } from '../support/session-runs.ts';
 
 /** Rows whose sequences would take too much memory go through several runs, and are answered as in one. */
 
@@ -47,8 +48,13 @@ test.each([
 ] as const)('rows that are generated %s', async (_, settings, sequencesPerRow) => {
   const whole = await generate(settings, Number.POSITIVE_INFINITY);
   expect(whole.map((sequences) => sequences.length)).toEqual(rows.map(() => settings.numReturnSequences));
-  for (const rowsPerRun of [0, 2]) {
+  for (const [rowsPerRun, rowCounts] of [
+    [0, [1, 1, 1, 1, 1]],
+    [2, [2, 2, 1]],
+  ] as const) {
+    const runs = recordRuns('image_index');
     const parts = await generate(settings, rowsPerRun * sequencesPerRow * sequenceBytes);
+    expect(runs).toEqual(rowCounts);
     for (const [index, sequences] of whole.entries()) {
       expect(parts[index]?.map(({ tokenIds }) => tokenIds)).toEqual(sequences.map(({ tokenIds }) => tokenIds));
       const scores = parts[index]?.map(({ score }) => score) ?? [];

@@ -1,8 +1,9 @@
-import { test } from 'vitest';
+import { expect, test } from 'vitest';
 import { openWeights } from '../../checkpoint/weights.ts';
 import { loadRetrievalModel } from '../../pipeline/retrieval-model.ts';
 import { expectClose } from '../support/close-to.ts';
 import { checkpointFolder, openBlipCheckpoint } from '../support/goldens.ts';
+import { recordRuns } from '../support/session-runs.ts';
 
 /** Pairs of images and texts that would take too much memory go through several runs, and are compared as in one. */
 
@@ -28,12 +29,15 @@ async function compare(comparedImages: number, maxPairTokens?: number) {
 }
 
 test.each([
-  ['one pair', 1],
-  ['two texts with one image', 2 * 32],
-  ['all texts with two images', 11 * 32],
-])('%s a run', async (_, maxPairTokens) => {
+  ['one pair', 1, Array(20).fill(1)],
+  ['two texts with one image', 2 * 32, [2, 2, 1, 2, 2, 1, 2, 2, 1, 2, 2, 1]],
+  ['all texts with two images', 11 * 32, [5, 5]],
+])('%s a run', async (_, maxPairTokens, textCounts) => {
   for (const comparedImages of [0, 2, 4]) {
-    const [whole, parts] = [await compare(comparedImages), await compare(comparedImages, maxPairTokens)];
+    const whole = await compare(comparedImages);
+    const runs = recordRuns('text_length');
+    const parts = await compare(comparedImages, maxPairTokens);
+    expect(runs).toEqual(textCounts);
     for (const name of ['matchProbability', 'cosineSimilarity', 'imageEmbeds', 'textEmbeds'] as const)
       expectClose(Array.from(parts[name]), Array.from(whole[name]), { absolute: 1e-5 });
   }

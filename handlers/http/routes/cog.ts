@@ -12,6 +12,7 @@ import type { RouteGuard } from '../inference-routes.ts';
 import { type Job, refuseWebhook, runJob } from '../job.ts';
 import { sendJson } from '../reply.ts';
 import { parseJson } from '../request-body.ts';
+import { spanOf } from '../request-span.ts';
 import { firstModel } from '../requested-model.ts';
 import { addRoute, addRoutes } from '../route.ts';
 
@@ -76,7 +77,10 @@ async function predict(request: FastifyRequest, reply: FastifyReply, model: Infe
     },
     idOf(request, id),
   );
-  if (job.error !== undefined) logInternal(job.error, reply.log);
+  if (job.error !== undefined) {
+    logInternal(job.error, reply.log);
+    spanOf(request)?.setError(job.error.code);
+  }
   return sendJson(reply, predictionOf(job));
 }
 

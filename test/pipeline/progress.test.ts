@@ -1,0 +1,28 @@
+import { expect, onTestFinished, test } from 'vitest';
+import InferlessModel from '../../app.ts';
+import { checkpointFolder } from '../support/goldens.ts';
+import { dataUri, testSettings } from '../support/server.ts';
+
+/** What a request is told of how far it has come, whatever its task. */
+
+const image = dataUri('small');
+
+test.each([
+  ['narrow-vision', { img_url: image }],
+  ['answers-float32', { img_url: image, question: 'what is this?' }],
+  ['retrieval-wide-vision', { img_url: image, text: 'a cat' }],
+  ['clip-real-end', { img_url: image, text: 'a cat' }],
+] as const)('%s', async (checkpoint, inputs) => {
+  const model = new InferlessModel(testSettings({ checkpoint: checkpointFolder(checkpoint), maxQueueSize: 2 }));
+  onTestFinished(() => model.finalize());
+  await model.initialize();
+  const told: string[] = [];
+  const progress = { onAccepted: () => told.push('accepted'), onComputing: () => told.push('computing') };
+  await model.inferTensors(inputs, undefined, undefined, progress);
+  expect(told).toEqual(['accepted', 'computing']);
+  const many = { ...inputs, img_url: [image, image, image] };
+  await expect(model.inferTensors(many, undefined, undefined, progress)).rejects.toMatchObject({
+    code: 'INVALID_INPUT',
+  });
+  expect(told).toHaveLength(2);
+});
