@@ -76,12 +76,12 @@ class Family(nn.Module):
         self.retrieval.vision_model = self.captioning.vision_model
 
     def losses(self, embeds, captions, questions, answers, true, false):
-        """Losses by name, over one batch: the embeddings of pictures, and rows of token ids about each."""
+        """Losses by name, over one batch: the embeddings of pictures, and rows of token ids about each, one or several."""
         half = len(embeds) // 2  # Comparing costs two rows for each picture; half of them is enough.
         matching, contrast = self.matching_loss(embeds[:half], true[:half], false[:half])
         return {
-            "caption": self.caption_loss(embeds, captions),
-            "answer": self.answer_loss(embeds, questions, answers),
+            "caption": self.caption_loss(repeated(embeds, captions), captions),
+            "answer": self.answer_loss(repeated(embeds, questions), questions, answers),
             "matching": matching,
             "contrast": contrast,
         }
@@ -119,6 +119,11 @@ class Family(nn.Module):
         own = torch.arange(len(similarity), device=similarity.device)
         contrast = (nn.functional.cross_entropy(similarity, own) + nn.functional.cross_entropy(similarity.T, own)) / 2
         return matching, contrast
+
+
+def repeated(image_embeds, rows):
+    """Each picture as often as there are rows about it."""
+    return image_embeds.repeat_interleave(len(rows) // len(image_embeds), 0)
 
 
 def trained_family(path):

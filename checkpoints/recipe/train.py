@@ -32,11 +32,12 @@ def decoder_ids(text):
     return [models.DEC, *models.token_ids(text), models.SEP]
 
 
-def words(scenes, random):
-    asked = [grammar.questions(scene, random) for scene in scenes]
-    pairs = [grammar.matching_pair(scene, random) for scene in scenes]
+def words(scenes, random, captions=1, questions=1, side_share=0.3):
+    """Rows of token ids: so many captions and questions of each scene, and a pair to match."""
+    asked = [grammar.questions(scene, random) for scene in scenes for _ in range(questions)]
+    pairs = [grammar.matching_pair(scene, random, side_share) for scene in scenes]
     return (
-        padded([decoder_ids(grammar.captions(scene, random)) for scene in scenes]),
+        padded([decoder_ids(grammar.captions(scene, random)) for scene in scenes for _ in range(captions)]),
         padded([encoder_ids(question, random) for question, _ in asked]),
         padded([decoder_ids(answer) for _, answer in asked]),
         padded([encoder_ids(true, random) for true, _, _ in pairs]),
@@ -44,10 +45,11 @@ def words(scenes, random):
     )
 
 
-def prepare(scenes, pictures, random):
-    yield pictures, labels(scenes), words(scenes, random)
+def prepare(scenes, pictures, random, **amounts):
+    """`amounts`: as `words` takes them."""
+    yield pictures, labels(scenes), words(scenes, random, **amounts)
     turned = [grammar.mirrored(scene) for scene in scenes]
-    yield pictures.flip(2), labels(turned), words(turned, random)
+    yield pictures.flip(2), labels(turned), words(turned, random, **amounts)
 
 
 class Lessons(nn.Module):

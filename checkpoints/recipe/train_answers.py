@@ -38,7 +38,7 @@ class Answers(nn.Module):
     def forward(self, pictures, questions, answers):
         with torch.no_grad():
             embeds = self.family.image_embeds(models.pixel_values(pictures))
-        return {"answer": self.family.answer_loss(embeds.repeat_interleave(QUESTIONS, 0), questions, answers)}
+        return {"answer": self.family.answer_loss(models.repeated(embeds, questions), questions, answers)}
 
 
 if __name__ == "__main__":
