@@ -146,7 +146,7 @@ function inputTensor([name, field]: readonly [string, InputField]): JsonSchema {
     required: ['name', 'shape', 'datatype', 'data'],
     properties: {
       name: { const: name },
-      shape: { type: 'array', minItems: 1, items: { type: 'integer', minimum: 1 } },
+      shape: { type: 'array', items: { type: 'integer', minimum: 1 } },
       datatype: { const: wireDatatype(field) },
       data: listSchema(field, itemSchema(field)),
     },
@@ -194,8 +194,12 @@ function namedInputs(inputs: InputFields): JsonSchema {
     properties: Object.fromEntries(
       entries.map(([name, field]) => {
         const value = itemSchema(field);
-        const schema = field.shape[0] === 1 ? value : { oneOf: [value, listSchema(field, value)] };
-        return [name, { ...schema, description: field.description, examples: [field.example[0]] }];
+        const lists = field.shape[0] === 1 ? [] : [listSchema(field, value)];
+        const none = field.required ? [] : [{ type: 'null' }];
+        return [
+          name,
+          { oneOf: [value, ...lists, ...none], description: field.description, examples: [field.example[0]] },
+        ];
       }),
     ),
   };
