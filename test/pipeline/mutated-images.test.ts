@@ -1,11 +1,10 @@
 import { readFileSync } from 'node:fs';
-import { uniformInt } from 'pure-rand/distribution/uniformInt';
-import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
 import sharp, { type Sharp } from 'sharp';
 import { expect, test } from 'vitest';
 import { decodeImage } from '../../pipeline/image-decode.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { imagePath } from '../support/goldens.ts';
+import { belowOf, mutateBytes } from '../support/mutations.ts';
 
 /** Whatever is wrong with an image, it has pixels or an error that says so, and nothing of the decoder. */
 
@@ -22,28 +21,12 @@ const formats: readonly (readonly [string, (image: Sharp) => Sharp])[] = [
   ['AVIF', (image) => image.avif({ effort: 0 })],
 ];
 
-/** A copy with some bytes changed, cut out or doubled, or with its end cut off; half of the changes are in its first 100 bytes. */
-function mutate(original: Buffer, below: (end: number) => number): Buffer {
-  let bytes: Buffer = Buffer.from(original);
-  for (let change = below(4); change >= 0 && bytes.length > 0; change -= 1) {
-    const at = below(below(2) === 0 ? bytes.length : Math.min(100, bytes.length));
-    const length = 1 + below(16);
-    const kind = below(8);
-    if (kind === 0) bytes = bytes.subarray(0, at);
-    else if (kind === 1) bytes = Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + length)]);
-    else if (kind === 2) bytes = Buffer.concat([bytes.subarray(0, at + length), bytes.subarray(at)]);
-    else if (kind === 3) bytes.writeUInt8([0, 127, 128, 255][below(4)] ?? 0, at);
-    else bytes.writeUInt8(below(256), at);
-  }
-  return bytes;
-}
-
 test.each(formats)('%s', { timeout: 60_000 }, async (name, encode) => {
   const original = await encode(picture()).toBuffer();
-  const generator = xoroshiro128plus(20_261_121);
+  const below = belowOf(20_261_121);
   const outcomes = { decoded: 0, refused: 0 };
   for (let round = 0; round < ROUNDS; round += 1) {
-    const bytes = mutate(original, (end) => uniformInt(generator, 0, end - 1));
+    const bytes = mutateBytes(original, below);
     try {
       const { width, height, data } = await decodeImage(bytes, options);
       expect(data).toHaveLength(width * height * 3);
