@@ -109,9 +109,7 @@ export default class InferlessModel {
     progress?: Progress,
   ): Promise<TensorAnswer> {
     const startMs = performance.now();
-    const observe = (outcome: TensorAnswer | HandlerError) => {
-      for (const observer of this.#observers) observer.onRequest?.(outcome, performance.now() - startMs);
-    };
+    const observe = (outcome: TensorAnswer | HandlerError) => this.#tell(outcome, performance.now() - startMs);
     try {
       const model = this.#requireModel();
       const { task } = model.checkpoint;
@@ -121,6 +119,20 @@ export default class InferlessModel {
       return answer;
     } catch (thrown) {
       observe(toHandlerError(thrown));
+      throw thrown;
+    }
+  }
+
+  /**
+   * Refuses a request before anything of it is read, as `inferTensors` would refuse it then.
+   * @throws HandlerError `NOT_READY`, or `OVERLOADED` where there is no room in the queue, which observers are told of.
+   */
+  requireRoom(): void {
+    const model = this.#requireModel();
+    try {
+      model.requireRoom();
+    } catch (thrown) {
+      this.#tell(toHandlerError(thrown), 0);
       throw thrown;
     }
   }
@@ -137,6 +149,10 @@ export default class InferlessModel {
     this.#model = undefined;
     const model = await starting?.catch(() => undefined); // Whoever called initialize has the error.
     await model?.close();
+  }
+
+  #tell(outcome: TensorAnswer | HandlerError, durationMs: number): void {
+    for (const observer of this.#observers) observer.onRequest?.(outcome, durationMs);
   }
 
   #requireModel(): Model {

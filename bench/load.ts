@@ -86,19 +86,25 @@ function describe({ statuses, lost }: Load): string {
   return [...counts, `${lost} lost`].join(', ');
 }
 
+/** The value that a share of them is below. */
+function quantile(values: readonly number[], share: number): number {
+  return values[Math.floor(share * values.length)] ?? Number.NaN;
+}
+
 const { child, exit } = start();
 await untilReady();
 await load(5, 32);
+const aloneMs = quantile((await load(10, 1)).captionMs, 0.5);
 const capacity = await load(15, 32);
 const perSecond = capacity.captionMs.length / 15;
 console.log(`capacity: ${perSecond.toFixed(0)} captions a second`);
 const before = residentMegabytes(child.pid);
 const overload = await load(SECONDS, CONNECTIONS, Math.round(FACTOR * perSecond));
-const p99 = overload.captionMs[Math.floor(0.99 * overload.captionMs.length)] ?? Number.NaN;
-const boundMs = (QUEUE_SIZE / perSecond) * 1_000;
+const boundMs = QUEUE_SIZE * aloneMs;
 console.log(`${FACTOR} times that for ${SECONDS} s: ${describe(overload)}`);
 console.log(
-  `p99 of the captions: ${p99.toFixed(0)} ms; queue of ${QUEUE_SIZE} x service time: ${boundMs.toFixed(0)} ms`,
+  `captions: p50 ${quantile(overload.captionMs, 0.5).toFixed(0)} ms, p99 ${quantile(overload.captionMs, 0.99).toFixed(0)} ms; ` +
+    `queue of ${QUEUE_SIZE} x service time of ${aloneMs.toFixed(1)} ms, one alone: ${boundMs.toFixed(0)} ms`,
 );
 console.log(`memory: ${before.toFixed(0)} MB before, ${residentMegabytes(child.pid).toFixed(0)} MB after`);
 child.kill('SIGTERM');

@@ -29,6 +29,8 @@ export interface Model {
   isHealthy(): boolean;
   /** Items that were accepted and are not answered yet: what `maxQueueSize` bounds. */
   queuedItems(): number;
+  /** @throws HandlerError `OVERLOADED` where `infer` would, whatever it was asked: there is no room for one more item. */
+  requireRoom(): void;
   /**
    * Answers one request. An item that fails leaves the others alone.
    * @param inputs checked against the schema of the checkpoint's task.
@@ -153,12 +155,13 @@ function admitting(
   task: Task,
   pool: WorkerPool,
   maxQueueSize: number,
-): Pick<Model, 'infer' | 'isHealthy' | 'queuedItems' | 'close'> {
+): Pick<Model, 'infer' | 'isHealthy' | 'queuedItems' | 'requireRoom' | 'close'> {
   const accepted = new Set<Promise<TensorAnswer>>();
   let acceptedItems = 0;
   return {
     isHealthy: () => pool.liveCount() > 0,
     queuedItems: () => acceptedItems,
+    requireRoom: () => requireRoom(1, acceptedItems, maxQueueSize),
     async infer(inputs, outputs, signal, progress) {
       signal?.throwIfAborted();
       const { itemCount, run } = task(inputs, outputs);

@@ -1,6 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type InferlessModel from '../../app.ts';
-import { HandlerError } from '../../protocol/errors.ts';
 import type { Admission } from '../admission.ts';
 import { createRequestLimit, type Place } from './request-limit.ts';
 import type { MethodAnswer } from './route.ts';
@@ -17,8 +16,8 @@ export type InferenceHandler = (
 ) => Promise<FastifyReply>;
 
 /**
- * Makes the answer of a route that asks a model: its token, the model, and the limit of its client are looked at before
- * the body is read, so that strangers cannot make the service read one.
+ * Makes the answer of a route that asks a model: its token, the model, the room in its queue and the limit of its client
+ * are looked at before the body is read, so that neither strangers nor an overload make the service read one.
  */
 export type RouteGuard = (find: FindModel, handler: InferenceHandler) => MethodAnswer;
 
@@ -29,8 +28,7 @@ export function routeGuard(admission: Admission): RouteGuard {
     async onRequest(request, reply) {
       const token = admission.checkToken(request.headers.authorization);
       if (token !== undefined) logWithToken(token, request, reply);
-      if (find(request).model === undefined)
-        throw new HandlerError('NOT_READY', 'Expected the model to be loaded, got a request before or after that.');
+      find(request).requireRoom();
       limit.admit(token, request, reply);
     },
     handler: (request, reply) =>

@@ -3,6 +3,7 @@ import http from 'node:http';
 import net from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import type { Settings } from '../../../pipeline/settings.ts';
+import { HandlerError } from '../../../protocol/errors.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
 import {
   bytes,
@@ -68,6 +69,22 @@ test('without the setting there is no limit', async () => {
   readAnswer(await ask(quick));
   images.release();
   for (const answer of await Promise.all(running)) readAnswer(answer);
+});
+
+test('where the queue is full, a request is refused before its body is read, and counted', async () => {
+  const { ask, url, model } = await start({ maxQueueSize: 1, maxRequestsPerToken: undefined });
+  const codes: string[] = [];
+  model.observe({ onRequest: (outcome) => void codes.push(outcome instanceof HandlerError ? outcome.code : 'ok') });
+  const running = ask(held());
+  await images.held(1);
+  const request = http.request(`${url}${INFER_PATH}`, { method: 'POST', headers: { 'content-length': '1000' } });
+  request.on('error', () => undefined); // It is given up below.
+  request.write('{');
+  const [answer] = await once(request, 'response');
+  expect([answer.statusCode, codes]).toEqual([429, ['OVERLOADED']]);
+  request.destroy();
+  images.release();
+  readAnswer(await running);
 });
 
 test('requests one after the other are never refused', async () => {
