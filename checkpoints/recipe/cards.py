@@ -15,7 +15,7 @@ ABOUT = {
     "scenes-captioning": (
         "image-to-text",
         "`BlipForConditionalGeneration`: captions of drawn scenes, such as *two red apples and a cat on a blue background*. The\n"
-        "checkpoint that the package uses when it is given no other.",
+        "checkpoint that the package uses when it is given no other. It searches with three beams by default, as its figures do.",
         {
             "exact": "captions that name every group with its count and colour, and the background, and nothing else",
             "kinds": "groups whose kind is named",
@@ -25,14 +25,15 @@ ABOUT = {
     ),
     "scenes-question-answering": (
         "visual-question-answering",
-        "`BlipForQuestionAnswering`: answers of one to three words about drawn scenes: how many, which colour, is there, what is left\n"
-        "of, which one is bigger.",
+        "`BlipForQuestionAnswering`: answers of one to three words about drawn scenes: how many, which colour, is there, what is\n"
+        "this. **Where things are it has not learned**: questions for left, right, top and bottom are answered about by chance.",
         {"exact": "answers equal to the right one"},
     ),
     "scenes-retrieval": (
         "zero-shot-image-classification",
         "`BlipForImageTextRetrieval`: whether a caption is true of a drawn scene (ITM), and how near both are (ITC). The wrong captions\n"
-        "of the evaluation differ from the right ones in one count, colour or kind, or say left for right.",
+        "of the evaluation differ from the right ones in one count, colour or kind, or say left for right. **Left and right it has not\n"
+        "learned to tell apart.**",
         {
             "judged": "true and wrong captions on the right side of a match probability of one half",
             "preferred": "pairs whose true caption has the higher match probability",

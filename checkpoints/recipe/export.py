@@ -32,6 +32,8 @@ def export_blip(name, model):
     (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in models.VOCABULARY))
     BlipImageProcessor(size=SIDE).save_pretrained(folder)
     generation = {"bos_token_id": models.DEC, "eos_token_id": models.SEP, "pad_token_id": models.PAD, "max_new_tokens": 30}
+    if name == "scenes-captioning":
+        generation["num_beams"] = 3  # Whoever begins with one of two cats goes on wrongly; of 300 scenes 91 % came right, 87 % without.
     if name != "scenes-retrieval":
         (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
 

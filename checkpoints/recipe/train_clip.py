@@ -69,7 +69,7 @@ class Clip(nn.Module):
 
 
 if __name__ == "__main__":
-    given = training.options(steps=2500)
+    given = training.options(steps=1000)
     torch.manual_seed(0)
     module = Clip()
     family = models.trained_family(training.FOLDER / "on.pt")

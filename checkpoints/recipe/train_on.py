@@ -25,7 +25,7 @@ def begin(lessons):
 
 
 if __name__ == "__main__":
-    given = training.options(steps=2600)
+    given = training.options(steps=2450)
     torch.manual_seed(0)
     lessons = train.Lessons()
     begin(lessons)
