@@ -15,7 +15,8 @@ ABOUT = {
     "scenes-captioning": (
         "image-to-text",
         "`BlipForConditionalGeneration`: captions of drawn scenes, such as *two red apples and a cat on a blue background*. The\n"
-        "checkpoint that the package uses when it is given no other. It searches with three beams by default, as its figures do.",
+        "checkpoint that the package uses when it is given no other. It searches with three beams, by default\n"
+        "(generation_config.json) and in the figures below; in transformers say `num_beams=3`, BLIP does not look there itself.",
         {
             "exact": "captions that name every group with its count and colour, and the background, and nothing else",
             "kinds": "groups whose kind is named",

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import InferlessModel, { settingsFromEnvironment, shippedPicture } from '../../../app.ts';
-import { bytes, outputOf, postInference, type RunningServer, readAnswer, startServer } from '../../support/server.ts';
+import { bytes, outputOf, readAnswer, send, startServerOfModels } from '../../support/server.ts';
 
 /**
  * What ships says something true: swapped channels, a wrong mean or a wrong order of anything would show here. The truth
@@ -37,15 +37,30 @@ function expectTrue(caption: unknown, name: Picture): void {
   expect(claims(String(caption)), String(caption)).toEqual([...truths[name]].sort());
 }
 
-let server: RunningServer;
+const tasks = ['captioning', 'question-answering', 'retrieval', 'clip'] as const;
+
+let server: Awaited<ReturnType<typeof startServerOfModels>>;
 beforeAll(async () => {
-  server = await startServer({ checkpoint: `${root}checkpoints/scenes-captioning` });
+  const models = tasks.map((name) => ({ name, checkpoint: `${root}checkpoints/scenes-${name}` }));
+  server = await startServerOfModels({ models });
+  await Promise.all(server.models.map((model) => model.initialize()));
 });
 afterAll(() => server?.close());
 
+/** One output of a model of the server. */
+async function ask(
+  model: (typeof tasks)[number],
+  output: string,
+  inputs: readonly object[],
+): Promise<readonly unknown[]> {
+  const body = JSON.stringify({ inputs, outputs: [{ name: output }] });
+  const answer = await send(server.url, { method: 'POST', path: `/v2/models/${model}/infer`, body });
+  return outputOf(readAnswer(answer), output).data;
+}
+
 async function caption(name: Picture, prompt: string): Promise<string> {
   const inputs = [bytes('img_url', [picture(name)]), ...(prompt === '' ? [] : [bytes('text', [prompt])])];
-  return String(outputOf(readAnswer(await postInference(server.url, { inputs })), 'generated_output').data[0]);
+  return String((await ask('captioning', 'generated_output', inputs))[0]);
 }
 
 test('by default the handler says something true about the picture that ships', async () => {
@@ -83,7 +98,55 @@ describe('over HTTP', () => {
         prompts.map(([, prompt]) => prompt),
       ),
     ];
-    const { data } = outputOf(readAnswer(await postInference(server.url, { inputs })), 'generated_output');
+    const data = await ask('captioning', 'generated_output', inputs);
     for (const [index, [name]] of prompts.entries()) expectTrue(data[index], name);
+  });
+
+  test.each<[Picture, string, string]>([
+    ['two-cats', 'how many cats are there?', 'two'],
+    ['two-cats', 'is there a dog in the picture?', 'no'],
+    ['apples-and-cat', 'what color are the apples?', 'red'],
+    ['car-and-house', 'what color is the background?', 'green'],
+    ['dog-and-balloons', 'what color are the balloons?', 'green'],
+    ['rocket-and-star', 'is there a rocket?', 'yes'],
+  ])('%s: %s %s', async (name, question, answer) => {
+    const inputs = [bytes('img_url', [picture(name)]), bytes('question', [question])];
+    expect(await ask('question-answering', 'answer', inputs)).toEqual([answer]);
+  });
+
+  /** True of each picture, and subtly wrong. */
+  const pairs: readonly (readonly [Picture, string, string])[] = [
+    [
+      'apples-and-cat',
+      'two red apples and a cat on a blue background',
+      'two green apples and a cat on a blue background',
+    ],
+    ['car-and-house', 'a red car and a house on a green background', 'a red car and a house on a purple background'],
+    ['two-cats', 'two cats on a yellow background', 'a cat on a yellow background'],
+    [
+      'rocket-and-star',
+      'a rocket and a yellow star on a black background',
+      'a rocket and a yellow heart on a black background',
+    ],
+  ];
+
+  test.each(pairs)('%s matches "%s" and not "%s"', async (name, right, wrong) => {
+    const inputs = [bytes('img_url', [picture(name)]), bytes('text', [right, wrong])];
+    const [match, mismatch] = (await ask('retrieval', 'match_probability', inputs)).map(Number);
+    expect(match).toBeGreaterThan(0.5);
+    expect(mismatch).toBeLessThan(0.5);
+  });
+
+  test('CLIP ranks what a picture shows before what it does not', async () => {
+    const kinds = ['an elephant', 'a penguin', 'a rocket', 'a house', 'a banana', 'a fish'];
+    const rankOf = async (name: Picture) => {
+      const inputs = [bytes('img_url', [picture(name)]), bytes('text', kinds)];
+      const scores = (await ask('clip', 'cosine_similarity', inputs)).map(Number);
+      return kinds[scores.indexOf(Math.max(...scores))];
+    };
+    expect(await rankOf('rocket-and-star')).toBe('a rocket');
+    expect(await rankOf('car-and-house')).toBe('a house');
+    expect(await rankOf('penguin-and-umbrella')).toBe('a penguin');
+    expect(['an elephant', 'a banana']).toContain(await rankOf('elephant-and-bananas'));
   });
 });
