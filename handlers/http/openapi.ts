@@ -148,14 +148,9 @@ function inputTensor([name, field]: readonly [string, InputField]): JsonSchema {
       name: { const: name },
       shape: { type: 'array', items: { type: 'integer', minimum: 1 } },
       datatype: { const: wireDatatype(field) },
-      data: listSchema(field, itemSchema(field)),
+      data: listSchema(field, valueSchema(field)),
     },
   };
-}
-
-/** An image is checked as one, where it is loaded; of that, the document says that it is not empty. */
-function itemSchema(field: InputField): JsonSchema {
-  return field.acceptsBytes ? { ...valueSchema(field), minLength: 1 } : valueSchema(field);
 }
 
 function exampleTensor([name, field]: readonly [string, InputField]): object {
@@ -193,7 +188,7 @@ function namedInputs(inputs: InputFields): JsonSchema {
     required: entries.filter(([, { required }]) => required).map(([name]) => name),
     properties: Object.fromEntries(
       entries.map(([name, field]) => {
-        const value = itemSchema(field);
+        const value = valueSchema(field);
         const lists = field.shape[0] === 1 ? [] : [listSchema(field, value)];
         const none = field.required ? [] : [{ type: 'null' }];
         return [
