@@ -146,7 +146,7 @@ async function runLambda(folder: string, bundle: Bundle, { caption }: Service): 
   try {
     const transcript: string[] = [];
     const note = (what: string, answer: unknown, wanted: string) => {
-      const text = JSON.stringify(answer);
+      const text = JSON.stringify(answer).replaceAll(bundle.folder, '/FOLDER');
       if (!text.includes(wanted)) throw new Error(`Expected ${what} to have ${wanted}, got ${text}`);
       transcript.push(`${what}: ${text.length > 300 ? `${text.slice(0, 300)}…` : text}`);
     };
