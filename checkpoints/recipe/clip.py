@@ -1,9 +1,9 @@
 """The small CLIP, as transformers defines it: its tokenizer, and a vision tower that begins as BLIP's."""
 
-import json
+from collections import Counter
 
 import torch
-from tokenizers import Tokenizer, models as tokenizer_models, pre_tokenizers, trainers
+from tokenizers import pre_tokenizers
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 import model as models
@@ -16,12 +16,28 @@ SPREAD = 8.0  # standard deviation over the width; with it, embeddings were near
 
 
 def merges():
-    """Byte pairs merged until every word of the grammar is one token."""
-    words = [word for word in vocabulary() if word.isalpha() and len(word) > 1]
-    tokenizer = Tokenizer(tokenizer_models.BPE(end_of_word_suffix="</w>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.train_from_iterator(words, trainers.BpeTrainer(vocab_size=10**6, min_frequency=1, end_of_word_suffix="</w>", show_progress=False))
-    return [tuple(pair) for pair in json.loads(tokenizer.to_str())["model"]["merges"]]
+    """
+    Byte pairs merged until every word of the grammar is one token: the most frequent first, of equals the first by
+    alphabet. The trainer of `tokenizers` takes equals in another order in every process, and the order makes the ids.
+    """
+    words = [[*word[:-1], f"{word[-1]}</w>"] for word in vocabulary() if word.isalpha() and len(word) > 1]
+    made = []
+    while any(len(word) > 1 for word in words):
+        counts = Counter(pair for word in words for pair in zip(word, word[1:]))
+        made.append(min(counts, key=lambda pair: (-counts[pair], pair)))
+        words = [joined(word, made[-1]) for word in words]
+    return made
+
+
+def joined(word, pair):
+    """A word, as a list of pieces, with every occurrence of a pair made one piece."""
+    pieces = []
+    for piece in word:
+        if pieces and (pieces[-1], piece) == pair:
+            pieces[-1] += piece
+        else:
+            pieces.append(piece)
+    return pieces
 
 
 def tokens(pairs):

@@ -2,8 +2,8 @@
 
     python train_clip.py                # to the end; goes on from training/clip.pt where it was cut
 
-Each picture finds its caption among all of the batch, true and subtly wrong, and the kinds that it shows among all kinds;
-each caption finds its picture.
+Each picture finds its caption among all of the batch, true and subtly wrong, the kinds that it shows among all kinds, and what is
+said of its groups ("two red cars") among what is said of others; each caption finds its picture.
 """
 
 import torch
@@ -17,7 +17,7 @@ import training
 
 KINDS = list(grammar.KINDS)
 TOKENIZER = clip.make_tokenizer()
-WEIGHTS = {"caption": 1.0, "picture": 0.5, "kind": 1.0}
+WEIGHTS = {"caption": 1.0, "picture": 0.5, "kind": 1.0, "group": 1.0}
 
 
 def token_ids(texts):
@@ -25,11 +25,14 @@ def token_ids(texts):
     return TOKENIZER(texts, padding=True, return_tensors="pt").input_ids
 
 
+def opened(words, random):
+    return f"{random.choice([*grammar.OPENINGS, '', '', ''])} {words}".strip()
+
+
 def kind_words(kind, random):
     noun = grammar.KINDS[kind]
     words = random.choice([kind, grammar.with_article(kind), grammar.with_article(kind), noun["plural"]])
-    opening = random.choice([*grammar.OPENINGS, "", "", ""])
-    return f"{opening} {words}".strip()
+    return opened(words, random)
 
 
 def lesson(scenes, pictures, random):
@@ -38,8 +41,13 @@ def lesson(scenes, pictures, random):
     shown = torch.zeros(len(scenes), len(KINDS))
     for row, scene in enumerate(scenes):
         shown[row, [KINDS.index(group.kind) for group in scene.groups]] = 1 / len(scene.groups)
-    texts = token_ids(said + [false for _, false, _ in pairs] + [kind_words(kind, random) for kind in KINDS])
-    return pictures, texts, shown
+    told = [random.choice(grammar.facts(scene)) for scene in scenes]
+    true = torch.tensor([[float(group in grammar.facts(scene)) for group in told] for scene in scenes])
+    texts = token_ids(
+        said + [false for _, false, _ in pairs] + [kind_words(kind, random) for kind in KINDS]
+        + [opened(grammar.group_words(*group), random) for group in told]
+    )
+    return pictures, texts, shown, true / true.sum(1, keepdim=True)
 
 
 def prepare(scenes, pictures, random):
@@ -52,24 +60,25 @@ class Clip(nn.Module):
         super().__init__()
         self.clip = CLIPModel(clip.config(TOKENIZER))
 
-    def forward(self, pictures, texts, shown):
+    def forward(self, pictures, texts, shown, told):
         answer = self.clip(input_ids=texts, attention_mask=torch.ones_like(texts), pixel_values=models.pixel_values(pictures))
         count = len(pictures)
-        logits = answer.logits_per_image  # [pictures, captions + wrong captions + kinds]
+        logits = answer.logits_per_image  # [pictures, captions + wrong captions + kinds + groups]
         own = torch.arange(count, device=logits.device)
-        kinds = logits[:, 2 * count :]
+        kinds, groups = logits[:, 2 * count :].split([len(KINDS), count], 1)
         entropy = nn.functional.cross_entropy
         return {
             "caption": entropy(logits[:, : 2 * count], own),
             "picture": entropy(logits[:, :count].T, own),
             "kind": entropy(kinds, shown),
+            "group": entropy(groups, told),
             "recognised": shown.gather(1, kinds.argmax(1, keepdim=True)).gt(0).float().mean(),
             "subtle": (logits[own, own] > logits[own, own + count]).float().mean(),
         }
 
 
 if __name__ == "__main__":
-    given = training.options(steps=1000)
+    given = training.options(steps=1650)
     torch.manual_seed(0)
     module = Clip()
     family = models.trained_family(training.FOLDER / "on.pt")
