@@ -31,7 +31,7 @@ interface Format {
 const formats: readonly Format[] = [
   { name: 'JPEG', sharpName: 'jpeg', signature: /^\xff\xd8\xff/s },
   { name: 'PNG', sharpName: 'png', signature: /^\x89PNG\r\n/s },
-  { name: 'WebP', sharpName: 'webp', signature: /^RIFF....WEBP/s, bytesPerPixel: 8.2 },
+  { name: 'WebP', sharpName: 'webp', signature: /^RIFF....WEBP/s, bytesPerPixel: 8.5 },
   { name: 'GIF', sharpName: 'gif', signature: /^GIF8[79]a/s, bytesPerPixel: 7.5 },
   { name: 'AVIF', sharpName: 'heif', signature: /^....ftypavi[fs]/s, bytesPerPixel: 18.8 },
 ];
