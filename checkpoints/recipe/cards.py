@@ -28,7 +28,11 @@ ABOUT = {
         "visual-question-answering",
         "`BlipForQuestionAnswering`: answers of one to three words about drawn scenes: how many, which colour, is there, what is\n"
         "this. **Where things are it has not learned**: questions for left, right, top and bottom are answered about by chance.",
-        {"exact": "answers equal to the right one"},
+        {
+            "exact": "answers equal to the right one",
+            "exact (others)": "of these, to questions for counts, colours, presence, names and sizes",
+            "exact (where)": "to questions for left, right, top and bottom",
+        },
     ),
     "scenes-retrieval": (
         "zero-shot-image-classification",

@@ -6,7 +6,7 @@
  * captioning          `exact`: names every group with its count and colour, and the background, and nothing else (groups
  *                     in any order, with or without an opening); `kinds`: groups whose kind is named; `counts`: groups
  *                     named with the right kind whose count is right; `background`: captions with the right background
- * question-answering  `exact`: answers equal to the right one
+ * question-answering  `exact`: answers equal to the right one; of these apart, whether the question is where things are
  * retrieval           `judged`: true and subtly wrong captions on the right side of a match probability of one half;
  *                     `preferred`: pairs whose true one has the higher match probability; `cosine`: the higher similarity
  * clip                `first`: one kind of the scene above nine others that it does not show; `cosine` as above
@@ -56,6 +56,7 @@ type Evaluation = (scene: Scene, ask: Ask, index: number) => Promise<Result>;
 
 const kinds = JSON.parse(await readFile(join(import.meta.dirname, 'kinds.json'), 'utf8')) as readonly Kind[];
 const numbers: Readonly<Record<string, number>> = { a: 1, an: 1, two: 2, three: 3, four: 4 };
+const place = /\b(?:left|right|top|bottom)\b/;
 const opening = /^(?:a (?:picture|photo|photography) of|there (?:is|are)) /;
 
 /** The groups and the background that a caption names. WordPiece puts a space before each comma. */
@@ -102,7 +103,10 @@ const questionAnswering: Evaluation = async (scene, ask) => {
   const answer = text((await ask(scene, { question: scene.question }))['answer']);
   const exact = answer === scene.answer;
   return {
-    counts: { exact: [Number(exact), 1] },
+    counts: {
+      exact: [Number(exact), 1],
+      [place.test(scene.question) ? 'exact (where)' : 'exact (others)']: [Number(exact), 1],
+    },
     wrong: exact ? undefined : `${scene.question} ${answer} | ${scene.answer}`,
   };
 };

@@ -76,7 +76,7 @@ def layers_of(family):
 
 
 if __name__ == "__main__":
-    given = training.options(steps=12000)
+    given = training.options(steps=10400)
     torch.manual_seed(0)
     lessons = Lessons()
     lessons.vision.load_state_dict(torch.load(training.FOLDER / "vision.pt", map_location="cpu")["module"])

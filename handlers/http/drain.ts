@@ -82,13 +82,15 @@ function hangUp(
   running: ReadonlyMap<IncomingMessage, ServerResponse>,
   answeredMs: WeakMap<Socket, number>,
 ): void {
+  const computing = new Set<Socket>();
+  const answered = new Set<Socket>();
+  for (const [{ complete, socket }, { writableEnded }] of running)
+    if (complete) (writableEnded ? answered : computing).add(socket);
   const nowMs = performance.now();
-  const whole = [...running].filter(([{ complete }]) => complete);
   for (const socket of connected) {
-    const responses = whole.filter(([request]) => request.socket === socket).map(([, response]) => response);
-    if (responses.some(({ writableEnded }) => !writableEnded)) continue;
+    if (computing.has(socket)) continue;
     const sinceMs = answeredMs.get(socket) ?? nowMs;
     answeredMs.set(socket, sinceMs);
-    if (responses.length === 0 || nowMs - sinceMs >= UNREAD_MS) socket.destroy();
+    if (!answered.has(socket) || nowMs - sinceMs >= UNREAD_MS) socket.destroy();
   }
 }

@@ -2,20 +2,9 @@ import { describe, expect, test } from 'vitest';
 import { isListed, isPublicAddress } from '../../pipeline/address-guard.ts';
 import { requireAllowed } from '../../pipeline/image-fetch.ts';
 import { type ImageOptions, loadImage } from '../../pipeline/image-source.ts';
+import { imageOptions } from '../support/image-options.ts';
 import { type Route, startServer } from '../support/loopback-server.ts';
 import { expectHandlerError, thrownBy } from '../support/thrown.ts';
-
-const options: ImageOptions = {
-  timeoutMs: 5_000,
-  maxBytes: 1_000_000,
-  maxRedirects: 3,
-  maxPixels: 1_000_000,
-  maxSide: 10_000,
-  applyExif: true,
-  httpsOnly: false,
-  allowedHosts: [],
-  privateHosts: [],
-};
 
 /** A server that must never be reached, and how often it was. */
 async function startTarget() {
@@ -29,7 +18,10 @@ async function startTarget() {
 }
 
 async function expectBlocked(source: string, changes: Partial<ImageOptions> = {}): Promise<void> {
-  const { message } = await expectHandlerError(loadImage(source, { ...options, ...changes }), 'IMAGE_SOURCE_BLOCKED');
+  const { message } = await expectHandlerError(
+    loadImage(source, { ...imageOptions, ...changes }),
+    'IMAGE_SOURCE_BLOCKED',
+  );
   expect(message).toMatch(/^Expected the URL of a host that images may come from, got /);
   expect(message).not.toMatch(/\d+\.\d+\.\d+|localhost|::|secret/);
 }
@@ -100,7 +92,7 @@ describe('an image inside the network', () => {
 
   test('is fetched where its host is named, and only from there', async () => {
     const target = await startTarget();
-    const refused = loadImage(`http://127.0.0.1:${target.port}/`, { ...options, privateHosts: ['127.0.0.1'] });
+    const refused = loadImage(`http://127.0.0.1:${target.port}/`, { ...imageOptions, privateHosts: ['127.0.0.1'] });
     await expectHandlerError(refused, 'IMAGE_UNSUPPORTED'); // It was fetched: its text is no image.
     expect(target.hits()).toBe(1);
     await expectBlocked(`http://127.0.0.2:${target.port}/`, { privateHosts: ['127.0.0.1'] });
@@ -110,7 +102,7 @@ describe('an image inside the network', () => {
 
   test('is fetched by a name that is listed', async () => {
     const target = await startTarget();
-    const refused = loadImage(`http://localhost:${target.port}/`, { ...options, privateHosts: ['localhost'] });
+    const refused = loadImage(`http://localhost:${target.port}/`, { ...imageOptions, privateHosts: ['localhost'] });
     await expectHandlerError(refused, 'IMAGE_UNSUPPORTED');
   });
 });
@@ -124,7 +116,7 @@ describe('what else a service may refuse', () => {
     const origin = await startServer({ '/': (response) => response.writeHead(302, { location }).end() });
     await expectBlocked(`${origin}/`, changes);
     await expectHandlerError(
-      loadImage(`http://127.0.0.1:${target.port}/`, { ...options, ...changes }),
+      loadImage(`http://127.0.0.1:${target.port}/`, { ...imageOptions, ...changes }),
       'IMAGE_UNSUPPORTED',
     );
     expect(target.hits()).toBe(1);
@@ -138,7 +130,7 @@ describe('what else a service may refuse', () => {
 
   test('http after https, at any hop', () => {
     const [plain, secure] = [new URL('http://example.com/a'), new URL('https://example.com/b')];
-    expect(thrownBy(() => requireAllowed(plain, secure, options))).toMatchObject({
+    expect(thrownBy(() => requireAllowed(plain, secure, imageOptions))).toMatchObject({
       code: 'IMAGE_SOURCE_BLOCKED',
       message: expect.stringMatching(/got an https URL redirected to http/),
     });
@@ -147,7 +139,7 @@ describe('what else a service may refuse', () => {
       [plain, plain],
       [secure, secure],
     ] as const)
-      expect(() => requireAllowed(url, previous, options)).not.toThrow();
+      expect(() => requireAllowed(url, previous, imageOptions)).not.toThrow();
   });
 
   test('credentials in a URL are not sent on', async () => {
@@ -159,7 +151,7 @@ describe('what else a service may refuse', () => {
       },
     });
     const source = origin.replace('http://', 'http://name:word@');
-    await expectHandlerError(loadImage(source, { ...options, privateHosts: ['*'] }), 'IMAGE_UNSUPPORTED');
+    await expectHandlerError(loadImage(source, { ...imageOptions, privateHosts: ['*'] }), 'IMAGE_UNSUPPORTED');
     expect(headers).toEqual([undefined]);
   });
 });

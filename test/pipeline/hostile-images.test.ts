@@ -129,6 +129,11 @@ describe.skipIf(process.platform !== 'linux')('within 300 MB and 2 s', () => {
     ['JPEG of 48 megapixels', '8000 x 6000', () => plain(8_000, 6_000).jpeg().toBuffer()],
     ['WebP of 144 megapixels', 'IMAGE_TOO_LARGE', () => Buffer.from(plainWebp, 'base64')],
     [
+      'WebP of 28 megapixels',
+      'IMAGE_TOO_LARGE',
+      () => plain(7_000, 4_000, 4).webp({ lossless: true, effort: 0 }).toBuffer(),
+    ],
+    [
       'WebP of 27 megapixels',
       '6750 x 4000',
       () => plain(6_750, 4_000, 4).webp({ lossless: true, effort: 0 }).toBuffer(),

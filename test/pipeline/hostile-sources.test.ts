@@ -9,6 +9,7 @@ import { type ImageOptions, loadImage } from '../../pipeline/image-source.ts';
 import { type ErrorCode, HandlerError } from '../../protocol/errors.ts';
 import { makeCertificates } from '../support/certificates.ts';
 import { imagePath } from '../support/goldens.ts';
+import { imageOptions } from '../support/image-options.ts';
 import { type Route, startServer } from '../support/loopback-server.ts';
 
 /**
@@ -40,18 +41,7 @@ const lookupAll: LookupAll = (host, _options, callback) => {
   process.nextTick(() => callback(null, addresses));
 };
 
-const options: ImageOptions = {
-  timeoutMs: 30_000,
-  maxBytes: 1_000_000,
-  maxRedirects: 3,
-  maxPixels: 1_000_000,
-  maxSide: 10_000,
-  applyExif: true,
-  httpsOnly: false,
-  allowedHosts: [],
-  privateHosts: ['images.test'], // Where redirects come from.
-  lookupAll,
-};
+const options: ImageOptions = { ...imageOptions, lookupAll, privateHosts: ['images.test'] }; // Where redirects come from.
 
 /** The server that must not be reached, on every address of this machine; it counts connections. */
 let target: Server;

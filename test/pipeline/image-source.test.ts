@@ -7,21 +7,12 @@ import { decodeImage } from '../../pipeline/image-decode.ts';
 import { type ImageOptions, loadImage } from '../../pipeline/image-source.ts';
 import type { ErrorCode } from '../../protocol/errors.ts';
 import { imagePath } from '../support/goldens.ts';
+import { imageOptions } from '../support/image-options.ts';
 import { type Route, startServer } from '../support/loopback-server.ts';
 import { expectHandlerError } from '../support/thrown.ts';
 
 const png = readFileSync(imagePath('small'));
-const options: ImageOptions = {
-  timeoutMs: 30_000,
-  maxBytes: 1_000_000,
-  maxRedirects: 3,
-  maxPixels: 1_000_000,
-  maxSide: 10_000,
-  applyExif: true,
-  httpsOnly: false,
-  allowedHosts: [],
-  privateHosts: ['*'], // The servers of these tests are on loopback.
-};
+const options: ImageOptions = { ...imageOptions, privateHosts: ['*'] }; // The servers of these tests are on loopback.
 /** For requests that get no whole answer, however long they wait. */
 const impatient = { ...options, timeoutMs: 300 };
 
