@@ -6,12 +6,15 @@ import { type ClipConfig, readClipConfig } from './clip-config.ts';
 import { CheckpointError } from './errors.ts';
 import { type GenerationDefaults, readGenerationDefaults } from './generation-config.ts';
 import { type ImageProcessorConfig, readImageProcessorConfig } from './image-processor-config.ts';
+import { readIsInt8 } from './int8/form.ts';
 import { inconsistent, type JsonSection, readJsonFile, subsection } from './json-file.ts';
 
 interface CheckpointFolder {
   readonly folder: string;
   readonly architecture: Architecture;
   readonly imageProcessor: ImageProcessorConfig;
+  /** The layers' matrices are int8, as `quantize` makes them. */
+  readonly isInt8: boolean;
 }
 
 /** A checkpoint of BLIP: captioning, question answering or retrieval. */
@@ -48,11 +51,12 @@ export function openCheckpoint(folder: string, imageSize?: number): Checkpoint {
 
 function readCheckpoint(folder: string, file: JsonSection): Checkpoint {
   const { architecture, task } = readArchitecture(file);
+  const isInt8 = readIsInt8(file);
   const preprocessor = readPreprocessor(folder);
   if (task === 'clip') {
     const config = readClipConfig(file);
     const imageProcessor = readImageProcessorConfig(preprocessor, config.vision.imageSize, 'crop');
-    return { folder, architecture, task, config, imageProcessor };
+    return { folder, architecture, task, config, imageProcessor, isInt8 };
   }
   const config = readBlipConfig(file);
   if (task === 'question-answering') requireEqualWidths(file, config);
@@ -61,6 +65,7 @@ function readCheckpoint(folder: string, file: JsonSection): Checkpoint {
     architecture,
     task,
     config,
+    isInt8,
     imageProcessor: readImageProcessorConfig(preprocessor, config.vision.imageSize, 'squash'),
     generationDefaults: readGenerationDefaults(
       subsection(file, 'text_config'),

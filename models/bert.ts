@@ -2,7 +2,7 @@ import type { TextConfig } from '../checkpoint/blip-config.ts';
 import type { Scope, Value } from '../onnx/graph.ts';
 import { multiHeadAttention } from '../onnx/microsoft-operators.ts';
 import * as op from '../onnx/operators.ts';
-import { activate, layerNorm, linear, projectAndNormalize } from './layers.ts';
+import { activate, asRows, layerNorm, linear, projectAndNormalize } from './layers.ts';
 import { child, type Module, weight } from './module.ts';
 import { type RowsByImage, toImages, toRows } from './rows-by-image.ts';
 
@@ -81,7 +81,7 @@ export function embedTokens(
   const words = weight(module, 'word_embeddings.weight', [vocabularySize, hiddenSize], { tiedTo });
   const positions = weight(module, 'position_embeddings.weight', [maxPositions, hiddenSize]);
   const embedded = op.add(module, op.gather(module, words, inputIds, 0), op.gather(module, positions, positionIds, 0));
-  const rows = op.reshape(module, embedded, [-1, hiddenSize]);
+  const rows = asRows(module, embedded, hiddenSize);
   return layerNorm(child(module, 'LayerNorm'), rows, hiddenSize, config.layerNormEpsilon);
 }
 

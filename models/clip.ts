@@ -8,7 +8,7 @@ import { multiHeadAttention } from '../onnx/microsoft-operators.ts';
 import * as op from '../onnx/operators.ts';
 import { MASKED } from './bert.ts';
 import { pixelValues } from './image-processor.ts';
-import { layerNorm, linear, linearWithoutBias, preNormLayer } from './layers.ts';
+import { asRows, layerNorm, linear, linearWithoutBias, preNormLayer } from './layers.ts';
 import { child, type Module, rootModule, weight } from './module.ts';
 import {
   embedPatches,
@@ -118,7 +118,7 @@ function embedText(
   const words = weight(child(module, 'token_embedding'), 'weight', [vocabularySize, hiddenSize]);
   const positions = weight(child(module, 'position_embedding'), 'weight', [maxPositions, hiddenSize]);
   const embedded = op.add(module, op.gather(module, words, inputIds, 0), op.gather(module, positions, places, 0));
-  return op.reshape(module, embedded, [-1, hiddenSize]);
+  return asRows(module, embedded, hiddenSize);
 }
 
 /** [texts, 1, length, length]: `MASKED` at later tokens. What stands after a text's end never reaches it. */
@@ -173,5 +173,5 @@ function selfAttention(
     },
     headCount,
   );
-  return linear(child(module, 'out_proj'), op.reshape(module, attended, [-1, hiddenSize]), hiddenSize, hiddenSize);
+  return linear(child(module, 'out_proj'), asRows(module, attended, hiddenSize), hiddenSize, hiddenSize);
 }

@@ -2,12 +2,31 @@ import type { Activation } from '../checkpoint/vision-config.ts';
 import { float32 } from '../onnx/constants.ts';
 import type { Scope, Value } from '../onnx/graph.ts';
 import * as op from '../onnx/operators.ts';
-import { child, type Module, weight } from './module.ts';
+import { child, type Module, quantizedWeight, weight } from './module.ts';
+import { quantizedLinear } from './quantized-linear.ts';
 
 /** Layers that architectures share. Hidden states are 2-D, [rows, width], so that every Linear is one Gemm. */
 
+/**
+ * [batch, tokens, width] → [rows, width], and back. A tower (`vision_model`, `text_decoder`) has as many rows and as
+ * large a batch from its first layer to its last, so its dimensions go by one name.
+ */
+export function asRows(module: Module, x: Value<'float32'>, width: number): Value<'float32'> {
+  return op.reshapeNamed(module, x, `${towerOf(module)}.rows`, [width]);
+}
+
+export function asBatch(module: Module, x: Value<'float32'>, tokenCount: number, width: number): Value<'float32'> {
+  return op.reshapeNamed(module, x, `${towerOf(module)}.batch`, [tokenCount, width]);
+}
+
+function towerOf({ path }: Module): string {
+  return path.split('.', 1)[0] ?? path;
+}
+
 /** `torch.nn.Linear`: [rows, inputSize] → [rows, outputSize]. */
 export function linear(module: Module, x: Value<'float32'>, inputSize: number, outputSize: number): Value<'float32'> {
+  const quantized = quantizedWeight(module, inputSize, outputSize, { index: 0, count: 1 });
+  if (quantized !== undefined) return quantizedLinear(module, x, quantized, weight(module, 'bias', [outputSize]));
   return op.gemm(module, x, weight(module, 'weight', [outputSize, inputSize]), weight(module, 'bias', [outputSize]));
 }
 
@@ -34,12 +53,10 @@ export function linearPart(
 ): Value<'float32'> {
   const rows = [part.index * size, (part.index + 1) * size] as const;
   const stacked = part.count * size;
-  return op.gemm(
-    module,
-    x,
-    weight(module, 'weight', [stacked, inputSize], { rows }),
-    weight(module, 'bias', [stacked], { rows }),
-  );
+  const bias = weight(module, 'bias', [stacked], { rows });
+  const quantized = quantizedWeight(module, inputSize, size, part);
+  if (quantized !== undefined) return quantizedLinear(module, x, quantized, bias);
+  return op.gemm(module, x, weight(module, 'weight', [stacked, inputSize], { rows }), bias);
 }
 
 /** `torch.nn.LayerNorm` over the last axis. */

@@ -1,5 +1,6 @@
 import { relative } from 'node:path';
 import { CheckpointError } from '../checkpoint/errors.ts';
+import { quantizedNames } from '../checkpoint/int8/form.ts';
 import type { Dtype, TensorRegion } from '../checkpoint/safetensors.ts';
 import { findTensor, type Weights } from '../checkpoint/weights.ts';
 import { type ElementType, elementTypeNumbers } from '../onnx/element-type.ts';
@@ -58,32 +59,81 @@ export function weight(
   const names = [child(module, name).path, ...(options.tiedTo ?? [])];
   const region = findTensor(module.weights, names, options.storedShape ?? shape);
   const elementType = weightTypes[region.dtype];
-  if (elementType === undefined) {
-    throw new CheckpointError(
-      'CHECKPOINT_TENSOR_MISMATCH',
-      `${region.path}: tensor ${region.name}: expected dtype F32, F16 or BF16, got ${region.dtype}.`,
-    );
-  }
-  const value = addRegion(module, region, elementType, shape, options.rows);
+  if (elementType === undefined) throw wrongDtype(region, 'F32, F16 or BF16');
+  const value = addPiece(module, region, elementType, rowsOf(region, shape, options.rows));
   return elementType === 'float32' ? (value as Value<'float32'>) : widened(module, value);
 }
 
-function addRegion<T extends ElementType>(
+/** Some of the outputs of a Linear whose weight a checkpoint has as int8. */
+export interface QuantizedWeight {
+  /** [in, outputs] */
+  readonly values: Value<'int8'>;
+  /** [outputs]: what one step of int8 means in each. */
+  readonly scale: Value<'float32'>;
+}
+
+/**
+ * The weight of this part of the model as int8, where the checkpoint has it so. See checkpoint/int8/form.ts.
+ * @param part which of so many equal parts that one matrix is made of.
+ * @throws CheckpointError when it has another shape or dtype.
+ */
+export function quantizedWeight(
   module: Module,
-  region: TensorRegion,
-  elementType: T,
-  shape: readonly number[],
-  rows: readonly [from: number, to: number] | undefined,
-): Value<T> {
+  inputSize: number,
+  outputSize: number,
+  part: { readonly index: number; readonly count: number },
+): QuantizedWeight | undefined {
+  const name = child(module, quantizedNames.values).path;
+  if (!module.weights.regions.has(name)) return undefined;
+  const region = findTensor(module.weights, [name], [part.count, inputSize, outputSize]);
+  if (region.dtype !== 'I8') throw wrongDtype(region, 'I8');
+  const own = rowsOf(region, [part.count, inputSize, outputSize], [part.index, part.index + 1]);
+  const rows = [part.index * outputSize, (part.index + 1) * outputSize] as const;
+  return {
+    values: addPiece(module, region, 'int8', { ...own, shape: [inputSize, outputSize] }),
+    scale: weight(module, quantizedNames.scale, [part.count * outputSize], { rows }),
+  };
+}
+
+function wrongDtype({ path, name, dtype }: TensorRegion, expected: string): CheckpointError {
+  return new CheckpointError(
+    'CHECKPOINT_TENSOR_MISMATCH',
+    `${path}: tensor ${name}: expected dtype ${expected}, got ${dtype}.`,
+  );
+}
+
+/** Bytes of a region, and the shape that they have for the graph. */
+interface Piece {
+  readonly suffix: string;
+  readonly shape: readonly number[];
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+}
+
+/** Some rows of a region, or all. */
+function rowsOf(region: TensorRegion, shape: readonly number[], rows: WeightOptions['rows']): Piece {
   const [from, to] = rows ?? [0, shape[0] ?? 1];
   const rowBytes = region.lengthBytes / (shape[0] ?? 1);
-  const suffix = rows === undefined ? '' : `[${from}:${to}]`;
-  const external = {
-    location: relative(module.weights.dataFolder, region.path),
+  return {
+    suffix: rows === undefined ? '' : `[${from}:${to}]`,
+    shape: [to - from, ...shape.slice(1)],
     offsetBytes: region.offsetBytes + from * rowBytes,
     lengthBytes: (to - from) * rowBytes,
   };
-  return addInitializer(module.graph, `${region.name}${suffix}`, elementType, [to - from, ...shape.slice(1)], external);
+}
+
+function addPiece<T extends ElementType>(
+  module: Module,
+  region: TensorRegion,
+  elementType: T,
+  { suffix, shape, offsetBytes, lengthBytes }: Piece,
+): Value<T> {
+  const location = relative(module.weights.dataFolder, region.path);
+  return addInitializer(module.graph, `${region.name}${suffix}`, elementType, shape, {
+    location,
+    offsetBytes,
+    lengthBytes,
+  });
 }
 
 /** Casts a weight once per run: the node goes to the outermost graph, and each weight has one. */

@@ -2,6 +2,8 @@ import { int64, int64s } from '../onnx/constants.ts';
 import { elementTypeNumbers } from '../onnx/element-type.ts';
 import type { Scope, Value } from '../onnx/graph.ts';
 import * as op from '../onnx/operators.ts';
+import { asRows } from './layers.ts';
+import type { Module } from './module.ts';
 
 /**
  * Which rows of text ask about which image. Rows of one image sit side by side in its slots, so that attention reads
@@ -64,7 +66,7 @@ export function toImages(scope: Scope, rows: RowsByImage, x: Value<'float32'>): 
 }
 
 /** [images, slots * n, width] → [rows * n, width]. */
-export function toRows(scope: Scope, rows: RowsByImage, x: Value<'float32'>): Value<'float32'> {
-  const byRow = op.gather(scope, op.reshapeTo(scope, x, rows.slotShape), rows.rowSlots, 0); // [rows, n, width]
-  return op.reshape(scope, byRow, [-1, rows.width]);
+export function toRows(module: Module, rows: RowsByImage, x: Value<'float32'>): Value<'float32'> {
+  const byRow = op.gather(module, op.reshapeTo(module, x, rows.slotShape), rows.rowSlots, 0); // [rows, n, width]
+  return asRows(module, byRow, rows.width);
 }

@@ -15,7 +15,7 @@ import {
   MASKED,
   ofLayer,
 } from './bert.ts';
-import { activate, layerNorm, linear } from './layers.ts';
+import { activate, asRows, layerNorm, linear } from './layers.ts';
 import { child, type Module, weight } from './module.ts';
 import type { RowsByImage } from './rows-by-image.ts';
 
@@ -155,7 +155,7 @@ function selfAttention(
     },
     config.headCount,
   );
-  const hidden = attentionOutput(module, config, op.reshape(attention, output, [-1, hiddenSize]), x);
+  const hidden = attentionOutput(module, config, asRows(attention, output, hiddenSize), x);
   return { hidden, present: { keys: presentKey, values: presentValue } };
 }
 

@@ -13,7 +13,7 @@ import {
   MASKED,
   ofLayer,
 } from './bert.ts';
-import { linear } from './layers.ts';
+import { asRows, linear } from './layers.ts';
 import { child, type Module } from './module.ts';
 import type { RowsByImage } from './rows-by-image.ts';
 
@@ -98,5 +98,5 @@ function selfAttention(
     { query: project('query'), key: project('key'), value: project('value'), bias: context.bias },
     config.headCount,
   );
-  return attentionOutput(module, config, op.reshape(attention, attended, [-1, hiddenSize]), x);
+  return attentionOutput(module, config, asRows(attention, attended, hiddenSize), x);
 }

@@ -3,7 +3,7 @@ import { int64s } from '../onnx/constants.ts';
 import type { Scope, Value } from '../onnx/graph.ts';
 import { multiHeadAttention } from '../onnx/microsoft-operators.ts';
 import * as op from '../onnx/operators.ts';
-import { layerNorm, linear, linearPart, preNormLayer } from './layers.ts';
+import { asBatch, asRows, layerNorm, linear, linearPart, preNormLayer } from './layers.ts';
 import { child, type Module, weight } from './module.ts';
 
 const CHANNELS = 3;
@@ -53,16 +53,16 @@ export function embedPatches(
  * @returns [images * tokens, hidden].
  */
 export function withClassAndPositions(
-  scope: Scope,
+  module: Module,
   config: VisionConfig,
   patches: Value<'float32'>,
   classEmbedding: Value<'float32'>,
   positions: Value<'float32'>,
 ): Value<'float32'> {
   const { hiddenSize } = config;
-  const byImage = op.reshape(scope, patches, [-1, imageTokenCount(config) - 1, hiddenSize]);
-  const classes = op.expand(scope, classEmbedding, [op.dimension(scope, byImage, 0), 1, hiddenSize]);
-  return op.reshape(scope, op.add(scope, op.concat(scope, [classes, byImage], 1), positions), [-1, hiddenSize]);
+  const byImage = asBatch(module, patches, imageTokenCount(config) - 1, hiddenSize);
+  const classes = op.expand(module, classEmbedding, [op.dimension(module, byImage, 0), 1, hiddenSize]);
+  return asRows(module, op.add(module, op.concat(module, [classes, byImage], 1), positions), hiddenSize);
 }
 
 /** Positions that the checkpoint has, and that of the class embedding. */
@@ -98,8 +98,8 @@ function selfAttention(module: Module, config: VisionConfig, x: Value<'float32'>
   const { hiddenSize } = config;
   const [query, key, value] = [0, 1, 2].map((index) => {
     const projected = linearPart(child(module, 'qkv'), x, hiddenSize, hiddenSize, { index, count: 3 });
-    return op.reshape(module, projected, [-1, imageTokenCount(config), hiddenSize]); // [images, tokens, hidden]
+    return asBatch(module, projected, imageTokenCount(config), hiddenSize);
   }) as [Value<'float32'>, Value<'float32'>, Value<'float32'>]; // Three in, three out.
   const attended = multiHeadAttention(module, { query, key, value }, config.headCount);
-  return linear(child(module, 'projection'), op.reshape(module, attended, [-1, hiddenSize]), hiddenSize, hiddenSize);
+  return linear(child(module, 'projection'), asRows(module, attended, hiddenSize), hiddenSize, hiddenSize);
 }

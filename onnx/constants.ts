@@ -43,3 +43,8 @@ export function float32s(
 export function bool(scope: Scope, value: boolean): Value<'bool'> {
   return addConstant(scope, 'bool', [], String(value), Uint8Array.of(value ? 1 : 0));
 }
+
+/** A 0-D uint8 tensor. */
+export function uint8(scope: Scope, value: number): Value<'uint8'> {
+  return addConstant(scope, 'uint8', [], String(value), Uint8Array.of(value));
+}

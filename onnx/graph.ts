@@ -56,6 +56,8 @@ export interface Graph {
   readonly inputs: ValueInfo[];
   readonly outputs: ValueInfo[];
   readonly nodes: Node[];
+  /** Shapes of values inside the graph, where the writer knows more than the runtime infers. */
+  readonly valueInfos: ValueInfo[];
   /** Only the outermost graph has any. */
   readonly initializers: Map<string, Initializer>;
   /** How often each name was asked for; shared by a graph and its bodies, because onnxruntime wants names unique across both. */
@@ -75,6 +77,7 @@ export function createGraph(name: string): Graph {
     inputs: [],
     outputs: [],
     nodes: [],
+    valueInfos: [],
     initializers: new Map(),
     nameCounts: new Map(),
   };
@@ -88,6 +91,7 @@ export function createBody(parent: Graph, name: string): Graph {
     inputs: [],
     outputs: [],
     nodes: [],
+    valueInfos: [],
     initializers: parent.initializers,
     nameCounts: parent.nameCounts,
   };
@@ -159,6 +163,15 @@ export function addInitializer<T extends ElementType>(
     graph.initializers.set(name, { name, elementType, shape, data });
   }
   return { name, elementType };
+}
+
+/**
+ * Makes initializers that a run may give another value, which none does: the runtime computes with those where they lie,
+ * and copies no others into an order of its own.
+ */
+export function makeOverridable(graph: Graph, isOverridable: (initializer: Initializer) => boolean): void {
+  const { initializers, inputs } = outermost(graph);
+  inputs.push(...[...initializers.values()].filter(isOverridable));
 }
 
 export interface NodeDescription {

@@ -55,3 +55,33 @@ export function cachedMultiHeadAttention(
   );
   return { output, presentKey, presentValue };
 }
+
+/**
+ * com.microsoft.MatMulIntegerToFloat: `(a - aZeroPoint) · b`, an exact product of integers, times `aScale` and
+ * `bScale` [out].
+ * `a` is [rows, in], `b` [in, out]; either may have axes before these. The processor's products of 8 bits are fast where
+ * `a` is unsigned and `b` signed.
+ */
+export function matMulIntegerToFloat(
+  scope: Scope,
+  inputs: {
+    a: Value<'uint8'>;
+    aScale: Value<'float32'>;
+    aZeroPoint: Value<'uint8'>;
+    b: Value<'int8'>;
+    bScale: Value<'float32'>;
+  },
+): Value<'float32'> {
+  const { a, aScale, aZeroPoint, b, bScale } = inputs;
+  const [output] = addNode(
+    scope,
+    {
+      operator: 'MatMulIntegerToFloat',
+      domain: MICROSOFT_DOMAIN,
+      inputs: [a, b, aScale, bScale, aZeroPoint],
+      attributes: {},
+    },
+    ['float32'],
+  );
+  return output;
+}

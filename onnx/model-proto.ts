@@ -50,6 +50,7 @@ function writeGraph(graph: Graph, writer: PbfWriter): void {
   }
   for (const input of graph.inputs) writer.writeMessage(11, writeValueInfo, input);
   for (const output of graph.outputs) writer.writeMessage(12, writeValueInfo, output);
+  for (const info of graph.valueInfos) writer.writeMessage(13, writeValueInfo, info);
 }
 
 function writeNode(node: Node, writer: PbfWriter): void {

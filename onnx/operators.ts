@@ -48,12 +48,16 @@ export function pow(scope: Scope, base: Value<'float32'>, exponent: Value<'float
   return node(scope, 'Pow', [base, exponent], 'float32');
 }
 
+export function neg(scope: Scope, x: Value<'float32'>): Value<'float32'> {
+  return node(scope, 'Neg', [x], 'float32');
+}
+
 export function exp(scope: Scope, x: Value<'float32'>): Value<'float32'> {
   return node(scope, 'Exp', [x], 'float32');
 }
 
-export function max<T extends Numeric>(scope: Scope, a: Value<T>, b: Value<T>): Value<T> {
-  return node(scope, 'Max', [a, b], a.elementType);
+export function max<T extends Numeric>(scope: Scope, first: Value<T>, ...others: readonly Value<T>[]): Value<T> {
+  return node(scope, 'Max', [first, ...others], first.elementType);
 }
 
 export function min<T extends Numeric>(scope: Scope, a: Value<T>, b: Value<T>): Value<T> {
@@ -136,6 +140,22 @@ export function reshape<T extends ElementType>(
   dimensions: readonly (number | Value<'int64'>)[],
 ): Value<T> {
   return node(scope, 'Reshape', [x, shape(scope, dimensions)], x.elementType);
+}
+
+/**
+ * Reshape to fixed dimensions after a first one that follows from them, and has a name. Values whose first dimensions
+ * have one name are as long as each other. The runtime lets them share memory, and looks for some to share in a list of
+ * all the others it cannot: without names that list grows with the graph, and loading with its square.
+ */
+export function reshapeNamed<T extends ElementType>(
+  scope: Scope,
+  x: Value<T>,
+  name: string,
+  dimensions: readonly number[],
+): Value<T> {
+  const reshaped = reshape(scope, x, [-1, ...dimensions]);
+  scope.graph.valueInfos.push({ ...reshaped, shape: [name, ...dimensions] });
+  return reshaped;
 }
 
 /** Reshape to a shape that was written before, by `shape`. */
@@ -243,6 +263,16 @@ export function topK(
     ['float32', 'int64'],
   );
   return { values, indices };
+}
+
+/** `x / scale`, rounded to even, plus `zeroPoint`; what is out of range is as near as it gets. */
+export function quantizeLinear(
+  scope: Scope,
+  x: Value<'float32'>,
+  scale: Value<'float32'>,
+  zeroPoint: Value<'uint8'>,
+): Value<'uint8'> {
+  return node(scope, 'QuantizeLinear', [x, scale, zeroPoint], 'uint8');
 }
 
 // Reductions over one axis; the axis stays with size 1 when `keep` is set.

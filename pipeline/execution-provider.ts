@@ -37,6 +37,18 @@ export async function chooseExecutionProvider(
   );
 }
 
+/**
+ * The same for a checkpoint of int8 weights: their products have kernels on the CPU alone.
+ * @throws HandlerError `EXECUTION_PROVIDER_UNAVAILABLE` when another was asked for.
+ */
+export function chooseForInt8(choice: ExecutionProviderChoice): ChosenExecutionProvider {
+  if (choice === 'auto' || choice === 'cpu') return { executionProvider: 'cpu', reason: 'int8 weights run on the CPU' };
+  throw new HandlerError(
+    'EXECUTION_PROVIDER_UNAVAILABLE',
+    `Expected the execution provider auto or cpu for a checkpoint of int8 weights, got ${choice}.`,
+  );
+}
+
 function firstLine(text: string): string {
   return text.split('\n', 1)[0]?.slice(0, 300).replace(/\.$/, '') ?? '';
 }

@@ -7,7 +7,7 @@ import { unlessAborted } from './abort.ts';
 import type { ClipBatch, ClipResult } from './clip-model.ts';
 import { clipTask } from './clip-task.ts';
 import { sharedByteBudget } from './decoded-images.ts';
-import { type ChosenExecutionProvider, chooseExecutionProvider } from './execution-provider.ts';
+import { type ChosenExecutionProvider, chooseExecutionProvider, chooseForInt8 } from './execution-provider.ts';
 import type { GenerationBatch, GenerationResult } from './generation-model.ts';
 import { generationTask } from './generation-task.ts';
 import type { RetrievalBatch, RetrievalResult } from './retrieval-model.ts';
@@ -66,7 +66,8 @@ export async function startModel(settings: Settings, options: StartOptions = {})
   const folder = await locateCheckpoint(settings.checkpoint, process.env, options);
   const startMs = performance.now();
   const checkpoint = openCheckpoint(folder, settings.imageSize);
-  const executionProvider = await chooseExecutionProvider(settings.executionProvider);
+  const choose = checkpoint.isInt8 ? chooseForInt8 : chooseExecutionProvider;
+  const executionProvider = await choose(settings.executionProvider);
   const starting = startWorkerPool(
     {
       folder,

@@ -6,6 +6,7 @@ const commands: Readonly<Record<string, { readonly run: () => Promise<unknown>; 
   serve: { run: () => import('../http/serve.ts'), says: 'serves models over HTTP; environment variables set it up' },
   invoke: { run: () => import('./invoke.ts'), says: 'one request without a server' },
   download: { run: () => import('./download.ts'), says: 'fetches a checkpoint from the Hub' },
+  quantize: { run: () => import('./quantize.ts'), says: 'makes an int8 checkpoint of one of floats' },
   list_models: { run: () => import('./list-models.ts'), says: 'names the published checkpoints' },
 };
 

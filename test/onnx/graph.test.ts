@@ -9,6 +9,7 @@ import {
   createBody,
   createGraph,
   type Graph,
+  makeOverridable,
   type Scope,
   uniqueName,
 } from '../../onnx/graph.ts';
@@ -286,4 +287,37 @@ test('loops and branches are graphs of their own, and the initializers are those
   }));
   expect(graphsIn(graph)).toHaveLength(4);
   expect(new Set(graphsIn(graph).map(({ initializers }) => initializers)).size).toBe(1);
+});
+
+describe('initializers that may be overridden', () => {
+  test('are computed with like others, and need not be given', async () => {
+    const graph = createGraph('overridable');
+    const scope = { graph, path: '' };
+    const x = addInput(graph, 'x', 'float32', [1, 2]);
+    const weight = float32s(scope, [1, 2, 3, 4, 5, 6], [3, 2]);
+    addOutput(graph, 'y', op.gemm(scope, x, weight));
+    makeOverridable(graph, ({ shape }) => shape.length === 2);
+    expect(graph.inputs.map(({ name }) => name)).toEqual(['x', weight.name]);
+    const { y } = await runGraph(graph, { x: floats([10, 1], [1, 2]) });
+    expect(y).toEqual({ data: [12, 34, 56], shape: [1, 3] });
+  });
+});
+
+describe('named dimensions', () => {
+  test('are written where they follow from the others, and hold for any length', async () => {
+    const graph = createGraph('named');
+    const scope = { graph, path: '' };
+    const x = addInput(graph, 'x', 'float32', ['rows', 4]);
+    const pairs = op.reshapeNamed(scope, x, 'pairs', [2]);
+    addOutput(graph, 'y', op.reshapeNamed(scope, op.add(scope, pairs, pairs), 'rows', [2, 2]));
+    expect(graph.valueInfos.map(({ shape }) => shape)).toEqual([
+      ['pairs', 2],
+      ['rows', 2, 2],
+    ]);
+    for (const rows of [1, 3]) {
+      const data = Array.from({ length: rows * 4 }, (_, place) => place);
+      const { y } = await runGraph(graph, { x: floats(data, [rows, 4]) });
+      expect(y).toEqual({ data: data.map((value) => 2 * value), shape: [rows, 2, 2] });
+    }
+  });
 });

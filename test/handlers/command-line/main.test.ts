@@ -5,7 +5,7 @@ import { temporaryFolder } from '../../support/temporary-folder.ts';
 
 /** The program `blip-handler` of the bundle. */
 
-const commands = ['serve', 'invoke', 'download', 'list_models'];
+const commands = ['serve', 'invoke', 'download', 'quantize', 'list_models'];
 
 let bundle: Bundle;
 

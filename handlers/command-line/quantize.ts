@@ -1,0 +1,95 @@
+import { existsSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { locateCheckpoint } from '../../checkpoint/hub/locate.ts';
+import { quantizeCheckpoint } from '../../checkpoint/int8/quantize-checkpoint.ts';
+import { HandlerError } from '../../protocol/errors.ts';
+import { abortOnSignals, runCommand } from './command.ts';
+import { showProgress } from './download-progress.ts';
+
+/** `npm run quantize`: an int8 checkpoint of one of floats. The folder goes to stdout, what people want to know to stderr. */
+
+const usage = `Usage: npm run -s quantize -- CHECKPOINT FOLDER
+
+  CHECKPOINT       a folder in Hugging Face layout, or OWNER/NAME[@REVISION] on the Hub
+  FOLDER           where the int8 checkpoint goes; must not exist yet
+  --help           this text
+
+Serve the folder like any other checkpoint, on a CPU. What int8 costs in quality is measured in the README for the
+checkpoints that ship; measure it for yours before you rely on it.
+`;
+
+interface Options {
+  readonly checkpoint: string;
+  readonly folder: string;
+}
+
+/**
+ * @returns `undefined` when only the help is wanted.
+ * @throws HandlerError `INVALID_REQUEST`.
+ */
+function readOptions(): Options | undefined {
+  const { values, positionals } = parseArguments();
+  if (values.help === true) return undefined;
+  const [checkpoint, folder, ...others] = positionals;
+  if (checkpoint === undefined || folder === undefined || others.length > 0) {
+    throw new HandlerError(
+      'INVALID_REQUEST',
+      `Expected a checkpoint and a folder, got ${positionals.length} arguments. Try --help.`,
+    );
+  }
+  return { checkpoint, folder };
+}
+
+function parseArguments() {
+  try {
+    return parseArgs({ allowPositionals: true, options: { help: { type: 'boolean' } } });
+  } catch (cause) {
+    const message = `${cause instanceof Error ? cause.message : cause} Try --help.`;
+    throw new HandlerError('INVALID_REQUEST', message, { cause });
+  }
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(0)} MB`;
+}
+
+/** The folder of the source, fetched first where it is a model of the Hub. */
+async function locate(checkpoint: string, signal: AbortSignal): Promise<string> {
+  const display = showProgress(process.stderr);
+  try {
+    const { progress, notice } = display;
+    return await locateCheckpoint(checkpoint, process.env, { onProgress: progress, onNotice: notice, signal });
+  } finally {
+    display.stop();
+  }
+}
+
+async function quantize({ checkpoint, folder }: Options): Promise<void> {
+  if (existsSync(folder))
+    throw new HandlerError(
+      'INVALID_REQUEST',
+      `${folder}: expected a folder that does not exist yet, got one that does.`,
+    );
+  const signal = abortOnSignals();
+  const source = await locate(checkpoint, signal);
+  const display = showProgress(process.stderr);
+  try {
+    const { matrixCount, weightsBytes, sourceBytes } = await quantizeCheckpoint(source, folder, {
+      onProgress: (receivedBytes, totalBytes) =>
+        display.progress({ file: 'model.safetensors', receivedBytes, totalBytes }),
+      signal,
+    });
+    display.stop();
+    const sizes = `${megabytes(weightsBytes)} of weights, from ${megabytes(sourceBytes)}`;
+    process.stderr.write(`${matrixCount} matrices are int8: ${sizes}.\n`);
+    process.stdout.write(`${folder}\n`);
+  } finally {
+    display.stop();
+  }
+}
+
+await runCommand(async () => {
+  const options = readOptions();
+  if (options === undefined) process.stderr.write(usage);
+  else await quantize(options);
+});

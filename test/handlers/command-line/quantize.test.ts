@@ -1,0 +1,77 @@
+import { mkdirSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Bundle, buildBundle, runProgram } from '../../support/bundle.ts';
+import { checkpointFolder, imagePath } from '../../support/goldens.ts';
+import { MODEL, startHub } from '../../support/hub-server.ts';
+import { temporaryFolder } from '../../support/temporary-folder.ts';
+
+/** `quantize` of the bundle, and what `invoke` makes of its folder. */
+
+const source = checkpointFolder('narrow-vision');
+let bundle: Bundle;
+
+beforeAll(() => {
+  bundle = buildBundle();
+});
+
+afterAll(() => bundle?.remove());
+
+const quantize = (args: readonly string[], variables: Readonly<Record<string, string>> = {}) =>
+  runProgram(bundle, 'main.js', { args: ['quantize', ...args], variables });
+
+describe('quantize', () => {
+  test('makes a folder that invoke captions with', async () => {
+    const folder = join(temporaryFolder(), 'int8');
+    const quantized = await quantize([source, folder]);
+    expect(quantized).toMatchObject({ exitCode: 0, stdout: `${folder}\n` });
+    expect(quantized.stderr).toMatch(
+      /model\.safetensors: 100 % of .*\n\d+ matrices are int8: .* of weights, from .*\.\n$/,
+    );
+    const invoked = await runProgram(bundle, 'invoke.js', {
+      args: ['--checkpoint', folder, '--img_url', imagePath('small'), '--text', 'a picture of'],
+    });
+    expect(invoked).toMatchObject({ exitCode: 0 });
+    const { outputs } = JSON.parse(invoked.stdout) as { outputs: readonly { data: readonly string[] }[] };
+    expect(outputs[0]?.data[0]).toMatch(/\w/);
+    expect(invoked.stderr).toContain('on cpu (int8 weights run on the CPU)');
+  });
+
+  test('takes a model of the Hub', async () => {
+    const hub = await startHub();
+    const folder = join(temporaryFolder(), 'int8');
+    const variables = { HF_ENDPOINT: hub.url, HF_HOME: temporaryFolder() };
+    const quantized = await quantize([MODEL, folder], variables);
+    expect(quantized).toMatchObject({ exitCode: 0, stdout: `${folder}\n` });
+    expect(readdirSync(folder)).toContain('model.safetensors');
+  });
+
+  test.each([
+    [[], 'INVALID_REQUEST: Expected a checkpoint and a folder, got 0 arguments. Try --help.'],
+    [[source], 'INVALID_REQUEST: Expected a checkpoint and a folder, got 1 arguments. Try --help.'],
+    [[source, 'a', 'b'], 'INVALID_REQUEST: Expected a checkpoint and a folder, got 3 arguments. Try --help.'],
+    [['/nowhere/at/all', 'a'], 'CHECKPOINT_NOT_FOUND: '],
+  ])('%j is refused', async (args, message) => {
+    const { exitCode, stdout, stderr } = await quantize(args);
+    expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: '' });
+    expect(stderr).toContain(message);
+  });
+
+  test('does not write where something is', async () => {
+    const folder = temporaryFolder();
+    mkdirSync(join(folder, 'mine'));
+    const { exitCode, stderr } = await quantize([source, folder]);
+    expect({ exitCode, stderr }).toEqual({
+      exitCode: 1,
+      stderr: `INVALID_REQUEST: ${folder}: expected a folder that does not exist yet, got one that does.\n`,
+    });
+    expect(readdirSync(folder)).toEqual(['mine']);
+  });
+
+  test('says how it is used', async () => {
+    expect(await quantize(['--help'])).toMatchObject({
+      exitCode: 0,
+      stderr: expect.stringContaining('Usage: npm run -s quantize -- CHECKPOINT FOLDER'),
+    });
+  });
+});

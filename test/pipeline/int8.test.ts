@@ -1,0 +1,107 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { quantizeCheckpoint } from '../../checkpoint/int8/quantize-checkpoint.ts';
+import { chooseForInt8 } from '../../pipeline/execution-provider.ts';
+import { type Model, startModel } from '../../pipeline/model.ts';
+import { valuesOf } from '../support/answers.ts';
+import {
+  answerCheckpointNames,
+  checkpointFolder,
+  checkpointNames,
+  clipCheckpointNames,
+  imagePath,
+  retrievalCheckpointNames,
+} from '../support/goldens.ts';
+import { testSettings } from '../support/server.ts';
+
+/** The small random checkpoints made int8: every task runs, and a row answers in a batch what it answers alone. */
+
+let folder = '';
+let model: Model | undefined;
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function running(name: Parameters<typeof checkpointFolder>[0]): void {
+  beforeAll(async () => {
+    folder ||= mkdtempSync(join(tmpdir(), 'blip-handler-test-'));
+    await quantizeCheckpoint(checkpointFolder(name), join(folder, name));
+    model = await startModel(testSettings({ checkpoint: join(folder, name), executionProvider: 'auto' }));
+  });
+  afterAll(() => model?.close());
+}
+
+async function ask(inputs: Readonly<Record<string, readonly unknown[]>>, output: string) {
+  if (model === undefined) throw new Error('Expected a model, got none yet.');
+  return valuesOf(await model.infer(inputs, [output]), output);
+}
+
+const images = (['chelsea', 'rocket', 'small'] as const).map((name) => readFileSync(imagePath(name)));
+const texts = ['a', 'a picture of', 'two cats and a dog on the grass'];
+
+describe.each(checkpointNames)('%s', (name) => {
+  running(name);
+  test.each([{}, { num_beams: [3], max_new_tokens: [8] }])('captions alone and together: %j', async (parameters) => {
+    const together = await ask({ img_url: images, text: texts, ...parameters }, 'generated_output');
+    for (const [index, caption] of together.entries()) {
+      const own = { img_url: [images[index]], text: [texts[index]], ...parameters };
+      expect(await ask(own, 'generated_output')).toEqual([caption]);
+    }
+    expect(new Set(together).size).toBeGreaterThan(1);
+  });
+});
+
+describe.each(answerCheckpointNames)('%s', (name) => {
+  running(name);
+  test('answers alone and together', async () => {
+    const together = await ask({ img_url: images, question: texts }, 'answer');
+    for (const [index, answer] of together.entries())
+      expect(await ask({ img_url: [images[index]], question: [texts[index]] }, 'answer')).toEqual([answer]);
+  });
+
+  test('ranks candidates', async () => {
+    const inputs = {
+      img_url: images.slice(0, 1),
+      question: texts.slice(0, 1),
+      candidates: ['yes', 'no', 'two cats'],
+    };
+    expect(['yes', 'no', 'two cats']).toContain((await ask(inputs, 'answer'))[0]);
+  });
+});
+
+describe.each(retrievalCheckpointNames)('%s', (name) => {
+  running(name);
+  test.each(['match_probability', 'cosine_similarity'])('%s alone and together', async (output) => {
+    const together = (await ask({ img_url: images, text: texts }, output)).map(Number);
+    const alone = [];
+    for (const image of images)
+      for (const text of texts) alone.push(...(await ask({ img_url: [image], text: [text] }, output)));
+    expect(together).toHaveLength(images.length * texts.length);
+    for (const [index, value] of together.entries()) expect(value).toBeCloseTo(Number(alone[index]), 5);
+  });
+});
+
+describe.each(clipCheckpointNames)('%s', (name) => {
+  running(name);
+  test('embeds alone and together', async () => {
+    const together = (await ask({ img_url: images, text: texts }, 'cosine_similarity')).map(Number);
+    expect(together.every((cosine) => Math.abs(cosine) <= 1)).toBe(true);
+    expect(new Set(together).size).toBe(together.length);
+  });
+});
+
+describe('the execution provider', () => {
+  test.each(['auto', 'cpu'] as const)('is the CPU with %s', (choice) => {
+    expect(chooseForInt8(choice)).toEqual({ executionProvider: 'cpu', reason: 'int8 weights run on the CPU' });
+  });
+
+  test.each(['cuda', 'webgpu'] as const)('is an error where %s is asked for', async (choice) => {
+    await quantizeCheckpoint(checkpointFolder('narrow-vision'), join(folder, choice));
+    const starting = startModel(testSettings({ checkpoint: join(folder, choice), executionProvider: choice }));
+    await expect(starting).rejects.toMatchObject({
+      code: 'EXECUTION_PROVIDER_UNAVAILABLE',
+      message: `Expected the execution provider auto or cpu for a checkpoint of int8 weights, got ${choice}.`,
+    });
+  });
+});
