@@ -3,14 +3,16 @@ import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import InferlessModel, { settingsFromEnvironment } from '../app.ts';
+import { withInt8 } from './int8.ts';
 
 /**
- * The table of the README: this package beside transformers on torch, in one run, on the same checkpoint and image.
+ * The table of the README: this package beside transformers on torch, in one run, on the same checkpoint and image; also
+ * with the checkpoint made int8.
  *
  *     python bench/make_checkpoint.py FOLDER large
  *     npm run build && npx tsx bench/compare.ts FOLDER
  *
- * Captions of 20 forced tokens, two threads each, the two sides by turns. Prints medians and ratios.
+ * Captions of 20 forced tokens, two threads each, all sides by turns. Prints medians and ratios to torch.
  */
 
 const THREADS = 2;
@@ -101,70 +103,136 @@ async function measureLoad(
   return JSON.parse(output);
 }
 
-function row(what: string, ours: string, torch: string, ratio: string): void {
-  console.log(`| ${what} | ${ours} | ${torch} | ${ratio} |`);
+interface Cells {
+  readonly torch?: string;
+  readonly float32: string;
+  readonly int8: string;
+  readonly ratios?: readonly [float32: number, int8: number];
+}
+
+function row(what: string, { torch = '', float32, int8, ratios }: Cells): void {
+  const [float32Ratio = '', int8Ratio = ''] = ratios?.map((ratio) => ratio.toFixed(2)) ?? [];
+  console.log(`| ${[what, torch, float32, float32Ratio, int8, int8Ratio].join(' | ')} |`);
 }
 
 function ms(value: number): string {
   return `${value.toFixed(0)} ms`;
 }
 
-async function compareCaptions(checkpoint: string): Promise<void> {
-  const [torch, model] = [await startTorch(checkpoint), await startHandler(checkpoint)];
-  await torch.caption();
-  await caption(model, ['']);
-  const pairs: { torchMs: number; ours: Timed; sameIds: boolean }[] = [];
-  for (let pair = 0; pair < PAIRS; pair += 1) {
-    const theirs = await torch.caption();
-    const ours = await caption(model, ['']);
-    pairs.push({ torchMs: theirs.ms, ours, sameIds: theirs.ids === ours.ids });
-  }
-  torch.stop();
-  const four: number[] = [];
-  for (let run = 0; run < PAIRS; run += 1) {
-    const one = await caption(model, ['a picture of']);
-    four.push((await caption(model, prompts)).totalMs / one.totalMs);
-  }
-  await model.finalize();
-  const oursMs = median(pairs.map(({ ours }) => ours.totalMs));
-  const torchMs = median(pairs.map((pair) => pair.torchMs));
-  const outside = median(pairs.map(({ ours }) => (ours.totalMs - ours.generateMs) / ours.totalMs));
-  row(
-    'caption, 20 tokens',
-    ms(oursMs),
-    ms(torchMs),
-    median(pairs.map((pair) => pair.ours.totalMs / pair.torchMs)).toFixed(2),
-  );
-  row('token ids equal', `${pairs.filter(({ sameIds }) => sameIds).length} of ${PAIRS}`, '', '');
-  row('outside `session.run()`', `${(100 * outside).toFixed(1)} %`, '', '');
-  row('four prompts about one image / one prompt', median(four).toFixed(2), '', '');
+interface Turn {
+  readonly torchMs: number;
+  readonly torchIds: string;
+  readonly float32: Timed;
+  readonly int8: Timed;
 }
 
-async function compareStarts(checkpoint: string): Promise<void> {
-  const ours: number[] = [];
-  const torch: number[] = [];
-  const args = ['--checkpoint', checkpoint, '--img_url', image, '--parameters', JSON.stringify(forced)];
-  for (let start = 0; start < STARTS; start += 1) {
-    torch.push(
-      (await runProcess('python', [`${root}bench/torch_caption.py`, checkpoint, image, String(THREADS), 'once']))
-        .wallMs,
-    );
-    ours.push((await runProcess(process.execPath, [`${root}dist/invoke.js`, ...args])).wallMs);
+/** What a number of each turn is at the median. */
+function medianOf<T>(turns: readonly T[], numberOf: (turn: T) => number): number {
+  return median(turns.map(numberOf));
+}
+
+async function compareCaptions(checkpoint: string, int8Checkpoint: string): Promise<void> {
+  const torch = await startTorch(checkpoint);
+  const models = { float32: await startHandler(checkpoint), int8: await startHandler(int8Checkpoint) };
+  await torch.caption();
+  await caption(models.float32, ['']);
+  await caption(models.int8, ['']);
+  const turns: Turn[] = [];
+  for (let turn = 0; turn < PAIRS; turn += 1) {
+    const { ms: torchMs, ids: torchIds } = await torch.caption();
+    turns.push({
+      torchMs,
+      torchIds,
+      float32: await caption(models.float32, ['']),
+      int8: await caption(models.int8, ['']),
+    });
   }
-  row('process start to first caption', ms(median(ours)), ms(median(torch)), (median(ours) / median(torch)).toFixed(2));
+  torch.stop();
+  row('caption, 20 tokens', {
+    torch: ms(medianOf(turns, ({ torchMs }) => torchMs)),
+    float32: ms(medianOf(turns, ({ float32 }) => float32.totalMs)),
+    int8: ms(medianOf(turns, ({ int8 }) => int8.totalMs)),
+    ratios: [
+      medianOf(turns, ({ float32, torchMs }) => float32.totalMs / torchMs),
+      medianOf(turns, ({ int8, torchMs }) => int8.totalMs / torchMs),
+    ],
+  });
+  const equal = (side: 'float32' | 'int8') => turns.filter((turn) => turn[side].ids === turn.torchIds).length;
+  row("token ids are torch's", { float32: `${equal('float32')} of ${PAIRS}`, int8: `${equal('int8')} of ${PAIRS}` });
+  const outside = (side: 'float32' | 'int8') =>
+    medianOf(turns, (turn) => (turn[side].totalMs - turn[side].generateMs) / turn[side].totalMs);
+  const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+  row('outside `session.run()`', { float32: percent(outside('float32')), int8: percent(outside('int8')) });
+  row('four prompts about one image / one prompt', {
+    float32: (await fourPrompts(models.float32)).toFixed(2),
+    int8: (await fourPrompts(models.int8)).toFixed(2),
+  });
+  await models.float32.finalize();
+  await models.int8.finalize();
+}
+
+async function fourPrompts(model: InferlessModel): Promise<number> {
+  const ratios: number[] = [];
+  for (let run = 0; run < PAIRS; run += 1) {
+    const one = await caption(model, ['a picture of']);
+    ratios.push((await caption(model, prompts)).totalMs / one.totalMs);
+  }
+  return median(ratios);
+}
+
+async function compareStarts(checkpoint: string, int8Checkpoint: string): Promise<void> {
+  const ours = async (folder: string) => {
+    const args = ['--checkpoint', folder, '--img_url', image, '--parameters', JSON.stringify(forced)];
+    return (await runProcess(process.execPath, [`${root}dist/invoke.js`, ...args])).wallMs;
+  };
+  const theirs = [`${root}bench/torch_caption.py`, checkpoint, image, String(THREADS), 'once'];
+  const turns: { readonly torchMs: number; readonly float32Ms: number; readonly int8Ms: number }[] = [];
+  for (let start = 0; start < STARTS; start += 1) {
+    const torchMs = (await runProcess('python', theirs)).wallMs;
+    turns.push({ torchMs, float32Ms: await ours(checkpoint), int8Ms: await ours(int8Checkpoint) });
+  }
+  row('process start to first caption', {
+    torch: ms(medianOf(turns, ({ torchMs }) => torchMs)),
+    float32: ms(medianOf(turns, ({ float32Ms }) => float32Ms)),
+    int8: ms(medianOf(turns, ({ int8Ms }) => int8Ms)),
+    ratios: [
+      medianOf(turns, ({ float32Ms, torchMs }) => float32Ms / torchMs),
+      medianOf(turns, ({ int8Ms, torchMs }) => int8Ms / torchMs),
+    ],
+  });
+}
+
+async function compareLoads(checkpoint: string, int8Checkpoint: string): Promise<void> {
+  type Load = Awaited<ReturnType<typeof measureLoad>>;
+  const loads: { readonly float32: Load; readonly int8: Load }[] = [];
+  for (let load = 0; load < STARTS; load += 1)
+    loads.push({ float32: await measureLoad(checkpoint), int8: await measureLoad(int8Checkpoint) });
+  const cells = (numberOf: (load: Load) => number, shown: (value: number) => string) => ({
+    float32: shown(medianOf(loads, ({ float32 }) => numberOf(float32))),
+    int8: shown(medianOf(loads, ({ int8 }) => numberOf(int8))),
+  });
+  row(
+    'model load: graph, weights, session',
+    cells(({ modelLoadMs }) => modelLoadMs, ms),
+  );
+  row(
+    '`initialize()`, with threads and imports',
+    cells(({ loadMs }) => loadMs, ms),
+  );
+  const megabytes = (value: number) => `${value.toFixed(0)} MB`;
+  row(
+    'anonymous memory after it',
+    cells(({ anonymousMegabytes }) => anonymousMegabytes, megabytes),
+  );
 }
 
 const checkpoint = process.argv[2];
 if (checkpoint === undefined) throw new Error('Usage: npx tsx bench/compare.ts CHECKPOINT_FOLDER');
-console.log('| | blip-handler | transformers on torch | ratio |\n| --- | --- | --- | --- |');
-await compareCaptions(checkpoint);
-await compareStarts(checkpoint);
-const loads = [await measureLoad(checkpoint), await measureLoad(checkpoint), await measureLoad(checkpoint)];
-row('model load: graph, weights, session', ms(median(loads.map(({ modelLoadMs }) => modelLoadMs))), '', '');
-row('`initialize()`, with threads and imports', ms(median(loads.map(({ loadMs }) => loadMs))), '', '');
-row(
-  'anonymous memory after it',
-  `${median(loads.map(({ anonymousMegabytes }) => anonymousMegabytes)).toFixed(0)} MB`,
-  '',
-  '',
+console.log(
+  '| | torch, float32 | blip-handler, float32 | ratio | blip-handler, int8 | ratio |\n| --- | --- | --- | --- | --- | --- |',
 );
+await withInt8(checkpoint, async (int8Checkpoint) => {
+  await compareCaptions(checkpoint, int8Checkpoint);
+  await compareStarts(checkpoint, int8Checkpoint);
+  await compareLoads(checkpoint, int8Checkpoint);
+});

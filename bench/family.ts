@@ -5,10 +5,12 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import InferlessModel, { settingsFromEnvironment } from '../app.ts';
+import { withInt8 } from './int8.ts';
 
 /**
  * The other tasks beside transformers on torch, in one run: one answer of 3 forced tokens, one match, one embedding; two
- * threads each, by turns. Also what five questions about one image cost, and how torch archives load.
+ * threads each, by turns; ours also with the checkpoint made int8. Also what five questions about one image cost, and how
+ * torch archives load.
  *
  *     for size in vqa itm clip-b32 clip-l14; do python bench/make_checkpoint.py FOLDER/$size $size; done
  *     npx tsx bench/family.ts FOLDER
@@ -64,20 +66,30 @@ async function compare(
   checkpoint: string,
   [inputs, output, place]: readonly [unknown, string, number?],
 ): Promise<void> {
-  const [torch, model] = [await startTorch(task, checkpoint), await start(checkpoint)];
-  await torch.measure();
-  await measure(model, inputs, output);
-  const pairs = [];
-  for (let pair = 0; pair < PAIRS; pair += 1) {
-    const theirs = await torch.measure();
-    pairs.push({ theirs, ours: await measure(model, inputs, output, place) });
-  }
-  torch.stop();
-  await model.finalize();
-  const [ours, theirs] = [median(pairs.map((pair) => pair.ours.ms)), median(pairs.map((pair) => pair.theirs.ms))];
-  const ratio = median(pairs.map((pair) => pair.ours.ms / pair.theirs.ms));
-  const values = `${pairs[0]?.ours.first.toPrecision(6)} and ${pairs[0]?.theirs.first.toPrecision(6)}`;
-  row(what, `${ours.toFixed(0)} ms`, `${theirs.toFixed(0)} ms`, ratio.toFixed(2), values);
+  await withInt8(checkpoint, async (int8Checkpoint) => {
+    const torch = await startTorch(task, checkpoint);
+    const [model, int8Model] = [await start(checkpoint), await start(int8Checkpoint)];
+    await torch.measure();
+    await measure(model, inputs, output);
+    await measure(int8Model, inputs, output);
+    type Measured = Awaited<ReturnType<typeof measure>>;
+    const turns: { readonly theirs: Measured; readonly ours: Measured; readonly int8: Measured }[] = [];
+    for (let turn = 0; turn < PAIRS; turn += 1) {
+      const theirs = await torch.measure();
+      const ours = await measure(model, inputs, output, place);
+      turns.push({ theirs, ours, int8: await measure(int8Model, inputs, output, place) });
+    }
+    torch.stop();
+    await model.finalize();
+    await int8Model.finalize();
+    const sides = ['theirs', 'ours', 'int8'] as const;
+    const [theirs = '', ours = '', int8 = ''] = sides.map(
+      (side) => `${median(turns.map((turn) => turn[side].ms)).toFixed(0)} ms`,
+    );
+    const ratio = (side: 'ours' | 'int8') => median(turns.map((turn) => turn[side].ms / turn.theirs.ms)).toFixed(2);
+    const values = sides.map((side) => turns[0]?.[side].first.toPrecision(6)).join(', ');
+    row(what, theirs, ours, ratio('ours'), int8, ratio('int8'), values);
+  });
 }
 
 async function fiveQuestions(checkpoint: string): Promise<void> {
@@ -89,7 +101,7 @@ async function fiveQuestions(checkpoint: string): Promise<void> {
   const ratios = [];
   for (let pair = 0; pair < PAIRS; pair += 1) ratios.push((await ask(five)).ms / (await ask([text])).ms);
   await model.finalize();
-  row('five questions about one image / one question', median(ratios).toFixed(2), '', '', '');
+  row('five questions about one image / one question', '', median(ratios).toFixed(2), '', '', '', '');
 }
 
 /** The same weights as safetensors and as pytorch_model.bin, by turns. */
@@ -115,7 +127,9 @@ async function compareLoads(checkpoint: string): Promise<void> {
   ];
   row(
     'model load, safetensors / pytorch_model.bin',
+    '',
     `${safetensors.toFixed(0)} ms / ${archive.toFixed(0)} ms`,
+    '',
     '',
     '',
     '',
@@ -125,7 +139,8 @@ async function compareLoads(checkpoint: string): Promise<void> {
 
 const folder = process.argv[2];
 if (folder === undefined) throw new Error('Usage: npx tsx bench/family.ts FOLDER');
-console.log('| | blip-handler | transformers on torch | ratio | a number of both |\n| --- | --- | --- | --- | --- |');
+row('', 'torch, float32', 'blip-handler, float32', 'ratio', 'blip-handler, int8', 'ratio', 'a number of each');
+row(...Array.from({ length: 7 }, () => '---'));
 const question = { img_url: source, question: text, ...forced };
 await compare('answer, 3 tokens', 'question-answering', join(folder, 'vqa'), [question, 'token_ids', 1]);
 await fiveQuestions(join(folder, 'vqa'));
