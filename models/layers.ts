@@ -8,8 +8,8 @@ import { quantizedLinear } from './quantized-linear.ts';
 /** Layers that architectures share. Hidden states are 2-D, [rows, width], so that every Linear is one Gemm. */
 
 /**
- * [batch, tokens, width] → [rows, width], and back. A tower (`vision_model`, `text_decoder`) has as many rows and as
- * large a batch from its first layer to its last, so its dimensions go by one name.
+ * [batch, tokens, width] → [rows, width], and back. Within a graph a tower (`vision_model`, `text_decoder`) has as many
+ * rows and as large a batch from its first layer to its last, so its dimensions go by one name.
  */
 export function asRows(module: Module, x: Value<'float32'>, width: number): Value<'float32'> {
   return op.reshapeNamed(module, x, `${towerOf(module)}.rows`, [width]);
@@ -19,8 +19,8 @@ export function asBatch(module: Module, x: Value<'float32'>, tokenCount: number,
   return op.reshapeNamed(module, x, `${towerOf(module)}.batch`, [tokenCount, width]);
 }
 
-function towerOf({ path }: Module): string {
-  return path.split('.', 1)[0] ?? path;
+function towerOf({ graph, path }: Module): string {
+  return `${graph.name}/${path.split('.', 1)}`;
 }
 
 /** `torch.nn.Linear`: [rows, inputSize] → [rows, outputSize]. */
