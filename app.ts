@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { type Inputs, type Outputs, schemas } from './input_schema.ts';
 import { type Model, type StartOptions, startModel } from './pipeline/model.ts';
 import { readSettings, type Settings } from './pipeline/settings.ts';
-import type { Progress, TensorAnswer } from './pipeline/task.ts';
+import type { Progress, TensorAnswer } from './pipeline/tasks/task.ts';
 import { HandlerError, toHandlerError } from './protocol/errors.ts';
 import { valuesByName } from './protocol/named-tensor.ts';
 import type { InputLists, TaskSchema } from './protocol/schema.ts';

@@ -35,7 +35,7 @@ const entryPoints = {
   invoke: `${root}handlers/command-line/invoke.ts`,
   main: `${root}handlers/command-line/main.ts`,
   'aws-lambda': `${root}handlers/aws-lambda/aws-lambda.ts`,
-  'inference-worker': `${root}pipeline/inference-worker.ts`,
+  'inference-worker': `${root}pipeline/workers/inference-worker.ts`,
 };
 
 async function bundle(): Promise<Metafile> {

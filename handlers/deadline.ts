@@ -1,5 +1,5 @@
 import type InferlessModel from '../app.ts';
-import type { Progress, TensorAnswer } from '../pipeline/task.ts';
+import type { Progress, TensorAnswer } from '../pipeline/tasks/task.ts';
 import { HandlerError } from '../protocol/errors.ts';
 import { untraced } from './tracing.ts';
 

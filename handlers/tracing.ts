@@ -1,7 +1,7 @@
 import type { Attributes, Context, Tracer } from '@opentelemetry/api';
 import type InferlessModel from '../app.ts';
 import type { OnStage } from '../pipeline/stages.ts';
-import type { Progress } from '../pipeline/task.ts';
+import type { Progress } from '../pipeline/tasks/task.ts';
 import { version } from './version.ts';
 
 /** Spans of requests, where OpenTelemetry's API is installed and an SDK takes them: docs/decisions/0019-tracing.md. */

@@ -4,18 +4,18 @@ import { locateCheckpoint } from '../checkpoint/hub/locate.ts';
 import { HandlerError } from '../protocol/errors.ts';
 import type { InputLists } from '../protocol/schema.ts';
 import { unlessAborted } from './abort.ts';
-import type { ClipBatch, ClipResult } from './clip-model.ts';
-import { clipTask } from './clip-task.ts';
-import { sharedByteBudget } from './decoded-images.ts';
-import { type ChosenExecutionProvider, chooseExecutionProvider, chooseForInt8 } from './execution-provider.ts';
-import type { GenerationBatch, GenerationResult } from './generation-model.ts';
-import { generationTask } from './generation-task.ts';
-import type { RetrievalBatch, RetrievalResult } from './retrieval-model.ts';
-import { retrievalTask } from './retrieval-task.ts';
+import { sharedByteBudget } from './images/decoded-images.ts';
+import type { ClipBatch, ClipResult } from './sessions/clip-model.ts';
+import { type ChosenExecutionProvider, chooseExecutionProvider, chooseForInt8 } from './sessions/execution-provider.ts';
+import type { GenerationBatch, GenerationResult } from './sessions/generation-model.ts';
+import type { RetrievalBatch, RetrievalResult } from './sessions/retrieval-model.ts';
 import type { Settings } from './settings.ts';
-import type { Progress, Task, TaskContext, TensorAnswer } from './task.ts';
-import { openTokenizer } from './tokenizer.ts';
-import { startWorkerPool, type WorkerPool } from './worker-pool.ts';
+import { clipTask } from './tasks/clip-task.ts';
+import { generationTask } from './tasks/generation-task.ts';
+import { retrievalTask } from './tasks/retrieval-task.ts';
+import type { Progress, Task, TaskContext, TensorAnswer } from './tasks/task.ts';
+import { openTokenizer } from './texts/tokenizer.ts';
+import { startWorkerPool, type WorkerPool } from './workers/worker-pool.ts';
 
 /** A loaded checkpoint, ready for requests of its task. */
 export interface Model {
@@ -80,7 +80,7 @@ export async function startModel(settings: Settings, options: StartOptions = {})
   );
   try {
     // sharp and undici take as long to import as the worker takes to load the model, so both happen at once.
-    const importing = import('./image-source.ts');
+    const importing = import('./images/image-source.ts');
     const tokenizer = openTokenizer(folder);
     const [{ loadImage }, pool] = await Promise.all([importing, starting]);
     const task = createTask(

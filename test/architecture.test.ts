@@ -20,13 +20,22 @@ const allowedImports: Readonly<Record<string, readonly string[]>> = {
   handlers: ['app.ts', 'pipeline', 'protocol', 'input_schema.ts', 'checkpoint', 'package.json'],
 };
 
+/** The same for the rooms within pipeline/: which of them each may import from. Measuring times is everybody's. */
+const allowedWithinPipeline: Readonly<Record<string, readonly string[]>> = {
+  images: ['stages.ts'],
+  texts: [],
+  sessions: ['images'],
+  workers: ['images', 'sessions'],
+  tasks: ['stages.ts', 'images', 'texts', 'sessions', 'workers'],
+};
+
 /** The only files that may import a package. */
 const onlyImporters: Readonly<Record<string, readonly string[]>> = {
-  'onnxruntime-node': ['pipeline/runtime.ts'],
+  'onnxruntime-node': ['pipeline/sessions/runtime.ts'],
   // The network has two doors: one for images, which anyone may name, and one for checkpoints, which the owner names.
-  undici: ['checkpoint/hub/connection.ts', 'pipeline/address-guard.ts', 'pipeline/image-fetch.ts'],
-  'ipaddr.js': ['pipeline/address-guard.ts'],
-  sharp: ['pipeline/image-decode.ts'],
+  undici: ['checkpoint/hub/connection.ts', 'pipeline/images/address-guard.ts', 'pipeline/images/image-fetch.ts'],
+  'ipaddr.js': ['pipeline/images/address-guard.ts'],
+  sharp: ['pipeline/images/image-decode.ts'],
   pbf: ['onnx/model-proto.ts'],
   '@grpc/grpc-js': [
     'handlers/grpc/credentials.ts',
@@ -87,6 +96,14 @@ describe('the laws of the house', () => {
       ({ file, target }) => room(file) === place && ![place, ...allowed].includes(room(target)),
     );
     expect(broken).toEqual([]);
+  });
+
+  test.each(Object.entries(allowedWithinPipeline))('pipeline/%s imports only what it may', (place, allowed) => {
+    const within = (path: string) => path.split('/')[1] ?? '';
+    const own = ownImports.filter(({ file }) => file.startsWith(`pipeline/${place}/`));
+    expect(own.length).toBeGreaterThan(0);
+    const inPipeline = own.filter(({ target }) => room(target) === 'pipeline');
+    expect(inPipeline.filter(({ target }) => ![place, ...allowed].includes(within(target)))).toEqual([]);
   });
 
   test.each(Object.entries(onlyImporters))('only the files named import %s', (packageName, importers) => {

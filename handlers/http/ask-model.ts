@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger, FastifyReply } from 'fastify';
 import type InferlessModel from '../../app.ts';
-import type { Progress, TensorAnswer } from '../../pipeline/task.ts';
+import type { Progress, TensorAnswer } from '../../pipeline/tasks/task.ts';
 import { inferInTime, type TimedQuestion } from '../deadline.ts';
 import { logInternal } from '../log-internal.ts';
 import type { RequestSpan } from '../tracing.ts';

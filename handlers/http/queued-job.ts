@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { unlessAborted } from '../../pipeline/abort.ts';
-import type { Progress } from '../../pipeline/task.ts';
+import type { Progress } from '../../pipeline/tasks/task.ts';
 import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
 import { abortLater, withDeadline } from '../deadline.ts';
 

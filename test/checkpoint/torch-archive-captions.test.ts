@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { openCheckpoint } from '../../checkpoint/checkpoint.ts';
 import { openWeights } from '../../checkpoint/weights.ts';
 import { captioningGraph } from '../../models/captioning.ts';
-import { createSession, type RuntimeTensor } from '../../pipeline/runtime.ts';
+import { createSession, type RuntimeTensor } from '../../pipeline/sessions/runtime.ts';
 import {
   type CheckpointName,
   checkpointFolder,

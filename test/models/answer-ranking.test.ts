@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openWeights } from '../../checkpoint/weights.ts';
 import { answerRankingGraph } from '../../models/answer-ranking.ts';
-import { createSession, type RuntimeTensor, type Session } from '../../pipeline/runtime.ts';
-import { paddedRows, runtimeInt64s } from '../../pipeline/tensors.ts';
+import { createSession, type RuntimeTensor, type Session } from '../../pipeline/sessions/runtime.ts';
+import { paddedRows, runtimeInt64s } from '../../pipeline/sessions/tensors.ts';
 import { expectClose } from '../support/close-to.ts';
 import { checkpointFolder, type ImageName, openBlipCheckpoint, openGoldenTensors } from '../support/goldens.ts';
 import { type GoldenCandidate, type GoldenRanking, readGoldenPresets } from '../support/preset-goldens.ts';

@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openWeights } from '../../checkpoint/weights.ts';
 import { clipImageGraph, clipRankGraph, clipTextGraph } from '../../models/clip.ts';
-import { decodeImage, type RgbImage } from '../../pipeline/image-decode.ts';
-import { createImageResizer } from '../../pipeline/image-resizer.ts';
-import { createSession, type RuntimeTensor, type Session } from '../../pipeline/runtime.ts';
+import { decodeImage, type RgbImage } from '../../pipeline/images/image-decode.ts';
+import { createImageResizer } from '../../pipeline/sessions/image-resizer.ts';
+import { createSession, type RuntimeTensor, type Session } from '../../pipeline/sessions/runtime.ts';
 import { expectClose } from '../support/close-to.ts';
 import { float32s, int64s, paddedTexts, resizedImages } from '../support/generation-session.ts';
 import {

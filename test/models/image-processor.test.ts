@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { resizeGraph } from '../../models/image-processor.ts';
-import { decodeImage } from '../../pipeline/image-decode.ts';
-import { createSession } from '../../pipeline/runtime.ts';
+import { decodeImage } from '../../pipeline/images/image-decode.ts';
+import { createSession } from '../../pipeline/sessions/runtime.ts';
 import { checkpointNames, goldenFile, imageNames, imagePath, openGoldenTensors } from '../support/goldens.ts';
 
 const decodeOptions = { maxPixels: 50_000_000, maxSide: 16_384, applyExif: true };

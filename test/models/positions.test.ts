@@ -9,7 +9,7 @@ import { child, rootModule } from '../../models/module.ts';
 import { visionTransformer } from '../../models/vision-transformer.ts';
 import { addInput, addOutput, createGraph, type Graph } from '../../onnx/graph.ts';
 import { type Model, startModel } from '../../pipeline/model.ts';
-import { createSession } from '../../pipeline/runtime.ts';
+import { createSession } from '../../pipeline/sessions/runtime.ts';
 import { readSettings } from '../../pipeline/settings.ts';
 import type { NamedTensor } from '../../protocol/named-tensor.ts';
 import { expectClose } from '../support/close-to.ts';

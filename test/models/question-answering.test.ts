@@ -11,7 +11,7 @@ import { imageTokenCount, visionTransformer } from '../../models/vision-transfor
 import { int64 } from '../../onnx/constants.ts';
 import { addOutput, createGraph } from '../../onnx/graph.ts';
 import * as op from '../../onnx/operators.ts';
-import { createSession, type Session } from '../../pipeline/runtime.ts';
+import { createSession, type Session } from '../../pipeline/sessions/runtime.ts';
 import { expectClose } from '../support/close-to.ts';
 import {
   byParameters,

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openWeights } from '../../checkpoint/weights.ts';
 import { retrievalGraph } from '../../models/retrieval.ts';
-import { createSession, type Session } from '../../pipeline/runtime.ts';
+import { createSession, type Session } from '../../pipeline/sessions/runtime.ts';
 import { expectClose } from '../support/close-to.ts';
 import { int64s, paddedTexts, resizedImages } from '../support/generation-session.ts';
 import {

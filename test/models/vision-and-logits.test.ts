@@ -8,7 +8,7 @@ import { emptyCache, textDecoder } from '../../models/text-decoder.ts';
 import { imageTokenCount, visionTransformer } from '../../models/vision-transformer.ts';
 import { int64s } from '../../onnx/constants.ts';
 import { addInput, addOutput, createGraph } from '../../onnx/graph.ts';
-import { createSession } from '../../pipeline/runtime.ts';
+import { createSession } from '../../pipeline/sessions/runtime.ts';
 import { expectClose } from '../support/close-to.ts';
 import {
   type CheckpointName,

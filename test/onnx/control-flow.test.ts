@@ -4,7 +4,7 @@ import { conditional, loop } from '../../onnx/control-flow.ts';
 import { addInput, addOutput, createGraph, type Graph, type Scope, type Value } from '../../onnx/graph.ts';
 import * as op from '../../onnx/operators.ts';
 import { flatten, mapValues } from '../../onnx/value-tree.ts';
-import { createSession, type RuntimeTensor, type Session } from '../../pipeline/runtime.ts';
+import { createSession, type RuntimeTensor, type Session } from '../../pipeline/sessions/runtime.ts';
 
 /** Loads a graph and runs it once for each set of inputs. */
 async function runGraph(

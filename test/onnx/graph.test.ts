@@ -14,7 +14,7 @@ import {
   uniqueName,
 } from '../../onnx/graph.ts';
 import * as op from '../../onnx/operators.ts';
-import { createSession, type RuntimeTensor } from '../../pipeline/runtime.ts';
+import { createSession, type RuntimeTensor } from '../../pipeline/sessions/runtime.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 
 /** Loads a graph, runs it once, and gives each output as plain numbers. */

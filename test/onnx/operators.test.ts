@@ -3,7 +3,7 @@ import { float32s, int64s } from '../../onnx/constants.ts';
 import { addInput, addOutput, createGraph, type Scope, type Value } from '../../onnx/graph.ts';
 import { multiHeadAttention } from '../../onnx/microsoft-operators.ts';
 import * as op from '../../onnx/operators.ts';
-import { createSession } from '../../pipeline/runtime.ts';
+import { createSession } from '../../pipeline/sessions/runtime.ts';
 import { expectClose } from '../support/close-to.ts';
 
 /** Operators one by one, with values that can be held in the head, or that PyTorch gave. */

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { unlessAborted } from '../../pipeline/abort.ts';
-import { loadImage } from '../../pipeline/image-source.ts';
+import { loadImage } from '../../pipeline/images/image-source.ts';
 import { type Model, startModel } from '../../pipeline/model.ts';
 import { checkpointFolder, imagePath } from '../support/goldens.ts';
 import { type ImageServer, startImageServer, testSettings } from '../support/server.ts';

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { quantizeCheckpoint } from '../../checkpoint/int8/quantize-checkpoint.ts';
-import { chooseForInt8 } from '../../pipeline/execution-provider.ts';
 import { type Model, startModel } from '../../pipeline/model.ts';
+import { chooseForInt8 } from '../../pipeline/sessions/execution-provider.ts';
 import { valuesOf } from '../support/answers.ts';
 import {
   answerCheckpointNames,

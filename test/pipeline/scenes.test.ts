@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { quantizeCheckpoint } from '../../checkpoint/int8/quantize-checkpoint.ts';
 import { type Model, startModel } from '../../pipeline/model.ts';
-import type { TensorAnswer } from '../../pipeline/task.ts';
+import type { TensorAnswer } from '../../pipeline/tasks/task.ts';
 import { valuesOf } from '../support/answers.ts';
 import { expectClose } from '../support/close-to.ts';
 import { readGoldenJson } from '../support/goldens.ts';

@@ -3,7 +3,7 @@ import { openWeights } from '../../checkpoint/weights.ts';
 import { captioningGraph } from '../../models/captioning.ts';
 import { earlyStopping } from '../../models/generation/parameters.ts';
 import { questionAnsweringGraph } from '../../models/question-answering.ts';
-import { createSession, type RuntimeTensor } from '../../pipeline/runtime.ts';
+import { createSession, type RuntimeTensor } from '../../pipeline/sessions/runtime.ts';
 import { expectClose } from './close-to.ts';
 import {
   type AnswerCheckpointName,

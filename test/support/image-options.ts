@@ -1,4 +1,4 @@
-import type { ImageOptions } from '../../pipeline/image-source.ts';
+import type { ImageOptions } from '../../pipeline/images/image-source.ts';
 
 /** For small images, with time for a machine that is busy; no host may have a private address. */
 export const imageOptions: ImageOptions = {

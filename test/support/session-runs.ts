@@ -1,5 +1,5 @@
 import { onTestFinished, vi } from 'vitest';
-import * as runtime from '../../pipeline/runtime.ts';
+import * as runtime from '../../pipeline/sessions/runtime.ts';
 
 const { createSession } = runtime; // Before it is replaced.
 

@@ -1,5 +1,5 @@
-import type { GenerationBatch } from '../../pipeline/generation-model.ts';
-import type { WorkerSettings } from '../../pipeline/inference-worker.ts';
+import type { GenerationBatch } from '../../pipeline/sessions/generation-model.ts';
+import type { WorkerSettings } from '../../pipeline/workers/inference-worker.ts';
 import { checkpointFolder } from './goldens.ts';
 import { greedySettings } from './greedy-settings.ts';
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { createJobShelf } from '../../../handlers/http/job-shelf.ts';
 import { type JobLimits, type JobWork, startJob } from '../../../handlers/http/queued-job.ts';
-import type { Progress } from '../../../pipeline/task.ts';
+import type { Progress } from '../../../pipeline/tasks/task.ts';
 import { HandlerError } from '../../../protocol/errors.ts';
 
 /** Jobs and their shelf, with work that the test does itself. */

@@ -1,0 +1,160 @@
+import sharp, { type Metadata, type Sharp } from 'sharp';
+import { HandlerError } from '../../protocol/errors.ts';
+
+/** Decoded pixels, [height, width, 3], 0 to 255. */
+export interface RgbImage {
+  readonly width: number;
+  readonly height: number;
+  readonly data: Uint8Array;
+}
+
+export interface ImageDecodeOptions {
+  /** The most pixels (width x height) an image may have; read from its header, before anything is decoded. */
+  readonly maxPixels: number;
+  /** The longest side that an image may have. */
+  readonly maxSide: number;
+  /** Turns the image as its EXIF orientation says, as transformers' `load_image` does. */
+  readonly applyExif: boolean;
+}
+
+interface Format {
+  readonly name: string;
+  /** sharp's name. */
+  readonly sharpName: string;
+  /** How files of the format begin; a dot is any byte. */
+  readonly signature: RegExp;
+  /** What decoding takes at most for each pixel, in bytes, where it needs the whole picture at once. */
+  readonly bytesPerPixel?: number;
+}
+
+/** What is not listed here is not decoded. Memory: docs/decisions/0012-memory-and-tokens.md. */
+const formats: readonly Format[] = [
+  { name: 'JPEG', sharpName: 'jpeg', signature: /^\xff\xd8\xff/s },
+  { name: 'PNG', sharpName: 'png', signature: /^\x89PNG\r\n/s },
+  { name: 'WebP', sharpName: 'webp', signature: /^RIFF....WEBP/s, bytesPerPixel: 8.5 },
+  { name: 'GIF', sharpName: 'gif', signature: /^GIF8[79]a/s, bytesPerPixel: 7.5 },
+  { name: 'AVIF', sharpName: 'heif', signature: /^....ftypavi[fs]/s, bytesPerPixel: 18.8 },
+];
+/** Red, green and blue, a byte each. */
+const CHANNELS = 3;
+/** What decoding one picture may take, where its format needs the whole of it at once. */
+const MAX_WHOLE_BYTES = 230_000_000;
+const formatNames = 'JPEG, PNG, WebP, GIF or AVIF';
+
+// Decoded images are large and never asked for twice.
+sharp.cache(false);
+sharp.block({ operation: ['VipsForeignLoad'] });
+sharp.unblock({
+  operation: [
+    'VipsForeignLoadJpegBuffer',
+    'VipsForeignLoadPngBuffer',
+    'VipsForeignLoadWebpBuffer',
+    'VipsForeignLoadNsgifBuffer',
+    'VipsForeignLoadHeifBuffer',
+  ],
+});
+
+/** An image of which only the header was read, and found to be within the limits. */
+export interface InspectedImage {
+  /** What its pixels will take. */
+  readonly decodedBytes: number;
+  /** @throws HandlerError `IMAGE_CORRUPT` when there is less, or something else, than the header says. */
+  decode(): Promise<RgbImage>;
+}
+
+/**
+ * Decodes the first frame of an image to RGB. This is the only file that decodes images.
+ *
+ * As Pillow's `convert("RGB")`: alpha is dropped and the colour under it kept, grey is repeated, colour profiles are
+ * ignored. Unlike Pillow, CMYK goes through a profile and 16-bit grey is scaled to 8 bits, where Pillow clips it to white.
+ * @throws HandlerError `IMAGE_UNSUPPORTED`, `IMAGE_TOO_LARGE` or `IMAGE_CORRUPT`; nothing of the decoder is in the message.
+ */
+export async function decodeImage(bytes: Uint8Array, options: ImageDecodeOptions): Promise<RgbImage> {
+  return await (await inspectImage(bytes, options)).decode();
+}
+
+/**
+ * The first half of `decodeImage`: what does not take the memory of the pixels.
+ * @throws HandlerError `IMAGE_UNSUPPORTED`, `IMAGE_TOO_LARGE` or `IMAGE_CORRUPT`.
+ */
+export async function inspectImage(bytes: Uint8Array, options: ImageDecodeOptions): Promise<InspectedImage> {
+  const header = await readHeader(bytes);
+  const format = formats.find(({ sharpName }) => sharpName === header.format);
+  if (format === undefined) throw unsupported(bytes);
+  requireSize(header, format, options);
+  return {
+    decodedBytes: header.width * frameHeight(header) * CHANNELS,
+    async decode() {
+      try {
+        const { data, info } = await pixels(bytes, header, options)
+          .raw({ depth: 'uchar' })
+          .toBuffer({ resolveWithObject: true });
+        return { width: info.width, height: info.height, data };
+      } catch (cause) {
+        throw corrupt(format, cause);
+      }
+    },
+  };
+}
+
+/** Animations have their frames one below the other. */
+function frameHeight({ height, pageHeight }: Metadata): number {
+  return pageHeight ?? height;
+}
+
+async function readHeader(bytes: Uint8Array): Promise<Metadata> {
+  try {
+    return await sharp(bytes, { limitInputPixels: false }).metadata();
+  } catch (cause) {
+    const start = Buffer.from(bytes.subarray(0, 16)).toString('latin1');
+    const format = formats.find(({ signature }) => signature.test(start));
+    throw format === undefined ? unsupported(bytes, cause) : corrupt(format, cause);
+  }
+}
+
+function unsupported(bytes: Uint8Array, cause?: unknown): HandlerError {
+  return new HandlerError('IMAGE_UNSUPPORTED', `Expected a ${formatNames} image, got ${describeBytes(bytes)}.`, {
+    cause,
+  });
+}
+
+function corrupt({ name }: Format, cause: unknown): HandlerError {
+  return new HandlerError('IMAGE_CORRUPT', `Expected a whole ${name} image, got one that does not decode.`, { cause });
+}
+
+function requireSize(header: Metadata, format: Format, options: ImageDecodeOptions): void {
+  const { width } = header;
+  const height = frameHeight(header);
+  const maxPixels = Math.min(options.maxPixels, Math.floor(MAX_WHOLE_BYTES / wholeBytesPerPixel(header, format)));
+  const tooLong = Math.max(width, height) > options.maxSide;
+  if (!tooLong && width * height <= maxPixels) return;
+  const expected = tooLong ? `with sides of at most ${options.maxSide} pixels` : `of at most ${maxPixels} pixels`;
+  const kind = header.isProgressive
+    ? `a progressive ${format.name}`
+    : `${format.name === 'AVIF' ? 'an' : 'a'} ${format.name}`;
+  throw new HandlerError('IMAGE_TOO_LARGE', `Expected ${kind} image ${expected}, got ${width} x ${height}.`);
+}
+
+/** Progressive JPEG and interlaced PNG hold about two bytes for each channel until the last pass; else rows go as they come. */
+function wholeBytesPerPixel({ isProgressive, channels }: Metadata, { bytesPerPixel }: Format): number {
+  return bytesPerPixel ?? (isProgressive ? CHANNELS + 2.2 * channels : 0);
+}
+
+function pixels(bytes: Uint8Array, header: Metadata, { maxPixels, applyExif }: ImageDecodeOptions): Sharp {
+  const image = sharp(bytes, {
+    limitInputPixels: maxPixels,
+    autoOrient: applyExif,
+    ignoreIcc: header.space !== 'cmyk',
+  });
+  return image.removeAlpha().toColourspace('srgb');
+}
+
+/** What the bytes look like, without quoting them. */
+function describeBytes(bytes: Uint8Array): string {
+  if (bytes.length === 0) return 'no bytes';
+  const start = Buffer.from(bytes.subarray(0, 256)).toString('latin1').trimStart().toLowerCase();
+  if (start.startsWith('<!doctype html') || start.startsWith('<html')) return `an HTML page of ${bytes.length} bytes`;
+  if (start.startsWith('<svg') || start.startsWith('<?xml')) return `an XML or SVG document of ${bytes.length} bytes`;
+  if (start.startsWith('{') || start.startsWith('[')) return `JSON of ${bytes.length} bytes`;
+  return `${bytes.length} bytes of another kind`;
+}

@@ -1,0 +1,122 @@
+import type { ClipCheckpoint } from '../../checkpoint/checkpoint.ts';
+import type { Weights } from '../../checkpoint/weights.ts';
+import { clipImageGraph, clipRankGraph, clipTextGraph } from '../../models/clip.ts';
+import { createImageResizer, type ImageResizer } from './image-resizer.ts';
+import type { LoadedModel, LoadOptions, ModelBatch } from './loaded-model.ts';
+import type { RuntimeTensor, Session } from './runtime.ts';
+import { float32Data, joined, paddedRows, parts, runtimeInt64s } from './tensors.ts';
+import { openWeightsSession } from './weights-session.ts';
+
+/** Images and texts to encode. All of them together are the batch's items: the images first, then the texts. */
+export interface ClipBatch extends ModelBatch {
+  /** The most images, or texts, that are computed at a time. */
+  readonly itemsPerRun: number;
+  readonly texts: readonly ClipText[];
+  /** Items to compare: each query with each candidate. */
+  readonly ranking?: { readonly queries: readonly number[]; readonly candidates: readonly number[] };
+}
+
+export interface ClipText {
+  readonly inputIds: readonly number[];
+  /** Place of the token that stands for the text. */
+  readonly endPosition: number;
+}
+
+export interface ClipResult {
+  /** [items, length], as CLIP gives them, and of unit length. */
+  readonly embeds: Float32Array;
+  readonly normalizedEmbeds: Float32Array;
+  /** [queries, candidates]. */
+  readonly ranking?: { readonly cosineSimilarity: Float32Array; readonly probability: Float32Array };
+  readonly resizeMs: number;
+  readonly computeMs: number;
+}
+
+interface Sessions {
+  readonly image: Session;
+  readonly text: Session;
+  readonly rank: Session;
+  readonly resizer: ImageResizer;
+  readonly embedLength: number;
+}
+
+/** @throws CheckpointError when the folder cannot be served. */
+export async function loadClipModel(
+  checkpoint: ClipCheckpoint,
+  weights: Weights,
+  options: LoadOptions,
+): Promise<LoadedModel<ClipBatch, ClipResult>> {
+  const { config, imageProcessor } = checkpoint;
+  const sessions: Sessions = {
+    image: await openWeightsSession(clipImageGraph(checkpoint, weights), weights, options),
+    text: await openWeightsSession(clipTextGraph(checkpoint, weights), weights, options),
+    rank: await openWeightsSession(clipRankGraph(checkpoint, weights), weights, options),
+    resizer: await createImageResizer(imageProcessor, config.vision.imageSize, options.threadCount),
+    embedLength: config.projectionSize,
+  };
+  return {
+    run: (batch) => runBatch(sessions, batch),
+    async release() {
+      for (const session of [sessions.image, sessions.text, sessions.rank]) await session.release();
+      await sessions.resizer.release();
+    },
+  };
+}
+
+async function runBatch(sessions: Sessions, batch: ClipBatch): Promise<ClipResult> {
+  const startMs = performance.now();
+  const encoded: Encoded[] = [];
+  let resizeMs = 0;
+  for (const images of parts(batch.images, batch.itemsPerRun)) {
+    const partStartMs = performance.now();
+    const resized = await sessions.resizer.resizeAll(images);
+    resizeMs += performance.now() - partStartMs;
+    encoded.push(embedsOf(await sessions.image.run({ images: resized }), 'image'));
+  }
+  for (const texts of parts(batch.texts, batch.itemsPerRun))
+    encoded.push(embedsOf(await sessions.text.run(textInputs(texts)), 'text'));
+  const normalizedEmbeds = joined(encoded.map(({ normalized }) => normalized));
+  const ranking = batch.ranking === undefined ? undefined : await rank(sessions, normalizedEmbeds, batch.ranking);
+  return {
+    embeds: joined(encoded.map(({ raw }) => raw)),
+    normalizedEmbeds,
+    ...(ranking === undefined ? {} : { ranking }),
+    resizeMs,
+    computeMs: performance.now() - startMs - resizeMs,
+  };
+}
+
+interface Encoded {
+  readonly raw: Float32Array;
+  readonly normalized: Float32Array;
+}
+
+function embedsOf(outputs: Readonly<Record<string, RuntimeTensor>>, kind: 'image' | 'text'): Encoded {
+  return {
+    raw: float32Data(outputs, `${kind}_embeds`),
+    normalized: float32Data(outputs, `normalized_${kind}_embeds`),
+  };
+}
+
+function textInputs(texts: readonly ClipText[]): Record<string, RuntimeTensor> {
+  return {
+    input_ids: paddedRows(texts.map(({ inputIds }) => inputIds)).ids,
+    end_position: runtimeInt64s(texts.map(({ endPosition }) => endPosition)),
+  };
+}
+
+async function rank(
+  { rank: session, embedLength }: Sessions,
+  embeds: Float32Array,
+  { queries, candidates }: NonNullable<ClipBatch['ranking']>,
+): Promise<NonNullable<ClipResult['ranking']>> {
+  const rows = (items: readonly number[]): RuntimeTensor => ({
+    data: joined(items.map((item) => embeds.subarray(item * embedLength, (item + 1) * embedLength))),
+    shape: [items.length, embedLength],
+  });
+  const outputs = await session.run({ queries: rows(queries), candidates: rows(candidates) });
+  return {
+    cosineSimilarity: float32Data(outputs, 'cosine_similarity'),
+    probability: float32Data(outputs, 'probability'),
+  };
+}

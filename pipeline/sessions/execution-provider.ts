@@ -1,0 +1,54 @@
+import { HandlerError } from '../../protocol/errors.ts';
+import { type ExecutionProvider, probeExecutionProvider } from './runtime.ts';
+
+/** What a user may ask for. `auto` takes a GPU when there is a usable one. */
+export const executionProviderChoices = ['auto', 'cpu', 'cuda', 'webgpu'] as const;
+export type ExecutionProviderChoice = (typeof executionProviderChoices)[number];
+
+export interface ChosenExecutionProvider {
+  readonly executionProvider: ExecutionProvider;
+  /** Why, for the log. */
+  readonly reason: string;
+}
+
+/**
+ * Decides where graphs run. `webgpu` is never chosen by `auto`: Loop runs on the CPU there, and its state would cross
+ * the bus at every token.
+ * @throws HandlerError `EXECUTION_PROVIDER_UNAVAILABLE` when the one that was asked for does not work here.
+ */
+export async function chooseExecutionProvider(
+  choice: ExecutionProviderChoice,
+  probe: typeof probeExecutionProvider = probeExecutionProvider,
+): Promise<ChosenExecutionProvider> {
+  if (choice === 'cpu') return { executionProvider: 'cpu', reason: 'cpu was asked for' };
+  const wanted = choice === 'auto' ? 'cuda' : choice;
+  const problem = await probe(wanted);
+  if (problem === undefined) {
+    return {
+      executionProvider: wanted,
+      reason: choice === 'auto' ? `${wanted} works here` : `${wanted} was asked for`,
+    };
+  }
+  if (choice === 'auto')
+    return { executionProvider: 'cpu', reason: `${wanted} does not work here: ${firstLine(problem)}` };
+  throw new HandlerError(
+    'EXECUTION_PROVIDER_UNAVAILABLE',
+    `Expected the execution provider ${choice} to work on this machine, got: ${firstLine(problem)}. Use auto or cpu.`,
+  );
+}
+
+/**
+ * The same for a checkpoint of int8 weights: their products have kernels on the CPU alone.
+ * @throws HandlerError `EXECUTION_PROVIDER_UNAVAILABLE` when another was asked for.
+ */
+export function chooseForInt8(choice: ExecutionProviderChoice): ChosenExecutionProvider {
+  if (choice === 'auto' || choice === 'cpu') return { executionProvider: 'cpu', reason: 'int8 weights run on the CPU' };
+  throw new HandlerError(
+    'EXECUTION_PROVIDER_UNAVAILABLE',
+    `Expected the execution provider auto or cpu for a checkpoint of int8 weights, got ${choice}.`,
+  );
+}
+
+function firstLine(text: string): string {
+  return text.split('\n', 1)[0]?.slice(0, 300).replace(/\.$/, '') ?? '';
+}

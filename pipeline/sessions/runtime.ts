@@ -1,0 +1,110 @@
+import { env, InferenceSession, Tensor } from 'onnxruntime-node';
+import { addInput, addOutput, createGraph, type Graph } from '../../onnx/graph.ts';
+import { encodeModel } from '../../onnx/model-proto.ts';
+import { add } from '../../onnx/operators.ts';
+
+/** The only file that knows onnxruntime-node. See docs/decisions/0003-runtime-options.md for each option. */
+
+// Whatever goes wrong is thrown as well; the native log would only repeat it on stderr.
+env.logLevel = 'fatal';
+
+export type ExecutionProvider = 'cpu' | 'cuda' | 'webgpu';
+
+export interface RuntimeOptions {
+  readonly executionProvider: ExecutionProvider;
+  /** Threads that one run computes with. */
+  readonly threadCount: number;
+  /** Folder that the graph's external data is relative to; a real path. */
+  readonly dataFolder?: string;
+  /** Folds constants at load: worth it where weights are float16 or bfloat16, which would be widened at every run. */
+  readonly foldConstants?: boolean;
+  /**
+   * Whether constant matrices are copied into the order that products read them in: private memory and time at load,
+   * for speed where there are few rows.
+   */
+  readonly prepacksWeights?: boolean;
+  /**
+   * Whether threads go on looking for work when a run is over. They answer the next run sooner, and until then take the
+   * processor from every other session.
+   */
+  readonly keepsThreadsSpinning?: boolean;
+}
+
+export type TensorData = Uint8Array | Float32Array | BigInt64Array;
+
+/** A tensor at the border of a graph. The element type follows from the array, except for `bool`. */
+export interface RuntimeTensor {
+  readonly data: TensorData;
+  readonly shape: readonly number[];
+  readonly isBool?: boolean;
+}
+
+export interface Session {
+  /**
+   * Runs the graph once. Blocks the calling thread until it is done.
+   * @throws Error of the runtime when a shape does not fit.
+   */
+  run(inputs: Readonly<Record<string, RuntimeTensor>>): Promise<Readonly<Record<string, RuntimeTensor>>>;
+  release(): Promise<void>;
+}
+
+/** Loads a graph. Weights are mapped from their files, neither copied nor repacked. */
+export async function createSession(graph: Graph, options: RuntimeOptions): Promise<Session> {
+  const session = await InferenceSession.create(encodeModel(graph), {
+    executionProviders: [options.executionProvider],
+    intraOpNumThreads: options.threadCount,
+    interOpNumThreads: 1,
+    graphOptimizationLevel: options.foldConstants === true ? 'basic' : 'disabled',
+    logSeverityLevel: 4,
+    extra: {
+      session: {
+        disable_prepacking: options.prepacksWeights === true ? '0' : '1',
+        intra_op: { allow_spinning: options.keepsThreadsSpinning === true ? '1' : '0' },
+        ...(options.dataFolder === undefined
+          ? {}
+          : { model_external_initializers_file_folder_path: options.dataFolder }),
+      },
+    },
+  });
+  return {
+    async run(inputs) {
+      const feeds = Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, toTensor(tensor)]));
+      const outputs = await session.run(feeds);
+      return Object.fromEntries(
+        Object.entries(outputs).map(([name, tensor]) => [name, fromTensor(name, tensor as Tensor)]),
+      );
+    },
+    release: () => session.release(),
+  };
+}
+
+/**
+ * Tries an execution provider on a graph of one addition.
+ * @returns `undefined` when it works, else why not.
+ */
+export async function probeExecutionProvider(executionProvider: ExecutionProvider): Promise<string | undefined> {
+  const graph = createGraph('probe');
+  const x = addInput(graph, 'x', 'float32', [1]);
+  addOutput(graph, 'y', add({ graph, path: '' }, x, x), [1]);
+  try {
+    const session = await createSession(graph, { executionProvider, threadCount: 1 });
+    await session.run({ x: { data: Float32Array.of(1), shape: [1] } });
+    await session.release();
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+function toTensor({ data, shape, isBool }: RuntimeTensor): Tensor {
+  if (data instanceof Float32Array) return new Tensor('float32', data, shape);
+  if (data instanceof BigInt64Array) return new Tensor('int64', data, shape);
+  return new Tensor(isBool === true ? 'bool' : 'uint8', data, shape);
+}
+
+function fromTensor(name: string, tensor: Tensor): RuntimeTensor {
+  const { data, dims } = tensor;
+  if (data instanceof Float32Array || data instanceof BigInt64Array || data instanceof Uint8Array)
+    return { data, shape: dims };
+  throw new TypeError(`Expected output ${name} to be uint8, int64 or float32, got ${tensor.type}.`);
+}

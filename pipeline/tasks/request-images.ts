@@ -1,0 +1,68 @@
+import type { ImageProcessorConfig } from '../../checkpoint/image-processor-config.ts';
+import { toHandlerError } from '../../protocol/errors.ts';
+import { type JointBudget, jointBudgets, releaseImages } from '../images/decoded-images.ts';
+import type { RgbImage } from '../images/image-decode.ts';
+import type { ImageSource } from '../images/image-source.ts';
+import { requireModelSize } from '../sessions/image-resizer.ts';
+import type { Failure } from './outcome.ts';
+import { recordSlowest, type StageTimes, type TaskContext } from './task.ts';
+
+/** What a model wants of its images. */
+interface ModelImages {
+  readonly imageProcessor: ImageProcessorConfig;
+  readonly imageSize: number;
+}
+
+/**
+ * Loads all images of a request that needs them at once, each source once. One that fails leaves the others alone, but
+ * all fail where they are more than may be decoded at once. Those that succeed hold memory until `releaseImages`.
+ */
+export async function loadImages(
+  sources: readonly ImageSource[],
+  model: ModelImages,
+  { loadImage, imageOptions }: TaskContext,
+  times: StageTimes,
+): Promise<readonly (RgbImage | Failure)[]> {
+  const load = async (source: ImageSource, budget: JointBudget | undefined): Promise<RgbImage | Failure> => {
+    try {
+      const options = budget === undefined ? imageOptions : { ...imageOptions, decodedBudget: budget };
+      const loaded = await loadImage(source, options);
+      recordSlowest(times, loaded);
+      return requireOrRelease(loaded.image, model);
+    } catch (thrown) {
+      budget?.withdraw();
+      return { error: toHandlerError(thrown) };
+    }
+  };
+  const { decodedBudget } = imageOptions;
+  const unique = [...new Set(sources)];
+  const budgets = decodedBudget === undefined ? [] : jointBudgets(decodedBudget, unique.length, imageOptions.signal);
+  const loads = await Promise.all(unique.map((source, index) => load(source, budgets[index])));
+  return sources.flatMap((source) => loads[unique.indexOf(source)] ?? []);
+}
+
+/** @throws HandlerError as `requireModelSize` does; the image holds no memory then. */
+function requireOrRelease(image: RgbImage, { imageProcessor, imageSize }: ModelImages): RgbImage {
+  try {
+    requireModelSize(image, imageProcessor, imageSize);
+    return image;
+  } catch (thrown) {
+    releaseImages([image]);
+    throw thrown;
+  }
+}
+
+/** Spreads rows of values over all items: those that failed have `filler`. */
+export function spread(
+  data: Float32Array,
+  succeeded: readonly boolean[],
+  rowLength: number,
+  filler: number,
+): readonly number[] {
+  let next = 0;
+  return succeeded.flatMap((ok) => {
+    if (!ok) return Array.from({ length: rowLength }, () => filler);
+    next += 1;
+    return Array.from(data.subarray((next - 1) * rowLength, next * rowLength));
+  });
+}

@@ -1,0 +1,60 @@
+import { describe, expect, test } from 'vitest';
+import { newTokenLimit, resolveGenerationSettings } from '../../../pipeline/sessions/generation-settings.ts';
+
+describe('generation settings', () => {
+  test("are transformers' where neither request nor checkpoint says otherwise", () => {
+    expect(resolveGenerationSettings({}, {})).toMatchObject({
+      maxNewTokens: { tokens: 20, includesPrompt: false },
+      minNewTokens: { tokens: 0 },
+      numBeams: 1,
+      lengthPenalty: 1,
+      earlyStopping: 'false',
+      numReturnSequences: 1,
+      repetitionPenalty: 1,
+      noRepeatNgramSize: 0,
+      doSample: false,
+      temperature: 1,
+      topK: 50,
+      topP: 1,
+      seed: undefined,
+    });
+  });
+
+  test("take the request's over the checkpoint's", () => {
+    const checkpoint = { num_beams: 5, max_new_tokens: 30, top_p: 0.8 };
+    expect(resolveGenerationSettings({ num_beams: 2, top_p: undefined }, checkpoint)).toMatchObject({
+      numBeams: 2,
+      maxNewTokens: { tokens: 30 },
+      topP: 0.8,
+    });
+  });
+
+  test.each([
+    [true, 'true'],
+    [false, 'false'],
+    ['true', 'true'],
+    ['never', 'never'],
+  ] as const)('spell early_stopping %j as %s', (given, wanted) => {
+    expect(resolveGenerationSettings({ early_stopping: given }, {}).earlyStopping).toBe(wanted);
+  });
+
+  test('count the prompt where a checkpoint sets max_length or min_length, except for the 20 that means unset', () => {
+    const { maxNewTokens, minNewTokens } = resolveGenerationSettings({}, { max_length: 30, min_length: 8 });
+    expect([newTokenLimit(maxNewTokens, 4), newTokenLimit(maxNewTokens, 40)]).toEqual([26, 0]);
+    expect([newTokenLimit(minNewTokens, 3), newTokenLimit(minNewTokens, 9)]).toEqual([5, 0]);
+    const unset = resolveGenerationSettings({}, { max_length: 20 }).maxNewTokens;
+    expect([newTokenLimit(unset, 1), newTokenLimit(unset, 4)]).toEqual([20, 20]);
+  });
+
+  test.each([
+    [{ num_return_sequences: 2 }, /num_return_sequences 1 without/],
+    [{ num_return_sequences: 4, num_beams: 3 }, /at most num_beams 3, got 4/],
+  ])('refuse %j', (inputs, message) => {
+    expect(() => resolveGenerationSettings(inputs, {})).toThrow(message);
+    expect(() => resolveGenerationSettings(inputs, {})).toThrow(expect.objectContaining({ code: 'INVALID_PARAMETER' }));
+  });
+
+  test('allow several samples without beams', () => {
+    expect(resolveGenerationSettings({ num_return_sequences: 4, do_sample: true }, {}).numReturnSequences).toBe(4);
+  });
+});

@@ -1,0 +1,68 @@
+import { expect, test } from 'vitest';
+import { openWeights } from '../../../checkpoint/weights.ts';
+import { loadGenerationModel, type SharedSettings } from '../../../pipeline/sessions/generation-model.ts';
+import { expectClose } from '../../support/close-to.ts';
+import { checkpointFolder, openBlipCheckpoint } from '../../support/goldens.ts';
+import { greedySettings } from '../../support/greedy-settings.ts';
+import { recordRuns } from '../../support/session-runs.ts';
+
+/** Rows whose sequences would take too much memory go through several runs, and are answered as in one. */
+
+const folder = checkpointFolder('narrow-vision');
+const checkpoint = openBlipCheckpoint(folder);
+const { vision, text } = checkpoint.config;
+const NEW_TOKENS = 8;
+
+const grey = (value: number) => ({
+  width: vision.imageSize,
+  height: vision.imageSize,
+  data: new Uint8Array(vision.imageSize ** 2 * 3).fill(value),
+});
+const row = (image: number, words: readonly number[], seed: number) => ({
+  image,
+  inputIds: [text.bosTokenId, ...words],
+  maxNewTokens: NEW_TOKENS,
+  minNewTokens: 2,
+  seed,
+});
+const images = [grey(40), grey(120), grey(200)];
+const rows = [row(2, [], 1), row(0, [5, 6, 7], 2), row(0, [8], 3), row(1, [], 4), row(0, [9, 10], 5)];
+
+async function generate(settings: Partial<SharedSettings>, sequenceBytes: number) {
+  const options = { executionProvider: 'cpu', threadCount: 1 } as const;
+  const model = await loadGenerationModel(checkpoint, openWeights(folder), options, { sequenceBytes });
+  try {
+    return (await model.run({ images, rows, settings: { ...greedySettings, ...settings } })).sequences;
+  } finally {
+    await model.release();
+  }
+}
+
+/** Of one sequence with the longest prompt. */
+const sequenceBytes = 4 * ((1 + 3 + NEW_TOKENS) * text.layerCount * 2 * text.hiddenSize + text.vocabularySize);
+
+test.each([
+  ['greedily', { numReturnSequences: 1 }, 1],
+  ['by beams', { numBeams: 3, numReturnSequences: 2 }, 3],
+  ['at random', { doSample: true, numReturnSequences: 2 }, 2],
+] as const)('rows that are generated %s', async (_, settings, sequencesPerRow) => {
+  const whole = await generate(settings, Number.POSITIVE_INFINITY);
+  expect(whole.map((sequences) => sequences.length)).toEqual(rows.map(() => settings.numReturnSequences));
+  for (const [rowsPerRun, rowCounts] of [
+    [0, [1, 1, 1, 1, 1]],
+    [2, [2, 2, 1]],
+  ] as const) {
+    const runs = recordRuns('image_index');
+    const parts = await generate(settings, rowsPerRun * sequencesPerRow * sequenceBytes);
+    expect(runs).toEqual(rowCounts);
+    for (const [index, sequences] of whole.entries()) {
+      expect(parts[index]?.map(({ tokenIds }) => tokenIds)).toEqual(sequences.map(({ tokenIds }) => tokenIds));
+      const scores = parts[index]?.map(({ score }) => score) ?? [];
+      expectClose(
+        scores,
+        sequences.map(({ score }) => score),
+        { absolute: 1e-4 },
+      );
+    }
+  }
+});

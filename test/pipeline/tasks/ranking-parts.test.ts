@@ -1,0 +1,65 @@
+import { expect, test } from 'vitest';
+import { openWeights } from '../../../checkpoint/weights.ts';
+import { type GenerationBatch, loadGenerationModel } from '../../../pipeline/sessions/generation-model.ts';
+import { expectClose } from '../../support/close-to.ts';
+import { checkpointFolder, openBlipCheckpoint } from '../../support/goldens.ts';
+import { greedySettings } from '../../support/greedy-settings.ts';
+
+/** A ranking whose logits would take too much memory goes through several runs. */
+
+const folder = checkpointFolder('answers-float32');
+const checkpoint = openBlipCheckpoint(folder);
+const { vision, text } = checkpoint.config;
+
+const grey = (value: number) => ({
+  width: vision.imageSize,
+  height: vision.imageSize,
+  data: new Uint8Array(vision.imageSize ** 2 * 3).fill(value),
+});
+const { bosTokenId, sepTokenId } = text;
+const candidateIds = [[5], [6, 7], [8], [9, 10, 11], [12]].map((ids) => [bosTokenId, ...ids, sepTokenId]);
+const row = (image: number, word: number) => ({
+  image,
+  inputIds: [bosTokenId],
+  questionIds: [2, word, word + 1, sepTokenId],
+  maxNewTokens: 1,
+  minNewTokens: 0,
+  seed: 0,
+});
+const batch: GenerationBatch = {
+  images: [grey(40), grey(200)],
+  rows: [row(0, 20), row(1, 30), row(0, 40)],
+  settings: { ...greedySettings, numReturnSequences: candidateIds.length, candidateIds },
+};
+
+async function rank(rankingLogitsBytes?: number) {
+  const options = { executionProvider: 'cpu', threadCount: 1 } as const;
+  const limits = rankingLogitsBytes === undefined ? {} : { rankingLogitsBytes };
+  const model = await loadGenerationModel(checkpoint, openWeights(folder), options, limits);
+  try {
+    return (await model.run(batch)).sequences;
+  } finally {
+    await model.release();
+  }
+}
+
+/** Of one candidate, padded to the longest. */
+const sequenceBytes = text.vocabularySize * 4 * Math.max(...candidateIds.map((ids) => ids.length));
+
+test.each([
+  ['one sequence a run, though even that is too much', 1],
+  ['two candidates a run', 2 * sequenceBytes],
+  ['all candidates of one question a run', 5 * sequenceBytes],
+  ['all candidates of two questions a run', 11 * sequenceBytes],
+])('%s: the same ranking as in one run', async (_, maxLogitsBytes) => {
+  const [whole, parts] = [await rank(), await rank(maxLogitsBytes)];
+  expect(whole.map((sequences) => sequences.length)).toEqual([5, 5, 5]);
+  for (const [index, sequences] of whole.entries()) {
+    expect(parts[index]?.map(({ candidate }) => candidate)).toEqual(sequences.map(({ candidate }) => candidate));
+    expectClose(
+      parts[index]?.map(({ score }) => score) ?? [],
+      sequences.map(({ score }) => score),
+      { absolute: 1e-4 },
+    );
+  }
+});

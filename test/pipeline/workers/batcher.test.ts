@@ -1,0 +1,217 @@
+import { getEventListeners } from 'node:events';
+import { describe, expect, test } from 'vitest';
+import type { GenerationBatch, GenerationResult, SharedSettings } from '../../../pipeline/sessions/generation-model.ts';
+import { type BatcherOptions, createBatcher, type RowGroup } from '../../../pipeline/workers/batcher.ts';
+import { greedySettings } from '../../support/greedy-settings.ts';
+
+/** A group of `rowCount` rows; `tag` comes back as the token of its answers. */
+function group(tag: number, rowCount = 1, changed: Partial<SharedSettings> = {}): RowGroup {
+  const row = { inputIds: [tag], maxNewTokens: 20, minNewTokens: 0, seed: 0 };
+  return {
+    image: { width: 1, height: 1, data: new Uint8Array(3) },
+    rows: Array.from({ length: rowCount }, () => row),
+    settings: { ...greedySettings, ...changed },
+  };
+}
+
+/** A model that answers each row with its own prompt, when it is told to. Batching is about what arrives together. */
+function createRunner(workers: number) {
+  const batches: GenerationBatch[] = [];
+  const finishers: ((failure?: Error) => void)[] = [];
+  let idle = workers;
+  let announceRoom: () => void = () => undefined;
+  const setIdle = (count: number) => {
+    idle = count;
+    if (idle > 0) announceRoom();
+  };
+  const run = (batch: GenerationBatch) => {
+    idle -= 1;
+    batches.push(batch);
+    return new Promise<GenerationResult>((resolve, reject) => {
+      finishers.push((failure) => {
+        const sequences = batch.rows.map(({ inputIds }) => [
+          { tokenIds: inputIds, tokenLogprobs: [0], generatedCount: 0, score: 0 },
+        ]);
+        if (failure === undefined) resolve({ sequences, resizeMs: 1, computeMs: 2 });
+        else reject(failure);
+        setIdle(idle + 1);
+      });
+    });
+  };
+  const onRoom = (listener: () => void) => {
+    announceRoom = listener;
+  };
+  const runner = { hasRoom: () => idle > 0, onRoom, run };
+  return { runner, batches, setIdle, finish: (failure?: Error) => finishers.shift()?.(failure) };
+}
+
+function start(workers: number, options: Partial<BatcherOptions> = {}) {
+  const { runner, batches, finish, setIdle } = createRunner(workers);
+  const batcher = createBatcher(runner, { maxBatchSize: 4, batchWindowMs: 0, ...options });
+  const submit = async (next: RowGroup) =>
+    (await batcher.submit(next)).sequences.map(([sequence]) => sequence?.tokenIds[0]);
+  return { batcher, batches, finish, setIdle, submit };
+}
+
+const sizes = (batches: readonly GenerationBatch[]) => batches.map(({ rows }) => rows.length);
+
+describe('the batcher', () => {
+  test('sends a group at once when a worker is idle and there is no window', () => {
+    const { submit, batches } = start(1);
+    void submit(group(1));
+    expect(sizes(batches)).toEqual([1]);
+  });
+
+  test('collects groups while the worker is busy, and gives each its own answers', async () => {
+    const { submit, batches, finish } = start(1);
+    const answers = [1, 2, 3].map((tag) => submit(group(tag, tag)));
+    finish();
+    await answers[0];
+    finish();
+    finish();
+    expect(await Promise.all(answers.slice(0, 1))).toEqual([[1]]);
+    expect(sizes(batches)).toEqual([1, 2, 3]);
+  });
+
+  test('joins groups up to the maximum, and numbers their images', async () => {
+    const { submit, batches, finish } = start(1);
+    const answers = [1, 2, 3, 4, 5, 6].map((tag) => submit(group(tag)));
+    for (const _ of answers) {
+      finish();
+      await Promise.resolve();
+      await new Promise(setImmediate);
+    }
+    expect(await Promise.all(answers)).toEqual([[1], [2], [3], [4], [5], [6]]);
+    expect(sizes(batches)).toEqual([1, 4, 1]);
+    expect(batches[1]?.rows.map(({ image }) => image)).toEqual([0, 1, 2, 3]);
+  });
+
+  test('keeps groups with different settings apart', async () => {
+    const { submit, batches, finish } = start(1);
+    void submit(group(1));
+    for (const numBeams of [1, 3, 1, 3]) void submit(group(numBeams, 1, { numBeams }));
+    for (let turn = 0; turn < 3; turn += 1) {
+      finish();
+      await new Promise(setImmediate);
+    }
+    expect(batches.map(({ rows, settings: { numBeams } }) => [numBeams, rows.length])).toEqual([
+      [1, 1],
+      [1, 2],
+      [3, 2],
+    ]);
+  });
+
+  test('sends a group that is larger than a batch alone', async () => {
+    const { submit, batches, finish } = start(1);
+    const answers = [submit(group(1, 9)), submit(group(2))];
+    finish();
+    await answers[0];
+    finish();
+    expect(await Promise.all(answers)).toEqual([Array.from({ length: 9 }, () => 1), [2]]);
+    expect(sizes(batches)).toEqual([9, 1]);
+  });
+
+  test('waits for the window, and not longer once a batch is full', async () => {
+    const { submit, batches } = start(2, { batchWindowMs: 60_000 });
+    for (const tag of [1, 2, 3]) void submit(group(tag));
+    await new Promise(setImmediate);
+    expect(batches).toEqual([]);
+    void submit(group(4));
+    expect(sizes(batches)).toEqual([4]);
+  });
+
+  test('ends no window because groups of other settings wait, nor lets one that is full wait for it', () => {
+    const { submit, batches } = start(2, { batchWindowMs: 60_000 });
+    const beams = { numBeams: 3 };
+    for (const next of [group(1), group(2, 1, beams)]) void submit(next);
+    expect(batches).toEqual([]);
+    void submit(group(3, 3, beams));
+    expect(batches.map(({ rows, settings }) => [settings.numBeams, rows.length])).toEqual([[3, 4]]);
+    void submit(group(4, 3));
+    expect(sizes(batches)).toEqual([4, 4]);
+  });
+
+  test('sends what there is when the window ends', async () => {
+    const { submit, batches } = start(1, { batchWindowMs: 20 });
+    void submit(group(1));
+    void submit(group(2));
+    await expect.poll(() => sizes(batches)).toEqual([2]);
+  });
+
+  test('uses all idle workers', () => {
+    const { submit, batches } = start(2);
+    for (const tag of [1, 2, 3]) void submit(group(tag));
+    expect(sizes(batches)).toEqual([1, 1]);
+  });
+
+  test('sends what waited when a worker comes anew, after none was left', async () => {
+    const { submit, batches, finish, setIdle } = start(0);
+    const answer = submit(group(7));
+    await new Promise(setImmediate);
+    expect(batches).toEqual([]);
+    setIdle(1);
+    finish();
+    expect(await answer).toEqual([7]);
+  });
+
+  test('passes a failure to every group of the batch, and goes on', async () => {
+    const { submit, finish } = start(1);
+    const first = submit(group(1));
+    const [second, third] = [submit(group(2)), submit(group(3))];
+    finish();
+    await first;
+    await new Promise(setImmediate);
+    finish(new Error('broken'));
+    await expect(second).rejects.toThrow('broken');
+    await expect(third).rejects.toThrow('broken');
+    const fourth = submit(group(4));
+    await new Promise(setImmediate);
+    finish();
+    expect(await fourth).toEqual([4]);
+  });
+});
+
+describe('groups whose requests are dropped', () => {
+  const reason = new Error('dropped');
+
+  test('leave while they wait, and their places are free', async () => {
+    const { submit, batches, finish } = start(1);
+    const dropped = new AbortController();
+    const running = submit(group(1));
+    const waiting = submit({ ...group(2), signal: dropped.signal });
+    const other = submit(group(3));
+    dropped.abort(reason);
+    await expect(waiting).rejects.toBe(reason);
+    finish();
+    await running;
+    finish();
+    expect(await other).toEqual([3]);
+    expect(batches.flatMap(({ rows }) => rows.map(({ inputIds }) => inputIds[0]))).toEqual([1, 3]);
+  });
+
+  test('get their answers when they are in a batch already: it cannot be stopped', async () => {
+    const { submit, finish } = start(1);
+    const dropped = new AbortController();
+    const running = submit({ ...group(1), signal: dropped.signal });
+    dropped.abort(reason);
+    finish();
+    expect(await running).toEqual([1]);
+  });
+
+  test('are not kept by their signals once they are in a batch, or have left', async () => {
+    const { submit } = start(1);
+    const [running, waiting] = [new AbortController(), new AbortController()];
+    void submit({ ...group(1), signal: running.signal });
+    const left = submit({ ...group(2), signal: waiting.signal });
+    expect(getEventListeners(waiting.signal, 'abort')).toHaveLength(1);
+    waiting.abort(reason);
+    await expect(left).rejects.toBe(reason);
+    for (const { signal } of [running, waiting]) expect(getEventListeners(signal, 'abort')).toEqual([]);
+  });
+
+  test('are not taken when they are dropped before', async () => {
+    const { submit, batches } = start(1);
+    await expect(submit({ ...group(1), signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+    expect(batches).toEqual([]);
+  });
+});
