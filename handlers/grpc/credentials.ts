@@ -18,9 +18,11 @@ export async function serverCredentials({
 }: TlsSettings): Promise<ServerCredentials> {
   if (grpcTlsCert === undefined && grpcTlsKey === undefined && grpcTlsClientCa === undefined)
     return ServerCredentials.createInsecure();
+  const certPath = required('BLIP_GRPC_TLS_CERT', grpcTlsCert);
+  const keyPath = required('BLIP_GRPC_TLS_KEY', grpcTlsKey);
   const [cert, key, clientCa] = await Promise.all([
-    readPem('BLIP_GRPC_TLS_CERT', required('BLIP_GRPC_TLS_CERT', grpcTlsCert)),
-    readPem('BLIP_GRPC_TLS_KEY', required('BLIP_GRPC_TLS_KEY', grpcTlsKey)),
+    readPem('BLIP_GRPC_TLS_CERT', certPath),
+    readPem('BLIP_GRPC_TLS_KEY', keyPath),
     grpcTlsClientCa === undefined ? null : readPem('BLIP_GRPC_TLS_CLIENT_CA', grpcTlsClientCa),
   ]);
   requirePair(cert, key);

@@ -66,6 +66,12 @@ describe('settings that cannot be', () => {
   test.each<[string, () => Partial<Settings>, RegExp]>([
     ['a certificate without its key', () => ({ grpcTlsCert: made.server.certPath }), /BLIP_GRPC_TLS_KEY to be set/],
     ['a key without its certificate', () => ({ grpcTlsKey: made.server.keyPath }), /BLIP_GRPC_TLS_CERT to be set/],
+    // Both are wrong, and what is not waited for must not end the process later.
+    [
+      'a certificate that is not there, without its key',
+      () => ({ grpcTlsCert: missing() }),
+      /BLIP_GRPC_TLS_KEY to be set/,
+    ],
     ['authorities alone', () => ({ grpcTlsClientCa: made.authority.certPath }), /BLIP_GRPC_TLS_CERT to be set/],
     [
       'a file that is not there',
