@@ -23,7 +23,7 @@ const MAX_OPERATIONS = 1_000_000;
 export function readPickle(path: string, bytes: Buffer, known: KnownGlobals): PickleValue {
   const machine: Machine = { path, bytes, known, position: 0, stack: [], marks: [], memo: new Map() };
   for (let count = 0; count < MAX_OPERATIONS; count += 1) {
-    const opcode = take(machine, 1).readUInt8();
+    const opcode = takeUnsigned(machine, 1);
     if (opcode === STOP) return readResult(machine);
     const operation = operations.get(opcode);
     if (operation === undefined) throw refusedOpcode(machine, opcode);
@@ -56,12 +56,12 @@ const operations: ReadonlyMap<number, Operation> = new Map<number, Operation>([
   [0x4e, (machine) => push(machine, null)], // NONE
   [0x88, (machine) => push(machine, true)], // NEWTRUE
   [0x89, (machine) => push(machine, false)], // NEWFALSE
-  [0x4b, (machine) => push(machine, take(machine, 1).readUInt8())], // BININT1
-  [0x4d, (machine) => push(machine, take(machine, 2).readUInt16LE())], // BININT2
+  [0x4b, (machine) => push(machine, takeUnsigned(machine, 1))], // BININT1
+  [0x4d, (machine) => push(machine, takeUnsigned(machine, 2))], // BININT2
   [0x4a, (machine) => push(machine, take(machine, 4).readInt32LE())], // BININT
-  [0x8a, (machine) => push(machine, readLong(take(machine, take(machine, 1).readUInt8())))], // LONG1
+  [0x8a, (machine) => push(machine, readLong(take(machine, takeUnsigned(machine, 1))))], // LONG1
   [0x47, (machine) => push(machine, take(machine, 8).readDoubleBE())], // BINFLOAT
-  [0x58, (machine) => push(machine, readText(machine, take(machine, take(machine, 4).readUInt32LE())))], // BINUNICODE
+  [0x58, (machine) => push(machine, readText(machine, take(machine, takeUnsigned(machine, 4))))], // BINUNICODE
   [0x29, (machine) => push(machine, { kind: 'tuple', items: [] })], // EMPTY_TUPLE
   [0x85, (machine) => push(machine, { kind: 'tuple', items: popSome(machine, 1) })], // TUPLE1
   [0x86, (machine) => push(machine, { kind: 'tuple', items: popSome(machine, 2) })], // TUPLE2
@@ -73,10 +73,10 @@ const operations: ReadonlyMap<number, Operation> = new Map<number, Operation>([
   [0x7d, (machine) => push(machine, { kind: 'dict', entries: new Map() })], // EMPTY_DICT
   [0x73, (machine) => setItems(machine, popSome(machine, 2))], // SETITEM
   [0x75, (machine) => setItems(machine, popToMark(machine))], // SETITEMS
-  [0x71, (machine) => machine.memo.set(take(machine, 1).readUInt8(), top(machine))], // BINPUT
-  [0x72, (machine) => machine.memo.set(take(machine, 4).readUInt32LE(), top(machine))], // LONG_BINPUT
-  [0x68, (machine) => push(machine, recall(machine, take(machine, 1).readUInt8()))], // BINGET
-  [0x6a, (machine) => push(machine, recall(machine, take(machine, 4).readUInt32LE()))], // LONG_BINGET
+  [0x71, (machine) => machine.memo.set(takeUnsigned(machine, 1), top(machine))], // BINPUT
+  [0x72, (machine) => machine.memo.set(takeUnsigned(machine, 4), top(machine))], // LONG_BINPUT
+  [0x68, (machine) => push(machine, recall(machine, takeUnsigned(machine, 1)))], // BINGET
+  [0x6a, (machine) => push(machine, recall(machine, takeUnsigned(machine, 4)))], // LONG_BINGET
 ]);
 
 /** Opcodes that make objects of any class, and how each says which. */
@@ -89,8 +89,8 @@ const objectOpcodes: ReadonlyMap<number, readonly [name: string, asked: (machine
   [0x81, ['NEWOBJ', (machine) => describePickleValue(popSome(machine, 2)[0] ?? null)]],
   [0x92, ['NEWOBJ_EX', (machine) => describePickleValue(popSome(machine, 3)[0] ?? null)]],
   [0x93, ['STACK_GLOBAL', (machine) => popSome(machine, 2).map(readable).join('.')]],
-  [0x82, ['EXT1', (machine) => `extension ${take(machine, 1).readUInt8()}`]],
-  [0x83, ['EXT2', (machine) => `extension ${take(machine, 2).readUInt16LE()}`]],
+  [0x82, ['EXT1', (machine) => `extension ${takeUnsigned(machine, 1)}`]],
+  [0x83, ['EXT2', (machine) => `extension ${takeUnsigned(machine, 2)}`]],
   [0x84, ['EXT4', (machine) => `extension ${take(machine, 4).readInt32LE()}`]],
 ]);
 
@@ -108,7 +108,7 @@ function readResult(machine: Machine): PickleValue {
 }
 
 function readProtocol(machine: Machine): void {
-  const protocol = take(machine, 1).readUInt8();
+  const protocol = takeUnsigned(machine, 1);
   if (protocol !== PROTOCOL)
     throw invalid(machine, `pickle protocol ${PROTOCOL}, the default of torch.save, got ${protocol}`);
 }
@@ -194,11 +194,21 @@ function readText(machine: Machine, bytes: Buffer): string {
 }
 
 function take(machine: Machine, byteCount: number): Buffer {
-  const { bytes, position } = machine;
-  if (byteCount > bytes.length - position)
-    throw invalid(machine, `${byteCount} more bytes, got ${bytes.length - position}`);
+  requireBytes(machine, byteCount);
   machine.position += byteCount;
-  return bytes.subarray(position, machine.position);
+  return machine.bytes.subarray(machine.position - byteCount, machine.position);
+}
+
+/** A little-endian number of so many bytes. A model has tens of thousands: none becomes a Buffer of its own. */
+function takeUnsigned(machine: Machine, byteCount: 1 | 2 | 4): number {
+  requireBytes(machine, byteCount);
+  machine.position += byteCount;
+  return machine.bytes.readUIntLE(machine.position - byteCount, byteCount);
+}
+
+function requireBytes(machine: Machine, byteCount: number): void {
+  const left = machine.bytes.length - machine.position;
+  if (byteCount > left) throw invalid(machine, `${byteCount} more bytes, got ${left}`);
 }
 
 function push(machine: Machine, value: PickleValue): void {
@@ -206,13 +216,14 @@ function push(machine: Machine, value: PickleValue): void {
 }
 
 function pop(machine: Machine): PickleValue {
-  return popSome(machine, 1)[0] ?? null;
+  const value = top(machine);
+  machine.stack.pop();
+  return value;
 }
 
 /** Values on the stack that an operation may take: those above the last mark. */
 function popSome(machine: Machine, count: number): readonly PickleValue[] {
-  const available = machine.stack.length - (machine.marks.at(-1) ?? 0);
-  if (count > available) throw invalid(machine, `${count} values on the stack, got ${available}`);
+  requireValues(machine, count);
   return machine.stack.splice(machine.stack.length - count);
 }
 
@@ -223,9 +234,13 @@ function popToMark(machine: Machine): readonly PickleValue[] {
 }
 
 function top(machine: Machine): PickleValue {
-  const value = pop(machine);
-  push(machine, value);
-  return value;
+  requireValues(machine, 1);
+  return machine.stack.at(-1) ?? null;
+}
+
+function requireValues(machine: Machine, count: number): void {
+  const available = machine.stack.length - (machine.marks.at(-1) ?? 0);
+  if (count > available) throw invalid(machine, `${count} values on the stack, got ${available}`);
 }
 
 function recall(machine: Machine, index: number): PickleValue {
