@@ -6,7 +6,7 @@ import { RETRY_AFTER_SECONDS } from '../http/reply.ts';
 import { logInternal } from '../log-internal.ts';
 import { requireAuthorizer } from './authorizer.ts';
 import type { Environment } from './environment.ts';
-import { type HttpAnswer, type HttpRequest, withoutPrefix } from './http-event.ts';
+import { type HttpAnswer, type HttpEvent, type HttpRequest, readHttpEvent, withoutPrefix } from './http-event.ts';
 import { type Clock, inTime, loadedInTime } from './invocation-clock.ts';
 import { loadError } from './invocation-error.ts';
 import { injectUntil } from './invocation-signal.ts';
@@ -17,16 +17,20 @@ const transferHeaders = ['connection', 'keep-alive', 'transfer-encoding', 'conte
 /** The only answers that are not text: JSON with tensors behind it. */
 const BYTES_CONTENT_TYPE = 'application/octet-stream';
 
-/** Answers an HTTP request as the HTTP server does: it is handed to the same routes. Never throws. */
+/**
+ * Answers an HTTP event as the HTTP server answers its request: it is handed to the same routes. Never throws: an event
+ * that is not as AWS writes it is answered with 400.
+ */
 export async function answerHttp(
   environment: Environment,
-  request: HttpRequest,
+  event: HttpEvent,
   clock: Clock,
   basePath: string,
 ): Promise<HttpAnswer> {
   const { settings, server } = environment;
   try {
     requireAuthorizer(settings);
+    const request = readHttpEvent(event);
     await loaded(environment, clock);
     const path = withoutPrefix(request.path, basePath);
     return await inTime(clock, (until) => inject(server, { ...request, path }, until));

@@ -22,13 +22,11 @@ export function eventKind(event: unknown): EventKind {
 }
 
 function isMessage(record: unknown): boolean {
-  return (
-    isObject(record) &&
-    record['eventSource'] === 'aws:sqs' &&
-    typeof record['eventSourceARN'] === 'string' &&
-    typeof record['messageId'] === 'string' &&
-    typeof record['body'] === 'string'
-  );
+  if (!isObject(record)) return false;
+  const { eventSource, eventSourceARN: queue, messageId, body, attributes } = record;
+  if (eventSource !== 'aws:sqs' || typeof queue !== 'string') return false;
+  if (typeof messageId !== 'string' || typeof body !== 'string') return false;
+  return !queue.endsWith('.fifo') || (isObject(attributes) && typeof attributes['MessageGroupId'] === 'string');
 }
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

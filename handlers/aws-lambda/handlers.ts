@@ -8,7 +8,7 @@ import { answerMessages } from './answer-messages.ts';
 import type { Environment } from './environment.ts';
 import { eventKind } from './event-kind.ts';
 import type { Handler, HandlerOptions } from './handler-options.ts';
-import { type HttpEvent, httpResult, readHttpEvent } from './http-event.ts';
+import { type HttpEvent, httpResult } from './http-event.ts';
 import { type Clock, inTime, loadedInTime } from './invocation-clock.ts';
 import { invocationError } from './invocation-error.ts';
 import { writeResult } from './sqs.ts';
@@ -28,10 +28,8 @@ export function createHandlers(
     async handler(event, context) {
       keepThreads(context);
       const http = httpEvent(event);
-      if (http !== undefined) {
-        const answer = await answerHttp(environment, readHttpEvent(http), context, basePath);
-        return fitting(http, httpResult(http, answer));
-      }
+      if (http !== undefined)
+        return fitting(http, httpResult(http, await answerHttp(environment, http, context, basePath)));
       if (eventKind(event) === 'direct') return requireFitting(await answerDirect(environment, event, context));
       await loaded(environment, context);
       return await answerMessages(environment, event as SQSEvent, context, onResult); // The kind that is left.
@@ -39,7 +37,7 @@ export function createHandlers(
     streamHandler: streamify(async (event, stream, context) => {
       keepThreads(context);
       const http = httpEvent(event);
-      if (http !== undefined) writeHttp(stream, await answerHttp(environment, readHttpEvent(http), context, basePath));
+      if (http !== undefined) writeHttp(stream, await answerHttp(environment, http, context, basePath));
       else writeJson(stream, await answerDirect(environment, event, context));
     }),
   };
@@ -52,7 +50,7 @@ function keepThreads(context: Context): void {
 
 /** The event with its type, when it is one of HTTP. */
 function httpEvent(event: unknown): HttpEvent | undefined {
-  const kind = eventKind(event); // It has seen the shape that each cast below claims.
+  const kind = eventKind(event); // It has seen what each kind alone has; readHttpEvent looks at the rest.
   switch (kind) {
     case 'api-gateway-v1':
       return { kind, event: event as APIGatewayProxyEvent };

@@ -7,6 +7,7 @@ import type {
   APIGatewayProxyResult,
   APIGatewayProxyStructuredResultV2,
 } from 'aws-lambda';
+import { compile, nullableText } from '../../protocol/validation.ts';
 
 /** An HTTP request, whoever passed it on. */
 export interface HttpRequest {
@@ -35,8 +36,51 @@ export type HttpEvent =
 
 type HttpResult = APIGatewayProxyResult | APIGatewayProxyStructuredResultV2 | ALBResult;
 
-/** Sources: AWS documentation, the pages that event-kind.ts names. */
+const texts = { type: ['object', 'null'], additionalProperties: nullableText };
+const lists = {
+  type: ['object', 'null'],
+  additionalProperties: { type: ['array', 'null'], items: { type: 'string' } },
+};
+
+/** All of any kind that is read here. AWS writes no other; hands do, in a test of the console or a call of Invoke. */
+const checkEvent = compile<HttpEvent['event']>(
+  {
+    type: 'object',
+    properties: {
+      headers: texts,
+      multiValueHeaders: lists,
+      queryStringParameters: texts,
+      multiValueQueryStringParameters: lists,
+      rawQueryString: { type: 'string' },
+      cookies: { type: 'array', items: { type: 'string' } },
+      body: nullableText,
+      isBase64Encoded: { type: 'boolean' },
+      requestContext: {
+        type: 'object',
+        properties: {
+          http: {
+            type: 'object',
+            required: ['method'],
+            properties: { method: { type: 'string' }, sourceIp: nullableText },
+          },
+          identity: { type: ['object', 'null'], properties: { sourceIp: nullableText } },
+          stage: { type: 'string' },
+          apiId: { type: 'string' },
+          domainName: nullableText,
+        },
+      },
+    },
+  },
+  'INVALID_REQUEST',
+);
+
+/**
+ * The request that an event passes on.
+ * Sources: AWS documentation, the pages that event-kind.ts names.
+ * @throws HandlerError `INVALID_REQUEST` when the event is not as AWS writes those of its kind.
+ */
 export function readHttpEvent(http: HttpEvent): HttpRequest {
+  checkEvent(http.event);
   switch (http.kind) {
     case 'api-gateway-v1':
       return readVersion1(http.event);
@@ -79,7 +123,7 @@ function readVersion1(event: APIGatewayProxyEvent): HttpRequest {
 }
 
 function readVersion2(event: APIGatewayProxyEventV2): HttpRequest {
-  const { requestContext, rawPath, rawQueryString, cookies = [] } = event;
+  const { requestContext, rawPath, rawQueryString = '', cookies = [] } = event;
   return {
     method: requestContext.http.method,
     path: withoutStage(rawPath, requestContext),

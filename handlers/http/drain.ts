@@ -21,8 +21,11 @@ export interface Draining {
    * later those that do not read their answers.
    */
   drain(limitMs: number): Promise<void>;
-  /** Has `drain` go on accepting, within its limit, as long as this says that clients have something to come back for. */
-  waitWhile(isBusy: () => boolean): void;
+  /**
+   * Has `drain` go on accepting, within its limit, as long as this says that clients have something to come back for. It
+   * is told the limit: who comes back more seldom is not waited for.
+   */
+  waitWhile(isBusy: (limitMs: number) => boolean): void;
 }
 
 /** Watches the requests of a server, so that it can be drained. */
@@ -31,7 +34,7 @@ export function addDraining(server: FastifyInstance): Draining {
   const running = new Map<IncomingMessage, ServerResponse>();
   const answeredMs = new WeakMap<Socket, number>();
   const connected = new Set<Socket>();
-  const busy: (() => boolean)[] = [];
+  const busy: ((limitMs: number) => boolean)[] = [];
   let lastRequestMs = 0;
   server.server.on('connection', (socket) => {
     connected.add(socket);
@@ -56,7 +59,7 @@ export function addDraining(server: FastifyInstance): Draining {
       const startMs = performance.now();
       const isLate = () => performance.now() - startMs >= limitMs;
       const isQuiet = () => running.size === 0 && performance.now() - Math.max(lastRequestMs, startMs) >= QUIET_MS;
-      const isBusy = () => busy.some((each) => each());
+      const isBusy = () => busy.some((each) => each(limitMs));
       while ((!isQuiet() || isBusy()) && !isLate()) await sleep(CHECK_INTERVAL_MS);
       let closed = false;
       const closing = server.close().finally(() => {

@@ -34,8 +34,11 @@ export interface JobShelf {
    */
   purge(): Promise<number>;
   counts(): JobCounts;
-  /** Whether a job goes on, or has come to an end that its client does not know yet. */
-  isBusy(): boolean;
+  /**
+   * Whether a job goes on, or came to an end less than `withinMs` ago that its client does not know yet: one that asks
+   * every now and then had no time to. One that had, and did not, asks no more, or seldom.
+   */
+  isBusy(withinMs: number): boolean;
   /**
    * Cancels what nobody waits for.
    * @returns the jobs whose ends no client knows.
@@ -90,7 +93,7 @@ export function createJobShelf({ maxBytes, encode, nowMs }: ShelfOptions): JobSh
       const waitingCount = waiting().length;
       return { waiting: waitingCount, computing: going.size - waitingCount, completed, failed };
     },
-    isBusy: () => going.size > 0 || kept.unread().length > 0,
+    isBusy: (withinMs) => going.size > 0 || kept.unread(withinMs).length > 0,
     close() {
       const unheard = [...going.values()].filter((job) => !job.isAwaited());
       for (const job of unheard) job.cancel();

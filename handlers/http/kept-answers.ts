@@ -10,12 +10,16 @@ export interface KeptAnswers {
   keep(id: string, answer: Uint8Array, keptMs: number): boolean;
   /** An answer that is still kept. From now on it is read. */
   read(id: string): Uint8Array | undefined;
-  /** Those that nobody has read. */
-  unread(): readonly string[];
+  /**
+   * Those that nobody has read.
+   * @param withinMs only those that are kept for less than this.
+   */
+  unread(withinMs?: number): readonly string[];
 }
 
 interface Kept {
   readonly answer: Uint8Array;
+  readonly sinceMs: number;
   readonly expiresMs: number;
   isRead: boolean;
 }
@@ -45,7 +49,8 @@ export function createKeptAnswers(maxBytes: number, nowMs: () => number = () => 
       removeWhile(() => keptBytes + size > maxBytes);
       const line = lines.get(keptMs) ?? new Map<string, Kept>();
       lines.set(keptMs, line);
-      line.set(id, { answer, expiresMs: nowMs() + keptMs, isRead: false });
+      const sinceMs = nowMs();
+      line.set(id, { answer, sinceMs, expiresMs: sinceMs + keptMs, isRead: false });
       keptBytes += size;
       return true;
     },
@@ -55,9 +60,10 @@ export function createKeptAnswers(maxBytes: number, nowMs: () => number = () => 
       if (kept !== undefined) kept.isRead = true;
       return kept?.answer;
     },
-    unread() {
+    unread(withinMs = Number.POSITIVE_INFINITY) {
       removeExpired();
-      return shortestFirst().flatMap((line) => [...line].flatMap(([id, { isRead }]) => (isRead ? [] : [id])));
+      const isMeant = ({ isRead, sinceMs }: Kept) => !isRead && nowMs() - sinceMs < withinMs;
+      return shortestFirst().flatMap((line) => [...line].flatMap(([id, kept]) => (isMeant(kept) ? [id] : [])));
     },
   };
 }

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type InferlessModel from '../../app.ts';
 import { createHandlers } from '../../handlers/aws-lambda/handlers.ts';
@@ -133,6 +134,21 @@ const list = (value: string | readonly string[]): readonly string[] => (typeof v
 function jobOutput({ error, output }: { error?: string | null; output: never }): string | readonly string[] {
   if (error) throw new Error(error.split(':')[0]);
   return output;
+}
+
+interface RunpodJob {
+  readonly id: string;
+  readonly status: string;
+  readonly error?: string;
+  readonly output: never;
+}
+
+/** What came of a job: while it goes on, its client asks for it. */
+async function endOf(prefix: string, job: RunpodJob, asked: Asked): Promise<RunpodJob> {
+  if (job.status !== 'IN_QUEUE' && job.status !== 'IN_PROGRESS') return job;
+  await sleep(5);
+  const { text } = await send(doors.url, { path: `${prefix}/status/${job.id}`, headers: authorization(asked) });
+  return await endOf(prefix, JSON.parse(text), asked);
 }
 
 /** The captions of as many instances as there are images. */
@@ -309,20 +325,28 @@ const everyDoor: readonly Door[] = [
         );
       }),
   },
-  {
-    name: 'RunPod',
-    model: http,
-    lacks: ['shapes'],
-    ask: (asked) =>
-      outcome(async () => {
-        const input = { img_url: asked.images, ...asked.parameters };
-        const path = asked.model === undefined ? '/runsync' : `/v2/${asked.model}/runsync`;
-        const { generated_output } = jobOutput(
-          JSON.parse(await post(path, JSON.stringify({ input }), asked)),
-        ) as never as { generated_output: string };
-        return list(generated_output);
-      }),
-  },
+  ...(
+    [
+      ['RunPod', 'runsync'],
+      ['RunPod, asked for later', 'run'],
+    ] as const
+  ).map(
+    ([name, operation]): Door => ({
+      name,
+      model: http,
+      lacks: ['shapes'],
+      ask: (asked) =>
+        outcome(async () => {
+          const input = { img_url: asked.images, ...asked.parameters };
+          const prefix = asked.model === undefined ? '' : `/v2/${asked.model}`;
+          const job = JSON.parse(await post(`${prefix}/${operation}`, JSON.stringify({ input }), asked));
+          const { generated_output } = jobOutput(await endOf(prefix, job, asked)) as never as {
+            generated_output: string;
+          };
+          return list(generated_output);
+        }),
+    }),
+  ),
   {
     name: "CLIP-API-service's encode",
     model: () => clip.model,

@@ -9,7 +9,17 @@ import type { GrpcServer } from '../../handlers/grpc/server.ts';
 import { checkpointFolder, imagePath } from '../support/goldens.ts';
 import { type GrpcClient, grpcClient, messageFrame, openRaw, startGrpc, typedBytes } from '../support/grpc.ts';
 import { startFunction, type TestFunction } from '../support/lambda.ts';
-import { functionUrlEvent, lambdaContext, sqsEvent } from '../support/lambda-events.ts';
+import {
+  functionUrlEvent,
+  httpApiEvent,
+  httpApiVersion1Event,
+  lambdaContext,
+  loadBalancerEvent,
+  loadBalancerMultiValueEvent,
+  restApiEvent,
+  sqsEvent,
+  sqsRecord,
+} from '../support/lambda-events.ts';
 import { multipart } from '../support/multipart.ts';
 import { type Below, belowOf, type Json, mutateBytes, mutateJson, pick } from '../support/mutations.ts';
 import { dataUri, INFER_PATH, send, startServerOfModels, testSettings } from '../support/server.ts';
@@ -63,6 +73,8 @@ interface Door {
   readonly section?: Uint8Array;
   /** What of a good answer is always the same. */
   readonly read?: (text: string) => unknown;
+  /** Where an answer says only that the request was accepted: the path that tells what came of it. */
+  readonly endPath?: (text: string) => string | undefined;
 }
 
 const tensors = {
@@ -140,6 +152,17 @@ const doors: readonly Door[] = [
     read: output,
   },
   { name: 'RunPod', path: '/runsync', contentType: json, body: { input: dictionary }, read: output },
+  {
+    name: 'RunPod, asked for later',
+    path: '/v2/captioning/run',
+    contentType: json,
+    body: { input: dictionary, policy: { ttl: 60_000, executionTimeout: 60_000 }, webhook: null },
+    read: output,
+    endPath(answer) {
+      const [, id] = /^\{"id":"([^"]+)","status":"IN_/.exec(answer) ?? [];
+      return id && `/v2/captioning/status-sync/${id}?wait=${ANSWER_MS}`;
+    },
+  },
   { name: 'CLIP service, encode', path: '/encode', contentType: json, body: [{ img_uri: image }, { text }] },
   {
     name: 'CLIP service, rank',
@@ -229,13 +252,16 @@ function requestOf(door: Door, changed?: Uint8Array): HttpMutation {
   };
 }
 
-async function post({ method = 'POST', path, headers, body }: HttpMutation) {
-  return await send(url, { method, path, headers, body, agent });
+/** Posts to a door, and asks what came of it where it answers before the end. */
+async function post({ endPath }: Door, { method = 'POST', path, headers, body }: HttpMutation) {
+  const answer = await send(url, { method, path, headers, body, agent });
+  const end = endPath?.(answer.text);
+  return end === undefined ? answer : await send(url, { path: end, agent });
 }
 
 /** The answer to the good request, which must be a success. */
 async function goodAnswer(door: Door): Promise<unknown> {
-  const { status, text: answer } = await post(requestOf(door));
+  const { status, text: answer } = await post(door, requestOf(door));
   expect(status, answer).toBe(200);
   return door.read?.(answer) ?? answer;
 }
@@ -369,7 +395,7 @@ describe.each(doors.map((door, index) => [door.name, door, SEED + index] as cons
     const headed = rounds.map(() => mutateHeaders(door, below));
     const astray = rounds.slice(0, 20).map(() => mutatePath(door, below));
     const wrong = await inTurns([...structures, ...spoiled, ...headed, ...astray], async (request) => {
-      const { status, text: answer } = await post(request);
+      const { status, text: answer } = await post(door, request);
       return wrongWith(status, answer);
     });
     const wrongLengths = await inTurns(
@@ -449,7 +475,8 @@ describe('gRPC', () => {
 });
 
 describe('AWS Lambda', () => {
-  const handle = (event: unknown) => createHandlers(lambda.environment).handler(event, lambdaContext());
+  const handle = (event: unknown) =>
+    createHandlers(lambda.environment, { onResult: () => undefined }).handler(event, lambdaContext());
   const direct = { ...dictionary, id: 'good' };
 
   test('answers whatever it is invoked with', { timeout: 120_000 }, async () => {
@@ -460,11 +487,7 @@ describe('AWS Lambda', () => {
     );
     const wrong = await inTurns(events, async (event) => {
       const parsed = parsedOr(event);
-      return await handle(parsed).then(
-        () => undefined,
-        ({ name, message }: Error) =>
-          name === 'INTERNAL' || inside.test(`${name} ${message}`) ? `${name}: ${message}` : undefined,
-      );
+      return await handle(parsed).then(() => undefined, wrongWithFailure);
     });
     expect(wrong).toEqual([]);
     expect(await handle(direct)).toEqual(before);
@@ -484,6 +507,34 @@ describe('AWS Lambda', () => {
       return wrongWith(statusCode, answered);
     });
     expect(wrong).toEqual([]);
+  });
+
+  /** Over HTTP every answer has a date and an id of its own. */
+  const handleRepeatably = async (event: unknown) => ({
+    ...Object(await handle(event)),
+    headers: [],
+    multiValueHeaders: [],
+  });
+
+  const request = { path: INFER_PATH, query: 'a=1&b=2', headers: { cookie: 'a=1' }, body: tensors };
+  const good: readonly (readonly [string, object])[] = [
+    ['a REST API', restApiEvent(request)],
+    ['an HTTP API with the old format', httpApiVersion1Event(request)],
+    ['an HTTP API', { ...httpApiEvent(request, 'prod'), cookies: ['a=1', 'b=2'] }],
+    ['a Function URL', functionUrlEvent({ ...request, base64: true })],
+    ['a load balancer', loadBalancerEvent(request)],
+    ['a load balancer with multi-value headers', loadBalancerMultiValueEvent(request)],
+    ['a queue', sqsEvent({ first: tensors })],
+    ['a FIFO queue', { Records: [sqsRecord('first', direct, { MessageGroupId: 'a' })] }],
+  ];
+
+  test.each(good)('answers whatever comes in place of an event of %s', { timeout: 120_000 }, async (_, event) => {
+    const below = belowOf(SEED - 6);
+    const before = await handleRepeatably(event);
+    const events = Array.from({ length: ROUNDS }, () => mutateJson(event as Json, below)); // It has no methods.
+    const wrong = await inTurns(events, (changed) => handle(parsedOr(changed)).then(wrongWithAnswer, wrongWithFailure));
+    expect(wrong).toEqual([]);
+    expect(await handleRepeatably(event)).toEqual(before);
   });
 
   test('has a result for whatever a message says: none comes again', { timeout: 120_000 }, async () => {
@@ -511,6 +562,18 @@ describe('AWS Lambda', () => {
     expect(results.map((result) => JSON.stringify(result)).filter((result) => inside.test(result))).toEqual([]);
   });
 });
+
+/** What is wrong with an answer to an event of any kind: only those of HTTP have a status. */
+function wrongWithAnswer(answer: unknown): string | undefined {
+  const { statusCode, body = '' } = answer as { statusCode?: number; body?: string }; // Answers are objects.
+  return statusCode === undefined ? undefined : wrongWith(statusCode, body);
+}
+
+/** The same of what an invocation fails with: a code of ours, and no other name. */
+function wrongWithFailure({ name, message }: Error): string | undefined {
+  const isOurs = name !== 'INTERNAL' && /^[A-Z_]+$/.test(name) && !inside.test(message);
+  return isOurs ? undefined : `${name}: ${message}`;
+}
 
 /** What Lambda makes of an event, which is JSON always. */
 function parsedOr(event: string): unknown {

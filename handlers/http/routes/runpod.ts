@@ -79,7 +79,7 @@ export function addRunpodRoutes(server: FastifyInstance, context: RunpodContext)
       return sendJson(reply, healthOf(model, shelves.of(token, model), draining));
     }),
   });
-  draining.waitWhile(() => shelves.all().some((shelf) => shelf.isBusy()));
+  draining.waitWhile((limitMs) => shelves.all().some((shelf) => shelf.isBusy(limitMs)));
   server.addHook('preClose', async () => {
     const jobs = shelves.all().flatMap((shelf) => shelf.close());
     if (jobs.length > 0) server.log.warn({ jobs }, 'jobs whose ends nobody has asked for');

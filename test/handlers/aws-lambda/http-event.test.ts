@@ -66,6 +66,36 @@ describe.each(kinds)('a request from %s', (_name, event) => {
   });
 });
 
+/** An event with other keys, as JSON brings it: its type is what is looked at. */
+function changed(http: HttpEvent, changes: object): HttpEvent {
+  return { kind: http.kind, event: { ...http.event, ...changes } } as HttpEvent;
+}
+
+describe.each(kinds)('what is no event of %s', (_name, event) => {
+  test.each([
+    [{ headers: 'x' }, 'headers to be object,null, got "x"'],
+    [{ headers: { accept: 5 } }, 'headers.accept to be string,null, got 5'],
+    [{ multiValueHeaders: { accept: '*/*' } }, 'multiValueHeaders.accept to be array,null, got "*/*"'],
+    [{ queryStringParameters: { a: ['b'] } }, 'queryStringParameters.a to be string,null, got a list of 1'],
+    [{ multiValueQueryStringParameters: ['a'] }, 'multiValueQueryStringParameters to be object,null, got a list of 1'],
+    [{ multiValueQueryStringParameters: { a: 'b' } }, 'multiValueQueryStringParameters.a to be array,null, got "b"'],
+    [{ multiValueQueryStringParameters: { a: [5] } }, 'multiValueQueryStringParameters.a[0] to be string, got 5'],
+    [{ rawQueryString: {} }, 'rawQueryString to be string, got an object'],
+    [{ cookies: 'a=1' }, 'cookies to be array, got "a=1"'],
+    [{ body: 5 }, 'body to be string,null, got 5'],
+    [{ isBase64Encoded: 'false' }, 'isBase64Encoded to be boolean, got "false"'],
+    [{ requestContext: { http: {} } }, 'requestContext.http to have method, got none'],
+    [{ requestContext: { http: { method: 5 } } }, 'requestContext.http.method to be string, got 5'],
+    [{ requestContext: { identity: { sourceIp: 5 } } }, 'requestContext.identity.sourceIp to be string,null, got 5'],
+    [{ requestContext: { apiId: 5 } }, 'requestContext.apiId to be string, got 5'],
+    [{ requestContext: { stage: null } }, 'requestContext.stage to be string, got null'],
+    [{ requestContext: { domainName: { toString: 1 } } }, 'requestContext.domainName to be string,null, got an object'],
+  ])('%j is refused', (changes, wrong) => {
+    const error = { code: 'INVALID_REQUEST', message: `Expected ${wrong}.` };
+    expect(() => readHttpEvent(changed(event(), changes))).toThrow(expect.objectContaining(error));
+  });
+});
+
 describe('what is particular to a kind', () => {
   test('API Gateway takes cookies out of the headers, and has the address of the client', () => {
     const event = { ...httpApiEvent(), cookies: ['a=1', 'b=2'] };

@@ -113,6 +113,14 @@ describe.each(kinds)('%s', (_name, event) => {
     });
   });
 
+  test('answers what is no event of its kind as a request that is none', async () => {
+    const malformed = { ...event({ path: INFER_PATH, headers: authorized, body: inference }), body: 5 };
+    const answer = httpResultOf(await served.invoke(malformed));
+    expect(answer.statusCode).toBe(400);
+    const error = 'Expected body to be string,null, got 5.';
+    expect(JSON.parse(answer.body)).toEqual({ error, code: 'INVALID_REQUEST' });
+  });
+
   test('leaves compression to the platform', async () => {
     const headers = { ...authorized, 'Accept-Encoding': 'gzip' };
     const answer = httpResultOf(await served.invoke(event({ path: '/v2/models/captioning', headers })));

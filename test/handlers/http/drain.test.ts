@@ -7,6 +7,15 @@ import { addDraining } from '../../../handlers/http/drain.ts';
 /** More than the buffers between a server and its client hold. */
 const LARGE_BYTES = 64_000_000;
 
+test('what it waits for is told its limit, once requests stay away', async () => {
+  const server = Fastify();
+  const draining = addDraining(server);
+  const told: number[] = [];
+  draining.waitWhile((limitMs) => told.push(limitMs) < 3);
+  await draining.drain(60_000);
+  expect(told).toEqual([60_000, 60_000, 60_000]);
+});
+
 test('whoever does not read an answer that came late is hung up on; whoever reads has it whole', {
   timeout: 60_000,
 }, async () => {

@@ -72,7 +72,12 @@ test('what nobody has read is known, while it is kept', () => {
   keep('read', 1);
   keep('unread', 1);
   kept.read('read');
-  expect(kept.unread()).toEqual(['unread']);
+  passMs(2);
+  keep('new', 1, MINUTE_MS / 2);
+  expect(kept.unread()).toEqual(['new', 'unread']);
+  passMs(1);
+  expect(kept.unread(3)).toEqual(['new']);
+  expect(kept.unread(4)).toEqual(['new', 'unread']);
   passMs(MINUTE_MS);
   expect(kept.unread()).toEqual([]);
 });

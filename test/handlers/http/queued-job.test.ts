@@ -108,7 +108,7 @@ describe('a job', () => {
 describe('a shelf', () => {
   const encode = (_: string, { output, error }: { output: unknown; error: HandlerError | undefined }) =>
     Buffer.from(error?.code ?? String(output));
-  const startShelf = (maxBytes = 10_000) => createJobShelf({ maxBytes, encode });
+  const startShelf = (maxBytes = 10_000, nowMs = () => 0) => createJobShelf({ maxBytes, encode, nowMs });
   const text = (answer: Uint8Array | undefined) => answer && Buffer.from(answer).toString();
 
   test('knows a job while it goes on, and what came of it', async () => {
@@ -120,9 +120,25 @@ describe('a shelf', () => {
     succeed('done');
     expect(text(await answer)).toBe('done');
     expect(shelf.find(job.id)).toBeUndefined();
-    expect(shelf.isBusy()).toBe(true);
+    expect(shelf.isBusy(1)).toBe(true);
     expect(text(shelf.read(job.id))).toBe('done');
-    expect(shelf.isBusy()).toBe(false);
+    expect(shelf.isBusy(1)).toBe(false);
+  });
+
+  test('is busy with an end that nobody knows as long as whoever asks again and again may not have asked', async () => {
+    let now = 0;
+    const shelf = startShelf(10_000, () => now);
+    const { job, succeed } = await start();
+    const answer = shelf.add(job, HOUR_MS);
+    now = 100;
+    expect(shelf.isBusy(5)).toBe(true); // It goes on.
+    succeed('done');
+    await answer;
+    now += 4;
+    expect(shelf.isBusy(5)).toBe(true);
+    now += 1;
+    expect(shelf.isBusy(5)).toBe(false);
+    expect(shelf.close()).toEqual([job.id]); // It is named all the same.
   });
 
   test('tells of an output that it cannot keep; whoever waits has it', async () => {
