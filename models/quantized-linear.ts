@@ -23,6 +23,7 @@ interface QuantizedRows {
  * A Linear whose weight is int8: each row of `x` is rounded to 8 bits in steps of its own, the product is one of
  * integers, and exact. So a row's result does not depend on what else is in its batch, which one scale for the whole
  * tensor (DynamicQuantizeLinear) would make it do.
+ * What is not a number, or infinite, is lost in the rounding: only broken weights lead there.
  * Source: "vector-wise quantization" of LLM.int8() (arXiv 2208.07339, section 3.1).
  */
 export function quantizedLinear(

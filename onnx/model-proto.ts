@@ -4,7 +4,7 @@ import type { Attribute, Graph, Initializer, Node, ValueInfo } from './graph.ts'
 
 /**
  * Opset 20: kernels that CUDA registers for an operator's newest schema do not match a graph stamped with a later
- * opset, and Loop then falls back to the CPU. See docs/decisions/0002-graph-in-memory.md.
+ * opset, and Loop then falls back to the CPU. See docs/decisions/0002-graphs-in-memory.md.
  */
 const OPSET = 20;
 const IR_VERSION = 9;

@@ -1,5 +1,6 @@
 import { inconsistent, isJsonObject, type JsonSection } from '../json-file.ts';
 import type { TensorRegion } from '../safetensors.ts';
+import type { Weights } from '../weights.ts';
 
 /**
  * How an int8 checkpoint differs from the one it was made of. See docs/decisions/0020-int8.md.
@@ -9,8 +10,11 @@ import type { TensorRegion } from '../safetensors.ts';
  * transposed because onnxruntime's integer products want them so. All else is as it was.
  */
 
-/** What config.json says as `quantization_config.quant_method`. */
-export const QUANT_METHOD = 'blip-handler-int8';
+/**
+ * What config.json says as `quantization_config.format`. Without a `quant_method` transformers refuses the checkpoint; one
+ * that it does not know it would skip, and begin the layers with random numbers.
+ */
+export const FORMAT = 'blip-handler-int8';
 
 /**
  * The largest quantized weight; the smallest is its negative. Processors without VNNI add up pairs of products in 16
@@ -27,6 +31,11 @@ export function isQuantizable({ dtype, shape }: TensorRegion, name: string): boo
 /** What a Linear has in place of `weight`. */
 export const quantizedNames = { values: 'weight_quantized', scale: 'weight_scale' } as const;
 
+/** Whether a matrix of these weights is int8. */
+export function hasQuantizedWeights({ regions }: Weights): boolean {
+  return [...regions.keys()].some((name) => name.endsWith(`.${quantizedNames.values}`));
+}
+
 /** BLIP's vision model keeps query, key and value in one matrix, and the graph multiplies by each. */
 export function partCount(module: string): number {
   return module.endsWith('.qkv') ? 3 : 1;
@@ -39,11 +48,7 @@ export function partCount(module: string): number {
 export function readIsInt8(file: JsonSection): boolean {
   const config = file.values['quantization_config'];
   if (config === undefined || config === null) return false;
-  const method = isJsonObject(config) ? config['quant_method'] : config;
-  if (method === QUANT_METHOD) return true;
-  throw inconsistent(
-    file,
-    `quantization_config.quant_method to be ${QUANT_METHOD}, or no quantization_config`,
-    JSON.stringify(method) ?? 'none',
-  );
+  if (isJsonObject(config) && config['format'] === FORMAT) return true;
+  const expected = `quantization_config.format to be ${FORMAT}, or no quantization_config`;
+  throw inconsistent(file, expected, JSON.stringify(config).slice(0, 80));
 }

@@ -10,7 +10,7 @@ import { readJsonFile } from '../json-file.ts';
 import type { TensorRegion } from '../safetensors.ts';
 import { openWeights } from '../weights.ts';
 import { readFloats } from './float-tensor.ts';
-import { isQuantizable, partCount, QUANT_METHOD, quantizedNames } from './form.ts';
+import { FORMAT, isQuantizable, partCount, quantizedNames } from './form.ts';
 import { type QuantizedMatrix, quantizeMatrix } from './quantize-matrix.ts';
 import { type TensorToWrite, writeSafetensors } from './write-safetensors.ts';
 
@@ -34,8 +34,8 @@ export interface QuantizedCheckpoint {
 /**
  * Makes an int8 checkpoint of one in Hugging Face layout: a new folder, whole or not there at all.
  * @param target a folder that does not exist yet, or is empty.
- * @throws CheckpointError when the source cannot be served, or is int8 already; the reason of `signal`; Error of the
- *   file system.
+ * @throws CheckpointError when the source's config.json or weights cannot be read, a matrix has weights that are not
+ *   finite, or it is int8 already; the reason of `signal`; Error of the file system.
  */
 export async function quantizeCheckpoint(
   folder: string,
@@ -48,12 +48,13 @@ export async function quantizeCheckpoint(
       `${folder}: expected a checkpoint of floating point weights, got one of int8.`,
     );
   }
-  const unfinished = join(dirname(resolve(target)), `.${basename(resolve(target))}.${randomUUID()}`);
+  const place = resolve(target);
+  const unfinished = join(dirname(place), `.${basename(place)}.${randomUUID()}`);
   await mkdir(unfinished, { recursive: true });
   try {
     const made = await writeWeights(folder, join(unfinished, WEIGHTS), options);
     await copySettings(folder, unfinished);
-    await rename(unfinished, target);
+    await rename(unfinished, place);
     return made;
   } catch (error) {
     await rm(unfinished, { recursive: true, force: true });
@@ -95,9 +96,10 @@ function quantizedTensors(name: string, region: TensorRegion): readonly TensorTo
   const module = name.slice(0, -'.weight'.length);
   const [outputSize = 0, inputSize = 0] = region.shape;
   const parts = partCount(module);
+  requireParts(region, parts);
   let made: QuantizedMatrix | undefined;
   const quantized = () => {
-    made ??= quantizeMatrix({ values: readFloats(region), outputSize, inputSize }, parts);
+    made ??= quantizeRegion(region, parts);
     return made;
   };
   return [
@@ -122,9 +124,28 @@ function quantizedTensors(name: string, region: TensorRegion): readonly TensorTo
   ];
 }
 
+/** @throws CheckpointError naming the tensor, when a weight is not finite. */
+function quantizeRegion(region: TensorRegion, parts: number): QuantizedMatrix {
+  const [outputSize = 0, inputSize = 0] = region.shape;
+  try {
+    return quantizeMatrix({ values: readFloats(region), outputSize, inputSize }, parts);
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    const message = `${region.path}: tensor ${region.name}: expected ${cause.message}.`;
+    throw new CheckpointError('CHECKPOINT_WEIGHTS_INVALID', message, { cause });
+  }
+}
+
+function requireParts(region: TensorRegion, parts: number): void {
+  const [outputSize = 0] = region.shape;
+  if (outputSize % parts === 0) return;
+  const expected = `${region.path}: tensor ${region.name}: expected rows that are a multiple of ${parts}`;
+  throw new CheckpointError('CHECKPOINT_TENSOR_MISMATCH', `${expected}, got ${outputSize}.`);
+}
+
 async function copySettings(folder: string, target: string): Promise<void> {
   const config = readJsonFile(join(folder, CONFIG));
-  const quantized = { ...config?.values, quantization_config: { quant_method: QUANT_METHOD } };
+  const quantized = { ...config?.values, quantization_config: { format: FORMAT } };
   await writeFile(join(target, CONFIG), `${JSON.stringify(quantized, undefined, 2)}\n`);
   for (const file of settingsFiles) {
     if (file !== CONFIG && existsSync(join(folder, file))) await copyFile(join(folder, file), join(target, file));

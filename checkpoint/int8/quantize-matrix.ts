@@ -21,7 +21,7 @@ const TILE = 64;
 /**
  * Rounds each row of a matrix to int8 in steps of its own, symmetric about zero, and transposes each part.
  * @param partCount divides the outputs.
- * @throws RangeError for a value that is not finite.
+ * @throws RangeError for a value that is not finite: what was expected, and what came.
  */
 export function quantizeMatrix({ values, outputSize, inputSize }: Matrix, partCount: number): QuantizedMatrix {
   const quantized = new Int8Array(values.length);
@@ -46,6 +46,6 @@ export function quantizeMatrix({ values, outputSize, inputSize }: Matrix, partCo
 function stepOf(row: Float32Array): number {
   let largest = 0;
   for (let input = 0; input < row.length; input += 1) largest = Math.max(largest, Math.abs(row[input] ?? 0));
-  if (!Number.isFinite(largest)) throw new RangeError(`Expected finite weights, got ${largest}.`);
+  if (!Number.isFinite(largest)) throw new RangeError(`finite weights, got ${largest}`);
   return largest === 0 ? 1 : Math.fround(largest / MAX_QUANTIZED);
 }

@@ -11,7 +11,7 @@ export interface TensorToWrite {
   readonly read: () => Uint8Array;
 }
 
-/** Tensors start at multiples of this, so that what maps the file finds numbers where numbers may lie. */
+/** The first tensor starts at a multiple of this. */
 const ALIGNMENT_BYTES = 64;
 
 /**
@@ -35,6 +35,7 @@ export async function writeSafetensors(
       await file.appendFile(bytes);
       onTensor?.(tensor);
     }
+    await file.sync();
   } finally {
     await file.close();
   }

@@ -27,9 +27,7 @@ export async function runCommand(command: () => void | Promise<void>): Promise<v
 export function abortOnSignals(): AbortSignal {
   const controller = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(signal, () =>
-      controller.abort(new HandlerError('CANCELLED', `Ended by ${signal}. Run it again to go on.`)),
-    );
+    process.once(signal, () => controller.abort(new HandlerError('CANCELLED', `Ended by ${signal}. Run it again.`)));
   }
   return controller.signal;
 }

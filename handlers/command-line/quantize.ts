@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { lstatSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { locateCheckpoint } from '../../checkpoint/hub/locate.ts';
 import { quantizeCheckpoint } from '../../checkpoint/int8/quantize-checkpoint.ts';
@@ -14,8 +14,8 @@ const usage = `Usage: npm run -s quantize -- CHECKPOINT FOLDER
   FOLDER           where the int8 checkpoint goes; must not exist yet
   --help           this text
 
-Serve the folder like any other checkpoint, on a CPU. What int8 costs in quality is measured in the README for the
-checkpoints that ship; measure it for yours before you rely on it.
+Serve the folder like any other checkpoint, on a CPU. What int8 costs in quality is measured for the checkpoints
+that ship (docs/decisions/0020-int8.md); measure it for yours before you rely on it.
 `;
 
 interface Options {
@@ -53,6 +53,28 @@ function megabytes(bytes: number): string {
   return `${(bytes / 1e6).toFixed(0)} MB`;
 }
 
+/** @throws HandlerError `INVALID_REQUEST` where something is already, be it a link that leads nowhere. */
+function requireFree(folder: string): void {
+  const isFree = folder !== '' && lstatSync(folder, { throwIfNoEntry: false }) === undefined;
+  if (isFree) return;
+  throw new HandlerError(
+    'INVALID_REQUEST',
+    `Expected a FOLDER that does not exist yet, got ${JSON.stringify(folder)}.`,
+  );
+}
+
+/** @throws HandlerError `INVALID_REQUEST` in place of what the file system throws. */
+async function writing<T>(folder: string, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (cause) {
+    if (!(cause instanceof Error && 'syscall' in cause && 'code' in cause)) throw cause;
+    throw new HandlerError('INVALID_REQUEST', `${folder}: expected a place that can be written (${cause.code}).`, {
+      cause,
+    });
+  }
+}
+
 /** The folder of the source, fetched first where it is a model of the Hub. */
 async function locate(checkpoint: string, signal: AbortSignal): Promise<string> {
   const display = showProgress(process.stderr);
@@ -65,20 +87,16 @@ async function locate(checkpoint: string, signal: AbortSignal): Promise<string> 
 }
 
 async function quantize({ checkpoint, folder }: Options): Promise<void> {
-  if (existsSync(folder))
-    throw new HandlerError(
-      'INVALID_REQUEST',
-      `${folder}: expected a folder that does not exist yet, got one that does.`,
-    );
+  await writing(folder, async () => requireFree(folder));
   const signal = abortOnSignals();
   const source = await locate(checkpoint, signal);
   const display = showProgress(process.stderr);
   try {
-    const { matrixCount, weightsBytes, sourceBytes } = await quantizeCheckpoint(source, folder, {
-      onProgress: (receivedBytes, totalBytes) =>
-        display.progress({ file: 'model.safetensors', receivedBytes, totalBytes }),
-      signal,
-    });
+    const onProgress = (receivedBytes: number, totalBytes: number) =>
+      display.progress({ file: 'model.safetensors', receivedBytes, totalBytes });
+    const { matrixCount, weightsBytes, sourceBytes } = await writing(folder, () =>
+      quantizeCheckpoint(source, folder, { onProgress, signal }),
+    );
     display.stop();
     const sizes = `${megabytes(weightsBytes)} of weights, from ${megabytes(sourceBytes)}`;
     process.stderr.write(`${matrixCount} matrices are int8: ${sizes}.\n`);

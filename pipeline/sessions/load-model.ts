@@ -1,5 +1,7 @@
-import { openCheckpoint } from '../../checkpoint/checkpoint.ts';
-import { openWeights } from '../../checkpoint/weights.ts';
+import { type Checkpoint, openCheckpoint } from '../../checkpoint/checkpoint.ts';
+import { CheckpointError } from '../../checkpoint/errors.ts';
+import { hasQuantizedWeights } from '../../checkpoint/int8/form.ts';
+import { openWeights, type Weights } from '../../checkpoint/weights.ts';
 import { loadClipModel } from './clip-model.ts';
 import { loadGenerationModel } from './generation-model.ts';
 import type { LoadedModel, LoadOptions } from './loaded-model.ts';
@@ -12,7 +14,18 @@ import { loadRetrievalModel } from './retrieval-model.ts';
 export async function loadModel(folder: string, options: LoadOptions): Promise<LoadedModel<never, unknown>> {
   const checkpoint = openCheckpoint(folder, options.imageSize);
   const weights = openWeights(folder);
+  requireAgreement(checkpoint, weights);
   if (checkpoint.task === 'clip') return await loadClipModel(checkpoint, weights, options);
   if (checkpoint.task === 'retrieval') return await loadRetrievalModel(checkpoint, weights, options);
   return await loadGenerationModel(checkpoint, weights, options);
+}
+
+/** config.json says where a model may run before its weights are opened. */
+function requireAgreement({ folder, isInt8 }: Checkpoint, weights: Weights): void {
+  if (isInt8 === hasQuantizedWeights(weights)) return;
+  const [said, found] = isInt8 ? ['int8', 'floats'] : ['floats', 'int8'];
+  throw new CheckpointError(
+    'CHECKPOINT_CONFIG_INVALID',
+    `${folder}: expected weights of ${said}, as config.json says, got ${found}.`,
+  );
 }

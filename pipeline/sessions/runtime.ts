@@ -48,7 +48,7 @@ export interface Session {
   release(): Promise<void>;
 }
 
-/** Loads a graph. Weights are mapped from their files, neither copied nor repacked. */
+/** Loads a graph. Weights are mapped from their files, and neither copied nor repacked unless the options say so. */
 export async function createSession(graph: Graph, options: RuntimeOptions): Promise<Session> {
   const session = await InferenceSession.create(encodeModel(graph), {
     executionProviders: [options.executionProvider],

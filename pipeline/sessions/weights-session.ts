@@ -1,3 +1,4 @@
+import { hasQuantizedWeights } from '../../checkpoint/int8/form.ts';
 import type { Weights } from '../../checkpoint/weights.ts';
 import { type Graph, makeOverridable } from '../../onnx/graph.ts';
 import type { LoadOptions } from './loaded-model.ts';
@@ -5,9 +6,10 @@ import { createSession, type Session } from './runtime.ts';
 
 /** Opens a session on a graph whose weights lie in a checkpoint's files. */
 export function openWeightsSession(graph: Graph, weights: Weights, options: LoadOptions): Promise<Session> {
-  const isInt8 = [...weights.regions.values()].some(({ dtype }) => dtype === 'I8');
-  // Repacking pays for the int8 matrices: two and a half times the speed where there is one row. Not for the others.
-  if (isInt8) makeOverridable(graph, ({ elementType, shape }) => elementType !== 'int8' && shape.length > 1);
+  const isInt8 = hasQuantizedWeights(weights);
+  // Repacking pays for the int8 matrices: two and a half times the speed where there is one row. Not for those of
+  // float32; narrower ones stay constants, or they would be widened at every run.
+  if (isInt8) makeOverridable(graph, ({ elementType, shape }) => elementType === 'float32' && shape.length > 1);
   // Weights of 16 bits are widened by nodes of the graph: once, when they are constants that may be folded.
   return createSession(graph, {
     ...options,

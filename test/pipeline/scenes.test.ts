@@ -1,6 +1,6 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { quantizeCheckpoint } from '../../checkpoint/int8/quantize-checkpoint.ts';
@@ -48,18 +48,16 @@ const textsOf = (rows: readonly Asked[]) => [...new Set(rows.flatMap(({ text }) 
 
 function running(name: string, form: Form): () => Model {
   let model: Model | undefined;
-  let folder = `${root}checkpoints/${name}`;
+  const temporary = mkdtempSync(join(tmpdir(), 'blip-handler-test-'));
   beforeAll(async () => {
-    if (form === int8) {
-      const target = join(mkdtempSync(join(tmpdir(), 'blip-handler-test-')), name);
-      await quantizeCheckpoint(folder, target);
-      folder = target;
-    }
-    model = await startModel(testSettings({ checkpoint: folder }));
+    const shipped = `${root}checkpoints/${name}`;
+    const checkpoint = form === int8 ? join(temporary, name) : shipped;
+    if (form === int8) await quantizeCheckpoint(shipped, checkpoint);
+    model = await startModel(testSettings({ checkpoint }));
   });
   afterAll(async () => {
     await model?.close();
-    if (form === int8) rmSync(dirname(folder), { recursive: true, force: true });
+    rmSync(temporary, { recursive: true, force: true });
   });
   return () => {
     if (model === undefined) throw new Error('Expected a model, got none yet.');

@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync } from 'node:fs';
+import { mkdirSync, readdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Bundle, buildBundle, runProgram } from '../../support/bundle.ts';
@@ -63,9 +63,25 @@ describe('quantize', () => {
     const { exitCode, stderr } = await quantize([source, folder]);
     expect({ exitCode, stderr }).toEqual({
       exitCode: 1,
-      stderr: `INVALID_REQUEST: ${folder}: expected a folder that does not exist yet, got one that does.\n`,
+      stderr: `INVALID_REQUEST: Expected a FOLDER that does not exist yet, got "${folder}".\n`,
     });
     expect(readdirSync(folder)).toEqual(['mine']);
+  });
+
+  test('does not take a link that leads nowhere, or no name, for free', async () => {
+    const link = join(temporaryFolder(), 'link');
+    symlinkSync('/nowhere/at/all', link);
+    for (const target of [link, ''])
+      expect((await quantize([source, target])).stderr).toContain('INVALID_REQUEST: Expected a FOLDER');
+  });
+
+  test('says where it cannot write', async () => {
+    const target = join(temporaryFolder({ file: 'mine' }), 'file', 'int8');
+    const { exitCode, stderr } = await quantize([source, target]);
+    expect({ exitCode, stderr }).toEqual({
+      exitCode: 1,
+      stderr: `INVALID_REQUEST: ${target}: expected a place that can be written (ENOTDIR).\n`,
+    });
   });
 
   test('says how it is used', async () => {
