@@ -5,16 +5,17 @@ import * as op from '../onnx/operators.ts';
 import { child, type Module, quantizedWeight, weight } from './module.ts';
 import { quantizedLinear } from './quantized-linear.ts';
 
-/** Layers that architectures share. Hidden states are 2-D, [rows, width], so that every Linear is one Gemm. */
+/** Layers that architectures share. Hidden states are 2-D, [rows, width], so that every Linear is one product. */
 
 /**
- * [batch, tokens, width] → [rows, width], and back. Within a graph a tower (`vision_model`, `text_decoder`) has as many
- * rows and as large a batch from its first layer to its last, so its dimensions go by one name.
+ * [batch, tokens, width] → [batch * tokens, width]. Within a graph a tower (`vision_model`, `text_decoder`) has as many
+ * rows from its first layer to its last, so this dimension goes by one name.
  */
 export function asRows(module: Module, x: Value<'float32'>, width: number): Value<'float32'> {
   return op.reshapeNamed(module, x, `${towerOf(module)}.rows`, [width]);
 }
 
+/** [batch * tokens, width] → [batch, tokens, width]; a tower's batch has one name as well. */
 export function asBatch(module: Module, x: Value<'float32'>, tokenCount: number, width: number): Value<'float32'> {
   return op.reshapeNamed(module, x, `${towerOf(module)}.batch`, [tokenCount, width]);
 }

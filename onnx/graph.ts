@@ -166,8 +166,8 @@ export function addInitializer<T extends ElementType>(
 }
 
 /**
- * Makes initializers some that a run may give another value, which none does: the runtime computes with those where they
- * lie, and does not copy them into an order of its own.
+ * Makes some initializers inputs with a default. No run gives them another value, but one could: so the runtime computes
+ * with them where they lie, and does not copy them into an order of its own.
  */
 export function makeOverridable(graph: Graph, isOverridable: (initializer: Initializer) => boolean): void {
   const { initializers, inputs } = outermost(graph);

@@ -11,7 +11,7 @@ export interface TensorToWrite {
   readonly read: () => Uint8Array;
 }
 
-/** The first tensor starts at a multiple of this. */
+/** The first tensor starts with a line of the processor's cache; those behind it lie as their sizes have it. */
 const ALIGNMENT_BYTES = 64;
 
 /**

@@ -1,3 +1,4 @@
+import { type ParseArgsConfig, parseArgs } from 'node:util';
 import { CheckpointError } from '../../checkpoint/errors.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 
@@ -7,6 +8,19 @@ import { HandlerError } from '../../protocol/errors.ts';
 export function describeFailure(thrown: unknown): { readonly code: string; readonly message: string } {
   if (thrown instanceof CheckpointError || thrown instanceof HandlerError) return thrown;
   return { code: 'INTERNAL', message: thrown instanceof Error ? thrown.message : String(thrown) };
+}
+
+/**
+ * The arguments of a command.
+ * @throws HandlerError `INVALID_REQUEST` for those that it does not know.
+ */
+export function readArguments<const T extends ParseArgsConfig>(config: T): ReturnType<typeof parseArgs<T>> {
+  try {
+    return parseArgs(config);
+  } catch (cause) {
+    const message = `${cause instanceof Error ? cause.message : cause} Try --help.`;
+    throw new HandlerError('INVALID_REQUEST', message, { cause });
+  }
 }
 
 /** Runs a command to its end. What it throws goes to stderr, as `<code>: <message>`, and the exit code is 1. */

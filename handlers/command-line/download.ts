@@ -1,8 +1,7 @@
-import { parseArgs } from 'node:util';
 import { downloadCheckpoint } from '../../checkpoint/hub/download.ts';
 import { parseHubReference } from '../../checkpoint/hub/reference.ts';
 import { HandlerError } from '../../protocol/errors.ts';
-import { abortOnSignals, runCommand } from './command.ts';
+import { abortOnSignals, readArguments, runCommand } from './command.ts';
 import { showProgress } from './download-progress.ts';
 
 /** `npm run download`: a checkpoint from the Hub. The folder goes to stdout, what people want to know to stderr. */
@@ -30,25 +29,16 @@ interface Options {
  * @throws HandlerError `INVALID_REQUEST`.
  */
 function readOptions(): Options | undefined {
-  const { values, positionals } = parseArguments();
+  const { values, positionals } = readArguments({
+    allowPositionals: true,
+    options: { revision: { type: 'string' }, folder: { type: 'string' }, help: { type: 'boolean' } },
+  });
   if (values.help === true) return undefined;
   const [model, ...others] = positionals;
   if (model === undefined || others.length > 0) {
     throw new HandlerError('INVALID_REQUEST', `Expected one model, got ${positionals.length}. Try --help.`);
   }
   return { model, revision: values.revision, folder: values.folder };
-}
-
-function parseArguments() {
-  try {
-    return parseArgs({
-      allowPositionals: true,
-      options: { revision: { type: 'string' }, folder: { type: 'string' }, help: { type: 'boolean' } },
-    });
-  } catch (cause) {
-    const message = `${cause instanceof Error ? cause.message : cause} Try --help.`;
-    throw new HandlerError('INVALID_REQUEST', message, { cause });
-  }
 }
 
 async function download({ model, revision, folder }: Options): Promise<void> {

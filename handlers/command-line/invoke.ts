@@ -1,12 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import InferlessModel, { settingsFromEnvironment, shippedPicture } from '../../app.ts';
 import type { TensorAnswer } from '../../pipeline/tasks/task.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { readInferenceRequest } from '../../protocol/inference-request.ts';
 import { inferenceResponse } from '../../protocol/inference-response.ts';
-import { abortOnSignals, describeFailure } from './command.ts';
+import { abortOnSignals, describeFailure, readArguments } from './command.ts';
 
 /** `npm run invoke`: one request without a server. The answer goes to stdout, what people want to know to stderr. */
 
@@ -32,21 +31,17 @@ interface Options {
 }
 
 function readOptions(): Options {
-  try {
-    return parseArgs({
-      options: {
-        checkpoint: { type: 'string' },
-        img_url: { type: 'string', multiple: true },
-        text: { type: 'string', multiple: true },
-        question: { type: 'string', multiple: true },
-        parameters: { type: 'string' },
-        request: { type: 'string' },
-        help: { type: 'boolean' },
-      },
-    }).values;
-  } catch (error) {
-    throw new HandlerError('INVALID_REQUEST', `${error instanceof Error ? error.message : error} Try --help.`);
-  }
+  return readArguments({
+    options: {
+      checkpoint: { type: 'string' },
+      img_url: { type: 'string', multiple: true },
+      text: { type: 'string', multiple: true },
+      question: { type: 'string', multiple: true },
+      parameters: { type: 'string' },
+      request: { type: 'string' },
+      help: { type: 'boolean' },
+    },
+  }).values;
 }
 
 function readBody(options: Options): unknown {

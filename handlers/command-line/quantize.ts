@@ -1,9 +1,8 @@
 import { lstatSync } from 'node:fs';
-import { parseArgs } from 'node:util';
 import { locateCheckpoint } from '../../checkpoint/hub/locate.ts';
 import { quantizeCheckpoint } from '../../checkpoint/int8/quantize-checkpoint.ts';
 import { HandlerError } from '../../protocol/errors.ts';
-import { abortOnSignals, runCommand } from './command.ts';
+import { abortOnSignals, readArguments, runCommand } from './command.ts';
 import { showProgress } from './download-progress.ts';
 
 /** `npm run quantize`: an int8 checkpoint of one of floats. The folder goes to stdout, what people want to know to stderr. */
@@ -28,7 +27,7 @@ interface Options {
  * @throws HandlerError `INVALID_REQUEST`.
  */
 function readOptions(): Options | undefined {
-  const { values, positionals } = parseArguments();
+  const { values, positionals } = readArguments({ allowPositionals: true, options: { help: { type: 'boolean' } } });
   if (values.help === true) return undefined;
   const [checkpoint, folder, ...others] = positionals;
   if (checkpoint === undefined || folder === undefined || others.length > 0) {
@@ -38,15 +37,6 @@ function readOptions(): Options | undefined {
     );
   }
   return { checkpoint, folder };
-}
-
-function parseArguments() {
-  try {
-    return parseArgs({ allowPositionals: true, options: { help: { type: 'boolean' } } });
-  } catch (cause) {
-    const message = `${cause instanceof Error ? cause.message : cause} Try --help.`;
-    throw new HandlerError('INVALID_REQUEST', message, { cause });
-  }
 }
 
 function megabytes(bytes: number): string {

@@ -20,14 +20,13 @@ import { temporaryFolder } from '../support/temporary-folder.ts';
 
 /** The small random checkpoints made int8: every task runs, and a row answers in a batch what it answers alone. */
 
-let folder = '';
+const folder = mkdtempSync(join(tmpdir(), 'blip-handler-test-'));
 let model: Model | undefined;
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 function running(name: Parameters<typeof checkpointFolder>[0]): void {
   beforeAll(async () => {
-    folder ||= mkdtempSync(join(tmpdir(), 'blip-handler-test-'));
     await quantizeCheckpoint(checkpointFolder(name), join(folder, name));
     model = await startModel(testSettings({ checkpoint: join(folder, name), executionProvider: 'auto' }));
   });
@@ -40,9 +39,9 @@ async function ask(inputs: Readonly<Record<string, readonly unknown[]>>, output:
 }
 
 const images = (['chelsea', 'rocket', 'small'] as const).map((name) => readFileSync(imagePath(name)));
+const texts = ['a', 'a picture of', 'two cats and a dog on the grass'];
 /** Products of integers are exact; attention and norms are float32, in another order. */
 const ALONE_TOLERANCE = { absolute: 1e-5, relative: 1e-5 };
-const texts = ['a', 'a picture of', 'two cats and a dog on the grass'];
 
 describe.each(checkpointNames)('%s', (name) => {
   running(name);

@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { quantizeCheckpoint } from '../../checkpoint/int8/quantize-checkpoint.ts';
 import { type Model, startModel } from '../../pipeline/model.ts';
@@ -75,8 +76,9 @@ describe.each([float, int8])('$form', (form) => {
     const found: object[] = [];
     for (const row of rows) {
       const answer = await ask(row);
-      const [tokenIds, texts] = [valuesOf(answer, 'token_ids'), valuesOf(answer, output)];
-      if (texts[0] !== row.answer || tokenIds.join() !== row.token_ids.join()) found.push({ ...row, texts });
+      const said = { token_ids: valuesOf(answer, 'token_ids'), texts: valuesOf(answer, output) };
+      const wanted = { token_ids: row.token_ids, texts: [row.answer] };
+      if (!isDeepStrictEqual(said, wanted)) found.push({ ...row, said });
     }
     return found;
   }
