@@ -1,0 +1,41 @@
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, expect, test } from 'vitest';
+import { openCheckpoint } from '../../checkpoint/checkpoint.ts';
+import { quantizeCheckpoint } from '../../checkpoint/int8/quantize-checkpoint.ts';
+import { recordGraphs } from '../support/graphs.ts';
+
+/**
+ * The SHA-256 of every graph, so that a change of the code that writes them shows whether a graph changed. One that is
+ * meant to change is recorded anew by `npx vitest run -u test/models/recorded-graphs.test.ts`.
+ */
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const quantizedFolder = mkdtempSync(join(tmpdir(), 'blip-handler-test-'));
+afterAll(() => rmSync(quantizedFolder, { recursive: true, force: true }));
+
+function foldersIn(place: string, pattern = /./): readonly (readonly [name: string, folder: string])[] {
+  const entries = readdirSync(join(root, place), { withFileTypes: true });
+  const names = entries.filter((entry) => entry.isDirectory() && pattern.test(entry.name)).map(({ name }) => name);
+  return names.sort().map((name) => [name, join(root, place, name)]);
+}
+
+const checkpoints = [...foldersIn('test/fixtures/checkpoints'), ...foldersIn('checkpoints', /^scenes-/)];
+
+test('every graph is what it was', async () => {
+  const lines: string[] = [];
+  for (const [name, folder] of checkpoints) {
+    const { vision } = openCheckpoint(folder).config;
+    const quantized = join(quantizedFolder, name);
+    await quantizeCheckpoint(folder, quantized);
+    lines.push(
+      ...recordGraphs(`${name}, as stored`, folder),
+      ...recordGraphs(`${name}, float16 weights`, folder, { dtype: 'F16' }),
+      ...recordGraphs(`${name}, int8 weights`, quantized),
+      ...recordGraphs(`${name}, larger images`, folder, { imageSize: vision.imageSize + vision.patchSize }),
+    );
+  }
+  await expect(`${lines.join('\n')}\n`).toMatchFileSnapshot('../fixtures/graphs.txt');
+});
