@@ -12,7 +12,7 @@ import { compileInputs } from './protocol/validation.ts';
 
 /** What ships with the package lies beside this file, in the sources as in the bundle. */
 const shippedCheckpoint = fileURLToPath(new URL('./checkpoints/scenes-captioning', import.meta.url));
-export const shippedPage = fileURLToPath(new URL('./handlers/http/page', import.meta.url));
+export const shippedPage = fileURLToPath(new URL('./handlers/http/doors/page-and-docs/page', import.meta.url));
 export const shippedPicture = fileURLToPath(new URL('./examples/apples-and-cat.png', import.meta.url));
 
 /** Swagger UI: copied beside the bundle; in the sources, where npm put it. */

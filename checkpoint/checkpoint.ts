@@ -1,13 +1,13 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Architecture, readArchitecture, type Task } from './architecture.ts';
-import { type BlipConfig, readBlipConfig } from './blip-config.ts';
-import { type ClipConfig, readClipConfig } from './clip-config.ts';
+import { type Architecture, readArchitecture, type Task } from './config/architecture.ts';
+import { type BlipConfig, readBlipConfig } from './config/blip-config.ts';
+import { type ClipConfig, readClipConfig } from './config/clip-config.ts';
+import { type GenerationDefaults, readGenerationDefaults } from './config/generation-config.ts';
+import { type ImageProcessorConfig, readImageProcessorConfig } from './config/image-processor-config.ts';
 import { CheckpointError } from './errors.ts';
-import { type GenerationDefaults, readGenerationDefaults } from './generation-config.ts';
-import { type ImageProcessorConfig, readImageProcessorConfig } from './image-processor-config.ts';
-import { readIsInt8 } from './int8/form.ts';
-import { inconsistent, type JsonSection, readJsonFile, subsection } from './json-file.ts';
+import { inconsistent, type JsonSection, readJsonFile, subsection } from './files/json-file.ts';
+import { readIsInt8 } from './weights/int8-format.ts';
 
 interface CheckpointFolder {
   readonly folder: string;

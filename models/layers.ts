@@ -1,4 +1,4 @@
-import type { Activation } from '../checkpoint/vision-config.ts';
+import type { Activation } from '../checkpoint/config/vision-config.ts';
 import { float32 } from '../onnx/constants.ts';
 import type { Scope, Value } from '../onnx/graph.ts';
 import * as op from '../onnx/operators.ts';

@@ -1,8 +1,8 @@
 import { relative } from 'node:path';
 import { CheckpointError } from '../checkpoint/errors.ts';
-import { quantizedNames } from '../checkpoint/int8/form.ts';
-import type { Dtype, TensorRegion } from '../checkpoint/safetensors.ts';
-import { findTensor, type Weights } from '../checkpoint/weights.ts';
+import { quantizedNames } from '../checkpoint/weights/int8-format.ts';
+import type { Dtype, TensorRegion } from '../checkpoint/weights/safetensors.ts';
+import { findTensor, type Weights } from '../checkpoint/weights/weights.ts';
 import { type ElementType, elementTypeNumbers } from '../onnx/element-type.ts';
 import { addInitializer, type Graph, outermost, type Scope, type Value } from '../onnx/graph.ts';
 import { cast } from '../onnx/operators.ts';
@@ -73,7 +73,7 @@ export interface QuantizedWeight {
 }
 
 /**
- * The weight of this part of the model as int8, where the checkpoint has it so. See checkpoint/int8/form.ts.
+ * The weight of this part of the model as int8, where the checkpoint has it so. See checkpoint/weights/int8-format.ts.
  * @param part which of so many equal parts that one matrix is made of.
  * @throws CheckpointError when it has another shape or dtype.
  */

@@ -4,7 +4,7 @@ import { locateCheckpoint } from '../checkpoint/hub/locate.ts';
 import { HandlerError } from '../protocol/errors.ts';
 import type { InputLists } from '../protocol/schema.ts';
 import { unlessAborted } from './abort.ts';
-import { sharedByteBudget } from './images/decoded-images.ts';
+import { sharedByteBudget } from './images/byte-budget.ts';
 import type { ClipBatch, ClipResult } from './sessions/clip-model.ts';
 import { type ChosenExecutionProvider, chooseExecutionProvider, chooseForInt8 } from './sessions/execution-provider.ts';
 import type { GenerationBatch, GenerationResult } from './sessions/generation-model.ts';

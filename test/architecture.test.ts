@@ -53,9 +53,9 @@ const onlyImporters: Readonly<Record<string, readonly string[]>> = {
     'handlers/grpc/stream-infer.ts',
   ],
   '@huggingface/hub': ['checkpoint/hub/listing.ts'],
-  '@fastify/busboy': ['handlers/http/multipart.ts'],
-  'prom-client': ['handlers/metrics.ts'],
-  '@opentelemetry/api': ['handlers/tracing.ts'],
+  '@fastify/busboy': ['handlers/http/exchange/multipart.ts'],
+  'prom-client': ['handlers/service/metrics.ts'],
+  '@opentelemetry/api': ['handlers/service/tracing.ts'],
   'cli-progress': ['handlers/command-line/download-progress.ts'],
 };
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { readTextFile } from '../json-file.ts';
+import { readTextFile } from '../files/json-file.ts';
 import type { HubReference } from './reference.ts';
 
 /**

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { CheckpointError } from '../errors.ts';
-import { readJsonFile } from '../json-file.ts';
-import { isWeightsIndex, shardsOf, weightsFiles } from '../weights-files.ts';
+import { readJsonFile } from '../files/json-file.ts';
+import { isWeightsIndex, shardsOf, weightsFiles } from '../weights/weights-files.ts';
 import { cachedCommit, repositoryCache } from './cache-layout.ts';
 import type { HubSettings } from './hub-settings.ts';
 import { settingsFiles, vocabularies } from './needed-files.ts';

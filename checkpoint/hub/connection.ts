@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { type Dispatcher, EnvHttpProxyAgent, request } from 'undici';
-import { errorCode } from '../json-file.ts';
+import { errorCode } from '../files/json-file.ts';
 import type { HubLimits } from './attempts.ts';
 import { type Inquiry, PassingFailure, statusFailure, untrustedCertificate } from './failures.ts';
 import type { HubSettings } from './hub-settings.ts';

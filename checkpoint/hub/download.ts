@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { CheckpointError } from '../errors.ts';
-import { readJsonFile } from '../json-file.ts';
-import { isWeightsIndex, shardsOf, weightsFiles } from '../weights-files.ts';
+import { readJsonFile } from '../files/json-file.ts';
+import { isWeightsIndex, shardsOf, weightsFiles } from '../weights/weights-files.ts';
 import { type AttemptOptions, defaultHubLimits, type HubLimits } from './attempts.ts';
 import { readCachedFiles, readFolderFiles, requireCached } from './cached-files.ts';
 import { type HubConnection, openHubConnection } from './connection.ts';

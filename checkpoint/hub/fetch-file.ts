@@ -2,7 +2,7 @@ import type { Hash } from 'node:crypto';
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { CheckpointError } from '../errors.ts';
-import { isMissing } from '../json-file.ts';
+import { isMissing } from '../files/json-file.ts';
 import { type AttemptOptions, withRetries } from './attempts.ts';
 import { describeChecksum, digestFile, startDigest } from './checksum.ts';
 import type { HubAnswer, HubConnection } from './connection.ts';

@@ -1,7 +1,7 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { CheckpointError } from '../errors.ts';
-import { readTextFile } from '../json-file.ts';
+import { readTextFile } from '../files/json-file.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
-import { isMissing } from '../json-file.ts';
+import { isMissing } from '../files/json-file.ts';
 import type { HubLimits } from './attempts.ts';
 
 /**

@@ -4,9 +4,9 @@ import { type InferenceRequest, readInferenceRequest } from '../../protocol/infe
 import { type InferenceResponse, inferenceResponse } from '../../protocol/inference-response.ts';
 import type { TaskSchema } from '../../protocol/schema.ts';
 import { compile } from '../../protocol/validation.ts';
-import { inferInTime, type TimedQuestion } from '../deadline.ts';
-import { logInternal } from '../log-internal.ts';
-import { findModel, namesOf } from '../served-models.ts';
+import { inferInTime, type TimedQuestion } from '../service/deadline.ts';
+import { logInternal } from '../service/log-internal.ts';
+import { findModel, namesOf } from '../service/served-models.ts';
 import type { Environment } from './environment.ts';
 
 /** A request body where no path says which model is asked. */

@@ -2,7 +2,7 @@ import type { SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda';
 import { unlessAborted } from '../../pipeline/abort.ts';
 import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
 import { retryable } from '../../protocol/retryable.ts';
-import { logInternal } from '../log-internal.ts';
+import { logInternal } from '../service/log-internal.ts';
 import { answerBody } from './answer-body.ts';
 import type { Environment } from './environment.ts';
 import { type Clock, untilLate, workingTimeMs } from './invocation-clock.ts';

@@ -1,7 +1,7 @@
 import type { ALBEvent, APIGatewayProxyEvent, APIGatewayProxyEventV2, Context, SQSEvent } from 'aws-lambda';
 import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
 import type { InferenceResponse } from '../../protocol/inference-response.ts';
-import { logInternal } from '../log-internal.ts';
+import { logInternal } from '../service/log-internal.ts';
 import { answerBody } from './answer-body.ts';
 import { answerHttp, errorAnswer } from './answer-http.ts';
 import { answerMessages } from './answer-messages.ts';

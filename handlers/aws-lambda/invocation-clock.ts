@@ -1,7 +1,7 @@
 import type { Context } from 'aws-lambda';
 import { unlessAborted } from '../../pipeline/abort.ts';
 import { HandlerError } from '../../protocol/errors.ts';
-import { withDeadline } from '../deadline.ts';
+import { withDeadline } from '../service/deadline.ts';
 
 /** The clock of an invocation. */
 export type Clock = Pick<Context, 'getRemainingTimeInMillis'>;

@@ -1,7 +1,7 @@
 import { readCachedFiles } from '../../checkpoint/hub/cached-files.ts';
 import { readHubSettings } from '../../checkpoint/hub/hub-settings.ts';
+import { type KnownModel, knownModels } from '../../checkpoint/hub/known-models.ts';
 import { parseHubReference } from '../../checkpoint/hub/reference.ts';
-import { type KnownModel, knownModels } from '../../checkpoint/known-models.ts';
 import { runCommand } from './command.ts';
 
 /** `npm run list_models`: the published checkpoints that are served, and which of them are in the Hub's cache. */

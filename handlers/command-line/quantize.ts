@@ -1,6 +1,6 @@
 import { lstatSync } from 'node:fs';
 import { locateCheckpoint } from '../../checkpoint/hub/locate.ts';
-import { quantizeCheckpoint } from '../../checkpoint/int8/quantize-checkpoint.ts';
+import { quantizeCheckpoint } from '../../checkpoint/quantize/quantize-checkpoint.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { abortOnSignals, readArguments, runCommand } from './command.ts';
 import { showProgress } from './download-progress.ts';

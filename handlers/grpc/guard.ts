@@ -8,10 +8,10 @@ import {
   status as statusNames,
 } from '@grpc/grpc-js';
 import { HandlerError } from '../../protocol/errors.ts';
-import type { Admission } from '../admission.ts';
-import type { Metrics } from '../metrics.ts';
-import { requestIdFrom, traceIdFrom } from '../request-identity.ts';
-import { type RequestSpan, startRequestSpan } from '../tracing.ts';
+import type { Admission } from '../service/admission.ts';
+import type { Metrics } from '../service/metrics.ts';
+import { requestIdFrom, traceIdFrom } from '../service/request-identity.ts';
+import { type RequestSpan, startRequestSpan } from '../service/tracing.ts';
 import type { Log } from './log.ts';
 import { ERROR_CODE_KEY, namedStatus, reported, statusOf } from './statuses.ts';
 

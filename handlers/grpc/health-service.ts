@@ -1,6 +1,6 @@
 import type InferlessModel from '../../app.ts';
 import { HandlerError } from '../../protocol/errors.ts';
-import { areReady } from '../readiness.ts';
+import { areReady } from '../service/readiness.ts';
 import type { Draining } from './drain.ts';
 import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from './generated/grpc/health/v1/health_pb.js';
 import { GRPCInferenceService } from './generated/open_inference_pb.js';

@@ -2,7 +2,7 @@ import { textOrFile } from '../../protocol/binary-tensor.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { type InferenceRequest, readSectionedRequest } from '../../protocol/inference-request.ts';
 import type { TaskSchema } from '../../protocol/schema.ts';
-import { shortName } from '../short-name.ts';
+import { shortName } from '../service/short-name.ts';
 import type {
   InferParameter,
   InferTensorContents,

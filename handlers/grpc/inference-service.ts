@@ -1,8 +1,8 @@
 import type InferlessModel from '../../app.ts';
 import { modelMetadata } from '../../protocol/metadata.ts';
-import { areReady, isReady } from '../readiness.ts';
-import { isUnnamed, repositoryIndex } from '../served-models.ts';
-import { version } from '../version.ts';
+import { areReady, isReady } from '../service/readiness.ts';
+import { isUnnamed, repositoryIndex } from '../service/served-models.ts';
+import { version } from '../service/version.ts';
 import type { Draining } from './drain.ts';
 import { GRPCInferenceService } from './generated/open_inference_pb.js';
 import type { CallGuard } from './guard.ts';

@@ -1,7 +1,7 @@
 import { Metadata, type StatusObject, status as statusNames } from '@grpc/grpc-js';
 import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
 import { grpcStatus } from '../../protocol/grpc-status.ts';
-import { logInternal } from '../log-internal.ts';
+import { logInternal } from '../service/log-internal.ts';
 import type { Log } from './log.ts';
 
 /** Trailing metadata that has our code of an error: a status of gRPC stands for several. */

@@ -2,9 +2,9 @@
 import InferlessModel, { settingsFromEnvironment } from '../../app.ts';
 import { type Settings, settingsOfModels } from '../../pipeline/settings.ts';
 import { HandlerError } from '../../protocol/errors.ts';
-import { createAdmission } from '../admission.ts';
 import type { GrpcServer, GrpcServerOptions } from '../grpc/server.ts';
-import type { Metrics } from '../metrics.ts';
+import { createAdmission } from '../service/admission.ts';
+import type { Metrics } from '../service/metrics.ts';
 import { createServer } from './server.ts';
 
 /** `npm start`: serves one model or several over HTTP, and gRPC where that is wanted, until it is told to stop. */
@@ -76,7 +76,7 @@ async function serve(settings: Settings): Promise<void> {
 
 /** Loaded beside the models, which take longer. */
 async function collectMetrics(models: readonly InferlessModel[]): Promise<Metrics> {
-  const { createMetrics } = await import('../metrics.ts');
+  const { createMetrics } = await import('../service/metrics.ts');
   return createMetrics(models);
 }
 

@@ -3,7 +3,7 @@ import { conditional, loop } from '../../onnx/control-flow.ts';
 import type { ElementType } from '../../onnx/element-type.ts';
 import { addOutput, type Graph, type Scope, type Value } from '../../onnx/graph.ts';
 import * as op from '../../onnx/operators.ts';
-import type { KeysAndValues } from '../bert.ts';
+import type { KeysAndValues } from '../language-models/bert.ts';
 import { anyTrue, type BeamState, beamSearchStep, initialBeamState, lengthPower } from './beam-search.ts';
 import { processLogits } from './logits-processors.ts';
 import { chooseNextTokens, type SequenceState } from './next-token.ts';

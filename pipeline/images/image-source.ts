@@ -1,6 +1,6 @@
 import { HandlerError } from '../../protocol/errors.ts';
 import { type OnStage, watchStage } from '../stages.ts';
-import { type ByteBudget, createByteBudget, decodeHolding } from './decoded-images.ts';
+import { type ByteBudget, createByteBudget, decodeHolding } from './byte-budget.ts';
 import { type ImageDecodeOptions, inspectImage, type RgbImage } from './image-decode.ts';
 import { fetchImage, type ImageFetchOptions } from './image-fetch.ts';
 

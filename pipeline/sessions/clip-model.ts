@@ -1,6 +1,6 @@
 import type { ClipCheckpoint } from '../../checkpoint/checkpoint.ts';
-import type { Weights } from '../../checkpoint/weights.ts';
-import { clipImageGraph, clipRankGraph, clipTextGraph } from '../../models/clip.ts';
+import type { Weights } from '../../checkpoint/weights/weights.ts';
+import { clipImageGraph, clipRankGraph, clipTextGraph } from '../../models/heads/clip.ts';
 import { createImageResizer, type ImageResizer } from './image-resizer.ts';
 import type { LoadedModel, LoadOptions, ModelBatch } from './loaded-model.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';

@@ -1,12 +1,12 @@
 import { uniformFloat32 } from 'pure-rand/distribution/uniformFloat32';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
-import type { TextConfig } from '../../checkpoint/blip-config.ts';
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
-import type { Weights } from '../../checkpoint/weights.ts';
-import { answerRankingGraph } from '../../models/answer-ranking.ts';
-import { captioningGraph } from '../../models/captioning.ts';
+import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
+import type { Weights } from '../../checkpoint/weights/weights.ts';
 import { earlyStopping } from '../../models/generation/parameters.ts';
-import { questionAnsweringGraph } from '../../models/question-answering.ts';
+import { answerRankingGraph } from '../../models/heads/answer-ranking.ts';
+import { captioningGraph } from '../../models/heads/captioning.ts';
+import { questionAnsweringGraph } from '../../models/heads/question-answering.ts';
 import type { RgbImage } from '../images/image-decode.ts';
 import type { GenerationSettings } from './generation-settings.ts';
 import { createImageResizer, type ImageResizer } from './image-resizer.ts';

@@ -1,4 +1,4 @@
-import type { GenerationDefaults } from '../../checkpoint/generation-config.ts';
+import type { GenerationDefaults } from '../../checkpoint/config/generation-config.ts';
 import type { GenerationInputName, GenerationInputValue } from '../../input_schema.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 

@@ -1,5 +1,5 @@
-import type { ImageProcessorConfig, Resize } from '../../checkpoint/image-processor-config.ts';
-import { cropOf, resizeGraph } from '../../models/image-processor.ts';
+import type { ImageProcessorConfig, Resize } from '../../checkpoint/config/image-processor-config.ts';
+import { cropOf, resizeGraph } from '../../models/towers/image-processor.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import type { RgbImage } from '../images/image-decode.ts';
 import { createSession, type RuntimeTensor, type Session } from './runtime.ts';

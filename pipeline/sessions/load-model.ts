@@ -1,7 +1,7 @@
 import { type Checkpoint, openCheckpoint } from '../../checkpoint/checkpoint.ts';
 import { CheckpointError } from '../../checkpoint/errors.ts';
-import { hasQuantizedWeights } from '../../checkpoint/int8/form.ts';
-import { openWeights, type Weights } from '../../checkpoint/weights.ts';
+import { hasQuantizedWeights } from '../../checkpoint/weights/int8-format.ts';
+import { openWeights, type Weights } from '../../checkpoint/weights/weights.ts';
 import { loadClipModel } from './clip-model.ts';
 import { loadGenerationModel } from './generation-model.ts';
 import type { LoadedModel, LoadOptions } from './loaded-model.ts';

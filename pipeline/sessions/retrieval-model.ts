@@ -1,6 +1,6 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
-import type { Weights } from '../../checkpoint/weights.ts';
-import { NOT_COMPARED, retrievalGraph } from '../../models/retrieval.ts';
+import type { Weights } from '../../checkpoint/weights/weights.ts';
+import { NOT_COMPARED, retrievalGraph } from '../../models/heads/retrieval.ts';
 import { createImageResizer } from './image-resizer.ts';
 import type { LoadedModel, LoadOptions, ModelBatch } from './loaded-model.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';

@@ -1,5 +1,5 @@
-import { hasQuantizedWeights } from '../../checkpoint/int8/form.ts';
-import type { Weights } from '../../checkpoint/weights.ts';
+import { hasQuantizedWeights } from '../../checkpoint/weights/int8-format.ts';
+import type { Weights } from '../../checkpoint/weights/weights.ts';
 import { type Graph, makeOverridable } from '../../onnx/graph.ts';
 import type { LoadOptions } from './loaded-model.ts';
 import { createSession, type Session } from './runtime.ts';

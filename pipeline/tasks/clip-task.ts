@@ -1,5 +1,5 @@
 import type { ClipCheckpoint } from '../../checkpoint/checkpoint.ts';
-import type { ClipTextConfig } from '../../checkpoint/clip-config.ts';
+import type { ClipTextConfig } from '../../checkpoint/config/clip-config.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { float32Tensor, type NamedTensor } from '../../protocol/named-tensor.ts';
 import type { InputLists } from '../../protocol/schema.ts';

@@ -1,6 +1,6 @@
-import type { ImageProcessorConfig } from '../../checkpoint/image-processor-config.ts';
+import type { ImageProcessorConfig } from '../../checkpoint/config/image-processor-config.ts';
 import { toHandlerError } from '../../protocol/errors.ts';
-import { type JointBudget, jointBudgets, releaseImages } from '../images/decoded-images.ts';
+import { type JointBudget, jointBudgets, releaseImages } from '../images/byte-budget.ts';
 import type { RgbImage } from '../images/image-decode.ts';
 import type { ImageSource } from '../images/image-source.ts';
 import { requireModelSize } from '../sessions/image-resizer.ts';

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { CheckpointError } from '../../checkpoint/errors.ts';
-import { type JsonObject, readJsonFile, readTextFile } from '../../checkpoint/json-file.ts';
+import { type JsonObject, readJsonFile, readTextFile } from '../../checkpoint/files/json-file.ts';
 
 const START = '<|startoftext|>';
 const END = '<|endoftext|>';

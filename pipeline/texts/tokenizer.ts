@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { Tokenizer as TokenizerCore } from '@huggingface/tokenizers';
 import { CheckpointError } from '../../checkpoint/errors.ts';
-import { type JsonObject, readJsonFile, readTextFile } from '../../checkpoint/json-file.ts';
+import { type JsonObject, readJsonFile, readTextFile } from '../../checkpoint/files/json-file.ts';
 import { readClipVocabulary } from './clip-vocabulary.ts';
 
 /** Text to token ids and back, as the checkpoint's own tokenizer does it. */

@@ -1,4 +1,4 @@
-import { releaseImages } from '../images/decoded-images.ts';
+import { releaseImages } from '../images/byte-budget.ts';
 import type { ModelBatch } from '../sessions/loaded-model.ts';
 import type { WorkerPool } from './worker-pool.ts';
 

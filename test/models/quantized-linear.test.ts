@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { quantizeMatrix } from '../../checkpoint/int8/quantize-matrix.ts';
-import { type TensorToWrite, writeSafetensors } from '../../checkpoint/int8/write-safetensors.ts';
-import { openWeights } from '../../checkpoint/weights.ts';
+import { quantizeMatrix } from '../../checkpoint/quantize/quantize-matrix.ts';
+import { type TensorToWrite, writeSafetensors } from '../../checkpoint/quantize/write-safetensors.ts';
+import { openWeights } from '../../checkpoint/weights/weights.ts';
 import { linear, linearPart } from '../../models/layers.ts';
 import { child, rootModule } from '../../models/module.ts';
 import { addInput, addOutput, createGraph } from '../../onnx/graph.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, expect, test } from 'vitest';
 import { openCheckpoint } from '../../checkpoint/checkpoint.ts';
-import { quantizeCheckpoint } from '../../checkpoint/int8/quantize-checkpoint.ts';
+import { quantizeCheckpoint } from '../../checkpoint/quantize/quantize-checkpoint.ts';
 import { recordGraphs } from '../support/graphs.ts';
 
 /**

@@ -1,7 +1,7 @@
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { readSafetensorsHeader, type TensorRegion } from '../../checkpoint/safetensors.ts';
+import { readSafetensorsHeader, type TensorRegion } from '../../checkpoint/weights/safetensors.ts';
 import { startModel } from '../../pipeline/model.ts';
 import { readSettings } from '../../pipeline/settings.ts';
 import type { NamedTensor } from '../../protocol/named-tensor.ts';

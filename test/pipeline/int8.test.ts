@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { quantizeCheckpoint } from '../../checkpoint/int8/quantize-checkpoint.ts';
+import { quantizeCheckpoint } from '../../checkpoint/quantize/quantize-checkpoint.ts';
 import { type Model, startModel } from '../../pipeline/model.ts';
 import { chooseForInt8 } from '../../pipeline/sessions/execution-provider.ts';
 import { valuesOf } from '../support/answers.ts';

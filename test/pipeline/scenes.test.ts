@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { quantizeCheckpoint } from '../../checkpoint/int8/quantize-checkpoint.ts';
+import { quantizeCheckpoint } from '../../checkpoint/quantize/quantize-checkpoint.ts';
 import { type Model, startModel } from '../../pipeline/model.ts';
 import type { TensorAnswer } from '../../pipeline/tasks/task.ts';
 import { valuesOf } from '../support/answers.ts';

@@ -1,8 +1,8 @@
 import { expect } from 'vitest';
-import { openWeights } from '../../checkpoint/weights.ts';
-import { captioningGraph } from '../../models/captioning.ts';
+import { openWeights } from '../../checkpoint/weights/weights.ts';
 import { earlyStopping } from '../../models/generation/parameters.ts';
-import { questionAnsweringGraph } from '../../models/question-answering.ts';
+import { captioningGraph } from '../../models/heads/captioning.ts';
+import { questionAnsweringGraph } from '../../models/heads/question-answering.ts';
 import { createSession, type RuntimeTensor } from '../../pipeline/sessions/runtime.ts';
 import { expectClose } from './close-to.ts';
 import {

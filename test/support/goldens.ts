@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type BlipCheckpoint, type ClipCheckpoint, openCheckpoint } from '../../checkpoint/checkpoint.ts';
-import { readSafetensorsHeader, type TensorRegion } from '../../checkpoint/safetensors.ts';
+import { readSafetensorsHeader, type TensorRegion } from '../../checkpoint/weights/safetensors.ts';
 
 /** What transformers computed with the small checkpoints: make_goldens.py and make_family_goldens.py of test/fixtures. */
 

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import { type Checkpoint, openCheckpoint } from '../../checkpoint/checkpoint.ts';
-import { openWeights, type Weights } from '../../checkpoint/weights.ts';
-import { answerRankingGraph } from '../../models/answer-ranking.ts';
-import { captioningGraph } from '../../models/captioning.ts';
-import { clipImageGraph, clipRankGraph, clipTextGraph } from '../../models/clip.ts';
-import { resizeGraph } from '../../models/image-processor.ts';
-import { questionAnsweringGraph } from '../../models/question-answering.ts';
-import { retrievalGraph } from '../../models/retrieval.ts';
+import { openWeights, type Weights } from '../../checkpoint/weights/weights.ts';
+import { answerRankingGraph } from '../../models/heads/answer-ranking.ts';
+import { captioningGraph } from '../../models/heads/captioning.ts';
+import { clipImageGraph, clipRankGraph, clipTextGraph } from '../../models/heads/clip.ts';
+import { questionAnsweringGraph } from '../../models/heads/question-answering.ts';
+import { retrievalGraph } from '../../models/heads/retrieval.ts';
+import { resizeGraph } from '../../models/towers/image-processor.ts';
 import type { Graph } from '../../onnx/graph.ts';
 import { encodeModel } from '../../onnx/model-proto.ts';
 

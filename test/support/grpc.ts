@@ -16,9 +16,9 @@ import {
 import { loadSync, type ServiceDefinition } from '@grpc/proto-loader';
 import { expect, onTestFinished } from 'vitest';
 import type InferlessModel from '../../app.ts';
-import { createAdmission } from '../../handlers/admission.ts';
 import type { Log } from '../../handlers/grpc/log.ts';
 import { type GrpcServer, startGrpcServer } from '../../handlers/grpc/server.ts';
+import { createAdmission } from '../../handlers/service/admission.ts';
 import type { Settings } from '../../pipeline/settings.ts';
 import type { NamedTensor } from '../../protocol/named-tensor.ts';
 import { type RunningServer, startServer } from './server.ts';

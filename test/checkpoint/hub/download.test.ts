@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { downloadCheckpoint } from '../../../checkpoint/hub/download.ts';
 import type { Environment } from '../../../checkpoint/hub/hub-settings.ts';
 import { locateCheckpoint } from '../../../checkpoint/hub/locate.ts';
-import { openWeights } from '../../../checkpoint/weights.ts';
+import { openWeights } from '../../../checkpoint/weights/weights.ts';
 import {
   COMMIT,
   type Files,

@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { knownModels } from '../../../checkpoint/known-models.ts';
+import { knownModels } from '../../../checkpoint/hub/known-models.ts';
 import { type Bundle, buildBundle, runProgram } from '../../support/bundle.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 

@@ -4,11 +4,11 @@ import { gzipSync } from 'node:zlib';
 import { compressionAlgorithms } from '@grpc/grpc-js';
 import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import InferlessModel from '../../../app.ts';
-import { createAdmission } from '../../../handlers/admission.ts';
 import type { Log } from '../../../handlers/grpc/log.ts';
 import { startGrpcServer } from '../../../handlers/grpc/server.ts';
 import { createServer } from '../../../handlers/http/server.ts';
-import { createMetrics } from '../../../handlers/metrics.ts';
+import { createAdmission } from '../../../handlers/service/admission.ts';
+import { createMetrics } from '../../../handlers/service/metrics.ts';
 import type { Settings } from '../../../pipeline/settings.ts';
 import {
   expectStatus,

@@ -2,7 +2,7 @@ import { getEventListeners } from 'node:events';
 import { cpSync, writeFileSync } from 'node:fs';
 import sharp from 'sharp';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { createByteBudget, releaseImages, sharedByteBudget } from '../../../pipeline/images/decoded-images.ts';
+import { createByteBudget, releaseImages, sharedByteBudget } from '../../../pipeline/images/byte-budget.ts';
 import { loadImage } from '../../../pipeline/images/image-source.ts';
 import { startModel } from '../../../pipeline/model.ts';
 import type { Settings } from '../../../pipeline/settings.ts';

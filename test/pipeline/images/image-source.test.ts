@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { pathToFileURL } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { createByteBudget, jointBudgets } from '../../../pipeline/images/decoded-images.ts';
+import { createByteBudget, jointBudgets } from '../../../pipeline/images/byte-budget.ts';
 import { decodeImage } from '../../../pipeline/images/image-decode.ts';
 import { type ImageOptions, loadImage } from '../../../pipeline/images/image-source.ts';
 import type { ErrorCode } from '../../../protocol/errors.ts';

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { quantizeCheckpoint } from '../../../checkpoint/int8/quantize-checkpoint.ts';
-import { openWeights } from '../../../checkpoint/weights.ts';
-import { captioningGraph } from '../../../models/captioning.ts';
+import { quantizeCheckpoint } from '../../../checkpoint/quantize/quantize-checkpoint.ts';
+import { openWeights } from '../../../checkpoint/weights/weights.ts';
+import { captioningGraph } from '../../../models/heads/captioning.ts';
 import { openWeightsSession } from '../../../pipeline/sessions/weights-session.ts';
 import { checkpointFolder, checkpointNames, openBlipCheckpoint } from '../../support/goldens.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';

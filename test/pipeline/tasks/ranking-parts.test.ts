@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { openWeights } from '../../../checkpoint/weights.ts';
+import { openWeights } from '../../../checkpoint/weights/weights.ts';
 import { type GenerationBatch, loadGenerationModel } from '../../../pipeline/sessions/generation-model.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { checkpointFolder, openBlipCheckpoint } from '../../support/goldens.ts';

@@ -1,6 +1,6 @@
 import { getEventListeners } from 'node:events';
 import { describe, expect, test } from 'vitest';
-import { createByteBudget, decodeHolding } from '../../../pipeline/images/decoded-images.ts';
+import { createByteBudget, decodeHolding } from '../../../pipeline/images/byte-budget.ts';
 import type { ModelBatch } from '../../../pipeline/sessions/loaded-model.ts';
 import { createRunQueue } from '../../../pipeline/workers/run-queue.ts';
 

@@ -1,0 +1,91 @@
+import {
+  inconsistent,
+  isJsonObject,
+  type JsonObject,
+  type JsonSection,
+  readBoolean,
+  readChannelNumbers,
+  readInteger,
+  readNumber,
+} from '../files/json-file.ts';
+
+type Channels = readonly [red: number, green: number, blue: number];
+
+/** How an image comes to the size of the model, which is square. */
+export type Resize =
+  /** Both sides at once; the aspect ratio is not kept. */
+  | { readonly kind: 'squash'; readonly side: number }
+  /** The shorter side to `shortestEdge`, the other in proportion; then the middle is cut out. */
+  | { readonly kind: 'crop'; readonly shortestEdge: number; readonly side: number };
+
+/** What `preprocessor_config.json` says happens between RGB pixels and `pixel_values`. */
+export interface ImageProcessorConfig {
+  /** `undefined` where the image must already have the model's size. */
+  readonly resize: Resize | undefined;
+  /** `undefined` where pixel values stay 0 to 255. */
+  readonly rescaleFactor: number | undefined;
+  readonly normalize: { readonly mean: Channels; readonly standardDeviation: Channels } | undefined;
+}
+
+/** OPENAI_CLIP_MEAN and OPENAI_CLIP_STD of transformers' image_utils.py. */
+const CLIP_MEAN: Channels = [0.48145466, 0.4578275, 0.40821073];
+const CLIP_STANDARD_DEVIATION: Channels = [0.26862954, 0.26130258, 0.27577711];
+/** `PIL.Image.Resampling.BICUBIC`. */
+const BICUBIC = 3;
+
+/**
+ * Reads a preprocessor_config.json; missing keys, or a missing file, take the defaults of transformers'
+ * `BlipImageProcessor` (models/blip/image_processing_blip.py) or `CLIPImageProcessor`, at the size of the vision model.
+ * @param usual what the family does when the file does not say: BLIP squashes, CLIP crops.
+ * @throws CheckpointError `CHECKPOINT_CONFIG_INVALID`.
+ */
+export function readImageProcessorConfig(
+  section: JsonSection | undefined,
+  imageSize: number,
+  usual: Resize['kind'],
+): ImageProcessorConfig {
+  const file = section ?? { path: 'preprocessor_config.json', values: {} };
+  return {
+    resize: readBoolean(file, 'do_resize', true) ? readResize(file, imageSize, usual) : undefined,
+    rescaleFactor: readBoolean(file, 'do_rescale', true) ? readNumber(file, 'rescale_factor', 1 / 255) : undefined,
+    normalize: readBoolean(file, 'do_normalize', true)
+      ? {
+          mean: readChannelNumbers(file, 'image_mean', CLIP_MEAN),
+          standardDeviation: readChannelNumbers(file, 'image_std', CLIP_STANDARD_DEVIATION),
+        }
+      : undefined,
+  };
+}
+
+function readResize(file: JsonSection, imageSize: number, usual: Resize['kind']): Resize {
+  const resample = readInteger(file, 'resample', BICUBIC, 0);
+  if (resample !== BICUBIC) throw inconsistent(file, `resample ${BICUBIC} (bicubic)`, resample);
+  const given = file.values['size'] ?? undefined;
+  // Files of older versions give one number: the shortest edge where they crop, both sides where they do not.
+  const cropped = readBoolean(file, 'do_center_crop', usual === 'crop');
+  const size = isJsonObject(given) ? given : usualSize(given ?? imageSize, cropped ? 'crop' : 'squash');
+  const section = { path: `${file.path}: size`, values: size };
+  if (size['shortest_edge'] === undefined) return { kind: 'squash', side: readSides(section, imageSize) };
+  if (!cropped) throw inconsistent(file, 'do_center_crop with a shortest_edge', 'none');
+  return readCrop(file, readInteger(section, 'shortest_edge', undefined), imageSize);
+}
+
+function usualSize(size: unknown, kind: Resize['kind']): JsonObject {
+  return kind === 'crop' ? { shortest_edge: size } : { height: size, width: size };
+}
+
+/** `height` and `width`, which must be the model's size. */
+function readSides(section: JsonSection, imageSize: number): number {
+  const height = readInteger(section, 'height', undefined);
+  const width = readInteger(section, 'width', undefined);
+  if (height === imageSize && width === imageSize) return imageSize;
+  throw inconsistent(section, `${imageSize} x ${imageSize}, the vision model's image_size`, `${height} x ${width}`);
+}
+
+function readCrop(file: JsonSection, shortestEdge: number, imageSize: number): Resize {
+  const given = file.values['crop_size'] ?? imageSize;
+  const values = isJsonObject(given) ? given : usualSize(given, 'squash');
+  const side = readSides({ path: `${file.path}: crop_size`, values }, imageSize);
+  if (shortestEdge < side) throw inconsistent(file, `a shortest_edge of at least crop_size ${side}`, shortestEdge);
+  return { kind: 'crop', shortestEdge, side };
+}

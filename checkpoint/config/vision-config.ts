@@ -1,0 +1,45 @@
+import { type JsonSection, readChoice, readInteger, readNumber, requireDivisible } from '../files/json-file.ts';
+
+/** Activation functions by their names in transformers' `ACT2FN`. */
+export const activations = ['gelu', 'quick_gelu', 'relu', 'gelu_new', 'gelu_pytorch_tanh'] as const;
+export type Activation = (typeof activations)[number];
+
+/** `vision_config` of BLIP and of CLIP: a pre-norm vision transformer. */
+export interface VisionConfig {
+  readonly hiddenSize: number;
+  readonly intermediateSize: number;
+  readonly layerCount: number;
+  readonly headCount: number;
+  readonly imageSize: number;
+  /** The image size whose positions the checkpoint has; they are interpolated where `imageSize` is another. */
+  readonly positionsImageSize: number;
+  readonly patchSize: number;
+  readonly layerNormEpsilon: number;
+  readonly activation: Activation;
+}
+
+/**
+ * Reads a `vision_config`. Missing keys take the defaults of transformers' configuration classes; those in which the
+ * families differ are given.
+ * @throws CheckpointError `CHECKPOINT_CONFIG_INVALID`.
+ */
+export function readVisionConfig(
+  section: JsonSection,
+  defaults: Pick<VisionConfig, 'imageSize' | 'patchSize' | 'activation'>,
+): VisionConfig {
+  const imageSize = readInteger(section, 'image_size', defaults.imageSize);
+  const vision = {
+    hiddenSize: readInteger(section, 'hidden_size', 768),
+    intermediateSize: readInteger(section, 'intermediate_size', 3072),
+    layerCount: readInteger(section, 'num_hidden_layers', 12),
+    headCount: readInteger(section, 'num_attention_heads', 12),
+    imageSize,
+    positionsImageSize: imageSize,
+    patchSize: readInteger(section, 'patch_size', defaults.patchSize),
+    layerNormEpsilon: readNumber(section, 'layer_norm_eps', 1e-5),
+    activation: readChoice(section, 'hidden_act', activations, defaults.activation),
+  };
+  requireDivisible(section, 'hidden_size', vision.hiddenSize, 'num_attention_heads', vision.headCount);
+  requireDivisible(section, 'image_size', vision.imageSize, 'patch_size', vision.patchSize);
+  return vision;
+}

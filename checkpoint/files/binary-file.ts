@@ -1,0 +1,39 @@
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { CheckpointError } from '../errors.ts';
+import { reading } from './json-file.ts';
+
+/** A file that is open for reading. */
+export interface BinaryFile {
+  readonly path: string;
+  readonly descriptor: number;
+  readonly sizeBytes: number;
+}
+
+/**
+ * Opens a file, and closes it when `use` returns or throws.
+ * @throws CheckpointError `CHECKPOINT_FILE_UNREADABLE`, and whatever `use` throws.
+ */
+export function withFile<T>(path: string, use: (file: BinaryFile) => T): T {
+  const descriptor = reading(path, () => openSync(path, 'r'));
+  try {
+    return use({ path, descriptor, sizeBytes: reading(path, () => fstatSync(descriptor).size) });
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/**
+ * Some bytes of a file, which must have them all. Callers bound `lengthBytes`: it is allocated before it is read.
+ * @throws CheckpointError `CHECKPOINT_FILE_UNREADABLE`, or `CHECKPOINT_WEIGHTS_INVALID` when the file ends before.
+ */
+export function readBytes(file: BinaryFile, offsetBytes: number, lengthBytes: number): Buffer {
+  const bytes = Buffer.alloc(lengthBytes);
+  const count = reading(file.path, () => readSync(file.descriptor, bytes, 0, lengthBytes, offsetBytes));
+  if (count < lengthBytes) {
+    throw new CheckpointError(
+      'CHECKPOINT_WEIGHTS_INVALID',
+      `${file.path}: expected ${lengthBytes} bytes at ${offsetBytes}, got ${count}.`,
+    );
+  }
+  return bytes;
+}

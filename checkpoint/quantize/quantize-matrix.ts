@@ -1,0 +1,51 @@
+import { MAX_QUANTIZED } from '../weights/int8-format.ts';
+
+/** A matrix of a Linear, in PyTorch's order. */
+export interface Matrix {
+  /** [out, in] */
+  readonly values: Float32Array;
+  readonly outputSize: number;
+  readonly inputSize: number;
+}
+
+export interface QuantizedMatrix {
+  /** [parts, in, out / parts] */
+  readonly values: Int8Array;
+  /** [out] */
+  readonly scale: Float32Array;
+}
+
+/** Outputs that are transposed together: their next inputs, and what becomes of them, stay in the processor's cache. */
+const TILE = 64;
+
+/**
+ * Rounds each row of a matrix to int8 in steps of its own, symmetric about zero, and transposes each part.
+ * @param partCount divides the outputs.
+ * @throws RangeError for a value that is not finite: what was expected, and what came.
+ */
+export function quantizeMatrix({ values, outputSize, inputSize }: Matrix, partCount: number): QuantizedMatrix {
+  const quantized = new Int8Array(values.length);
+  const scale = new Float32Array(outputSize);
+  for (let output = 0; output < outputSize; output += 1)
+    scale[output] = stepOf(values.subarray(output * inputSize, (output + 1) * inputSize));
+  const partSize = outputSize / partCount;
+  for (let first = 0; first < outputSize; first += partSize) {
+    for (let from = first; from < first + partSize; from += TILE) {
+      const to = Math.min(from + TILE, first + partSize);
+      for (let input = 0; input < inputSize; input += 1) {
+        const start = first * inputSize + input * partSize - first;
+        for (let output = from; output < to; output += 1)
+          quantized[start + output] = Math.round((values[output * inputSize + input] ?? 0) / (scale[output] ?? 1));
+      }
+    }
+  }
+  return { values: quantized, scale };
+}
+
+/** What one step of int8 means in a row; a row of zeros has any. */
+function stepOf(row: Float32Array): number {
+  let largest = 0;
+  for (let input = 0; input < row.length; input += 1) largest = Math.max(largest, Math.abs(row[input] ?? 0));
+  if (!Number.isFinite(largest)) throw new RangeError(`finite weights, got ${largest}`);
+  return largest === 0 ? 1 : Math.fround(largest / MAX_QUANTIZED);
+}

@@ -1,0 +1,58 @@
+import { open } from 'node:fs/promises';
+import type { Dtype } from '../weights/safetensors.ts';
+
+/** A tensor that is about to be written: its size is known before its bytes are. */
+export interface TensorToWrite {
+  readonly name: string;
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  readonly lengthBytes: number;
+  /** Called once, when its turn comes. */
+  readonly read: () => Uint8Array;
+}
+
+/** The first tensor starts with a line of the processor's cache; those behind it lie as their sizes have it. */
+const ALIGNMENT_BYTES = 64;
+
+/**
+ * Writes a new safetensors file, one tensor after the other.
+ * Format: https://github.com/huggingface/safetensors#format
+ * @param onTensor called after each; what it throws ends the writing.
+ * @throws Error of the file system; RangeError when a tensor has other bytes than it said.
+ */
+export async function writeSafetensors(
+  path: string,
+  tensors: readonly TensorToWrite[],
+  onTensor?: (tensor: TensorToWrite) => void,
+): Promise<void> {
+  const file = await open(path, 'wx');
+  try {
+    await file.appendFile(headerOf(tensors));
+    for (const tensor of tensors) {
+      const bytes = tensor.read();
+      if (bytes.byteLength !== tensor.lengthBytes)
+        throw new RangeError(`${tensor.name}: expected ${tensor.lengthBytes} bytes, got ${bytes.byteLength}.`);
+      await file.appendFile(bytes);
+      onTensor?.(tensor);
+    }
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** Eight bytes that say how long the JSON is, and the JSON, filled up with spaces. */
+function headerOf(tensors: readonly TensorToWrite[]): Buffer {
+  const entries: Record<string, unknown> = { __metadata__: { format: 'pt' } };
+  let end = 0;
+  for (const { name, dtype, shape, lengthBytes } of tensors) {
+    entries[name] = { dtype, shape, data_offsets: [end, end + lengthBytes] };
+    end += lengthBytes;
+  }
+  const text = Buffer.from(JSON.stringify(entries));
+  const length = Math.ceil((text.length + 8) / ALIGNMENT_BYTES) * ALIGNMENT_BYTES - 8;
+  const header = Buffer.alloc(8 + length, ' ');
+  header.writeBigUInt64LE(BigInt(length));
+  text.copy(header, 8);
+  return header;
+}

@@ -1,0 +1,172 @@
+import { CheckpointError } from '../errors.ts';
+import { readBytes, withFile } from '../files/binary-file.ts';
+import { describe, isJsonObject, type JsonObject } from '../files/json-file.ts';
+
+/** Size in bits of one element of each safetensors dtype. Source: safetensors/src/tensor.rs, enum Dtype. */
+const dtypeBits = {
+  BOOL: 8,
+  U8: 8,
+  I8: 8,
+  F8_E5M2: 8,
+  F8_E4M3: 8,
+  I16: 16,
+  U16: 16,
+  F16: 16,
+  BF16: 16,
+  I32: 32,
+  U32: 32,
+  F32: 32,
+  F64: 64,
+  I64: 64,
+  U64: 64,
+} as const;
+
+export type Dtype = keyof typeof dtypeBits;
+
+/** One tensor of a weights file: where its bytes lie, counted from the start of the file. */
+export interface TensorRegion {
+  readonly name: string;
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  readonly path: string;
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+}
+
+/** Bytes of the little-endian header length that starts a file. */
+const HEADER_LENGTH_BYTES = 8;
+/** Limit of the reference implementation: safetensors/src/tensor.rs, MAX_HEADER_SIZE. */
+const MAX_HEADER_BYTES = 100_000_000;
+
+/**
+ * Reads the table of tensors of a safetensors file; the tensors themselves are not read.
+ * Format: https://github.com/huggingface/safetensors#format
+ * @throws CheckpointError `CHECKPOINT_WEIGHTS_INVALID` or `CHECKPOINT_FILE_UNREADABLE`; the message names file and tensor.
+ */
+export function readSafetensorsHeader(path: string): readonly TensorRegion[] {
+  const { text, headerBytes, fileBytes } = readHeader(path);
+  const header = parseHeader(path, text);
+  const dataStart = HEADER_LENGTH_BYTES + headerBytes;
+  const regions = Object.entries(header)
+    .filter(([name]) => name !== '__metadata__')
+    .map(([name, entry]) => readRegion(path, name, entry, dataStart, fileBytes));
+  requireDisjoint(path, regions);
+  return regions;
+}
+
+interface Header {
+  readonly text: string;
+  readonly headerBytes: number;
+  readonly fileBytes: number;
+}
+
+function readHeader(path: string): Header {
+  return withFile(path, (file) => {
+    const declaredBytes = readBytes(file, 0, HEADER_LENGTH_BYTES).readBigUInt64LE();
+    const limit = Math.min(MAX_HEADER_BYTES, file.sizeBytes - HEADER_LENGTH_BYTES);
+    if (declaredBytes > BigInt(limit)) {
+      throw invalidFile(
+        path,
+        `expected a header of at most ${limit} bytes in a file of ${file.sizeBytes}, got ${declaredBytes}`,
+      );
+    }
+    const header = readBytes(file, HEADER_LENGTH_BYTES, Number(declaredBytes));
+    return { text: header.toString('utf8'), headerBytes: header.length, fileBytes: file.sizeBytes };
+  });
+}
+
+function parseHeader(path: string, text: string): JsonObject {
+  let header: unknown;
+  try {
+    header = JSON.parse(text);
+  } catch (cause) {
+    throw new CheckpointError(
+      'CHECKPOINT_WEIGHTS_INVALID',
+      `${path}: expected a JSON header, got text that does not parse.`,
+      {
+        cause,
+      },
+    );
+  }
+  if (!isJsonObject(header))
+    throw invalidFile(path, `expected the header to be a JSON object, got ${describe(header)}`);
+  const duplicate = findDuplicateKey(text);
+  if (duplicate !== undefined) throw invalidFile(path, `expected each tensor once, got ${duplicate} twice`);
+  return header;
+}
+
+/** JSON.parse keeps the last of two equal keys and says nothing, so the keys of the outer object are read from the text. */
+function findDuplicateKey(text: string): string | undefined {
+  const seen = new Set<string>();
+  let depth = 0;
+  for (const { 0: token } of text.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"(\s*:)?|[{}[\]]/g)) {
+    if (token === '{' || token === '[') depth += 1;
+    else if (token === '}' || token === ']') depth -= 1;
+    else if (depth === 1 && token.endsWith(':')) {
+      const key = String(JSON.parse(token.slice(0, token.lastIndexOf('"') + 1)));
+      if (seen.has(key)) return key;
+      seen.add(key);
+    }
+  }
+  return undefined;
+}
+
+function readRegion(path: string, name: string, entry: unknown, dataStart: number, fileBytes: number): TensorRegion {
+  if (!isJsonObject(entry))
+    throw invalidTensor(path, name, `an object with dtype, shape and data_offsets, got ${describe(entry)}`);
+  const { dtype, shape, data_offsets: offsets } = entry;
+  if (!isDtype(dtype))
+    throw invalidTensor(path, name, `a dtype among ${Object.keys(dtypeBits).join(', ')}, got ${describe(dtype)}`);
+  if (!isCounts(shape)) throw invalidTensor(path, name, `a shape of whole numbers, got ${quote(shape)}`);
+  if (!isCounts(offsets) || offsets.length !== 2)
+    throw invalidTensor(path, name, `two data_offsets, got ${quote(offsets)}`);
+  const [begin = 0, end = 0] = offsets;
+  const dataBytes = fileBytes - dataStart;
+  if (begin > end || end > dataBytes) {
+    throw invalidTensor(
+      path,
+      name,
+      `data_offsets within the file's ${dataBytes} bytes of data, got ${begin} to ${end}`,
+    );
+  }
+  const elementCount = shape.reduce((product, size) => product * size, 1);
+  if (!Number.isFinite(elementCount)) {
+    throw invalidTensor(path, name, `a shape that a file can have, got ${dtype} [${shape.join(', ')}]`);
+  }
+  const expectedBytes = (elementCount * dtypeBits[dtype]) / 8;
+  if (expectedBytes !== end - begin) {
+    throw invalidTensor(path, name, `${expectedBytes} bytes for ${dtype} [${shape.join(', ')}], got ${end - begin}`);
+  }
+  return { name, dtype, shape, path, offsetBytes: dataStart + begin, lengthBytes: end - begin };
+}
+
+/** A list with its items, where `describe` has only its length. */
+function quote(value: unknown): string {
+  return Array.isArray(value) ? JSON.stringify(value).slice(0, 80) : describe(value);
+}
+
+function isDtype(value: unknown): value is Dtype {
+  return typeof value === 'string' && Object.hasOwn(dtypeBits, value);
+}
+
+function isCounts(value: unknown): value is readonly number[] {
+  return Array.isArray(value) && value.every((item) => Number.isSafeInteger(item) && item >= 0);
+}
+
+function requireDisjoint(path: string, regions: readonly TensorRegion[]): void {
+  const ordered = regions.filter((region) => region.lengthBytes > 0).sort((a, b) => a.offsetBytes - b.offsetBytes);
+  for (const [index, region] of ordered.entries()) {
+    const next = ordered[index + 1];
+    if (next !== undefined && region.offsetBytes + region.lengthBytes > next.offsetBytes) {
+      throw invalidTensor(path, next.name, `bytes of its own, got bytes that ${region.name} has too`);
+    }
+  }
+}
+
+function invalidFile(path: string, problem: string): CheckpointError {
+  return new CheckpointError('CHECKPOINT_WEIGHTS_INVALID', `${path}: ${problem}.`);
+}
+
+function invalidTensor(path: string, name: string, expected: string): CheckpointError {
+  return new CheckpointError('CHECKPOINT_WEIGHTS_INVALID', `${path}: tensor ${name}: expected ${expected}.`);
+}

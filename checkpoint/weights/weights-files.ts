@@ -1,0 +1,51 @@
+import { basename } from 'node:path';
+import { CheckpointError } from '../errors.ts';
+import { describe, isJsonObject, type JsonSection } from '../files/json-file.ts';
+
+/** Forms of the weights: each in a single file, or in shards that an index names. In the order of transformers' `from_pretrained`. */
+export const weightsForms = [
+  { kind: 'safetensors', singleFile: 'model.safetensors', shardIndex: 'model.safetensors.index.json' },
+  { kind: 'torch', singleFile: 'pytorch_model.bin', shardIndex: 'pytorch_model.bin.index.json' },
+] as const;
+
+export type WeightsForm = (typeof weightsForms)[number];
+
+/** The files of which one must be there, the preferred first. */
+export const weightsFiles: readonly string[] = weightsForms.flatMap(({ singleFile, shardIndex }) => [
+  singleFile,
+  shardIndex,
+]);
+
+export function isWeightsIndex(file: string): boolean {
+  return weightsForms.some(({ shardIndex }) => shardIndex === file);
+}
+
+/**
+ * For each tensor that an index names, the shard that has it: a file beside the index.
+ * @throws CheckpointError `CHECKPOINT_WEIGHTS_INVALID` when it is no index, or names something that lies elsewhere.
+ */
+export function readWeightMap(index: JsonSection): ReadonlyMap<string, string> {
+  const weightMap = index.values['weight_map'];
+  if (!isJsonObject(weightMap))
+    throw invalidIndex(index.path, `weight_map to be an object, got ${describe(weightMap)}`);
+  return new Map(
+    Object.entries(weightMap).map(([tensor, shard]) => {
+      if (typeof shard === 'string' && isPlainName(shard)) return [tensor, shard];
+      throw invalidIndex(index.path, `${tensor} to lie in a file of the same folder, got ${describe(shard)}`);
+    }),
+  );
+}
+
+/** The shards that an index names, each once. @throws as `readWeightMap` does. */
+export function shardsOf(index: JsonSection): readonly string[] {
+  return [...new Set(readWeightMap(index).values())].sort();
+}
+
+/** On every system: what one takes as a name, another may take as a way out of the folder. */
+function isPlainName(name: string): boolean {
+  return name === basename(name) && !/[\\:\0]/.test(name) && !['', '.', '..'].includes(name);
+}
+
+export function invalidIndex(path: string, expected: string): CheckpointError {
+  return new CheckpointError('CHECKPOINT_WEIGHTS_INVALID', `${path}: expected ${expected}.`);
+}

@@ -1,0 +1,121 @@
+import { realpathSync } from 'node:fs';
+import { dirname, join, sep } from 'node:path';
+import { CheckpointError } from '../errors.ts';
+import { type JsonSection, readingIfThere, readJsonFile } from '../files/json-file.ts';
+import { transformersName } from './original-names.ts';
+import { readSafetensorsHeader, type TensorRegion } from './safetensors.ts';
+import { readTorchArchive } from './torch-archive.ts';
+import { invalidIndex, readWeightMap, type WeightsForm, weightsFiles, weightsForms } from './weights-files.ts';
+
+/** The tensors of a checkpoint by the names that transformers gives them. */
+export interface Weights {
+  readonly folder: string;
+  /** The real folder that holds every weights file: graphs name their external data relative to it. */
+  readonly dataFolder: string;
+  readonly regions: ReadonlyMap<string, TensorRegion>;
+}
+
+/** What reads the table of tensors of a single file, or of a shard. */
+const readRegions: Readonly<Record<WeightsForm['kind'], (path: string) => readonly TensorRegion[]>> = {
+  safetensors: readSafetensorsHeader,
+  torch: readTorchArchive,
+};
+
+/**
+ * Opens the weights of a checkpoint folder: `model.safetensors`, or the shards that `model.safetensors.index.json`
+ * names, or else the same of `pytorch_model.bin`. Paths are resolved to real ones, because the Hub's cache is made of
+ * symlinks, which onnxruntime refuses. Tensors of original BLIP checkpoints go by transformers' names.
+ * @throws CheckpointError when there are none, or a file is not valid.
+ */
+export function openWeights(folder: string): Weights {
+  const regions = readAllRegions(folder);
+  return {
+    folder,
+    dataFolder: commonFolder(regions.map((region) => region.path)),
+    regions: byTransformersName(regions),
+  };
+}
+
+/**
+ * The first of `names` that the checkpoint has: a tensor may go by several names where weights are tied.
+ * @throws CheckpointError `CHECKPOINT_TENSOR_MISSING` or `CHECKPOINT_TENSOR_MISMATCH` (wrong shape).
+ */
+export function findTensor(weights: Weights, names: readonly string[], shape: readonly number[]): TensorRegion {
+  const region = names.map((name) => weights.regions.get(name)).find((found) => found !== undefined);
+  const expected = `[${shape.join(', ')}]`;
+  if (region === undefined) {
+    throw new CheckpointError(
+      'CHECKPOINT_TENSOR_MISSING',
+      `${weights.folder}: expected a tensor ${names.join(' or ')} ${expected}, got none.`,
+    );
+  }
+  if (region.shape.length !== shape.length || region.shape.some((size, axis) => size !== shape[axis])) {
+    throw new CheckpointError(
+      'CHECKPOINT_TENSOR_MISMATCH',
+      `${region.path}: tensor ${region.name}: expected shape ${expected}, got [${region.shape.join(', ')}].`,
+    );
+  }
+  return region;
+}
+
+function readAllRegions(folder: string): readonly TensorRegion[] {
+  for (const { kind, singleFile, shardIndex } of weightsForms) {
+    const single = realPath(join(folder, singleFile));
+    if (single !== undefined) return readRegions[kind](single);
+    const index = readJsonFile(join(folder, shardIndex), 'CHECKPOINT_WEIGHTS_INVALID');
+    if (index !== undefined) return readShards(folder, kind, index);
+  }
+  const list = `${weightsFiles.slice(0, -1).join(', ')} or ${weightsFiles.at(-1)}`;
+  throw new CheckpointError('CHECKPOINT_WEIGHTS_INVALID', `${folder}: expected ${list}, got none.`);
+}
+
+/** A region keeps the name that its file has, for messages. */
+function byTransformersName(regions: readonly TensorRegion[]): ReadonlyMap<string, TensorRegion> {
+  const named = new Map<string, TensorRegion>();
+  for (const region of regions) {
+    const name = transformersName(region.name);
+    const twin = named.get(name);
+    if (twin !== undefined) {
+      throw new CheckpointError(
+        'CHECKPOINT_WEIGHTS_INVALID',
+        `${region.path}: tensor ${region.name}: expected a name of its own, got one that means the same as ${twin.name}.`,
+      );
+    }
+    named.set(name, region);
+  }
+  return named;
+}
+
+function readShards(folder: string, kind: WeightsForm['kind'], index: JsonSection): readonly TensorRegion[] {
+  const shards = new Map<string, ReadonlyMap<string, TensorRegion>>();
+  return [...readWeightMap(index)].map(([name, file]) => {
+    const shard = shards.get(file) ?? readShard(folder, file, kind, index);
+    shards.set(file, shard);
+    const region = shard.get(name);
+    if (region === undefined) throw invalidIndex(index.path, `tensor ${name} in ${file}, got none`);
+    return region;
+  });
+}
+
+function readShard(
+  folder: string,
+  file: string,
+  kind: WeightsForm['kind'],
+  index: JsonSection,
+): ReadonlyMap<string, TensorRegion> {
+  const path = realPath(join(folder, file));
+  if (path === undefined) throw invalidIndex(index.path, `the shard ${file} beside it, got no such file`);
+  return new Map(readRegions[kind](path).map((region) => [region.name, region]));
+}
+
+function commonFolder(paths: readonly string[]): string {
+  const folders = [...new Set(paths.map((path) => dirname(path)))].map((folder) => folder.split(sep));
+  const [first = [], ...others] = folders;
+  const different = first.findIndex((part, depth) => others.some((folder) => folder[depth] !== part));
+  return first.slice(0, different === -1 ? undefined : different).join(sep) || sep;
+}
+
+/** The path with all symlinks resolved, or `undefined` when there is no such file. */
+function realPath(path: string): string | undefined {
+  return readingIfThere(path, () => realpathSync(path));
+}

@@ -1,0 +1,57 @@
+import type { Transform } from 'node:stream';
+import { pipeline } from 'node:stream';
+import { promisify } from 'node:util';
+import { createGunzip, createInflate, deflate, gzip } from 'node:zlib';
+import { negotiate } from '@fastify/accept-negotiator';
+import type { FastifyInstance, RequestPayload } from 'fastify';
+import { HandlerError } from '../../../protocol/errors.ts';
+
+/** Smaller answers fit a packet either way. */
+const MIN_COMPRESSED_BYTES = 1024;
+
+const decoders: Readonly<Record<string, () => Transform>> = {
+  gzip: createGunzip,
+  'x-gzip': createGunzip,
+  deflate: createInflate,
+};
+const encoders = { gzip: promisify(gzip), deflate: promisify(deflate) };
+const encodings = Object.keys(encoders) as readonly (keyof typeof encoders)[]; // The keys of a constant.
+
+/**
+ * Bodies in gzip or deflate, in requests by content-encoding and in answers by accept-encoding. The limit of a body's
+ * size is one of decoded bytes, so that a small body cannot grow without bound.
+ */
+export function addCompression(server: FastifyInstance): void {
+  server.addHook('preParsing', async (request, _reply, payload) => {
+    const encoding = request.headers['content-encoding']?.trim().toLowerCase() ?? 'identity';
+    return encoding === 'identity' ? payload : decoded(payload, encoding);
+  });
+  server.addHook('onSend', async (request, reply, payload) => {
+    const body = typeof payload === 'string' ? Buffer.from(payload) : payload;
+    if (!(body instanceof Uint8Array) || body.length < MIN_COMPRESSED_BYTES) return payload;
+    const encoding = negotiate(request.headers['accept-encoding'] ?? '', [...encodings, 'identity']);
+    const chosen = encodings.find((name) => name === encoding);
+    const varies = reply.getHeader('vary');
+    reply.header('vary', varies === undefined ? 'accept-encoding' : `${varies}, accept-encoding`);
+    if (chosen === undefined) return payload;
+    reply.header('content-encoding', chosen).removeHeader('content-length');
+    return await encoders[chosen](body);
+  });
+}
+
+/** @throws HandlerError `UNSUPPORTED_ENCODING`. */
+function decoded(payload: RequestPayload, encoding: string): RequestPayload {
+  const createDecoder = Object.hasOwn(decoders, encoding) ? decoders[encoding] : undefined;
+  if (createDecoder === undefined) {
+    throw new HandlerError(
+      'UNSUPPORTED_ENCODING',
+      'Expected a body with content-encoding gzip, deflate or identity, got another.',
+    );
+  }
+  let receivedEncodedLength = 0; // Fastify holds it against the content-length.
+  payload.on('data', (chunk: Buffer) => {
+    receivedEncodedLength += chunk.length;
+  });
+  const decoder = pipeline(payload, createDecoder(), () => undefined); // Whoever reads the decoder gets its error.
+  return Object.defineProperty(decoder, 'receivedEncodedLength', { get: () => receivedEncodedLength });
+}

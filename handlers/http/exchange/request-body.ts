@@ -1,0 +1,46 @@
+import type { FastifyRequest } from 'fastify';
+import { HandlerError } from '../../../protocol/errors.ts';
+
+/** Says where the JSON of a body ends that has tensors behind it. */
+const JSON_LENGTH_HEADER = 'inference-header-content-length';
+
+/**
+ * The bytes of a body that must not be empty.
+ * @param expected what it should be, for the message.
+ * @throws HandlerError `INVALID_REQUEST` when there are none.
+ */
+export function requireBody(body: unknown, expected: string): Uint8Array {
+  if (body instanceof Uint8Array && body.length > 0) return body;
+  throw new HandlerError('INVALID_REQUEST', `Expected ${expected}, got none.`);
+}
+
+/** @throws HandlerError `INVALID_REQUEST` when a body is not JSON in UTF-8. */
+export function parseJson(body: unknown): unknown {
+  const bytes = requireBody(body, 'a JSON body');
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch (cause) {
+    throw new HandlerError('INVALID_REQUEST', `Expected a JSON body, got ${bytes.length} bytes that do not parse.`, {
+      cause,
+    });
+  }
+}
+
+/**
+ * The JSON of a body, and the tensors behind it.
+ * Source: triton-inference-server/server, docs/protocol/extension_binary_data.md.
+ * @throws HandlerError `INVALID_REQUEST`.
+ */
+export function splitBody({ body, headers }: FastifyRequest): { readonly json: unknown; readonly binary: Uint8Array } {
+  const given = headers[JSON_LENGTH_HEADER];
+  if (given === undefined || !(body instanceof Uint8Array)) return { json: parseJson(body), binary: new Uint8Array() };
+  const length = /^\d{1,15}$/.test(String(given)) ? Number(given) : Number.NaN;
+  if (!(length > 0 && length <= body.length)) {
+    throw new HandlerError(
+      'INVALID_REQUEST',
+      `Expected ${JSON_LENGTH_HEADER} to be the bytes of JSON in a body of ${body.length}, got another value. ` +
+        'A body without JSON is not served: these models have several inputs.',
+    );
+  }
+  return { json: parseJson(body.subarray(0, length)), binary: body.subarray(length) };
+}

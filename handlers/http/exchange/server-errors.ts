@@ -1,0 +1,77 @@
+import { maxHeaderSize, STATUS_CODES } from 'node:http';
+import type { Socket } from 'node:net';
+import type { ConnectionError, FastifyRequest } from 'fastify';
+import { HandlerError, toHandlerError } from '../../../protocol/errors.ts';
+import { httpStatus } from '../../../protocol/http-status.ts';
+
+/** A client has as long to read why it was refused; its half of the connection may stay open for ever. */
+const LINGER_MS = 1_000;
+
+/**
+ * Answers what Node's parser refused, or a request that did not arrive in time, straight to its socket, and closes that.
+ * @returns the status; `undefined` where nobody listens any more.
+ */
+export function answerBrokenRequest(error: ConnectionError, socket: Socket): number | undefined {
+  if (!socket.writable) {
+    socket.destroy();
+    return undefined;
+  }
+  const { code, message } = fromConnectionError(error);
+  const body = JSON.stringify({ error: message, code });
+  const status = httpStatus[code];
+  const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}`;
+  socket.end(`${head}\r\nconnection: close\r\n\r\n${body}`);
+  setTimeout(() => socket.destroy(), LINGER_MS).unref();
+  return status;
+}
+
+function fromConnectionError({ code }: ConnectionError): HandlerError {
+  switch (code) {
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return new HandlerError('REQUEST_TIMEOUT', 'Expected the whole request to arrive in time, got part of it.');
+    case 'HPE_HEADER_OVERFLOW':
+      return new HandlerError(
+        'INVALID_REQUEST',
+        `Expected a head of at most ${maxHeaderSize} bytes, got a longer one.`,
+      );
+    default:
+      return new HandlerError('INVALID_REQUEST', 'Expected an HTTP request, got something that does not parse as one.');
+  }
+}
+
+/** What Fastify itself refuses, in our codes. */
+export function fromServerError(error: unknown): HandlerError {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  if (typeof code === 'string' && code.startsWith('Z_')) {
+    return new HandlerError(
+      'INVALID_REQUEST',
+      'Expected a body in the encoding that its content-encoding says, got one that does not decode.',
+    );
+  }
+  switch (code) {
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return new HandlerError(
+        'PAYLOAD_TOO_LARGE',
+        'Expected a smaller request body: BLIP_MAX_BODY_BYTES bounds it, and some paths take less.',
+      );
+    case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
+      return new HandlerError(
+        'INVALID_REQUEST',
+        'Expected as many bytes in the body as its content-length says, got another number.',
+      );
+    case 'FST_ERR_MAX_PARAM_LENGTH':
+      return new HandlerError('NOT_FOUND', 'Expected the name of a model, got a longer one than any has.');
+    case 'FST_ERR_BAD_URL':
+      return new HandlerError('INVALID_REQUEST', 'Expected a path that decodes as UTF-8, got another.');
+    default:
+      return toHandlerError(error);
+  }
+}
+
+/** The error of a request whose path no route has. */
+export function notFound({ method }: FastifyRequest): HandlerError {
+  return new HandlerError(
+    'NOT_FOUND',
+    `Expected a path that this service has (GET /openapi.json lists the main ones), got ${method} of another.`,
+  );
+}

@@ -1,0 +1,56 @@
+import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
+import type { Weights } from '../../checkpoint/weights/weights.ts';
+import { addInput, createGraph, type Graph } from '../../onnx/graph.ts';
+import * as op from '../../onnx/operators.ts';
+import { addGeneratedOutputs, generate } from '../generation/generate.ts';
+import { addGenerationParameters } from '../generation/parameters.ts';
+import { crossAttentionStates } from '../language-models/bert.ts';
+import { emptyCache, textDecoder } from '../language-models/text-decoder.ts';
+import { child, rootModule, within } from '../module.ts';
+import { rowsByImage } from '../rows-by-image.ts';
+import { pixelValues } from '../towers/image-processor.ts';
+import { imageTokenCount, visionTransformer } from '../towers/vision-transformer.ts';
+
+/**
+ * transformers' `BlipForConditionalGeneration.generate` (models/blip/modeling_blip.py) as one graph, from resized
+ * images to token ids.
+ *
+ * Inputs: `images` uint8 [images, size, size, 3]; `image_index` int64 [rows], the image of each row; `input_ids` int64
+ * [rows, length], each [DEC] and the prompt without [SEP], padded on the left with [DEC]; `padding_length` int64
+ * [rows]; and the generation parameters.
+ *
+ * Outputs: `token_ids` int64 and `token_logprobs` float32 [rows, sequences, length]; `sequence_end` int64 and
+ * `sequence_score` float32 [rows, sequences].
+ * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
+ */
+export function captioningGraph(checkpoint: BlipCheckpoint, weights: Weights): Graph {
+  const { vision, text } = checkpoint.config;
+  const graph = createGraph('captioning');
+  const images = addInput(graph, 'images', 'uint8', ['images', vision.imageSize, vision.imageSize, 3]);
+  const imageIndex = addInput(graph, 'image_index', 'int64', ['rows']);
+  const inputIds = addInput(graph, 'input_ids', 'int64', ['rows', 'prompt_length']);
+  const paddingLength = addInput(graph, 'padding_length', 'int64', ['rows']);
+  const parameters = addGenerationParameters(graph);
+
+  const model = rootModule(graph, weights);
+  const decoder = child(model, 'text_decoder');
+  const imageEmbeds = visionTransformer(
+    child(model, 'vision_model'),
+    vision,
+    pixelValues(model, images, checkpoint.imageProcessor),
+  );
+  const cross = crossAttentionStates(child(decoder, 'bert'), text, imageEmbeds, {
+    width: text.encoderHiddenSize,
+    length: imageTokenCount(vision),
+  });
+  const rows = rowsByImage(model, imageIndex, op.dimension(model, images, 0), text.hiddenSize);
+  const sequences = generate(model, { inputIds, paddingLength }, parameters, {
+    emptyCache: (scope, sequenceCount) => emptyCache(scope, text, sequenceCount),
+    decode: (scope, step) => textDecoder(within(decoder, scope), text, { ...step, cross, rowsByImage: rows }),
+    eosTokenId: text.sepTokenId,
+    padTokenId: text.padTokenId,
+  });
+
+  addGeneratedOutputs(graph, sequences);
+  return graph;
+}

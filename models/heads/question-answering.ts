@@ -1,0 +1,95 @@
+import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
+import type { Weights } from '../../checkpoint/weights/weights.ts';
+import { addInput, createGraph, type Graph, type Value } from '../../onnx/graph.ts';
+import * as op from '../../onnx/operators.ts';
+import { addGeneratedOutputs, generate } from '../generation/generate.ts';
+import { addGenerationParameters } from '../generation/parameters.ts';
+import { type CrossAttentionState, crossAttentionStates } from '../language-models/bert.ts';
+import { emptyCache, textDecoder } from '../language-models/text-decoder.ts';
+import { child, type Module, rootModule, within } from '../module.ts';
+import { oneRowPerImage, rowsByImage } from '../rows-by-image.ts';
+import { pixelValues } from '../towers/image-processor.ts';
+import { paddingBias, textEncoder } from '../towers/text-encoder.ts';
+import { imageTokenCount, visionTransformer } from '../towers/vision-transformer.ts';
+
+/** Questions about images. */
+export interface QuestionInputs {
+  /** uint8 [images, size, size, 3] */
+  readonly images: Value<'uint8'>;
+  /** [rows]: the image of each question. */
+  readonly imageIndex: Value<'int64'>;
+  /** [rows, length]: each [CLS], the question and [SEP], padded on the right. */
+  readonly questionIds: Value<'int64'>;
+  /** [rows] */
+  readonly questionLength: Value<'int64'>;
+}
+
+/**
+ * transformers' `BlipForQuestionAnswering.generate` (models/blip/modeling_blip.py) as one graph, from resized images to
+ * the token ids of answers.
+ *
+ * Inputs: `images` and `image_index` as for captioning; `question_ids` int64 [rows, length], each [CLS], the question
+ * and [SEP], padded on the right; `question_length` int64 [rows]; and `input_ids` [rows, 1], `padding_length` [rows]
+ * and the generation parameters, for the answers, which begin with [DEC].
+ *
+ * Outputs: as for captioning. Padding of a question is not attended to (transformers attends to it), so an answer is
+ * the one that transformers gives to the question alone.
+ * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
+ */
+export function questionAnsweringGraph(checkpoint: BlipCheckpoint, weights: Weights): Graph {
+  const { text } = checkpoint.config;
+  const graph = createGraph('question-answering');
+  const questions = addQuestionInputs(graph, checkpoint);
+  const inputIds = addInput(graph, 'input_ids', 'int64', ['rows', 'prompt_length']);
+  const paddingLength = addInput(graph, 'padding_length', 'int64', ['rows']);
+  const parameters = addGenerationParameters(graph);
+
+  const model = rootModule(graph, weights);
+  const decoder = child(model, 'text_decoder');
+  const cross = encodeQuestions(model, checkpoint, questions);
+  const rows = oneRowPerImage(model, op.dimension(model, questions.questionIds, 0), text.hiddenSize);
+  const sequences = generate(model, { inputIds, paddingLength }, parameters, {
+    emptyCache: (scope, sequenceCount) => emptyCache(scope, text, sequenceCount),
+    decode: (scope, step) => textDecoder(within(decoder, scope), text, { ...step, cross, rowsByImage: rows }),
+    eosTokenId: text.sepTokenId,
+    padTokenId: text.padTokenId,
+  });
+  addGeneratedOutputs(graph, sequences);
+  return graph;
+}
+
+export function addQuestionInputs(graph: Graph, { config }: BlipCheckpoint): QuestionInputs {
+  const { imageSize } = config.vision;
+  return {
+    images: addInput(graph, 'images', 'uint8', ['images', imageSize, imageSize, 3]),
+    imageIndex: addInput(graph, 'image_index', 'int64', ['rows']),
+    questionIds: addInput(graph, 'question_ids', 'int64', ['rows', 'question_length']),
+    questionLength: addInput(graph, 'question_length', 'int64', ['rows']),
+  };
+}
+
+/** What the decoder's cross-attention reads: each row its own question, which has seen its image. */
+export function encodeQuestions(
+  model: Module,
+  checkpoint: BlipCheckpoint,
+  { images, imageIndex, questionIds, questionLength }: QuestionInputs,
+): readonly CrossAttentionState[] {
+  const { vision, text } = checkpoint.config;
+  const encoder = child(model, 'text_encoder');
+  const decoder = child(model, 'text_decoder');
+  const pixels = pixelValues(model, images, checkpoint.imageProcessor);
+  const imageEmbeds = visionTransformer(child(model, 'vision_model'), vision, pixels);
+  const imageSize = { width: text.encoderHiddenSize, length: imageTokenCount(vision) };
+  const question = textEncoder(encoder, text, {
+    inputIds: questionIds,
+    textLength: questionLength,
+    image: {
+      cross: crossAttentionStates(encoder, text, imageEmbeds, imageSize),
+      rowsByImage: rowsByImage(model, imageIndex, op.dimension(model, images, 0), text.hiddenSize),
+    },
+  });
+  const questionSize = { width: text.hiddenSize, length: op.dimension(model, questionIds, 1) };
+  const bias = paddingBias(decoder, questionIds, questionLength);
+  const states = crossAttentionStates(child(decoder, 'bert'), text, question, questionSize);
+  return states.map((state) => ({ ...state, bias }));
+}

@@ -1,0 +1,142 @@
+import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
+import type { Scope, Value } from '../../onnx/graph.ts';
+import { multiHeadAttention } from '../../onnx/microsoft-operators.ts';
+import * as op from '../../onnx/operators.ts';
+import { activate, asRows, layerNorm, linear, projectAndNormalize } from '../layers.ts';
+import { child, type Module, weight } from '../module.ts';
+import { type RowsByImage, toImages, toRows } from '../rows-by-image.ts';
+
+/**
+ * What the text encoder and the text decoder of BLIP have in common: BERT with cross-attention (transformers'
+ * models/blip/modeling_blip_text.py). `bert` is the module that holds `embeddings` and `encoder`.
+ */
+
+/** `torch.finfo(torch.float32).min`: added to a score, it leaves a probability of exactly zero. */
+export const MASKED = -3.4028234663852886e38;
+
+/** Keys and values of one attention module, [batch, heads, length, head size]. */
+export interface KeysAndValues {
+  readonly keys: Value<'float32'>;
+  readonly values: Value<'float32'>;
+}
+
+/** What the cross-attention of one layer reads. */
+export interface CrossAttentionState extends KeysAndValues {
+  /** [batch, 1, 1, length]: zero where it may look, `MASKED` at padding; absent where there is none. */
+  readonly bias?: Value<'float32'>;
+}
+
+export function layerIndices(config: TextConfig): readonly number[] {
+  return Array.from({ length: config.layerCount }, (_, index) => index);
+}
+
+export function headSize(config: TextConfig): number {
+  return config.hiddenSize / config.headCount;
+}
+
+/** Layer `index` of a list that has one element for each. */
+export function ofLayer<T>(layers: readonly T[], index: number): T {
+  const layer = layers[index];
+  if (layer === undefined) throw new RangeError(`Expected something for layer ${index}, got ${layers.length} layers.`);
+  return layer;
+}
+
+/**
+ * Keys and values that every row's cross-attention reads: computed once, before the text is read.
+ * @param states [batch * length, width]: image embeddings, or the hidden states of a question.
+ * @param size of `states`: its width, and how many vectors each member of the batch has.
+ */
+export function crossAttentionStates(
+  bert: Module,
+  config: TextConfig,
+  states: Value<'float32'>,
+  size: { readonly width: number; readonly length: number | Value<'int64'> },
+): readonly KeysAndValues[] {
+  return layerIndices(config).map((index) => {
+    const attention = child(bert, `encoder.layer.${index}.crossattention.self`);
+    const shape = op.shape(attention, [-1, size.length, config.headCount, headSize(config)]);
+    const project = (name: string) => {
+      const projected = linear(child(attention, name), states, size.width, config.hiddenSize);
+      return op.transpose(attention, op.reshapeTo(attention, projected, shape), [0, 2, 1, 3]);
+    };
+    return { keys: project('key'), values: project('value') };
+  });
+}
+
+/**
+ * `BlipTextEmbeddings`.
+ * @param inputIds [rows, tokens].
+ * @param positionIds [rows or 1, tokens].
+ * @returns [rows * tokens, hidden].
+ */
+export function embedTokens(
+  bert: Module,
+  config: TextConfig,
+  inputIds: Value<'int64'>,
+  positionIds: Value<'int64'>,
+  tiedTo: readonly string[] = [],
+): Value<'float32'> {
+  const { hiddenSize, vocabularySize, maxPositions } = config;
+  const module = child(bert, 'embeddings');
+  const words = weight(module, 'word_embeddings.weight', [vocabularySize, hiddenSize], { tiedTo });
+  const positions = weight(module, 'position_embeddings.weight', [maxPositions, hiddenSize]);
+  const embedded = op.add(module, op.gather(module, words, inputIds, 0), op.gather(module, positions, positionIds, 0));
+  const rows = asRows(module, embedded, hiddenSize);
+  return layerNorm(child(module, 'LayerNorm'), rows, hiddenSize, config.layerNormEpsilon);
+}
+
+/** The projection after attention, the residual and the norm: `BlipTextSelfOutput`. */
+export function attentionOutput(
+  module: Module,
+  config: TextConfig,
+  attended: Value<'float32'>,
+  residual: Value<'float32'>,
+): Value<'float32'> {
+  const { hiddenSize, layerNormEpsilon } = config;
+  return projectAndNormalize(child(module, 'output'), attended, residual, {
+    inputSize: hiddenSize,
+    hiddenSize,
+    layerNormEpsilon,
+  });
+}
+
+/** @param rows which rows of `x` look at which member of `state`'s batch. */
+export function crossAttention(
+  module: Module,
+  config: TextConfig,
+  x: Value<'float32'>,
+  state: CrossAttentionState,
+  rows: RowsByImage,
+): Value<'float32'> {
+  const attention = child(module, 'self');
+  const projected = linear(child(attention, 'query'), x, config.hiddenSize, config.hiddenSize);
+  const query = toImages(attention, rows, projected);
+  const bias = state.bias === undefined ? undefined : biasOfQueries(attention, state.bias, query);
+  const attended = multiHeadAttention(
+    attention,
+    { query, key: state.keys, value: state.values, ...(bias === undefined ? {} : { bias }) },
+    config.headCount,
+  );
+  return attentionOutput(module, config, toRows(attention, rows, attended), x);
+}
+
+/** The runtime does not repeat a bias along the queries: [batch, 1, 1, keys] → [batch, 1, queries, keys]. */
+function biasOfQueries(scope: Scope, bias: Value<'float32'>, query: Value<'float32'>): Value<'float32'> {
+  return op.expand(scope, bias, [1, 1, op.dimension(scope, query, 1), 1]);
+}
+
+/** `BlipTextIntermediate` and `BlipTextOutput`. */
+export function feedForwardBlock(layer: Module, config: TextConfig, x: Value<'float32'>): Value<'float32'> {
+  const { hiddenSize, intermediateSize, layerNormEpsilon } = config;
+  const intermediate = child(layer, 'intermediate');
+  const widened = activate(
+    intermediate,
+    linear(child(intermediate, 'dense'), x, hiddenSize, intermediateSize),
+    config.activation,
+  );
+  return projectAndNormalize(child(layer, 'output'), widened, x, {
+    inputSize: intermediateSize,
+    hiddenSize,
+    layerNormEpsilon,
+  });
+}

@@ -1,0 +1,185 @@
+import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
+import { float32, int64, int64s } from '../../onnx/constants.ts';
+import type { Scope, Value } from '../../onnx/graph.ts';
+import { cachedMultiHeadAttention } from '../../onnx/microsoft-operators.ts';
+import * as op from '../../onnx/operators.ts';
+import { activate, asRows, layerNorm, linear } from '../layers.ts';
+import { child, type Module, weight } from '../module.ts';
+import type { RowsByImage } from '../rows-by-image.ts';
+import {
+  attentionOutput,
+  type CrossAttentionState,
+  crossAttention,
+  embedTokens,
+  feedForwardBlock,
+  headSize,
+  type KeysAndValues,
+  layerIndices,
+  MASKED,
+  ofLayer,
+} from './bert.ts';
+
+export interface DecoderInputs {
+  /** [rows, tokens]: the tokens that are new in this step. */
+  readonly inputIds: Value<'int64'>;
+  /** [rows]: how many tokens of padding stand before the first token of each row. */
+  readonly paddingLength: Value<'int64'>;
+  /** Self-attention cache of each layer; its length is 0 in the first step. */
+  readonly past: readonly KeysAndValues[];
+  /** Cross-attention keys and values of each layer, from `crossAttentionStates`. */
+  readonly cross: readonly CrossAttentionState[];
+  readonly rowsByImage: RowsByImage;
+}
+
+/** A cache that holds nothing yet. */
+export function emptyCache(scope: Scope, config: TextConfig, rowCount: Value<'int64'>): readonly KeysAndValues[] {
+  const empty = op.expand(scope, float32(scope, 0), [rowCount, config.headCount, 0, headSize(config)]);
+  return layerIndices(config).map(() => ({ keys: empty, values: empty }));
+}
+
+/**
+ * One step of transformers' `BlipTextLMHeadModel` with `is_decoder=True` (models/blip/modeling_blip_text.py).
+ * @returns the logits [rows, vocabulary] of the last token, and the cache with the new tokens appended.
+ */
+export function textDecoder(
+  decoder: Module,
+  config: TextConfig,
+  inputs: DecoderInputs,
+): { readonly logits: Value<'float32'>; readonly present: readonly KeysAndValues[] } {
+  const { hidden, rowShape, present } = textDecoderStates(decoder, config, inputs);
+  // Only the last token of each row is scored: [rows * tokens, hidden] → [rows, hidden].
+  const last = op.gather(decoder, op.reshapeTo(decoder, hidden, rowShape), int64(decoder, -1), 1);
+  return { logits: languageModelHead(decoder, config, last), present };
+}
+
+/**
+ * The same before the head: `BlipTextModel`. Positions count from each row's first token and padding is never attended
+ * to, so a row computes what it would alone.
+ * @returns hidden states [rows * tokens, hidden], the shape [rows, -1, hidden], and the cache with the new tokens.
+ */
+export function textDecoderStates(
+  decoder: Module,
+  config: TextConfig,
+  inputs: DecoderInputs,
+): {
+  readonly hidden: Value<'float32'>;
+  readonly rowShape: Value<'int64'>;
+  readonly present: readonly KeysAndValues[];
+} {
+  const { inputIds, past } = inputs;
+  const positions = tokenPositions(decoder, inputs);
+  const bias = attentionBias(decoder, inputs.paddingLength, positions);
+  const rowShape = op.shape(decoder, [op.dimension(decoder, inputIds, 0), -1, config.hiddenSize]);
+  let hidden = embed(decoder, config, inputs, positions.queries);
+  const present = layerIndices(config).map((index) => {
+    const layer = child(decoder, `bert.encoder.layer.${index}`);
+    const cache = ofLayer(past, index);
+    const attended = selfAttention(child(layer, 'attention'), config, hidden, {
+      bias,
+      cache,
+      rowShape,
+    });
+    const crossed = crossAttention(
+      child(layer, 'crossattention'),
+      config,
+      attended.hidden,
+      ofLayer(inputs.cross, index),
+      inputs.rowsByImage,
+    );
+    hidden = feedForwardBlock(layer, config, crossed);
+    return attended.present;
+  });
+  return { hidden, rowShape, present };
+}
+
+interface Positions {
+  /** [tokens]: places of the new tokens, padding included. */
+  readonly queries: Value<'int64'>;
+  /** [past + tokens]: places of all tokens so far. */
+  readonly keys: Value<'int64'>;
+}
+
+function tokenPositions(scope: Scope, inputs: DecoderInputs): Positions {
+  const [firstLayer] = inputs.past;
+  if (firstLayer === undefined) throw new RangeError('Expected a text model of at least one layer.');
+  const pastLength = op.squeeze(scope, op.dimension(scope, firstLayer.keys, 2), [0]);
+  const length = op.add(scope, pastLength, op.squeeze(scope, op.dimension(scope, inputs.inputIds, 1), [0]));
+  const one = int64(scope, 1);
+  return { queries: op.range(scope, pastLength, length, one), keys: op.range(scope, int64(scope, 0), length, one) };
+}
+
+/** [rows, 1, tokens, past + tokens]: zero where a token may look, `MASKED` at later tokens and at padding. */
+function attentionBias(scope: Scope, paddingLength: Value<'int64'>, positions: Positions): Value<'float32'> {
+  const keys = op.unsqueeze(scope, positions.keys, [0, 1, 2]); // [1, 1, 1, keys]
+  const later = op.greater(scope, keys, op.unsqueeze(scope, positions.queries, [0, 1, 3])); // [1, 1, queries, keys]
+  const padding = op.less(scope, keys, op.unsqueeze(scope, paddingLength, [1, 2, 3])); // [rows, 1, 1, keys]
+  return op.where(scope, op.or(scope, later, padding), float32(scope, MASKED), float32(scope, 0));
+}
+
+/** Positions count from each row's first token. */
+function embed(
+  decoder: Module,
+  config: TextConfig,
+  inputs: DecoderInputs,
+  positions: Value<'int64'>,
+): Value<'float32'> {
+  const bert = child(decoder, 'bert');
+  const scope = child(bert, 'embeddings');
+  const { inputIds, paddingLength } = inputs;
+  const fromFirstToken = op.sub(scope, op.unsqueeze(scope, positions, [0]), op.unsqueeze(scope, paddingLength, [1])); // [rows, tokens]
+  const positionIds = op.max(scope, fromFirstToken, int64s(scope, [0]));
+  return embedTokens(bert, config, inputIds, positionIds, [`${decoder.path}.cls.predictions.decoder.weight`]);
+}
+
+function selfAttention(
+  module: Module,
+  config: TextConfig,
+  x: Value<'float32'>,
+  context: { readonly bias: Value<'float32'>; readonly cache: KeysAndValues; readonly rowShape: Value<'int64'> },
+): { readonly hidden: Value<'float32'>; readonly present: KeysAndValues } {
+  const { hiddenSize } = config;
+  const attention = child(module, 'self');
+  const project = (name: string) => {
+    const projected = linear(child(attention, name), x, hiddenSize, hiddenSize);
+    return op.reshapeTo(attention, projected, context.rowShape); // [rows, tokens, hidden]
+  };
+  const { output, presentKey, presentValue } = cachedMultiHeadAttention(
+    attention,
+    {
+      query: project('query'),
+      key: project('key'),
+      value: project('value'),
+      bias: context.bias,
+      pastKey: context.cache.keys,
+      pastValue: context.cache.values,
+    },
+    config.headCount,
+  );
+  const hidden = attentionOutput(module, config, asRows(attention, output, hiddenSize), x);
+  return { hidden, present: { keys: presentKey, values: presentValue } };
+}
+
+/**
+ * `BlipTextOnlyMLMHead`. The matrix is tied to the word embeddings where a checkpoint stores only those. Of the two
+ * names of the bias, `decoder.bias` is the one transformers computes with when a file has both.
+ */
+export function languageModelHead(decoder: Module, config: TextConfig, hidden: Value<'float32'>): Value<'float32'> {
+  const { hiddenSize, vocabularySize, layerNormEpsilon } = config;
+  const predictions = child(decoder, 'cls.predictions');
+  const transform = child(predictions, 'transform');
+  const dense = activate(
+    transform,
+    linear(child(transform, 'dense'), hidden, hiddenSize, hiddenSize),
+    config.activation,
+  );
+  const normalized = layerNorm(child(transform, 'LayerNorm'), dense, hiddenSize, layerNormEpsilon);
+  const output = child(predictions, 'decoder');
+  return op.gemm(
+    output,
+    normalized,
+    weight(output, 'weight', [vocabularySize, hiddenSize], {
+      tiedTo: [`${decoder.path}.bert.embeddings.word_embeddings.weight`],
+    }),
+    weight(output, 'bias', [vocabularySize], { tiedTo: [`${predictions.path}.bias`] }),
+  );
+}

@@ -1,0 +1,86 @@
+import http from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type Bundle, buildBundle, type ServerProcess, startServerProcess } from '../../../support/bundle.ts';
+import {
+  bytes,
+  dataUri,
+  expectError,
+  type HttpAnswer,
+  outputOf,
+  postInference,
+  readAnswer,
+  send,
+} from '../../../support/server.ts';
+
+const PROBES = 20;
+
+let bundle: Bundle;
+let server: ServerProcess;
+const agent = new http.Agent({ keepAlive: true });
+
+beforeAll(async () => {
+  bundle = buildBundle();
+  server = await startServerProcess(bundle);
+});
+
+afterAll(async () => {
+  agent.destroy();
+  server?.kill('SIGTERM');
+  await server?.exit;
+  bundle?.remove();
+});
+
+/** Many captions of many images, by beam search as wide as it may be. */
+const heavy = {
+  inputs: [
+    bytes(
+      'img_url',
+      Array.from({ length: 32 }, (_, index) => dataUri('chelsea', String(index))),
+    ),
+  ],
+  parameters: { num_beams: 32, num_return_sequences: 32, max_new_tokens: 40, min_new_tokens: 40 },
+};
+
+interface Watched {
+  readonly answer: HttpAnswer;
+  readonly tookMs: number;
+  /** How long each question for liveness took that was answered meanwhile, shortest first. */
+  readonly probeMs: readonly number[];
+}
+
+/** Sends a request, and asks whether the service is alive until that is answered, or often enough. */
+async function watch(body: object): Promise<Watched> {
+  const startMs = performance.now();
+  let isAnswered = false;
+  const asked = postInference(server.url, body).then((answer) => {
+    isAnswered = true;
+    return { answer, tookMs: performance.now() - startMs };
+  });
+  const times: number[] = [];
+  while (times.length < PROBES && !isAnswered) {
+    await sleep(15);
+    const askedMs = performance.now();
+    const probe = await send(server.url, { path: '/v2/health/live', agent });
+    expect(probe).toMatchObject({ status: 200, text: '{"live":true}' });
+    times.push(performance.now() - askedMs);
+  }
+  return { ...(await asked), probeMs: times.toSorted((a, b) => a - b) };
+}
+
+test('the service says that it is alive while it computes', { timeout: 300_000 }, async () => {
+  const { answer, tookMs, probeMs } = await watch(heavy);
+  expect(outputOf(readAnswer(answer), 'generated_output').shape).toEqual([32, 32]);
+  expect(tookMs, 'milliseconds of computing').toBeGreaterThan(500);
+  expect(probeMs).toHaveLength(PROBES);
+  expect(probeMs[PROBES / 2], 'the median').toBeLessThan(50);
+  expect(probeMs.at(-1), 'the slowest').toBeLessThan(250);
+});
+
+test('it says so too while it refuses a prompt of megabytes', async () => {
+  const { answer, probeMs } = await watch({
+    inputs: [bytes('img_url', [dataUri('small')]), bytes('text', ['dog '.repeat(2_000_000)])],
+  });
+  expectError(answer, 400, 'PROMPT_TOO_LONG');
+  expect(probeMs.at(-1), 'the slowest').toBeLessThan(500);
+});

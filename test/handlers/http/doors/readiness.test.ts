@@ -1,0 +1,96 @@
+import { cpSync, renameSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import type { Settings } from '../../../../pipeline/settings.ts';
+import { checkpointFolder } from '../../../support/goldens.ts';
+import {
+  bytes,
+  dataUri,
+  expectError,
+  outputOf,
+  postInference,
+  readAnswer,
+  send,
+  startServer,
+} from '../../../support/server.ts';
+import { temporaryFolder } from '../../../support/temporary-folder.ts';
+import { breakThread, watchDeadlyThreads, watchThreads } from '../../../support/worker-threads.ts';
+
+/** What a client sees when worker threads end: real ones, in the server of this process. */
+
+const RECOVERY = { timeout: 30_000 };
+const body = { inputs: [bytes('img_url', [dataUri('small')])] };
+
+async function start(changes: Partial<Settings> = {}) {
+  const server = await startServer(changes);
+  onTestFinished(() => server.close());
+  const statuses = async () => {
+    const paths = ['/v2/health/live', '/v2/health/ready', '/v2/models/captioning/ready'];
+    const answers = await Promise.all(paths.map((path) => send(server.url, { path })));
+    return answers.map(({ status }) => status);
+  };
+  return { ...server, statuses };
+}
+
+const READY = [200, 200, 200];
+const UNREADY = [200, 503, 503];
+
+test('one worker of two is enough to be ready', async () => {
+  const threads = watchThreads();
+  const { statuses, url } = await start({ workerCount: 2 });
+  breakThread(threads[0]);
+  expect(await statuses()).toEqual(READY);
+  readAnswer(await postInference(url, body));
+  expect(await statuses()).toEqual(READY);
+});
+
+describe('without a worker', () => {
+  /** A server whose only worker has ended, and has no checkpoint to start from again. */
+  async function startBroken() {
+    const threads = watchThreads();
+    const checkpoint = join(temporaryFolder(), 'checkpoint');
+    cpSync(checkpointFolder('narrow-vision'), checkpoint, { recursive: true });
+    const server = await start({ checkpoint });
+    const wanted = outputOf(readAnswer(await postInference(server.url, body)), 'generated_output');
+    renameSync(checkpoint, `${checkpoint}-away`);
+    breakThread(threads[0]);
+    await expect.poll(server.statuses).toEqual(UNREADY);
+    return { ...server, wanted, bringBack: () => renameSync(`${checkpoint}-away`, checkpoint) };
+  }
+
+  test('the service is live and not ready; a request waits for the next one', async () => {
+    const { url, statuses, wanted, bringBack } = await startBroken();
+    const answer = postInference(url, body);
+    expect(await statuses()).toEqual(UNREADY);
+    bringBack();
+    expect(outputOf(readAnswer(await answer), 'generated_output')).toEqual(wanted);
+    expect(await statuses()).toEqual(READY);
+  });
+
+  test('requests are refused after ten seconds, and from then on at once', RECOVERY, async () => {
+    const { url, statuses } = await startBroken();
+    for (const fromMs of [5_000, 0]) {
+      const startMs = performance.now();
+      const refused = await postInference(url, body);
+      expectError(refused, 503, 'NOT_READY');
+      expect(refused.headers['retry-after']).toMatch(/^\d+$/);
+      expect(performance.now() - startMs).toBeGreaterThan(fromMs);
+      expect(performance.now() - startMs).toBeLessThan(fromMs === 0 ? 1_000 : 12_000);
+    }
+    expect(await statuses()).toEqual(UNREADY);
+  });
+});
+
+test('a request that ends two workers fails with an error that says nothing of the inside', RECOVERY, async () => {
+  let deadlyCount = 2;
+  const threads = watchDeadlyThreads(() => {
+    deadlyCount -= 1;
+    return deadlyCount >= 0;
+  });
+  const { url, statuses } = await start();
+  const { error } = expectError(await postInference(url, body), 500, 'INTERNAL');
+  expect(error).not.toMatch(/worker|thread|TypeError/);
+  await expect.poll(statuses, RECOVERY).toEqual(READY);
+  readAnswer(await postInference(url, body));
+  expect(threads).toHaveLength(3);
+});

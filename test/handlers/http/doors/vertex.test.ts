@@ -1,0 +1,197 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { checkpointFolder } from '../../../support/goldens.ts';
+import {
+  bytes,
+  dataUri,
+  expectError,
+  type HttpAnswer,
+  outputOf,
+  postInference,
+  type RunningServer,
+  readAnswer,
+  send,
+  startServer,
+} from '../../../support/server.ts';
+
+/** Vertex AI, and the first protocol of KServe. */
+
+const VERTEX_PATH = '/vertex/predict';
+const KSERVE_PATH = '/v1/models/captioning:predict';
+const checkpoint = checkpointFolder('narrow-vision');
+
+let server: RunningServer;
+
+beforeAll(async () => {
+  server = await startServer({ checkpoint, maxQueueSize: 8 });
+});
+
+afterAll(async () => {
+  await server?.close();
+});
+
+function post(path: string, body: unknown, url = server.url): Promise<HttpAnswer> {
+  return send(url, { method: 'POST', path, body: typeof body === 'string' ? body : JSON.stringify(body) });
+}
+
+/** The predictions of an answer, which must be a success. */
+function predictionsOf(answer: HttpAnswer): readonly unknown[] {
+  expect(answer, answer.text).toMatchObject({ status: 200, headers: { 'content-type': 'application/json' } });
+  const { predictions, ...others } = JSON.parse(answer.text);
+  expect(others).toEqual({});
+  return predictions;
+}
+
+async function captionOf(image: 'chelsea' | 'rocket', parameters: object = {}, text?: string): Promise<string> {
+  const inputs = [bytes('img_url', [dataUri(image)]), ...(text === undefined ? [] : [bytes('text', [text])])];
+  return String(
+    outputOf(readAnswer(await postInference(server.url, { inputs, parameters })), 'generated_output').data[0],
+  );
+}
+
+const chelsea = { img_url: dataUri('chelsea') };
+const rocket = { img_url: dataUri('rocket') };
+
+describe('predictions', () => {
+  test.each([VERTEX_PATH, KSERVE_PATH, KSERVE_PATH.replace(':', '%3A')])(
+    'of %s, in the order of the instances',
+    async (path) => {
+      const instances = [chelsea, { ...rocket, text: 'a picture of' }, { ...chelsea, max_new_tokens: 3 }];
+      expect(predictionsOf(await post(path, { instances }))).toEqual([
+        { generated_output: await captionOf('chelsea') },
+        { generated_output: await captionOf('rocket', {}, 'a picture of') },
+        { generated_output: await captionOf('chelsea', { max_new_tokens: 3 }) },
+      ]);
+    },
+  );
+
+  test('with parameters for all, which an instance overrides; unknown ones are left alone', async () => {
+    const parameters = { max_new_tokens: 3, unknown: { a: 1 } };
+    const instances = [chelsea, { ...chelsea, max_new_tokens: 5 }];
+    expect(predictionsOf(await post(VERTEX_PATH, { instances, parameters }))).toEqual([
+      { generated_output: await captionOf('chelsea', { max_new_tokens: 3 }) },
+      { generated_output: await captionOf('chelsea', { max_new_tokens: 5 }) },
+    ]);
+  });
+
+  test('of bytes in b64', async () => {
+    const b64 = chelsea.img_url.split(',')[1];
+    const instances = [{ img_url: { b64 } }, { img_url: [{ b64 }] }];
+    const caption = { generated_output: await captionOf('chelsea') };
+    expect(predictionsOf(await post(VERTEX_PATH, { instances, parameters: null }))).toEqual([caption, caption]);
+  });
+
+  test('of several images in one instance', async () => {
+    const instances = [{ img_url: [chelsea.img_url, rocket.img_url, 'no base64!'] }];
+    expect(predictionsOf(await post(VERTEX_PATH, { instances }))).toEqual([
+      {
+        generated_output: [await captionOf('chelsea'), await captionOf('rocket'), ''],
+        error: ['', '', expect.stringMatching(/^IMAGE_SOURCE_INVALID: /)],
+      },
+    ]);
+  });
+
+  test('where one instance fails', async () => {
+    const caption = { generated_output: await captionOf('chelsea') };
+    const failure = (code: string) => ({ error: expect.stringMatching(/^Expected .*\.$/), code });
+    const instances = [{}, chelsea, 5, { img_url: 'http://169.254.169.254/' }, null, { ...chelsea, foo: 1 }, ['a']];
+    expect(predictionsOf(await post(VERTEX_PATH, { instances }))).toEqual([
+      failure('INVALID_INPUT'),
+      caption,
+      failure('INVALID_INPUT'),
+      failure('IMAGE_SOURCE_BLOCKED'),
+      failure('INVALID_INPUT'),
+      failure('INVALID_INPUT'),
+      failure('INVALID_INPUT'),
+    ]);
+  });
+});
+
+describe('what is refused', () => {
+  test('when all instances fail, with the first error', async () => {
+    const instances = [{ img_url: 'no base64!' }, {}];
+    expectError(await post(VERTEX_PATH, { instances }), 400, 'IMAGE_SOURCE_INVALID');
+  });
+
+  test.each([['{'], [''], ['5'], ['[]'], ['{}'], ['{"instances": []}'], ['{"instances": {}}']])(
+    'the body %s',
+    async (body) => {
+      expectError(await post(VERTEX_PATH, body), 400, 'INVALID_REQUEST');
+      expectError(await post(KSERVE_PATH, body), 400, 'INVALID_REQUEST');
+    },
+  );
+
+  test('parameters that are no dictionary', async () => {
+    expectError(await post(VERTEX_PATH, { instances: [chelsea], parameters: 5 }), 400, 'INVALID_REQUEST');
+  });
+
+  test('more instances than may wait', async () => {
+    const instances = Array.from({ length: 9 }, () => chelsea);
+    expectError(await post(VERTEX_PATH, { instances }), 400, 'INVALID_INPUT');
+  });
+
+  test('lists in lists without end', async () => {
+    const body = `{"instances": [{"img_url": ${'['.repeat(100_000)}${']'.repeat(100_000)}}]}`;
+    expectError(await post(VERTEX_PATH, body), 400, 'INVALID_INPUT');
+  });
+
+  test('another model, another verb, another method', async () => {
+    expectError(await post('/v1/models/other:predict', { instances: [chelsea] }), 404, 'NOT_FOUND');
+    expectError(await post('/v1/models/captioning:explain', { instances: [chelsea] }), 404, 'NOT_FOUND');
+    expectError(await post('/v1/models/captioning', { instances: [chelsea] }), 404, 'NOT_FOUND');
+    expectError(await send(server.url, { method: 'PUT', path: KSERVE_PATH }), 405, 'METHOD_NOT_ALLOWED');
+    expectError(await send(server.url, { path: VERTEX_PATH }), 405, 'METHOD_NOT_ALLOWED');
+  });
+
+  test('a stranger', async () => {
+    const guarded = await startServer({ checkpoint, apiTokens: ['secret'] });
+    try {
+      for (const path of [VERTEX_PATH, KSERVE_PATH])
+        expectError(await post(path, { instances: [chelsea] }, guarded.url), 401, 'UNAUTHORIZED');
+    } finally {
+      await guarded.close();
+    }
+  });
+});
+
+describe("the models of KServe's first protocol", () => {
+  test('by their names, with their readiness', async () => {
+    const starting = await startServer({ checkpoint, modelName: 'cats' }, { initialize: false });
+    try {
+      const read = async (path: string) => {
+        const { status, text } = await send(starting.url, { path });
+        return [status, JSON.parse(text)];
+      };
+      expect(await read('/v1/models/cats')).toEqual([503, { name: 'cats', ready: false }]);
+      expectError(await post('/v1/models/cats:predict', {}, starting.url), 503, 'NOT_READY');
+      await starting.model.initialize();
+      expect(await read('/v1/models')).toEqual([200, { models: ['cats'] }]);
+      expect(await read('/v1/models/cats')).toEqual([200, { name: 'cats', ready: true }]);
+      expectError(await send(starting.url, { path: '/v1/models/dogs' }), 404, 'NOT_FOUND');
+    } finally {
+      await starting.close();
+    }
+  });
+});
+
+describe('the paths that Vertex AI chooses', () => {
+  test.each([
+    ['/predict', '/health'],
+    ['/', '/'],
+    ['/v1/endpoints/1/deployedModels/2:predict', '/v1/endpoints/1/deployedModels/2'],
+  ])('POST %s and GET %s', async (vertexPredictRoute, vertexHealthRoute) => {
+    const routes = { vertexPredictRoute, vertexHealthRoute };
+    const starting = await startServer({ checkpoint, ...routes }, { initialize: false });
+    try {
+      expect((await send(starting.url, { path: vertexHealthRoute })).status).toBe(503);
+      await starting.model.initialize();
+      expect((await send(starting.url, { path: vertexHealthRoute })).status).toBe(200);
+      const caption = { generated_output: await captionOf('chelsea') };
+      const body = { instances: [chelsea] };
+      expect(predictionsOf(await post(vertexPredictRoute, body, starting.url))).toEqual([caption]);
+      expect(predictionsOf(await post(`${vertexPredictRoute}?a=b`, body, starting.url))).toEqual([caption]);
+      expect(predictionsOf(await post(KSERVE_PATH, body, starting.url))).toEqual([caption]);
+    } finally {
+      await starting.close();
+    }
+  });
+});

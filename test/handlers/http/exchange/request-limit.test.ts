@@ -1,0 +1,165 @@
+import { once } from 'node:events';
+import http from 'node:http';
+import net from 'node:net';
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import type { Settings } from '../../../../pipeline/settings.ts';
+import { HandlerError } from '../../../../protocol/errors.ts';
+import { checkpointFolder } from '../../../support/goldens.ts';
+import {
+  bytes,
+  dataUri,
+  expectError,
+  type ImageServer,
+  INFER_PATH,
+  postInference,
+  readAnswer,
+  startImageServer,
+  startServer,
+} from '../../../support/server.ts';
+
+/** How many requests of one token run at a time. */
+
+let images: ImageServer;
+beforeEach(async () => {
+  images = await startImageServer();
+  return () => images.close();
+});
+
+const quick = { inputs: [bytes('img_url', [dataUri('small')])] };
+/** Runs until the server of images answers. */
+const held = () => ({ inputs: [bytes('img_url', [`${images.url}/held.png`])] });
+
+async function start(changes: Partial<Settings>) {
+  const server = await startServer({ maxRequestsPerToken: 2, ...changes });
+  onTestFinished(() => server.close());
+  const ask = (body: object | string, token?: string) =>
+    postInference(server.url, body, { headers: token === undefined ? {} : { authorization: `Bearer ${token}` } });
+  return { ...server, ask };
+}
+
+const tokens = { apiTokens: ['one', 'two'] };
+
+test('a token that has as many running as it may is refused one more, and no other token is', async () => {
+  const { ask } = await start(tokens);
+  const running = [ask(held(), 'one'), ask(held(), 'one')];
+  await images.held(2);
+  const refused = await ask(quick, 'one');
+  const { error } = expectError(refused, 429, 'OVERLOADED');
+  expect(error).toContain('at most 2 requests');
+  expect(refused.headers['retry-after']).toMatch(/^\d+$/);
+  readAnswer(await ask(quick, 'two'));
+  images.release();
+  for (const answer of await Promise.all(running)) readAnswer(answer);
+  readAnswer(await ask(quick, 'one'));
+});
+
+test('where there are no tokens, all requests are those of one', async () => {
+  const { ask } = await start({});
+  const running = [ask(held()), ask(held(), 'anything')];
+  await images.held(2);
+  expectError(await ask(quick, 'something else'), 429, 'OVERLOADED');
+  images.release();
+  for (const answer of await Promise.all(running)) readAnswer(answer);
+});
+
+test('without the setting there is no limit', async () => {
+  const { ask } = await start({ maxRequestsPerToken: undefined });
+  const running = Array.from({ length: 20 }, () => ask(held()));
+  await images.held(20);
+  readAnswer(await ask(quick));
+  images.release();
+  for (const answer of await Promise.all(running)) readAnswer(answer);
+});
+
+test('where the queue is full, a request is refused before its body is read, and counted', async () => {
+  const { ask, url, model } = await start({ maxQueueSize: 1, maxRequestsPerToken: undefined });
+  const codes: string[] = [];
+  model.observe({ onRequest: (outcome) => void codes.push(outcome instanceof HandlerError ? outcome.code : 'ok') });
+  const running = ask(held());
+  await images.held(1);
+  const request = http.request(`${url}${INFER_PATH}`, { method: 'POST', headers: { 'content-length': '1000' } });
+  request.on('error', () => undefined); // It is given up below.
+  request.write('{');
+  const [answer] = await once(request, 'response');
+  expect([answer.statusCode, codes]).toEqual([429, ['OVERLOADED']]);
+  request.destroy();
+  images.release();
+  readAnswer(await running);
+});
+
+test('requests one after the other are never refused', async () => {
+  const { ask } = await start({ ...tokens, maxRequestsPerToken: 1 });
+  for (let count = 0; count < 20; count += 1) readAnswer(await ask(quick, 'one'));
+});
+
+describe('what ends without an answer of the model', () => {
+  test('counts no more: refused bodies, items and models', async () => {
+    const { ask, url } = await start({ ...tokens, maxBodyBytes: 100_000 });
+    const headers = { authorization: 'Bearer one' };
+    for (let count = 0; count < 4; count += 1) {
+      expectError(await ask('x'.repeat(200_000), 'one'), 413, 'PAYLOAD_TOO_LARGE');
+      expectError(await ask('no JSON', 'one'), 400, 'INVALID_REQUEST');
+      expectError(await ask({ inputs: [bytes('img_url', ['####'])] }, 'one'), 400, 'IMAGE_SOURCE_INVALID');
+      expectError(await postInference(url, quick, { headers, path: '/v2/models/other/infer' }), 404, 'NOT_FOUND');
+      expectError(await ask(quick, 'unknown'), 401, 'UNAUTHORIZED');
+      const encoded = { ...headers, 'content-encoding': 'br' };
+      expectError(await postInference(url, quick, { headers: encoded }), 415, 'UNSUPPORTED_ENCODING');
+    }
+    readAnswer(await ask(quick, 'one'));
+  });
+
+  test('counts no more when it breaks off, though its client keeps the connection', async () => {
+    const { ask, url } = await start({ maxRequestsPerToken: 1 });
+    const { hostname, port } = new URL(url);
+    const socket = net.connect({ host: hostname, port: Number(port), allowHalfOpen: true });
+    onTestFinished(() => void socket.destroy());
+    socket.write(`POST ${INFER_PATH} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n`);
+    await expect.poll(async () => (await ask(quick)).status).toBe(429);
+    socket.write('no chunk\r\n');
+    const [answer] = await once(socket, 'data');
+    expect(String(answer)).toMatch(/^HTTP\/1\.1 400 /);
+    await expect.poll(async () => (await ask(quick)).status, { timeout: 30_000 }).toBe(200);
+  });
+
+  test('counts no more when its client leaves before the body is whole', async () => {
+    const { ask, url } = await start({ maxRequestsPerToken: 1 });
+    const { hostname, port } = new URL(url);
+    const socket = net.connect(Number(port), hostname);
+    socket.write(`POST ${INFER_PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n{"inputs"`);
+    await expect.poll(async () => (await ask(quick)).status).toBe(429);
+    socket.destroy();
+    await expect.poll(async () => (await ask(quick)).status).toBe(200);
+  });
+});
+
+test('a client that leaves makes room: its request is dropped', async () => {
+  const { ask, url } = await start({ maxRequestsPerToken: 1 });
+  const leaving = http.request(new URL(INFER_PATH, url), { method: 'POST', agent: false });
+  const hungUp = new Promise((resolve) => leaving.on('error', resolve));
+  leaving.end(JSON.stringify(held()));
+  await images.held(1);
+  expectError(await ask(quick), 429, 'OVERLOADED');
+  leaving.destroy();
+  await hungUp;
+  await expect.poll(async () => (await ask(quick)).status).toBe(200);
+});
+
+describe('the routes of CLIP-API-service', () => {
+  let server: Awaited<ReturnType<typeof startServer>>;
+  beforeAll(async () => {
+    server = await startServer({ checkpoint: checkpointFolder('clip-placeholder-end'), maxRequestsPerToken: 1 });
+  });
+  afterAll(() => server?.close());
+
+  test.each([
+    ['/encode', () => [{ img_uri: `${images.url}/held.png` }]],
+    ['/rank', () => ({ queries: [{ img_uri: `${images.url}/held.png` }], candidates: [{ text: 'a cat' }] })],
+  ])('%s counts too', async (path, body) => {
+    const running = postInference(server.url, body(), { path });
+    await images.held(1);
+    expectError(await postInference(server.url, [{ text: 'a cat' }], { path: '/encode' }), 429, 'OVERLOADED');
+    images.release();
+    expect(await running).toMatchObject({ status: 200 });
+    expect(await postInference(server.url, [{ text: 'a cat' }], { path: '/encode' })).toMatchObject({ status: 200 });
+  });
+});

@@ -1,0 +1,88 @@
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { type Bundle, buildBundle, copyDist, startServerProcess } from '../../support/bundle.ts';
+import { bytes, dataUri, postInference, send } from '../../support/server.ts';
+
+/** The bundled server beside OpenTelemetry, beside a broken one, and beside none. */
+
+const needed = ['onnxruntime-node', 'onnxruntime-common', 'sharp', '@img', 'detect-libc', 'semver'];
+
+let bundle: Bundle;
+beforeAll(() => {
+  bundle = buildBundle();
+});
+afterAll(() => bundle?.remove());
+
+/** A copy of dist/ beside nothing but what it needs, and these packages. */
+function copy(packages: readonly string[] = []): Bundle {
+  const own = copyDist(bundle, [...needed, ...packages]);
+  onTestFinished(() => own.remove());
+  return own;
+}
+
+/** Starts the server, asks it once, and stops it. */
+async function askOnce(own: Bundle, variables: Readonly<Record<string, string>> = {}) {
+  const server = await startServerProcess(own, variables);
+  const answer = await postInference(server.url, { inputs: [bytes('img_url', [dataUri('small')])] });
+  const { text: metrics } = await send(server.url, { path: '/metrics' });
+  server.kill('SIGTERM');
+  const { exitCode, stderr } = await server.exit;
+  expect({ status: answer.status, exitCode }).toEqual({ status: 200, exitCode: 0 });
+  expect(metrics).toMatch(/^process_cpu_user_seconds_total \d/m); // prom-client imports the API too.
+  return { log: server.log(), stderr };
+}
+
+const complaints = (log: readonly Readonly<Record<string, unknown>>[]) =>
+  log.filter(({ level }) => Number(level) > 30).map(({ msg }) => msg);
+
+test('without the API nobody notices, and the bundle has none of it', async () => {
+  const { log, stderr } = await askOnce(copy());
+  expect([complaints(log), stderr]).toEqual([[], '']);
+  const files = readdirSync(join(bundle.folder, 'dist')).filter((name) => name.endsWith('.js'));
+  const withApi = files.filter((name) => readFileSync(join(bundle.folder, 'dist', name), 'utf8').includes('js.api.'));
+  expect(files.length).toBeGreaterThan(10);
+  expect(withApi).toEqual([]); // What the API calls itself by.
+});
+
+describe('an API that does not load', () => {
+  test.each([
+    ['a file of it is not there', 'gone.js'],
+    ['it needs a package that is not there', 'incomplete.js'],
+    ['it throws', 'throwing.js'],
+  ])('is in the log, and the service works: %s', async (_, main) => {
+    const own = copy();
+    const folder = join(own.folder, 'node_modules/@opentelemetry/api');
+    mkdirSync(folder, { recursive: true });
+    const description = { name: '@opentelemetry/api', version: '1.9.1', type: 'module', exports: `./${main}` };
+    writeFileSync(join(folder, 'package.json'), JSON.stringify(description));
+    writeFileSync(join(folder, 'incomplete.js'), "import '@opentelemetry/nothing';");
+    writeFileSync(join(folder, 'throwing.js'), "throw new Error('broken');");
+    const { log } = await askOnce(own);
+    expect(complaints(log)).toEqual(['@opentelemetry/api is installed and does not load: no spans']);
+  });
+});
+
+test('with an SDK there are spans, and the log has their trace', async () => {
+  const own = copy(['@opentelemetry']);
+  const instrumentation = join(own.folder, 'instrumentation.mjs');
+  writeFileSync(
+    instrumentation,
+    `import { NodeTracerProvider, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-node';
+     const write = (span) => process.stderr.write(JSON.stringify([span.name, span.spanContext().traceId]) + '\\n');
+     const exporter = { export: (spans, done) => { spans.forEach(write); done({ code: 0 }); }, shutdown: async () => {} };
+     new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }).register();`,
+  );
+  const { log, stderr } = await askOnce(own, { NODE_OPTIONS: `--import=${pathToFileURL(instrumentation)}` });
+  expect(complaints(log)).toEqual([]);
+  const spans: readonly (readonly string[])[] = stderr.trim().split('\n').map(parseLine);
+  const [, traceId] = spans.find(([name]) => name === 'POST /v2/models/:model/infer') ?? [];
+  const inside = spans.filter(([, trace]) => trace === traceId).map(([name]) => name);
+  expect(inside).toEqual(expect.arrayContaining(['fetch', 'inspect', 'decode', 'queue', 'run']));
+  expect(log).toContainEqual(expect.objectContaining({ msg: 'request completed', traceId }));
+});
+
+function parseLine(line: string): string[] {
+  return JSON.parse(line);
+}
