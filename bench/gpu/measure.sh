@@ -17,7 +17,7 @@ BUDGET_S=${BUDGET_S:-480}
 START_S=$SECONDS
 CARD=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -1)
 export CARD
-cd "$BASE/root/app"
+cd "$BASE/root/app" || exit
 
 left() { echo $((BUDGET_S - (SECONDS - START_S))); }
 # step SECONDS NAME COMMAND…: runs the command for at most this many seconds, and never beyond the budget.

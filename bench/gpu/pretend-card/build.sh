@@ -26,8 +26,9 @@ python3 "$here/make-stubs.py" "$provider" "$work"
 # library SONAME SOURCE…: a shared library; its symbols have versions where make-stubs.py wrote a map.
 library() {
   local soname=$1; shift
-  local map=$work/$soname.map
-  gcc -O1 -w -shared -fPIC -Wl,-soname,"$soname" $([ -e "$map" ] && echo "-Wl,--version-script=$map") -o "$folder/$soname" "$@"
+  local flags=(-O1 -w -shared -fPIC "-Wl,-soname,$soname")
+  [ -e "$work/$soname.map" ] && flags+=("-Wl,--version-script=$work/$soname.map")
+  gcc "${flags[@]}" -o "$folder/$soname" "$@"
 }
 g++ -O1 -w -fpermissive -shared -fPIC -I"$work/cuda/nvidia/cu13/include" -Wl,-soname,libcudart.so.13 \
   -Wl,--version-script="$work/libcudart.so.13.map" -o "$folder/libcudart.so.13" "$here/cudart.cpp"
