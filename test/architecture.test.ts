@@ -3,7 +3,7 @@ import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 
-/** The laws of the house: who may import whom. docs/architecture.md says why. */
+/** The laws of the house: who may import whom. docs/explanation/architecture.md says why. */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
