@@ -1,3 +1,5 @@
+import { fromBfloat16 } from '../numbers/from-bfloat16.ts';
+import { fromFloat16 } from '../numbers/from-float16.ts';
 import { HandlerError } from './errors.ts';
 import type { NamedTensor } from './named-tensor.ts';
 
@@ -23,8 +25,8 @@ const fixedWidths: Readonly<Record<string, FixedWidth>> = {
   INT16: { bytes: 2, read: (view, offset) => view.getInt16(offset, littleEndian) },
   INT32: { bytes: 4, read: (view, offset) => view.getInt32(offset, littleEndian) },
   INT64: { bytes: 8, read: (view, offset) => Number(view.getBigInt64(offset, littleEndian)) },
-  FP16: { bytes: 2, read: (view, offset) => float16(view.getUint16(offset, littleEndian)) },
-  BF16: { bytes: 2, read: (view, offset) => bfloat16(view.getUint16(offset, littleEndian)) },
+  FP16: { bytes: 2, read: (view, offset) => fromFloat16(view.getUint16(offset, littleEndian)) },
+  BF16: { bytes: 2, read: (view, offset) => fromBfloat16(view.getUint16(offset, littleEndian)) },
   FP32: { bytes: 4, read: (view, offset) => view.getFloat32(offset, littleEndian) },
   FP64: { bytes: 8, read: (view, offset) => view.getFloat64(offset, littleEndian) },
 };
@@ -109,21 +111,4 @@ function lengthPrefixed(text: string): readonly Buffer[] {
   const length = Buffer.alloc(LENGTH_BYTES);
   length.writeUInt32LE(element.length);
   return [length, element];
-}
-
-/** IEEE 754 binary16. */
-function float16(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 0x1f;
-  const fraction = bits & 0x3ff;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  if (exponent === 0x1f) return fraction === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-}
-
-/** The upper half of a binary32. */
-function bfloat16(bits: number): number {
-  const view = new DataView(new ArrayBuffer(4));
-  view.setUint32(0, bits * 2 ** 16);
-  return view.getFloat32(0);
 }

@@ -9,12 +9,13 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 
 /** For each room, the places it may import from besides itself. `input_schema.ts` and `app.ts` are rooms of one file. */
 const allowedImports: Readonly<Record<string, readonly string[]>> = {
+  numbers: [],
   onnx: [],
-  checkpoint: [],
-  models: ['onnx', 'checkpoint'],
-  protocol: [],
+  checkpoint: ['numbers'],
+  models: ['numbers', 'onnx', 'checkpoint'],
+  protocol: ['numbers'],
   'input_schema.ts': ['protocol'],
-  pipeline: ['onnx', 'checkpoint', 'models', 'protocol', 'input_schema.ts'],
+  pipeline: ['numbers', 'onnx', 'checkpoint', 'models', 'protocol', 'input_schema.ts'],
   'app.ts': ['pipeline', 'protocol', 'input_schema.ts'],
   // A command may be about checkpoints alone: downloading one needs nothing of the running model.
   handlers: ['app.ts', 'pipeline', 'protocol', 'input_schema.ts', 'checkpoint', 'package.json'],
