@@ -10,12 +10,13 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 /** For each room, the places it may import from besides itself. `input_schema.ts` and `app.ts` are rooms of one file. */
 const allowedImports: Readonly<Record<string, readonly string[]>> = {
   numbers: [],
+  network: [],
   onnx: [],
-  checkpoint: ['numbers'],
+  checkpoint: ['numbers', 'network'],
   models: ['numbers', 'onnx', 'checkpoint'],
   protocol: ['numbers'],
   'input_schema.ts': ['protocol'],
-  pipeline: ['numbers', 'onnx', 'checkpoint', 'models', 'protocol', 'input_schema.ts'],
+  pipeline: ['numbers', 'network', 'onnx', 'checkpoint', 'models', 'protocol', 'input_schema.ts'],
   'app.ts': ['pipeline', 'protocol', 'input_schema.ts'],
   // A command may be about checkpoints alone: downloading one needs nothing of the running model.
   handlers: ['app.ts', 'pipeline', 'protocol', 'input_schema.ts', 'checkpoint', 'package.json'],
@@ -33,9 +34,13 @@ const allowedWithinPipeline: Readonly<Record<string, readonly string[]>> = {
 /** The only files that may import a package. */
 const onlyImporters: Readonly<Record<string, readonly string[]>> = {
   'onnxruntime-node': ['pipeline/sessions/runtime.ts'],
-  // The network has two doors: one for images, which anyone may name, and one for checkpoints, which the owner names.
-  undici: ['checkpoint/hub/connection.ts', 'pipeline/images/address-guard.ts', 'pipeline/images/image-fetch.ts'],
-  'ipaddr.js': ['pipeline/images/address-guard.ts'],
+  undici: [
+    'network/address-guard.ts',
+    'network/guarded-connections.ts',
+    'network/http-get.ts',
+    'network/proxy-connections.ts',
+  ],
+  'ipaddr.js': ['network/address-guard.ts'],
   sharp: ['pipeline/images/image-decode.ts'],
   pbf: ['onnx/model-proto.ts'],
   '@grpc/grpc-js': [

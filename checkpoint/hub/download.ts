@@ -4,7 +4,7 @@ import { readJsonFile } from '../files/json-file.ts';
 import { isWeightsIndex, shardsOf, weightsFiles } from '../weights/weights-files.ts';
 import { type AttemptOptions, defaultHubLimits, type HubLimits } from './attempts.ts';
 import { readCachedFiles, readFolderFiles, requireCached } from './cached-files.ts';
-import { type HubConnection, openHubConnection } from './connection.ts';
+import { HubConnection } from './connection.ts';
 import { cacheDestination, type Destination, folderDestination } from './destination.ts';
 import { fetchFile } from './fetch-file.ts';
 import { type Environment, type HubSettings, readHubSettings, readHubToken } from './hub-settings.ts';
@@ -62,7 +62,7 @@ export async function downloadCheckpoint(
   }
   const token = readHubToken(environment);
   const attempts = attemptOptions(reference, settings, token !== undefined, { ...options, limits, signal });
-  const connection = openHubConnection(settings, token, limits, signal);
+  const connection = new HubConnection(settings, token, limits, signal);
   try {
     const listing = await listModel(reference, connection, attempts);
     const destination =

@@ -1,5 +1,6 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import type { Proxies } from '../../network/proxy-connections.ts';
 import { CheckpointError } from '../errors.ts';
 import { readTextFile } from '../files/json-file.ts';
 
@@ -13,7 +14,7 @@ export interface HubSettings {
   readonly offline: boolean;
   /** Whether the cache may be made of symlinks; else it is made of plain files. */
   readonly symlinks: boolean;
-  readonly proxies: { readonly http: string; readonly https: string; readonly none: string };
+  readonly proxies: Proxies;
 }
 
 const DEFAULT_ENDPOINT = 'https://huggingface.co';

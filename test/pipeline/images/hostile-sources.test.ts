@@ -4,7 +4,7 @@ import { createServer as createSecureServer } from 'node:https';
 import { type AddressInfo, isIP, type Server } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import type { LookupAll } from '../../../pipeline/images/address-guard.ts';
+import type { LookupAll } from '../../../network/address-guard.ts';
 import { type ImageOptions, loadImage } from '../../../pipeline/images/image-source.ts';
 import { type ErrorCode, HandlerError } from '../../../protocol/errors.ts';
 import { makeCertificates } from '../../support/certificates.ts';
