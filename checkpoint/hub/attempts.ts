@@ -12,10 +12,8 @@ export interface HubLimits {
   readonly retryDelayMs: number;
   /** A server that asks to wait longer than this is not waited for. */
   readonly longestRetryAfterMs: number;
-  /** A half-written file that nobody touched for so long belongs to nobody. */
+  /** A half-written file that was not written for so long belongs to nobody. Longer than any wait between two writes. */
   readonly abandonedAfterMs: number;
-  /** How often to look whether another process is done with a file. */
-  readonly pollMs: number;
 }
 
 export const defaultHubLimits: HubLimits = {
@@ -24,8 +22,7 @@ export const defaultHubLimits: HubLimits = {
   attempts: 5,
   retryDelayMs: 1_000,
   longestRetryAfterMs: 120_000,
-  abandonedAfterMs: 20_000,
-  pollMs: 500,
+  abandonedAfterMs: 600_000,
 };
 
 export interface AttemptOptions {

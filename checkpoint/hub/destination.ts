@@ -45,7 +45,8 @@ export function cacheDestination(reference: HubReference, settings: HubSettings,
     isWhole: async (file) => (await hasSize(blob(file), file)) || (await hasSize(join(folder, file.name), file)),
     async settle(file, isNew) {
       const pointer = join(folder, file.name);
-      if (await hasSize(pointer, file)) return;
+      // A new one replaces what is there: without symlinks the bytes have to leave blobs/.
+      if (!isNew && (await hasSize(pointer, file))) return;
       await writing(pointer, async () => {
         try {
           await point(blob(file), pointer, { isNew, symlinks: settings.symlinks });

@@ -49,8 +49,7 @@ export const quickLimits: HubLimits = {
   attempts: 3,
   retryDelayMs: 2,
   longestRetryAfterMs: 3_000,
-  abandonedAfterMs: 2_000,
-  pollMs: 10,
+  abandonedAfterMs: 60_000,
 };
 
 const fixtures = fileURLToPath(new URL('../fixtures/checkpoints/', import.meta.url));
