@@ -40,30 +40,33 @@ export async function fetchFile(job: FileJob, connection: HubConnection, options
     return await beginIncompleteFile(incompletePrefix, options.limits.abandonedAfterMs);
   });
   if (incompletePath === undefined) return false;
-  let placement: Placement;
-  try {
-    await fillAndCheck(job, incompletePath, connection, options);
-    placement = await writing(path, () => putInPlace(incompletePath, job));
-  } finally {
-    await releaseIncompleteFile(incompletePath);
-  }
+  const placement = await fillAndPlace(job, incompletePath, connection, options);
   if (placement === 'lost') return await fetchFile(job, connection, options);
   await removeIncompleteFiles(incompletePrefix).catch(() => undefined); // They do no harm.
   return placement === 'placed';
 }
 
-/** `lost`: a process that slept for very long finds that another one took its file. */
+/** `was-there`: another download put the whole file there. `lost`: another download took the half-written file. */
 type Placement = 'placed' | 'was-there' | 'lost';
 
-async function putInPlace(incompletePath: string, { path, isWhole }: FileJob): Promise<Placement> {
+async function fillAndPlace(
+  job: FileJob,
+  incompletePath: string,
+  connection: HubConnection,
+  options: AttemptOptions,
+): Promise<Placement> {
   try {
-    await rename(incompletePath, path);
+    await fillAndCheck(job, incompletePath, connection, options);
+    await writing(job.path, () => rename(incompletePath, job.path));
     return 'placed';
-  } catch (cause) {
-    // Another download was first: it has removed this one's file, or the system does not replace a file that is in use.
-    if (await isWhole()) return 'was-there';
-    if (isMissing(cause)) return 'lost';
-    throw cause;
+  } catch (thrown) {
+    if (!(thrown instanceof CheckpointError)) throw thrown;
+    // A download that was first removes the files of the others; and some systems do not replace a file that is in use.
+    if (await job.isWhole()) return 'was-there';
+    if (isMissing(thrown.cause)) return 'lost';
+    throw thrown;
+  } finally {
+    await releaseIncompleteFile(incompletePath);
   }
 }
 

@@ -498,10 +498,34 @@ describe('several downloads at once', () => {
   test('one goes on when the other fails', async () => {
     const hub = await startHub(files);
     const environment = hubEnvironment(hub);
-    hub.fail(weightsPath, cutAfter(200_000), status(418));
-    const results = await Promise.allSettled([download(environment), download(environment)]);
-    expect(results.map((result) => result.status).sort()).toEqual(['fulfilled', 'rejected']);
+    let goOn: () => void = () => undefined;
+    const hold: Fault = (_response, answer) => {
+      goOn = answer;
+    };
+    hub.fail(weightsPath, hold, status(418));
+    const limits = { ...quickLimits, stallTimeoutMs: 30_000 }; // However slow the machine is.
+    const outcomeOf = () =>
+      download(environment, { limits }).then(
+        () => 'done',
+        (error: CheckpointError) => {
+          goOn();
+          return error.code;
+        },
+      );
+    const outcomes = await Promise.all([outcomeOf(), outcomeOf()]);
+    expect(outcomes.sort()).toEqual(['CHECKPOINT_DOWNLOAD_FAILED', 'done']);
     await expectWhole(locateCheckpoint(MODEL, { ...environment, HF_HUB_OFFLINE: '1' }));
+    expect(halfWritten(environment)).toEqual([]);
+  });
+
+  test('one that fails when another has put the file there is done', async () => {
+    const hub = await startHub(files);
+    const environment = hubEnvironment(hub);
+    hub.fail(weightsPath, async (response) => {
+      await expectWhole(download(environment));
+      response.writeHead(418).end();
+    });
+    await expectWhole(download(environment, { limits: { ...quickLimits, stallTimeoutMs: 30_000 } }));
   });
 
   test('one whose file was removed, as another was first, finds the whole file', async () => {
