@@ -1,6 +1,7 @@
 import { HandlerError } from '../../protocol/errors.ts';
 import { type OnStage, watchStage } from '../stages.ts';
-import { type ByteBudget, createByteBudget, decodeHolding } from './byte-budget.ts';
+import { type ByteBudget, FixedByteBudget } from './byte-budget.ts';
+import { decodeHolding } from './held-images.ts';
 import { type ImageDecodeOptions, inspectImage, type RgbImage } from './image-decode.ts';
 import { fetchImage, type ImageFetchOptions } from './image-fetch.ts';
 
@@ -23,7 +24,7 @@ const MAX_PREFIX_CHARACTERS = 1000;
 
 /** Encoded images from the network, in the process. Before an image is there, it counts as large as it may be. */
 const MAX_FETCHED_BYTES = 600_000_000;
-const fetchedBudget = createByteBudget(MAX_FETCHED_BYTES);
+const fetchedBudget = new FixedByteBudget(MAX_FETCHED_BYTES);
 
 export interface LoadedImage {
   /** It holds memory of the budget until `releaseImages`. */

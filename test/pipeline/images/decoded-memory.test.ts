@@ -2,8 +2,10 @@ import { getEventListeners } from 'node:events';
 import { cpSync, writeFileSync } from 'node:fs';
 import sharp from 'sharp';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { createByteBudget, releaseImages, sharedByteBudget } from '../../../pipeline/images/byte-budget.ts';
+import { FixedByteBudget } from '../../../pipeline/images/byte-budget.ts';
+import { releaseImages } from '../../../pipeline/images/held-images.ts';
 import { loadImage } from '../../../pipeline/images/image-source.ts';
+import { decodedBudget as processBudget } from '../../../pipeline/images/process-budget.ts';
 import { startModel } from '../../../pipeline/model.ts';
 import type { Settings } from '../../../pipeline/settings.ts';
 import { valuesOf } from '../../support/answers.ts';
@@ -33,7 +35,7 @@ const reason = new Error('dropped');
 const listeners = (signal: AbortSignal, count: number) =>
   expect.poll(() => getEventListeners(signal, 'abort').length, { timeout: 60_000 }).toBe(count);
 
-/** A model with a budget of its own: other tests of this process have other limits. */
+/** A model, alone in the process: the next test may set another limit when it is closed. */
 async function start(
   checkpoint: Parameters<typeof checkpointFolder>[0],
   maxDecodedBytes: number,
@@ -60,7 +62,7 @@ describe('an image', () => {
   };
 
   test('waits before it is decoded until there is memory, and says how long', async () => {
-    const limited = { ...options, decodedBudget: createByteBudget(IMAGE_BYTES * 2 - 1) };
+    const limited = { ...options, decodedBudget: new FixedByteBudget(IMAGE_BYTES * 2 - 1) };
     const { image } = await loadImage(await source(1), limited);
     const { signal } = new AbortController();
     const second = loadImage(await source(2), { ...limited, signal });
@@ -74,7 +76,7 @@ describe('an image', () => {
   });
 
   test('whose request is dropped while it waits for memory leaves its place to the next', async () => {
-    const decodedBudget = createByteBudget(IMAGE_BYTES);
+    const decodedBudget = new FixedByteBudget(IMAGE_BYTES);
     const { image } = await loadImage(await source(1), { ...options, decodedBudget });
     const dropped = new AbortController();
     const waiting = loadImage(await source(2), { ...options, decodedBudget, signal: dropped.signal });
@@ -88,7 +90,7 @@ describe('an image', () => {
   });
 
   test('that does not decode leaves no memory taken, nor does one that is too large', async () => {
-    const limited = { ...options, decodedBudget: createByteBudget(IMAGE_BYTES) };
+    const limited = { ...options, decodedBudget: new FixedByteBudget(IMAGE_BYTES) };
     const broken = (await picture(1)).subarray(0, -20).toString('base64');
     for (let count = 0; count < 3; count += 1) {
       await expectHandlerError(loadImage(broken, limited), 'IMAGE_CORRUPT');
@@ -105,11 +107,12 @@ describe('captions', () => {
     const dropped = new AbortController();
     // One image has the memory and waits for others to share its batch; the second waits for its memory.
     const answer = model.infer({ img_url: images }, ['generated_output'], dropped.signal);
-    const decodedBudget = sharedByteBudget(IMAGE_BYTES + 2);
+    const { budget, leave } = processBudget.join(IMAGE_BYTES + 2);
+    onTestFinished(leave);
     await listeners(dropped.signal, 3); // The third is that of the whole request.
     dropped.abort(reason);
     await expect(answer).rejects.toBe(reason);
-    (await decodedBudget.acquire(IMAGE_BYTES + 2))();
+    (await budget.acquire(IMAGE_BYTES + 2))();
   });
 
   test('of more images than there is memory for are all there, those of one request and of several', async () => {
