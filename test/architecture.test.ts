@@ -31,6 +31,20 @@ const allowedWithinPipeline: Readonly<Record<string, readonly string[]>> = {
   tasks: ['stages.ts', 'images', 'texts', 'sessions', 'workers'],
 };
 
+/**
+ * The same for the rooms within checkpoint/, from the ground up. The Hub knows nothing of opened checkpoints: it brings
+ * files. To quantize is to open one checkpoint and to write another, so quantize/ lies on top.
+ */
+const allowedWithinCheckpoint: Readonly<Record<string, readonly string[]>> = {
+  'errors.ts': [],
+  files: ['errors.ts'],
+  config: ['errors.ts', 'files'],
+  weights: ['errors.ts', 'files'],
+  'checkpoint.ts': ['errors.ts', 'files', 'config', 'weights'],
+  hub: ['errors.ts', 'files', 'config', 'weights'],
+  quantize: ['errors.ts', 'files', 'weights', 'checkpoint.ts'],
+};
+
 /** The only files that may import a package. */
 const onlyImporters: Readonly<Record<string, readonly string[]>> = {
   'onnxruntime-node': ['pipeline/sessions/runtime.ts'],
@@ -104,12 +118,21 @@ describe('the laws of the house', () => {
     expect(broken).toEqual([]);
   });
 
-  test.each(Object.entries(allowedWithinPipeline))('pipeline/%s imports only what it may', (place, allowed) => {
+  test.each([
+    ...Object.entries(allowedWithinPipeline).map((law) => ['pipeline', ...law] as const),
+    ...Object.entries(allowedWithinCheckpoint).map((law) => ['checkpoint', ...law] as const),
+  ])('%s/%s imports only what it may', (outer, place, allowed) => {
     const within = (path: string) => path.split('/')[1] ?? '';
-    const own = ownImports.filter(({ file }) => file.startsWith(`pipeline/${place}/`));
-    expect(own.length).toBeGreaterThan(0);
-    const inPipeline = own.filter(({ target }) => room(target) === 'pipeline');
-    expect(inPipeline.filter(({ target }) => ![place, ...allowed].includes(within(target)))).toEqual([]);
+    expect(sourceFiles(`${outer}/${place}`).length).toBeGreaterThan(0);
+    const placed = ownImports.filter(({ file }) => room(file) === outer && within(file) === place);
+    const inOuter = placed.filter(({ target }) => room(target) === outer);
+    expect(inOuter.filter(({ target }) => ![place, ...allowed].includes(within(target)))).toEqual([]);
+  });
+
+  test('every room of checkpoint/ has its law, and there are ten at most', () => {
+    const rooms = readdirSync(join(root, 'checkpoint'));
+    expect(rooms.sort()).toEqual(Object.keys(allowedWithinCheckpoint).sort());
+    expect(rooms.length).toBeLessThanOrEqual(10);
   });
 
   test.each(Object.entries(onlyImporters))('only the files named import %s', (packageName, importers) => {

@@ -1,3 +1,4 @@
+import { CheckpointError } from '../errors.ts';
 import { type JsonSection, readChoice, readInteger, readNumber, requireDivisible } from '../files/json-file.ts';
 
 /** Activation functions by their names in transformers' `ACT2FN`. */
@@ -42,4 +43,17 @@ export function readVisionConfig(
   requireDivisible(section, 'hidden_size', vision.hiddenSize, 'num_attention_heads', vision.headCount);
   requireDivisible(section, 'image_size', vision.imageSize, 'patch_size', vision.patchSize);
   return vision;
+}
+
+/**
+ * The same model for images of another size, as transformers has it with `interpolate_pos_encoding=True`.
+ * @param folder of the checkpoint, for the message.
+ * @throws CheckpointError `CHECKPOINT_CONFIG_INVALID` when the size is no multiple of the patches'.
+ */
+export function atImageSize(vision: VisionConfig, imageSize: number, folder: string): VisionConfig {
+  if (imageSize % vision.patchSize === 0) return { ...vision, imageSize };
+  throw new CheckpointError(
+    'CHECKPOINT_CONFIG_INVALID',
+    `${folder}: expected BLIP_IMAGE_SIZE to be a multiple of patch_size ${vision.patchSize}, got ${imageSize}.`,
+  );
 }

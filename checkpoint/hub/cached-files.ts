@@ -2,10 +2,10 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { CheckpointError } from '../errors.ts';
 import { readJsonFile } from '../files/json-file.ts';
+import { settingsFiles, vocabularies } from '../files/settings-files.ts';
 import { isWeightsIndex, shardsOf, weightsFiles } from '../weights/weights-files.ts';
 import { cachedCommit, repositoryCache } from './cache-layout.ts';
 import type { HubSettings } from './hub-settings.ts';
-import { settingsFiles, vocabularies } from './needed-files.ts';
 import { type HubReference, referenceText } from './reference.ts';
 
 const PREPROCESSOR = 'preprocessor_config.json';

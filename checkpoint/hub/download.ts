@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { CheckpointError } from '../errors.ts';
 import { readJsonFile } from '../files/json-file.ts';
+import { settingsFiles } from '../files/settings-files.ts';
 import { isWeightsIndex, shardsOf, weightsFiles } from '../weights/weights-files.ts';
 import { type AttemptOptions, defaultHubLimits, type HubLimits } from './attempts.ts';
 import { readCachedFiles, readFolderFiles, requireCached } from './cached-files.ts';
@@ -9,7 +10,6 @@ import { cacheDestination, type Destination, folderDestination } from './destina
 import { fetchFile } from './fetch-file.ts';
 import { type Environment, type HubSettings, readHubSettings, readHubToken } from './hub-settings.ts';
 import { type Listing, listModel, type RemoteFile } from './listing.ts';
-import { settingsFiles } from './needed-files.ts';
 import { type HubReference, referenceText } from './reference.ts';
 
 export interface DownloadProgress {

@@ -1,4 +1,4 @@
-import type { Task } from '../config/architecture.ts';
+import type { Task } from '../config/architectures.ts';
 
 /** A checkpoint that people ask for by name. */
 export interface KnownModel {

@@ -6,7 +6,7 @@ import { openCheckpoint } from '../checkpoint.ts';
 import { CheckpointError } from '../errors.ts';
 import { readBytes, withFile } from '../files/binary-file.ts';
 import { readJsonFile } from '../files/json-file.ts';
-import { settingsFiles } from '../hub/needed-files.ts';
+import { settingsFiles } from '../files/settings-files.ts';
 import { FORMAT, isQuantizable, partCount, quantizedNames } from '../weights/int8-format.ts';
 import type { TensorRegion } from '../weights/safetensors.ts';
 import { openWeights } from '../weights/weights.ts';
