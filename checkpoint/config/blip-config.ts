@@ -1,12 +1,12 @@
+import type { JsonSection } from '../files/json-file.ts';
 import {
   inconsistent,
-  type JsonSection,
   readChoice,
   readInteger,
   readNumber,
   requireDivisible,
   subsection,
-} from '../files/json-file.ts';
+} from '../files/json-section.ts';
 import { type Activation, activations, readVisionConfig, type VisionConfig } from './vision-config.ts';
 
 /** `text_config`: BERT with cross-attention to an image. */

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
-import { inconsistent, type JsonSection, readJsonFile, subsection } from '../files/json-file.ts';
+import { type JsonSection, readJsonFile } from '../files/json-file.ts';
+import { inconsistent, subsection } from '../files/json-section.ts';
 import { type BlipConfig, readBlipConfig } from './blip-config.ts';
 import { type ClipConfig, readClipConfig } from './clip-config.ts';
 import { type GenerationDefaults, readGenerationDefaults } from './generation-config.ts';

@@ -1,16 +1,13 @@
 import { join } from 'node:path';
+import { isJsonObject, type JsonObject, type JsonSection, readJsonFile } from '../files/json-file.ts';
 import {
   inconsistent,
-  isJsonObject,
-  type JsonObject,
-  type JsonSection,
   readBoolean,
   readChannelNumbers,
   readInteger,
-  readJsonFile,
   readNumber,
   subsection,
-} from '../files/json-file.ts';
+} from '../files/json-section.ts';
 
 type Channels = readonly [red: number, green: number, blue: number];
 

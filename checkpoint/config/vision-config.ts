@@ -1,5 +1,6 @@
 import { CheckpointError } from '../errors.ts';
-import { type JsonSection, readChoice, readInteger, readNumber, requireDivisible } from '../files/json-file.ts';
+import type { JsonSection } from '../files/json-file.ts';
+import { readChoice, readInteger, readNumber, requireDivisible } from '../files/json-section.ts';
 
 /** Activation functions by their names in transformers' `ACT2FN`. */
 export const activations = ['gelu', 'quick_gelu', 'relu', 'gelu_new', 'gelu_pytorch_tanh'] as const;

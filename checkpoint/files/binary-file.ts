@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { CheckpointError } from '../errors.ts';
-import { reading } from './json-file.ts';
+import { explainReadErrors } from './file-errors.ts';
 
 /** A file that is open for reading. */
 export interface BinaryFile {
@@ -14,9 +14,9 @@ export interface BinaryFile {
  * @throws CheckpointError `CHECKPOINT_FILE_UNREADABLE`, and whatever `use` throws.
  */
 export function withFile<T>(path: string, use: (file: BinaryFile) => T): T {
-  const descriptor = reading(path, () => openSync(path, 'r'));
+  const descriptor = explainReadErrors(path, () => openSync(path, 'r'));
   try {
-    return use({ path, descriptor, sizeBytes: reading(path, () => fstatSync(descriptor).size) });
+    return use({ path, descriptor, sizeBytes: explainReadErrors(path, () => fstatSync(descriptor).size) });
   } finally {
     closeSync(descriptor);
   }
@@ -28,7 +28,7 @@ export function withFile<T>(path: string, use: (file: BinaryFile) => T): T {
  */
 export function readBytes(file: BinaryFile, offsetBytes: number, lengthBytes: number): Buffer {
   const bytes = Buffer.alloc(lengthBytes);
-  const count = reading(file.path, () => readSync(file.descriptor, bytes, 0, lengthBytes, offsetBytes));
+  const count = explainReadErrors(file.path, () => readSync(file.descriptor, bytes, 0, lengthBytes, offsetBytes));
   if (count < lengthBytes) {
     throw new CheckpointError(
       'CHECKPOINT_WEIGHTS_INVALID',

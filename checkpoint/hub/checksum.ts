@@ -1,7 +1,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import { isMissing } from '../files/json-file.ts';
+import { isMissing } from '../files/file-errors.ts';
 import type { Checksum, RemoteFile } from './listing.ts';
 
 /** The digest that a checksum is made with. Git puts the kind and the size before the bytes. */

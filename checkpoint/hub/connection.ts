@@ -3,7 +3,7 @@ import { discardBody } from '../../network/discard-body.ts';
 import { type HttpAnswer, headerValue } from '../../network/http-get.ts';
 import { ProxyConnections } from '../../network/proxy-connections.ts';
 import { followRedirects } from '../../network/redirects.ts';
-import { errorCode } from '../files/json-file.ts';
+import { errorCode } from '../files/file-errors.ts';
 import type { HubLimits } from './attempts.ts';
 import { type Inquiry, PassingFailure, statusFailure, untrustedCertificate } from './failures.ts';
 import type { HubSettings } from './hub-settings.ts';

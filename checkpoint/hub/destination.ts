@@ -3,7 +3,7 @@ import { constants, existsSync } from 'node:fs';
 import { copyFile, mkdir, rename, rm, symlink } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import type { CheckpointError } from '../errors.ts';
-import { errorCode, isMissing } from '../files/json-file.ts';
+import { errorCode, isMissing } from '../files/file-errors.ts';
 import { cachedCommit, repositoryCache, writeAtomically } from './cache-layout.ts';
 import { hasBytes, hasSize } from './checksum.ts';
 import { isReadOnly, writing } from './failures.ts';

@@ -1,5 +1,5 @@
 import { CheckpointError } from '../errors.ts';
-import { errorCode } from '../files/json-file.ts';
+import { errorCode } from '../files/file-errors.ts';
 
 /** What is asked of the Hub, for messages. Holds no token. */
 export interface Inquiry {

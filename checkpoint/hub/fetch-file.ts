@@ -1,7 +1,7 @@
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { CheckpointError } from '../errors.ts';
-import { isMissing } from '../files/json-file.ts';
+import { isMissing } from '../files/file-errors.ts';
 import { type AttemptOptions, withRetries } from './attempts.ts';
 import { describeChecksum } from './checksum.ts';
 import type { HubAnswer, HubConnection } from './connection.ts';

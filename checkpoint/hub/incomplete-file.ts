@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
 import { copyFile, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { isMissing } from '../files/json-file.ts';
+import { isMissing } from '../files/file-errors.ts';
 
 /**
  * Half-written files. Each belongs to one download, which alone writes it, so two downloads of a file never mix their

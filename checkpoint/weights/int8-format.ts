@@ -1,4 +1,5 @@
-import { inconsistent, isJsonObject, type JsonSection } from '../files/json-file.ts';
+import { isJsonObject, type JsonSection } from '../files/json-file.ts';
+import { inconsistent } from '../files/json-section.ts';
 import type { TensorRegion } from './safetensors.ts';
 import type { Weights } from './weights.ts';
 

@@ -1,7 +1,8 @@
 import { realpathSync } from 'node:fs';
 import { dirname, join, sep } from 'node:path';
 import { CheckpointError } from '../errors.ts';
-import { type JsonSection, readingIfThere, readJsonFile } from '../files/json-file.ts';
+import { readIfThere } from '../files/file-errors.ts';
+import { type JsonSection, readJsonFile } from '../files/json-file.ts';
 import { transformersName } from './original-names.ts';
 import { readSafetensorsHeader, type TensorRegion } from './safetensors.ts';
 import { readTorchArchive } from './torch-archive.ts';
@@ -117,5 +118,5 @@ function commonFolder(paths: readonly string[]): string {
 
 /** The path with all symlinks resolved, or `undefined` when there is no such file. */
 function realPath(path: string): string | undefined {
-  return readingIfThere(path, () => realpathSync(path));
+  return readIfThere(path, () => realpathSync(path));
 }
