@@ -11,7 +11,7 @@ export interface Proxies {
 export interface ConnectionTimeouts {
   /** To open a connection. */
   readonly connectTimeoutMs: number;
-  /** Without any byte. */
+  /** Without any byte: a connection that is silent for so long counts as cut. */
   readonly stallTimeoutMs: number;
 }
 

@@ -15,19 +15,19 @@ type Channels = readonly [red: number, green: number, blue: number];
 export type Resize =
   /** Both sides at once; the aspect ratio is not kept. */
   | { readonly kind: 'squash'; readonly side: number }
-  /** The shorter side to `shortestEdge`, the other in proportion; then the middle is cut out. */
+  /** The shorter side becomes `shortestEdge`, the other follows in proportion; then the middle is cut out. */
   | { readonly kind: 'crop'; readonly shortestEdge: number; readonly side: number };
 
 /** The steps between RGB pixels and `pixel_values`. */
 export interface ImageProcessorConfig {
-  /** `undefined` where the image must already have the model's size. */
+  /** `undefined` where images must have the model's size already. */
   readonly resize: Resize | undefined;
   /** `undefined` where pixel values stay 0 to 255. */
   readonly rescaleFactor: number | undefined;
   readonly normalize: { readonly mean: Channels; readonly standardDeviation: Channels } | undefined;
 }
 
-/** OPENAI_CLIP_MEAN and OPENAI_CLIP_STD of transformers' image_utils.py. */
+/** `OPENAI_CLIP_MEAN` and `OPENAI_CLIP_STD` of transformers' image_utils.py. */
 const CLIP_MEAN: Channels = [0.48145466, 0.4578275, 0.40821073];
 const CLIP_STANDARD_DEVIATION: Channels = [0.26862954, 0.26130258, 0.27577711];
 /** `PIL.Image.Resampling.BICUBIC`. */
@@ -79,7 +79,7 @@ export function readImageProcessorConfig(
   };
 }
 
-/** The same steps, for images of another size than the checkpoint's. */
+/** The steps for images of another size than the checkpoint's. */
 export function resizeTo(imageProcessor: ImageProcessorConfig, side: number): ImageProcessorConfig {
   const { resize } = imageProcessor;
   if (resize === undefined) return imageProcessor;

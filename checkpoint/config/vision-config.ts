@@ -13,7 +13,7 @@ export interface VisionConfig {
   readonly layerCount: number;
   readonly headCount: number;
   readonly imageSize: number;
-  /** The image size whose positions the checkpoint has; they are interpolated where `imageSize` is another. */
+  /** The image size that the checkpoint has positions for. They are interpolated where `imageSize` is another. */
   readonly positionsImageSize: number;
   readonly patchSize: number;
   readonly layerNormEpsilon: number;
@@ -21,8 +21,8 @@ export interface VisionConfig {
 }
 
 /**
- * Reads a `vision_config`. Missing keys take the defaults of transformers' configuration classes; those in which the
- * families differ are given.
+ * Reads a `vision_config`. Missing keys take the defaults of transformers' configuration classes.
+ * @param defaults those in which the families differ.
  * @throws CheckpointError `CHECKPOINT_CONFIG_INVALID`.
  */
 export function readVisionConfig(
@@ -47,7 +47,7 @@ export function readVisionConfig(
 }
 
 /**
- * The same model for images of another size, as transformers has it with `interpolate_pos_encoding=True`.
+ * The vision model for images of another size, as transformers has it with `interpolate_pos_encoding=True`.
  * @param folder of the checkpoint, for the message.
  * @throws CheckpointError `CHECKPOINT_CONFIG_INVALID` when the size is no multiple of the patches'.
  */

@@ -10,8 +10,8 @@ export interface BinaryFile {
 }
 
 /**
- * Opens a file, and closes it when `use` returns or throws.
- * @throws CheckpointError `CHECKPOINT_FILE_UNREADABLE`, and whatever `use` throws.
+ * Opens a file and closes it when `use` returns or throws.
+ * @throws CheckpointError `CHECKPOINT_FILE_UNREADABLE`, and the errors of `use`.
  */
 export function withFile<T>(path: string, use: (file: BinaryFile) => T): T {
   const descriptor = explainReadErrors(path, () => openSync(path, 'r'));
@@ -23,8 +23,8 @@ export function withFile<T>(path: string, use: (file: BinaryFile) => T): T {
 }
 
 /**
- * Some bytes of a file, which must have them all. Callers bound `lengthBytes`: it is allocated before it is read.
- * @throws CheckpointError `CHECKPOINT_FILE_UNREADABLE`, or `CHECKPOINT_WEIGHTS_INVALID` when the file ends before.
+ * Reads bytes that a file must have. Callers bound `lengthBytes`, because so much memory is allocated first.
+ * @throws CheckpointError `CHECKPOINT_FILE_UNREADABLE`, or `CHECKPOINT_WEIGHTS_INVALID` when the file ends earlier.
  */
 export function readBytes(file: BinaryFile, offsetBytes: number, lengthBytes: number): Buffer {
   const bytes = Buffer.alloc(lengthBytes);

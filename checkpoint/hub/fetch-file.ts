@@ -5,7 +5,7 @@ import { isMissing } from '../files/file-errors.ts';
 import { type AttemptOptions, withRetries } from './attempts.ts';
 import { describeChecksum } from './checksum.ts';
 import type { HubAnswer, HubConnection } from './connection.ts';
-import { PassingFailure, writing } from './failures.ts';
+import { explainWriteErrors, PassingFailure } from './failures.ts';
 import { GrowingFile } from './growing-file.ts';
 import { beginIncompleteFile, releaseIncompleteFile, removeIncompleteFiles } from './incomplete-file.ts';
 import type { RemoteFile } from './listing.ts';
@@ -34,7 +34,7 @@ const WORTHWHILE_BYTES = 1 << 20;
  */
 export async function fetchFile(job: FileJob, connection: HubConnection, options: AttemptOptions): Promise<boolean> {
   const { incompletePrefix, isWhole, path } = job;
-  const incompletePath = await writing(path, async () => {
+  const incompletePath = await explainWriteErrors(path, async () => {
     if (await isWhole()) return undefined;
     await mkdir(dirname(path), { recursive: true });
     return await beginIncompleteFile(incompletePrefix, options.limits.abandonedAfterMs);
@@ -57,7 +57,7 @@ async function fillAndPlace(
 ): Promise<Placement> {
   try {
     await fillAndCheck(job, incompletePath, connection, options);
-    await writing(job.path, () => rename(incompletePath, job.path));
+    await explainWriteErrors(job.path, () => rename(incompletePath, job.path));
     return 'placed';
   } catch (thrown) {
     if (!(thrown instanceof CheckpointError)) throw thrown;
@@ -129,7 +129,7 @@ function requireRest(answer: HubAnswer, startBytes: number, { file }: FileJob, o
   if (Number(length) === restBytes && (answer.status !== 206 || range.startsWith(`bytes ${startBytes}-`))) return;
   throw new CheckpointError(
     'CHECKPOINT_DOWNLOAD_FAILED',
-    `${options.inquiry.place}: expected ${restBytes} bytes from byte ${startBytes} on, got ${length} bytes ${range}. ` +
+    `${options.inquiry.subject}: expected ${restBytes} bytes from byte ${startBytes} on, got ${length} bytes ${range}. ` +
       'Something between this machine and the Hub answers in its place.',
   );
 }

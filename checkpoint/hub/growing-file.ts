@@ -2,7 +2,7 @@ import type { Hash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { CheckpointError } from '../errors.ts';
 import { digestFile, startDigest } from './checksum.ts';
-import { writing } from './failures.ts';
+import { explainWriteErrors } from './failures.ts';
 import type { RemoteFile } from './listing.ts';
 
 /** A half-written file that is open, with the digest of its bytes. Its errors are CheckpointErrors that name its path. */
@@ -20,9 +20,9 @@ export class GrowingFile {
     this.#digest = startDigest(file);
   }
 
-  /** Opens a file for writing, and reads the bytes that it has. One that has too many loses them all. */
+  /** Opens a file for explainWriteErrors, and reads the bytes that it has. One that has too many loses them all. */
   static async open(path: string, file: RemoteFile): Promise<GrowingFile> {
-    const growing = new GrowingFile(path, file, await writing(path, () => open(path, 'r+')));
+    const growing = new GrowingFile(path, file, await explainWriteErrors(path, () => open(path, 'r+')));
     try {
       await growing.#readBytes();
       return growing;
@@ -52,21 +52,21 @@ export class GrowingFile {
       const message = `${this.path}: expected ${sizeBytes} bytes of ${name}, got more.`;
       throw new CheckpointError('CHECKPOINT_DOWNLOAD_FAILED', message);
     }
-    await writing(this.path, () => this.#write(chunk));
+    await explainWriteErrors(this.path, () => this.#write(chunk));
     this.#digest.update(chunk);
     this.#receivedBytes += chunk.length;
   }
 
   /** Drops all bytes. */
   async restart(): Promise<void> {
-    await writing(this.path, () => this.#handle.truncate(0));
+    await explainWriteErrors(this.path, () => this.#handle.truncate(0));
     this.#receivedBytes = 0;
     this.#digest = startDigest(this.#file);
   }
 
   /** Returns when the bytes are on the disk. */
   async sync(): Promise<void> {
-    await writing(this.path, () => this.#handle.sync());
+    await explainWriteErrors(this.path, () => this.#handle.sync());
   }
 
   async close(): Promise<void> {
@@ -74,9 +74,9 @@ export class GrowingFile {
   }
 
   async #readBytes(): Promise<void> {
-    const { size } = await writing(this.path, () => this.#handle.stat());
+    const { size } = await explainWriteErrors(this.path, () => this.#handle.stat());
     if (size > this.#file.sizeBytes) return await this.restart();
-    await writing(this.path, () => digestFile(this.path, this.#digest));
+    await explainWriteErrors(this.path, () => digestFile(this.path, this.#digest));
     this.#receivedBytes = size;
   }
 

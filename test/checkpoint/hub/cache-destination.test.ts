@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, renameSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
-import { cacheDestination } from '../../../checkpoint/hub/destination.ts';
+import { CacheDestination } from '../../../checkpoint/hub/cache-destination.ts';
 import { readHubSettings } from '../../../checkpoint/hub/hub-settings.ts';
 import { COMMIT, gitBlobSha1, MODEL } from '../../support/hub-server.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
@@ -28,7 +28,7 @@ function startSettling(meanwhile: (blob: string, pointer: string) => void) {
     },
   };
   const listing = { commit: COMMIT, files: new Map([[file.name, file]]) };
-  const destination = cacheDestination({ name: MODEL, revision: 'main' }, settings, listing);
+  const destination = new CacheDestination({ name: MODEL, revision: 'main' }, settings, listing);
   return { settled: destination.settle(file, false), pointer };
 }
 
