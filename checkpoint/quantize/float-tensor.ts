@@ -19,7 +19,7 @@ const converters: Partial<Record<Dtype, (bytes: Buffer) => Float32Array>> = {
 };
 
 /**
- * The values of a tensor of floating point numbers.
+ * Reads the values of a tensor of floating point numbers.
  * @throws CheckpointError when its file cannot be read; TypeError for another dtype.
  */
 export function readFloats(region: TensorRegion): Float32Array {
