@@ -1,10 +1,6 @@
-import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { openCheckpoint } from '../../../checkpoint/checkpoint.ts';
-import { architectures, findArchitecture } from '../../../checkpoint/config/architectures.ts';
 import { type BlipConfig, readBlipConfig } from '../../../checkpoint/config/blip-config.ts';
 import { activations } from '../../../checkpoint/config/vision-config.ts';
-import { temporaryFolder } from '../../support/temporary-folder.ts';
 import { expectCheckpointError } from '../../support/thrown.ts';
 
 const PATH = '/checkpoints/some/config.json';
@@ -17,29 +13,6 @@ function read(sections: { text?: object; vision?: object; other?: object }): Bli
 function expectInvalid(sections: Parameters<typeof read>[0], parts: readonly string[]): void {
   expectCheckpointError(() => read(sections), 'CHECKPOINT_CONFIG_INVALID', [PATH, 'expected', ...parts]);
 }
-
-describe('the architecture', () => {
-  test.each([
-    ['another one', { architectures: ['LlamaForCausalLM'], model_type: 'llama' }, 'got LlamaForCausalLM'],
-    ['several others', { architectures: ['BlipModel', 'ViTModel'] }, 'got BlipModel, ViTModel'],
-    ['none, only a type', { model_type: 'blip-2' }, 'none (model_type "blip-2")'],
-    ['an empty list', { architectures: [], model_type: 'blip' }, 'none (model_type "blip")'],
-    ['text in place of a list', { architectures: 'BlipForConditionalGeneration', model_type: 'blip' }, 'none'],
-  ])('%s is refused by name, with what is supported', (_, values, got) => {
-    expectCheckpointError(() => findArchitecture({ path: PATH, values }), 'CHECKPOINT_ARCHITECTURE_UNSUPPORTED', [
-      PATH,
-      'BlipForConditionalGeneration',
-      got,
-    ]);
-  });
-
-  test('a supported one among others is found', () => {
-    const values = { architectures: ['Other', 'BlipForConditionalGeneration'] };
-    const found = findArchitecture({ path: PATH, values });
-    expect(found).toBe('BlipForConditionalGeneration');
-    expect(architectures[found].task).toBe('captioning');
-  });
-});
 
 describe('the number of text heads', () => {
   test('twelve heads are assumed at width 768 where the key is missing, with a warning', () => {
@@ -188,43 +161,5 @@ describe('what is not there or not needed', () => {
       vision: { hidden_size: 1024, num_attention_heads: 16 },
     });
     expect(text.encoderHiddenSize).toBe(1024);
-  });
-});
-
-describe('the folder', () => {
-  test('a folder that is not there is refused by its path', () => {
-    const folder = join(temporaryFolder(), 'nowhere');
-    expectCheckpointError(() => openCheckpoint(folder), 'CHECKPOINT_NOT_FOUND', [folder, 'got no such folder']);
-  });
-
-  test('a file in place of the folder is refused by its path', () => {
-    const file = join(temporaryFolder({ 'model.safetensors': '' }), 'model.safetensors');
-    expectCheckpointError(() => openCheckpoint(file), 'CHECKPOINT_NOT_FOUND', [file]);
-  });
-
-  test('a folder without config.json is refused', () => {
-    const folder = temporaryFolder();
-    expectCheckpointError(() => openCheckpoint(folder), 'CHECKPOINT_CONFIG_INVALID', [folder, 'a config.json', 'none']);
-  });
-
-  test.each([
-    ['cut off', '{"architectures":', 'expected JSON'],
-    ['empty', '', 'expected JSON'],
-    ['a list', '["BlipForConditionalGeneration"]', 'got a list of 1'],
-    ['null', 'null', 'got null'],
-  ])('a config.json that is %s is refused by its path', (_, text, part) => {
-    const folder = temporaryFolder({ 'config.json': text });
-    expectCheckpointError(() => openCheckpoint(folder), 'CHECKPOINT_CONFIG_INVALID', [
-      join(folder, 'config.json'),
-      part,
-    ]);
-  });
-
-  test('a config.json that cannot be read is refused by its path', () => {
-    const folder = temporaryFolder({ 'config.json/readme.txt': '' });
-    expectCheckpointError(() => openCheckpoint(folder), 'CHECKPOINT_FILE_UNREADABLE', [
-      join(folder, 'config.json'),
-      'EISDIR',
-    ]);
   });
 });

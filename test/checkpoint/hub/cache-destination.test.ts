@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, renameSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, renameSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { CacheDestination } from '../../../checkpoint/hub/cache-destination.ts';
@@ -13,8 +13,8 @@ const file = {
   checksum: { algorithm: 'git-sha1', hex: gitBlobSha1(bytes) },
 } as const;
 
-/** A cache without symlinks that has the bytes of the file. `meanwhile` happens when it is seen that the name is not there. */
-function startSettling(meanwhile: (blob: string, pointer: string) => void) {
+/** A cache without symlinks that has the bytes of the file. `meanwhile` runs after the look for its name, before the move. */
+function prepare(isNew: boolean, meanwhile: (blob: string, pointer: string) => void) {
   const repository = join('hub', 'models--Owner--Some-Model');
   const blob = join(repository, 'blobs', file.checksum.hex);
   const home = temporaryFolder({ [blob]: bytes });
@@ -29,16 +29,25 @@ function startSettling(meanwhile: (blob: string, pointer: string) => void) {
   };
   const listing = { commit: COMMIT, files: new Map([[file.name, file]]) };
   const destination = new CacheDestination({ name: MODEL, revision: 'main' }, settings, listing);
-  return { settled: destination.settle(file, false), pointer };
+  return { settle: () => destination.settle(file, isNew), pointer, blob: join(home, blob) };
 }
 
-test('a file that who fetched it has moved to its name meanwhile is there', async () => {
-  const { settled, pointer } = startSettling(renameSync);
-  await settled;
+test('a file that another download moves to its name meanwhile is there', async () => {
+  const { settle, pointer } = prepare(false, renameSync);
+  await settle();
   expect(readFileSync(pointer)).toEqual(bytes);
 });
 
-test('a file that has gone altogether is not', async () => {
-  const { settled } = startSettling((blob, pointer) => renameSync(blob, `${pointer}.elsewhere`));
-  await expect(settled).rejects.toMatchObject({ code: 'CHECKPOINT_DOWNLOAD_FAILED' });
+test('a file that is gone altogether is an error', async () => {
+  const { settle } = prepare(false, (blob, pointer) => renameSync(blob, `${pointer}.elsewhere`));
+  await expect(settle()).rejects.toMatchObject({ code: 'CHECKPOINT_DOWNLOAD_FAILED' });
+});
+
+test('a new file leaves blobs/ although another download has put its own under the name', async () => {
+  const { settle, pointer, blob } = prepare(true, () => undefined);
+  mkdirSync(dirname(pointer), { recursive: true });
+  cpSync(blob, pointer);
+  await settle();
+  expect(readFileSync(pointer)).toEqual(bytes);
+  expect(existsSync(blob)).toBe(false);
 });
