@@ -18,11 +18,11 @@ const allowedImports: Readonly<Record<string, readonly string[]>> = {
   'input_schema.ts': ['protocol'],
   pipeline: ['numbers', 'network', 'onnx', 'checkpoint', 'models', 'protocol', 'input_schema.ts'],
   'app.ts': ['pipeline', 'protocol', 'input_schema.ts'],
-  // A command may be about checkpoints alone: downloading one needs nothing of the running model.
+  // Some commands need checkpoints alone: a download needs nothing of the running model.
   handlers: ['app.ts', 'pipeline', 'protocol', 'input_schema.ts', 'checkpoint', 'package.json'],
 };
 
-/** The same for the rooms within pipeline/: which of them each may import from. Measuring times is everybody's. */
+/** For each room within pipeline/, the others that it may import from. All may measure times. */
 const allowedWithinPipeline: Readonly<Record<string, readonly string[]>> = {
   images: ['stages.ts'],
   texts: [],
@@ -32,8 +32,8 @@ const allowedWithinPipeline: Readonly<Record<string, readonly string[]>> = {
 };
 
 /**
- * The same for the rooms within checkpoint/, from the ground up. The Hub knows nothing of opened checkpoints: it brings
- * files. To quantize is to open one checkpoint and to write another, so quantize/ lies on top.
+ * For each room within checkpoint/, the others that it may import from, from the ground up. hub/ fetches files and opens
+ * none. quantize/ lies on top, because it opens one checkpoint and writes another.
  */
 const allowedWithinCheckpoint: Readonly<Record<string, readonly string[]>> = {
   'errors.ts': [],
@@ -144,7 +144,7 @@ describe('the laws of the house', () => {
     const targets = new Map<string, string[]>();
     for (const { file, target } of ownImports) targets.set(file, [...(targets.get(file) ?? []), target]);
     const cycles: string[] = [];
-    const finished = new Set<string>(); // What has been followed to its end: paths are many more than files.
+    const finished = new Set<string>(); // Files whose imports were followed to the end: there are many more paths.
     const visit = (file: string, path: readonly string[]): void => {
       if (finished.has(file)) return;
       if (path.includes(file)) cycles.push([...path.slice(path.indexOf(file)), file].join(' → '));

@@ -40,7 +40,7 @@ function architecture<const Task extends string, Settings extends FamilySettings
   };
 }
 
-/** What is served, by the names in `architectures` of config.json. */
+/** The architectures that are served, by their names in `architectures` of config.json. */
 export const architectures = {
   BlipForConditionalGeneration: architecture('captioning', blip),
   BlipForQuestionAnswering: architecture('question-answering', blip, requireEqualWidths),

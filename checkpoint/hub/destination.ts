@@ -10,7 +10,7 @@ export interface FilePaths {
   readonly incompletePrefix: string;
 }
 
-/** Where the files of one download go: into the cache, or into a plain folder. */
+/** The goal of one download: the cache, or a plain folder. */
 export interface Destination {
   /** The result of the download. */
   readonly folder: string;

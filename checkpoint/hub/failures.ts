@@ -72,7 +72,8 @@ function notFound(code: string | undefined, { subject, modelUrl, hasToken }: Inq
   if (code === 'RevisionNotFound') {
     return new CheckpointError(
       'CHECKPOINT_NOT_FOUND',
-      `${subject}: expected that revision at ${modelUrl}, got none. Branches, tags, commits and refs/pr/NUMBER are revisions.`,
+      `${subject}: expected that revision at ${modelUrl}, got none. ` +
+        'Branches, tags, commits and refs/pr/NUMBER are revisions.',
     );
   }
   if (code === 'EntryNotFound') {
@@ -101,7 +102,8 @@ export function gaveUp(inquiry: Inquiry, failure: PassingFailure, attempts: numb
   return new CheckpointError(
     'CHECKPOINT_DOWNLOAD_FAILED',
     `${inquiry.subject}: expected ${inquiry.endpoint} to answer, got ${failure.message} at attempt ${attempts}. ` +
-      'Check the network and the proxy variables; HF_ENDPOINT names a mirror. The bytes that have arrived are kept for the next try.',
+      'Check the network and the proxy variables; HF_ENDPOINT names a mirror. ' +
+      'The bytes that have arrived are kept for the next try.',
     { cause: failure },
   );
 }

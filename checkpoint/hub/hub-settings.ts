@@ -6,7 +6,7 @@ import { readTextFile } from '../files/json-file.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Where the Hub is and where its files are kept, from the environment variables that Python's huggingface_hub reads. */
+/** Settings of the Hub and its cache, from the environment variables that Python's huggingface_hub reads. */
 export interface HubSettings {
   /** Without a slash at its end. */
   readonly endpoint: string;

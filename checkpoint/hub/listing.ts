@@ -100,7 +100,8 @@ function remoteFile({ path, size, oid, lfs }: ListFileEntry, subject: string): R
 function malformed(subject: string, expected: string, options?: ErrorOptions): CheckpointError {
   return new CheckpointError(
     'CHECKPOINT_DOWNLOAD_FAILED',
-    `${subject}: expected ${expected} in the Hub's answer, got something else. HF_ENDPOINT may name something that is no Hub.`,
+    `${subject}: expected ${expected} in the Hub's answer, got something else. ` +
+      'HF_ENDPOINT may name something that is no Hub.',
     options,
   );
 }

@@ -110,7 +110,7 @@ describe('values that do not fit', () => {
   });
 });
 
-describe('what is not there or not needed', () => {
+describe('missing and unknown values', () => {
   test('missing sections have the defaults of transformers', () => {
     const { vision, text } = readBlipConfig({ path: PATH, values: {} });
     expect(vision).toEqual({
@@ -140,7 +140,7 @@ describe('what is not there or not needed', () => {
     });
   });
 
-  test('keys that nobody knows, and null, are as if they were not there', () => {
+  test('unknown keys and null count as missing', () => {
     const given = {
       text: { num_attention_heads: 12, hidden_size: null, sep_token_id: null, gradient_checkpointing: 'x' },
       vision: { patch_size: null, hidden_act: null, num_channels: { no: 'sense' } },
@@ -149,7 +149,7 @@ describe('what is not there or not needed', () => {
     expect(read(given)).toEqual(read({}));
   });
 
-  test('sections that are null are as if they were not there', () => {
+  test('sections that are null count as missing', () => {
     expect(readBlipConfig({ path: PATH, values: { text_config: null, vision_config: null } })).toEqual(
       readBlipConfig({ path: PATH, values: {} }),
     );

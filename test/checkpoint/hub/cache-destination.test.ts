@@ -13,7 +13,7 @@ const file = {
   checksum: { algorithm: 'git-sha1', hex: gitBlobSha1(bytes) },
 } as const;
 
-/** A cache without symlinks that has the bytes of the file. `meanwhile` runs after the look for its name, before the move. */
+/** A cache without symlinks that has the file's bytes. `meanwhile` runs between the look for its name and the move. */
 function prepare(isNew: boolean, meanwhile: (blob: string, pointer: string) => void) {
   const repository = join('hub', 'models--Owner--Some-Model');
   const blob = join(repository, 'blobs', file.checksum.hex);

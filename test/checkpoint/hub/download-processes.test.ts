@@ -56,7 +56,7 @@ test('two processes at once both end well, and leave a whole file and no half-wr
   expect(halfWritten(environment)).toEqual([]);
 });
 
-test('what a killed process left is gone on with at once', async () => {
+test('the next process resumes at once from the bytes of a killed one', async () => {
   const hub = await startHub(files);
   const environment = hubEnvironment(hub);
   hub.fail(weightsPath, stallAfter(200_000));

@@ -3,12 +3,12 @@ import { describe, expect, test } from 'vitest';
 import { FixedByteBudget } from '../../../pipeline/images/byte-budget.ts';
 import { expectHandlerError } from '../../support/thrown.ts';
 
-/** Lets everything happen that waits for nothing. */
+/** Lets pending promises settle. */
 const settle = () => new Promise(setImmediate);
 
 const reason = new Error('dropped');
 
-/** A budget, and who has got something of it, in order. */
+/** A budget, and the names of those who got bytes, in order. */
 function start(capacityBytes: number) {
   const budget = new FixedByteBudget(capacityBytes);
   const got: string[] = [];
@@ -21,7 +21,7 @@ function start(capacityBytes: number) {
 }
 
 describe('a budget of bytes', () => {
-  test('gives what there is, and lets the next wait until enough is given back', async () => {
+  test('gives free bytes, and lets the next wait until enough are given back', async () => {
     const { got, acquire } = start(100);
     const first = await acquire('first', 60);
     const second = await acquire('second', 40);
@@ -47,7 +47,7 @@ describe('a budget of bytes', () => {
     expect(got).toEqual(['first', 'large', 'small']);
   });
 
-  test('takes back what is released once, however often that is said', async () => {
+  test('takes released bytes back once, however often they are released', async () => {
     const { got, acquire } = start(100);
     const first = await acquire('first', 60);
     await acquire('second', 40);
@@ -74,13 +74,13 @@ describe('a budget of bytes', () => {
     expect(got).toEqual(['first', 'small', 'all']);
   });
 
-  test('is not heard of by the signals of those who have got what they wanted', async () => {
+  test('leaves no listener on the signals of those who got their bytes', async () => {
     const { signal } = new AbortController();
     await new FixedByteBudget(100).acquire(100, signal);
     expect(getEventListeners(signal, 'abort')).toEqual([]);
   });
 
-  test('gives all of itself at once, and refuses what it can never have', async () => {
+  test('gives all bytes at once, and refuses more than it has in all', async () => {
     const { budget, acquire } = start(100);
     (await acquire('all', 100))();
     const { message } = await expectHandlerError(budget.acquire(101), 'IMAGE_TOO_LARGE');

@@ -14,7 +14,7 @@ import { testSettings } from '../../support/server.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 import { expectHandlerError } from '../../support/thrown.ts';
 
-/** Images of 60 x 50 pixels, and budgets that hold so many of them. */
+/** Images of 60 x 50 pixels, with budgets for a few of them. */
 
 const [WIDTH, HEIGHT] = [60, 50];
 const IMAGE_BYTES = WIDTH * HEIGHT * 3;
@@ -89,7 +89,7 @@ describe('an image', () => {
     (await decodedBudget.acquire(IMAGE_BYTES))();
   });
 
-  test('that does not decode leaves no memory taken, nor does one that is too large', async () => {
+  test('that does not decode, or is too large, holds no memory afterwards', async () => {
     const limited = { ...options, decodedBudget: new FixedByteBudget(IMAGE_BYTES) };
     const broken = (await picture(1)).subarray(0, -20).toString('base64');
     for (let count = 0; count < 3; count += 1) {
@@ -101,7 +101,7 @@ describe('an image', () => {
 });
 
 describe('captions', () => {
-  test('of a request that is dropped while its images wait leave no memory taken', async () => {
+  test('of a request that is dropped while its images wait hold no memory afterwards', async () => {
     const model = await start('narrow-vision', IMAGE_BYTES + 2, { batchWindowMs: 60_000, maxBatchSize: 2 });
     const images = await sources(2);
     const dropped = new AbortController();
@@ -115,7 +115,7 @@ describe('captions', () => {
     (await budget.acquire(IMAGE_BYTES + 2))();
   });
 
-  test('of more images than there is memory for are all there, those of one request and of several', async () => {
+  test('of more images than there is memory for all come, in one request and in several', async () => {
     const model = await start('narrow-vision', IMAGE_BYTES * 2);
     const images = await sources(9);
     const asked = [images, images.slice(0, 5), images.slice(4)].map((img_url) =>
@@ -126,7 +126,7 @@ describe('captions', () => {
     expect(answers.flatMap(({ failures }) => failures)).toEqual([]);
   });
 
-  test('of an image that takes more than there can be are refused, the others are not', async () => {
+  test('of an image that takes more than the budget are refused, the others are not', async () => {
     const model = await start('narrow-vision', IMAGE_BYTES * 2 + 1);
     const images = [await source(1), await source(2, HEIGHT * 3), await source(3)];
     const answer = await model.infer({ img_url: images }, ['generated_output', 'error']);
@@ -136,7 +136,7 @@ describe('captions', () => {
     expect(valuesOf(answer, 'error')).toEqual(['', expect.stringMatching(/^IMAGE_TOO_LARGE/), '']);
   });
 
-  test('of images of a wrong size for the checkpoint leave no memory taken', async () => {
+  test('of images of a wrong size for the checkpoint hold no memory afterwards', async () => {
     const folder = temporaryFolder();
     cpSync(checkpointFolder('narrow-vision'), folder, { recursive: true });
     writeFileSync(`${folder}/preprocessor_config.json`, JSON.stringify({ do_resize: false }));

@@ -5,7 +5,7 @@ import { imageOptions } from '../../support/image-options.ts';
 import { type Route, startServer } from '../../support/loopback-server.ts';
 import { expectHandlerError, thrownBy } from '../../support/thrown.ts';
 
-/** A server that must never be reached, and how often it was. */
+/** A server that must never be reached. It counts requests. */
 async function startTarget() {
   let hits = 0;
   const route: Route = (response) => {
@@ -25,7 +25,7 @@ async function expectBlocked(source: string, changes: Partial<ImageOptions> = {}
   expect(message).not.toMatch(/\d+\.\d+\.\d+|localhost|::|secret/);
 }
 
-/** The tricks are in hostile-sources.test.ts; here names are looked up as the system does. */
+/** Here the system looks up names. hostile-sources.test.ts has the tricks. */
 describe('an image inside the network', () => {
   test.each(['127.0.0.1', 'localhost', 'LOCALHOST'])('is not fetched from %s', async (host) => {
     const target = await startTarget();
@@ -50,7 +50,7 @@ describe('an image inside the network', () => {
   });
 });
 
-describe('what else a service may refuse', () => {
+describe('a service may also refuse', () => {
   test('hosts that are not on its list, redirects included', async () => {
     const changes = { privateHosts: ['*'], allowedHosts: ['127.0.0.1'] };
     const target = await startTarget();

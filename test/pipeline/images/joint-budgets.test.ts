@@ -3,12 +3,12 @@ import { FixedByteBudget } from '../../../pipeline/images/byte-budget.ts';
 import { jointBudgets } from '../../../pipeline/images/joint-budgets.ts';
 import { expectHandlerError } from '../../support/thrown.ts';
 
-/** Lets everything happen that waits for nothing. */
+/** Lets pending promises settle. */
 const settle = () => new Promise(setImmediate);
 
 const reason = new Error('dropped');
 
-/** A budget, and who has got something of it, in order. */
+/** A budget, and the names of those who got bytes, in order. */
 function start(capacityBytes: number) {
   const budget = new FixedByteBudget(capacityBytes);
   const got: string[] = [];
@@ -53,7 +53,7 @@ describe('joint budgets', () => {
     (await acquire('all', 100))();
   });
 
-  test('may all withdraw; to withdraw what is acquired changes nothing', async () => {
+  test('may all withdraw; to withdraw after acquiring changes nothing', async () => {
     const { budget, got, acquire } = start(100);
     for (const each of jointBudgets(budget, 2)) each.withdraw();
     const [alone] = jointBudgets(budget, 1);
