@@ -59,8 +59,8 @@ export function findArchitecture(config: JsonSection): Architecture {
   const listed = config.values['architectures'];
   const names: readonly unknown[] = Array.isArray(listed) ? listed : [];
   const supported = Object.keys(architectures) as readonly Architecture[]; // The keys of a constant.
-  const found = supported.find((name) => names.includes(name));
-  if (found !== undefined) return found;
+  const served = supported.find((name) => names.includes(name));
+  if (served !== undefined) return served;
   const got = names.length > 0 ? names.join(', ') : `none (model_type ${JSON.stringify(config.values['model_type'])})`;
   throw new CheckpointError(
     'CHECKPOINT_ARCHITECTURE_UNSUPPORTED',

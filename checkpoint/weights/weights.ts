@@ -42,7 +42,7 @@ export function openWeights(folder: string): Weights {
  * @throws CheckpointError `CHECKPOINT_TENSOR_MISSING` or `CHECKPOINT_TENSOR_MISMATCH` (wrong shape).
  */
 export function findTensor(weights: Weights, names: readonly string[], shape: readonly number[]): TensorRegion {
-  const region = names.map((name) => weights.regions.get(name)).find((found) => found !== undefined);
+  const region = names.map((name) => weights.regions.get(name)).find((candidate) => candidate !== undefined);
   const expected = `[${shape.join(', ')}]`;
   if (region === undefined) {
     throw new CheckpointError(
