@@ -15,7 +15,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import InferlessModel, { settingsFromEnvironment } from '../../app.ts';
-import type { Task } from '../../checkpoint/config/architecture.ts';
+import type { Task } from '../../checkpoint/config/architectures.ts';
 import type { Outputs } from '../../input_schema.ts';
 
 interface Group {
