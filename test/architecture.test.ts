@@ -9,7 +9,8 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 
 /** For each room, the places it may import from besides itself. `input_schema.ts` and `app.ts` are rooms of one file. */
 const allowedImports: Readonly<Record<string, readonly string[]>> = {
-  onnx: [],
+  numbers: [],
+  onnx: ['numbers'],
   checkpoint: [],
   models: ['onnx', 'checkpoint'],
   protocol: [],

@@ -1,8 +1,7 @@
-import { bool, float32, int64, int64s } from '../../onnx/constants.ts';
 import { conditional, loop } from '../../onnx/control-flow.ts';
 import type { ElementType } from '../../onnx/element-type.ts';
-import { addOutput, type Graph, type Scope, type Value } from '../../onnx/graph.ts';
-import * as op from '../../onnx/operators.ts';
+import { addOutput, type Graph, type Value } from '../../onnx/graph.ts';
+import { createScope, type Scope } from '../../onnx/scope.ts';
 import type { KeysAndValues } from '../language-models/bert.ts';
 import { anyTrue, type BeamState, beamSearchStep, initialBeamState, lengthPower } from './beam-search.ts';
 import { processLogits } from './logits-processors.ts';
@@ -61,14 +60,14 @@ export function generate(
   parameters: GenerationParameters,
   model: GenerationModel,
 ): GeneratedSequences {
-  const scope = { ...parent, path: 'generation' };
+  const scope = createScope(parent.graph, 'generation');
   const layout = sequenceLayout(scope, prompt, parameters);
   const cache = model.emptyCache(scope, layout.sequenceCount);
   const final = loop(scope, initialState(scope, prompt, layout, cache), (body, iteration, state) => {
     const step = { inputIds: state.inputIds, paddingLength: layout.paddingLength, past: state.cache };
     const { logits, present } = model.decode(body, step);
     const { goOn, sources, ...next } = chooseNext(body, logits, iteration, state, { layout, parameters, model });
-    const inputIds = op.gather(body, next.sequences.tokenIds, int64s(body, [-1]), 1);
+    const inputIds = body.op.gather(next.sequences.tokenIds, [-1], 1);
     return { state: { ...next, inputIds, cache: reorder(body, present, sources) }, goOn };
   });
   return result(scope, final, prompt, layout, parameters);
@@ -100,33 +99,34 @@ interface SequenceLayout {
 }
 
 function sequenceLayout(scope: Scope, prompt: Prompt, parameters: GenerationParameters): SequenceLayout {
-  const isBeamSearch = op.greater(scope, parameters.numBeams, int64(scope, 1));
-  const sequences = op.where(scope, isBeamSearch, parameters.numBeams, parameters.numReturnSequences);
-  const perRow = op.unsqueeze(scope, sequences, [0]);
-  const rowCount = op.dimension(scope, prompt.inputIds, 0);
-  const rows = op.range(scope, int64(scope, 0), op.squeeze(scope, rowCount, [0]), int64(scope, 1));
+  const { op } = scope;
+  const isBeamSearch = op.greater(parameters.numBeams, 1);
+  const sequences = op.where(isBeamSearch, parameters.numBeams, parameters.numReturnSequences);
+  const perRow = op.unsqueeze(sequences, [0]);
+  const rowCount = op.dimension(prompt.inputIds, 0);
+  const rows = op.countTo(rowCount);
   return {
     isBeamSearch,
     rowCount,
     perRow,
-    sequenceCount: op.mul(scope, rowCount, perRow),
-    firstSequence: op.mul(scope, op.unsqueeze(scope, rows, [1]), perRow),
+    sequenceCount: op.mul(rowCount, perRow),
+    firstSequence: op.mul(op.unsqueeze(rows, [1]), perRow),
     paddingLength: repeatRows(scope, prompt.paddingLength, perRow, []),
     minNewTokens: repeatRows(scope, parameters.minNewTokens, perRow, []),
     maxNewTokens: repeatRows(scope, parameters.maxNewTokens, perRow, []),
-    maxNewTokensOfRow: op.unsqueeze(scope, parameters.maxNewTokens, [1]),
+    maxNewTokensOfRow: op.unsqueeze(parameters.maxNewTokens, [1]),
   };
 }
 
 /** [rows, …rest] → [rows * perRow, …rest], each row `perRow` times in a row. */
 function repeatRows<T extends ElementType>(
-  scope: Scope,
+  { op }: Scope,
   x: Value<T>,
   perRow: Value<'int64'>,
   rest: readonly (number | Value<'int64'>)[],
 ): Value<T> {
   const ones = rest.map(() => 1);
-  return op.reshape(scope, op.expand(scope, op.unsqueeze(scope, x, [1]), [1, perRow, ...ones]), [-1, ...rest]);
+  return op.reshape(op.expand(op.unsqueeze(x, [1]), [1, perRow, ...ones]), [-1, ...rest]);
 }
 
 function initialState(
@@ -135,16 +135,17 @@ function initialState(
   layout: SequenceLayout,
   cache: readonly KeysAndValues[],
 ): LoopState {
-  const length = op.dimension(scope, prompt.inputIds, 1);
+  const { op } = scope;
+  const length = op.dimension(prompt.inputIds, 1);
   const tokenIds = repeatRows(scope, prompt.inputIds, layout.perRow, [length]);
-  const tokenLogprobs = op.expand(scope, float32(scope, 0), [layout.sequenceCount, length]);
+  const tokenLogprobs = op.fill('float32', 0, [layout.sequenceCount, length]);
   return {
     inputIds: tokenIds,
     sequences: {
       tokenIds,
       tokenLogprobs,
-      finished: op.expand(scope, bool(scope, false), [layout.sequenceCount]),
-      ends: op.expand(scope, length, [layout.sequenceCount]),
+      finished: op.fill('bool', false, [layout.sequenceCount]),
+      ends: op.expand(length, [layout.sequenceCount]),
     },
     beams: initialBeamState(scope, { tokenIds, tokenLogprobs }, layout.rowCount, layout.perRow),
     cache,
@@ -181,7 +182,7 @@ function chooseNext(
     scope,
     layout.isBeamSearch,
     (branch) => {
-      const scores = processLogits(branch, op.logSoftmax(branch, logits), processing);
+      const scores = processLogits(branch, branch.op.logSoftmax(logits), processing);
       const step = beamSearchStep(branch, scores, sequences, beams, {
         parameters,
         generatedCount,
@@ -203,8 +204,8 @@ function chooseNext(
       const scores = processLogits(branch, logits, processing);
       const choice = { parameters, generatedCount, maxNewTokens: layout.maxNewTokens, eosTokenId, padTokenId };
       const next = chooseNextTokens(branch, scores, sequences, choice);
-      const sequenceCount = op.squeeze(branch, layout.sequenceCount, [0]);
-      const sources = op.range(branch, int64(branch, 0), sequenceCount, int64(branch, 1));
+      const sequenceCount = branch.op.squeeze(layout.sequenceCount, [0]);
+      const sources = branch.op.range(0, sequenceCount);
       return { sequences: next, beams, sources, goOn: anyLeft(branch, next.finished) };
     },
   );
@@ -212,15 +213,16 @@ function chooseNext(
 
 /** Whether some entry is still false; a scalar. */
 function anyLeft(scope: Scope, finished: Value<'bool'>): Value<'bool'> {
-  const flat = op.reshape(scope, op.not(scope, finished), [-1]);
-  return op.squeeze(scope, anyTrue(scope, flat), [0]);
+  const { op } = scope;
+  const flat = op.reshape(op.not(finished), [-1]);
+  return op.squeeze(anyTrue(scope, flat), [0]);
 }
 
 /** The cache of the sequences that are continued, in their new order. */
-function reorder(scope: Scope, present: readonly KeysAndValues[], sources: Value<'int64'>): readonly KeysAndValues[] {
+function reorder({ op }: Scope, present: readonly KeysAndValues[], sources: Value<'int64'>): readonly KeysAndValues[] {
   return present.map(({ keys, values }) => ({
-    keys: op.gather(scope, keys, sources, 0),
-    values: op.gather(scope, values, sources, 0),
+    keys: op.gather(keys, sources, 0),
+    values: op.gather(values, sources, 0),
   }));
 }
 
@@ -235,8 +237,8 @@ function result(
     scope,
     layout.isBeamSearch,
     (branch) => {
-      const wanted = op.range(branch, int64(branch, 0), parameters.numReturnSequences, int64(branch, 1));
-      const first = <T extends ElementType>(x: Value<T>) => op.gather(branch, x, wanted, 1);
+      const wanted = branch.op.range(0, parameters.numReturnSequences);
+      const first = <T extends ElementType>(x: Value<T>) => branch.op.gather(x, wanted, 1);
       return {
         tokenIds: first(final.beams.bestTokenIds),
         tokenLogprobs: first(final.beams.bestTokenLogprobs),
@@ -245,11 +247,11 @@ function result(
       };
     },
     (branch) => {
-      const generated = op.sub(branch, final.sequences.ends, op.dimension(branch, prompt.inputIds, 1));
-      const sum = op.reduceSum(branch, final.sequences.tokenLogprobs, 1);
-      const scores = op.div(branch, sum, lengthPower(branch, generated, parameters));
+      const generated = branch.op.sub(final.sequences.ends, branch.op.dimension(prompt.inputIds, 1));
+      const sum = branch.op.reduceSum(final.sequences.tokenLogprobs, 1);
+      const scores = branch.op.div(sum, lengthPower(branch, generated, parameters));
       const byRow = <T extends ElementType>(x: Value<T>, ...rest: readonly number[]) =>
-        op.reshape(branch, x, [layout.rowCount, layout.perRow, ...rest]);
+        branch.op.reshape(x, [layout.rowCount, layout.perRow, ...rest]);
       return {
         tokenIds: byRow(final.sequences.tokenIds, -1),
         tokenLogprobs: byRow(final.sequences.tokenLogprobs, -1),

@@ -1,7 +1,6 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
 import { addInput, createGraph, type Graph } from '../../onnx/graph.ts';
-import * as op from '../../onnx/operators.ts';
 import { addGeneratedOutputs, generate } from '../generation/generate.ts';
 import { addGenerationParameters } from '../generation/parameters.ts';
 import { crossAttentionStates } from '../language-models/bert.ts';
@@ -43,7 +42,7 @@ export function captioningGraph(checkpoint: BlipCheckpoint, weights: Weights): G
     width: text.encoderHiddenSize,
     length: imageTokenCount(vision),
   });
-  const rows = rowsByImage(model, imageIndex, op.dimension(model, images, 0), text.hiddenSize);
+  const rows = rowsByImage(model, imageIndex, model.op.dimension(images, 0), text.hiddenSize);
   const sequences = generate(model, { inputIds, paddingLength }, parameters, {
     emptyCache: (scope, sequenceCount) => emptyCache(scope, text, sequenceCount),
     decode: (scope, step) => textDecoder(within(decoder, scope), text, { ...step, cross, rowsByImage: rows }),

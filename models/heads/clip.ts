@@ -2,10 +2,9 @@ import type { ClipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { ClipTextConfig } from '../../checkpoint/config/clip-config.ts';
 import type { VisionConfig } from '../../checkpoint/config/vision-config.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
-import { float32, int64 } from '../../onnx/constants.ts';
-import { addInput, addOutput, createGraph, type Graph, type Scope, type Value } from '../../onnx/graph.ts';
-import { multiHeadAttention } from '../../onnx/microsoft-operators.ts';
-import * as op from '../../onnx/operators.ts';
+import type { Real } from '../../onnx/element-type.ts';
+import { addInput, addOutput, createGraph, type Graph, type Value } from '../../onnx/graph.ts';
+import { createScope, type Scope } from '../../onnx/scope.ts';
 import { MASKED } from '../language-models/bert.ts';
 import { asRows, layerNorm, linear, linearWithoutBias, preNormLayer } from '../layers.ts';
 import { child, type Module, rootModule, weight } from '../module.ts';
@@ -31,13 +30,14 @@ export function clipImageGraph(checkpoint: ClipCheckpoint, weights: Weights): Gr
   const images = addInput(graph, 'images', 'uint8', ['images', vision.imageSize, vision.imageSize, 3]);
   const model = rootModule(graph, weights);
   const module = child(model, 'vision_model');
+  const { op } = module;
   const pixels = pixelValues(model, images, checkpoint.imageProcessor);
   const { hiddenSize, layerNormEpsilon } = vision;
   let hidden = embedImage(child(module, 'embeddings'), vision, pixels);
   hidden = layerNorm(child(module, 'pre_layrnorm'), hidden, hiddenSize, layerNormEpsilon); // The checkpoint's spelling.
   hidden = transformer(module, { ...vision, tokenCount: imageTokenCount(vision) }, hidden);
-  const tokens = op.reshape(module, hidden, [-1, imageTokenCount(vision), hiddenSize]);
-  const classes = op.gather(module, tokens, int64(module, 0), 1);
+  const tokens = op.reshape(hidden, [-1, imageTokenCount(vision), hiddenSize]);
+  const classes = op.gather(tokens, 0, 1);
   const pooled = layerNorm(child(module, 'post_layernorm'), classes, hiddenSize, layerNormEpsilon);
   addEmbeds(graph, 'image', linearWithoutBias(child(model, 'visual_projection'), pooled, hiddenSize, projectionSize));
   return graph;
@@ -58,14 +58,15 @@ export function clipTextGraph(checkpoint: ClipCheckpoint, weights: Weights): Gra
   const endPosition = addInput(graph, 'end_position', 'int64', ['texts']);
   const model = rootModule(graph, weights);
   const module = child(model, 'text_model');
-  const length = op.dimension(module, inputIds, 1);
-  const places = op.range(module, int64(module, 0), op.squeeze(module, length, [0]), int64(module, 1));
+  const { op } = module;
+  const length = op.dimension(inputIds, 1);
+  const places = op.countTo(length);
   const embedded = embedText(child(module, 'embeddings'), text, inputIds, places);
-  const bias = causalBias(module, places, op.dimension(module, inputIds, 0));
+  const bias = causalBias(module, places, op.dimension(inputIds, 0));
   const hidden = transformer(module, { ...text, tokenCount: length }, embedded, bias);
   // Only the last token of each text counts: [texts * length, hidden] → [texts, hidden].
-  const firsts = op.mul(module, rowNumbers(module, inputIds), length);
-  const pooled = op.gather(module, hidden, op.add(module, firsts, endPosition), 0);
+  const firsts = op.mul(op.indices(inputIds, 0), length);
+  const pooled = op.gather(hidden, op.add(firsts, endPosition), 0);
   const normalized = layerNorm(child(module, 'final_layer_norm'), pooled, hiddenSize, text.layerNormEpsilon);
   addEmbeds(graph, 'text', linearWithoutBias(child(model, 'text_projection'), normalized, hiddenSize, projectionSize));
   return graph;
@@ -84,20 +85,21 @@ export function clipRankGraph(checkpoint: ClipCheckpoint, weights: Weights): Gra
   const queries = addInput(graph, 'queries', 'float32', ['queries', projectionSize]);
   const candidates = addInput(graph, 'candidates', 'float32', ['candidates', projectionSize]);
   const model = rootModule(graph, weights);
-  const similarity = op.gemm(model, queries, candidates);
-  const scale = op.exp(model, weight(model, 'logit_scale', []));
+  const { op } = model;
+  const similarity = op.gemm(queries, candidates);
+  const scale = op.exp(weight(model, 'logit_scale', []));
   addOutput(graph, 'cosine_similarity', similarity, ['queries', 'candidates']);
-  addOutput(graph, 'probability', op.softmax(model, op.mul(model, similarity, scale)), ['queries', 'candidates']);
+  addOutput(graph, 'probability', op.softmax(op.mul(similarity, scale)), ['queries', 'candidates']);
   return graph;
 }
 
-function addEmbeds(graph: Graph, kind: 'image' | 'text', embeds: Value<'float32'>): void {
-  const scope = { graph, path: '' };
+function addEmbeds(graph: Graph, kind: 'image' | 'text', embeds: Value<Real>): void {
+  const { op } = createScope(graph);
   addOutput(graph, `${kind}_embeds`, embeds);
-  addOutput(graph, `normalized_${kind}_embeds`, op.normalizeL2(scope, embeds));
+  addOutput(graph, `normalized_${kind}_embeds`, op.normalizeL2(embeds));
 }
 
-function embedImage(module: Module, config: VisionConfig, pixels: Value<'float32'>): Value<'float32'> {
+function embedImage(module: Module, config: VisionConfig, pixels: Value<Real>): Value<Real> {
   const { hiddenSize } = config;
   const tokens = storedTokenCount(config);
   const patches = embedPatches(child(module, 'patch_embedding'), config, pixels, { bias: false });
@@ -113,25 +115,20 @@ function embedText(
   config: ClipTextConfig,
   inputIds: Value<'int64'>,
   places: Value<'int64'>,
-): Value<'float32'> {
+): Value<Real> {
+  const { op } = module;
   const { hiddenSize, vocabularySize, maxPositions } = config;
   const words = weight(child(module, 'token_embedding'), 'weight', [vocabularySize, hiddenSize]);
   const positions = weight(child(module, 'position_embedding'), 'weight', [maxPositions, hiddenSize]);
-  const embedded = op.add(module, op.gather(module, words, inputIds, 0), op.gather(module, positions, places, 0));
+  const embedded = op.add(op.gather(words, inputIds, 0), op.gather(positions, places, 0));
   return asRows(module, embedded, hiddenSize);
 }
 
 /** [texts, 1, length, length]: `MASKED` at later tokens. What stands after a text's end never reaches it. */
-function causalBias(scope: Scope, places: Value<'int64'>, textCount: Value<'int64'>): Value<'float32'> {
-  const later = op.greater(scope, op.unsqueeze(scope, places, [0]), op.unsqueeze(scope, places, [1])); // [queries, keys]
-  const bias = op.where(scope, later, float32(scope, MASKED), float32(scope, 0));
-  return op.expand(scope, op.unsqueeze(scope, bias, [0, 1]), [textCount, 1, 1, 1]);
-}
-
-/** [texts]: 0, 1, 2, … */
-function rowNumbers(scope: Scope, inputIds: Value<'int64'>): Value<'int64'> {
-  const count = op.squeeze(scope, op.dimension(scope, inputIds, 0), [0]);
-  return op.range(scope, int64(scope, 0), count, int64(scope, 1));
+function causalBias({ op }: Scope, places: Value<'int64'>, textCount: Value<'int64'>): Value<Real> {
+  const later = op.greater(op.unsqueeze(places, [0]), op.unsqueeze(places, [1])); // [queries, keys]
+  const bias = op.where(later, op.constant('float32', MASKED), 0);
+  return op.expand(op.unsqueeze(bias, [0, 1]), [textCount, 1, 1, 1]);
 }
 
 type TransformerConfig = Omit<ClipTextConfig, 'vocabularySize' | 'maxPositions' | 'pooling'> & {
@@ -139,12 +136,7 @@ type TransformerConfig = Omit<ClipTextConfig, 'vocabularySize' | 'maxPositions' 
 };
 
 /** `CLIPEncoder`. */
-function transformer(
-  module: Module,
-  config: TransformerConfig,
-  x: Value<'float32'>,
-  bias?: Value<'float32'>,
-): Value<'float32'> {
+function transformer(module: Module, config: TransformerConfig, x: Value<Real>, bias?: Value<Real>): Value<Real> {
   let hidden = x;
   for (let index = 0; index < config.layerCount; index += 1) {
     hidden = preNormLayer(child(module, `encoder.layers.${index}`), config, hidden, (attention, normalized) =>
@@ -157,14 +149,14 @@ function transformer(
 function selfAttention(
   module: Module,
   config: TransformerConfig,
-  x: Value<'float32'>,
-  bias: Value<'float32'> | undefined,
-): Value<'float32'> {
+  x: Value<Real>,
+  bias: Value<Real> | undefined,
+): Value<Real> {
   const { hiddenSize, headCount, tokenCount } = config;
-  const shape = op.shape(module, [-1, tokenCount, hiddenSize]);
-  const project = (name: string) => op.reshapeTo(module, linear(child(module, name), x, hiddenSize, hiddenSize), shape);
-  const attended = multiHeadAttention(
-    module,
+  const { op } = module;
+  const shape = op.shape([-1, tokenCount, hiddenSize]);
+  const project = (name: string) => op.reshape(linear(child(module, name), x, hiddenSize, hiddenSize), shape);
+  const attended = module.microsoft.multiHeadAttention(
     {
       query: project('q_proj'),
       key: project('k_proj'),

@@ -1,7 +1,6 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
 import { addInput, createGraph, type Graph, type Value } from '../../onnx/graph.ts';
-import * as op from '../../onnx/operators.ts';
 import { addGeneratedOutputs, generate } from '../generation/generate.ts';
 import { addGenerationParameters } from '../generation/parameters.ts';
 import { type CrossAttentionState, crossAttentionStates } from '../language-models/bert.ts';
@@ -47,7 +46,7 @@ export function questionAnsweringGraph(checkpoint: BlipCheckpoint, weights: Weig
   const model = rootModule(graph, weights);
   const decoder = child(model, 'text_decoder');
   const cross = encodeQuestions(model, checkpoint, questions);
-  const rows = oneRowPerImage(model, op.dimension(model, questions.questionIds, 0), text.hiddenSize);
+  const rows = oneRowPerImage(model, model.op.dimension(questions.questionIds, 0), text.hiddenSize);
   const sequences = generate(model, { inputIds, paddingLength }, parameters, {
     emptyCache: (scope, sequenceCount) => emptyCache(scope, text, sequenceCount),
     decode: (scope, step) => textDecoder(within(decoder, scope), text, { ...step, cross, rowsByImage: rows }),
@@ -85,10 +84,10 @@ export function encodeQuestions(
     textLength: questionLength,
     image: {
       cross: crossAttentionStates(encoder, text, imageEmbeds, imageSize),
-      rowsByImage: rowsByImage(model, imageIndex, op.dimension(model, images, 0), text.hiddenSize),
+      rowsByImage: rowsByImage(model, imageIndex, model.op.dimension(images, 0), text.hiddenSize),
     },
   });
-  const questionSize = { width: text.hiddenSize, length: op.dimension(model, questionIds, 1) };
+  const questionSize = { width: text.hiddenSize, length: model.op.dimension(questionIds, 1) };
   const bias = paddingBias(decoder, questionIds, questionLength);
   const states = crossAttentionStates(child(decoder, 'bert'), text, question, questionSize);
   return states.map((state) => ({ ...state, bias }));

@@ -1,9 +1,8 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
-import { float32, int64 } from '../../onnx/constants.ts';
 import { conditional } from '../../onnx/control-flow.ts';
+import type { Real } from '../../onnx/element-type.ts';
 import { addInput, addOutput, createGraph, type Graph, type Value } from '../../onnx/graph.ts';
-import * as op from '../../onnx/operators.ts';
 import { crossAttentionStates } from '../language-models/bert.ts';
 import { linear } from '../layers.ts';
 import { child, type Module, rootModule, within } from '../module.ts';
@@ -38,20 +37,21 @@ export function retrievalGraph(checkpoint: BlipCheckpoint, weights: Weights): Gr
   const comparedImages = addInput(graph, 'compared_images', 'int64', []);
 
   const model = rootModule(graph, weights);
+  const { op } = model;
   const encoder = child(model, 'text_encoder');
   const pixels = pixelValues(model, images, checkpoint.imageProcessor);
   const imageEmbeds = visionTransformer(child(model, 'vision_model'), vision, pixels);
-  const imageTokens = op.reshape(model, imageEmbeds, [-1, imageTokenCount(vision), vision.hiddenSize]);
-  const imageClass = op.gather(model, imageTokens, int64(model, 0), 1); // [images, width]
+  const imageTokens = op.reshape(imageEmbeds, [-1, imageTokenCount(vision), vision.hiddenSize]);
+  const imageClass = op.gather(imageTokens, 0, 1); // [images, width]
   const projectedImage = unitLength(child(model, 'vision_proj'), imageClass, vision.hiddenSize, imageTextHiddenSize);
   const texts = { inputIds, textLength };
   const textClass = firstTokens(encoder, texts, textEncoder(encoder, text, texts), text.hiddenSize);
   const projectedText = unitLength(child(model, 'text_proj'), textClass, text.hiddenSize, imageTextHiddenSize);
-  const similarity = op.gemm(model, projectedImage, projectedText); // [images, texts]
+  const similarity = op.gemm(projectedImage, projectedText); // [images, texts]
 
   const { matchProbability } = conditional(
     model,
-    op.greater(model, comparedImages, int64(model, 0)),
+    op.greater(comparedImages, 0),
     (branch) => ({
       matchProbability: compareBest(within(model, branch), checkpoint, {
         imageEmbeds,
@@ -69,13 +69,13 @@ export function retrievalGraph(checkpoint: BlipCheckpoint, weights: Weights): Gr
   return graph;
 }
 
-function unitLength(module: Module, x: Value<'float32'>, inputSize: number, outputSize: number): Value<'float32'> {
-  return op.normalizeL2(module, linear(module, x, inputSize, outputSize));
+function unitLength(module: Module, x: Value<Real>, inputSize: number, outputSize: number): Value<Real> {
+  return module.op.normalizeL2(linear(module, x, inputSize, outputSize));
 }
 
-function notCompared(scope: Module, similarity: Value<'float32'>): Value<'float32'> {
-  const size = [op.dimension(scope, similarity, 0), op.dimension(scope, similarity, 1)];
-  return op.expand(scope, float32(scope, NOT_COMPARED), size);
+function notCompared({ op }: Module, similarity: Value<Real>): Value<Real> {
+  const size = [op.dimension(similarity, 0), op.dimension(similarity, 1)];
+  return op.fill('float32', NOT_COMPARED, size);
 }
 
 /** ITM of each text with its most similar images, all pairs in one batch. */
@@ -83,24 +83,25 @@ function compareBest(
   model: Module,
   checkpoint: BlipCheckpoint,
   given: {
-    readonly imageEmbeds: Value<'float32'>;
-    readonly similarity: Value<'float32'>;
+    readonly imageEmbeds: Value<Real>;
+    readonly similarity: Value<Real>;
     readonly texts: EncoderInputs;
     readonly comparedImages: Value<'int64'>;
   },
-): Value<'float32'> {
+): Value<Real> {
   const { vision, text } = checkpoint.config;
   const { imageEmbeds, similarity, texts, comparedImages } = given;
+  const { op } = model;
   const encoder = child(model, 'text_encoder');
-  const count = op.unsqueeze(model, comparedImages, [0]);
-  const { indices } = op.topK(model, similarity, count, 0); // [compared, texts]: images
-  const textCount = op.dimension(model, similarity, 1);
-  const textNumbers = op.range(model, int64(model, 0), op.squeeze(model, textCount, [0]), int64(model, 1));
-  const imageIndex = op.reshape(model, indices, [-1]); // [pairs]
-  const textIndex = op.reshape(model, op.expand(model, textNumbers, [count, textCount]), [-1]);
+  const count = op.unsqueeze(comparedImages, [0]);
+  const { indices } = op.topK(similarity, count, 0); // [compared, texts]: images
+  const textCount = op.dimension(similarity, 1);
+  const textNumbers = op.countTo(textCount);
+  const imageIndex = op.reshape(indices, [-1]); // [pairs]
+  const textIndex = op.reshape(op.expand(textNumbers, [count, textCount]), [-1]);
   const pairs = {
-    inputIds: op.gather(model, texts.inputIds, textIndex, 0),
-    textLength: op.gather(model, texts.textLength, textIndex, 0),
+    inputIds: op.gather(texts.inputIds, textIndex, 0),
+    textLength: op.gather(texts.textLength, textIndex, 0),
   };
   const hidden = textEncoder(encoder, text, {
     ...pairs,
@@ -109,11 +110,11 @@ function compareBest(
         width: text.encoderHiddenSize,
         length: imageTokenCount(vision),
       }),
-      rowsByImage: rowsByImage(model, imageIndex, op.dimension(model, similarity, 0), text.hiddenSize),
+      rowsByImage: rowsByImage(model, imageIndex, op.dimension(similarity, 0), text.hiddenSize),
     },
   });
   const first = firstTokens(encoder, pairs, hidden, text.hiddenSize);
-  const classes = op.softmax(model, linear(child(model, 'itm_head'), first, text.hiddenSize, 2)); // [pairs, 2]
-  const matching = op.reshape(model, op.gather(model, classes, int64(model, MATCH), 1), [count, textCount]);
-  return op.scatterElements(model, notCompared(model, similarity), indices, matching, 0);
+  const classes = op.softmax(linear(child(model, 'itm_head'), first, text.hiddenSize, 2)); // [pairs, 2]
+  const matching = op.reshape(op.gather(classes, MATCH, 1), [count, textCount]);
+  return op.scatterElements(notCompared(model, similarity), indices, matching, 0);
 }

@@ -1,8 +1,8 @@
 import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
-import { float32, int64, int64s } from '../../onnx/constants.ts';
-import type { Scope, Value } from '../../onnx/graph.ts';
-import { cachedMultiHeadAttention } from '../../onnx/microsoft-operators.ts';
-import * as op from '../../onnx/operators.ts';
+import type { Real } from '../../onnx/element-type.ts';
+import type { Value } from '../../onnx/graph.ts';
+import type { TargetShape } from '../../onnx/operators.ts';
+import type { Scope } from '../../onnx/scope.ts';
 import { activate, asRows, layerNorm, linear } from '../layers.ts';
 import { child, type Module, weight } from '../module.ts';
 import type { RowsByImage } from '../rows-by-image.ts';
@@ -32,8 +32,8 @@ export interface DecoderInputs {
 }
 
 /** A cache that holds nothing yet. */
-export function emptyCache(scope: Scope, config: TextConfig, rowCount: Value<'int64'>): readonly KeysAndValues[] {
-  const empty = op.expand(scope, float32(scope, 0), [rowCount, config.headCount, 0, headSize(config)]);
+export function emptyCache({ op }: Scope, config: TextConfig, rowCount: Value<'int64'>): readonly KeysAndValues[] {
+  const empty = op.fill('float32', 0, [rowCount, config.headCount, 0, headSize(config)]);
   return layerIndices(config).map(() => ({ keys: empty, values: empty }));
 }
 
@@ -47,8 +47,9 @@ export function textDecoder(
   inputs: DecoderInputs,
 ): { readonly logits: Value<'float32'>; readonly present: readonly KeysAndValues[] } {
   const { hidden, rowShape, present } = textDecoderStates(decoder, config, inputs);
+  const { op } = decoder;
   // Only the last token of each row is scored: [rows * tokens, hidden] → [rows, hidden].
-  const last = op.gather(decoder, op.reshapeTo(decoder, hidden, rowShape), int64(decoder, -1), 1);
+  const last = op.gather(op.reshape(hidden, rowShape), -1, 1);
   return { logits: languageModelHead(decoder, config, last), present };
 }
 
@@ -62,14 +63,15 @@ export function textDecoderStates(
   config: TextConfig,
   inputs: DecoderInputs,
 ): {
-  readonly hidden: Value<'float32'>;
-  readonly rowShape: Value<'int64'>;
+  readonly hidden: Value<Real>;
+  readonly rowShape: TargetShape;
   readonly present: readonly KeysAndValues[];
 } {
+  const { op } = decoder;
   const { inputIds, past } = inputs;
   const positions = tokenPositions(decoder, inputs);
   const bias = attentionBias(decoder, inputs.paddingLength, positions);
-  const rowShape = op.shape(decoder, [op.dimension(decoder, inputIds, 0), -1, config.hiddenSize]);
+  const rowShape = op.shape([op.dimension(inputIds, 0), -1, config.hiddenSize]);
   let hidden = embed(decoder, config, inputs, positions.queries);
   const present = layerIndices(config).map((index) => {
     const layer = child(decoder, `bert.encoder.layer.${index}`);
@@ -99,52 +101,46 @@ interface Positions {
   readonly keys: Value<'int64'>;
 }
 
-function tokenPositions(scope: Scope, inputs: DecoderInputs): Positions {
+function tokenPositions({ op }: Scope, inputs: DecoderInputs): Positions {
   const [firstLayer] = inputs.past;
   if (firstLayer === undefined) throw new RangeError('Expected a text model of at least one layer.');
-  const pastLength = op.squeeze(scope, op.dimension(scope, firstLayer.keys, 2), [0]);
-  const length = op.add(scope, pastLength, op.squeeze(scope, op.dimension(scope, inputs.inputIds, 1), [0]));
-  const one = int64(scope, 1);
-  return { queries: op.range(scope, pastLength, length, one), keys: op.range(scope, int64(scope, 0), length, one) };
+  const pastLength = op.squeeze(op.dimension(firstLayer.keys, 2), [0]);
+  const length = op.add(pastLength, op.squeeze(op.dimension(inputs.inputIds, 1), [0]));
+  const one = op.constant('int64', 1);
+  return { queries: op.range(pastLength, length, one), keys: op.range(0, length, one) };
 }
 
 /** [rows, 1, tokens, past + tokens]: zero where a token may look, `MASKED` at later tokens and at padding. */
-function attentionBias(scope: Scope, paddingLength: Value<'int64'>, positions: Positions): Value<'float32'> {
-  const keys = op.unsqueeze(scope, positions.keys, [0, 1, 2]); // [1, 1, 1, keys]
-  const later = op.greater(scope, keys, op.unsqueeze(scope, positions.queries, [0, 1, 3])); // [1, 1, queries, keys]
-  const padding = op.less(scope, keys, op.unsqueeze(scope, paddingLength, [1, 2, 3])); // [rows, 1, 1, keys]
-  return op.where(scope, op.or(scope, later, padding), float32(scope, MASKED), float32(scope, 0));
+function attentionBias({ op }: Scope, paddingLength: Value<'int64'>, positions: Positions): Value<Real> {
+  const keys = op.unsqueeze(positions.keys, [0, 1, 2]); // [1, 1, 1, keys]
+  const later = op.greater(keys, op.unsqueeze(positions.queries, [0, 1, 3])); // [1, 1, queries, keys]
+  const padding = op.less(keys, op.unsqueeze(paddingLength, [1, 2, 3])); // [rows, 1, 1, keys]
+  return op.where(op.or(later, padding), op.constant('float32', MASKED), 0);
 }
 
 /** Positions count from each row's first token. */
-function embed(
-  decoder: Module,
-  config: TextConfig,
-  inputs: DecoderInputs,
-  positions: Value<'int64'>,
-): Value<'float32'> {
+function embed(decoder: Module, config: TextConfig, inputs: DecoderInputs, positions: Value<'int64'>): Value<Real> {
   const bert = child(decoder, 'bert');
-  const scope = child(bert, 'embeddings');
+  const { op } = child(bert, 'embeddings');
   const { inputIds, paddingLength } = inputs;
-  const fromFirstToken = op.sub(scope, op.unsqueeze(scope, positions, [0]), op.unsqueeze(scope, paddingLength, [1])); // [rows, tokens]
-  const positionIds = op.max(scope, fromFirstToken, int64s(scope, [0]));
+  const fromFirstToken = op.sub(op.unsqueeze(positions, [0]), op.unsqueeze(paddingLength, [1])); // [rows, tokens]
+  const positionIds = op.max(fromFirstToken, [0]);
   return embedTokens(bert, config, inputIds, positionIds, [`${decoder.path}.cls.predictions.decoder.weight`]);
 }
 
 function selfAttention(
   module: Module,
   config: TextConfig,
-  x: Value<'float32'>,
-  context: { readonly bias: Value<'float32'>; readonly cache: KeysAndValues; readonly rowShape: Value<'int64'> },
-): { readonly hidden: Value<'float32'>; readonly present: KeysAndValues } {
+  x: Value<Real>,
+  context: { readonly bias: Value<Real>; readonly cache: KeysAndValues; readonly rowShape: TargetShape },
+): { readonly hidden: Value<Real>; readonly present: KeysAndValues } {
   const { hiddenSize } = config;
   const attention = child(module, 'self');
   const project = (name: string) => {
     const projected = linear(child(attention, name), x, hiddenSize, hiddenSize);
-    return op.reshapeTo(attention, projected, context.rowShape); // [rows, tokens, hidden]
+    return attention.op.reshape(projected, context.rowShape); // [rows, tokens, hidden]
   };
-  const { output, presentKey, presentValue } = cachedMultiHeadAttention(
-    attention,
+  const { output, presentKey, presentValue } = attention.microsoft.cachedMultiHeadAttention(
     {
       query: project('query'),
       key: project('key'),
@@ -163,7 +159,7 @@ function selfAttention(
  * `BlipTextOnlyMLMHead`. The matrix is tied to the word embeddings where a checkpoint stores only those. Of the two
  * names of the bias, `decoder.bias` is the one transformers computes with when a file has both.
  */
-export function languageModelHead(decoder: Module, config: TextConfig, hidden: Value<'float32'>): Value<'float32'> {
+export function languageModelHead(decoder: Module, config: TextConfig, hidden: Value<Real>): Value<'float32'> {
   const { hiddenSize, vocabularySize, layerNormEpsilon } = config;
   const predictions = child(decoder, 'cls.predictions');
   const transform = child(predictions, 'transform');
@@ -174,12 +170,12 @@ export function languageModelHead(decoder: Module, config: TextConfig, hidden: V
   );
   const normalized = layerNorm(child(transform, 'LayerNorm'), dense, hiddenSize, layerNormEpsilon);
   const output = child(predictions, 'decoder');
-  return op.gemm(
-    output,
+  const logits = output.op.gemm(
     normalized,
     weight(output, 'weight', [vocabularySize, hiddenSize], {
       tiedTo: [`${decoder.path}.bert.embeddings.word_embeddings.weight`],
     }),
     weight(output, 'bias', [vocabularySize], { tiedTo: [`${predictions.path}.bias`] }),
   );
+  return output.op.cast(logits, 'float32');
 }

@@ -1,8 +1,8 @@
 import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
-import { float32, int64 } from '../../onnx/constants.ts';
-import type { Scope, Value } from '../../onnx/graph.ts';
-import { multiHeadAttention } from '../../onnx/microsoft-operators.ts';
-import * as op from '../../onnx/operators.ts';
+import type { Real } from '../../onnx/element-type.ts';
+import type { Value } from '../../onnx/graph.ts';
+import type { TargetShape } from '../../onnx/operators.ts';
+import type { Scope } from '../../onnx/scope.ts';
 import {
   attentionOutput,
   type CrossAttentionState,
@@ -27,13 +27,11 @@ export interface EncoderInputs {
   readonly image?: { readonly cross: readonly CrossAttentionState[]; readonly rowsByImage: RowsByImage };
 }
 
-/**
- * [rows, 1, 1, length]: zero where a row has a token, `MASKED` at its padding.
- */
-export function paddingBias(scope: Scope, inputIds: Value<'int64'>, textLength: Value<'int64'>): Value<'float32'> {
-  const places = op.unsqueeze(scope, placesOf(scope, inputIds), [0, 1, 2]); // [1, 1, 1, length]
-  const isText = op.less(scope, places, op.unsqueeze(scope, textLength, [1, 2, 3]));
-  return op.where(scope, isText, float32(scope, 0), float32(scope, MASKED));
+/** [rows, 1, 1, length]: zero where a row has a token, `MASKED` at its padding. */
+export function paddingBias({ op }: Scope, inputIds: Value<'int64'>, textLength: Value<'int64'>): Value<Real> {
+  const places = op.unsqueeze(op.indices(inputIds, 1), [0, 1, 2]); // [1, 1, 1, length]
+  const isText = op.less(places, op.unsqueeze(textLength, [1, 2, 3]));
+  return op.where(isText, op.constant('float32', 0), MASKED);
 }
 
 /**
@@ -41,12 +39,13 @@ export function paddingBias(scope: Scope, inputIds: Value<'int64'>, textLength: 
  * other. Padding is never attended to, so a row computes what it would alone; what stands at padding means nothing.
  * @returns the hidden states [rows * length, hidden].
  */
-export function textEncoder(module: Module, config: TextConfig, inputs: EncoderInputs): Value<'float32'> {
+export function textEncoder(module: Module, config: TextConfig, inputs: EncoderInputs): Value<Real> {
   const { inputIds, textLength, image } = inputs;
-  const positionIds = op.unsqueeze(module, placesOf(module, inputIds), [0]);
-  const length = op.dimension(module, inputIds, 1);
-  const bias = op.expand(module, paddingBias(module, inputIds, textLength), [1, 1, length, 1]);
-  const rowShape = op.shape(module, [op.dimension(module, inputIds, 0), -1, config.hiddenSize]);
+  const { op } = module;
+  const positionIds = op.unsqueeze(op.indices(inputIds, 1), [0]);
+  const length = op.dimension(inputIds, 1);
+  const bias = op.expand(paddingBias(module, inputIds, textLength), [1, 1, length, 1]);
+  const rowShape = op.shape([op.dimension(inputIds, 0), -1, config.hiddenSize]);
   let hidden = embedTokens(module, config, inputIds, positionIds);
   for (const index of layerIndices(config)) {
     const layer = child(module, `encoder.layer.${index}`);
@@ -67,34 +66,22 @@ export function textEncoder(module: Module, config: TextConfig, inputs: EncoderI
 }
 
 /** The hidden states [rows, hidden] of each row's first token. */
-export function firstTokens(
-  scope: Scope,
-  inputs: EncoderInputs,
-  hidden: Value<'float32'>,
-  width: number,
-): Value<'float32'> {
-  const rowShape = op.shape(scope, [op.dimension(scope, inputs.inputIds, 0), -1, width]);
-  return op.gather(scope, op.reshapeTo(scope, hidden, rowShape), int64(scope, 0), 1);
-}
-
-/** [length]: 0, 1, 2, … */
-function placesOf(scope: Scope, inputIds: Value<'int64'>): Value<'int64'> {
-  const length = op.squeeze(scope, op.dimension(scope, inputIds, 1), [0]);
-  return op.range(scope, int64(scope, 0), length, int64(scope, 1));
+export function firstTokens({ op }: Scope, inputs: EncoderInputs, hidden: Value<Real>, width: number): Value<Real> {
+  const rowShape = op.shape([op.dimension(inputs.inputIds, 0), -1, width]);
+  return op.gather(op.reshape(hidden, rowShape), 0, 1);
 }
 
 function selfAttention(
   module: Module,
   config: TextConfig,
-  x: Value<'float32'>,
-  context: { readonly bias: Value<'float32'>; readonly rowShape: Value<'int64'> },
-): Value<'float32'> {
+  x: Value<Real>,
+  context: { readonly bias: Value<Real>; readonly rowShape: TargetShape },
+): Value<Real> {
   const { hiddenSize } = config;
   const attention = child(module, 'self');
   const project = (name: string) =>
-    op.reshapeTo(attention, linear(child(attention, name), x, hiddenSize, hiddenSize), context.rowShape);
-  const attended = multiHeadAttention(
-    attention,
+    attention.op.reshape(linear(child(attention, name), x, hiddenSize, hiddenSize), context.rowShape);
+  const attended = attention.microsoft.multiHeadAttention(
     { query: project('query'), key: project('key'), value: project('value'), bias: context.bias },
     config.headCount,
   );

@@ -1,8 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { float32s, int64s } from '../../onnx/constants.ts';
-import { addInput, addOutput, createGraph, type Scope, type Value } from '../../onnx/graph.ts';
-import { multiHeadAttention } from '../../onnx/microsoft-operators.ts';
-import * as op from '../../onnx/operators.ts';
+import { addInput, addOutput, createGraph, type Value } from '../../onnx/graph.ts';
+import { createScope, type Scope } from '../../onnx/scope.ts';
 import { createSession } from '../../pipeline/sessions/runtime.ts';
 import { expectClose } from '../support/close-to.ts';
 
@@ -30,7 +28,7 @@ async function compute(
     'float32',
     shape.map((_, axis) => `axis_${axis}`),
   );
-  for (const [name, value] of Object.entries(build({ graph, path: '' }, x))) addOutput(graph, name, value);
+  for (const [name, value] of Object.entries(build(createScope(graph), x))) addOutput(graph, name, value);
   const session = await createSession(graph, { executionProvider: 'cpu', threadCount: 1 });
   const outputs = await session.run({ x: { data: Float32Array.from(data), shape } });
   await session.release();
@@ -57,13 +55,13 @@ const countTo = (count: number) => Array.from({ length: count }, (_, index) => i
 
 test('exp is that of every element', async () => {
   const values = [0, 1, -1, 4.6052, -50, Number.NEGATIVE_INFINITY];
-  const { y } = await compute(values, [2, 3], (scope, x) => ({ y: op.exp(scope, x) }));
+  const { y } = await compute(values, [2, 3], (scope, x) => ({ y: scope.op.exp(x) }));
   expectTensor(y, [2, 3], values.map(Math.exp));
 });
 
 describe('normalizeL2', () => {
   const normalized = async (values: readonly number[], shape: readonly number[]) =>
-    (await compute(values, shape, (scope, x) => ({ y: op.normalizeL2(scope, x) })))['y'];
+    (await compute(values, shape, (scope, x) => ({ y: scope.op.normalizeL2(x) })))['y'];
 
   test('gives every row the length 1, along the last axis', async () => {
     const values = [3, 4, -5, 12, 0, -0.25];
@@ -93,7 +91,7 @@ describe('slice', () => {
   const sliced = async (start: readonly number[], end: readonly number[], axes: readonly number[]) =>
     (
       await compute(rows, [2, 3, 4], (scope, x) => ({
-        y: op.slice(scope, x, int64s(scope, start), int64s(scope, end), axes),
+        y: scope.op.slice(x, scope.op.constant('int64', start), scope.op.constant('int64', end), axes),
       }))
     )['y'];
 
@@ -122,8 +120,8 @@ describe('slice', () => {
 
   test('takes starts and ends that are computed', async () => {
     const { y } = await compute(rows, [2, 3, 4], (scope, x) => {
-      const sizes = op.concat(scope, [op.dimension(scope, x, 0), op.dimension(scope, x, 1)], 0); // 2 and 3
-      return { y: op.slice(scope, x, op.sub(scope, sizes, int64s(scope, [1, 2])), sizes, [0, 2]) };
+      const sizes = scope.op.concat([scope.op.dimension(x, 0), scope.op.dimension(x, 1)], 0); // 2 and 3
+      return { y: scope.op.slice(x, scope.op.sub(sizes, scope.op.constant('int64', [1, 2])), sizes, [0, 2]) };
     });
     expectTensor(y, [1, 3, 2], [13, 14, 17, 18, 21, 22]);
   });
@@ -133,7 +131,7 @@ describe('topK', () => {
   const values = [1, 9, 5, 7, 3, 8]; // [3, 2]: columns 1, 5, 3 and 9, 7, 8
   const largest = (axis: number | undefined, count: number, shape: readonly number[] = [3, 2]) =>
     compute(values, shape, (scope, x) => {
-      const top = op.topK(scope, x, int64s(scope, [count]), ...(axis === undefined ? [] : [axis]));
+      const top = scope.op.topK(x, scope.op.constant('int64', [count]), ...(axis === undefined ? [] : [axis]));
       return { values: top.values, indices: top.indices };
     });
 
@@ -167,7 +165,7 @@ describe('interpolateBicubic is PyTorch’s', () => {
   const interpolated = async (data: readonly number[], shape: readonly number[], side: readonly [number, number]) =>
     (
       await compute(data, shape, (scope, x) => ({
-        y: op.interpolateBicubic(scope, x, int64s(scope, [shape[0] ?? 0, shape[1] ?? 0, ...side])),
+        y: scope.op.interpolateBicubic(x, scope.op.constant('int64', [shape[0] ?? 0, shape[1] ?? 0, ...side])),
       }))
     )['y'];
   const small = [1, 2, 4, 0, -3, 5, 2, 2, -1];
@@ -215,7 +213,7 @@ describe('interpolateBicubic is PyTorch’s', () => {
 
   test('and not Pillow’s, which looks at more pixels where there are fewer', async () => {
     const { y } = await compute(small, [1, 1, 3, 3], (scope, x) => ({
-      y: op.resizeBicubic(scope, x, int64s(scope, [1, 1, 2, 2])),
+      y: scope.op.resizeBicubic(x, scope.op.constant('int64', [1, 1, 2, 2])),
     }));
     expect(Math.abs((y?.data[0] ?? 0) - 0.568771)).toBeGreaterThan(0.01);
   });
@@ -224,11 +222,11 @@ describe('interpolateBicubic is PyTorch’s', () => {
 test('a bias is added to the scores of attention, and may hide keys', async () => {
   const values = [1, 0, 0, 2, 3, 1]; // [1, 3, 2]: three tokens of one head
   const { plain, hidden } = await compute(values, [1, 3, 2], (scope, x) => {
-    const bias = (data: readonly number[]) => float32s(scope, data, [1, 1, 3, 3]);
+    const bias = (data: readonly number[]) => scope.op.constant('float32', data, [1, 1, 3, 3]);
     const later = [0, -1e9, -1e9, 0, 0, -1e9, 0, 0, 0];
     return {
-      plain: multiHeadAttention(scope, { query: x, key: x, value: x, bias: bias(countTo(9).map(() => 0)) }, 1),
-      hidden: multiHeadAttention(scope, { query: x, key: x, value: x, bias: bias(later) }, 1),
+      plain: scope.microsoft.multiHeadAttention({ query: x, key: x, value: x, bias: bias(countTo(9).map(() => 0)) }, 1),
+      hidden: scope.microsoft.multiHeadAttention({ query: x, key: x, value: x, bias: bias(later) }, 1),
     };
   });
   const tokens = [values.slice(0, 2), values.slice(2, 4), values.slice(4, 6)];

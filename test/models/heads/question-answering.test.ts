@@ -8,9 +8,7 @@ import { oneRowPerImage, rowsByImage } from '../../../models/rows-by-image.ts';
 import { pixelValues } from '../../../models/towers/image-processor.ts';
 import { textEncoder } from '../../../models/towers/text-encoder.ts';
 import { imageTokenCount, visionTransformer } from '../../../models/towers/vision-transformer.ts';
-import { int64 } from '../../../onnx/constants.ts';
 import { addOutput, createGraph } from '../../../onnx/graph.ts';
-import * as op from '../../../onnx/operators.ts';
 import { createSession, type Session } from '../../../pipeline/sessions/runtime.ts';
 import { expectClose } from '../../support/close-to.ts';
 import {
@@ -50,13 +48,13 @@ async function openStages(name: AnswerCheckpointName): Promise<Session> {
     textLength: inputs.questionLength,
     image: {
       cross: crossAttentionStates(encoder, text, imageEmbeds, imageSize),
-      rowsByImage: rowsByImage(model, inputs.imageIndex, op.dimension(model, inputs.images, 0), text.hiddenSize),
+      rowsByImage: rowsByImage(model, inputs.imageIndex, model.op.dimension(inputs.images, 0), text.hiddenSize),
     },
   });
-  const rowCount = op.dimension(model, inputs.questionIds, 0);
+  const rowCount = model.op.dimension(inputs.questionIds, 0);
   const { logits } = textDecoder(child(model, 'text_decoder'), text, {
-    inputIds: op.unsqueeze(model, op.expand(model, int64(model, text.bosTokenId), [rowCount]), [1]),
-    paddingLength: op.expand(model, int64(model, 0), [rowCount]),
+    inputIds: model.op.unsqueeze(model.op.expand(model.op.constant('int64', text.bosTokenId), [rowCount]), [1]),
+    paddingLength: model.op.expand(model.op.constant('int64', 0), [rowCount]),
     past: emptyCache(model, text, rowCount),
     cross: encodeQuestions(model, checkpoint, inputs),
     rowsByImage: oneRowPerImage(model, rowCount, text.hiddenSize),
