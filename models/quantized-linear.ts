@@ -31,9 +31,9 @@ export function quantizedLinear(
   weight: QuantizedWeight,
   bias: Value<Real>,
 ): Value<'float32'> {
-  const { op, microsoft } = scope;
+  const { op } = scope;
   const rows = quantizeRows(scope, op.cast(x, 'float32'));
-  const product = microsoft.matMulIntegerToFloat({
+  const product = op.microsoft.matMulIntegerToFloat({
     a: rows.values,
     aScale: op.constant('float32', STEP),
     aZeroPoint: op.constant('uint8', ZERO_POINT),

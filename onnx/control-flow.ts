@@ -1,5 +1,5 @@
+import { withShape } from './fit.ts';
 import { addBodyOutput, addInput, addNode, createBody, type Graph, uniqueName, type Value } from './graph.ts';
-import { withShape } from './operators.ts';
 import { createScope, type Scope } from './scope.ts';
 import type { Shape } from './shape.ts';
 import { flatten, mapValues } from './value-tree.ts';

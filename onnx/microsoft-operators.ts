@@ -1,7 +1,7 @@
 import type { Real } from './element-type.ts';
+import { mismatch, requireOneType, withShape } from './fit.ts';
 import { addNode, type Place, type Value } from './graph.ts';
 import { MICROSOFT_DOMAIN } from './model-proto.ts';
-import { mismatch, withShape } from './operators.ts';
 import { differ, type Shape } from './shape.ts';
 
 /** `bias` [batch, 1, queries, keys] is added to the scores. */
@@ -33,7 +33,7 @@ export class MicrosoftOperators {
   /** MultiHeadAttention. Returns [batch, queries, hidden]. */
   multiHeadAttention<T extends Real>(inputs: AttentionInputs<T>, headCount: number): Value<T> {
     const { query, key, value, bias } = inputs;
-    this.#requireOneType([query, key, value, bias]);
+    requireOneType(this.#place, 'MultiHeadAttention', query, key, value, bias);
     const [output] = addNode(
       this.#place,
       {
@@ -53,7 +53,7 @@ export class MicrosoftOperators {
     headCount: number,
   ): { readonly output: Value<T>; readonly presentKey: Value<T>; readonly presentValue: Value<T> } {
     const { query, key, value, bias, pastKey, pastValue } = inputs;
-    this.#requireOneType([query, key, value, bias, pastKey, pastValue]);
+    requireOneType(this.#place, 'MultiHeadAttention', query, key, value, bias, pastKey, pastValue);
     const { elementType } = query;
     const [output, presentKey, presentValue] = addNode(
       this.#place,
@@ -91,12 +91,5 @@ export class MicrosoftOperators {
     );
     const shape: Shape | undefined = a.shape === undefined ? undefined : [...a.shape.slice(0, -1), b.shape?.at(-1)];
     return withShape(output, shape);
-  }
-
-  #requireOneType(values: readonly (Value | undefined)[]): void {
-    const [first] = values;
-    if (values.some((value) => value !== undefined && value.elementType !== first?.elementType)) {
-      throw mismatch(this.#place, 'MultiHeadAttention', 'values of one type', ...values);
-    }
   }
 }

@@ -1,6 +1,8 @@
 import { type ConstantType, constant, type Literal } from './constants.ts';
 import { type ElementType, elementTypeNumbers, type Numeric, type Real } from './element-type.ts';
-import { type Attribute, addNode, isOfType, nodeName, type Place, type Value } from './graph.ts';
+import { mismatch, requireOneType, withShape } from './fit.ts';
+import { type Attribute, addNode, type Graph, isOfType, nodeName, type Value } from './graph.ts';
+import { MicrosoftOperators } from './microsoft-operators.ts';
 import {
   axisOf,
   broadcast,
@@ -31,20 +33,6 @@ export interface TargetShape extends Value<'int64'> {
 
 type SizeOperand = number | Value<'int64'>;
 
-/** Values with their shapes, as errors show them. */
-export function describe(...values: readonly (Value | undefined)[]): string {
-  const present = values.filter((value) => value !== undefined);
-  return present.map(({ elementType, shape }) => `${elementType} ${describeShape(shape)}`).join(' and ');
-}
-
-export function mismatch(place: Place, operator: string, expected: string, ...values: readonly (Value | undefined)[]) {
-  return new RangeError(`${nodeName(place, operator)}: expected ${expected}, got ${describe(...values)}.`);
-}
-
-export function withShape<T extends Value>(value: T, shape: Shape | undefined): T {
-  return shape === undefined ? value : { ...value, shape };
-}
-
 function dimensionOf(size: SizeOperand): Dimension | undefined {
   if (typeof size === 'number') return size;
   return isSize(size) ? size.dimension : undefined;
@@ -65,17 +53,23 @@ function isTargetShape(value: Value<'int64'> | readonly SizeOperand[]): value is
  * @throws RangeError when types or known shapes do not fit; the message has the node's name and the shapes.
  */
 export class Operators {
-  readonly #place: Place;
+  readonly graph: Graph;
+  readonly path: string;
 
-  constructor(place: Place) {
-    this.#place = place;
+  constructor(graph: Graph, path: string) {
+    this.graph = graph;
+    this.path = path;
+  }
+
+  get microsoft(): MicrosoftOperators {
+    return new MicrosoftOperators(this);
   }
 
   // Constants.
 
   /** A tensor in the graph itself: 0-D from one number, 1-D from a list, unless a shape is given. */
   constant<T extends ConstantType>(elementType: T, literal: Literal, shape?: readonly number[]): Value<T> {
-    return constant(this.#place.graph, elementType, literal, shape);
+    return constant(this.graph, elementType, literal, shape);
   }
 
   /** A tensor of one number everywhere. */
@@ -166,10 +160,10 @@ export class Operators {
   where<T extends Numeric>(condition: Value<'bool'>, a: Operand<T>, b: Value<T>): Value<T>;
   where<T extends Numeric>(condition: Value<'bool'>, a: Operand<T>, b: Operand<T>): Value<T> {
     const like = isValue(a) ? a : b;
-    if (!isValue(like)) throw new RangeError(`${nodeName(this.#place, 'Where')}: expected one operand to be a value.`);
+    if (!isValue(like)) throw new RangeError(`${nodeName(this, 'Where')}: expected one operand to be a value.`);
     const [first, second] = [this.#operand(a, like), this.#operand(b, like)];
     const shape = this.#broadcastShape('Where', [condition, first, second]);
-    this.#requireOneType('Where', [first, second]);
+    requireOneType(this, 'Where', first, second);
     return this.#node('Where', [condition, first, second], like.elementType, shape);
   }
 
@@ -200,7 +194,7 @@ export class Operators {
     const target = isTargetShape(sizes) ? sizes : this.shape(sizes);
     const shape = reshaped(x.shape, target.dimensions);
     if (shape === null) {
-      throw mismatch(this.#place, 'Reshape', `as many elements as ${describeShape(target.dimensions)} has`, x);
+      throw mismatch(this, 'Reshape', `as many elements as ${describeShape(target.dimensions)} has`, x);
     }
     return this.#node('Reshape', [x, target], x.elementType, shape);
   }
@@ -213,7 +207,7 @@ export class Operators {
   reshapeNamed<T extends ElementType>(x: Value<T>, name: string, dimensions: readonly number[]): Value<T> {
     const value = this.reshape(x, [-1, ...dimensions]);
     const shape = [name, ...dimensions];
-    this.#place.graph.valueInfos.push({ name: value.name, elementType: value.elementType, shape });
+    this.graph.valueInfos.push({ name: value.name, elementType: value.elementType, shape });
     return { ...value, shape: typeof value.shape?.[0] === 'number' ? value.shape : shape };
   }
 
@@ -221,7 +215,7 @@ export class Operators {
     const target = this.shape(sizes);
     const shape = broadcast(x.shape, target.dimensions);
     if (shape === null) {
-      throw mismatch(this.#place, 'Expand', `a shape that broadcasts to ${describeShape(target.dimensions)}`, x);
+      throw mismatch(this, 'Expand', `a shape that broadcasts to ${describeShape(target.dimensions)}`, x);
     }
     return this.#node('Expand', [x, target], x.elementType, shape);
   }
@@ -229,7 +223,7 @@ export class Operators {
   transpose<T extends ElementType>(x: Value<T>, permutation: readonly number[]): Value<T> {
     const { shape } = x;
     if (shape !== undefined && shape.length !== permutation.length) {
-      throw mismatch(this.#place, 'Transpose', `${permutation.length} dimensions`, x);
+      throw mismatch(this, 'Transpose', `${permutation.length} dimensions`, x);
     }
     const permuted = shape === undefined ? undefined : permutation.map((axis) => shape[axis]);
     return this.#node('Transpose', [x], x.elementType, permuted, { perm: { ints: permutation } });
@@ -255,7 +249,7 @@ export class Operators {
     const { shape } = x;
     const places = new Set(axes.map((axis) => (shape === undefined ? axis : axisOf(shape, axis))));
     if (shape?.some((size, axis) => places.has(axis) && differ(size, 1))) {
-      throw mismatch(this.#place, 'Squeeze', `the size 1 at axes ${axes.join(', ')}`, x);
+      throw mismatch(this, 'Squeeze', `the size 1 at axes ${axes.join(', ')}`, x);
     }
     const squeezed = shape?.filter((_, axis) => !places.has(axis));
     return this.#node('Squeeze', [x, this.constant('int64', axes)], x.elementType, squeezed);
@@ -267,8 +261,8 @@ export class Operators {
       parts.map((part) => part.shape),
       axis,
     );
-    if (shape === null) throw mismatch(this.#place, 'Concat', `shapes that differ at axis ${axis} alone`, ...parts);
-    this.#requireOneType('Concat', parts);
+    if (shape === null) throw mismatch(this, 'Concat', `shapes that differ at axis ${axis} alone`, ...parts);
+    requireOneType(this, 'Concat', ...parts);
     return this.#node('Concat', parts, first.elementType, shape, { axis: { int: axis } });
   }
 
@@ -323,7 +317,7 @@ export class Operators {
     axis: number,
     reduction: 'none' | 'add' | 'min' = 'none',
   ): Value<T> {
-    this.#requireOneType('ScatterElements', [x, updates]);
+    requireOneType(this, 'ScatterElements', x, updates);
     return this.#node('ScatterElements', [x, indices, updates], x.elementType, x.shape, {
       axis: { int: axis },
       reduction: { string: reduction },
@@ -337,9 +331,9 @@ export class Operators {
     axis = -1,
   ): { readonly values: Value<T>; readonly indices: Value<'int64'> } {
     const [size, ...rest] = isValue(count) ? [undefined] : count;
-    if (rest.length > 0) throw new RangeError(`${nodeName(this.#place, 'TopK')}: expected one count.`);
+    if (rest.length > 0) throw new RangeError(`${nodeName(this, 'TopK')}: expected one count.`);
     const inputs = [x, this.#ints(count)];
-    const [values, indices] = addNode(this.#place, { operator: 'TopK', inputs, attributes: { axis: { int: axis } } }, [
+    const [values, indices] = addNode(this, { operator: 'TopK', inputs, attributes: { axis: { int: axis } } }, [
       x.elementType,
       'int64',
     ]);
@@ -385,9 +379,9 @@ export class Operators {
       !differ(x.shape?.[1], inputs) &&
       (bias === undefined || (hasRank(bias, 1) && !differ(bias.shape?.[0], outputs)));
     if (!fits) {
-      throw mismatch(this.#place, 'Gemm', 'x [rows, in], weight [out, in] and bias [out]', x, weight, bias);
+      throw mismatch(this, 'Gemm', 'x [rows, in], weight [out, in] and bias [out]', x, weight, bias);
     }
-    this.#requireOneType('Gemm', bias === undefined ? [x, weight] : [x, weight, bias]);
+    requireOneType(this, 'Gemm', x, weight, bias);
     return this.#node('Gemm', [x, weight, bias], x.elementType, [x.shape?.[0], outputs], { transB: { int: 1 } });
   }
 
@@ -396,9 +390,9 @@ export class Operators {
     const width = x.shape?.at(-1);
     const fits = [weight, bias].every((part) => hasRank(part, 1) && !differ(part.shape?.[0], width));
     if (!fits) {
-      throw mismatch(this.#place, 'LayerNormalization', 'x […, width], weight and bias [width]', x, weight, bias);
+      throw mismatch(this, 'LayerNormalization', 'x […, width], weight and bias [width]', x, weight, bias);
     }
-    this.#requireOneType('LayerNormalization', [x, weight, bias]);
+    requireOneType(this, 'LayerNormalization', x, weight, bias);
     return this.#node('LayerNormalization', [x, weight, bias], x.elementType, x.shape, { epsilon: { float: epsilon } });
   }
 
@@ -457,8 +451,8 @@ export class Operators {
     shape: Shape | undefined,
     attributes: Readonly<Record<string, Attribute>> = {},
   ): Value<T> {
-    const [output] = addNode(this.#place, { operator, inputs, attributes }, [elementType]);
-    return withShape(output, shape);
+    const [output] = addNode(this, { operator, inputs, attributes }, [elementType]);
+    return shape === undefined ? output : { name: output.name, elementType, shape };
   }
 
   #elementwise<T extends ElementType>(
@@ -471,13 +465,13 @@ export class Operators {
 
   #arithmetic<T extends Numeric>(operator: string, first: Value<T>, ...others: readonly Operand<T>[]): Value<T> {
     const values = [first, ...others.map((other) => this.#operand(other, first))];
-    this.#requireOneType(operator, values);
+    requireOneType(this, operator, ...values);
     return this.#node(operator, values, first.elementType, this.#broadcastShape(operator, values));
   }
 
   #comparison<T extends Numeric | 'bool'>(operator: string, a: Value<T>, b: Operand<T>): Value<'bool'> {
     const values = [a, this.#operand(b, a)];
-    this.#requireOneType(operator, values);
+    requireOneType(this, operator, ...values);
     return this.#node(operator, values, 'bool', this.#broadcastShape(operator, values));
   }
 
@@ -504,17 +498,11 @@ export class Operators {
     return isValue(x) ? x : this.constant('int64', x);
   }
 
-  #requireOneType(operator: string, values: readonly Value[]): void {
-    if (values.some(({ elementType }) => elementType !== values[0]?.elementType)) {
-      throw mismatch(this.#place, operator, 'values of one type', ...values);
-    }
-  }
-
   #broadcastShape(operator: string, values: readonly Value[]): Shape | undefined {
     let shape: Shape | undefined = [];
     for (const value of values) {
       const both = broadcast(shape, value.shape);
-      if (both === null) throw mismatch(this.#place, operator, 'shapes that broadcast', ...values);
+      if (both === null) throw mismatch(this, operator, 'shapes that broadcast', ...values);
       shape = both;
     }
     return shape;

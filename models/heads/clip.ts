@@ -156,7 +156,7 @@ function selfAttention(
   const { op } = module;
   const shape = op.shape([-1, tokenCount, hiddenSize]);
   const project = (name: string) => op.reshape(linear(child(module, name), x, hiddenSize, hiddenSize), shape);
-  const attended = module.microsoft.multiHeadAttention(
+  const attended = module.op.microsoft.multiHeadAttention(
     {
       query: project('q_proj'),
       key: project('k_proj'),

@@ -114,7 +114,7 @@ export function crossAttention(
   const projected = linear(child(attention, 'query'), x, config.hiddenSize, config.hiddenSize);
   const query = toImages(attention, rows, projected);
   const bias = state.bias === undefined ? undefined : biasOfQueries(attention, state.bias, query);
-  const attended = attention.microsoft.multiHeadAttention(
+  const attended = attention.op.microsoft.multiHeadAttention(
     { query, key: state.keys, value: state.values, ...(bias === undefined ? {} : { bias }) },
     config.headCount,
   );

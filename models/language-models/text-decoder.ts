@@ -140,7 +140,7 @@ function selfAttention(
     const projected = linear(child(attention, name), x, hiddenSize, hiddenSize);
     return attention.op.reshape(projected, context.rowShape); // [rows, tokens, hidden]
   };
-  const { output, presentKey, presentValue } = attention.microsoft.cachedMultiHeadAttention(
+  const { output, presentKey, presentValue } = attention.op.microsoft.cachedMultiHeadAttention(
     {
       query: project('query'),
       key: project('key'),

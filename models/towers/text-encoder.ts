@@ -81,7 +81,7 @@ function selfAttention(
   const attention = child(module, 'self');
   const project = (name: string) =>
     attention.op.reshape(linear(child(attention, name), x, hiddenSize, hiddenSize), context.rowShape);
-  const attended = attention.microsoft.multiHeadAttention(
+  const attended = attention.op.microsoft.multiHeadAttention(
     { query: project('query'), key: project('key'), value: project('value'), bias: context.bias },
     config.headCount,
   );

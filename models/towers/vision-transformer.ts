@@ -101,6 +101,6 @@ function selfAttention(module: Module, config: VisionConfig, x: Value<Real>): Va
     const projected = linearPart(child(module, 'qkv'), x, hiddenSize, hiddenSize, { index, count: 3 });
     return asBatch(module, projected, imageTokenCount(config), hiddenSize);
   }) as [Value<Real>, Value<Real>, Value<Real>]; // Three in, three out.
-  const attended = module.microsoft.multiHeadAttention({ query, key, value }, config.headCount);
+  const attended = module.op.microsoft.multiHeadAttention({ query, key, value }, config.headCount);
   return linear(child(module, 'projection'), asRows(module, attended, hiddenSize), hiddenSize, hiddenSize);
 }

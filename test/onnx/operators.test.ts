@@ -225,8 +225,11 @@ test('a bias is added to the scores of attention, and may hide keys', async () =
     const bias = (data: readonly number[]) => scope.op.constant('float32', data, [1, 1, 3, 3]);
     const later = [0, -1e9, -1e9, 0, 0, -1e9, 0, 0, 0];
     return {
-      plain: scope.microsoft.multiHeadAttention({ query: x, key: x, value: x, bias: bias(countTo(9).map(() => 0)) }, 1),
-      hidden: scope.microsoft.multiHeadAttention({ query: x, key: x, value: x, bias: bias(later) }, 1),
+      plain: scope.op.microsoft.multiHeadAttention(
+        { query: x, key: x, value: x, bias: bias(countTo(9).map(() => 0)) },
+        1,
+      ),
+      hidden: scope.op.microsoft.multiHeadAttention({ query: x, key: x, value: x, bias: bias(later) }, 1),
     };
   });
   const tokens = [values.slice(0, 2), values.slice(2, 4), values.slice(4, 6)];

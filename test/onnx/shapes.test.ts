@@ -7,7 +7,8 @@ import type { Dimension } from '../../onnx/shape.ts';
 /** Shapes that are known while a graph is written: carried from value to value, and refused where they do not fit. */
 
 const scope = createScope(createGraph('shapes'), 'layer');
-const { op, microsoft } = scope;
+const { op } = scope;
+const { microsoft } = op;
 
 function input<T extends ElementType = 'float32'>(
   shape: readonly Dimension[] | undefined,
