@@ -1,6 +1,6 @@
 import { relative, sep } from 'node:path';
 import { CheckpointError } from '../checkpoint/errors.ts';
-import { quantizedNames } from '../checkpoint/weights/int8-format.ts';
+import { hasQuantizedWeights, quantizedNames } from '../checkpoint/weights/int8-format.ts';
 import type { Dtype, TensorRegion } from '../checkpoint/weights/safetensors.ts';
 import { findTensor, type Weights } from '../checkpoint/weights/weights.ts';
 import type { ElementType, Real } from '../onnx/element-type.ts';
@@ -23,9 +23,25 @@ const weightTypes: Partial<Record<Dtype, 'float32' | 'float16' | 'bfloat16'>> = 
   BF16: 'bfloat16',
 };
 
-/** The whole model, at the root of a graph. */
-export function rootModule(graph: Graph, weights: Weights): Module {
-  return { ...createScope(graph), weights, precision: 'float32' };
+/** How the graph of a model is written. */
+export interface GraphOptions {
+  /** The type that the model computes with; float32 unless it is given. Outputs are float32 whatever it is. */
+  readonly precision?: Real;
+}
+
+/**
+ * The whole model, at the root of a graph.
+ * @throws CheckpointError when weights are int8 and the precision is not float32.
+ */
+export function rootModule(graph: Graph, weights: Weights, options: GraphOptions = {}): Module {
+  const { precision = 'float32' } = options;
+  if (precision !== 'float32' && hasQuantizedWeights(weights)) {
+    throw new CheckpointError(
+      'CHECKPOINT_WEIGHTS_INVALID',
+      `${weights.folder}: expected weights that are not int8 for a model in ${precision}; int8 needs float32.`,
+    );
+  }
+  return { ...createScope(graph), weights, precision };
 }
 
 /** The part of `module` called `name`; dots go several levels down. */

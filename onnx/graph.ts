@@ -202,6 +202,11 @@ export function makeOverridable(graph: Graph, isOverridable: (initializer: Initi
   inputs.push(...[...initializers.values()].filter(isOverridable));
 }
 
+/** Whether nodes of the outermost graph cast initializers. */
+export function castsInitializers({ nodes, initializers }: Graph): boolean {
+  return nodes.some(({ operator, inputs: [input = ''] }) => operator === 'Cast' && initializers.has(input));
+}
+
 export interface NodeDescription {
   readonly operator: string;
   readonly domain?: string;

@@ -4,7 +4,7 @@ import type { Real } from '../../onnx/element-type.ts';
 import { addInput, addOutput, createGraph, type Graph, type Value } from '../../onnx/graph.ts';
 import type { Scope } from '../../onnx/scope.ts';
 import { emptyCache, languageModelHead, textDecoderStates } from '../language-models/text-decoder.ts';
-import { child, rootModule } from '../module.ts';
+import { child, type GraphOptions, rootModule } from '../module.ts';
 import { rowsByImage } from '../rows-by-image.ts';
 import { addQuestionInputs, encodeQuestions } from './question-answering.ts';
 
@@ -18,14 +18,14 @@ import { addQuestionInputs, encodeQuestions } from './question-answering.ts';
  * Outputs: `token_logprobs` [rows, candidates, length], zero for [DEC] and padding.
  * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
  */
-export function answerRankingGraph(checkpoint: BlipCheckpoint, weights: Weights): Graph {
+export function answerRankingGraph(checkpoint: BlipCheckpoint, weights: Weights, options: GraphOptions = {}): Graph {
   const { text } = checkpoint.config;
   const graph = createGraph('answer-ranking');
   const inputs = addQuestionInputs(graph, checkpoint);
   const candidateIds = addInput(graph, 'candidate_ids', 'int64', ['candidates', 'length']);
   const candidateLength = addInput(graph, 'candidate_length', 'int64', ['candidates']);
 
-  const model = rootModule(graph, weights);
+  const model = rootModule(graph, weights, options);
   const { op } = model;
   const decoder = child(model, 'text_decoder');
   const rowCount = op.dimension(inputs.questionIds, 0);
@@ -37,7 +37,7 @@ export function answerRankingGraph(checkpoint: BlipCheckpoint, weights: Weights)
   const states = textDecoderStates(decoder, text, {
     inputIds: op.reshape(tiled, op.shape([-1, length])),
     paddingLength: op.fill('int64', 0, [sequenceCount]),
-    past: emptyCache(model, text, sequenceCount),
+    past: emptyCache(model, text, sequenceCount, model.precision),
     cross: encodeQuestions(model, checkpoint, inputs),
     rowsByImage: rowsByImage(model, rowOfSequence, rowCount, text.hiddenSize),
   });

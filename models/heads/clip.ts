@@ -2,12 +2,11 @@ import type { ClipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { ClipTextConfig } from '../../checkpoint/config/clip-config.ts';
 import type { VisionConfig } from '../../checkpoint/config/vision-config.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
-import type { Real } from '../../onnx/element-type.ts';
+import { lowestFinite, type Real } from '../../onnx/element-type.ts';
 import { addInput, addOutput, createGraph, type Graph, type Value } from '../../onnx/graph.ts';
-import { createScope, type Scope } from '../../onnx/scope.ts';
-import { MASKED } from '../language-models/bert.ts';
+import { createScope } from '../../onnx/scope.ts';
 import { asRows, layerNorm, linear, linearWithoutBias, preNormLayer } from '../layers.ts';
-import { child, type Module, rootModule, weight } from '../module.ts';
+import { child, type GraphOptions, type Module, rootModule, weight } from '../module.ts';
 import { pixelValues } from '../towers/image-processor.ts';
 import {
   embedPatches,
@@ -24,11 +23,11 @@ import {
  * `normalized_image_embeds`, of unit length.
  * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
  */
-export function clipImageGraph(checkpoint: ClipCheckpoint, weights: Weights): Graph {
+export function clipImageGraph(checkpoint: ClipCheckpoint, weights: Weights, options: GraphOptions = {}): Graph {
   const { vision, projectionSize } = checkpoint.config;
   const graph = createGraph('clip-image');
   const images = addInput(graph, 'images', 'uint8', ['images', vision.imageSize, vision.imageSize, 3]);
-  const model = rootModule(graph, weights);
+  const model = rootModule(graph, weights, options);
   const module = child(model, 'vision_model');
   const { op } = module;
   const pixels = pixelValues(model, images, checkpoint.imageProcessor);
@@ -50,13 +49,13 @@ export function clipImageGraph(checkpoint: ClipCheckpoint, weights: Weights): Gr
  * of the token that stands for the text. Outputs: `text_embeds` and `normalized_text_embeds` [texts, projection].
  * @throws CheckpointError as above.
  */
-export function clipTextGraph(checkpoint: ClipCheckpoint, weights: Weights): Graph {
+export function clipTextGraph(checkpoint: ClipCheckpoint, weights: Weights, options: GraphOptions = {}): Graph {
   const { text, projectionSize } = checkpoint.config;
   const { hiddenSize } = text;
   const graph = createGraph('clip-text');
   const inputIds = addInput(graph, 'input_ids', 'int64', ['texts', 'length']);
   const endPosition = addInput(graph, 'end_position', 'int64', ['texts']);
-  const model = rootModule(graph, weights);
+  const model = rootModule(graph, weights, options);
   const module = child(model, 'text_model');
   const { op } = module;
   const length = op.dimension(inputIds, 1);
@@ -87,7 +86,7 @@ export function clipRankGraph(checkpoint: ClipCheckpoint, weights: Weights): Gra
   const model = rootModule(graph, weights);
   const { op } = model;
   const similarity = op.gemm(queries, candidates);
-  const scale = op.exp(weight(model, 'logit_scale', []));
+  const scale = op.exp(op.cast(weight(model, 'logit_scale', []), 'float32'));
   addOutput(graph, 'cosine_similarity', similarity, ['queries', 'candidates']);
   addOutput(graph, 'probability', op.softmax(op.mul(similarity, scale)), ['queries', 'candidates']);
   return graph;
@@ -95,8 +94,9 @@ export function clipRankGraph(checkpoint: ClipCheckpoint, weights: Weights): Gra
 
 function addEmbeds(graph: Graph, kind: 'image' | 'text', embeds: Value<Real>): void {
   const { op } = createScope(graph);
-  addOutput(graph, `${kind}_embeds`, embeds);
-  addOutput(graph, `normalized_${kind}_embeds`, op.normalizeL2(embeds));
+  const wide = op.cast(embeds, 'float32');
+  addOutput(graph, `${kind}_embeds`, wide);
+  addOutput(graph, `normalized_${kind}_embeds`, op.normalizeL2(wide));
 }
 
 function embedImage(module: Module, config: VisionConfig, pixels: Value<Real>): Value<Real> {
@@ -124,10 +124,10 @@ function embedText(
   return asRows(module, embedded, hiddenSize);
 }
 
-/** [texts, 1, length, length]: `MASKED` at later tokens. What stands after a text's end never reaches it. */
-function causalBias({ op }: Scope, places: Value<'int64'>, textCount: Value<'int64'>): Value<Real> {
+/** [texts, 1, length, length]: the lowest number at later tokens. Tokens after a text's end never reach it. */
+function causalBias({ op, precision }: Module, places: Value<'int64'>, textCount: Value<'int64'>): Value<Real> {
   const later = op.greater(op.unsqueeze(places, [0]), op.unsqueeze(places, [1])); // [queries, keys]
-  const bias = op.where(later, op.constant('float32', MASKED), 0);
+  const bias = op.where(later, op.constant(precision, lowestFinite[precision]), 0);
   return op.expand(op.unsqueeze(bias, [0, 1]), [textCount, 1, 1, 1]);
 }
 

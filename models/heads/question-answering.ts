@@ -5,7 +5,7 @@ import { addGeneratedOutputs, generate } from '../generation/generate.ts';
 import { addGenerationParameters } from '../generation/parameters.ts';
 import { type CrossAttentionState, crossAttentionStates } from '../language-models/bert.ts';
 import { emptyCache, textDecoder } from '../language-models/text-decoder.ts';
-import { child, type Module, rootModule, within } from '../module.ts';
+import { child, type GraphOptions, type Module, rootModule, within } from '../module.ts';
 import { oneRowPerImage, rowsByImage } from '../rows-by-image.ts';
 import { pixelValues } from '../towers/image-processor.ts';
 import { paddingBias, textEncoder } from '../towers/text-encoder.ts';
@@ -35,7 +35,11 @@ export interface QuestionInputs {
  * the one that transformers gives to the question alone.
  * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
  */
-export function questionAnsweringGraph(checkpoint: BlipCheckpoint, weights: Weights): Graph {
+export function questionAnsweringGraph(
+  checkpoint: BlipCheckpoint,
+  weights: Weights,
+  options: GraphOptions = {},
+): Graph {
   const { text } = checkpoint.config;
   const graph = createGraph('question-answering');
   const questions = addQuestionInputs(graph, checkpoint);
@@ -43,12 +47,12 @@ export function questionAnsweringGraph(checkpoint: BlipCheckpoint, weights: Weig
   const paddingLength = addInput(graph, 'padding_length', 'int64', ['rows']);
   const parameters = addGenerationParameters(graph);
 
-  const model = rootModule(graph, weights);
+  const model = rootModule(graph, weights, options);
   const decoder = child(model, 'text_decoder');
   const cross = encodeQuestions(model, checkpoint, questions);
   const rows = oneRowPerImage(model, model.op.dimension(questions.questionIds, 0), text.hiddenSize);
   const sequences = generate(model, { inputIds, paddingLength }, parameters, {
-    emptyCache: (scope, sequenceCount) => emptyCache(scope, text, sequenceCount),
+    emptyCache: (scope, sequenceCount) => emptyCache(scope, text, sequenceCount, model.precision),
     decode: (scope, step) => textDecoder(within(decoder, scope), text, { ...step, cross, rowsByImage: rows }),
     eosTokenId: text.sepTokenId,
     padTokenId: text.padTokenId,

@@ -5,7 +5,7 @@ import type { Real } from '../../onnx/element-type.ts';
 import { addInput, addOutput, createGraph, type Graph, type Value } from '../../onnx/graph.ts';
 import { crossAttentionStates } from '../language-models/bert.ts';
 import { linear } from '../layers.ts';
-import { child, type Module, rootModule, within } from '../module.ts';
+import { child, type GraphOptions, type Module, rootModule, within } from '../module.ts';
 import { rowsByImage } from '../rows-by-image.ts';
 import { pixelValues } from '../towers/image-processor.ts';
 import { type EncoderInputs, firstTokens, textEncoder } from '../towers/text-encoder.ts';
@@ -28,7 +28,7 @@ const MATCH = 1;
  * texts]; `image_embeds` [images, length]; `text_embeds` [texts, length], of unit length.
  * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
  */
-export function retrievalGraph(checkpoint: BlipCheckpoint, weights: Weights): Graph {
+export function retrievalGraph(checkpoint: BlipCheckpoint, weights: Weights, options: GraphOptions = {}): Graph {
   const { vision, text, imageTextHiddenSize } = checkpoint.config;
   const graph = createGraph('retrieval');
   const images = addInput(graph, 'images', 'uint8', ['images', vision.imageSize, vision.imageSize, 3]);
@@ -36,7 +36,7 @@ export function retrievalGraph(checkpoint: BlipCheckpoint, weights: Weights): Gr
   const textLength = addInput(graph, 'text_length', 'int64', ['texts']);
   const comparedImages = addInput(graph, 'compared_images', 'int64', []);
 
-  const model = rootModule(graph, weights);
+  const model = rootModule(graph, weights, options);
   const { op } = model;
   const encoder = child(model, 'text_encoder');
   const pixels = pixelValues(model, images, checkpoint.imageProcessor);
@@ -69,11 +69,12 @@ export function retrievalGraph(checkpoint: BlipCheckpoint, weights: Weights): Gr
   return graph;
 }
 
-function unitLength(module: Module, x: Value<Real>, inputSize: number, outputSize: number): Value<Real> {
-  return module.op.normalizeL2(linear(module, x, inputSize, outputSize));
+function unitLength(module: Module, x: Value<Real>, inputSize: number, outputSize: number): Value<'float32'> {
+  const { op } = module;
+  return op.normalizeL2(op.cast(linear(module, x, inputSize, outputSize), 'float32'));
 }
 
-function notCompared({ op }: Module, similarity: Value<Real>): Value<Real> {
+function notCompared({ op }: Module, similarity: Value<'float32'>): Value<'float32'> {
   const size = [op.dimension(similarity, 0), op.dimension(similarity, 1)];
   return op.fill('float32', NOT_COMPARED, size);
 }
@@ -84,11 +85,11 @@ function compareBest(
   checkpoint: BlipCheckpoint,
   given: {
     readonly imageEmbeds: Value<Real>;
-    readonly similarity: Value<Real>;
+    readonly similarity: Value<'float32'>;
     readonly texts: EncoderInputs;
     readonly comparedImages: Value<'int64'>;
   },
-): Value<Real> {
+): Value<'float32'> {
   const { vision, text } = checkpoint.config;
   const { imageEmbeds, similarity, texts, comparedImages } = given;
   const { op } = model;
@@ -114,7 +115,8 @@ function compareBest(
     },
   });
   const first = firstTokens(encoder, pairs, hidden, text.hiddenSize);
-  const classes = op.softmax(linear(child(model, 'itm_head'), first, text.hiddenSize, 2)); // [pairs, 2]
+  const scores = linear(child(model, 'itm_head'), first, text.hiddenSize, 2);
+  const classes = op.softmax(op.cast(scores, 'float32')); // [pairs, 2]
   const matching = op.reshape(op.gather(classes, MATCH, 1), [count, textCount]);
   return op.scatterElements(notCompared(model, similarity), indices, matching, 0);
 }

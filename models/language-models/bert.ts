@@ -11,9 +11,6 @@ import { type RowsByImage, toImages, toRows } from '../rows-by-image.ts';
  * models/blip/modeling_blip_text.py). `bert` is the module that holds `embeddings` and `encoder`.
  */
 
-/** `torch.finfo(torch.float32).min`: added to a score, it leaves a probability of exactly zero. */
-export const MASKED = -3.4028234663852886e38;
-
 /** Keys and values of one attention module, [batch, heads, length, head size]. */
 export interface KeysAndValues {
   readonly keys: Value<Real>;
@@ -22,7 +19,7 @@ export interface KeysAndValues {
 
 /** What the cross-attention of one layer reads. */
 export interface CrossAttentionState extends KeysAndValues {
-  /** [batch, 1, 1, length]: zero where it may look, `MASKED` at padding; absent where there is none. */
+  /** [batch, 1, 1, length]: zero where it may look, the lowest number at padding; absent where there is none. */
   readonly bias?: Value<Real>;
 }
 

@@ -1,5 +1,5 @@
 import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
-import type { Real } from '../../onnx/element-type.ts';
+import { lowestFinite, type Real } from '../../onnx/element-type.ts';
 import type { Value } from '../../onnx/graph.ts';
 import type { TargetShape } from '../../onnx/operators.ts';
 import type { Scope } from '../../onnx/scope.ts';
@@ -15,7 +15,6 @@ import {
   headSize,
   type KeysAndValues,
   layerIndices,
-  MASKED,
   ofLayer,
 } from './bert.ts';
 
@@ -32,8 +31,13 @@ export interface DecoderInputs {
 }
 
 /** A cache that holds nothing yet. */
-export function emptyCache({ op }: Scope, config: TextConfig, rowCount: Value<'int64'>): readonly KeysAndValues[] {
-  const empty = op.fill('float32', 0, [rowCount, config.headCount, 0, headSize(config)]);
+export function emptyCache(
+  { op }: Scope,
+  config: TextConfig,
+  rowCount: Value<'int64'>,
+  precision: Real,
+): readonly KeysAndValues[] {
+  const empty = op.fill(precision, 0, [rowCount, config.headCount, 0, headSize(config)]);
   return layerIndices(config).map(() => ({ keys: empty, values: empty }));
 }
 
@@ -110,12 +114,12 @@ function tokenPositions({ op }: Scope, inputs: DecoderInputs): Positions {
   return { queries: op.range(pastLength, length, one), keys: op.range(0, length, one) };
 }
 
-/** [rows, 1, tokens, past + tokens]: zero where a token may look, `MASKED` at later tokens and at padding. */
-function attentionBias({ op }: Scope, paddingLength: Value<'int64'>, positions: Positions): Value<Real> {
+/** [rows, 1, tokens, past + tokens]: zero where a token may look, the lowest number at later tokens and at padding. */
+function attentionBias({ op, precision }: Module, paddingLength: Value<'int64'>, positions: Positions): Value<Real> {
   const keys = op.unsqueeze(positions.keys, [0, 1, 2]); // [1, 1, 1, keys]
   const later = op.greater(keys, op.unsqueeze(positions.queries, [0, 1, 3])); // [1, 1, queries, keys]
   const padding = op.less(keys, op.unsqueeze(paddingLength, [1, 2, 3])); // [rows, 1, 1, keys]
-  return op.where(op.or(later, padding), op.constant('float32', MASKED), 0);
+  return op.where(op.or(later, padding), op.constant(precision, lowestFinite[precision]), 0);
 }
 
 /** Positions count from each row's first token. */

@@ -1,5 +1,5 @@
 import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
-import type { Real } from '../../onnx/element-type.ts';
+import { lowestFinite, type Real } from '../../onnx/element-type.ts';
 import type { Value } from '../../onnx/graph.ts';
 import type { TargetShape } from '../../onnx/operators.ts';
 import type { Scope } from '../../onnx/scope.ts';
@@ -10,7 +10,6 @@ import {
   embedTokens,
   feedForwardBlock,
   layerIndices,
-  MASKED,
   ofLayer,
 } from '../language-models/bert.ts';
 import { asRows, linear } from '../layers.ts';
@@ -27,11 +26,15 @@ export interface EncoderInputs {
   readonly image?: { readonly cross: readonly CrossAttentionState[]; readonly rowsByImage: RowsByImage };
 }
 
-/** [rows, 1, 1, length]: zero where a row has a token, `MASKED` at its padding. */
-export function paddingBias({ op }: Scope, inputIds: Value<'int64'>, textLength: Value<'int64'>): Value<Real> {
+/** [rows, 1, 1, length]: zero where a row has a token, the lowest number at its padding. */
+export function paddingBias(
+  { op, precision }: Module,
+  inputIds: Value<'int64'>,
+  textLength: Value<'int64'>,
+): Value<Real> {
   const places = op.unsqueeze(op.indices(inputIds, 1), [0, 1, 2]); // [1, 1, 1, length]
   const isText = op.less(places, op.unsqueeze(textLength, [1, 2, 3]));
-  return op.where(isText, op.constant('float32', 0), MASKED);
+  return op.where(isText, op.constant(precision, 0), lowestFinite[precision]);
 }
 
 /**

@@ -38,7 +38,7 @@ export function embedPatches(
   const { hiddenSize, imageSize, patchSize } = config;
   const side = imageSize / patchSize;
   const patchLength = CHANNELS * patchSize * patchSize;
-  const cells = op.reshape(pixels, [-1, CHANNELS, side, patchSize, side, patchSize]);
+  const cells = op.reshape(op.cast(pixels, convolution.precision), [-1, CHANNELS, side, patchSize, side, patchSize]);
   const patches = op.reshape(op.transpose(cells, [0, 2, 4, 1, 3, 5]), [-1, patchLength]); // [images * side², patchLength]
   const kernel = weight(convolution, 'weight', [hiddenSize, patchLength], {
     storedShape: [hiddenSize, CHANNELS, patchSize, patchSize],

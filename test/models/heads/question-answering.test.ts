@@ -55,7 +55,7 @@ async function openStages(name: AnswerCheckpointName): Promise<Session> {
   const { logits } = textDecoder(child(model, 'text_decoder'), text, {
     inputIds: model.op.unsqueeze(model.op.expand(model.op.constant('int64', text.bosTokenId), [rowCount]), [1]),
     paddingLength: model.op.expand(model.op.constant('int64', 0), [rowCount]),
-    past: emptyCache(model, text, rowCount),
+    past: emptyCache(model, text, rowCount, model.precision),
     cross: encodeQuestions(model, checkpoint, inputs),
     rowsByImage: oneRowPerImage(model, rowCount, text.hiddenSize),
   });

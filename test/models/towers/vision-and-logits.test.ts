@@ -38,7 +38,7 @@ async function stages(name: CheckpointName) {
   const { logits } = textDecoder(decoder, text, {
     inputIds,
     paddingLength: model.op.constant('int64', [0]),
-    past: emptyCache(model, text, one),
+    past: emptyCache(model, text, one, model.precision),
     cross: crossAttentionStates(child(decoder, 'bert'), text, embeds, {
       width: text.encoderHiddenSize,
       length: imageTokenCount(vision),
