@@ -88,7 +88,7 @@ export interface PreNormConfig {
  * `x += mlp(layer_norm2(x))`.
  * @param attend the attention, from its module and the normalised rows to as many rows.
  */
-export function preNormLayer(
+function preNormLayer(
   module: Module,
   config: PreNormConfig,
   x: Value<Real>,
@@ -102,6 +102,19 @@ export function preNormLayer(
   const [first, second] = [child(module, 'mlp.fc1'), child(module, 'mlp.fc2')];
   const widened = linear(first, norm('layer_norm2', attended), hiddenSize, intermediateSize);
   return op.add(attended, linear(second, activate(first, widened, activation), intermediateSize, hiddenSize));
+}
+
+/** All layers of such a transformer, `encoder.layers` of `module`. */
+export function preNormLayers(
+  module: Module,
+  config: PreNormConfig & { readonly layerCount: number },
+  x: Value<Real>,
+  attend: (attention: Module, x: Value<Real>) => Value<Real>,
+): Value<Real> {
+  let hidden = x;
+  for (let index = 0; index < config.layerCount; index += 1)
+    hidden = preNormLayer(child(module, `encoder.layers.${index}`), config, hidden, attend);
+  return hidden;
 }
 
 /** A Linear, the residual, and a LayerNorm after both: BERT's `Output` modules (`dense`, `LayerNorm`). */

@@ -1,6 +1,7 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
 import { addInput, createGraph, type Graph, type Value } from '../../onnx/graph.ts';
+import { paddingBias } from '../attention-bias.ts';
 import { addGeneratedOutputs, generate } from '../generation/generate.ts';
 import { addGenerationParameters } from '../generation/parameters.ts';
 import { type CrossAttentionState, crossAttentionStates } from '../language-models/bert.ts';
@@ -8,7 +9,7 @@ import { emptyCache, textDecoder } from '../language-models/text-decoder.ts';
 import { child, type GraphOptions, type Module, rootModule, within } from '../module.ts';
 import { oneRowPerImage, rowsByImage } from '../rows-by-image.ts';
 import { pixelValues } from '../towers/image-processor.ts';
-import { paddingBias, textEncoder } from '../towers/text-encoder.ts';
+import { textEncoder } from '../towers/text-encoder.ts';
 import { imageTokenCount, visionTransformer } from '../towers/vision-transformer.ts';
 
 /** Questions about images. */

@@ -1,8 +1,9 @@
 import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
-import { lowestFinite, type Real } from '../../onnx/element-type.ts';
+import type { Real } from '../../onnx/element-type.ts';
 import type { Value } from '../../onnx/graph.ts';
 import type { TargetShape } from '../../onnx/operators.ts';
 import type { Scope } from '../../onnx/scope.ts';
+import { causalBias, type Places } from '../attention-bias.ts';
 import { activate, asRows, layerNorm, linear } from '../layers.ts';
 import { child, type Module, weight } from '../module.ts';
 import type { RowsByImage } from '../rows-by-image.ts';
@@ -74,7 +75,7 @@ export function textDecoderStates(
   const { op } = decoder;
   const { inputIds, past } = inputs;
   const positions = tokenPositions(decoder, inputs);
-  const bias = attentionBias(decoder, inputs.paddingLength, positions);
+  const bias = causalBias(decoder, positions, inputs.paddingLength);
   const rowShape = op.shape([op.dimension(inputIds, 0), -1, config.hiddenSize]);
   let hidden = embed(decoder, config, inputs, positions.queries);
   const present = layerIndices(config).map((index) => {
@@ -98,28 +99,13 @@ export function textDecoderStates(
   return { hidden, rowShape, present };
 }
 
-interface Positions {
-  /** [tokens]: places of the new tokens, padding included. */
-  readonly queries: Value<'int64'>;
-  /** [past + tokens]: places of all tokens so far. */
-  readonly keys: Value<'int64'>;
-}
-
-function tokenPositions({ op }: Scope, inputs: DecoderInputs): Positions {
+function tokenPositions({ op }: Scope, inputs: DecoderInputs): Places {
   const [firstLayer] = inputs.past;
   if (firstLayer === undefined) throw new RangeError('Expected a text model of at least one layer.');
   const pastLength = op.squeeze(op.dimension(firstLayer.keys, 2), [0]);
   const length = op.add(pastLength, op.squeeze(op.dimension(inputs.inputIds, 1), [0]));
   const one = op.constant('int64', 1);
   return { queries: op.range(pastLength, length, one), keys: op.range(0, length, one) };
-}
-
-/** [rows, 1, tokens, past + tokens]: zero where a token may look, the lowest number at later tokens and at padding. */
-function attentionBias({ op, precision }: Module, paddingLength: Value<'int64'>, positions: Positions): Value<Real> {
-  const keys = op.unsqueeze(positions.keys, [0, 1, 2]); // [1, 1, 1, keys]
-  const later = op.greater(keys, op.unsqueeze(positions.queries, [0, 1, 3])); // [1, 1, queries, keys]
-  const padding = op.less(keys, op.unsqueeze(paddingLength, [1, 2, 3])); // [rows, 1, 1, keys]
-  return op.where(op.or(later, padding), op.constant(precision, lowestFinite[precision]), 0);
 }
 
 /** Positions count from each row's first token. */

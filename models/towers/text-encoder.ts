@@ -1,8 +1,9 @@
 import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
-import { lowestFinite, type Real } from '../../onnx/element-type.ts';
+import type { Real } from '../../onnx/element-type.ts';
 import type { Value } from '../../onnx/graph.ts';
 import type { TargetShape } from '../../onnx/operators.ts';
 import type { Scope } from '../../onnx/scope.ts';
+import { paddingBias } from '../attention-bias.ts';
 import {
   attentionOutput,
   type CrossAttentionState,
@@ -24,17 +25,6 @@ export interface EncoderInputs {
   readonly textLength: Value<'int64'>;
   /** What each layer's cross-attention reads; absent to read the text alone, as ITC does. */
   readonly image?: { readonly cross: readonly CrossAttentionState[]; readonly rowsByImage: RowsByImage };
-}
-
-/** [rows, 1, 1, length]: zero where a row has a token, the lowest number at its padding. */
-export function paddingBias(
-  { op, precision }: Module,
-  inputIds: Value<'int64'>,
-  textLength: Value<'int64'>,
-): Value<Real> {
-  const places = op.unsqueeze(op.indices(inputIds, 1), [0, 1, 2]); // [1, 1, 1, length]
-  const isText = op.less(places, op.unsqueeze(textLength, [1, 2, 3]));
-  return op.where(isText, op.constant(precision, 0), lowestFinite[precision]);
 }
 
 /**

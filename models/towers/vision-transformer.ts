@@ -2,7 +2,7 @@ import type { VisionConfig } from '../../checkpoint/config/vision-config.ts';
 import type { Real } from '../../onnx/element-type.ts';
 import type { Value } from '../../onnx/graph.ts';
 import type { Scope } from '../../onnx/scope.ts';
-import { asBatch, asRows, layerNorm, linear, linearPart, preNormLayer } from '../layers.ts';
+import { asBatch, asRows, layerNorm, linear, linearPart, preNormLayers } from '../layers.ts';
 import { child, type Module, weight } from '../module.ts';
 
 const CHANNELS = 3;
@@ -18,12 +18,8 @@ export function imageTokenCount(config: VisionConfig): number {
  * @returns `image_embeds` as 2-D rows: [images * tokens, hidden].
  */
 export function visionTransformer(module: Module, config: VisionConfig, pixels: Value<Real>): Value<Real> {
-  let hidden = embed(child(module, 'embeddings'), config, pixels);
-  for (let index = 0; index < config.layerCount; index += 1) {
-    hidden = preNormLayer(child(module, `encoder.layers.${index}`), config, hidden, (attention, x) =>
-      selfAttention(attention, config, x),
-    );
-  }
+  const embedded = embed(child(module, 'embeddings'), config, pixels);
+  const hidden = preNormLayers(module, config, embedded, (attention, x) => selfAttention(attention, config, x));
   return layerNorm(child(module, 'post_layernorm'), hidden, config.hiddenSize, config.layerNormEpsilon);
 }
 
