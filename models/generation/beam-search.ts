@@ -2,13 +2,12 @@ import { conditional } from '../../onnx/control-flow.ts';
 import type { ElementType } from '../../onnx/element-type.ts';
 import type { Value } from '../../onnx/graph.ts';
 import type { Scope } from '../../onnx/scope.ts';
+import { isEndToken } from './language-model.ts';
 import { earlyStopping, type GenerationParameters } from './parameters.ts';
 import { drawWithoutReplacement, warpLogits } from './sampling.ts';
 
 /** Stands for "cannot win": low enough to lose against any score, high enough to add to. As in transformers. */
 const VERY_LOW = -1e9;
-/** Candidates kept per beam: one more than there are end tokens, so that enough beams go on when some end. */
-const CANDIDATES_PER_BEAM = 2;
 
 /** What goes round the loop besides the running beams' tokens. */
 export interface BeamState {
@@ -37,15 +36,18 @@ export interface BeamContext {
   /** [rows, 1]: the index of each row's first sequence. */
   readonly firstSequence: Value<'int64'>;
   readonly rowCount: Value<'int64'>;
-  readonly eosTokenId: number;
+  readonly endTokenIds: readonly [number, ...number[]];
   readonly padTokenId: number;
 }
 
-export interface BeamStep {
-  readonly state: BeamState;
-  /** [rows * beams, length + 1] */
+/** The running beams' tokens, [rows * beams, length]. */
+export interface RunningBeams {
   readonly tokenIds: Value<'int64'>;
   readonly tokenLogprobs: Value<'float32'>;
+}
+
+export interface BeamStep extends RunningBeams {
+  readonly state: BeamState;
   /** [rows * beams]: the sequence that each beam continues. */
   readonly sources: Value<'int64'>;
 }
@@ -59,20 +61,24 @@ interface Candidates {
   readonly beams: Value<'int64'>;
 }
 
-/** Nothing found yet; only the first beam of each row may grow, because all of them are equal. */
-export function initialBeamState(
-  { op }: Scope,
-  prompt: { readonly tokenIds: Value<'int64'>; readonly tokenLogprobs: Value<'float32'> },
-  rowCount: Value<'int64'>,
-  beamCount: Value<'int64'>,
-): BeamState {
+/** Candidates kept per beam: one more than there are end tokens, so that enough beams go on when some end. */
+export function candidatesPerBeam(endTokenIds: readonly number[]): number {
+  return 1 + endTokenIds.length;
+}
+
+/**
+ * Nothing found yet; only the first beam of each row may grow, because all of them are equal.
+ * @param promptIds [rows, length].
+ */
+export function initialBeamState({ op }: Scope, promptIds: Value<'int64'>, beamCount: Value<'int64'>): BeamState {
+  const rowCount = op.dimension(promptIds, 0);
   const perBeam = [rowCount, beamCount] as const;
-  const others = op.sub(beamCount, [1]);
   const first = op.fill('float32', 0, [rowCount, 1]);
+  const others = op.fill('float32', VERY_LOW, [rowCount, op.sub(beamCount, [1])]);
   return {
-    runningScores: op.concat([first, op.fill('float32', VERY_LOW, [rowCount, others])], 1),
-    bestTokenIds: op.reshape(prompt.tokenIds, [rowCount, beamCount, -1]),
-    bestTokenLogprobs: op.reshape(prompt.tokenLogprobs, [rowCount, beamCount, -1]),
+    runningScores: op.concat([first, others], 1),
+    bestTokenIds: op.expand(op.unsqueeze(promptIds, [1]), [1, beamCount, 1]),
+    bestTokenLogprobs: op.fill('float32', 0, [...perBeam, op.dimension(promptIds, 1)]),
     bestEnds: op.fill('int64', 0, perBeam),
     bestScores: op.fill('float32', VERY_LOW, perBeam),
     bestFinished: op.fill('bool', false, perBeam),
@@ -83,14 +89,13 @@ export function initialBeamState(
 
 /**
  * One step of transformers' vectorised `_beam_search` (generation/utils.py, since 4.50), with `done` per row where
- * transformers stops a whole batch at once.
+ * transformers stops a whole batch at once. Functions below name the methods that they follow.
  * @param scores [rows * beams, vocabulary]: log-probabilities after the logits processors.
- * @param running the beams' tokens so far, [rows * beams, length].
  */
 export function beamSearchStep(
   scope: Scope,
   scores: Value<'float32'>,
-  running: { readonly tokenIds: Value<'int64'>; readonly tokenLogprobs: Value<'float32'> },
+  running: RunningBeams,
   state: BeamState,
   context: BeamContext,
 ): BeamStep {
@@ -102,23 +107,34 @@ export function beamSearchStep(
     (branch) => bestCandidates(branch, scores, state, context),
   );
   const newCount = op.add(context.generatedCount, 1);
-  const isEnd = op.equal(candidates.tokenIds, context.eosTokenId);
-  const stops = op.or(isEnd, op.greaterOrEqual(newCount, context.maxNewTokens)); // [rows, candidates]
+  const isFull = op.greaterOrEqual(newCount, context.maxNewTokens);
+  const stops = op.or(isEndToken(scope, candidates.tokenIds, context.endTokenIds), isFull); // [rows, candidates]
   const sources = op.add(candidates.beams, context.firstSequence); // [rows, candidates]
-  const next = nextBeams(scope, candidates, stops, sources, context);
-  const best = updateBest(scope, { candidates, stops, sources, newCount, running }, state, context);
+  const continued = { candidates, stops, sources, newCount };
+  const next = nextRunningBeams(scope, continued, context);
+  const best = updateBest(scope, continued, running, state, context);
   const improvable = stillImprovable(scope, next.runningScores, best, state, context, newCount);
   const done = searchIsOver(scope, { ...best, improvable, stops }, state, context);
-  const select = (tokens: Value<'int64'>) => op.gather(tokens, next.sources, 0);
   return {
     state: { ...best, runningScores: next.runningScores, improvable, done },
-    tokenIds: op.concat([select(running.tokenIds), next.tokenIds], 1),
+    tokenIds: op.concat([op.gather(running.tokenIds, next.sources, 0), next.tokenIds], 1),
     tokenLogprobs: op.concat([op.gather(running.tokenLogprobs, next.sources, 0), next.logprobs], 1),
     sources: next.sources,
   };
 }
 
-/** The best continuations over all beams of a row. */
+/** Continuations, and what becomes of each: [rows, candidates]. */
+interface Continued {
+  readonly candidates: Candidates;
+  /** Whether a candidate ends here, by its token or by its length. */
+  readonly stops: Value<'bool'>;
+  /** The sequence that a candidate continues. */
+  readonly sources: Value<'int64'>;
+  /** Tokens generated with this one; a scalar. */
+  readonly newCount: Value<'int64'>;
+}
+
+/** `_get_top_k_continuations` without sampling: the best over all beams of a row. */
 function bestCandidates(scope: Scope, scores: Value<'float32'>, state: BeamState, context: BeamContext): Candidates {
   const { op } = scope;
   const vocabularySize = op.dimension(scores, 1);
@@ -133,11 +149,11 @@ function bestCandidates(scope: Scope, scores: Value<'float32'>, state: BeamState
   };
 }
 
-/** Continuations drawn without replacement, by the scores accumulated so far. */
+/** `_get_top_k_continuations` with sampling: drawn without replacement, by the scores accumulated so far. */
 function drawCandidates(scope: Scope, scores: Value<'float32'>, state: BeamState, context: BeamContext): Candidates {
   const { op } = scope;
   const { parameters, rowCount, generatedCount } = context;
-  const warped = warpLogits(scope, scores, parameters, CANDIDATES_PER_BEAM);
+  const warped = warpLogits(scope, scores, parameters, candidatesPerBeam(context.endTokenIds));
   const perBeam = op.dimension(warped.scores, 1);
   const perRow = (x: Value<'float32'>) => op.reshape(x, [rowCount, -1]); // [rows, beams * candidates of a beam]
   const accumulated = perRow(op.add(warped.scores, op.reshape(state.runningScores, [-1, 1])));
@@ -151,15 +167,15 @@ function drawCandidates(scope: Scope, scores: Value<'float32'>, state: BeamState
   };
 }
 
-function candidateCount({ op }: Scope, context: BeamContext): Value<'int64'> {
-  return op.unsqueeze(op.mul(context.parameters.numBeams, CANDIDATES_PER_BEAM), [0]);
+/** 1-D of one element. */
+function candidateCount({ op }: Scope, { parameters, endTokenIds }: BeamContext): Value<'int64'> {
+  return op.unsqueeze(op.mul(parameters.numBeams, candidatesPerBeam(endTokenIds)), [0]);
 }
 
-function nextBeams(
+/** `_get_running_beams_for_next_iteration`: the best that have not ended. */
+function nextRunningBeams(
   scope: Scope,
-  candidates: Candidates,
-  stops: Value<'bool'>,
-  sources: Value<'int64'>,
+  { candidates, stops, sources }: Continued,
   context: BeamContext,
 ): {
   readonly runningScores: Value<'float32'>;
@@ -181,51 +197,70 @@ function nextBeams(
 
 type Best = Omit<BeamState, 'runningScores' | 'improvable' | 'done'>;
 
-/** Merges what has just finished into the best sequences. Only the first `num_beams` candidates count as finished. */
+/** `_update_finished_beams`: merges what has just finished into the best sequences, unless the row's search is over. */
 function updateBest(
   scope: Scope,
-  step: {
-    readonly candidates: Candidates;
-    readonly stops: Value<'bool'>;
-    readonly sources: Value<'int64'>;
-    readonly newCount: Value<'int64'>;
-    readonly running: { readonly tokenIds: Value<'int64'>; readonly tokenLogprobs: Value<'float32'> };
-  },
+  continued: Continued,
+  running: RunningBeams,
   state: BeamState,
   context: BeamContext,
 ): Best {
   const { op } = scope;
-  const { parameters, rowCount } = context;
-  const { candidates, sources, running } = step;
-  const rank = op.countTo(candidateCount(scope, context));
-  const finished = op.and(step.stops, op.less(rank, parameters.numBeams));
-  const penalisedScores = op.div(candidates.scores, lengthPower(scope, step.newCount, parameters));
-  const full = op.and(allTrue(scope, state.bestFinished), stopsEarly(scope, parameters)); // [rows, 1]
-  const blocked = op.or(op.not(finished), op.or(full, op.not(state.improvable)));
-  const scores = op.concat([state.bestScores, op.add(penalisedScores, penaltyWhere(scope, blocked))], 1);
-  const top = op.topK(scores, op.unsqueeze(parameters.numBeams, [0]));
-  const pad = <T extends 'int64' | 'float32'>(best: Value<T>, fill: number) =>
-    op.concat([best, op.fill(best.elementType, fill, [rowCount, op.dimension(best, 1), 1])], 2);
-  const grown = <T extends ElementType>(tokens: Value<T>, last: Value<T>) =>
-    op.concat([op.gather(tokens, sources, 0), op.unsqueeze(last, [2])], 2); // [rows, candidates, length + 1]
-  const oldIds = pad(state.bestTokenIds, context.padTokenId);
-  const oldLogprobs = pad(state.bestTokenLogprobs, 0);
-  const newEnds = op.expand(op.dimension(oldIds, 2), [rowCount, op.dimension(candidates.scores, 1)]);
+  const { candidates, sources } = continued;
+  const finished = justFinished(scope, continued, context);
+  const scores = op.concat([state.bestScores, finishedScores(scope, continued, finished, state, context)], 1);
+  const top = op.topK(scores, op.unsqueeze(context.parameters.numBeams, [0]));
   const merge = <T extends ElementType>(old: Value<T>, added: Value<T>) =>
     op.gatherElements(op.concat([old, added], 1), top.indices, 1);
   const unlessDone = <T extends 'int64' | 'float32'>(old: Value<T>, now: Value<T>) => op.where(state.done, old, now);
-  const mergeSequences = <T extends 'int64' | 'float32'>(old: Value<T>, added: Value<T>) => {
+  const mergeSequences = <T extends 'int64' | 'float32'>(
+    best: Value<T>,
+    padding: number,
+    runningTokens: Value<T>,
+    last: Value<T>,
+  ) => {
+    const old = padLast(scope, best, padding);
+    const added = op.concat([op.gather(runningTokens, sources, 0), op.unsqueeze(last, [2])], 2); // [rows, candidates, length + 1]
     const indices = op.expand(op.unsqueeze(top.indices, [2]), [1, 1, op.dimension(old, 2)]);
     const merged = op.gatherElements(op.concat([old, added], 1), indices, 1);
     return op.where(op.unsqueeze(state.done, [2]), old, merged);
   };
+  const length = op.add(op.dimension(running.tokenIds, 1), [1]);
+  const newEnds = op.expand(length, [context.rowCount, op.dimension(candidates.scores, 1)]);
   return {
-    bestTokenIds: mergeSequences(oldIds, grown(running.tokenIds, candidates.tokenIds)),
-    bestTokenLogprobs: mergeSequences(oldLogprobs, grown(running.tokenLogprobs, candidates.logprobs)),
+    bestTokenIds: mergeSequences(state.bestTokenIds, context.padTokenId, running.tokenIds, candidates.tokenIds),
+    bestTokenLogprobs: mergeSequences(state.bestTokenLogprobs, 0, running.tokenLogprobs, candidates.logprobs),
     bestEnds: unlessDone(state.bestEnds, merge(state.bestEnds, newEnds)),
     bestScores: unlessDone(state.bestScores, top.values),
     bestFinished: merge(state.bestFinished, finished), // read only while the search goes on
   };
+}
+
+/** Only the first `num_beams` candidates count as finished. */
+function justFinished(scope: Scope, { stops }: Continued, context: BeamContext): Value<'bool'> {
+  const { op } = scope;
+  const rank = op.countTo(candidateCount(scope, context));
+  return op.and(stops, op.less(rank, context.parameters.numBeams));
+}
+
+/** Scores over a power of the length; very low for what did not finish, or comes too late. [rows, candidates]. */
+function finishedScores(
+  scope: Scope,
+  { candidates, newCount }: Continued,
+  finished: Value<'bool'>,
+  state: BeamState,
+  { parameters }: BeamContext,
+): Value<'float32'> {
+  const { op } = scope;
+  const penalised = op.div(candidates.scores, lengthPower(scope, newCount, parameters));
+  const full = op.and(allTrue(scope, state.bestFinished), stopsEarly(scope, parameters)); // [rows, 1]
+  const blocked = op.or(op.not(finished), op.or(full, op.not(state.improvable)));
+  return op.add(penalised, penaltyWhere(scope, blocked));
+}
+
+/** [rows, beams, length] → [rows, beams, length + 1]. */
+function padLast<T extends 'int64' | 'float32'>({ op }: Scope, x: Value<T>, padding: number): Value<T> {
+  return op.concat([x, op.fill(x.elementType, padding, [op.dimension(x, 0), op.dimension(x, 1), 1])], 2);
 }
 
 /** `_check_early_stop_heuristic`: [rows, 1]. */

@@ -14,7 +14,7 @@ export interface ProcessorContext {
   /** Tokens generated so far; a scalar. */
   readonly generatedCount: Value<'int64'>;
   readonly parameters: GenerationParameters;
-  readonly eosTokenId: number;
+  readonly endTokenIds: readonly [number, ...number[]];
 }
 
 type Scores = Value<'float32'>;
@@ -88,8 +88,9 @@ function banRepeatedNgrams(
   const offsets = op.range(0, prefixLength);
   const places = op.add(op.unsqueeze(starts, [1]), op.unsqueeze(offsets, [0])); // [windows, n - 1]
   const windows = op.gather(tokenIds, places, 1); // [sequences, windows, n - 1]
-  const lastPlaces = op.add(windowCount, offsets); // beyond the end only where there are no windows
-  const last = op.gather(tokenIds, op.min(lastPlaces, op.sub(length, 1)), 1); // [sequences, n - 1]
+  const lastPlaces = op.add(windowCount, offsets); // beyond the end only where there are no windows; there may be no tokens either
+  const none = op.fill('int64', 0, [op.dimension(tokenIds, 0), 1]);
+  const last = op.gather(op.concat([tokenIds, none], 1), op.min(lastPlaces, length), 1); // [sequences, n - 1]
   const differs = op.not(op.equal(windows, op.unsqueeze(last, [1])));
   const differences = op.reduceSum(op.cast(differs, 'int64'), 2); // [sequences, windows]
   const startsInside = op.greaterOrEqual(op.unsqueeze(starts, [0]), op.unsqueeze(paddingLength, [1]));
@@ -99,16 +100,14 @@ function banRepeatedNgrams(
   return op.scatterElements(scores, nextTokens, bans, 1, 'add');
 }
 
-/** `MinNewTokensLengthLogitsProcessor`: the end token gets -inf in rows that are still too short. */
+/** `MinNewTokensLengthLogitsProcessor`: the end tokens get -inf in rows that are still too short. */
 function forbidEarlyEnd(
   { op }: Scope,
   scores: Scores,
-  { minNewTokens, generatedCount, eosTokenId }: ProcessorContext,
+  { minNewTokens, generatedCount, endTokenIds }: ProcessorContext,
 ): Scores {
-  const rowCount = op.dimension(scores, 0);
-  const eosColumn = op.expand(op.constant('int64', [eosTokenId]), [rowCount, 1]); // [sequences, 1]
+  const ends = op.expand(op.constant('int64', endTokenIds), [op.dimension(scores, 0), 1]); // [sequences, end tokens]
   const tooShort = op.less(generatedCount, op.unsqueeze(minNewTokens, [1]));
-  const eosScores = op.gatherElements(scores, eosColumn, 1);
-  const forbidden = op.where(tooShort, Number.NEGATIVE_INFINITY, eosScores);
-  return op.scatterElements(scores, eosColumn, forbidden, 1);
+  const forbidden = op.where(tooShort, Number.NEGATIVE_INFINITY, op.gatherElements(scores, ends, 1));
+  return op.scatterElements(scores, ends, forbidden, 1);
 }

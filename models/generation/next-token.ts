@@ -1,6 +1,7 @@
 import { conditional } from '../../onnx/control-flow.ts';
 import type { Value } from '../../onnx/graph.ts';
 import type { Scope } from '../../onnx/scope.ts';
+import { isEndToken } from './language-model.ts';
 import type { GenerationParameters } from './parameters.ts';
 import { drawOne, warpLogits } from './sampling.ts';
 
@@ -35,7 +36,7 @@ export function chooseNextTokens(
     readonly parameters: GenerationParameters;
     readonly generatedCount: Value<'int64'>;
     readonly maxNewTokens: Value<'int64'>;
-    readonly eosTokenId: number;
+    readonly endTokenIds: readonly [number, ...number[]];
     readonly padTokenId: number;
   },
 ): SequenceState {
@@ -49,7 +50,7 @@ export function chooseNextTokens(
   );
   const tokenIds = op.where(state.finished, context.padTokenId, choice.tokenIds);
   const logprobs = op.where(state.finished, 0, choice.logprobs);
-  const isEnd = op.equal(choice.tokenIds, context.eosTokenId);
+  const isEnd = isEndToken(scope, choice.tokenIds, context.endTokenIds);
   const newCount = op.add(generatedCount, 1);
   const isFull = op.greaterOrEqual(newCount, context.maxNewTokens);
   const wasRunning = op.cast(op.not(state.finished), 'int64');

@@ -3,7 +3,7 @@ import type { Weights } from '../../checkpoint/weights/weights.ts';
 import type { Real } from '../../onnx/element-type.ts';
 import { addInput, addOutput, createGraph, type Graph, type Value } from '../../onnx/graph.ts';
 import type { Scope } from '../../onnx/scope.ts';
-import { emptyCache, languageModelHead, textDecoderStates } from '../language-models/text-decoder.ts';
+import { embedText, emptyCache, languageModelHead, textDecoderStates } from '../language-models/text-decoder.ts';
 import { child, type GraphOptions, rootModule } from '../module.ts';
 import { rowsByImage } from '../rows-by-image.ts';
 import { addQuestionInputs, encodeQuestions } from './question-answering.ts';
@@ -35,7 +35,7 @@ export function answerRankingGraph(checkpoint: BlipCheckpoint, weights: Weights,
   const rowOfSequence = repeated(model, op.countTo(rowCount), candidateCount);
   const tiled = op.expand(op.unsqueeze(candidateIds, [0]), [rowCount, 1, 1]);
   const states = textDecoderStates(decoder, text, {
-    inputIds: op.reshape(tiled, op.shape([-1, length])),
+    embeddings: embedText(decoder, text, op.reshape(tiled, op.shape([-1, length]))),
     paddingLength: op.fill('int64', 0, [sequenceCount]),
     past: emptyCache(model, text, sequenceCount, model.precision),
     cross: encodeQuestions(model, checkpoint, inputs),

@@ -4,8 +4,8 @@ import { addInput, createGraph, type Graph } from '../../onnx/graph.ts';
 import { addGeneratedOutputs, generate } from '../generation/generate.ts';
 import { addGenerationParameters } from '../generation/parameters.ts';
 import { crossAttentionStates } from '../language-models/bert.ts';
-import { emptyCache, textDecoder } from '../language-models/text-decoder.ts';
-import { child, type GraphOptions, rootModule, within } from '../module.ts';
+import { bertLanguageModel } from '../language-models/bert-language-model.ts';
+import { child, type GraphOptions, rootModule } from '../module.ts';
 import { rowsByImage } from '../rows-by-image.ts';
 import { pixelValues } from '../towers/image-processor.ts';
 import { imageTokenCount, visionTransformer } from '../towers/vision-transformer.ts';
@@ -43,12 +43,12 @@ export function captioningGraph(checkpoint: BlipCheckpoint, weights: Weights, op
     length: imageTokenCount(vision),
   });
   const rows = rowsByImage(model, imageIndex, model.op.dimension(images, 0), text.hiddenSize);
-  const sequences = generate(model, { inputIds, paddingLength }, parameters, {
-    emptyCache: (scope, sequenceCount) => emptyCache(scope, text, sequenceCount, model.precision),
-    decode: (scope, step) => textDecoder(within(decoder, scope), text, { ...step, cross, rowsByImage: rows }),
-    eosTokenId: text.sepTokenId,
-    padTokenId: text.padTokenId,
-  });
+  const sequences = generate(
+    model,
+    { inputIds, paddingLength },
+    parameters,
+    bertLanguageModel(decoder, text, { cross, rowsByImage: rows }),
+  );
 
   addGeneratedOutputs(graph, sequences);
   return graph;

@@ -5,8 +5,8 @@ import { paddingBias } from '../attention-bias.ts';
 import { addGeneratedOutputs, generate } from '../generation/generate.ts';
 import { addGenerationParameters } from '../generation/parameters.ts';
 import { type CrossAttentionState, crossAttentionStates } from '../language-models/bert.ts';
-import { emptyCache, textDecoder } from '../language-models/text-decoder.ts';
-import { child, type GraphOptions, type Module, rootModule, within } from '../module.ts';
+import { bertLanguageModel } from '../language-models/bert-language-model.ts';
+import { child, type GraphOptions, type Module, rootModule } from '../module.ts';
 import { oneRowPerImage, rowsByImage } from '../rows-by-image.ts';
 import { pixelValues } from '../towers/image-processor.ts';
 import { textEncoder } from '../towers/text-encoder.ts';
@@ -52,12 +52,12 @@ export function questionAnsweringGraph(
   const decoder = child(model, 'text_decoder');
   const cross = encodeQuestions(model, checkpoint, questions);
   const rows = oneRowPerImage(model, model.op.dimension(questions.questionIds, 0), text.hiddenSize);
-  const sequences = generate(model, { inputIds, paddingLength }, parameters, {
-    emptyCache: (scope, sequenceCount) => emptyCache(scope, text, sequenceCount, model.precision),
-    decode: (scope, step) => textDecoder(within(decoder, scope), text, { ...step, cross, rowsByImage: rows }),
-    eosTokenId: text.sepTokenId,
-    padTokenId: text.padTokenId,
-  });
+  const sequences = generate(
+    model,
+    { inputIds, paddingLength },
+    parameters,
+    bertLanguageModel(decoder, text, { cross, rowsByImage: rows }),
+  );
   addGeneratedOutputs(graph, sequences);
   return graph;
 }

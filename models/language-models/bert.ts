@@ -11,7 +11,7 @@ import { type RowsByImage, toImages, toRows } from '../rows-by-image.ts';
  * models/blip/modeling_blip_text.py). `bert` is the module that holds `embeddings` and `encoder`.
  */
 
-/** Keys and values of one attention module, [batch, heads, length, head size]. */
+/** Keys and values of one attention module, [batch, heads, length, head size]. The first axis may be rows or sequences. */
 export interface KeysAndValues {
   readonly keys: Value<Real>;
   readonly values: Value<Real>;
@@ -62,24 +62,37 @@ export function crossAttentionStates(
 }
 
 /**
- * `BlipTextEmbeddings`.
- * @param inputIds [rows, tokens].
+ * The first half of `BlipTextEmbeddings`: [rows, tokens] → [rows, tokens, hidden].
+ * @param tiedTo where the matrix may be stored instead.
+ */
+export function embedWords(
+  bert: Module,
+  { hiddenSize, vocabularySize }: TextConfig,
+  inputIds: Value<'int64'>,
+  tiedTo: readonly string[] = [],
+): Value<Real> {
+  const module = child(bert, 'embeddings');
+  const words = weight(module, 'word_embeddings.weight', [vocabularySize, hiddenSize], { tiedTo });
+  return module.op.gather(words, inputIds, 0);
+}
+
+/**
+ * The second half of `BlipTextEmbeddings`: positions and the norm.
+ * @param words [rows, tokens, hidden].
  * @param positionIds [rows or 1, tokens].
  * @returns [rows * tokens, hidden].
  */
-export function embedTokens(
+export function addPositions(
   bert: Module,
   config: TextConfig,
-  inputIds: Value<'int64'>,
+  words: Value<Real>,
   positionIds: Value<'int64'>,
-  tiedTo: readonly string[] = [],
 ): Value<Real> {
-  const { hiddenSize, vocabularySize, maxPositions } = config;
+  const { hiddenSize, maxPositions } = config;
   const module = child(bert, 'embeddings');
   const { op } = module;
-  const words = weight(module, 'word_embeddings.weight', [vocabularySize, hiddenSize], { tiedTo });
   const positions = weight(module, 'position_embeddings.weight', [maxPositions, hiddenSize]);
-  const embedded = op.add(op.gather(words, inputIds, 0), op.gather(positions, positionIds, 0));
+  const embedded = op.add(words, op.gather(positions, positionIds, 0));
   const rows = asRows(module, embedded, hiddenSize);
   return layerNorm(child(module, 'LayerNorm'), rows, hiddenSize, config.layerNormEpsilon);
 }

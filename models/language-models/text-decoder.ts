@@ -8,10 +8,11 @@ import { activate, asRows, layerNorm, linear } from '../layers.ts';
 import { child, type Module, weight } from '../module.ts';
 import type { RowsByImage } from '../rows-by-image.ts';
 import {
+  addPositions,
   attentionOutput,
   type CrossAttentionState,
   crossAttention,
-  embedTokens,
+  embedWords,
   feedForwardBlock,
   headSize,
   type KeysAndValues,
@@ -20,8 +21,8 @@ import {
 } from './bert.ts';
 
 export interface DecoderInputs {
-  /** [rows, tokens]: the tokens that are new in this step. */
-  readonly inputIds: Value<'int64'>;
+  /** [rows, tokens, hidden], from `embedText`: the tokens that are new in this step. */
+  readonly embeddings: Value<Real>;
   /** [rows]: how many tokens of padding stand before the first token of each row. */
   readonly paddingLength: Value<'int64'>;
   /** Self-attention cache of each layer; its length is 0 in the first step. */
@@ -40,6 +41,11 @@ export function emptyCache(
 ): readonly KeysAndValues[] {
   const empty = op.fill(precision, 0, [rowCount, config.headCount, 0, headSize(config)]);
   return layerIndices(config).map(() => ({ keys: empty, values: empty }));
+}
+
+/** [rows, tokens] → [rows, tokens, hidden]. The matrix is tied to that of the head where a checkpoint stores only one. */
+export function embedText(decoder: Module, config: TextConfig, inputIds: Value<'int64'>): Value<Real> {
+  return embedWords(child(decoder, 'bert'), config, inputIds, [`${decoder.path}.cls.predictions.decoder.weight`]);
 }
 
 /**
@@ -73,10 +79,10 @@ export function textDecoderStates(
   readonly present: readonly KeysAndValues[];
 } {
   const { op } = decoder;
-  const { inputIds, past } = inputs;
+  const { embeddings, past } = inputs;
   const positions = tokenPositions(decoder, inputs);
   const bias = causalBias(decoder, positions, inputs.paddingLength);
-  const rowShape = op.shape([op.dimension(inputIds, 0), -1, config.hiddenSize]);
+  const rowShape = op.shape([op.dimension(embeddings, 0), -1, config.hiddenSize]);
   let hidden = embed(decoder, config, inputs, positions.queries);
   const present = layerIndices(config).map((index) => {
     const layer = child(decoder, `bert.encoder.layer.${index}`);
@@ -103,7 +109,7 @@ function tokenPositions({ op }: Scope, inputs: DecoderInputs): Places {
   const [firstLayer] = inputs.past;
   if (firstLayer === undefined) throw new RangeError('Expected a text model of at least one layer.');
   const pastLength = op.squeeze(op.dimension(firstLayer.keys, 2), [0]);
-  const length = op.add(pastLength, op.squeeze(op.dimension(inputs.inputIds, 1), [0]));
+  const length = op.add(pastLength, op.squeeze(op.dimension(inputs.embeddings, 1), [0]));
   const one = op.constant('int64', 1);
   return { queries: op.range(pastLength, length, one), keys: op.range(0, length, one) };
 }
@@ -112,10 +118,10 @@ function tokenPositions({ op }: Scope, inputs: DecoderInputs): Places {
 function embed(decoder: Module, config: TextConfig, inputs: DecoderInputs, positions: Value<'int64'>): Value<Real> {
   const bert = child(decoder, 'bert');
   const { op } = child(bert, 'embeddings');
-  const { inputIds, paddingLength } = inputs;
+  const { embeddings, paddingLength } = inputs;
   const fromFirstToken = op.sub(op.unsqueeze(positions, [0]), op.unsqueeze(paddingLength, [1])); // [rows, tokens]
   const positionIds = op.max(fromFirstToken, [0]);
-  return embedTokens(bert, config, inputIds, positionIds, [`${decoder.path}.cls.predictions.decoder.weight`]);
+  return addPositions(bert, config, embeddings, positionIds);
 }
 
 function selfAttention(

@@ -5,10 +5,11 @@ import type { TargetShape } from '../../onnx/operators.ts';
 import type { Scope } from '../../onnx/scope.ts';
 import { paddingBias } from '../attention-bias.ts';
 import {
+  addPositions,
   attentionOutput,
   type CrossAttentionState,
   crossAttention,
-  embedTokens,
+  embedWords,
   feedForwardBlock,
   layerIndices,
   ofLayer,
@@ -39,7 +40,7 @@ export function textEncoder(module: Module, config: TextConfig, inputs: EncoderI
   const length = op.dimension(inputIds, 1);
   const bias = op.expand(paddingBias(module, inputIds, textLength), [1, 1, length, 1]);
   const rowShape = op.shape([op.dimension(inputIds, 0), -1, config.hiddenSize]);
-  let hidden = embedTokens(module, config, inputIds, positionIds);
+  let hidden = addPositions(module, config, embedWords(module, config, inputIds), positionIds);
   for (const index of layerIndices(config)) {
     const layer = child(module, `encoder.layer.${index}`);
     const attended = selfAttention(child(layer, 'attention'), config, hidden, { bias, rowShape });

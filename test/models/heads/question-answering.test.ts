@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
 import { addQuestionInputs, encodeQuestions } from '../../../models/heads/question-answering.ts';
 import { crossAttentionStates } from '../../../models/language-models/bert.ts';
-import { emptyCache, textDecoder } from '../../../models/language-models/text-decoder.ts';
+import { embedText, emptyCache, textDecoder } from '../../../models/language-models/text-decoder.ts';
 import { child, rootModule } from '../../../models/module.ts';
 import { oneRowPerImage, rowsByImage } from '../../../models/rows-by-image.ts';
 import { pixelValues } from '../../../models/towers/image-processor.ts';
@@ -52,8 +52,9 @@ async function openStages(name: AnswerCheckpointName): Promise<Session> {
     },
   });
   const rowCount = model.op.dimension(inputs.questionIds, 0);
-  const { logits } = textDecoder(child(model, 'text_decoder'), text, {
-    inputIds: model.op.unsqueeze(model.op.expand(model.op.constant('int64', text.bosTokenId), [rowCount]), [1]),
+  const decoder = child(model, 'text_decoder');
+  const { logits } = textDecoder(decoder, text, {
+    embeddings: embedText(decoder, text, model.op.fill('int64', text.bosTokenId, [rowCount, 1])),
     paddingLength: model.op.expand(model.op.constant('int64', 0), [rowCount]),
     past: emptyCache(model, text, rowCount, model.precision),
     cross: encodeQuestions(model, checkpoint, inputs),

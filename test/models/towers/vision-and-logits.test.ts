@@ -1,7 +1,7 @@
 import { describe, test } from 'vitest';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
 import { crossAttentionStates } from '../../../models/language-models/bert.ts';
-import { emptyCache, textDecoder } from '../../../models/language-models/text-decoder.ts';
+import { embedText, emptyCache, textDecoder } from '../../../models/language-models/text-decoder.ts';
 import { child, rootModule } from '../../../models/module.ts';
 import { rowsByImage } from '../../../models/rows-by-image.ts';
 import { pixelValues } from '../../../models/towers/image-processor.ts';
@@ -36,7 +36,7 @@ async function stages(name: CheckpointName) {
   const one = model.op.constant('int64', [1]);
   const rows = rowsByImage(model, model.op.constant('int64', [0]), one, text.hiddenSize);
   const { logits } = textDecoder(decoder, text, {
-    inputIds,
+    embeddings: embedText(decoder, text, inputIds),
     paddingLength: model.op.constant('int64', [0]),
     past: emptyCache(model, text, one, model.precision),
     cross: crossAttentionStates(child(decoder, 'bert'), text, embeds, {
