@@ -1,6 +1,7 @@
 import type { Activation } from '../checkpoint/config/vision-config.ts';
 import type { Real } from '../onnx/element-type.ts';
 import type { Value } from '../onnx/graph.ts';
+import type { TargetShape } from '../onnx/operators.ts';
 import type { Scope } from '../onnx/scope.ts';
 import { child, type Module, quantizedWeight, weight } from './module.ts';
 import { quantizedLinear } from './quantized-linear.ts';
@@ -53,6 +54,23 @@ export function linearPart(
   const quantized = quantizedWeight(module, inputSize, size, part);
   if (quantized !== undefined) return quantizedLinear(module, x, quantized, bias);
   return module.op.gemm(x, weight(module, 'weight', [stacked, inputSize], { rows }), bias);
+}
+
+/**
+ * Query, key and value of an attention whose three Linears a checkpoint stores one by one:
+ * [batch * tokens, width] → [batch, tokens, width] each.
+ * @param names of the three Linears below `module`.
+ */
+export function queryKeyValue(
+  module: Module,
+  names: readonly [query: string, key: string, value: string],
+  x: Value<Real>,
+  width: number,
+  shape: TargetShape,
+): { readonly query: Value<Real>; readonly key: Value<Real>; readonly value: Value<Real> } {
+  const [query, key, value] = names;
+  const project = (name: string) => module.op.reshape(linear(child(module, name), x, width, width), shape);
+  return { query: project(query), key: project(key), value: project(value) };
 }
 
 /** `torch.nn.LayerNorm` over the last axis. */

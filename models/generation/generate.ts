@@ -178,10 +178,9 @@ function chooseNext<Cache extends object>(
   const { layout, parameters, model } = context;
   const { sequences, beams } = state;
   const { endTokenIds, padTokenId } = model;
-  const { tokenIds } = sequences;
-  const { idPaddingLength: paddingLength, minNewTokens } = layout;
   const choice = { parameters, generatedCount, endTokenIds, padTokenId };
-  const processing = { tokenIds, paddingLength, minNewTokens, generatedCount, parameters, endTokenIds };
+  const { idPaddingLength: paddingLength, minNewTokens } = layout;
+  const processing = { ...choice, tokenIds: sequences.tokenIds, paddingLength, minNewTokens };
   return conditional<Decision>(
     scope,
     layout.isBeamSearch,

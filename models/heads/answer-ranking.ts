@@ -1,6 +1,5 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
-import type { Real } from '../../onnx/element-type.ts';
 import { addInput, addOutput, createGraph, type Graph, type Value } from '../../onnx/graph.ts';
 import type { Scope } from '../../onnx/scope.ts';
 import { embedText, emptyCache, languageModelHead, textDecoderStates } from '../language-models/text-decoder.ts';
@@ -32,7 +31,7 @@ export function answerRankingGraph(checkpoint: BlipCheckpoint, weights: Weights,
   const candidateCount = op.dimension(candidateIds, 0);
   const length = op.dimension(candidateIds, 1);
   const sequenceCount = op.mul(rowCount, candidateCount); // Every row with every candidate.
-  const rowOfSequence = repeated(model, op.countTo(rowCount), candidateCount);
+  const rowOfSequence = op.div(op.countTo(sequenceCount), candidateCount);
   const tiled = op.expand(op.unsqueeze(candidateIds, [0]), [rowCount, 1, 1]);
   const states = textDecoderStates(decoder, text, {
     embeddings: embedText(decoder, text, op.reshape(tiled, op.shape([-1, length]))),
@@ -53,11 +52,6 @@ export function answerRankingGraph(checkpoint: BlipCheckpoint, weights: Weights,
   return graph;
 }
 
-/** [n] → [n * times], each element `times` times in a row. */
-function repeated({ op }: Scope, x: Value<'int64'>, times: Value<'int64'>): Value<'int64'> {
-  return op.reshape(op.expand(op.unsqueeze(x, [1]), [1, times]), [-1]);
-}
-
 /** [1, candidates, length]: the token that follows each; after the last, any. */
 function nextTokens({ op }: Scope, candidateIds: Value<'int64'>): Value<'int64'> {
   const later = op.slice(candidateIds, [1], [Number.MAX_SAFE_INTEGER], [1]);
@@ -68,10 +62,10 @@ function nextTokens({ op }: Scope, candidateIds: Value<'int64'>): Value<'int64'>
 /** Moves each logarithm from the token before to its own token, and puts zero at [DEC] and at padding. */
 function shifted(
   { op }: Scope,
-  logprobs: Value<Real>,
+  logprobs: Value<'float32'>,
   candidateLength: Value<'int64'>,
   length: Value<'int64'>,
-): Value<Real> {
+): Value<'float32'> {
   const last = op.slice(logprobs, [-1], [Number.MAX_SAFE_INTEGER], [2]);
   const others = op.slice(logprobs, [0], [-1], [2]);
   const places = op.unsqueeze(op.countTo(length), [0, 1]); // [1, 1, length]

@@ -4,7 +4,7 @@ import type { Value } from '../../onnx/graph.ts';
 import type { TargetShape } from '../../onnx/operators.ts';
 import type { Scope } from '../../onnx/scope.ts';
 import { causalBias, type Places } from '../attention-bias.ts';
-import { activate, asRows, layerNorm, linear } from '../layers.ts';
+import { activate, asRows, layerNorm, linear, queryKeyValue } from '../layers.ts';
 import { child, type Module, weight } from '../module.ts';
 import type { RowsByImage } from '../rows-by-image.ts';
 import {
@@ -132,19 +132,10 @@ function selfAttention(
 ): { readonly hidden: Value<Real>; readonly present: KeysAndValues } {
   const { hiddenSize } = config;
   const attention = child(module, 'self');
-  const project = (name: string) => {
-    const projected = linear(child(attention, name), x, hiddenSize, hiddenSize);
-    return attention.op.reshape(projected, context.rowShape); // [rows, tokens, hidden]
-  };
+  const projected = queryKeyValue(attention, ['query', 'key', 'value'], x, hiddenSize, context.rowShape);
+  const { keys: pastKey, values: pastValue } = context.cache;
   const { output, presentKey, presentValue } = attention.op.microsoft.cachedMultiHeadAttention(
-    {
-      query: project('query'),
-      key: project('key'),
-      value: project('value'),
-      bias: context.bias,
-      pastKey: context.cache.keys,
-      pastValue: context.cache.values,
-    },
+    { ...projected, bias: context.bias, pastKey, pastValue },
     config.headCount,
   );
   const hidden = attentionOutput(module, config, asRows(attention, output, hiddenSize), x);

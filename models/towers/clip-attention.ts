@@ -1,6 +1,6 @@
 import type { Real } from '../../onnx/element-type.ts';
 import type { Value } from '../../onnx/graph.ts';
-import { asRows, linear } from '../layers.ts';
+import { asRows, linear, queryKeyValue } from '../layers.ts';
 import { child, type Module } from '../module.ts';
 
 /**
@@ -21,11 +21,8 @@ export function clipAttention(
   const { op } = module;
   const { hiddenSize, headCount, tokenCount } = config;
   const shape = op.shape([-1, tokenCount, hiddenSize]);
-  const project = (name: string) => op.reshape(linear(child(module, name), x, hiddenSize, hiddenSize), shape);
-  const [query, key, value] = [project('q_proj'), project('k_proj'), project('v_proj')];
-  const attended = op.microsoft.multiHeadAttention(
-    { query, key, value, ...(bias === undefined ? {} : { bias }) },
-    headCount,
-  );
+  const projected = queryKeyValue(module, ['q_proj', 'k_proj', 'v_proj'], x, hiddenSize, shape);
+  const inputs = { ...projected, ...(bias === undefined ? {} : { bias }) };
+  const attended = op.microsoft.multiHeadAttention(inputs, headCount);
   return linear(child(module, 'out_proj'), asRows(module, attended, hiddenSize), hiddenSize, hiddenSize);
 }

@@ -14,7 +14,7 @@ import {
   layerIndices,
   ofLayer,
 } from '../language-models/bert.ts';
-import { asRows, linear } from '../layers.ts';
+import { asRows, queryKeyValue } from '../layers.ts';
 import { child, type Module } from '../module.ts';
 import type { RowsByImage } from '../rows-by-image.ts';
 
@@ -73,11 +73,8 @@ function selfAttention(
 ): Value<Real> {
   const { hiddenSize } = config;
   const attention = child(module, 'self');
-  const project = (name: string) =>
-    attention.op.reshape(linear(child(attention, name), x, hiddenSize, hiddenSize), context.rowShape);
-  const attended = attention.op.microsoft.multiHeadAttention(
-    { query: project('query'), key: project('key'), value: project('value'), bias: context.bias },
-    config.headCount,
-  );
+  const projected = queryKeyValue(attention, ['query', 'key', 'value'], x, hiddenSize, context.rowShape);
+  const inputs = { ...projected, bias: context.bias };
+  const attended = attention.op.microsoft.multiHeadAttention(inputs, config.headCount);
   return attentionOutput(module, config, asRows(attention, attended, hiddenSize), x);
 }
