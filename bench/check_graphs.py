@@ -43,7 +43,9 @@ def stand_ins(node):
 
 
 def without_attention(graph):
-    nodes = [stand_in for node in graph.node for stand_in in (stand_ins(node) if node.op_type == "MultiHeadAttention" else [node])]
+    nodes = []
+    for node in graph.node:
+        nodes.extend(stand_ins(node) if node.op_type == "MultiHeadAttention" else [node])
     del graph.node[:]
     graph.node.extend(nodes)
 
@@ -70,9 +72,6 @@ def check_types(graph, outer, version):
     return counts
 
 
-ONNX_NAMES = {"FLOAT": "float", "FLOAT16": "float16", "BFLOAT16": "bfloat16", "INT64": "int64", "INT32": "int32", "BOOL": "bool", "UINT8": "uint8"}
-
-
 def check_node(node, types, version):
     schema = onnx.defs.get_schema(node.op_type, version, node.domain)
     allowed = {constraint.type_param_str: constraint.allowed_type_strs for constraint in schema.type_constraints}
@@ -81,7 +80,7 @@ def check_node(node, types, version):
         parameter = schema.inputs[min(index, len(schema.inputs) - 1)]
         if not name:
             continue
-        got = f"tensor({ONNX_NAMES[types[name]]})"
+        got = f"tensor({types[name].lower()})"
         if got not in allowed.get(parameter.type_str, [parameter.type_str]):
             raise TypeError(f"{node.name}: {parameter.name} may not be {got}")
         same = parameter.option != onnx.defs.OpSchema.FormalParameterOption.Variadic or parameter.is_homogeneous

@@ -4,8 +4,8 @@ import type { Value } from '../onnx/graph.ts';
 import type { Module } from './module.ts';
 
 /**
- * What is added to the scores of attention: zero where a token may look, and elsewhere the lowest number of the type,
- * which leaves a probability of exactly zero.
+ * Biases are added to the scores of attention: zero where a token may look, elsewhere the lowest number of the type, which
+ * leaves a probability of exactly zero.
  */
 
 /** Places of the tokens that look, and of those that they may look at: [queries] and [keys], padding included. */

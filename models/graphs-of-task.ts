@@ -9,7 +9,7 @@ import { retrievalGraph } from './heads/retrieval.ts';
 import type { GraphOptions } from './module.ts';
 
 /**
- * Every graph that the task of a checkpoint has, the one that resizes images aside.
+ * Every graph that the task of a checkpoint has, without the one that resizes images.
  * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
  */
 export function graphsOfTask(checkpoint: Checkpoint, weights: Weights, options: GraphOptions = {}): readonly Graph[] {

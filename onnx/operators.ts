@@ -370,7 +370,7 @@ export class Operators {
 
   // Neural network operators.
 
-  /** `x · weightᵀ + bias` for `x` [rows, in], `weight` [out, in] and `bias` [out]: PyTorch's Linear, weights as they lie. */
+  /** `x · weightᵀ + bias` for `x` [rows, in], `weight` [out, in] and `bias` [out]: PyTorch's Linear and its weights. */
   gemm<T extends Real>(x: Value<T>, weight: Value<T>, bias?: Value<T>): Value<T> {
     const [outputs, inputs] = weight.shape ?? [];
     const fits =

@@ -9,7 +9,7 @@ import { drawWithoutReplacement, warpLogits } from './sampling.ts';
 /** Stands for "cannot win": low enough to lose against any score, high enough to add to. As in transformers. */
 const VERY_LOW = -1e9;
 
-/** What goes round the loop besides the running beams' tokens. */
+/** The state of a search that goes round the loop, besides the running beams' tokens. */
 export interface BeamState {
   /** [rows, beams]: summed log-probabilities of the running beams. */
   readonly runningScores: Value<'float32'>;
@@ -88,8 +88,8 @@ export function initialBeamState({ op }: Scope, promptIds: Value<'int64'>, beamC
 }
 
 /**
- * One step of transformers' vectorised `_beam_search` (generation/utils.py, since 4.50), with `done` per row where
- * transformers stops a whole batch at once. Functions below name the methods that they follow.
+ * One step of transformers' vectorised `_beam_search` (generation/utils.py, since 4.50), with `done` for each
+ * row, because transformers stops a whole batch at once. The functions below name the methods that they follow.
  * @param scores [rows * beams, vocabulary]: log-probabilities after the logits processors.
  */
 export function beamSearchStep(
@@ -220,7 +220,8 @@ function updateBest(
     last: Value<T>,
   ) => {
     const old = padLast(scope, best, padding);
-    const added = op.concat([op.gather(runningTokens, sources, 0), op.unsqueeze(last, [2])], 2); // [rows, candidates, length + 1]
+    // [rows, candidates, length + 1]
+    const added = op.concat([op.gather(runningTokens, sources, 0), op.unsqueeze(last, [2])], 2);
     const indices = op.expand(op.unsqueeze(top.indices, [2]), [1, 1, op.dimension(old, 2)]);
     const merged = op.gatherElements(op.concat([old, added], 1), indices, 1);
     return op.where(op.unsqueeze(state.done, [2]), old, merged);

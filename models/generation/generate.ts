@@ -21,15 +21,15 @@ export interface GeneratedSequences {
 }
 
 /**
- * What goes round the loop. In the first iteration the model reads each row's prompt once; from then on it reads the
- * token that was chosen last, for each of the row's sequences.
+ * The state that goes round the loop. In the first iteration the model reads each row's prompt once; from then on it reads
+ * the token that was chosen last, for each of the row's sequences.
  */
 interface LoopState<Cache extends object> {
   /** [rows, length, width], then [sequences, 1, width] */
   readonly embeddings: Value<Real>;
   /** [rows], then [sequences] */
   readonly paddingLength: Value<'int64'>;
-  /** [sequences]: which of what the model reads each sequence continues: its row, then itself. */
+  /** [sequences]: the row, then the sequence, whose logits and cache each sequence continues with. */
   readonly origins: Value<'int64'>;
   /** Of rows, then of sequences. */
   readonly cache: Cache;
@@ -39,7 +39,7 @@ interface LoopState<Cache extends object> {
 
 /**
  * transformers' `generate` (generation/utils.py) as one ONNX Loop, which ends when every row is done. Its first
- * iteration reads whole prompts, each later one the token that was chosen last.
+ * iteration reads the prompt of each row, and every later one the tokens that were chosen last.
  */
 export function generate<Cache extends object>(
   parent: Scope,
@@ -155,7 +155,7 @@ function initialState<Cache extends object>(
   };
 }
 
-/** What one iteration decides. */
+/** The decision of one iteration. */
 interface Decision {
   readonly sequences: SequenceState;
   readonly beams: BeamState;

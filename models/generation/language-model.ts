@@ -8,11 +8,11 @@ import type { Scope } from '../../onnx/scope.ts';
  * `Cache` is any structure of values whose first axis counts sequences: they are reordered along it.
  */
 export interface LanguageModel<Cache extends object> {
-  /** [sequences, tokens] → [sequences, tokens, width]: what `decode` reads for token ids. */
+  /** [sequences, tokens] → [sequences, tokens, width]: the embeddings that `decode` reads. */
   readonly embed: (scope: Scope, tokenIds: Value<'int64'>) => Value<Real>;
   /** A cache that holds nothing yet. `sequenceCount` is 1-D of one element. */
   readonly emptyCache: (scope: Scope, sequenceCount: Value<'int64'>) => Cache;
-  /** One step: reads what is new, and appends it to the cache. */
+  /** One step: reads new tokens, and appends them to the cache. */
   readonly decode: (scope: Scope, step: DecodeStep<Cache>) => DecodeResult<Cache>;
   /** Any of them ends a sequence. */
   readonly endTokenIds: readonly [number, ...number[]];
@@ -34,8 +34,9 @@ export interface DecodeResult<Cache extends object> {
 }
 
 /**
- * What the model reads before it writes, [rows, length] of token ids or [rows, length, width] of embeddings: shorter rows
- * are padded on the left. Where both are given, the model reads the embeddings, and answers begin with the token ids.
+ * The beginning that the model reads before it writes: token ids [rows, length] or embeddings [rows, length, width].
+ * Shorter rows are padded on the left. Where both are given, the model reads the embeddings, and answers begin with the
+ * token ids.
  */
 export type Prompt = {
   /** [rows] */

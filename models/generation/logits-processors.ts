@@ -3,7 +3,7 @@ import type { Value } from '../../onnx/graph.ts';
 import type { Scope } from '../../onnx/scope.ts';
 import type { GenerationParameters } from './parameters.ts';
 
-/** What a logits processor knows of the sequences so far. `sequences` = rows * sequences per row. */
+/** The sequences so far, as logits processors see them. `sequences` is rows * sequences per row. */
 export interface ProcessorContext {
   /** [sequences, length]: padding, prompt and generated tokens. */
   readonly tokenIds: Value<'int64'>;
@@ -36,7 +36,7 @@ export function processLogits(scope: Scope, scores: Scores, context: ProcessorCo
     [withoutRepeats, banRepeatedNgrams],
     [tooShort, forbidEarlyEnd],
   ];
-  // One branch that is mostly not taken, around the three, so that scores are not copied from one to the next.
+  // One branch around the three, because it is mostly not taken, and each branch of its own would copy the scores.
   const anyActive = op.or(penalised, op.or(withoutRepeats, tooShort));
   const all: Processor = (branch, unprocessed) =>
     steps.reduce(
@@ -62,7 +62,7 @@ function when(
   return processed;
 }
 
-/** `RepetitionPenaltyLogitsProcessor`. Padding repeats the row's first token, which counts once however often it stands there. */
+/** `RepetitionPenaltyLogitsProcessor`. Padding repeats the row's first token, which counts once however often it stands. */
 function penaliseRepetition({ op }: Scope, scores: Scores, { tokenIds, parameters }: ProcessorContext): Scores {
   const penalty = parameters.repetitionPenalty;
   const seen = op.gatherElements(scores, tokenIds, 1); // [sequences, length]
@@ -88,7 +88,8 @@ function banRepeatedNgrams(
   const offsets = op.range(0, prefixLength);
   const places = op.add(op.unsqueeze(starts, [1]), op.unsqueeze(offsets, [0])); // [windows, n - 1]
   const windows = op.gather(tokenIds, places, 1); // [sequences, windows, n - 1]
-  const lastPlaces = op.add(windowCount, offsets); // beyond the end only where there are no windows; there may be no tokens either
+  const lastPlaces = op.add(windowCount, offsets);
+  // Where there are no windows these places lie beyond the end, and there may be no token at all: they read `none`.
   const none = op.fill('int64', 0, [op.dimension(tokenIds, 0), 1]);
   const last = op.gather(op.concat([tokenIds, none], 1), op.min(lastPlaces, length), 1); // [sequences, n - 1]
   const differs = op.not(op.equal(windows, op.unsqueeze(last, [1])));

@@ -11,7 +11,7 @@ interface Choice {
   readonly logprobs: Value<'float32'>;
 }
 
-/** What goes round the loop when sequences do not compete: greedy search and sampling. */
+/** The state that goes round the loop when sequences do not compete: in greedy search and sampling. */
 export interface SequenceState {
   /** [sequences, length] */
   readonly tokenIds: Value<'int64'>;

@@ -11,13 +11,14 @@ export interface Candidates {
   readonly tokenIds: Value<'int64'>;
 }
 
-/** Added to the probability of what was not drawn yet, so that a draw has somewhere to go when nothing else is left. */
+/** Added to every probability, so that a draw has somewhere to go when only impossible places are left. */
 const SMALLEST_PROBABILITY = 1e-30;
 
 /**
  * `TemperatureLogitsWarper`, `TopKLogitsWarper` and `TopPLogitsWarper` (generation/logits_process.py), in that order.
  * Only the `top_k` best tokens are sorted; all of them when `top_k` is 0.
- * @param scores [sequences, vocabulary]. @param minimumCount tokens that always stay.
+ * @param scores [sequences, vocabulary].
+ * @param minimumCount how many of the best tokens always stay.
  */
 export function warpLogits(
   { op }: Scope,
@@ -41,7 +42,8 @@ export function warpLogits(
 
 /**
  * Draws `draws` different places from each row's distribution, as `torch.multinomial` without replacement does.
- * @param probabilities [rows, places]. @param uniforms [rows, draws].
+ * @param probabilities [rows, places].
+ * @param uniforms [rows, draws].
  * @returns [rows, draws] places, in the order in which they were drawn.
  */
 export function drawWithoutReplacement(

@@ -72,7 +72,7 @@ export function addQuestionInputs(graph: Graph, { config }: BlipCheckpoint): Que
   };
 }
 
-/** What the decoder's cross-attention reads: each row its own question, which has seen its image. */
+/** Keys and values for the decoder's cross-attention: each row reads its own question, which has seen its image. */
 export function encodeQuestions(
   model: Module,
   checkpoint: BlipCheckpoint,

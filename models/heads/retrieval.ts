@@ -11,14 +11,14 @@ import { pixelValues } from '../towers/image-processor.ts';
 import { type EncoderInputs, firstTokens, textEncoder } from '../towers/text-encoder.ts';
 import { imageTokenCount, visionTransformer } from '../towers/vision-transformer.ts';
 
-/** What stands in `match_probability` for pairs that were not compared. A probability is never below zero. */
+/** The `match_probability` of pairs that were not compared; a probability is never below zero. */
 export const NOT_COMPARED = -1;
 /** Of the two classes of `itm_head`, the one that says "match". */
 const MATCH = 1;
 
 /**
- * transformers' `BlipForImageTextRetrieval` (models/blip/modeling_blip.py) with both heads as one graph: every image is
- * compared with every text by ITC, and the best pairs by ITM, which is better and slower.
+ * transformers' `BlipForImageTextRetrieval` (models/blip/modeling_blip.py) with both heads as one graph: ITC compares every
+ * image with every text, and ITM, which is better and slower, the best pairs.
  *
  * Inputs: `images` uint8 [images, size, size, 3]; `input_ids` int64 [texts, length], each [CLS], the text and [SEP],
  * padded on the right; `text_length` int64 [texts]; `compared_images` int64 scalar from 0 to the number of images: for

@@ -8,7 +8,7 @@ import { embedText, emptyCache, textDecoder } from './text-decoder.ts';
 /**
  * BLIP's text decoder as a language model: BERT with cross-attention, which looks at an image or at an encoded question.
  * @param decoder the module `text_decoder`.
- * @param context what every step looks at, and which rows look at which part of it.
+ * @param context the keys and values that every step looks at, and which rows look at which of them.
  */
 export function bertLanguageModel(
   decoder: Module,

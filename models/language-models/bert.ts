@@ -7,7 +7,7 @@ import { child, type Module, weight } from '../module.ts';
 import { type RowsByImage, toImages, toRows } from '../rows-by-image.ts';
 
 /**
- * What the text encoder and the text decoder of BLIP have in common: BERT with cross-attention (transformers'
+ * BERT with cross-attention: the parts that BLIP's text encoder and text decoder share (transformers'
  * models/blip/modeling_blip_text.py). `bert` is the module that holds `embeddings` and `encoder`.
  */
 
@@ -17,7 +17,7 @@ export interface KeysAndValues {
   readonly values: Value<Real>;
 }
 
-/** What the cross-attention of one layer reads. */
+/** Keys and values that the cross-attention of one layer reads. */
 export interface CrossAttentionState extends KeysAndValues {
   /** [batch, 1, 1, length]: zero where it may look, the lowest number at padding; absent where there is none. */
   readonly bias?: Value<Real>;

@@ -65,7 +65,7 @@ export function textDecoder(
 }
 
 /**
- * The same before the head: `BlipTextModel`. Positions count from each row's first token and padding is never attended
+ * The decoder without its head: `BlipTextModel`. Positions count from each row's first token and padding is never attended
  * to, so a row computes what it would alone.
  * @returns hidden states [rows * tokens, hidden], the shape [rows, -1, hidden], and the cache with the new tokens.
  */

@@ -22,7 +22,8 @@ export function clipImageTower(module: Module, config: VisionConfig, pixels: Val
   const { hiddenSize, layerNormEpsilon } = config;
   const tokenCount = imageTokenCount(config);
   const embedded = embed(child(module, 'embeddings'), config, pixels);
-  const normalized = layerNorm(child(module, 'pre_layrnorm'), embedded, hiddenSize, layerNormEpsilon); // The checkpoint's spelling.
+  const norm = child(module, 'pre_layrnorm'); // The checkpoint's spelling.
+  const normalized = layerNorm(norm, embedded, hiddenSize, layerNormEpsilon);
   const hidden = preNormLayers(module, config, normalized, (attention, x) =>
     clipAttention(attention, { ...config, tokenCount }, x),
   );

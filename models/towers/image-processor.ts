@@ -8,8 +8,8 @@ const CHANNELS = 3;
  * The first step of transformers' image processors as a graph of its own, because each image has its own size: `image`
  * uint8 [1, height, width, 3] → `resized` uint8 [1, side, side, 3]. Where the image is cropped, `resized_size` int64 [4]
  * and `crop_start` int64 [2] say how (`cropOf`).
- * Matches Pillow's BICUBIC within one grey level (test/models/towers/image-processor.test.ts): its horizontal pass first, as
- * always before Pillow 13, which begins with the vertical one where the height shrinks more than the width.
+ * Matches Pillow's BICUBIC within one grey level (test/models/towers/image-processor.test.ts), with the horizontal pass
+ * first. Pillow 13 begins with the vertical pass where the height shrinks more than the width; earlier ones never do.
  */
 export function resizeGraph(resize: Resize): Graph {
   const graph = createGraph('resize');
@@ -31,7 +31,7 @@ function resizeAndCrop({ graph, op }: Scope, image: Value<'uint8'>, side: number
 }
 
 /**
- * How transformers resizes and crops an image of that size (`get_resize_output_image_size` and `center_crop` of
+ * Size and crop that transformers gives an image of that size (`get_resize_output_image_size` and `center_crop` of
  * image_transforms.py).
  */
 export function cropOf(

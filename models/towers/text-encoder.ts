@@ -24,7 +24,7 @@ export interface EncoderInputs {
   readonly inputIds: Value<'int64'>;
   /** [rows]: tokens of each row that are not padding. */
   readonly textLength: Value<'int64'>;
-  /** What each layer's cross-attention reads; absent to read the text alone, as ITC does. */
+  /** The image that cross-attention reads, for each layer; absent where the text is read alone, as in ITC. */
   readonly image?: { readonly cross: readonly CrossAttentionState[]; readonly rowsByImage: RowsByImage };
 }
 

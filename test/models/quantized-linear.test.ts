@@ -104,7 +104,7 @@ describe.each([1, 3])('a Linear in %d parts', (partCount) => {
     const partSize = OUTPUTS / partCount;
     for (const [index, row] of rows.entries()) {
       const got = parts.flatMap((part) => part.slice(index * partSize, (index + 1) * partSize));
-      // What is left is the rounding of three factors and a sum in float32.
+      // The rest is the rounding of three factors and a sum in float32.
       expectClose(got, byHand(row, values, scale, partCount), { absolute: 1e-6, relative: 1e-6 });
     }
   });

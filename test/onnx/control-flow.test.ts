@@ -233,7 +233,8 @@ describe('a loop', () => {
       };
     });
     addOutputs(graph, final);
-    expect(await runGraph(graph, [{}])).toEqual([{ 'out.a': [8], 'out.b': [13], 'out.same': [3], 'out.copy': [13] }]); // 1 2 3 5 8 13
+    // 1 2 3 5 8 13
+    expect(await runGraph(graph, [{}])).toEqual([{ 'out.a': [8], 'out.b': [13], 'out.same': [3], 'out.copy': [13] }]);
   });
 
   test('sees values from outside, and may stop by a condition from outside', async () => {

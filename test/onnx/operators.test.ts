@@ -7,7 +7,7 @@ import { expectClose } from '../support/close-to.ts';
 /** Operators one by one, with values that can be held in the head, or that PyTorch gave. */
 
 const TOLERANCE = { absolute: 1e-6, relative: 1e-6 };
-/** What PyTorch printed, to six decimals. */
+/** PyTorch printed these to six decimals. */
 const PRINTED_TOLERANCE = { absolute: 1e-5, relative: 1e-5 };
 
 interface Tensor {

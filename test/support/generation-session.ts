@@ -26,7 +26,7 @@ export interface Sequence {
   readonly score: number;
 }
 
-/** What captions and answers have in common. */
+/** The parts that captions and answers share. */
 export type GoldenRow = Omit<GoldenGeneration, 'prompt'> & Partial<Pick<GoldenAnswer, 'question_ids'>>;
 
 /** Token ids are identical; log-probabilities and scores differ by rounding only. */

@@ -104,7 +104,7 @@ describe('a step', () => {
     expect(data(result, 'state.bestEnds')).toEqual([0, 2]);
   });
 
-  test('with another end token keeps three candidates of each beam, and one that ends beyond the beams is dropped', async () => {
+  test('with two end tokens keeps three candidates of each beam, and drops one that ends beyond the beams', async () => {
     // Of the best six, beam 1 with 0 ends and comes second; beam 0 with 0 ends as well, and comes third.
     const result = await step({ endTokenIds: [3, 0] });
     expectClose(data(result, 'state.bestScores'), [-0.3, -0.6], TOLERANCE);

@@ -78,7 +78,7 @@ function greedySequence(read: readonly (readonly number[])[], count: number): re
   return [token, ...greedySequence([...read, table[token] ?? []], count - 1)];
 }
 
-/** What is read in place of token ids: rows of different lengths, the second padded on the left. */
+/** Embeddings in place of token ids: rows of different lengths, the second padded on the left. */
 const PREFIXES = [
   [
     [0.5, 0.2, 0.1, -0.3, 0.4],
