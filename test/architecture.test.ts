@@ -127,6 +127,14 @@ describe('the laws of the house', () => {
     expect(cycles).toEqual([]);
   });
 
+  test('generation knows no model', () => {
+    const found = ownImports.filter(({ file }) => file.startsWith('models/generation/'));
+    expect(found.length).toBeGreaterThan(0);
+    expect(found.filter(({ target }) => room(target) === 'models' && !target.startsWith('models/generation/'))).toEqual(
+      [],
+    );
+  });
+
   test('no numbers of one checkpoint stand in the models', () => {
     const numbers = /(?<![\w.])(30_?52[234]|101|102|384|577)(?![\w.])/;
     const found = ['models', 'onnx']

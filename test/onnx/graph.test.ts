@@ -5,6 +5,7 @@ import {
   addInitializer,
   addInput,
   addOutput,
+  castsInitializers,
   createBody,
   createGraph,
   type Graph,
@@ -305,6 +306,15 @@ describe('initializers that may be overridden', () => {
     const { y } = await runGraph(graph, { x: floats([10, 1], [1, 2]) });
     expect(y).toEqual({ data: [12, 34, 56], shape: [1, 3] });
   });
+});
+
+test('a graph knows whether it casts initializers', () => {
+  const graph = createGraph('casts');
+  const { op } = createScope(graph);
+  op.cast(addInput(graph, 'x', 'float32', [2]), 'float16');
+  expect(castsInitializers(graph)).toBe(false);
+  op.cast(op.constant('float32', [1, 2]), 'float16');
+  expect(castsInitializers(graph)).toBe(true);
 });
 
 describe('named dimensions', () => {

@@ -53,6 +53,62 @@ function expectTensor(
 /** 0, 1, 2, … */
 const countTo = (count: number) => Array.from({ length: count }, (_, index) => index);
 
+describe('a number as an operand', () => {
+  test('becomes a constant of the other operand’s type, and a list a 1-D one', () => {
+    const graph = createGraph('operands');
+    const { op } = createScope(graph);
+    op.add(addInput(graph, 'a', 'int64', [2]), 1);
+    op.mul(addInput(graph, 'b', 'float32', [2]), [1, 2]);
+    op.max(addInput(graph, 'c', 'float16', [2]), -1, 0.5);
+    op.where(addInput(graph, 'd', 'bool', [2]), -65_504, addInput(graph, 'e', 'float16', [2]));
+    const constants = [...graph.initializers.values()].map(({ elementType, shape, data }) => [
+      elementType,
+      shape,
+      data,
+    ]);
+    const bytes = (array: Uint16Array | Float32Array | BigInt64Array) => new Uint8Array(array.buffer);
+    expect(constants).toEqual([
+      ['int64', [], bytes(BigInt64Array.of(1n))],
+      ['float32', [2], bytes(Float32Array.of(1, 2))],
+      ['float16', [], bytes(Uint16Array.of(0xbc00))],
+      ['float16', [], bytes(Uint16Array.of(0x3800))],
+      ['float16', [], bytes(Uint16Array.of(0xfbff))],
+    ]);
+  });
+
+  test('may stand on either side of a choice', async () => {
+    const values = [1, -2, 3];
+    const { first, second } = await compute(values, [3], ({ op }, x) => ({
+      first: op.where(op.greater(x, 0), x, 0),
+      second: op.where(op.greater(x, 0), 9, x),
+    }));
+    expectTensor(first, [3], [1, 0, 3]);
+    expectTensor(second, [3], [9, -2, 9]);
+  });
+});
+
+test('indices, counting and filling follow a dimension that is known at run time', async () => {
+  const { indices, counted, filled, range } = await compute(countTo(6), [2, 3], ({ op }, x) => ({
+    indices: op.indices(x, 1),
+    counted: op.countTo(op.dimension(x, 0)),
+    filled: op.fill('int64', 7, [op.dimension(x, 0), 2]),
+    range: op.range(2, op.constant('int64', 9), 3),
+  }));
+  expectTensor(indices, [3], [0, 1, 2]);
+  expectTensor(counted, [2], [0, 1]);
+  expectTensor(filled, [2, 2], [7, 7, 7, 7]);
+  expectTensor(range, [3], [2, 5, 8]);
+});
+
+test('a cast to the type that a value has is the value itself', () => {
+  const graph = createGraph('cast');
+  const { op } = createScope(graph);
+  const x = addInput(graph, 'x', 'float32', [2]);
+  expect(op.cast(x, 'float32')).toBe(x);
+  expect(op.cast(x, 'float16')).toMatchObject({ elementType: 'float16', shape: [2] });
+  expect(graph.nodes.map(({ operator }) => operator)).toEqual(['Cast']);
+});
+
 test('exp is that of every element', async () => {
   const values = [0, 1, -1, 4.6052, -50, Number.NEGATIVE_INFINITY];
   const { y } = await compute(values, [2, 3], (scope, x) => ({ y: scope.op.exp(x) }));
