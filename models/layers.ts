@@ -21,8 +21,8 @@ export function asBatch(module: Module, x: Value<Real>, tokenCount: number, widt
   return module.op.reshapeNamed(x, `${towerOf(module)}.batch`, [tokenCount, width]);
 }
 
-function towerOf({ graph, path }: Module): string {
-  return `${graph.name}/${path.split('.', 1)}`;
+function towerOf({ op }: Module): string {
+  return `${op.graph.name}/${op.path.split('.', 1)}`;
 }
 
 /** `torch.nn.Linear`: [rows, inputSize] → [rows, outputSize]. */

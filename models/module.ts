@@ -46,21 +46,21 @@ export function rootModule(graph: Graph, weights: Weights, options: GraphOptions
 
 /** The part of `module` called `name`; dots go several levels down. */
 export function child(module: Module, name: string): Module {
-  return at(module, module.graph, pathOf(module, name));
+  return at(module, module.op.graph, pathOf(module, name));
 }
 
-function pathOf({ path }: Module, name: string): string {
+function pathOf({ op: { path } }: Module, name: string): string {
   return path === '' ? name : `${path}.${name}`;
 }
 
 /** A part of the model, written into another graph: the body of a loop. */
 export function within(module: Module, scope: Scope): Module {
-  return at(module, scope.graph, module.path);
+  return at(module, scope.op.graph, module.op.path);
 }
 
 function at({ weights, precision }: Module, graph: Graph, path: string): Module {
   const { op } = createScope(graph, path);
-  return { graph, path, op, weights, precision };
+  return { op, weights, precision };
 }
 
 export interface WeightOptions {
@@ -88,7 +88,7 @@ export function weight(
   const elementType = weightTypes[region.dtype];
   if (elementType === undefined) throw wrongDtype(region, 'F32, F16 or BF16');
   const value = addPiece(module, region, elementType, rowsOf(region, shape, options.rows));
-  const root = outermost(module.graph);
+  const root = outermost(module.op.graph);
   const { precision } = module;
   if (isOfType(value, precision)) return value;
   return once(root, `${value.name} as ${precision}`, precision, () =>
@@ -161,7 +161,7 @@ function addPiece<T extends ElementType>(
   { suffix, shape, offsetBytes, lengthBytes }: Piece,
 ): Value<T> {
   const location = locationOf(region, module.weights.dataFolder);
-  return addInitializer(module.graph, `${region.name}${suffix}`, elementType, shape, {
+  return addInitializer(module.op.graph, `${region.name}${suffix}`, elementType, shape, {
     location,
     offsetBytes,
     lengthBytes,

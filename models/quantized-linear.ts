@@ -44,7 +44,8 @@ export function quantizedLinear(
 }
 
 /** Rows are quantized once in each graph: query, key and value are made of the same ones. */
-function quantizeRows({ op, graph }: Scope, x: Value<'float32'>): QuantizedRows {
+function quantizeRows({ op }: Scope, x: Value<'float32'>): QuantizedRows {
+  const { graph } = op;
   const magnitude = once(graph, `${x.name} magnitude`, 'float32', () => {
     const largest = op.reduceMax(x, 1, true);
     const smallest = op.reduceMin(x, 1, true);

@@ -31,7 +31,7 @@ export function rowsByImage(
   imageCount: Value<'int64'>,
   width: number,
 ): RowsByImage {
-  const { op } = createScope(parent.graph, 'rows_by_image');
+  const { op } = createScope(parent.op.graph, 'rows_by_image');
   const rowCount = op.dimension(imageIndex, 0);
   const sameImage = op.equal(op.unsqueeze(imageIndex, [1]), op.unsqueeze(imageIndex, [0])); // [rows, rows]
   const earlier = op.lowerTriangle(op.cast(sameImage, 'int64'), -1);
@@ -53,7 +53,7 @@ export function rowsByImage(
 
 /** Row i is the only one that looks at image i. */
 export function oneRowPerImage(parent: Scope, rowCount: Value<'int64'>, width: number): RowsByImage {
-  const { op } = createScope(parent.graph, 'one_row_per_image');
+  const { op } = createScope(parent.op.graph, 'one_row_per_image');
   const rows = op.countTo(rowCount);
   const shape = op.shape([rowCount, -1, width]);
   return { slotRows: op.unsqueeze(rows, [1]), rowSlots: rows, rowShape: shape, slotShape: shape, width };

@@ -13,11 +13,11 @@ export function loop<State extends object>(
   initial: State,
   body: (scope: Scope, iteration: Value<'int64'>, state: State) => { state: State; goOn: Value<'bool'> },
 ): State {
-  const graph = createBody(scope.graph, uniqueName(scope.graph, `${scope.path}/body`));
+  const graph = createBody(scope.op.graph, uniqueName(scope.op.graph, `${scope.op.path}/body`));
   const iteration = addInput(graph, `${graph.name}.iteration`, 'int64', []);
   addInput(graph, `${graph.name}.condition`, 'bool', []);
   const state = mapValues(initial, (path, value) => addInput(graph, `${graph.name}.${path}`, value.elementType));
-  const next = body(createScope(graph, scope.path), iteration, state);
+  const next = body(createScope(graph, scope.op.path), iteration, state);
   addBodyOutput(graph, `${graph.name}.go_on`, next.goOn);
   addOutputs(graph, next.state, initial, '.next');
   const inputs = flatten(initial).map(([, value]) => value);
@@ -35,12 +35,12 @@ export function conditional<Result extends object>(
   whenTrue: (scope: Scope) => Result,
   whenFalse: (scope: Scope) => Result,
 ): Result {
-  const name = uniqueName(scope.graph, `${scope.path}/if`);
-  const trueBranch = createBody(scope.graph, `${name}.true`);
-  const falseBranch = createBody(scope.graph, `${name}.false`);
-  const result = whenTrue(createScope(trueBranch, scope.path));
+  const name = uniqueName(scope.op.graph, `${scope.op.path}/if`);
+  const trueBranch = createBody(scope.op.graph, `${name}.true`);
+  const falseBranch = createBody(scope.op.graph, `${name}.false`);
+  const result = whenTrue(createScope(trueBranch, scope.op.path));
   addOutputs(trueBranch, result, result);
-  const otherwise = whenFalse(createScope(falseBranch, scope.path));
+  const otherwise = whenFalse(createScope(falseBranch, scope.op.path));
   addOutputs(falseBranch, otherwise, result);
   const outputs = readOutputs(scope, result, {
     operator: 'If',
@@ -69,7 +69,7 @@ function addOutputs(graph: Graph, tree: object, like: object, suffix = ''): void
 function readOutputs<T extends object>(scope: Scope, like: T, description: Parameters<typeof addNode>[1]): T {
   const leaves = flatten(like);
   const outputs = addNode(
-    scope,
+    scope.op,
     description,
     leaves.map(([, value]) => value.elementType),
   );

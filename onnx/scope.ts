@@ -1,11 +1,11 @@
-import type { Graph, Place } from './graph.ts';
+import type { Graph } from './graph.ts';
 import { Operators } from './operators.ts';
 
-/** A place in a graph, and the operators that write their nodes there. */
-export interface Scope extends Place {
+/** The operators that write their nodes to one place: `op.graph`, under names that begin with `op.path`. */
+export interface Scope {
   readonly op: Operators;
 }
 
 export function createScope(graph: Graph, path = ''): Scope {
-  return { graph, path, op: new Operators(graph, path) };
+  return { op: new Operators(graph, path) };
 }

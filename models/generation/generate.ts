@@ -47,7 +47,7 @@ export function generate<Cache extends object>(
   parameters: GenerationParameters,
   model: LanguageModel<Cache>,
 ): GeneratedSequences {
-  const scope = createScope(parent.graph, 'generation');
+  const scope = createScope(parent.op.graph, 'generation');
   const layout = sequenceLayout(scope, prompt, parameters);
   const initial = initialState(scope, prompt, layout, model);
   const final = loop(scope, initial, (body, generatedCount, state) => {

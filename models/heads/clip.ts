@@ -68,9 +68,9 @@ export function clipRankGraph(checkpoint: ClipCheckpoint, weights: Weights): Gra
   return graph;
 }
 
-function addEmbeds({ graph, op }: Module, kind: 'image' | 'text', embeds: Value<Real>, size: number): void {
+function addEmbeds({ op }: Module, kind: 'image' | 'text', embeds: Value<Real>, size: number): void {
   const wide = op.cast(embeds, 'float32');
   const shape = [`${kind}s`, size];
-  addOutput(graph, `${kind}_embeds`, wide, shape);
-  addOutput(graph, `normalized_${kind}_embeds`, op.normalizeL2(wide), shape);
+  addOutput(op.graph, `${kind}_embeds`, wide, shape);
+  addOutput(op.graph, `normalized_${kind}_embeds`, op.normalizeL2(wide), shape);
 }

@@ -45,7 +45,7 @@ export function emptyCache(
 
 /** [rows, tokens] → [rows, tokens, hidden]. The matrix is tied to that of the head where a checkpoint stores only one. */
 export function embedText(decoder: Module, config: TextConfig, inputIds: Value<'int64'>): Value<Real> {
-  return embedWords(child(decoder, 'bert'), config, inputIds, [`${decoder.path}.cls.predictions.decoder.weight`]);
+  return embedWords(child(decoder, 'bert'), config, inputIds, [`${decoder.op.path}.cls.predictions.decoder.weight`]);
 }
 
 /**
@@ -160,9 +160,9 @@ export function languageModelHead(decoder: Module, config: TextConfig, hidden: V
   const logits = output.op.gemm(
     normalized,
     weight(output, 'weight', [vocabularySize, hiddenSize], {
-      tiedTo: [`${decoder.path}.bert.embeddings.word_embeddings.weight`],
+      tiedTo: [`${decoder.op.path}.bert.embeddings.word_embeddings.weight`],
     }),
-    weight(output, 'bias', [vocabularySize], { tiedTo: [`${predictions.path}.bias`] }),
+    weight(output, 'bias', [vocabularySize], { tiedTo: [`${predictions.op.path}.bias`] }),
   );
   return output.op.cast(logits, 'float32');
 }

@@ -23,9 +23,9 @@ export function resizeGraph(resize: Resize): Graph {
   return graph;
 }
 
-function resizeAndCrop({ graph, op }: Scope, image: Value<'uint8'>, side: number): Value<'uint8'> {
-  const size = addInput(graph, 'resized_size', 'int64', [4]);
-  const start = addInput(graph, 'crop_start', 'int64', [2]);
+function resizeAndCrop({ op }: Scope, image: Value<'uint8'>, side: number): Value<'uint8'> {
+  const size = addInput(op.graph, 'resized_size', 'int64', [4]);
+  const start = addInput(op.graph, 'crop_start', 'int64', [2]);
   const end = op.add(start, [side]);
   return op.slice(op.resizeBicubic(image, size), start, end, [1, 2]);
 }
@@ -48,7 +48,7 @@ export function cropOf(
 
 /** Rescale and normalise: uint8 [images, height, width, 3] → `pixel_values` float32 [images, 3, height, width]. */
 export function pixelValues(parent: Scope, images: Value<'uint8'>, config: ImageProcessorConfig): Value<'float32'> {
-  const { op } = createScope(parent.graph, 'image_processor');
+  const { op } = createScope(parent.op.graph, 'image_processor');
   let pixels = op.cast(images, 'float32');
   if (config.rescaleFactor !== undefined) pixels = op.mul(pixels, config.rescaleFactor);
   if (config.normalize !== undefined) {

@@ -137,7 +137,7 @@ test('is near what it is in float32: as near as 8 bits of both factors can be', 
 test('of another dtype, or in other parts, is refused by its name', async () => {
   const { weights } = await weightsOf(1);
   const module = rootModule(createGraph('refused'), weights);
-  const x = addInput(module.graph, 'x', 'float32', ['rows', 1]);
+  const x = addInput(module.op.graph, 'x', 'float32', ['rows', 1]);
   expectCheckpointError(() => linear(child(module, 'float'), x, 1, 1), 'CHECKPOINT_TENSOR_MISMATCH', [
     'tensor float.weight_quantized: expected dtype I8, got F32.',
   ]);

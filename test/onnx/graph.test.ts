@@ -259,7 +259,7 @@ describe('tensors that stay in their file', () => {
     const scope = createScope(graph);
     const read = (inner: Scope) => {
       const external = { location: 'weights', offsetBytes: 3, lengthBytes: bytes.length };
-      const weight = addInitializer(inner.graph, 'weight', 'float32', [6], external);
+      const weight = addInitializer(inner.op.graph, 'weight', 'float32', [6], external);
       return { sum: inner.op.add(weight, weight) };
     };
     const { sum } = conditional(scope, scope.op.constant('bool', true), read, read);

@@ -14,7 +14,7 @@ function input<T extends ElementType = 'float32'>(
   shape: readonly Dimension[] | undefined,
   elementType?: T,
 ): Value<T | 'float32'> {
-  return addInput(scope.graph, 'x', elementType ?? 'float32', shape);
+  return addInput(scope.op.graph, 'x', elementType ?? 'float32', shape);
 }
 
 const x = input(['rows', 4]);
@@ -95,10 +95,10 @@ describe('a value that does not fit is refused on its line, and the message has 
       'a product of integers of another width',
       () =>
         microsoft.matMulIntegerToFloat({
-          a: addInput(scope.graph, 'a', 'uint8', ['rows', 4]),
+          a: addInput(scope.op.graph, 'a', 'uint8', ['rows', 4]),
           aScale: op.constant('float32', 1),
           aZeroPoint: op.constant('uint8', 0),
-          b: addInput(scope.graph, 'b', 'int8', [5, 8]),
+          b: addInput(scope.op.graph, 'b', 'int8', [5, 8]),
           bScale: float32([8]),
         }),
       'layer/MatMulIntegerToFloat: expected a [rows, in], b [in, out] and its scale [out], got uint8 [rows, 4]',
@@ -188,12 +188,12 @@ describe('what is known is carried on', () => {
 describe('a value that is written once', () => {
   test('is written again only under another key, or in another graph', () => {
     const [first, second] = [createScope(createGraph('first')), createScope(createGraph('second'))];
-    const write = ({ graph, op: operators }: typeof first, key: string) =>
-      once(graph, key, 'float32', () => operators.fill('float32', 0, [2]));
+    const write = ({ op: operators }: typeof first, key: string) =>
+      once(operators.graph, key, 'float32', () => operators.fill('float32', 0, [2]));
     expect(write(first, 'a')).toBe(write(first, 'a'));
     expect(write(first, 'b')).not.toBe(write(first, 'a'));
     write(second, 'a');
-    expect([first, second].map(({ graph }) => graph.nodes.length)).toEqual([2, 1]);
+    expect([first, second].map(({ op: { graph } }) => graph.nodes.length)).toEqual([2, 1]);
   });
 
   test('keeps its type', () => {
