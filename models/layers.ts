@@ -1,7 +1,8 @@
 import type { Activation } from '../checkpoint/config/vision-config.ts';
-import { float32 } from '../onnx/constants.ts';
-import type { Scope, Value } from '../onnx/graph.ts';
-import * as op from '../onnx/operators.ts';
+import type { Real } from '../onnx/element-type.ts';
+import type { Value } from '../onnx/graph.ts';
+import type { TargetShape } from '../onnx/operators.ts';
+import type { Scope } from '../onnx/scope.ts';
 import { child, type Module, quantizedWeight, weight } from './module.ts';
 import { quantizedLinear } from './quantized-linear.ts';
 
@@ -11,34 +12,29 @@ import { quantizedLinear } from './quantized-linear.ts';
  * [batch, tokens, width] → [batch * tokens, width]. Within a graph a tower (`vision_model`, `text_decoder`) has as many
  * rows from its first layer to its last, so this dimension goes by one name.
  */
-export function asRows(module: Module, x: Value<'float32'>, width: number): Value<'float32'> {
-  return op.reshapeNamed(module, x, `${towerOf(module)}.rows`, [width]);
+export function asRows(module: Module, x: Value<Real>, width: number): Value<Real> {
+  return module.op.reshapeNamed(x, `${towerOf(module)}.rows`, [width]);
 }
 
 /** [batch * tokens, width] → [batch, tokens, width]; a tower's batch has one name as well. */
-export function asBatch(module: Module, x: Value<'float32'>, tokenCount: number, width: number): Value<'float32'> {
-  return op.reshapeNamed(module, x, `${towerOf(module)}.batch`, [tokenCount, width]);
+export function asBatch(module: Module, x: Value<Real>, tokenCount: number, width: number): Value<Real> {
+  return module.op.reshapeNamed(x, `${towerOf(module)}.batch`, [tokenCount, width]);
 }
 
-function towerOf({ graph, path }: Module): string {
-  return `${graph.name}/${path.split('.', 1)}`;
+function towerOf({ op }: Module): string {
+  return `${op.graph.name}/${op.path.split('.', 1)}`;
 }
 
 /** `torch.nn.Linear`: [rows, inputSize] → [rows, outputSize]. */
-export function linear(module: Module, x: Value<'float32'>, inputSize: number, outputSize: number): Value<'float32'> {
+export function linear(module: Module, x: Value<Real>, inputSize: number, outputSize: number): Value<Real> {
   const quantized = quantizedWeight(module, inputSize, outputSize, { index: 0, count: 1 });
   if (quantized !== undefined) return quantizedLinear(module, x, quantized, weight(module, 'bias', [outputSize]));
-  return op.gemm(module, x, weight(module, 'weight', [outputSize, inputSize]), weight(module, 'bias', [outputSize]));
+  return module.op.gemm(x, weight(module, 'weight', [outputSize, inputSize]), weight(module, 'bias', [outputSize]));
 }
 
 /** `torch.nn.Linear` with `bias=False`. */
-export function linearWithoutBias(
-  module: Module,
-  x: Value<'float32'>,
-  inputSize: number,
-  outputSize: number,
-): Value<'float32'> {
-  return op.gemm(module, x, weight(module, 'weight', [outputSize, inputSize]));
+export function linearWithoutBias(module: Module, x: Value<Real>, inputSize: number, outputSize: number): Value<Real> {
+  return module.op.gemm(x, weight(module, 'weight', [outputSize, inputSize]));
 }
 
 /**
@@ -47,40 +43,57 @@ export function linearWithoutBias(
  */
 export function linearPart(
   module: Module,
-  x: Value<'float32'>,
+  x: Value<Real>,
   inputSize: number,
   size: number,
   part: { readonly index: number; readonly count: number },
-): Value<'float32'> {
+): Value<Real> {
   const rows = [part.index * size, (part.index + 1) * size] as const;
   const stacked = part.count * size;
   const bias = weight(module, 'bias', [stacked], { rows });
   const quantized = quantizedWeight(module, inputSize, size, part);
   if (quantized !== undefined) return quantizedLinear(module, x, quantized, bias);
-  return op.gemm(module, x, weight(module, 'weight', [stacked, inputSize], { rows }), bias);
+  return module.op.gemm(x, weight(module, 'weight', [stacked, inputSize], { rows }), bias);
+}
+
+/**
+ * Query, key and value of an attention whose three Linears a checkpoint stores one by one:
+ * [batch * tokens, width] → [batch, tokens, width] each.
+ * @param names of the three Linears below `module`.
+ */
+export function queryKeyValue(
+  module: Module,
+  names: readonly [query: string, key: string, value: string],
+  x: Value<Real>,
+  width: number,
+  shape: TargetShape,
+): { readonly query: Value<Real>; readonly key: Value<Real>; readonly value: Value<Real> } {
+  const [query, key, value] = names;
+  const project = (name: string) => module.op.reshape(linear(child(module, name), x, width, width), shape);
+  return { query: project(query), key: project(key), value: project(value) };
 }
 
 /** `torch.nn.LayerNorm` over the last axis. */
-export function layerNorm(module: Module, x: Value<'float32'>, size: number, epsilon: number): Value<'float32'> {
-  return op.layerNormalization(module, x, weight(module, 'weight', [size]), weight(module, 'bias', [size]), epsilon);
+export function layerNorm(module: Module, x: Value<Real>, size: number, epsilon: number): Value<Real> {
+  return module.op.layerNormalization(x, weight(module, 'weight', [size]), weight(module, 'bias', [size]), epsilon);
 }
 
 /** transformers' `ACT2FN[activation]`. */
-export function activate(scope: Scope, x: Value<'float32'>, activation: Activation): Value<'float32'> {
+export function activate({ op }: Scope, x: Value<Real>, activation: Activation): Value<Real> {
   switch (activation) {
     case 'gelu':
-      return op.gelu(scope, x);
+      return op.gelu(x);
     case 'gelu_new':
     case 'gelu_pytorch_tanh':
-      return op.gelu(scope, x, 'tanh');
+      return op.gelu(x, 'tanh');
     case 'quick_gelu':
-      return op.mul(scope, x, op.sigmoid(scope, op.mul(scope, x, float32(scope, 1.702))));
+      return op.mul(x, op.sigmoid(op.mul(x, 1.702)));
     case 'relu':
-      return op.relu(scope, x);
+      return op.relu(x);
   }
 }
 
-/** What the layers of a pre-norm transformer are made of. */
+/** Sizes of a pre-norm transformer. */
 export interface PreNormConfig {
   readonly hiddenSize: number;
   readonly intermediateSize: number;
@@ -93,36 +106,46 @@ export interface PreNormConfig {
  * `x += mlp(layer_norm2(x))`.
  * @param attend the attention, from its module and the normalised rows to as many rows.
  */
-export function preNormLayer(
+function preNormLayer(
   module: Module,
   config: PreNormConfig,
-  x: Value<'float32'>,
-  attend: (attention: Module, x: Value<'float32'>) => Value<'float32'>,
-): Value<'float32'> {
+  x: Value<Real>,
+  attend: (attention: Module, x: Value<Real>) => Value<Real>,
+): Value<Real> {
+  const { op } = module;
   const { hiddenSize, intermediateSize, layerNormEpsilon, activation } = config;
-  const norm = (name: string, input: Value<'float32'>) =>
+  const norm = (name: string, input: Value<Real>) =>
     layerNorm(child(module, name), input, hiddenSize, layerNormEpsilon);
-  const attended = op.add(module, x, attend(child(module, 'self_attn'), norm('layer_norm1', x)));
+  const attended = op.add(x, attend(child(module, 'self_attn'), norm('layer_norm1', x)));
   const [first, second] = [child(module, 'mlp.fc1'), child(module, 'mlp.fc2')];
-  const widened = activate(
-    first,
-    linear(first, norm('layer_norm2', attended), hiddenSize, intermediateSize),
-    activation,
-  );
-  return op.add(module, attended, linear(second, widened, intermediateSize, hiddenSize));
+  const widened = linear(first, norm('layer_norm2', attended), hiddenSize, intermediateSize);
+  return op.add(attended, linear(second, activate(first, widened, activation), intermediateSize, hiddenSize));
+}
+
+/** All layers of such a transformer, `encoder.layers` of `module`. */
+export function preNormLayers(
+  module: Module,
+  config: PreNormConfig & { readonly layerCount: number },
+  x: Value<Real>,
+  attend: (attention: Module, x: Value<Real>) => Value<Real>,
+): Value<Real> {
+  let hidden = x;
+  for (let index = 0; index < config.layerCount; index += 1)
+    hidden = preNormLayer(child(module, `encoder.layers.${index}`), config, hidden, attend);
+  return hidden;
 }
 
 /** A Linear, the residual, and a LayerNorm after both: BERT's `Output` modules (`dense`, `LayerNorm`). */
 export function projectAndNormalize(
   module: Module,
-  x: Value<'float32'>,
-  residual: Value<'float32'>,
+  x: Value<Real>,
+  residual: Value<Real>,
   sizes: { readonly inputSize: number; readonly hiddenSize: number; readonly layerNormEpsilon: number },
-): Value<'float32'> {
+): Value<Real> {
   const projected = linear(child(module, 'dense'), x, sizes.inputSize, sizes.hiddenSize);
   return layerNorm(
     child(module, 'LayerNorm'),
-    op.add(module, projected, residual),
+    module.op.add(projected, residual),
     sizes.hiddenSize,
     sizes.layerNormEpsilon,
   );

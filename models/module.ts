@@ -1,18 +1,20 @@
-import { relative } from 'node:path';
+import { relative, sep } from 'node:path';
 import { CheckpointError } from '../checkpoint/errors.ts';
-import { quantizedNames } from '../checkpoint/weights/int8-format.ts';
+import { hasQuantizedWeights, quantizedNames } from '../checkpoint/weights/int8-format.ts';
 import type { Dtype, TensorRegion } from '../checkpoint/weights/safetensors.ts';
 import { findTensor, type Weights } from '../checkpoint/weights/weights.ts';
-import { type ElementType, elementTypeNumbers } from '../onnx/element-type.ts';
-import { addInitializer, type Graph, outermost, type Scope, type Value } from '../onnx/graph.ts';
-import { cast } from '../onnx/operators.ts';
+import type { ElementType, Real } from '../onnx/element-type.ts';
+import { addInitializer, type Graph, isOfType, once, outermost, type Value } from '../onnx/graph.ts';
+import { createScope, type Scope } from '../onnx/scope.ts';
 
 /**
- * A part of a model: a place in a graph and a place in a checkpoint, under one path. The code path spells the
- * checkpoint's names: `child(child(model, 'text_decoder'), 'bert')`.
+ * A part of a model: a place in a graph and a place in a checkpoint, under one path. Paths spell the checkpoint's names:
+ * `child(child(model, 'text_decoder'), 'bert')`.
  */
 export interface Module extends Scope {
   readonly weights: Weights;
+  /** The type that the model computes with. */
+  readonly precision: Real;
 }
 
 const weightTypes: Partial<Record<Dtype, 'float32' | 'float16' | 'bfloat16'>> = {
@@ -21,33 +23,58 @@ const weightTypes: Partial<Record<Dtype, 'float32' | 'float16' | 'bfloat16'>> = 
   BF16: 'bfloat16',
 };
 
-/** The whole model, at the root of a graph. */
-export function rootModule(graph: Graph, weights: Weights): Module {
-  return { graph, path: '', weights };
+/** How the graph of a model is written. */
+export interface GraphOptions {
+  /** The type that the model computes with; float32 unless it is given. Outputs are float32 whatever it is. */
+  readonly precision?: Real;
+}
+
+/**
+ * The whole model, at the root of a graph.
+ * @throws CheckpointError when weights are int8 and the precision is not float32.
+ */
+export function rootModule(graph: Graph, weights: Weights, options: GraphOptions = {}): Module {
+  const { precision = 'float32' } = options;
+  if (precision !== 'float32' && hasQuantizedWeights(weights)) {
+    throw new CheckpointError(
+      'CHECKPOINT_WEIGHTS_INVALID',
+      `${weights.folder}: expected weights that are not int8 for a model in ${precision}; int8 needs float32.`,
+    );
+  }
+  return { ...createScope(graph), weights, precision };
 }
 
 /** The part of `module` called `name`; dots go several levels down. */
 export function child(module: Module, name: string): Module {
-  return { ...module, path: module.path === '' ? name : `${module.path}.${name}` };
+  return at(module, module.op.graph, pathOf(module, name));
 }
 
-/** The same part of the model, written into another graph: the body of a loop. */
+function pathOf({ op: { path } }: Module, name: string): string {
+  return path === '' ? name : `${path}.${name}`;
+}
+
+/** A part of the model, written into another graph: the body of a loop. */
 export function within(module: Module, scope: Scope): Module {
-  return { ...module, graph: scope.graph };
+  return at(module, scope.op.graph, module.op.path);
+}
+
+function at({ weights, precision }: Module, graph: Graph, path: string): Module {
+  const { op } = createScope(graph, path);
+  return { op, weights, precision };
 }
 
 export interface WeightOptions {
-  /** Paths from the model's root where the same tensor may lie instead, when weights are tied. */
+  /** Paths from the model's root where the tensor may be stored instead, when weights are tied. */
   readonly tiedTo?: readonly string[];
   /** Only these rows (first axis), from and to: a byte range of the tensor's byte range. */
   readonly rows?: readonly [from: number, to: number];
-  /** The shape in the file, where the graph wants the same bytes under another shape. */
+  /** The shape in the file, where the graph wants its bytes under another shape. */
   readonly storedShape?: readonly number[];
 }
 
 /**
- * The tensor `name` of this part of the model as float32. Its bytes stay in the checkpoint's own file; float16 and
- * bfloat16 are widened by a Cast outside any loop.
+ * The tensor `name` of this part of the model, in the model's precision. Its bytes stay in the checkpoint's own file. One
+ * that the file has in another precision goes through a Cast outside any loop, and each weight has one Cast.
  * @throws CheckpointError when it is missing, has another shape, or is not a floating point tensor.
  */
 export function weight(
@@ -55,26 +82,31 @@ export function weight(
   name: string,
   shape: readonly number[],
   options: WeightOptions = {},
-): Value<'float32'> {
-  const names = [child(module, name).path, ...(options.tiedTo ?? [])];
+): Value<Real> {
+  const names = [pathOf(module, name), ...(options.tiedTo ?? [])];
   const region = findTensor(module.weights, names, options.storedShape ?? shape);
   const elementType = weightTypes[region.dtype];
   if (elementType === undefined) throw wrongDtype(region, 'F32, F16 or BF16');
   const value = addPiece(module, region, elementType, rowsOf(region, shape, options.rows));
-  return elementType === 'float32' ? (value as Value<'float32'>) : widened(module, value);
+  const root = outermost(module.op.graph);
+  const { precision } = module;
+  if (isOfType(value, precision)) return value;
+  return once(root, `${value.name} as ${precision}`, precision, () =>
+    createScope(root, value.name).op.cast(value, precision),
+  );
 }
 
 /** Some of the outputs of a Linear whose weight a checkpoint has as int8. */
 export interface QuantizedWeight {
   /** [in, outputs] */
   readonly values: Value<'int8'>;
-  /** [outputs]: what one step of int8 means in each. */
-  readonly scale: Value<'float32'>;
+  /** [outputs]: the size of one step of int8 in each. */
+  readonly scale: Value<Real>;
 }
 
 /**
  * The weight of this part of the model as int8, where the checkpoint has it so. See checkpoint/weights/int8-format.ts.
- * @param part which of so many equal parts that one matrix is made of.
+ * @param part the index of one of the equal parts that the matrix is made of, and their count.
  * @throws CheckpointError when it has another shape or dtype.
  */
 export function quantizedWeight(
@@ -83,7 +115,7 @@ export function quantizedWeight(
   outputSize: number,
   part: { readonly index: number; readonly count: number },
 ): QuantizedWeight | undefined {
-  const name = child(module, quantizedNames.values).path;
+  const name = pathOf(module, quantizedNames.values);
   if (!module.weights.regions.has(name)) return undefined;
   const region = findTensor(module.weights, [name], [part.count, inputSize, outputSize]);
   if (region.dtype !== 'I8') throw wrongDtype(region, 'I8');
@@ -128,18 +160,15 @@ function addPiece<T extends ElementType>(
   elementType: T,
   { suffix, shape, offsetBytes, lengthBytes }: Piece,
 ): Value<T> {
-  const location = relative(module.weights.dataFolder, region.path);
-  return addInitializer(module.graph, `${region.name}${suffix}`, elementType, shape, {
+  const location = locationOf(region, module.weights.dataFolder);
+  return addInitializer(module.op.graph, `${region.name}${suffix}`, elementType, shape, {
     location,
     offsetBytes,
     lengthBytes,
   });
 }
 
-/** Casts a weight once per run: the node goes to the outermost graph, and each weight has one. */
-function widened(module: Module, value: Value): Value<'float32'> {
-  const graph = outermost(module.graph);
-  const existing = graph.nodes.find((node) => node.operator === 'Cast' && node.inputs[0] === value.name);
-  if (existing !== undefined) return { name: existing.name, elementType: 'float32' };
-  return cast({ graph, path: value.name }, value, 'float32', elementTypeNumbers.float32);
+/** path.relative alone took a tenth of the time of writing a graph. */
+function locationOf({ path }: TensorRegion, folder: string): string {
+  return path.startsWith(folder + sep) ? path.slice(folder.length + sep.length) : relative(folder, path);
 }

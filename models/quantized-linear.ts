@@ -1,14 +1,13 @@
-import { float32, uint8 } from '../onnx/constants.ts';
-import type { Graph, Scope, Value } from '../onnx/graph.ts';
-import { matMulIntegerToFloat } from '../onnx/microsoft-operators.ts';
-import * as op from '../onnx/operators.ts';
+import type { Real } from '../onnx/element-type.ts';
+import { once, type Value } from '../onnx/graph.ts';
+import type { Scope } from '../onnx/scope.ts';
 import type { QuantizedWeight } from './module.ts';
 
-/** Unsigned, as the processor's products want it: this stands for zero. */
+/** Stands for zero: the processor's products want one factor unsigned. */
 const ZERO_POINT = 128;
 /** One step, of a row whose largest value is 1. */
 const STEP = 1 / 127;
-/** What a row of zeros is divided by. */
+/** The divisor of a row of zeros. */
 const SMALLEST_MAGNITUDE = 1e-30;
 
 /** Rows in 8 bits: (values - ZERO_POINT) * STEP * magnitude. */
@@ -21,43 +20,40 @@ interface QuantizedRows {
 
 /**
  * A Linear whose weight is int8: each row of `x` is rounded to 8 bits in steps of its own, the product is one of
- * integers, and exact. So a row's result does not depend on what else is in its batch, which one scale for the whole
- * tensor (DynamicQuantizeLinear) would make it do.
- * What is not a number, or infinite, is lost in the rounding: only broken weights lead there.
+ * integers, and exact. A row's result therefore does not depend on the other rows of its batch; with one scale for the
+ * whole tensor (DynamicQuantizeLinear) it would.
+ * Rounding loses infinities and what is not a number; only broken weights lead there.
  * Source: "vector-wise quantization" of LLM.int8() (arXiv 2208.07339, section 3.1).
  */
 export function quantizedLinear(
   scope: Scope,
-  x: Value<'float32'>,
+  x: Value<Real>,
   weight: QuantizedWeight,
-  bias: Value<'float32'>,
+  bias: Value<Real>,
 ): Value<'float32'> {
-  const rows = quantizeRows(scope, x);
-  const product = matMulIntegerToFloat(scope, {
+  const { op } = scope;
+  const rows = quantizeRows(scope, op.cast(x, 'float32'));
+  const product = op.microsoft.matMulIntegerToFloat({
     a: rows.values,
-    aScale: float32(scope, STEP),
-    aZeroPoint: uint8(scope, ZERO_POINT),
+    aScale: op.constant('float32', STEP),
+    aZeroPoint: op.constant('uint8', ZERO_POINT),
     b: weight.values,
-    bScale: weight.scale,
+    bScale: op.cast(weight.scale, 'float32'),
   });
-  return op.add(scope, op.mul(scope, product, rows.magnitude), bias);
+  return op.add(op.mul(product, rows.magnitude), op.cast(bias, 'float32'));
 }
 
-/** What has been quantized in each graph: query, key and value are made of the same rows. */
-const written = new WeakMap<Graph, Map<string, QuantizedRows>>();
-
-function quantizeRows(scope: Scope, x: Value<'float32'>): QuantizedRows {
-  const inGraph = written.get(scope.graph) ?? new Map<string, QuantizedRows>();
-  written.set(scope.graph, inGraph);
-  const rows = inGraph.get(x.name) ?? writeQuantizedRows(scope, x);
-  inGraph.set(x.name, rows);
-  return rows;
-}
-
-function writeQuantizedRows(scope: Scope, x: Value<'float32'>): QuantizedRows {
-  const largest = op.reduceMax(scope, x, 1, true);
-  const smallest = op.reduceMin(scope, x, 1, true);
-  const magnitude = op.max(scope, largest, op.neg(scope, smallest), float32(scope, SMALLEST_MAGNITUDE));
-  const within = op.div(scope, x, magnitude); // -1 to 1
-  return { values: op.quantizeLinear(scope, within, float32(scope, STEP), uint8(scope, ZERO_POINT)), magnitude };
+/** Rows are quantized once in each graph: query, key and value are made of the same ones. */
+function quantizeRows({ op }: Scope, x: Value<'float32'>): QuantizedRows {
+  const { graph } = op;
+  const magnitude = once(graph, `${x.name} magnitude`, 'float32', () => {
+    const largest = op.reduceMax(x, 1, true);
+    const smallest = op.reduceMin(x, 1, true);
+    return op.max(largest, op.neg(smallest), SMALLEST_MAGNITUDE);
+  });
+  const values = once(graph, `${x.name} in 8 bits`, 'uint8', () => {
+    const within = op.div(x, magnitude); // -1 to 1
+    return op.quantizeLinear(within, op.constant('float32', STEP), op.constant('uint8', ZERO_POINT));
+  });
+  return { values, magnitude };
 }

@@ -1,7 +1,7 @@
-import { int64, int64s } from '../onnx/constants.ts';
-import { elementTypeNumbers } from '../onnx/element-type.ts';
-import type { Scope, Value } from '../onnx/graph.ts';
-import * as op from '../onnx/operators.ts';
+import type { Real } from '../onnx/element-type.ts';
+import type { Value } from '../onnx/graph.ts';
+import type { TargetShape } from '../onnx/operators.ts';
+import { createScope, type Scope } from '../onnx/scope.ts';
 import { asRows } from './layers.ts';
 import type { Module } from './module.ts';
 
@@ -15,8 +15,8 @@ export interface RowsByImage {
   /** [rows]: the slot of each row, counted over all images. */
   readonly rowSlots: Value<'int64'>;
   /** The shapes [rows, -1, width] and [images * slots, -1, width], and the width of hidden states. */
-  readonly rowShape: Value<'int64'>;
-  readonly slotShape: Value<'int64'>;
+  readonly rowShape: TargetShape;
+  readonly slotShape: TargetShape;
   readonly width: number;
 }
 
@@ -31,42 +31,43 @@ export function rowsByImage(
   imageCount: Value<'int64'>,
   width: number,
 ): RowsByImage {
-  const scope = { ...parent, path: 'rows_by_image' };
-  const rowCount = op.dimension(scope, imageIndex, 0);
-  const sameImage = op.equal(scope, op.unsqueeze(scope, imageIndex, [1]), op.unsqueeze(scope, imageIndex, [0])); // [rows, rows]
-  const earlier = op.lowerTriangle(scope, op.cast(scope, sameImage, 'int64', elementTypeNumbers.int64), -1);
-  const slotInImage = op.reduceSum(scope, earlier, 1); // [rows]: how many earlier rows share the image
-  const slotsPerImage = op.add(scope, op.reduceMax(scope, slotInImage, 0, true), int64s(scope, [1])); // [1]
-  const slotCount = op.mul(scope, imageCount, slotsPerImage);
-  const rowSlots = op.add(scope, op.mul(scope, imageIndex, slotsPerImage), slotInImage);
-  const rows = op.range(scope, int64(scope, 0), op.squeeze(scope, rowCount, [0]), int64(scope, 1));
-  const empty = op.expand(scope, int64(scope, 0), [slotCount]);
-  const slotRows = op.reshape(scope, op.scatterElements(scope, empty, rowSlots, rows, 0), [imageCount, slotsPerImage]);
+  const { op } = createScope(parent.op.graph, 'rows_by_image');
+  const rowCount = op.dimension(imageIndex, 0);
+  const sameImage = op.equal(op.unsqueeze(imageIndex, [1]), op.unsqueeze(imageIndex, [0])); // [rows, rows]
+  const earlier = op.lowerTriangle(op.cast(sameImage, 'int64'), -1);
+  const slotInImage = op.reduceSum(earlier, 1); // [rows]: how many earlier rows share the image
+  const slotsPerImage = op.add(op.reduceMax(slotInImage, 0, true), [1]); // [1]
+  const slotCount = op.mul(imageCount, slotsPerImage);
+  const rowSlots = op.add(op.mul(imageIndex, slotsPerImage), slotInImage);
+  const rows = op.countTo(rowCount);
+  const empty = op.expand(op.constant('int64', 0), [slotCount]);
+  const slotRows = op.reshape(op.scatterElements(empty, rowSlots, rows, 0), [imageCount, slotsPerImage]);
   return {
     slotRows,
     rowSlots,
-    rowShape: op.shape(scope, [rowCount, -1, width]),
-    slotShape: op.shape(scope, [slotCount, -1, width]),
+    rowShape: op.shape([rowCount, -1, width]),
+    slotShape: op.shape([slotCount, -1, width]),
     width,
   };
 }
 
-/** Row i is all that looks at image i. */
+/** Row i is the only one that looks at image i. */
 export function oneRowPerImage(parent: Scope, rowCount: Value<'int64'>, width: number): RowsByImage {
-  const scope = { ...parent, path: 'one_row_per_image' };
-  const rows = op.range(scope, int64(scope, 0), op.squeeze(scope, rowCount, [0]), int64(scope, 1));
-  const shape = op.shape(scope, [rowCount, -1, width]);
-  return { slotRows: op.unsqueeze(scope, rows, [1]), rowSlots: rows, rowShape: shape, slotShape: shape, width };
+  const { op } = createScope(parent.op.graph, 'one_row_per_image');
+  const rows = op.countTo(rowCount);
+  const shape = op.shape([rowCount, -1, width]);
+  return { slotRows: op.unsqueeze(rows, [1]), rowSlots: rows, rowShape: shape, slotShape: shape, width };
 }
 
 /** [rows * n, width] → [images, slots * n, width]. */
-export function toImages(scope: Scope, rows: RowsByImage, x: Value<'float32'>): Value<'float32'> {
-  const bySlot = op.gather(scope, op.reshapeTo(scope, x, rows.rowShape), rows.slotRows, 0); // [images, slots, n, width]
-  return op.reshape(scope, bySlot, [0, -1, rows.width]);
+export function toImages({ op }: Scope, rows: RowsByImage, x: Value<Real>): Value<Real> {
+  const bySlot = op.gather(op.reshape(x, rows.rowShape), rows.slotRows, 0); // [images, slots, n, width]
+  return op.reshape(bySlot, [0, -1, rows.width]);
 }
 
 /** [images, slots * n, width] → [rows * n, width]. */
-export function toRows(module: Module, rows: RowsByImage, x: Value<'float32'>): Value<'float32'> {
-  const byRow = op.gather(module, op.reshapeTo(module, x, rows.slotShape), rows.rowSlots, 0); // [rows, n, width]
+export function toRows(module: Module, rows: RowsByImage, x: Value<Real>): Value<Real> {
+  const { op } = module;
+  const byRow = op.gather(op.reshape(x, rows.slotShape), rows.rowSlots, 0); // [rows, n, width]
   return asRows(module, byRow, rows.width);
 }

@@ -1,50 +1,36 @@
+import { toFloat16Bits } from '../numbers/to-float16.ts';
 import type { ElementType } from './element-type.ts';
-import { addInitializer, type Scope, type Value } from './graph.ts';
+import { addInitializer, type Graph, type Value } from './graph.ts';
 
-function addConstant<T extends ElementType>(
-  scope: Scope,
+/** Types that a number or a truth value in the source text can become. */
+export type ConstantType = Exclude<ElementType, 'int8' | 'bfloat16'>;
+
+export type Literal = number | boolean | readonly number[];
+
+const encoders: Readonly<Record<ConstantType, (values: readonly number[]) => ArrayBufferView>> = {
+  float32: (values) => Float32Array.from(values),
+  float16: (values) => Uint16Array.from(values, toFloat16Bits),
+  int64: (values) => BigInt64Array.from(values, BigInt),
+  int32: (values) => Int32Array.from(values),
+  uint8: (values) => Uint8Array.from(values),
+  bool: (values) => Uint8Array.from(values),
+};
+
+/**
+ * A tensor that is written into the graph itself: 0-D from one number, 1-D from a list, unless a shape is given.
+ * Equal constants are stored once.
+ */
+export function constant<T extends ConstantType>(
+  graph: Graph,
   elementType: T,
-  shape: readonly number[],
-  label: string,
-  data: Uint8Array,
+  literal: Literal,
+  shape: readonly number[] = typeof literal === 'object' ? [literal.length] : [],
 ): Value<T> {
-  return addInitializer(scope.graph, `constant.${elementType}[${shape.join(',')}](${label})`, elementType, shape, data);
-}
-
-function bytesOf(array: BigInt64Array | Float32Array): Uint8Array {
-  return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
-}
-
-/** A 1-D int64 tensor: shapes, axes, indices. Equal constants are stored once. */
-export function int64s(scope: Scope, values: readonly number[]): Value<'int64'> {
-  return addConstant(scope, 'int64', [values.length], values.join(','), bytesOf(BigInt64Array.from(values, BigInt)));
-}
-
-/** A 0-D int64 tensor. */
-export function int64(scope: Scope, value: number): Value<'int64'> {
-  return addConstant(scope, 'int64', [], String(value), bytesOf(BigInt64Array.of(BigInt(value))));
-}
-
-/** A 0-D float32 tensor. */
-export function float32(scope: Scope, value: number): Value<'float32'> {
-  return addConstant(scope, 'float32', [], String(value), bytesOf(Float32Array.of(value)));
-}
-
-/** A float32 tensor of the given shape. */
-export function float32s(
-  scope: Scope,
-  values: readonly number[],
-  shape: readonly number[] = [values.length],
-): Value<'float32'> {
-  return addConstant(scope, 'float32', shape, values.join(','), bytesOf(Float32Array.from(values)));
-}
-
-/** A 0-D bool tensor. */
-export function bool(scope: Scope, value: boolean): Value<'bool'> {
-  return addConstant(scope, 'bool', [], String(value), Uint8Array.of(value ? 1 : 0));
-}
-
-/** A 0-D uint8 tensor. */
-export function uint8(scope: Scope, value: number): Value<'uint8'> {
-  return addConstant(scope, 'uint8', [], String(value), Uint8Array.of(value));
+  const label = typeof literal === 'object' ? literal.join(',') : String(literal);
+  const name = `constant.${elementType}[${shape.join(',')}](${label})`;
+  if (graph.initializers.has(name)) return { name, elementType, shape };
+  const { buffer, byteOffset, byteLength } = encoders[elementType](
+    typeof literal === 'object' ? literal : [Number(literal)],
+  );
+  return addInitializer(graph, name, elementType, shape, new Uint8Array(buffer, byteOffset, byteLength));
 }

@@ -1,14 +1,7 @@
-import { bool } from './constants.ts';
-import {
-  addBodyOutput,
-  addInput,
-  addNode,
-  createBody,
-  type Graph,
-  type Scope,
-  uniqueName,
-  type Value,
-} from './graph.ts';
+import { withShape } from './fit.ts';
+import { addBodyOutput, addInput, addNode, createBody, type Graph, uniqueName, type Value } from './graph.ts';
+import { createScope, type Scope } from './scope.ts';
+import type { Shape } from './shape.ts';
 import { flatten, mapValues } from './value-tree.ts';
 
 /**
@@ -20,48 +13,54 @@ export function loop<State extends object>(
   initial: State,
   body: (scope: Scope, iteration: Value<'int64'>, state: State) => { state: State; goOn: Value<'bool'> },
 ): State {
-  const graph = createBody(scope.graph, uniqueName(scope.graph, `${scope.path}/body`));
+  const graph = createBody(scope.op.graph, uniqueName(scope.op.graph, `${scope.op.path}/body`));
   const iteration = addInput(graph, `${graph.name}.iteration`, 'int64', []);
   addInput(graph, `${graph.name}.condition`, 'bool', []);
   const state = mapValues(initial, (path, value) => addInput(graph, `${graph.name}.${path}`, value.elementType));
-  const next = body({ graph, path: scope.path }, iteration, state);
+  const next = body(createScope(graph, scope.op.path), iteration, state);
   addBodyOutput(graph, `${graph.name}.go_on`, next.goOn);
   addOutputs(graph, next.state, initial, '.next');
   const inputs = flatten(initial).map(([, value]) => value);
   return readOutputs(scope, initial, {
     operator: 'Loop',
-    inputs: [undefined, bool(scope, true), ...inputs],
+    inputs: [undefined, scope.op.constant('bool', true), ...inputs],
     attributes: { body: { graph } },
   });
 }
 
-/** ONNX If: both branches return the same structure of values; only one is computed. */
+/** ONNX If: both branches return values in one structure; only one branch is computed. */
 export function conditional<Result extends object>(
   scope: Scope,
   condition: Value<'bool'>,
   whenTrue: (scope: Scope) => Result,
   whenFalse: (scope: Scope) => Result,
 ): Result {
-  const name = uniqueName(scope.graph, `${scope.path}/if`);
-  const trueBranch = createBody(scope.graph, `${name}.true`);
-  const falseBranch = createBody(scope.graph, `${name}.false`);
-  const result = whenTrue({ graph: trueBranch, path: scope.path });
+  const name = uniqueName(scope.op.graph, `${scope.op.path}/if`);
+  const trueBranch = createBody(scope.op.graph, `${name}.true`);
+  const falseBranch = createBody(scope.op.graph, `${name}.false`);
+  const result = whenTrue(createScope(trueBranch, scope.op.path));
   addOutputs(trueBranch, result, result);
-  addOutputs(falseBranch, whenFalse({ graph: falseBranch, path: scope.path }), result);
-  return readOutputs(scope, result, {
+  const otherwise = whenFalse(createScope(falseBranch, scope.op.path));
+  addOutputs(falseBranch, otherwise, result);
+  const outputs = readOutputs(scope, result, {
     operator: 'If',
     inputs: [condition],
     attributes: { then_branch: { graph: trueBranch }, else_branch: { graph: falseBranch } },
   });
+  return withCommonShapes(outputs, result, otherwise);
 }
 
 /** Makes the values of `tree` outputs of a body, in the order of `like`. */
 function addOutputs(graph: Graph, tree: object, like: object, suffix = ''): void {
   const values = new Map(flatten(tree));
-  for (const [path] of flatten(like)) {
+  for (const [path, { elementType }] of flatten(like)) {
     const value = values.get(path);
-    if (value === undefined)
+    if (value === undefined) {
       throw new RangeError(`${graph.name}: expected a value at ${path}, got ${[...values.keys()].join(', ')}.`);
+    }
+    if (value.elementType !== elementType) {
+      throw new RangeError(`${graph.name}: expected ${elementType} at ${path}, got ${value.elementType}.`);
+    }
     addBodyOutput(graph, `${graph.name}.${path}${suffix}`, value);
   }
 }
@@ -70,10 +69,24 @@ function addOutputs(graph: Graph, tree: object, like: object, suffix = ''): void
 function readOutputs<T extends object>(scope: Scope, like: T, description: Parameters<typeof addNode>[1]): T {
   const leaves = flatten(like);
   const outputs = addNode(
-    scope,
+    scope.op,
     description,
     leaves.map(([, value]) => value.elementType),
   );
   const byPath = new Map(leaves.map(([path], index) => [path, outputs[index]]));
   return mapValues(like, (path, value) => byPath.get(path) ?? value);
+}
+
+/** Dimensions that both branches give a value are known, whichever is taken. */
+function withCommonShapes<T extends object>(outputs: T, whenTrue: T, whenFalse: T): T {
+  const shapes = [whenTrue, whenFalse].map((tree) => new Map(flatten(tree)));
+  return mapValues(outputs, (path, output) => {
+    const [first, second] = shapes.map((values) => values.get(path)?.shape);
+    return withShape(output, commonShape(first, second));
+  });
+}
+
+function commonShape(a: Shape | undefined, b: Shape | undefined): Shape | undefined {
+  if (a === undefined || b === undefined || a.length !== b.length) return undefined;
+  return a.map((size, axis) => (size === b[axis] ? size : undefined));
 }

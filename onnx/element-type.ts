@@ -14,3 +14,15 @@ export const elementTypeNumbers = {
 } as const;
 
 export type ElementType = keyof typeof elementTypeNumbers;
+
+/** Types that a model may compute with. */
+export type Real = 'float32' | 'float16';
+
+/** Types with arithmetic. */
+export type Numeric = Real | 'int64' | 'int32';
+
+/** `torch.finfo(dtype).min`: added to a score of attention, it leaves a probability of exactly zero. */
+export const lowestFinite: Readonly<Record<Real, number>> = {
+  float32: -3.4028234663852886e38,
+  float16: -65_504,
+};

@@ -1,13 +1,13 @@
 import type { ElementType } from './element-type.ts';
+import type { Dimension, Shape } from './shape.ts';
 
 /** A tensor that flows through a graph: an input, an initializer or the output of a node. */
 export interface Value<T extends ElementType = ElementType> {
   readonly name: string;
   readonly elementType: T;
+  /** Absent where not even the number of dimensions is known. The runtime does not see it: it infers its own. */
+  readonly shape?: Shape;
 }
-
-/** A number is fixed; a string names a dimension that is known only at run time. */
-export type Dimension = number | string;
 
 export interface ValueInfo {
   readonly name: string;
@@ -60,12 +60,17 @@ export interface Graph {
   readonly valueInfos: ValueInfo[];
   /** Only the outermost graph has any. */
   readonly initializers: Map<string, Initializer>;
-  /** How often each name was asked for; shared by a graph and its bodies, because onnxruntime wants names unique across both. */
+  /**
+   * How often each name was asked for. A graph and its bodies share it, because onnxruntime wants names to be unique
+   * across both.
+   */
   readonly nameCounts: Map<string, number>;
+  /** Values that were written once and may be used again, by what they were made of. See `once`. */
+  readonly written: Map<string, Value>;
 }
 
 /** Where a node is written: a graph, and the module path that its name starts with. */
-export interface Scope {
+export interface Place {
   readonly graph: Graph;
   readonly path: string;
 }
@@ -80,6 +85,7 @@ export function createGraph(name: string): Graph {
     valueInfos: [],
     initializers: new Map(),
     nameCounts: new Map(),
+    written: new Map(),
   };
 }
 
@@ -94,6 +100,7 @@ export function createBody(parent: Graph, name: string): Graph {
     valueInfos: [],
     initializers: parent.initializers,
     nameCounts: parent.nameCounts,
+    written: new Map(),
   };
 }
 
@@ -120,6 +127,27 @@ export function addInput<T extends ElementType>(
   const input = { name: uniqueName(graph, name), elementType, ...(shape === undefined ? {} : { shape }) };
   graph.inputs.push(input);
   return input;
+}
+
+export function isOfType<T extends ElementType>(value: Value, elementType: T): value is Value<T> {
+  return value.elementType === elementType;
+}
+
+/**
+ * The value that this graph has under `key`, or else the one that `write` adds to it. Names of values are unique, so a
+ * key may be made of them.
+ */
+export function once<T extends ElementType>(
+  graph: Graph,
+  key: string,
+  elementType: T,
+  write: () => Value<T>,
+): Value<T> {
+  const existing = graph.written.get(key);
+  if (existing !== undefined && isOfType(existing, elementType)) return existing;
+  const value = write();
+  graph.written.set(key, value);
+  return value;
 }
 
 /** Makes `value` an output of the graph under `name`. */
@@ -151,7 +179,7 @@ export function addBodyOutput(graph: Graph, name: string, value: Value): void {
   else addOutput(graph, name, value);
 }
 
-/** Adds a tensor that is known when the graph is written. The same name twice is the same tensor. */
+/** Adds a tensor that is known when the graph is written. A name that is used twice stands for one tensor. */
 export function addInitializer<T extends ElementType>(
   graph: Graph,
   name: string,
@@ -162,16 +190,21 @@ export function addInitializer<T extends ElementType>(
   if (!graph.initializers.has(name)) {
     graph.initializers.set(name, { name, elementType, shape, data });
   }
-  return { name, elementType };
+  return { name, elementType, shape };
 }
 
 /**
- * Makes some initializers inputs with a default. No run gives them another value, but one could: so the runtime computes
- * with them where they lie, and does not copy them into an order of its own.
+ * Declares initializers as overridable inputs. No run overrides them, but because one could, onnxruntime does not repack
+ * them and uses the mapped bytes.
  */
 export function makeOverridable(graph: Graph, isOverridable: (initializer: Initializer) => boolean): void {
   const { initializers, inputs } = outermost(graph);
   inputs.push(...[...initializers.values()].filter(isOverridable));
+}
+
+/** Whether nodes of the outermost graph cast initializers. */
+export function castsInitializers({ nodes, initializers }: Graph): boolean {
+  return nodes.some(({ operator, inputs: [input = ''] }) => operator === 'Cast' && initializers.has(input));
 }
 
 export interface NodeDescription {
@@ -182,15 +215,20 @@ export interface NodeDescription {
   readonly attributes?: Readonly<Record<string, Attribute>>;
 }
 
+/** `path/Operator`: the name of a place's first node of that operator. */
+export function nodeName({ path }: Place, operator: string): string {
+  return path === '' ? operator : `${path}/${operator}`;
+}
+
 /** Adds a node named `path/Operator` with outputs of the given element types. */
 export function addNode<const T extends readonly ElementType[]>(
-  scope: Scope,
+  place: Place,
   description: NodeDescription,
   outputTypes: T,
 ): { [Index in keyof T]: Value<T[Index]> };
-export function addNode(scope: Scope, description: NodeDescription, outputTypes: readonly ElementType[]): Value[] {
-  const { graph, path } = scope;
-  const name = uniqueName(graph, path === '' ? description.operator : `${path}/${description.operator}`);
+export function addNode(place: Place, description: NodeDescription, outputTypes: readonly ElementType[]): Value[] {
+  const { graph } = place;
+  const name = uniqueName(graph, nodeName(place, description.operator));
   const outputs = outputTypes.map((elementType, index) => ({
     name: index === 0 ? name : `${name}.${index}`,
     elementType,

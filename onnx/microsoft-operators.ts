@@ -1,87 +1,95 @@
-import { addNode, type Scope, type Value } from './graph.ts';
+import type { Real } from './element-type.ts';
+import { mismatch, requireOneType, withShape } from './fit.ts';
+import { addNode, type Place, type Value } from './graph.ts';
 import { MICROSOFT_DOMAIN } from './model-proto.ts';
+import { differ, type Shape } from './shape.ts';
 
-/**
- * com.microsoft.MultiHeadAttention (onnxruntime/docs/ContribOperators.md).
- * `query` is [batch, queries, hidden]. `key` and `value` are [batch, keys, hidden], or [batch, heads, keys, size] when
- * they were split into heads before. `bias` [batch, 1, queries, keys] is added to the scores. Returns [batch, queries,
- * hidden].
- */
-export function multiHeadAttention(
-  scope: Scope,
-  inputs: { query: Value<'float32'>; key: Value<'float32'>; value: Value<'float32'>; bias?: Value<'float32'> },
-  headCount: number,
-): Value<'float32'> {
-  const { query, key, value, bias } = inputs;
-  const [output] = addNode(
-    scope,
-    {
-      operator: 'MultiHeadAttention',
-      domain: MICROSOFT_DOMAIN,
-      inputs: [query, key, value, ...(bias === undefined ? [] : [undefined, undefined, bias])],
-      attributes: { num_heads: { int: headCount } },
-    },
-    ['float32'],
-  );
-  return output;
+/** `bias` [batch, 1, queries, keys] is added to the scores. */
+interface AttentionInputs<T extends Real> {
+  /** [batch, queries, hidden] */
+  readonly query: Value<T>;
+  /** [batch, keys, hidden], or [batch, heads, keys, size] where they were split into heads before. */
+  readonly key: Value<T>;
+  readonly value: Value<T>;
+  readonly bias?: Value<T>;
 }
 
-/**
- * The same with a cache: the new keys and values are appended to `pastKey` and `pastValue` [batch, heads, past, size],
- * and `bias` [batch, 1, queries, past + queries] is added to the scores.
- */
-export function cachedMultiHeadAttention(
-  scope: Scope,
-  inputs: {
-    query: Value<'float32'>;
-    key: Value<'float32'>;
-    value: Value<'float32'>;
-    bias: Value<'float32'>;
-    pastKey: Value<'float32'>;
-    pastValue: Value<'float32'>;
-  },
-  headCount: number,
-): { output: Value<'float32'>; presentKey: Value<'float32'>; presentValue: Value<'float32'> } {
-  const { query, key, value, bias, pastKey, pastValue } = inputs;
-  const [output, presentKey, presentValue] = addNode(
-    scope,
-    {
-      operator: 'MultiHeadAttention',
-      domain: MICROSOFT_DOMAIN,
-      inputs: [query, key, value, undefined, undefined, bias, pastKey, pastValue],
-      attributes: { num_heads: { int: headCount } },
-    },
-    ['float32', 'float32', 'float32'],
-  );
-  return { output, presentKey, presentValue };
+/** With a cache, keys are those of the cache and the new ones. */
+interface CachedAttentionInputs<T extends Real> extends AttentionInputs<T> {
+  readonly bias: Value<T>;
+  /** [batch, heads, past, size] */
+  readonly pastKey: Value<T>;
+  readonly pastValue: Value<T>;
 }
 
-/**
- * com.microsoft.MatMulIntegerToFloat: `(a - aZeroPoint) · b`, an exact product of integers, times `aScale` and
- * `bScale` [out].
- * `a` is [rows, in], `b` [in, out]; either may have axes before these. The processor's products of 8 bits are fast where
- * `a` is unsigned and `b` signed.
- */
-export function matMulIntegerToFloat(
-  scope: Scope,
-  inputs: {
-    a: Value<'uint8'>;
-    aScale: Value<'float32'>;
-    aZeroPoint: Value<'uint8'>;
-    b: Value<'int8'>;
-    bScale: Value<'float32'>;
-  },
-): Value<'float32'> {
-  const { a, aScale, aZeroPoint, b, bScale } = inputs;
-  const [output] = addNode(
-    scope,
-    {
-      operator: 'MatMulIntegerToFloat',
-      domain: MICROSOFT_DOMAIN,
-      inputs: [a, b, aScale, bScale, aZeroPoint],
-      attributes: {},
-    },
-    ['float32'],
-  );
-  return output;
+/** Operators of com.microsoft, bound to a place as the others are. Source: onnxruntime/docs/ContribOperators.md. */
+export class MicrosoftOperators {
+  readonly #place: Place;
+
+  constructor(place: Place) {
+    this.#place = place;
+  }
+
+  /** MultiHeadAttention. Returns [batch, queries, hidden]. */
+  multiHeadAttention<T extends Real>(inputs: AttentionInputs<T>, headCount: number): Value<T> {
+    const { query, key, value, bias } = inputs;
+    requireOneType(this.#place, 'MultiHeadAttention', query, key, value, bias);
+    const [output] = addNode(
+      this.#place,
+      {
+        operator: 'MultiHeadAttention',
+        domain: MICROSOFT_DOMAIN,
+        inputs: [query, key, value, ...(bias === undefined ? [] : [undefined, undefined, bias])],
+        attributes: { num_heads: { int: headCount } },
+      },
+      [query.elementType],
+    );
+    return withShape(output, query.shape);
+  }
+
+  /** MultiHeadAttention with a cache: the new keys and values are appended to those of the past. */
+  cachedMultiHeadAttention<T extends Real>(
+    inputs: CachedAttentionInputs<T>,
+    headCount: number,
+  ): { readonly output: Value<T>; readonly presentKey: Value<T>; readonly presentValue: Value<T> } {
+    const { query, key, value, bias, pastKey, pastValue } = inputs;
+    requireOneType(this.#place, 'MultiHeadAttention', query, key, value, bias, pastKey, pastValue);
+    const { elementType } = query;
+    const [output, presentKey, presentValue] = addNode(
+      this.#place,
+      {
+        operator: 'MultiHeadAttention',
+        domain: MICROSOFT_DOMAIN,
+        inputs: [query, key, value, undefined, undefined, bias, pastKey, pastValue],
+        attributes: { num_heads: { int: headCount } },
+      },
+      [elementType, elementType, elementType],
+    );
+    return { output: withShape(output, query.shape), presentKey, presentValue };
+  }
+
+  /**
+   * MatMulIntegerToFloat: `(a - aZeroPoint) · b`, an exact product of integers, times `aScale` and `bScale` [out].
+   * `a` is [rows, in], `b` [in, out]. The processor's products of 8 bits are fast where `a` is unsigned and `b` signed.
+   */
+  matMulIntegerToFloat(inputs: {
+    readonly a: Value<'uint8'>;
+    readonly aScale: Value<'float32'>;
+    readonly aZeroPoint: Value<'uint8'>;
+    readonly b: Value<'int8'>;
+    readonly bScale: Value<'float32'>;
+  }): Value<'float32'> {
+    const { a, aScale, aZeroPoint, b, bScale } = inputs;
+    const operator = 'MatMulIntegerToFloat';
+    if (differ(a.shape?.at(-1), b.shape?.at(-2)) || differ(b.shape?.at(-1), bScale.shape?.at(-1))) {
+      throw mismatch(this.#place, operator, 'a [rows, in], b [in, out] and its scale [out]', a, b, bScale);
+    }
+    const [output] = addNode(
+      this.#place,
+      { operator, domain: MICROSOFT_DOMAIN, inputs: [a, b, aScale, bScale, aZeroPoint], attributes: {} },
+      ['float32'],
+    );
+    const shape: Shape | undefined = a.shape === undefined ? undefined : [...a.shape.slice(0, -1), b.shape?.at(-1)];
+    return withShape(output, shape);
+  }
 }

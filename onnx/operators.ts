@@ -1,374 +1,518 @@
-import { int64s } from './constants.ts';
-import type { ElementType } from './element-type.ts';
-import { type Attribute, addNode, type Scope, type Value } from './graph.ts';
+import { type ConstantType, constant, type Literal } from './constants.ts';
+import { type ElementType, elementTypeNumbers, type Numeric, type Real } from './element-type.ts';
+import { mismatch, requireOneType, withShape } from './fit.ts';
+import { type Attribute, addNode, type Graph, isOfType, nodeName, type Value } from './graph.ts';
+import { MicrosoftOperators } from './microsoft-operators.ts';
+import {
+  axisOf,
+  broadcast,
+  concatenated,
+  type Dimension,
+  describeShape,
+  differ,
+  replaceAxis,
+  reshaped,
+  type Shape,
+} from './shape.ts';
 
-/**
- * One function per ONNX operator (opset 20): values in, value out. Names and meaning are the specification's
- * (onnx/docs/Operators.md); only what this package needs is here.
- */
+/** A number becomes a 0-D constant of the other operand's type, a list of numbers a 1-D one. */
+export type Operand<T extends ElementType> = Value<T> | number | readonly number[];
 
-type Numeric = 'float32' | 'int64' | 'int32';
+/** A 1-D int64 tensor: shapes, axes, indices. A number stands for a 0-D one. */
+type Ints = Value<'int64'> | readonly number[];
 
-function node<T extends ElementType>(
-  scope: Scope,
-  operator: string,
-  inputs: readonly (Value | undefined)[],
-  elementType: T,
-  attributes: Readonly<Record<string, Attribute>> = {},
-): Value<T> {
-  const [output] = addNode(scope, { operator, inputs, attributes }, [elementType]);
-  return output;
+/** One dimension of a value, at run time: 1-D of one element. */
+export interface Size extends Value<'int64'> {
+  readonly dimension: Dimension | undefined;
 }
 
-// Arithmetic, with broadcasting.
-
-export function add<T extends Numeric>(scope: Scope, a: Value<T>, b: Value<T>): Value<T> {
-  return node(scope, 'Add', [a, b], a.elementType);
+/** A shape that several values are reshaped to: 1-D. */
+export interface TargetShape extends Value<'int64'> {
+  readonly dimensions: Shape;
 }
 
-export function sub<T extends Numeric>(scope: Scope, a: Value<T>, b: Value<T>): Value<T> {
-  return node(scope, 'Sub', [a, b], a.elementType);
+type SizeOperand = number | Value<'int64'>;
+
+function dimensionOf(size: SizeOperand): Dimension | undefined {
+  if (typeof size === 'number') return size;
+  return isSize(size) ? size.dimension : undefined;
 }
 
-export function mul<T extends Numeric>(scope: Scope, a: Value<T>, b: Value<T>): Value<T> {
-  return node(scope, 'Mul', [a, b], a.elementType);
+function isSize(value: Value<'int64'>): value is Size {
+  return 'dimension' in value;
 }
 
-/** Division; rounds towards zero for integers. */
-export function div<T extends Numeric>(scope: Scope, a: Value<T>, b: Value<T>): Value<T> {
-  return node(scope, 'Div', [a, b], a.elementType);
-}
-
-/** Remainder of an integer division. */
-export function mod(scope: Scope, a: Value<'int64'>, b: Value<'int64'>): Value<'int64'> {
-  return node(scope, 'Mod', [a, b], 'int64');
-}
-
-export function pow(scope: Scope, base: Value<'float32'>, exponent: Value<'float32'>): Value<'float32'> {
-  return node(scope, 'Pow', [base, exponent], 'float32');
-}
-
-export function neg(scope: Scope, x: Value<'float32'>): Value<'float32'> {
-  return node(scope, 'Neg', [x], 'float32');
-}
-
-export function exp(scope: Scope, x: Value<'float32'>): Value<'float32'> {
-  return node(scope, 'Exp', [x], 'float32');
-}
-
-export function max<T extends Numeric>(scope: Scope, first: Value<T>, ...others: readonly Value<T>[]): Value<T> {
-  return node(scope, 'Max', [first, ...others], first.elementType);
-}
-
-export function min<T extends Numeric>(scope: Scope, a: Value<T>, b: Value<T>): Value<T> {
-  return node(scope, 'Min', [a, b], a.elementType);
-}
-
-// Comparison and logic, with broadcasting.
-
-export function equal<T extends Numeric>(scope: Scope, a: Value<T>, b: Value<T>): Value<'bool'> {
-  return node(scope, 'Equal', [a, b], 'bool');
-}
-
-export function less<T extends Numeric>(scope: Scope, a: Value<T>, b: Value<T>): Value<'bool'> {
-  return node(scope, 'Less', [a, b], 'bool');
-}
-
-export function lessOrEqual<T extends Numeric>(scope: Scope, a: Value<T>, b: Value<T>): Value<'bool'> {
-  return node(scope, 'LessOrEqual', [a, b], 'bool');
-}
-
-export function greater<T extends Numeric>(scope: Scope, a: Value<T>, b: Value<T>): Value<'bool'> {
-  return node(scope, 'Greater', [a, b], 'bool');
-}
-
-export function greaterOrEqual<T extends Numeric>(scope: Scope, a: Value<T>, b: Value<T>): Value<'bool'> {
-  return node(scope, 'GreaterOrEqual', [a, b], 'bool');
-}
-
-export function and(scope: Scope, a: Value<'bool'>, b: Value<'bool'>): Value<'bool'> {
-  return node(scope, 'And', [a, b], 'bool');
-}
-
-export function or(scope: Scope, a: Value<'bool'>, b: Value<'bool'>): Value<'bool'> {
-  return node(scope, 'Or', [a, b], 'bool');
-}
-
-export function not(scope: Scope, a: Value<'bool'>): Value<'bool'> {
-  return node(scope, 'Not', [a], 'bool');
-}
-
-/** `condition ? a : b`, element by element, with broadcasting. onnxruntime has no kernel for bool on the CPU. */
-export function where<T extends Exclude<ElementType, 'bool'>>(
-  scope: Scope,
-  condition: Value<'bool'>,
-  a: Value<T>,
-  b: Value<T>,
-): Value<T> {
-  return node(scope, 'Where', [condition, a, b], a.elementType);
-}
-
-export function cast<T extends ElementType>(
-  scope: Scope,
-  x: Value,
-  elementType: T,
-  elementTypeNumber: number,
-): Value<T> {
-  return node(scope, 'Cast', [x], elementType, { to: { int: elementTypeNumber } });
-}
-
-// Shapes.
-
-/** Dimension `axis` of `x`, as a 1-D tensor of one element. `axis` counts from the front. */
-export function dimension(scope: Scope, x: Value, axis: number): Value<'int64'> {
-  return node(scope, 'Shape', [x], 'int64', { start: { int: axis }, end: { int: axis + 1 } });
-}
-
-/** A shape from fixed and run-time dimensions; `-1` is inferred and `0` copied, as Reshape defines them. */
-export function shape(scope: Scope, dimensions: readonly (number | Value<'int64'>)[]): Value<'int64'> {
-  if (dimensions.every((size) => typeof size === 'number')) return int64s(scope, dimensions);
-  return concat(
-    scope,
-    dimensions.map((size) => (typeof size === 'number' ? int64s(scope, [size]) : size)),
-    0,
-  );
-}
-
-export function reshape<T extends ElementType>(
-  scope: Scope,
-  x: Value<T>,
-  dimensions: readonly (number | Value<'int64'>)[],
-): Value<T> {
-  return node(scope, 'Reshape', [x, shape(scope, dimensions)], x.elementType);
+function isTargetShape(value: Value<'int64'> | readonly SizeOperand[]): value is TargetShape {
+  return 'dimensions' in value;
 }
 
 /**
- * Reshape to fixed dimensions after a first one that follows from them, and has a name. Values whose first dimensions
- * have one name are as long as each other. The runtime lets them share memory, and looks for some to share in a list of
- * all the others it cannot: without names that list grows with the graph, and loading with its square.
+ * ONNX operators (opset 20), bound to the place where they write their nodes: values in, value out. Names and meaning
+ * are the specification's (onnx/docs/Operators.md); only those that this package needs are here.
+ * Where shapes are known they are carried on, and one that does not fit is refused on the line that writes it.
+ * @throws RangeError when types or known shapes do not fit; the message has the node's name and the shapes.
  */
-export function reshapeNamed<T extends ElementType>(
-  scope: Scope,
-  x: Value<T>,
-  name: string,
-  dimensions: readonly number[],
-): Value<T> {
-  const reshaped = reshape(scope, x, [-1, ...dimensions]);
-  scope.graph.valueInfos.push({ ...reshaped, shape: [name, ...dimensions] });
-  return reshaped;
+export class Operators {
+  readonly graph: Graph;
+  readonly path: string;
+
+  constructor(graph: Graph, path: string) {
+    this.graph = graph;
+    this.path = path;
+  }
+
+  get microsoft(): MicrosoftOperators {
+    return new MicrosoftOperators(this);
+  }
+
+  // Constants.
+
+  /** A tensor in the graph itself: 0-D from one number, 1-D from a list, unless a shape is given. */
+  constant<T extends ConstantType>(elementType: T, literal: Literal, shape?: readonly number[]): Value<T> {
+    return constant(this.graph, elementType, literal, shape);
+  }
+
+  /** A tensor of one number everywhere. */
+  fill<T extends ConstantType>(elementType: T, number: number | boolean, sizes: readonly SizeOperand[]): Value<T> {
+    return this.expand(this.constant(elementType, number), sizes);
+  }
+
+  // Arithmetic, with broadcasting.
+
+  add<T extends Numeric>(a: Value<T>, b: Operand<T>): Value<T> {
+    return this.#arithmetic('Add', a, b);
+  }
+
+  sub<T extends Numeric>(a: Value<T>, b: Operand<T>): Value<T> {
+    return this.#arithmetic('Sub', a, b);
+  }
+
+  mul<T extends Numeric>(a: Value<T>, b: Operand<T>): Value<T> {
+    return this.#arithmetic('Mul', a, b);
+  }
+
+  /** Division; rounds towards zero for integers. */
+  div<T extends Numeric>(a: Value<T>, b: Operand<T>): Value<T> {
+    return this.#arithmetic('Div', a, b);
+  }
+
+  /** Remainder of an integer division. */
+  mod(a: Value<'int64'>, b: Operand<'int64'>): Value<'int64'> {
+    return this.#arithmetic('Mod', a, b);
+  }
+
+  pow<T extends Real>(base: Value<T>, exponent: Operand<T>): Value<T> {
+    return this.#arithmetic('Pow', base, exponent);
+  }
+
+  neg<T extends Real>(x: Value<T>): Value<T> {
+    return this.#elementwise('Neg', x);
+  }
+
+  exp<T extends Real>(x: Value<T>): Value<T> {
+    return this.#elementwise('Exp', x);
+  }
+
+  max<T extends Numeric>(first: Value<T>, ...others: readonly Operand<T>[]): Value<T> {
+    return this.#arithmetic('Max', first, ...others);
+  }
+
+  min<T extends Numeric>(a: Value<T>, b: Operand<T>): Value<T> {
+    return this.#arithmetic('Min', a, b);
+  }
+
+  // Comparison and logic, with broadcasting.
+
+  equal<T extends Numeric>(a: Value<T>, b: Operand<T>): Value<'bool'> {
+    return this.#comparison('Equal', a, b);
+  }
+
+  less<T extends Numeric>(a: Value<T>, b: Operand<T>): Value<'bool'> {
+    return this.#comparison('Less', a, b);
+  }
+
+  lessOrEqual<T extends Numeric>(a: Value<T>, b: Operand<T>): Value<'bool'> {
+    return this.#comparison('LessOrEqual', a, b);
+  }
+
+  greater<T extends Numeric>(a: Value<T>, b: Operand<T>): Value<'bool'> {
+    return this.#comparison('Greater', a, b);
+  }
+
+  greaterOrEqual<T extends Numeric>(a: Value<T>, b: Operand<T>): Value<'bool'> {
+    return this.#comparison('GreaterOrEqual', a, b);
+  }
+
+  and(a: Value<'bool'>, b: Value<'bool'>): Value<'bool'> {
+    return this.#comparison('And', a, b);
+  }
+
+  or(a: Value<'bool'>, b: Value<'bool'>): Value<'bool'> {
+    return this.#comparison('Or', a, b);
+  }
+
+  not(a: Value<'bool'>): Value<'bool'> {
+    return this.#elementwise('Not', a);
+  }
+
+  /** `condition ? a : b`, element by element, with broadcasting. onnxruntime has no kernel for bool on the CPU. */
+  where<T extends Numeric>(condition: Value<'bool'>, a: Value<T>, b: Operand<T>): Value<T>;
+  where<T extends Numeric>(condition: Value<'bool'>, a: Operand<T>, b: Value<T>): Value<T>;
+  where<T extends Numeric>(condition: Value<'bool'>, a: Operand<T>, b: Operand<T>): Value<T> {
+    const like = isValue(a) ? a : b;
+    if (!isValue(like)) throw new RangeError(`${nodeName(this, 'Where')}: expected one operand to be a value.`);
+    const [first, second] = [this.#operand(a, like), this.#operand(b, like)];
+    const shape = this.#broadcastShape('Where', [condition, first, second]);
+    requireOneType(this, 'Where', first, second);
+    return this.#node('Where', [condition, first, second], like.elementType, shape);
+  }
+
+  /** `x` itself where it has that type already. */
+  cast<T extends ElementType>(x: Value, elementType: T): Value<T> {
+    if (isOfType(x, elementType)) return x;
+    return this.#node('Cast', [x], elementType, x.shape, { to: { int: elementTypeNumbers[elementType] } });
+  }
+
+  // Shapes.
+
+  /** Dimension `axis` of `x`, counted from the front, as a 1-D tensor of one element. */
+  dimension(x: Value, axis: number): Size {
+    const size = this.#node('Shape', [x], 'int64', [1], { start: { int: axis }, end: { int: axis + 1 } });
+    return { ...size, dimension: x.shape?.[axis] };
+  }
+
+  /** A shape from fixed and run-time dimensions; `-1` is inferred and `0` copied, as Reshape defines them. */
+  shape(sizes: readonly SizeOperand[]): TargetShape {
+    const dimensions = sizes.map(dimensionOf);
+    if (sizes.every((size) => typeof size === 'number')) return { ...this.constant('int64', sizes), dimensions };
+    const parts = sizes.map((size) => (typeof size === 'number' ? this.constant('int64', [size]) : size));
+    return { ...this.#node('Concat', parts, 'int64', [sizes.length], { axis: { int: 0 } }), dimensions };
+  }
+
+  /** To the sizes given, or to a shape that was written before, by `shape`. */
+  reshape<T extends ElementType>(x: Value<T>, sizes: readonly SizeOperand[] | TargetShape): Value<T> {
+    const target = isTargetShape(sizes) ? sizes : this.shape(sizes);
+    const shape = reshaped(x.shape, target.dimensions);
+    if (shape === null) {
+      throw mismatch(this, 'Reshape', `as many elements as ${describeShape(target.dimensions)} has`, x);
+    }
+    return this.#node('Reshape', [x, target], x.elementType, shape);
+  }
+
+  /**
+   * Reshape to fixed dimensions after a first one that follows from them, and has a name. Values whose first dimensions
+   * have one name are as long as each other, so that the runtime lets them share memory. It looks for some to share in a
+   * list of all values it knows no size of: without names that list grows with the graph, and loading with its square.
+   */
+  reshapeNamed<T extends ElementType>(x: Value<T>, name: string, dimensions: readonly number[]): Value<T> {
+    const value = this.reshape(x, [-1, ...dimensions]);
+    const shape = [name, ...dimensions];
+    this.graph.valueInfos.push({ name: value.name, elementType: value.elementType, shape });
+    return { ...value, shape: typeof value.shape?.[0] === 'number' ? value.shape : shape };
+  }
+
+  expand<T extends ElementType>(x: Value<T>, sizes: readonly SizeOperand[]): Value<T> {
+    const target = this.shape(sizes);
+    const shape = broadcast(x.shape, target.dimensions);
+    if (shape === null) {
+      throw mismatch(this, 'Expand', `a shape that broadcasts to ${describeShape(target.dimensions)}`, x);
+    }
+    return this.#node('Expand', [x, target], x.elementType, shape);
+  }
+
+  transpose<T extends ElementType>(x: Value<T>, permutation: readonly number[]): Value<T> {
+    const { shape } = x;
+    if (shape !== undefined && shape.length !== permutation.length) {
+      throw mismatch(this, 'Transpose', `${permutation.length} dimensions`, x);
+    }
+    const permuted = shape === undefined ? undefined : permutation.map((axis) => shape[axis]);
+    return this.#node('Transpose', [x], x.elementType, permuted, { perm: { ints: permutation } });
+  }
+
+  /** Puts dimensions of 1 at these axes of the result. */
+  unsqueeze<T extends ElementType>(x: Value<T>, axes: readonly number[]): Value<T> {
+    const { shape } = x;
+    const rest = [...(shape ?? [])];
+    const rank = rest.length + axes.length;
+    const places = new Set(axes.map((axis) => (axis < 0 ? axis + rank : axis)));
+    const widened = Array.from({ length: rank }, (_, axis) => (places.has(axis) ? 1 : rest.shift()));
+    return this.#node(
+      'Unsqueeze',
+      [x, this.constant('int64', axes)],
+      x.elementType,
+      shape === undefined ? undefined : widened,
+    );
+  }
+
+  /** Leaves out these axes, which must have the size 1. */
+  squeeze<T extends ElementType>(x: Value<T>, axes: readonly number[]): Value<T> {
+    const { shape } = x;
+    const places = new Set(axes.map((axis) => (shape === undefined ? axis : axisOf(shape, axis))));
+    if (shape?.some((size, axis) => places.has(axis) && differ(size, 1))) {
+      throw mismatch(this, 'Squeeze', `the size 1 at axes ${axes.join(', ')}`, x);
+    }
+    const squeezed = shape?.filter((_, axis) => !places.has(axis));
+    return this.#node('Squeeze', [x, this.constant('int64', axes)], x.elementType, squeezed);
+  }
+
+  concat<T extends ElementType>(parts: readonly [Value<T>, ...(readonly Value<T>[])], axis: number): Value<T> {
+    const [first] = parts;
+    const shape = concatenated(
+      parts.map((part) => part.shape),
+      axis,
+    );
+    if (shape === null) throw mismatch(this, 'Concat', `shapes that differ at axis ${axis} alone`, ...parts);
+    requireOneType(this, 'Concat', ...parts);
+    return this.#node('Concat', parts, first.elementType, shape, { axis: { int: axis } });
+  }
+
+  /** `x[start:end]` along `axes`; `start` and `end` are 1-D, with one element for each axis. */
+  slice<T extends ElementType>(x: Value<T>, start: Ints, end: Ints, axes: readonly number[]): Value<T> {
+    const shape = axes.reduce((rest: Shape | undefined, axis) => replaceAxis(rest, axis, [undefined]), x.shape);
+    const bounds = [this.#ints(start), this.#ints(end), this.constant('int64', axes)];
+    return this.#node('Slice', [x, ...bounds], x.elementType, shape);
+  }
+
+  /** `start, start + 1, … limit - 1`; all are 0-D. */
+  range(start: Value<'int64'> | number, limit: Value<'int64'>, step: Value<'int64'> | number = 1): Value<'int64'> {
+    const [from, by] = [this.#operand(start, limit), this.#operand(step, limit)];
+    return this.#node('Range', [from, limit, by], 'int64', [undefined]);
+  }
+
+  /** `0, 1, … size - 1`; `size` is 1-D of one element, as `dimension` returns it. */
+  countTo(size: Value<'int64'>): Value<'int64'> {
+    const zero = this.constant('int64', 0);
+    return withShape(this.range(zero, this.squeeze(size, [0])), [dimensionOf(size)]);
+  }
+
+  /** The indices of an axis of `x`: `0, 1, … length - 1`. */
+  indices(x: Value, axis: number): Value<'int64'> {
+    const size = this.dimension(x, axis);
+    return withShape(this.range(0, this.squeeze(size, [0])), [size.dimension]);
+  }
+
+  /** The lower triangle of the last two axes; the rest is zero. `diagonal` as in the specification's `k`. */
+  lowerTriangle(x: Value<'int64'>, diagonal: number): Value<'int64'> {
+    return this.#node('Trilu', [x, this.constant('int64', [diagonal])], 'int64', x.shape, { upper: { int: 0 } });
+  }
+
+  // Indexing.
+
+  /** A number as index leaves the axis out; a list or a tensor puts its dimensions there. */
+  gather<T extends ElementType>(x: Value<T>, indices: Operand<'int64'>, axis: number): Value<T> {
+    const index = isValue(indices) ? indices : this.constant('int64', indices);
+    const shape = index.shape === undefined ? undefined : replaceAxis(x.shape, axis, index.shape);
+    return this.#node('Gather', [x, index], x.elementType, shape, { axis: { int: axis } });
+  }
+
+  gatherElements<T extends ElementType>(x: Value<T>, indices: Value<'int64'>, axis: number): Value<T> {
+    return this.#node('GatherElements', [x, indices], x.elementType, indices.shape, { axis: { int: axis } });
+  }
+
+  /** `reduction` says what happens where an index is named more than once or already holds a value. */
+  scatterElements<T extends ElementType>(
+    x: Value<T>,
+    indices: Value<'int64'>,
+    updates: Value<T>,
+    axis: number,
+    reduction: 'none' | 'add' | 'min' = 'none',
+  ): Value<T> {
+    requireOneType(this, 'ScatterElements', x, updates);
+    return this.#node('ScatterElements', [x, indices, updates], x.elementType, x.shape, {
+      axis: { int: axis },
+      reduction: { string: reduction },
+    });
+  }
+
+  /** The `count` largest values of an axis, largest first, with their positions. `count` is 1-D of one element. */
+  topK<T extends Real>(
+    x: Value<T>,
+    count: Ints,
+    axis = -1,
+  ): { readonly values: Value<T>; readonly indices: Value<'int64'> } {
+    const [size, ...rest] = isValue(count) ? [undefined] : count;
+    if (rest.length > 0) throw new RangeError(`${nodeName(this, 'TopK')}: expected one count.`);
+    const inputs = [x, this.#ints(count)];
+    const [values, indices] = addNode(this, { operator: 'TopK', inputs, attributes: { axis: { int: axis } } }, [
+      x.elementType,
+      'int64',
+    ]);
+    const shape = replaceAxis(x.shape, axis, [size]);
+    return { values: withShape(values, shape), indices: withShape(indices, shape) };
+  }
+
+  /** `x / scale`, rounded to even, plus `zeroPoint`; values out of range go to the nearest end of it. */
+  quantizeLinear(x: Value<'float32'>, scale: Value<'float32'>, zeroPoint: Value<'uint8'>): Value<'uint8'> {
+    return this.#node('QuantizeLinear', [x, scale, zeroPoint], 'uint8', x.shape);
+  }
+
+  // Reductions over one axis; the axis stays with size 1 when `keep` is set.
+
+  reduceSum<T extends Numeric>(x: Value<T>, axis: number, keep = false): Value<T> {
+    return this.#reduce('ReduceSum', x, axis, keep);
+  }
+
+  reduceMax<T extends Numeric>(x: Value<T>, axis: number, keep = false): Value<T> {
+    return this.#reduce('ReduceMax', x, axis, keep);
+  }
+
+  reduceMin<T extends Numeric>(x: Value<T>, axis: number, keep = false): Value<T> {
+    return this.#reduce('ReduceMin', x, axis, keep);
+  }
+
+  reduceLogSumExp<T extends Real>(x: Value<T>, axis: number, keep = false): Value<T> {
+    return this.#reduce('ReduceLogSumExp', x, axis, keep);
+  }
+
+  cumulativeSum<T extends Numeric>(x: Value<T>, axis: number): Value<T> {
+    return this.#node('CumSum', [x, this.constant('int64', [axis])], x.elementType, x.shape);
+  }
+
+  // Neural network operators.
+
+  /** `x · weightᵀ + bias` for `x` [rows, in], `weight` [out, in] and `bias` [out]: PyTorch's Linear and its weights. */
+  gemm<T extends Real>(x: Value<T>, weight: Value<T>, bias?: Value<T>): Value<T> {
+    const [outputs, inputs] = weight.shape ?? [];
+    const fits =
+      hasRank(x, 2) &&
+      hasRank(weight, 2) &&
+      !differ(x.shape?.[1], inputs) &&
+      (bias === undefined || (hasRank(bias, 1) && !differ(bias.shape?.[0], outputs)));
+    if (!fits) {
+      throw mismatch(this, 'Gemm', 'x [rows, in], weight [out, in] and bias [out]', x, weight, bias);
+    }
+    requireOneType(this, 'Gemm', x, weight, bias);
+    return this.#node('Gemm', [x, weight, bias], x.elementType, [x.shape?.[0], outputs], { transB: { int: 1 } });
+  }
+
+  /** Over the last axis. Mean and variance are computed in float32, whatever the type (`stash_type`). */
+  layerNormalization<T extends Real>(x: Value<T>, weight: Value<T>, bias: Value<T>, epsilon: number): Value<T> {
+    const width = x.shape?.at(-1);
+    const fits = [weight, bias].every((part) => hasRank(part, 1) && !differ(part.shape?.[0], width));
+    if (!fits) {
+      throw mismatch(this, 'LayerNormalization', 'x […, width], weight and bias [width]', x, weight, bias);
+    }
+    requireOneType(this, 'LayerNormalization', x, weight, bias);
+    return this.#node('LayerNormalization', [x, weight, bias], x.elementType, x.shape, { epsilon: { float: epsilon } });
+  }
+
+  /** Exact (erf) GELU, or its tanh approximation. */
+  gelu<T extends Real>(x: Value<T>, approximate: 'none' | 'tanh' = 'none'): Value<T> {
+    return this.#elementwise('Gelu', x, { approximate: { string: approximate } });
+  }
+
+  /** `x` divided by its Euclidean length, along the last axis. */
+  normalizeL2<T extends Real>(x: Value<T>): Value<T> {
+    return this.#elementwise('LpNormalization', x, { axis: { int: -1 }, p: { int: 2 } });
+  }
+
+  relu<T extends Real>(x: Value<T>): Value<T> {
+    return this.#elementwise('Relu', x);
+  }
+
+  sigmoid<T extends Real>(x: Value<T>): Value<T> {
+    return this.#elementwise('Sigmoid', x);
+  }
+
+  softmax<T extends Real>(x: Value<T>): Value<T> {
+    return this.#elementwise('Softmax', x, { axis: { int: -1 } });
+  }
+
+  logSoftmax<T extends Real>(x: Value<T>): Value<T> {
+    return this.#elementwise('LogSoftmax', x, { axis: { int: -1 } });
+  }
+
+  /** Bicubic resize of `x` to `sizes` as Pillow does it: Catmull-Rom kernel, antialiased, edge weights renormalised. */
+  resizeBicubic<T extends 'uint8' | 'float32'>(x: Value<T>, sizes: Ints): Value<T> {
+    return this.#resize(x, sizes, {
+      mode: { string: 'cubic' },
+      antialias: { int: 1 },
+      cubic_coeff_a: { float: -0.5 },
+      exclude_outside: { int: 1 },
+      coordinate_transformation_mode: { string: 'half_pixel' },
+    });
+  }
+
+  /** `torch.nn.functional.interpolate(x, mode='bicubic', align_corners=False)` of [batch, channels, height, width]. */
+  interpolateBicubic(x: Value<'float32'>, sizes: Ints): Value<'float32'> {
+    return this.#resize(x, sizes, {
+      mode: { string: 'cubic' },
+      cubic_coeff_a: { float: -0.75 },
+      coordinate_transformation_mode: { string: 'half_pixel' },
+    });
+  }
+
+  // How nodes are written.
+
+  #node<T extends ElementType>(
+    operator: string,
+    inputs: readonly (Value | undefined)[],
+    elementType: T,
+    shape: Shape | undefined,
+    attributes: Readonly<Record<string, Attribute>> = {},
+  ): Value<T> {
+    const [output] = addNode(this, { operator, inputs, attributes }, [elementType]);
+    return shape === undefined ? output : { name: output.name, elementType, shape };
+  }
+
+  #elementwise<T extends ElementType>(
+    operator: string,
+    x: Value<T>,
+    attributes?: Readonly<Record<string, Attribute>>,
+  ): Value<T> {
+    return this.#node(operator, [x], x.elementType, x.shape, attributes);
+  }
+
+  #arithmetic<T extends Numeric>(operator: string, first: Value<T>, ...others: readonly Operand<T>[]): Value<T> {
+    const values = [first, ...others.map((other) => this.#operand(other, first))];
+    requireOneType(this, operator, ...values);
+    return this.#node(operator, values, first.elementType, this.#broadcastShape(operator, values));
+  }
+
+  #comparison<T extends Numeric | 'bool'>(operator: string, a: Value<T>, b: Operand<T>): Value<'bool'> {
+    const values = [a, this.#operand(b, a)];
+    requireOneType(this, operator, ...values);
+    return this.#node(operator, values, 'bool', this.#broadcastShape(operator, values));
+  }
+
+  #reduce<T extends Numeric>(operator: string, x: Value<T>, axis: number, keep: boolean): Value<T> {
+    const shape = replaceAxis(x.shape, axis, keep ? [1] : []);
+    const inputs = [x, this.constant('int64', [axis])];
+    return this.#node(operator, inputs, x.elementType, shape, { keepdims: { int: keep ? 1 : 0 } });
+  }
+
+  #resize<T extends 'uint8' | 'float32'>(
+    x: Value<T>,
+    sizes: Ints,
+    attributes: Readonly<Record<string, Attribute>>,
+  ): Value<T> {
+    const shape = isValue(sizes) ? x.shape?.map(() => undefined) : sizes;
+    return this.#node('Resize', [x, undefined, undefined, this.#ints(sizes)], x.elementType, shape, attributes);
+  }
+
+  #operand<T extends ConstantType>(x: Operand<T>, like: Value<T>): Value<T> {
+    return isValue(x) ? x : this.constant(like.elementType, x);
+  }
+
+  #ints(x: Ints): Value<'int64'> {
+    return isValue(x) ? x : this.constant('int64', x);
+  }
+
+  #broadcastShape(operator: string, values: readonly Value[]): Shape | undefined {
+    let shape: Shape | undefined = [];
+    for (const value of values) {
+      const both = broadcast(shape, value.shape);
+      if (both === null) throw mismatch(this, operator, 'shapes that broadcast', ...values);
+      shape = both;
+    }
+    return shape;
+  }
 }
 
-/** Reshape to a shape that was written before, by `shape`. */
-export function reshapeTo<T extends ElementType>(scope: Scope, x: Value<T>, dimensions: Value<'int64'>): Value<T> {
-  return node(scope, 'Reshape', [x, dimensions], x.elementType);
+function isValue<T extends ElementType>(x: Value<T> | number | readonly SizeOperand[]): x is Value<T> {
+  return typeof x === 'object' && 'elementType' in x;
 }
 
-export function expand<T extends ElementType>(
-  scope: Scope,
-  x: Value<T>,
-  dimensions: readonly (number | Value<'int64'>)[],
-): Value<T> {
-  return node(scope, 'Expand', [x, shape(scope, dimensions)], x.elementType);
-}
-
-export function transpose<T extends ElementType>(scope: Scope, x: Value<T>, permutation: readonly number[]): Value<T> {
-  return node(scope, 'Transpose', [x], x.elementType, { perm: { ints: permutation } });
-}
-
-export function unsqueeze<T extends ElementType>(scope: Scope, x: Value<T>, axes: readonly number[]): Value<T> {
-  return node(scope, 'Unsqueeze', [x, int64s(scope, axes)], x.elementType);
-}
-
-export function squeeze<T extends ElementType>(scope: Scope, x: Value<T>, axes: readonly number[]): Value<T> {
-  return node(scope, 'Squeeze', [x, int64s(scope, axes)], x.elementType);
-}
-
-export function concat<T extends ElementType>(scope: Scope, parts: readonly Value<T>[], axis: number): Value<T> {
-  const [first] = parts;
-  if (first === undefined) throw new RangeError('concat needs at least one part');
-  return node(scope, 'Concat', parts, first.elementType, { axis: { int: axis } });
-}
-
-/** `x[start:end]` along one axis; `start` and `end` are 1-D tensors of one element. */
-export function slice<T extends ElementType>(
-  scope: Scope,
-  x: Value<T>,
-  start: Value<'int64'>,
-  end: Value<'int64'>,
-  axes: readonly number[],
-): Value<T> {
-  return node(scope, 'Slice', [x, start, end, int64s(scope, axes)], x.elementType);
-}
-
-/** `start, start + 1, … limit - 1`; both are 0-D. */
-export function range(
-  scope: Scope,
-  start: Value<'int64'>,
-  limit: Value<'int64'>,
-  step: Value<'int64'>,
-): Value<'int64'> {
-  return node(scope, 'Range', [start, limit, step], 'int64');
-}
-
-/** The upper or lower triangle of the last two axes; the rest is zero. `diagonal` as in the specification's `k`. */
-export function lowerTriangle(scope: Scope, x: Value<'int64'>, diagonal: number): Value<'int64'> {
-  return node(scope, 'Trilu', [x, int64s(scope, [diagonal])], 'int64', { upper: { int: 0 } });
-}
-
-// Indexing.
-
-export function gather<T extends ElementType>(
-  scope: Scope,
-  x: Value<T>,
-  indices: Value<'int64'>,
-  axis: number,
-): Value<T> {
-  return node(scope, 'Gather', [x, indices], x.elementType, { axis: { int: axis } });
-}
-
-export function gatherElements<T extends ElementType>(
-  scope: Scope,
-  x: Value<T>,
-  indices: Value<'int64'>,
-  axis: number,
-): Value<T> {
-  return node(scope, 'GatherElements', [x, indices], x.elementType, { axis: { int: axis } });
-}
-
-/** `reduction` says what happens where an index is named more than once or already holds a value. */
-export function scatterElements<T extends ElementType>(
-  scope: Scope,
-  x: Value<T>,
-  indices: Value<'int64'>,
-  updates: Value<T>,
-  axis: number,
-  reduction: 'none' | 'add' | 'min' = 'none',
-): Value<T> {
-  return node(scope, 'ScatterElements', [x, indices, updates], x.elementType, {
-    axis: { int: axis },
-    reduction: { string: reduction },
-  });
-}
-
-/** The `count` largest values of an axis, largest first, with their positions. `count` is 1-D of one element. */
-export function topK(
-  scope: Scope,
-  x: Value<'float32'>,
-  count: Value<'int64'>,
-  axis = -1,
-): { readonly values: Value<'float32'>; readonly indices: Value<'int64'> } {
-  const [values, indices] = addNode(
-    scope,
-    { operator: 'TopK', inputs: [x, count], attributes: { axis: { int: axis } } },
-    ['float32', 'int64'],
-  );
-  return { values, indices };
-}
-
-/** `x / scale`, rounded to even, plus `zeroPoint`; what is out of range is as near as it gets. */
-export function quantizeLinear(
-  scope: Scope,
-  x: Value<'float32'>,
-  scale: Value<'float32'>,
-  zeroPoint: Value<'uint8'>,
-): Value<'uint8'> {
-  return node(scope, 'QuantizeLinear', [x, scale, zeroPoint], 'uint8');
-}
-
-// Reductions over one axis; the axis stays with size 1 when `keep` is set.
-
-function reduce<T extends Numeric>(scope: Scope, operator: string, x: Value<T>, axis: number, keep: boolean): Value<T> {
-  return node(scope, operator, [x, int64s(scope, [axis])], x.elementType, { keepdims: { int: keep ? 1 : 0 } });
-}
-
-export function reduceSum<T extends Numeric>(scope: Scope, x: Value<T>, axis: number, keep = false): Value<T> {
-  return reduce(scope, 'ReduceSum', x, axis, keep);
-}
-
-export function reduceMax<T extends Numeric>(scope: Scope, x: Value<T>, axis: number, keep = false): Value<T> {
-  return reduce(scope, 'ReduceMax', x, axis, keep);
-}
-
-export function reduceMin<T extends Numeric>(scope: Scope, x: Value<T>, axis: number, keep = false): Value<T> {
-  return reduce(scope, 'ReduceMin', x, axis, keep);
-}
-
-export function reduceLogSumExp(scope: Scope, x: Value<'float32'>, axis: number, keep = false): Value<'float32'> {
-  return reduce(scope, 'ReduceLogSumExp', x, axis, keep);
-}
-
-export function cumulativeSum<T extends Numeric>(scope: Scope, x: Value<T>, axis: number): Value<T> {
-  return node(scope, 'CumSum', [x, int64s(scope, [axis])], x.elementType);
-}
-
-// Neural network operators.
-
-/** `x · weightᵀ + bias` for `x` [rows, in], `weight` [out, in] and `bias` [out]: PyTorch's Linear, weights as they lie. */
-export function gemm(
-  scope: Scope,
-  x: Value<'float32'>,
-  weight: Value<'float32'>,
-  bias?: Value<'float32'>,
-): Value<'float32'> {
-  return node(scope, 'Gemm', [x, weight, bias], 'float32', { transB: { int: 1 } });
-}
-
-export function layerNormalization(
-  scope: Scope,
-  x: Value<'float32'>,
-  weight: Value<'float32'>,
-  bias: Value<'float32'>,
-  epsilon: number,
-): Value<'float32'> {
-  return node(scope, 'LayerNormalization', [x, weight, bias], 'float32', { epsilon: { float: epsilon } });
-}
-
-/** Exact (erf) GELU, or its tanh approximation. */
-export function gelu(scope: Scope, x: Value<'float32'>, approximate: 'none' | 'tanh' = 'none'): Value<'float32'> {
-  return node(scope, 'Gelu', [x], 'float32', { approximate: { string: approximate } });
-}
-
-/** x / its Euclidean length, along the last axis. */
-export function normalizeL2(scope: Scope, x: Value<'float32'>): Value<'float32'> {
-  return node(scope, 'LpNormalization', [x], 'float32', { axis: { int: -1 }, p: { int: 2 } });
-}
-
-export function relu(scope: Scope, x: Value<'float32'>): Value<'float32'> {
-  return node(scope, 'Relu', [x], 'float32');
-}
-
-export function sigmoid(scope: Scope, x: Value<'float32'>): Value<'float32'> {
-  return node(scope, 'Sigmoid', [x], 'float32');
-}
-
-export function softmax(scope: Scope, x: Value<'float32'>): Value<'float32'> {
-  return node(scope, 'Softmax', [x], 'float32', { axis: { int: -1 } });
-}
-
-export function logSoftmax(scope: Scope, x: Value<'float32'>): Value<'float32'> {
-  return node(scope, 'LogSoftmax', [x], 'float32', { axis: { int: -1 } });
-}
-
-/** Bicubic resize of `x` to `sizes` as Pillow does it: Catmull-Rom kernel, antialiased, edge weights renormalised. */
-export function resizeBicubic<T extends 'uint8' | 'float32'>(
-  scope: Scope,
-  x: Value<T>,
-  sizes: Value<'int64'>,
-): Value<T> {
-  return node(scope, 'Resize', [x, undefined, undefined, sizes], x.elementType, {
-    mode: { string: 'cubic' },
-    antialias: { int: 1 },
-    cubic_coeff_a: { float: -0.5 },
-    exclude_outside: { int: 1 },
-    coordinate_transformation_mode: { string: 'half_pixel' },
-  });
-}
-
-/** `torch.nn.functional.interpolate(x, mode='bicubic', align_corners=False)` of [batch, channels, height, width]. */
-export function interpolateBicubic(scope: Scope, x: Value<'float32'>, sizes: Value<'int64'>): Value<'float32'> {
-  return node(scope, 'Resize', [x, undefined, undefined, sizes], 'float32', {
-    mode: { string: 'cubic' },
-    cubic_coeff_a: { float: -0.75 },
-    coordinate_transformation_mode: { string: 'half_pixel' },
-  });
+function hasRank({ shape }: Value, rank: number): boolean {
+  return shape === undefined || shape.length === rank;
 }

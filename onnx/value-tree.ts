@@ -1,8 +1,8 @@
 import type { Value } from './graph.ts';
 
 /**
- * Values in a nested structure of objects and lists: what goes round a loop, or comes out of a branch. The operators
- * of control flow know flat lists only; these functions go there and back.
+ * Values in a nested structure of objects and lists: the state of a loop, or the result of a branch. The operators of
+ * control flow know flat lists only; these functions go there and back.
  */
 
 /** Every value with its path, such as `beams.scores` or `cache.3.keys`, in the order of the keys. */
@@ -18,7 +18,8 @@ export function mapValues<T extends object>(tree: T, replace: (path: string, val
     key,
     mapValues(branch, replace, path === '' ? key : `${path}.${key}`),
   ]);
-  return (Array.isArray(tree) ? entries.map(([, branch]) => branch) : Object.fromEntries(entries)) as T; // Same keys, same kinds.
+  const replaced: unknown = Array.isArray(tree) ? entries.map(([, branch]) => branch) : Object.fromEntries(entries);
+  return replaced as T; // It has the keys of `tree`, and values of their kinds.
 }
 
 function isValue(tree: object): tree is Value {

@@ -11,7 +11,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const allowedImports: Readonly<Record<string, readonly string[]>> = {
   numbers: [],
   network: [],
-  onnx: [],
+  onnx: ['numbers'],
   checkpoint: ['numbers', 'network'],
   models: ['numbers', 'onnx', 'checkpoint'],
   protocol: ['numbers'],
@@ -153,6 +153,14 @@ describe('the laws of the house', () => {
     };
     for (const file of targets.keys()) visit(file, []);
     expect(cycles).toEqual([]);
+  });
+
+  test('generation knows no model', () => {
+    const found = ownImports.filter(({ file }) => file.startsWith('models/generation/'));
+    expect(found.length).toBeGreaterThan(0);
+    expect(found.filter(({ target }) => room(target) === 'models' && !target.startsWith('models/generation/'))).toEqual(
+      [],
+    );
   });
 
   test('no numbers of one checkpoint stand in the models', () => {

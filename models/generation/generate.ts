@@ -1,37 +1,13 @@
-import { bool, float32, int64, int64s } from '../../onnx/constants.ts';
 import { conditional, loop } from '../../onnx/control-flow.ts';
-import type { ElementType } from '../../onnx/element-type.ts';
-import { addOutput, type Graph, type Scope, type Value } from '../../onnx/graph.ts';
-import * as op from '../../onnx/operators.ts';
-import type { KeysAndValues } from '../language-models/bert.ts';
+import type { ElementType, Real } from '../../onnx/element-type.ts';
+import { addOutput, type Graph, type Value } from '../../onnx/graph.ts';
+import { createScope, type Scope } from '../../onnx/scope.ts';
+import { mapValues } from '../../onnx/value-tree.ts';
 import { anyTrue, type BeamState, beamSearchStep, initialBeamState, lengthPower } from './beam-search.ts';
+import type { LanguageModel, Prompt } from './language-model.ts';
 import { processLogits } from './logits-processors.ts';
 import { chooseNextTokens, type SequenceState } from './next-token.ts';
 import type { GenerationParameters } from './parameters.ts';
-
-/** Prompts of a batch. Shorter ones are padded on the left with their own first token. */
-export interface Prompt {
-  /** [rows, length] */
-  readonly inputIds: Value<'int64'>;
-  /** [rows] */
-  readonly paddingLength: Value<'int64'>;
-}
-
-export interface GenerationModel {
-  /** An empty cache for that many sequences. */
-  readonly emptyCache: (scope: Scope, sequenceCount: Value<'int64'>) => readonly KeysAndValues[];
-  /** Logits [sequences, vocabulary] of the last of the new tokens, and the cache with them appended. */
-  readonly decode: (
-    scope: Scope,
-    step: {
-      readonly inputIds: Value<'int64'>;
-      readonly paddingLength: Value<'int64'>;
-      readonly past: readonly KeysAndValues[];
-    },
-  ) => { readonly logits: Value<'float32'>; readonly present: readonly KeysAndValues[] };
-  readonly eosTokenId: number;
-  readonly padTokenId: number;
-}
 
 export interface GeneratedSequences {
   /** [rows, sequences, length]: padding and prompt included, as transformers returns them. */
@@ -44,34 +20,54 @@ export interface GeneratedSequences {
   readonly scores: Value<'float32'>;
 }
 
-interface LoopState {
-  readonly inputIds: Value<'int64'>;
+/**
+ * The state that goes round the loop. In the first iteration the model reads each row's prompt once; from then on it reads
+ * the token that was chosen last, for each of the row's sequences.
+ */
+interface LoopState<Cache extends object> {
+  /** [rows, length, width], then [sequences, 1, width] */
+  readonly embeddings: Value<Real>;
+  /** [rows], then [sequences] */
+  readonly paddingLength: Value<'int64'>;
+  /** [sequences]: the row, then the sequence, whose logits and cache each sequence continues with. */
+  readonly origins: Value<'int64'>;
+  /** Of rows, then of sequences. */
+  readonly cache: Cache;
   readonly sequences: SequenceState;
   readonly beams: BeamState;
-  readonly cache: readonly KeysAndValues[];
 }
 
 /**
- * transformers' `generate` (generation/utils.py) as one ONNX Loop. The first iteration reads whole prompts, each later
- * one the token that was chosen last. It ends when every row is done.
+ * transformers' `generate` (generation/utils.py) as one ONNX Loop, which ends when every row is done. Its first
+ * iteration reads the prompt of each row, and every later one the tokens that were chosen last.
  */
-export function generate(
+export function generate<Cache extends object>(
   parent: Scope,
   prompt: Prompt,
   parameters: GenerationParameters,
-  model: GenerationModel,
+  model: LanguageModel<Cache>,
 ): GeneratedSequences {
-  const scope = { ...parent, path: 'generation' };
+  const scope = createScope(parent.op.graph, 'generation');
   const layout = sequenceLayout(scope, prompt, parameters);
-  const cache = model.emptyCache(scope, layout.sequenceCount);
-  const final = loop(scope, initialState(scope, prompt, layout, cache), (body, iteration, state) => {
-    const step = { inputIds: state.inputIds, paddingLength: layout.paddingLength, past: state.cache };
-    const { logits, present } = model.decode(body, step);
-    const { goOn, sources, ...next } = chooseNext(body, logits, iteration, state, { layout, parameters, model });
-    const inputIds = op.gather(body, next.sequences.tokenIds, int64s(body, [-1]), 1);
-    return { state: { ...next, inputIds, cache: reorder(body, present, sources) }, goOn };
+  const initial = initialState(scope, prompt, layout, model);
+  const final = loop(scope, initial, (body, generatedCount, state) => {
+    const { op } = body;
+    const read = model.decode(body, state);
+    const logits = op.gather(read.logits, state.origins, 0); // [sequences, vocabulary]
+    const decision = chooseNext(body, logits, generatedCount, state, { layout, parameters, model });
+    const { sequences, beams, goOn } = decision;
+    const origins = op.gather(state.origins, decision.sources, 0);
+    const next = {
+      embeddings: model.embed(body, op.gather(sequences.tokenIds, [-1], 1)),
+      paddingLength: layout.paddingLength,
+      origins: layout.sequenceIndices,
+      cache: mapValues(read.cache, (_, value) => op.gather(value, origins, 0)),
+      sequences,
+      beams,
+    };
+    return { state: next, goOn };
   });
-  return result(scope, final, prompt, layout, parameters);
+  return result(scope, final, initial.sequences, layout, parameters);
 }
 
 /** Adds `token_ids`, `token_logprobs`, `sequence_end` and `sequence_score` to a graph's outputs. */
@@ -89,69 +85,77 @@ interface SequenceLayout {
   /** Sequences per row. */
   readonly perRow: Value<'int64'>;
   readonly sequenceCount: Value<'int64'>;
+  /** [sequences]: 0, 1, 2, … */
+  readonly sequenceIndices: Value<'int64'>;
   /** [rows, 1] */
   readonly firstSequence: Value<'int64'>;
   /** [sequences] */
+  readonly rowOfSequence: Value<'int64'>;
+  /** [rows, length]: the token ids that answers begin with; of length 0 where the model reads embeddings alone. */
+  readonly promptIds: Value<'int64'>;
+  /** [sequences]: padding in what the model reads, and padding among the token ids. */
   readonly paddingLength: Value<'int64'>;
+  readonly idPaddingLength: Value<'int64'>;
   readonly minNewTokens: Value<'int64'>;
   readonly maxNewTokens: Value<'int64'>;
   /** [rows, 1] */
   readonly maxNewTokensOfRow: Value<'int64'>;
 }
 
-function sequenceLayout(scope: Scope, prompt: Prompt, parameters: GenerationParameters): SequenceLayout {
-  const isBeamSearch = op.greater(scope, parameters.numBeams, int64(scope, 1));
-  const sequences = op.where(scope, isBeamSearch, parameters.numBeams, parameters.numReturnSequences);
-  const perRow = op.unsqueeze(scope, sequences, [0]);
-  const rowCount = op.dimension(scope, prompt.inputIds, 0);
-  const rows = op.range(scope, int64(scope, 0), op.squeeze(scope, rowCount, [0]), int64(scope, 1));
+function sequenceLayout({ op }: Scope, prompt: Prompt, parameters: GenerationParameters): SequenceLayout {
+  const isBeamSearch = op.greater(parameters.numBeams, 1);
+  const sequences = op.where(isBeamSearch, parameters.numBeams, parameters.numReturnSequences);
+  const perRow = op.unsqueeze(sequences, [0]);
+  const rowCount = op.dimension(prompt.paddingLength, 0);
+  const sequenceCount = op.mul(rowCount, perRow);
+  const sequenceIndices = op.countTo(sequenceCount);
+  const rowOfSequence = op.div(sequenceIndices, perRow);
+  const ofSequences = (rowValues: Value<'int64'>) => op.gather(rowValues, rowOfSequence, 0);
+  const paddingLength = ofSequences(prompt.paddingLength);
   return {
     isBeamSearch,
     rowCount,
     perRow,
-    sequenceCount: op.mul(scope, rowCount, perRow),
-    firstSequence: op.mul(scope, op.unsqueeze(scope, rows, [1]), perRow),
-    paddingLength: repeatRows(scope, prompt.paddingLength, perRow, []),
-    minNewTokens: repeatRows(scope, parameters.minNewTokens, perRow, []),
-    maxNewTokens: repeatRows(scope, parameters.maxNewTokens, perRow, []),
-    maxNewTokensOfRow: op.unsqueeze(scope, parameters.maxNewTokens, [1]),
+    sequenceCount,
+    sequenceIndices,
+    firstSequence: op.mul(op.unsqueeze(op.countTo(rowCount), [1]), perRow),
+    rowOfSequence,
+    promptIds: prompt.inputIds ?? op.fill('int64', 0, [rowCount, 0]),
+    paddingLength,
+    idPaddingLength: prompt.inputIds === undefined ? op.fill('int64', 0, [sequenceCount]) : paddingLength,
+    minNewTokens: ofSequences(parameters.minNewTokens),
+    maxNewTokens: ofSequences(parameters.maxNewTokens),
+    maxNewTokensOfRow: op.unsqueeze(parameters.maxNewTokens, [1]),
   };
 }
 
-/** [rows, …rest] → [rows * perRow, …rest], each row `perRow` times in a row. */
-function repeatRows<T extends ElementType>(
-  scope: Scope,
-  x: Value<T>,
-  perRow: Value<'int64'>,
-  rest: readonly (number | Value<'int64'>)[],
-): Value<T> {
-  const ones = rest.map(() => 1);
-  return op.reshape(scope, op.expand(scope, op.unsqueeze(scope, x, [1]), [1, perRow, ...ones]), [-1, ...rest]);
-}
-
-function initialState(
+function initialState<Cache extends object>(
   scope: Scope,
   prompt: Prompt,
   layout: SequenceLayout,
-  cache: readonly KeysAndValues[],
-): LoopState {
-  const length = op.dimension(scope, prompt.inputIds, 1);
-  const tokenIds = repeatRows(scope, prompt.inputIds, layout.perRow, [length]);
-  const tokenLogprobs = op.expand(scope, float32(scope, 0), [layout.sequenceCount, length]);
+  model: LanguageModel<Cache>,
+): LoopState<Cache> {
+  const { op } = scope;
+  const { rowCount, perRow, sequenceCount, rowOfSequence, promptIds } = layout;
+  const length = op.dimension(promptIds, 1);
+  const tokenIds = op.gather(promptIds, rowOfSequence, 0);
+  const tokenLogprobs = op.fill('float32', 0, [sequenceCount, length]);
   return {
-    inputIds: tokenIds,
+    embeddings: prompt.embeddings ?? model.embed(scope, promptIds),
+    paddingLength: prompt.paddingLength,
+    origins: rowOfSequence,
+    cache: model.emptyCache(scope, rowCount),
     sequences: {
       tokenIds,
       tokenLogprobs,
-      finished: op.expand(scope, bool(scope, false), [layout.sequenceCount]),
-      ends: op.expand(scope, length, [layout.sequenceCount]),
+      finished: op.fill('bool', false, [sequenceCount]),
+      ends: op.expand(length, [sequenceCount]),
     },
-    beams: initialBeamState(scope, { tokenIds, tokenLogprobs }, layout.rowCount, layout.perRow),
-    cache,
+    beams: initialBeamState(scope, promptIds, perRow),
   };
 }
 
-/** What one iteration decides. */
+/** The decision of one iteration. */
 interface Decision {
   readonly sequences: SequenceState;
   readonly beams: BeamState;
@@ -160,100 +164,86 @@ interface Decision {
   readonly goOn: Value<'bool'>;
 }
 
-function chooseNext(
+function chooseNext<Cache extends object>(
   scope: Scope,
   logits: Value<'float32'>,
   generatedCount: Value<'int64'>,
-  state: LoopState,
+  state: LoopState<Cache>,
   context: {
     readonly layout: SequenceLayout;
     readonly parameters: GenerationParameters;
-    readonly model: GenerationModel;
+    readonly model: LanguageModel<Cache>;
   },
 ): Decision {
   const { layout, parameters, model } = context;
   const { sequences, beams } = state;
-  const { eosTokenId, padTokenId } = model;
-  const { tokenIds } = sequences;
-  const { paddingLength, minNewTokens } = layout;
-  const processing = { tokenIds, paddingLength, minNewTokens, generatedCount, parameters, eosTokenId };
+  const { endTokenIds, padTokenId } = model;
+  const choice = { parameters, generatedCount, endTokenIds, padTokenId };
+  const { idPaddingLength: paddingLength, minNewTokens } = layout;
+  const processing = { ...choice, tokenIds: sequences.tokenIds, paddingLength, minNewTokens };
   return conditional<Decision>(
     scope,
     layout.isBeamSearch,
     (branch) => {
-      const scores = processLogits(branch, op.logSoftmax(branch, logits), processing);
+      const scores = processLogits(branch, branch.op.logSoftmax(logits), processing);
+      const { maxNewTokensOfRow: maxNewTokens, firstSequence, rowCount } = layout;
       const step = beamSearchStep(branch, scores, sequences, beams, {
-        parameters,
-        generatedCount,
-        maxNewTokens: layout.maxNewTokensOfRow,
-        firstSequence: layout.firstSequence,
-        rowCount: layout.rowCount,
-        eosTokenId,
-        padTokenId,
+        ...choice,
+        maxNewTokens,
+        firstSequence,
+        rowCount,
       });
       const { tokenIds, tokenLogprobs, sources } = step;
-      return {
-        sequences: { ...sequences, tokenIds, tokenLogprobs },
-        beams: step.state,
-        sources,
-        goOn: anyLeft(branch, step.state.done),
-      };
+      const goOn = anyLeft(branch, step.state.done);
+      return { sequences: { ...sequences, tokenIds, tokenLogprobs }, beams: step.state, sources, goOn };
     },
     (branch) => {
       const scores = processLogits(branch, logits, processing);
-      const choice = { parameters, generatedCount, maxNewTokens: layout.maxNewTokens, eosTokenId, padTokenId };
-      const next = chooseNextTokens(branch, scores, sequences, choice);
-      const sequenceCount = op.squeeze(branch, layout.sequenceCount, [0]);
-      const sources = op.range(branch, int64(branch, 0), sequenceCount, int64(branch, 1));
-      return { sequences: next, beams, sources, goOn: anyLeft(branch, next.finished) };
+      const next = chooseNextTokens(branch, scores, sequences, { ...choice, maxNewTokens: layout.maxNewTokens });
+      return { sequences: next, beams, sources: layout.sequenceIndices, goOn: anyLeft(branch, next.finished) };
     },
   );
 }
 
 /** Whether some entry is still false; a scalar. */
 function anyLeft(scope: Scope, finished: Value<'bool'>): Value<'bool'> {
-  const flat = op.reshape(scope, op.not(scope, finished), [-1]);
-  return op.squeeze(scope, anyTrue(scope, flat), [0]);
+  const { op } = scope;
+  const flat = op.reshape(op.not(finished), [-1]);
+  return op.squeeze(anyTrue(scope, flat), [0]);
 }
 
-/** The cache of the sequences that are continued, in their new order. */
-function reorder(scope: Scope, present: readonly KeysAndValues[], sources: Value<'int64'>): readonly KeysAndValues[] {
-  return present.map(({ keys, values }) => ({
-    keys: op.gather(scope, keys, sources, 0),
-    values: op.gather(scope, values, sources, 0),
-  }));
-}
-
-function result(
+function result<Cache extends object>(
   scope: Scope,
-  final: LoopState,
-  prompt: Prompt,
+  final: LoopState<Cache>,
+  initial: SequenceState,
   layout: SequenceLayout,
   parameters: GenerationParameters,
 ): GeneratedSequences {
   return conditional<GeneratedSequences>(
     scope,
     layout.isBeamSearch,
-    (branch) => {
-      const wanted = op.range(branch, int64(branch, 0), parameters.numReturnSequences, int64(branch, 1));
-      const first = <T extends ElementType>(x: Value<T>) => op.gather(branch, x, wanted, 1);
+    ({ op }) => {
+      const wanted = op.range(0, parameters.numReturnSequences);
+      const first = <T extends ElementType>(x: Value<T>) => op.gather(x, wanted, 1);
+      const { bestTokenIds, bestTokenLogprobs, bestEnds, bestScores } = final.beams;
       return {
-        tokenIds: first(final.beams.bestTokenIds),
-        tokenLogprobs: first(final.beams.bestTokenLogprobs),
-        ends: first(final.beams.bestEnds),
-        scores: first(final.beams.bestScores),
+        tokenIds: first(bestTokenIds),
+        tokenLogprobs: first(bestTokenLogprobs),
+        ends: first(bestEnds),
+        scores: first(bestScores),
       };
     },
     (branch) => {
-      const generated = op.sub(branch, final.sequences.ends, op.dimension(branch, prompt.inputIds, 1));
-      const sum = op.reduceSum(branch, final.sequences.tokenLogprobs, 1);
-      const scores = op.div(branch, sum, lengthPower(branch, generated, parameters));
+      const { op } = branch;
+      const { tokenIds, tokenLogprobs, ends } = final.sequences;
+      const generated = op.sub(ends, op.dimension(initial.tokenIds, 1));
+      const scores = op.div(op.reduceSum(tokenLogprobs, 1), lengthPower(branch, generated, parameters));
       const byRow = <T extends ElementType>(x: Value<T>, ...rest: readonly number[]) =>
-        op.reshape(branch, x, [layout.rowCount, layout.perRow, ...rest]);
+        op.reshape(x, [layout.rowCount, layout.perRow, ...rest]);
       return {
-        tokenIds: byRow(final.sequences.tokenIds, -1),
-        tokenLogprobs: byRow(final.sequences.tokenLogprobs, -1),
-        ends: byRow(final.sequences.ends),
+        tokenIds: byRow(tokenIds, -1),
+        tokenLogprobs: byRow(tokenLogprobs, -1),
+        ends: byRow(ends),
         scores: byRow(scores),
       };
     },

@@ -1,11 +1,9 @@
-import { float32, int64, int64s } from '../../onnx/constants.ts';
 import { conditional } from '../../onnx/control-flow.ts';
-import { elementTypeNumbers } from '../../onnx/element-type.ts';
-import type { Scope, Value } from '../../onnx/graph.ts';
-import * as op from '../../onnx/operators.ts';
+import type { Value } from '../../onnx/graph.ts';
+import type { Scope } from '../../onnx/scope.ts';
 import type { GenerationParameters } from './parameters.ts';
 
-/** What a logits processor knows of the sequences so far. `sequences` = rows * sequences per row. */
+/** The sequences so far, as logits processors see them. `sequences` is rows * sequences per row. */
 export interface ProcessorContext {
   /** [sequences, length]: padding, prompt and generated tokens. */
   readonly tokenIds: Value<'int64'>;
@@ -16,7 +14,7 @@ export interface ProcessorContext {
   /** Tokens generated so far; a scalar. */
   readonly generatedCount: Value<'int64'>;
   readonly parameters: GenerationParameters;
-  readonly eosTokenId: number;
+  readonly endTokenIds: readonly [number, ...number[]];
 }
 
 type Scores = Value<'float32'>;
@@ -28,17 +26,18 @@ type Processor = (scope: Scope, scores: Scores, context: ProcessorContext) => Sc
  * @param scores [sequences, vocabulary].
  */
 export function processLogits(scope: Scope, scores: Scores, context: ProcessorContext): Scores {
+  const { op } = scope;
   const { repetitionPenalty, noRepeatNgramSize } = context.parameters;
-  const penalised = op.not(scope, op.equal(scope, repetitionPenalty, float32(scope, 1)));
-  const withoutRepeats = op.greater(scope, noRepeatNgramSize, int64(scope, 0));
-  const tooShort = op.less(scope, context.generatedCount, op.reduceMax(scope, context.minNewTokens, 0));
+  const penalised = op.not(op.equal(repetitionPenalty, 1));
+  const withoutRepeats = op.greater(noRepeatNgramSize, 0);
+  const tooShort = op.less(context.generatedCount, op.reduceMax(context.minNewTokens, 0));
   const steps: readonly [Value<'bool'>, Processor][] = [
     [penalised, penaliseRepetition],
     [withoutRepeats, banRepeatedNgrams],
     [tooShort, forbidEarlyEnd],
   ];
-  // One branch that is mostly not taken, around the three, so that scores are not copied from one to the next.
-  const anyActive = op.or(scope, penalised, op.or(scope, withoutRepeats, tooShort));
+  // One branch around the three, because it is mostly not taken, and each branch of its own would copy the scores.
+  const anyActive = op.or(penalised, op.or(withoutRepeats, tooShort));
   const all: Processor = (branch, unprocessed) =>
     steps.reduce(
       (current, [condition, processor]) => when(branch, condition, current, processor, context),
@@ -63,13 +62,13 @@ function when(
   return processed;
 }
 
-/** `RepetitionPenaltyLogitsProcessor`. Padding repeats the row's first token, which counts once however often it stands there. */
-function penaliseRepetition(scope: Scope, scores: Scores, { tokenIds, parameters }: ProcessorContext): Scores {
+/** `RepetitionPenaltyLogitsProcessor`. Padding repeats the row's first token, which counts once however often it stands. */
+function penaliseRepetition({ op }: Scope, scores: Scores, { tokenIds, parameters }: ProcessorContext): Scores {
   const penalty = parameters.repetitionPenalty;
-  const seen = op.gatherElements(scope, scores, tokenIds, 1); // [sequences, length]
-  const isNegative = op.less(scope, seen, float32(scope, 0));
-  const penalised = op.where(scope, isNegative, op.mul(scope, seen, penalty), op.div(scope, seen, penalty));
-  return op.scatterElements(scope, scores, tokenIds, penalised, 1);
+  const seen = op.gatherElements(scores, tokenIds, 1); // [sequences, length]
+  const isNegative = op.less(seen, 0);
+  const penalised = op.where(isNegative, op.mul(seen, penalty), op.div(seen, penalty));
+  return op.scatterElements(scores, tokenIds, penalised, 1);
 }
 
 /**
@@ -77,48 +76,39 @@ function penaliseRepetition(scope: Scope, scores: Scores, { tokenIds, parameters
  * Every window of n - 1 tokens is compared with the last n - 1; the token after an equal window is banned.
  */
 function banRepeatedNgrams(
-  scope: Scope,
+  { op }: Scope,
   scores: Scores,
   { tokenIds, paddingLength, parameters }: ProcessorContext,
 ): Scores {
   const size = parameters.noRepeatNgramSize;
-  const length = op.squeeze(scope, op.dimension(scope, tokenIds, 1), [0]);
-  const prefixLength = op.sub(scope, size, int64(scope, 1));
-  const windowCount = op.max(scope, op.sub(scope, length, prefixLength), int64(scope, 0));
-  const starts = indices(scope, windowCount);
-  const offsets = indices(scope, prefixLength);
-  const places = op.add(scope, op.unsqueeze(scope, starts, [1]), op.unsqueeze(scope, offsets, [0])); // [windows, n - 1]
-  const windows = op.gather(scope, tokenIds, places, 1); // [sequences, windows, n - 1]
-  const lastPlaces = op.add(scope, windowCount, offsets); // beyond the end only where there are no windows
-  const last = op.gather(scope, tokenIds, op.min(scope, lastPlaces, op.sub(scope, length, int64(scope, 1))), 1); // [sequences, n - 1]
-  const differs = op.not(scope, op.equal(scope, windows, op.unsqueeze(scope, last, [1])));
-  const differences = op.reduceSum(scope, op.cast(scope, differs, 'int64', elementTypeNumbers.int64), 2); // [sequences, windows]
-  const startsInside = op.greaterOrEqual(
-    scope,
-    op.unsqueeze(scope, starts, [0]),
-    op.unsqueeze(scope, paddingLength, [1]),
-  );
-  const repeats = op.and(scope, op.equal(scope, differences, int64(scope, 0)), startsInside);
-  const nextTokens = op.gather(scope, tokenIds, op.add(scope, starts, prefixLength), 1); // [sequences, windows]
-  const bans = op.where(scope, repeats, float32(scope, Number.NEGATIVE_INFINITY), float32(scope, 0));
-  return op.scatterElements(scope, scores, nextTokens, bans, 1, 'add');
+  const length = op.squeeze(op.dimension(tokenIds, 1), [0]);
+  const prefixLength = op.sub(size, 1);
+  const windowCount = op.max(op.sub(length, prefixLength), 0);
+  const starts = op.range(0, windowCount);
+  const offsets = op.range(0, prefixLength);
+  const places = op.add(op.unsqueeze(starts, [1]), op.unsqueeze(offsets, [0])); // [windows, n - 1]
+  const windows = op.gather(tokenIds, places, 1); // [sequences, windows, n - 1]
+  const lastPlaces = op.add(windowCount, offsets);
+  // Where there are no windows these places lie beyond the end, and there may be no token at all: they read `none`.
+  const none = op.fill('int64', 0, [op.dimension(tokenIds, 0), 1]);
+  const last = op.gather(op.concat([tokenIds, none], 1), op.min(lastPlaces, length), 1); // [sequences, n - 1]
+  const differs = op.not(op.equal(windows, op.unsqueeze(last, [1])));
+  const differences = op.reduceSum(op.cast(differs, 'int64'), 2); // [sequences, windows]
+  const startsInside = op.greaterOrEqual(op.unsqueeze(starts, [0]), op.unsqueeze(paddingLength, [1]));
+  const repeats = op.and(op.equal(differences, 0), startsInside);
+  const nextTokens = op.gather(tokenIds, op.add(starts, prefixLength), 1); // [sequences, windows]
+  const bans = op.where(repeats, op.constant('float32', Number.NEGATIVE_INFINITY), 0);
+  return op.scatterElements(scores, nextTokens, bans, 1, 'add');
 }
 
-/** `MinNewTokensLengthLogitsProcessor`: the end token gets -inf in rows that are still too short. */
+/** `MinNewTokensLengthLogitsProcessor`: the end tokens get -inf in rows that are still too short. */
 function forbidEarlyEnd(
-  scope: Scope,
+  { op }: Scope,
   scores: Scores,
-  { minNewTokens, generatedCount, eosTokenId }: ProcessorContext,
+  { minNewTokens, generatedCount, endTokenIds }: ProcessorContext,
 ): Scores {
-  const rowCount = op.dimension(scope, scores, 0);
-  const eosColumn = op.expand(scope, int64s(scope, [eosTokenId]), [rowCount, 1]); // [sequences, 1]
-  const tooShort = op.less(scope, generatedCount, op.unsqueeze(scope, minNewTokens, [1]));
-  const eosScores = op.gatherElements(scope, scores, eosColumn, 1);
-  const forbidden = op.where(scope, tooShort, float32(scope, Number.NEGATIVE_INFINITY), eosScores);
-  return op.scatterElements(scope, scores, eosColumn, forbidden, 1);
-}
-
-/** `0, 1, … count - 1`; `count` is a scalar. */
-function indices(scope: Scope, count: Value<'int64'>): Value<'int64'> {
-  return op.range(scope, int64(scope, 0), count, int64(scope, 1));
+  const ends = op.expand(op.constant('int64', endTokenIds), [op.dimension(scores, 0), 1]); // [sequences, end tokens]
+  const tooShort = op.less(generatedCount, op.unsqueeze(minNewTokens, [1]));
+  const forbidden = op.where(tooShort, Number.NEGATIVE_INFINITY, op.gatherElements(scores, ends, 1));
+  return op.scatterElements(scores, ends, forbidden, 1);
 }

@@ -1,8 +1,7 @@
-import { float32, int64, int64s } from '../../onnx/constants.ts';
 import { conditional } from '../../onnx/control-flow.ts';
-import { elementTypeNumbers } from '../../onnx/element-type.ts';
-import type { Scope, Value } from '../../onnx/graph.ts';
-import * as op from '../../onnx/operators.ts';
+import type { Value } from '../../onnx/graph.ts';
+import type { Scope } from '../../onnx/scope.ts';
+import { isEndToken } from './language-model.ts';
 import type { GenerationParameters } from './parameters.ts';
 import { drawOne, warpLogits } from './sampling.ts';
 
@@ -12,7 +11,7 @@ interface Choice {
   readonly logprobs: Value<'float32'>;
 }
 
-/** What goes round the loop when sequences do not compete: greedy search and sampling. */
+/** The state that goes round the loop when sequences do not compete: in greedy search and sampling. */
 export interface SequenceState {
   /** [sequences, length] */
   readonly tokenIds: Value<'int64'>;
@@ -37,10 +36,11 @@ export function chooseNextTokens(
     readonly parameters: GenerationParameters;
     readonly generatedCount: Value<'int64'>;
     readonly maxNewTokens: Value<'int64'>;
-    readonly eosTokenId: number;
+    readonly endTokenIds: readonly [number, ...number[]];
     readonly padTokenId: number;
   },
 ): SequenceState {
+  const { op } = scope;
   const { parameters, generatedCount } = context;
   const choice = conditional<Choice>(
     scope,
@@ -48,24 +48,24 @@ export function chooseNextTokens(
     (branch) => sampleToken(branch, scores, parameters, generatedCount),
     (branch) => bestToken(branch, scores),
   );
-  const tokenIds = op.where(scope, state.finished, int64(scope, context.padTokenId), choice.tokenIds);
-  const logprobs = op.where(scope, state.finished, float32(scope, 0), choice.logprobs);
-  const isEnd = op.equal(scope, choice.tokenIds, int64(scope, context.eosTokenId));
-  const newCount = op.add(scope, generatedCount, int64(scope, 1));
-  const isFull = op.greaterOrEqual(scope, newCount, context.maxNewTokens);
-  const wasRunning = op.cast(scope, op.not(scope, state.finished), 'int64', elementTypeNumbers.int64);
+  const tokenIds = op.where(state.finished, context.padTokenId, choice.tokenIds);
+  const logprobs = op.where(state.finished, 0, choice.logprobs);
+  const isEnd = isEndToken(scope, choice.tokenIds, context.endTokenIds);
+  const newCount = op.add(generatedCount, 1);
+  const isFull = op.greaterOrEqual(newCount, context.maxNewTokens);
+  const wasRunning = op.cast(op.not(state.finished), 'int64');
   return {
-    tokenIds: op.concat(scope, [state.tokenIds, op.unsqueeze(scope, tokenIds, [1])], 1),
-    tokenLogprobs: op.concat(scope, [state.tokenLogprobs, op.unsqueeze(scope, logprobs, [1])], 1),
-    finished: op.or(scope, state.finished, op.or(scope, isEnd, isFull)),
-    ends: op.add(scope, state.ends, wasRunning),
+    tokenIds: op.concat([state.tokenIds, op.unsqueeze(tokenIds, [1])], 1),
+    tokenLogprobs: op.concat([state.tokenLogprobs, op.unsqueeze(logprobs, [1])], 1),
+    finished: op.or(state.finished, op.or(isEnd, isFull)),
+    ends: op.add(state.ends, wasRunning),
   };
 }
 
-function bestToken(scope: Scope, scores: Value<'float32'>): Choice {
-  const best = op.topK(scope, scores, int64s(scope, [1]));
-  const logprobs = op.sub(scope, best.values, op.reduceLogSumExp(scope, scores, 1, true));
-  return { tokenIds: op.squeeze(scope, best.indices, [1]), logprobs: op.squeeze(scope, logprobs, [1]) };
+function bestToken({ op }: Scope, scores: Value<'float32'>): Choice {
+  const best = op.topK(scores, [1]);
+  const logprobs = op.sub(best.values, op.reduceLogSumExp(scores, 1, true));
+  return { tokenIds: op.squeeze(best.indices, [1]), logprobs: op.squeeze(logprobs, [1]) };
 }
 
 function sampleToken(
@@ -74,10 +74,11 @@ function sampleToken(
   parameters: GenerationParameters,
   step: Value<'int64'>,
 ): Choice {
+  const { op } = scope;
   const candidates = warpLogits(scope, scores, parameters, 1);
-  const uniform = op.reshape(scope, op.gather(scope, parameters.uniforms, step, 1), [-1, 1]); // [rows * draws, 1]
-  const place = drawOne(scope, op.softmax(scope, candidates.scores), uniform);
-  const logprobs = op.gatherElements(scope, op.logSoftmax(scope, candidates.scores), place, 1);
-  const tokenIds = op.gatherElements(scope, candidates.tokenIds, place, 1);
-  return { tokenIds: op.squeeze(scope, tokenIds, [1]), logprobs: op.squeeze(scope, logprobs, [1]) };
+  const uniform = op.reshape(op.gather(parameters.uniforms, step, 1), [-1, 1]); // [rows * draws, 1]
+  const place = drawOne(scope, op.softmax(candidates.scores), uniform);
+  const logprobs = op.gatherElements(op.logSoftmax(candidates.scores), place, 1);
+  const tokenIds = op.gatherElements(candidates.tokenIds, place, 1);
+  return { tokenIds: op.squeeze(tokenIds, [1]), logprobs: op.squeeze(logprobs, [1]) };
 }

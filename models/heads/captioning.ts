@@ -1,12 +1,11 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
 import { addInput, createGraph, type Graph } from '../../onnx/graph.ts';
-import * as op from '../../onnx/operators.ts';
 import { addGeneratedOutputs, generate } from '../generation/generate.ts';
 import { addGenerationParameters } from '../generation/parameters.ts';
 import { crossAttentionStates } from '../language-models/bert.ts';
-import { emptyCache, textDecoder } from '../language-models/text-decoder.ts';
-import { child, rootModule, within } from '../module.ts';
+import { bertLanguageModel } from '../language-models/bert-language-model.ts';
+import { child, type GraphOptions, rootModule } from '../module.ts';
 import { rowsByImage } from '../rows-by-image.ts';
 import { pixelValues } from '../towers/image-processor.ts';
 import { imageTokenCount, visionTransformer } from '../towers/vision-transformer.ts';
@@ -23,7 +22,7 @@ import { imageTokenCount, visionTransformer } from '../towers/vision-transformer
  * `sequence_score` float32 [rows, sequences].
  * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
  */
-export function captioningGraph(checkpoint: BlipCheckpoint, weights: Weights): Graph {
+export function captioningGraph(checkpoint: BlipCheckpoint, weights: Weights, options: GraphOptions = {}): Graph {
   const { vision, text } = checkpoint.config;
   const graph = createGraph('captioning');
   const images = addInput(graph, 'images', 'uint8', ['images', vision.imageSize, vision.imageSize, 3]);
@@ -32,7 +31,7 @@ export function captioningGraph(checkpoint: BlipCheckpoint, weights: Weights): G
   const paddingLength = addInput(graph, 'padding_length', 'int64', ['rows']);
   const parameters = addGenerationParameters(graph);
 
-  const model = rootModule(graph, weights);
+  const model = rootModule(graph, weights, options);
   const decoder = child(model, 'text_decoder');
   const imageEmbeds = visionTransformer(
     child(model, 'vision_model'),
@@ -43,13 +42,13 @@ export function captioningGraph(checkpoint: BlipCheckpoint, weights: Weights): G
     width: text.encoderHiddenSize,
     length: imageTokenCount(vision),
   });
-  const rows = rowsByImage(model, imageIndex, op.dimension(model, images, 0), text.hiddenSize);
-  const sequences = generate(model, { inputIds, paddingLength }, parameters, {
-    emptyCache: (scope, sequenceCount) => emptyCache(scope, text, sequenceCount),
-    decode: (scope, step) => textDecoder(within(decoder, scope), text, { ...step, cross, rowsByImage: rows }),
-    eosTokenId: text.sepTokenId,
-    padTokenId: text.padTokenId,
-  });
+  const rows = rowsByImage(model, imageIndex, model.op.dimension(images, 0), text.hiddenSize);
+  const sequences = generate(
+    model,
+    { inputIds, paddingLength },
+    parameters,
+    bertLanguageModel(decoder, text, { cross, rowsByImage: rows }),
+  );
 
   addGeneratedOutputs(graph, sequences);
   return graph;

@@ -1,45 +1,29 @@
 import type { ClipCheckpoint } from '../../checkpoint/checkpoint.ts';
-import type { ClipTextConfig } from '../../checkpoint/config/clip-config.ts';
-import type { VisionConfig } from '../../checkpoint/config/vision-config.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
-import { float32, int64 } from '../../onnx/constants.ts';
-import { addInput, addOutput, createGraph, type Graph, type Scope, type Value } from '../../onnx/graph.ts';
-import { multiHeadAttention } from '../../onnx/microsoft-operators.ts';
-import * as op from '../../onnx/operators.ts';
-import { MASKED } from '../language-models/bert.ts';
-import { asRows, layerNorm, linear, linearWithoutBias, preNormLayer } from '../layers.ts';
-import { child, type Module, rootModule, weight } from '../module.ts';
+import type { Real } from '../../onnx/element-type.ts';
+import { addInput, addOutput, createGraph, type Graph, type Value } from '../../onnx/graph.ts';
+import { linearWithoutBias } from '../layers.ts';
+import { child, type GraphOptions, type Module, rootModule, weight } from '../module.ts';
+import { clipImageTower } from '../towers/clip-image.ts';
+import { clipTextTower } from '../towers/clip-text.ts';
 import { pixelValues } from '../towers/image-processor.ts';
-import {
-  embedPatches,
-  imageTokenCount,
-  positionsOf,
-  storedTokenCount,
-  withClassAndPositions,
-} from '../towers/vision-transformer.ts';
 
 /**
  * transformers' `CLIPModel.get_image_features` (models/clip/modeling_clip.py), from resized and cropped images.
  *
- * Inputs: `images` uint8 [images, size, size, 3]. Outputs: `image_embeds` [images, projection], of any length, and
- * `normalized_image_embeds`, of unit length.
+ * Inputs: `images` uint8 [images, size, size, 3]. Outputs, float32: `image_embeds` [images, projection], of any length,
+ * and `normalized_image_embeds`, of unit length.
  * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
  */
-export function clipImageGraph(checkpoint: ClipCheckpoint, weights: Weights): Graph {
+export function clipImageGraph(checkpoint: ClipCheckpoint, weights: Weights, options: GraphOptions = {}): Graph {
   const { vision, projectionSize } = checkpoint.config;
   const graph = createGraph('clip-image');
   const images = addInput(graph, 'images', 'uint8', ['images', vision.imageSize, vision.imageSize, 3]);
-  const model = rootModule(graph, weights);
-  const module = child(model, 'vision_model');
+  const model = rootModule(graph, weights, options);
   const pixels = pixelValues(model, images, checkpoint.imageProcessor);
-  const { hiddenSize, layerNormEpsilon } = vision;
-  let hidden = embedImage(child(module, 'embeddings'), vision, pixels);
-  hidden = layerNorm(child(module, 'pre_layrnorm'), hidden, hiddenSize, layerNormEpsilon); // The checkpoint's spelling.
-  hidden = transformer(module, { ...vision, tokenCount: imageTokenCount(vision) }, hidden);
-  const tokens = op.reshape(module, hidden, [-1, imageTokenCount(vision), hiddenSize]);
-  const classes = op.gather(module, tokens, int64(module, 0), 1);
-  const pooled = layerNorm(child(module, 'post_layernorm'), classes, hiddenSize, layerNormEpsilon);
-  addEmbeds(graph, 'image', linearWithoutBias(child(model, 'visual_projection'), pooled, hiddenSize, projectionSize));
+  const pooled = clipImageTower(child(model, 'vision_model'), vision, pixels);
+  const embeds = linearWithoutBias(child(model, 'visual_projection'), pooled, vision.hiddenSize, projectionSize);
+  addEmbeds(model, 'image', embeds, projectionSize);
   return graph;
 }
 
@@ -47,36 +31,28 @@ export function clipImageGraph(checkpoint: ClipCheckpoint, weights: Weights): Gr
  * transformers' `CLIPModel.get_text_features`.
  *
  * Inputs: `input_ids` int64 [texts, length], padded on the right with any token; `end_position` int64 [texts], the place
- * of the token that stands for the text. Outputs: `text_embeds` and `normalized_text_embeds` [texts, projection].
- * @throws CheckpointError as above.
+ * of the token that stands for the text. Outputs, float32: `text_embeds` and `normalized_text_embeds` [texts, projection].
+ * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
  */
-export function clipTextGraph(checkpoint: ClipCheckpoint, weights: Weights): Graph {
+export function clipTextGraph(checkpoint: ClipCheckpoint, weights: Weights, options: GraphOptions = {}): Graph {
   const { text, projectionSize } = checkpoint.config;
-  const { hiddenSize } = text;
   const graph = createGraph('clip-text');
   const inputIds = addInput(graph, 'input_ids', 'int64', ['texts', 'length']);
   const endPosition = addInput(graph, 'end_position', 'int64', ['texts']);
-  const model = rootModule(graph, weights);
-  const module = child(model, 'text_model');
-  const length = op.dimension(module, inputIds, 1);
-  const places = op.range(module, int64(module, 0), op.squeeze(module, length, [0]), int64(module, 1));
-  const embedded = embedText(child(module, 'embeddings'), text, inputIds, places);
-  const bias = causalBias(module, places, op.dimension(module, inputIds, 0));
-  const hidden = transformer(module, { ...text, tokenCount: length }, embedded, bias);
-  // Only the last token of each text counts: [texts * length, hidden] → [texts, hidden].
-  const firsts = op.mul(module, rowNumbers(module, inputIds), length);
-  const pooled = op.gather(module, hidden, op.add(module, firsts, endPosition), 0);
-  const normalized = layerNorm(child(module, 'final_layer_norm'), pooled, hiddenSize, text.layerNormEpsilon);
-  addEmbeds(graph, 'text', linearWithoutBias(child(model, 'text_projection'), normalized, hiddenSize, projectionSize));
+  const model = rootModule(graph, weights, options);
+  const pooled = clipTextTower(child(model, 'text_model'), text, { inputIds, endPosition });
+  const embeds = linearWithoutBias(child(model, 'text_projection'), pooled, text.hiddenSize, projectionSize);
+  addEmbeds(model, 'text', embeds, projectionSize);
   return graph;
 }
 
 /**
- * How much queries and candidates are alike, as `CLIPModel` computes `logits_per_image` and their softmax.
+ * How similar queries and candidates are, as `CLIPModel` computes `logits_per_image` and their softmax. It computes in
+ * float32 whatever the precision of the embeddings was, because it has one weight and little to do.
  *
  * Inputs: `queries` [queries, projection] and `candidates` [candidates, projection], of unit length. Outputs:
  * `cosine_similarity` and `probability` [queries, candidates]; the probabilities of each query sum to 1.
- * @throws CheckpointError as above.
+ * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
  */
 export function clipRankGraph(checkpoint: ClipCheckpoint, weights: Weights): Graph {
   const { projectionSize } = checkpoint.config;
@@ -84,94 +60,17 @@ export function clipRankGraph(checkpoint: ClipCheckpoint, weights: Weights): Gra
   const queries = addInput(graph, 'queries', 'float32', ['queries', projectionSize]);
   const candidates = addInput(graph, 'candidates', 'float32', ['candidates', projectionSize]);
   const model = rootModule(graph, weights);
-  const similarity = op.gemm(model, queries, candidates);
-  const scale = op.exp(model, weight(model, 'logit_scale', []));
+  const { op } = model;
+  const similarity = op.gemm(queries, candidates);
+  const scale = op.exp(op.cast(weight(model, 'logit_scale', []), 'float32'));
   addOutput(graph, 'cosine_similarity', similarity, ['queries', 'candidates']);
-  addOutput(graph, 'probability', op.softmax(model, op.mul(model, similarity, scale)), ['queries', 'candidates']);
+  addOutput(graph, 'probability', op.softmax(op.mul(similarity, scale)), ['queries', 'candidates']);
   return graph;
 }
 
-function addEmbeds(graph: Graph, kind: 'image' | 'text', embeds: Value<'float32'>): void {
-  const scope = { graph, path: '' };
-  addOutput(graph, `${kind}_embeds`, embeds);
-  addOutput(graph, `normalized_${kind}_embeds`, op.normalizeL2(scope, embeds));
-}
-
-function embedImage(module: Module, config: VisionConfig, pixels: Value<'float32'>): Value<'float32'> {
-  const { hiddenSize } = config;
-  const tokens = storedTokenCount(config);
-  const patches = embedPatches(child(module, 'patch_embedding'), config, pixels, { bias: false });
-  const classEmbedding = weight(module, 'class_embedding', [1, 1, hiddenSize], { storedShape: [hiddenSize] });
-  const stored = weight(child(module, 'position_embedding'), 'weight', [1, tokens, hiddenSize], {
-    storedShape: [tokens, hiddenSize],
-  });
-  return withClassAndPositions(module, config, patches, classEmbedding, positionsOf(module, config, stored));
-}
-
-function embedText(
-  module: Module,
-  config: ClipTextConfig,
-  inputIds: Value<'int64'>,
-  places: Value<'int64'>,
-): Value<'float32'> {
-  const { hiddenSize, vocabularySize, maxPositions } = config;
-  const words = weight(child(module, 'token_embedding'), 'weight', [vocabularySize, hiddenSize]);
-  const positions = weight(child(module, 'position_embedding'), 'weight', [maxPositions, hiddenSize]);
-  const embedded = op.add(module, op.gather(module, words, inputIds, 0), op.gather(module, positions, places, 0));
-  return asRows(module, embedded, hiddenSize);
-}
-
-/** [texts, 1, length, length]: `MASKED` at later tokens. What stands after a text's end never reaches it. */
-function causalBias(scope: Scope, places: Value<'int64'>, textCount: Value<'int64'>): Value<'float32'> {
-  const later = op.greater(scope, op.unsqueeze(scope, places, [0]), op.unsqueeze(scope, places, [1])); // [queries, keys]
-  const bias = op.where(scope, later, float32(scope, MASKED), float32(scope, 0));
-  return op.expand(scope, op.unsqueeze(scope, bias, [0, 1]), [textCount, 1, 1, 1]);
-}
-
-/** [texts]: 0, 1, 2, … */
-function rowNumbers(scope: Scope, inputIds: Value<'int64'>): Value<'int64'> {
-  const count = op.squeeze(scope, op.dimension(scope, inputIds, 0), [0]);
-  return op.range(scope, int64(scope, 0), count, int64(scope, 1));
-}
-
-type TransformerConfig = Omit<ClipTextConfig, 'vocabularySize' | 'maxPositions' | 'pooling'> & {
-  readonly tokenCount: number | Value<'int64'>;
-};
-
-/** `CLIPEncoder`. */
-function transformer(
-  module: Module,
-  config: TransformerConfig,
-  x: Value<'float32'>,
-  bias?: Value<'float32'>,
-): Value<'float32'> {
-  let hidden = x;
-  for (let index = 0; index < config.layerCount; index += 1) {
-    hidden = preNormLayer(child(module, `encoder.layers.${index}`), config, hidden, (attention, normalized) =>
-      selfAttention(attention, config, normalized, bias),
-    );
-  }
-  return hidden;
-}
-
-function selfAttention(
-  module: Module,
-  config: TransformerConfig,
-  x: Value<'float32'>,
-  bias: Value<'float32'> | undefined,
-): Value<'float32'> {
-  const { hiddenSize, headCount, tokenCount } = config;
-  const shape = op.shape(module, [-1, tokenCount, hiddenSize]);
-  const project = (name: string) => op.reshapeTo(module, linear(child(module, name), x, hiddenSize, hiddenSize), shape);
-  const attended = multiHeadAttention(
-    module,
-    {
-      query: project('q_proj'),
-      key: project('k_proj'),
-      value: project('v_proj'),
-      ...(bias === undefined ? {} : { bias }),
-    },
-    headCount,
-  );
-  return linear(child(module, 'out_proj'), asRows(module, attended, hiddenSize), hiddenSize, hiddenSize);
+function addEmbeds({ op }: Module, kind: 'image' | 'text', embeds: Value<Real>, size: number): void {
+  const wide = op.cast(embeds, 'float32');
+  const shape = [`${kind}s`, size];
+  addOutput(op.graph, `${kind}_embeds`, wide, shape);
+  addOutput(op.graph, `normalized_${kind}_embeds`, op.normalizeL2(wide), shape);
 }

@@ -1,15 +1,15 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
 import { addInput, createGraph, type Graph, type Value } from '../../onnx/graph.ts';
-import * as op from '../../onnx/operators.ts';
+import { paddingBias } from '../attention-bias.ts';
 import { addGeneratedOutputs, generate } from '../generation/generate.ts';
 import { addGenerationParameters } from '../generation/parameters.ts';
 import { type CrossAttentionState, crossAttentionStates } from '../language-models/bert.ts';
-import { emptyCache, textDecoder } from '../language-models/text-decoder.ts';
-import { child, type Module, rootModule, within } from '../module.ts';
+import { bertLanguageModel } from '../language-models/bert-language-model.ts';
+import { child, type GraphOptions, type Module, rootModule } from '../module.ts';
 import { oneRowPerImage, rowsByImage } from '../rows-by-image.ts';
 import { pixelValues } from '../towers/image-processor.ts';
-import { paddingBias, textEncoder } from '../towers/text-encoder.ts';
+import { textEncoder } from '../towers/text-encoder.ts';
 import { imageTokenCount, visionTransformer } from '../towers/vision-transformer.ts';
 
 /** Questions about images. */
@@ -36,7 +36,11 @@ export interface QuestionInputs {
  * the one that transformers gives to the question alone.
  * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
  */
-export function questionAnsweringGraph(checkpoint: BlipCheckpoint, weights: Weights): Graph {
+export function questionAnsweringGraph(
+  checkpoint: BlipCheckpoint,
+  weights: Weights,
+  options: GraphOptions = {},
+): Graph {
   const { text } = checkpoint.config;
   const graph = createGraph('question-answering');
   const questions = addQuestionInputs(graph, checkpoint);
@@ -44,16 +48,16 @@ export function questionAnsweringGraph(checkpoint: BlipCheckpoint, weights: Weig
   const paddingLength = addInput(graph, 'padding_length', 'int64', ['rows']);
   const parameters = addGenerationParameters(graph);
 
-  const model = rootModule(graph, weights);
+  const model = rootModule(graph, weights, options);
   const decoder = child(model, 'text_decoder');
   const cross = encodeQuestions(model, checkpoint, questions);
-  const rows = oneRowPerImage(model, op.dimension(model, questions.questionIds, 0), text.hiddenSize);
-  const sequences = generate(model, { inputIds, paddingLength }, parameters, {
-    emptyCache: (scope, sequenceCount) => emptyCache(scope, text, sequenceCount),
-    decode: (scope, step) => textDecoder(within(decoder, scope), text, { ...step, cross, rowsByImage: rows }),
-    eosTokenId: text.sepTokenId,
-    padTokenId: text.padTokenId,
-  });
+  const rows = oneRowPerImage(model, model.op.dimension(questions.questionIds, 0), text.hiddenSize);
+  const sequences = generate(
+    model,
+    { inputIds, paddingLength },
+    parameters,
+    bertLanguageModel(decoder, text, { cross, rowsByImage: rows }),
+  );
   addGeneratedOutputs(graph, sequences);
   return graph;
 }
@@ -68,7 +72,7 @@ export function addQuestionInputs(graph: Graph, { config }: BlipCheckpoint): Que
   };
 }
 
-/** What the decoder's cross-attention reads: each row its own question, which has seen its image. */
+/** Keys and values for the decoder's cross-attention: each row reads its own question, which has seen its image. */
 export function encodeQuestions(
   model: Module,
   checkpoint: BlipCheckpoint,
@@ -85,10 +89,10 @@ export function encodeQuestions(
     textLength: questionLength,
     image: {
       cross: crossAttentionStates(encoder, text, imageEmbeds, imageSize),
-      rowsByImage: rowsByImage(model, imageIndex, op.dimension(model, images, 0), text.hiddenSize),
+      rowsByImage: rowsByImage(model, imageIndex, model.op.dimension(images, 0), text.hiddenSize),
     },
   });
-  const questionSize = { width: text.hiddenSize, length: op.dimension(model, questionIds, 1) };
+  const questionSize = { width: text.hiddenSize, length: model.op.dimension(questionIds, 1) };
   const bias = paddingBias(decoder, questionIds, questionLength);
   const states = crossAttentionStates(child(decoder, 'bert'), text, question, questionSize);
   return states.map((state) => ({ ...state, bias }));

@@ -1,25 +1,24 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
-import { float32, int64 } from '../../onnx/constants.ts';
 import { conditional } from '../../onnx/control-flow.ts';
+import type { Real } from '../../onnx/element-type.ts';
 import { addInput, addOutput, createGraph, type Graph, type Value } from '../../onnx/graph.ts';
-import * as op from '../../onnx/operators.ts';
 import { crossAttentionStates } from '../language-models/bert.ts';
 import { linear } from '../layers.ts';
-import { child, type Module, rootModule, within } from '../module.ts';
+import { child, type GraphOptions, type Module, rootModule, within } from '../module.ts';
 import { rowsByImage } from '../rows-by-image.ts';
 import { pixelValues } from '../towers/image-processor.ts';
 import { type EncoderInputs, firstTokens, textEncoder } from '../towers/text-encoder.ts';
 import { imageTokenCount, visionTransformer } from '../towers/vision-transformer.ts';
 
-/** What stands in `match_probability` for pairs that were not compared. A probability is never below zero. */
+/** The `match_probability` of pairs that were not compared; a probability is never below zero. */
 export const NOT_COMPARED = -1;
 /** Of the two classes of `itm_head`, the one that says "match". */
 const MATCH = 1;
 
 /**
- * transformers' `BlipForImageTextRetrieval` (models/blip/modeling_blip.py) with both heads as one graph: every image is
- * compared with every text by ITC, and the best pairs by ITM, which is better and slower.
+ * transformers' `BlipForImageTextRetrieval` (models/blip/modeling_blip.py) with both heads as one graph: ITC compares every
+ * image with every text, and ITM, which is better and slower, the best pairs.
  *
  * Inputs: `images` uint8 [images, size, size, 3]; `input_ids` int64 [texts, length], each [CLS], the text and [SEP],
  * padded on the right; `text_length` int64 [texts]; `compared_images` int64 scalar from 0 to the number of images: for
@@ -29,7 +28,7 @@ const MATCH = 1;
  * texts]; `image_embeds` [images, length]; `text_embeds` [texts, length], of unit length.
  * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
  */
-export function retrievalGraph(checkpoint: BlipCheckpoint, weights: Weights): Graph {
+export function retrievalGraph(checkpoint: BlipCheckpoint, weights: Weights, options: GraphOptions = {}): Graph {
   const { vision, text, imageTextHiddenSize } = checkpoint.config;
   const graph = createGraph('retrieval');
   const images = addInput(graph, 'images', 'uint8', ['images', vision.imageSize, vision.imageSize, 3]);
@@ -37,21 +36,22 @@ export function retrievalGraph(checkpoint: BlipCheckpoint, weights: Weights): Gr
   const textLength = addInput(graph, 'text_length', 'int64', ['texts']);
   const comparedImages = addInput(graph, 'compared_images', 'int64', []);
 
-  const model = rootModule(graph, weights);
+  const model = rootModule(graph, weights, options);
+  const { op } = model;
   const encoder = child(model, 'text_encoder');
   const pixels = pixelValues(model, images, checkpoint.imageProcessor);
   const imageEmbeds = visionTransformer(child(model, 'vision_model'), vision, pixels);
-  const imageTokens = op.reshape(model, imageEmbeds, [-1, imageTokenCount(vision), vision.hiddenSize]);
-  const imageClass = op.gather(model, imageTokens, int64(model, 0), 1); // [images, width]
+  const imageTokens = op.reshape(imageEmbeds, [-1, imageTokenCount(vision), vision.hiddenSize]);
+  const imageClass = op.gather(imageTokens, 0, 1); // [images, width]
   const projectedImage = unitLength(child(model, 'vision_proj'), imageClass, vision.hiddenSize, imageTextHiddenSize);
   const texts = { inputIds, textLength };
   const textClass = firstTokens(encoder, texts, textEncoder(encoder, text, texts), text.hiddenSize);
   const projectedText = unitLength(child(model, 'text_proj'), textClass, text.hiddenSize, imageTextHiddenSize);
-  const similarity = op.gemm(model, projectedImage, projectedText); // [images, texts]
+  const similarity = op.gemm(projectedImage, projectedText); // [images, texts]
 
   const { matchProbability } = conditional(
     model,
-    op.greater(model, comparedImages, int64(model, 0)),
+    op.greater(comparedImages, 0),
     (branch) => ({
       matchProbability: compareBest(within(model, branch), checkpoint, {
         imageEmbeds,
@@ -69,13 +69,14 @@ export function retrievalGraph(checkpoint: BlipCheckpoint, weights: Weights): Gr
   return graph;
 }
 
-function unitLength(module: Module, x: Value<'float32'>, inputSize: number, outputSize: number): Value<'float32'> {
-  return op.normalizeL2(module, linear(module, x, inputSize, outputSize));
+function unitLength(module: Module, x: Value<Real>, inputSize: number, outputSize: number): Value<'float32'> {
+  const { op } = module;
+  return op.normalizeL2(op.cast(linear(module, x, inputSize, outputSize), 'float32'));
 }
 
-function notCompared(scope: Module, similarity: Value<'float32'>): Value<'float32'> {
-  const size = [op.dimension(scope, similarity, 0), op.dimension(scope, similarity, 1)];
-  return op.expand(scope, float32(scope, NOT_COMPARED), size);
+function notCompared({ op }: Module, similarity: Value<'float32'>): Value<'float32'> {
+  const size = [op.dimension(similarity, 0), op.dimension(similarity, 1)];
+  return op.fill('float32', NOT_COMPARED, size);
 }
 
 /** ITM of each text with its most similar images, all pairs in one batch. */
@@ -83,7 +84,7 @@ function compareBest(
   model: Module,
   checkpoint: BlipCheckpoint,
   given: {
-    readonly imageEmbeds: Value<'float32'>;
+    readonly imageEmbeds: Value<Real>;
     readonly similarity: Value<'float32'>;
     readonly texts: EncoderInputs;
     readonly comparedImages: Value<'int64'>;
@@ -91,16 +92,17 @@ function compareBest(
 ): Value<'float32'> {
   const { vision, text } = checkpoint.config;
   const { imageEmbeds, similarity, texts, comparedImages } = given;
+  const { op } = model;
   const encoder = child(model, 'text_encoder');
-  const count = op.unsqueeze(model, comparedImages, [0]);
-  const { indices } = op.topK(model, similarity, count, 0); // [compared, texts]: images
-  const textCount = op.dimension(model, similarity, 1);
-  const textNumbers = op.range(model, int64(model, 0), op.squeeze(model, textCount, [0]), int64(model, 1));
-  const imageIndex = op.reshape(model, indices, [-1]); // [pairs]
-  const textIndex = op.reshape(model, op.expand(model, textNumbers, [count, textCount]), [-1]);
+  const count = op.unsqueeze(comparedImages, [0]);
+  const { indices } = op.topK(similarity, count, 0); // [compared, texts]: images
+  const textCount = op.dimension(similarity, 1);
+  const textNumbers = op.countTo(textCount);
+  const imageIndex = op.reshape(indices, [-1]); // [pairs]
+  const textIndex = op.reshape(op.expand(textNumbers, [count, textCount]), [-1]);
   const pairs = {
-    inputIds: op.gather(model, texts.inputIds, textIndex, 0),
-    textLength: op.gather(model, texts.textLength, textIndex, 0),
+    inputIds: op.gather(texts.inputIds, textIndex, 0),
+    textLength: op.gather(texts.textLength, textIndex, 0),
   };
   const hidden = textEncoder(encoder, text, {
     ...pairs,
@@ -109,11 +111,12 @@ function compareBest(
         width: text.encoderHiddenSize,
         length: imageTokenCount(vision),
       }),
-      rowsByImage: rowsByImage(model, imageIndex, op.dimension(model, similarity, 0), text.hiddenSize),
+      rowsByImage: rowsByImage(model, imageIndex, op.dimension(similarity, 0), text.hiddenSize),
     },
   });
   const first = firstTokens(encoder, pairs, hidden, text.hiddenSize);
-  const classes = op.softmax(model, linear(child(model, 'itm_head'), first, text.hiddenSize, 2)); // [pairs, 2]
-  const matching = op.reshape(model, op.gather(model, classes, int64(model, MATCH), 1), [count, textCount]);
-  return op.scatterElements(model, notCompared(model, similarity), indices, matching, 0);
+  const scores = linear(child(model, 'itm_head'), first, text.hiddenSize, 2);
+  const classes = op.softmax(op.cast(scores, 'float32')); // [pairs, 2]
+  const matching = op.reshape(op.gather(classes, MATCH, 1), [count, textCount]);
+  return op.scatterElements(notCompared(model, similarity), indices, matching, 0);
 }

@@ -1,29 +1,26 @@
 import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
-import type { Scope, Value } from '../../onnx/graph.ts';
-import { multiHeadAttention } from '../../onnx/microsoft-operators.ts';
-import * as op from '../../onnx/operators.ts';
+import type { Real } from '../../onnx/element-type.ts';
+import type { Value } from '../../onnx/graph.ts';
+import type { Scope } from '../../onnx/scope.ts';
 import { activate, asRows, layerNorm, linear, projectAndNormalize } from '../layers.ts';
 import { child, type Module, weight } from '../module.ts';
 import { type RowsByImage, toImages, toRows } from '../rows-by-image.ts';
 
 /**
- * What the text encoder and the text decoder of BLIP have in common: BERT with cross-attention (transformers'
+ * BERT with cross-attention: the parts that BLIP's text encoder and text decoder share (transformers'
  * models/blip/modeling_blip_text.py). `bert` is the module that holds `embeddings` and `encoder`.
  */
 
-/** `torch.finfo(torch.float32).min`: added to a score, it leaves a probability of exactly zero. */
-export const MASKED = -3.4028234663852886e38;
-
-/** Keys and values of one attention module, [batch, heads, length, head size]. */
+/** Keys and values of one attention module, [batch, heads, length, head size]. The first axis may be rows or sequences. */
 export interface KeysAndValues {
-  readonly keys: Value<'float32'>;
-  readonly values: Value<'float32'>;
+  readonly keys: Value<Real>;
+  readonly values: Value<Real>;
 }
 
-/** What the cross-attention of one layer reads. */
+/** Keys and values that the cross-attention of one layer reads. */
 export interface CrossAttentionState extends KeysAndValues {
-  /** [batch, 1, 1, length]: zero where it may look, `MASKED` at padding; absent where there is none. */
-  readonly bias?: Value<'float32'>;
+  /** [batch, 1, 1, length]: zero where it may look, the lowest number at padding; absent where there is none. */
+  readonly bias?: Value<Real>;
 }
 
 export function layerIndices(config: TextConfig): readonly number[] {
@@ -49,38 +46,53 @@ export function ofLayer<T>(layers: readonly T[], index: number): T {
 export function crossAttentionStates(
   bert: Module,
   config: TextConfig,
-  states: Value<'float32'>,
+  states: Value<Real>,
   size: { readonly width: number; readonly length: number | Value<'int64'> },
 ): readonly KeysAndValues[] {
   return layerIndices(config).map((index) => {
     const attention = child(bert, `encoder.layer.${index}.crossattention.self`);
-    const shape = op.shape(attention, [-1, size.length, config.headCount, headSize(config)]);
+    const { op } = attention;
+    const shape = op.shape([-1, size.length, config.headCount, headSize(config)]);
     const project = (name: string) => {
       const projected = linear(child(attention, name), states, size.width, config.hiddenSize);
-      return op.transpose(attention, op.reshapeTo(attention, projected, shape), [0, 2, 1, 3]);
+      return op.transpose(op.reshape(projected, shape), [0, 2, 1, 3]);
     };
     return { keys: project('key'), values: project('value') };
   });
 }
 
 /**
- * `BlipTextEmbeddings`.
- * @param inputIds [rows, tokens].
+ * The first half of `BlipTextEmbeddings`: [rows, tokens] → [rows, tokens, hidden].
+ * @param tiedTo where the matrix may be stored instead.
+ */
+export function embedWords(
+  bert: Module,
+  { hiddenSize, vocabularySize }: TextConfig,
+  inputIds: Value<'int64'>,
+  tiedTo: readonly string[] = [],
+): Value<Real> {
+  const module = child(bert, 'embeddings');
+  const words = weight(module, 'word_embeddings.weight', [vocabularySize, hiddenSize], { tiedTo });
+  return module.op.gather(words, inputIds, 0);
+}
+
+/**
+ * The second half of `BlipTextEmbeddings`: positions and the norm.
+ * @param words [rows, tokens, hidden].
  * @param positionIds [rows or 1, tokens].
  * @returns [rows * tokens, hidden].
  */
-export function embedTokens(
+export function addPositions(
   bert: Module,
   config: TextConfig,
-  inputIds: Value<'int64'>,
+  words: Value<Real>,
   positionIds: Value<'int64'>,
-  tiedTo: readonly string[] = [],
-): Value<'float32'> {
-  const { hiddenSize, vocabularySize, maxPositions } = config;
+): Value<Real> {
+  const { hiddenSize, maxPositions } = config;
   const module = child(bert, 'embeddings');
-  const words = weight(module, 'word_embeddings.weight', [vocabularySize, hiddenSize], { tiedTo });
+  const { op } = module;
   const positions = weight(module, 'position_embeddings.weight', [maxPositions, hiddenSize]);
-  const embedded = op.add(module, op.gather(module, words, inputIds, 0), op.gather(module, positions, positionIds, 0));
+  const embedded = op.add(words, op.gather(positions, positionIds, 0));
   const rows = asRows(module, embedded, hiddenSize);
   return layerNorm(child(module, 'LayerNorm'), rows, hiddenSize, config.layerNormEpsilon);
 }
@@ -89,9 +101,9 @@ export function embedTokens(
 export function attentionOutput(
   module: Module,
   config: TextConfig,
-  attended: Value<'float32'>,
-  residual: Value<'float32'>,
-): Value<'float32'> {
+  attended: Value<Real>,
+  residual: Value<Real>,
+): Value<Real> {
   const { hiddenSize, layerNormEpsilon } = config;
   return projectAndNormalize(child(module, 'output'), attended, residual, {
     inputSize: hiddenSize,
@@ -104,16 +116,15 @@ export function attentionOutput(
 export function crossAttention(
   module: Module,
   config: TextConfig,
-  x: Value<'float32'>,
+  x: Value<Real>,
   state: CrossAttentionState,
   rows: RowsByImage,
-): Value<'float32'> {
+): Value<Real> {
   const attention = child(module, 'self');
   const projected = linear(child(attention, 'query'), x, config.hiddenSize, config.hiddenSize);
   const query = toImages(attention, rows, projected);
   const bias = state.bias === undefined ? undefined : biasOfQueries(attention, state.bias, query);
-  const attended = multiHeadAttention(
-    attention,
+  const attended = attention.op.microsoft.multiHeadAttention(
     { query, key: state.keys, value: state.values, ...(bias === undefined ? {} : { bias }) },
     config.headCount,
   );
@@ -121,12 +132,12 @@ export function crossAttention(
 }
 
 /** The runtime does not repeat a bias along the queries: [batch, 1, 1, keys] → [batch, 1, queries, keys]. */
-function biasOfQueries(scope: Scope, bias: Value<'float32'>, query: Value<'float32'>): Value<'float32'> {
-  return op.expand(scope, bias, [1, 1, op.dimension(scope, query, 1), 1]);
+function biasOfQueries({ op }: Scope, bias: Value<Real>, query: Value<Real>): Value<Real> {
+  return op.expand(bias, [1, 1, op.dimension(query, 1), 1]);
 }
 
 /** `BlipTextIntermediate` and `BlipTextOutput`. */
-export function feedForwardBlock(layer: Module, config: TextConfig, x: Value<'float32'>): Value<'float32'> {
+export function feedForwardBlock(layer: Module, config: TextConfig, x: Value<Real>): Value<Real> {
   const { hiddenSize, intermediateSize, layerNormEpsilon } = config;
   const intermediate = child(layer, 'intermediate');
   const widened = activate(

@@ -1,27 +1,28 @@
 import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
-import { float32, int64, int64s } from '../../onnx/constants.ts';
-import type { Scope, Value } from '../../onnx/graph.ts';
-import { cachedMultiHeadAttention } from '../../onnx/microsoft-operators.ts';
-import * as op from '../../onnx/operators.ts';
-import { activate, asRows, layerNorm, linear } from '../layers.ts';
+import type { Real } from '../../onnx/element-type.ts';
+import type { Value } from '../../onnx/graph.ts';
+import type { TargetShape } from '../../onnx/operators.ts';
+import type { Scope } from '../../onnx/scope.ts';
+import { causalBias, type Places } from '../attention-bias.ts';
+import { activate, asRows, layerNorm, linear, queryKeyValue } from '../layers.ts';
 import { child, type Module, weight } from '../module.ts';
 import type { RowsByImage } from '../rows-by-image.ts';
 import {
+  addPositions,
   attentionOutput,
   type CrossAttentionState,
   crossAttention,
-  embedTokens,
+  embedWords,
   feedForwardBlock,
   headSize,
   type KeysAndValues,
   layerIndices,
-  MASKED,
   ofLayer,
 } from './bert.ts';
 
 export interface DecoderInputs {
-  /** [rows, tokens]: the tokens that are new in this step. */
-  readonly inputIds: Value<'int64'>;
+  /** [rows, tokens, hidden], from `embedText`: the tokens that are new in this step. */
+  readonly embeddings: Value<Real>;
   /** [rows]: how many tokens of padding stand before the first token of each row. */
   readonly paddingLength: Value<'int64'>;
   /** Self-attention cache of each layer; its length is 0 in the first step. */
@@ -32,9 +33,19 @@ export interface DecoderInputs {
 }
 
 /** A cache that holds nothing yet. */
-export function emptyCache(scope: Scope, config: TextConfig, rowCount: Value<'int64'>): readonly KeysAndValues[] {
-  const empty = op.expand(scope, float32(scope, 0), [rowCount, config.headCount, 0, headSize(config)]);
+export function emptyCache(
+  { op }: Scope,
+  config: TextConfig,
+  rowCount: Value<'int64'>,
+  precision: Real,
+): readonly KeysAndValues[] {
+  const empty = op.fill(precision, 0, [rowCount, config.headCount, 0, headSize(config)]);
   return layerIndices(config).map(() => ({ keys: empty, values: empty }));
+}
+
+/** [rows, tokens] → [rows, tokens, hidden]. The matrix is tied to that of the head where a checkpoint stores only one. */
+export function embedText(decoder: Module, config: TextConfig, inputIds: Value<'int64'>): Value<Real> {
+  return embedWords(child(decoder, 'bert'), config, inputIds, [`${decoder.op.path}.cls.predictions.decoder.weight`]);
 }
 
 /**
@@ -47,13 +58,14 @@ export function textDecoder(
   inputs: DecoderInputs,
 ): { readonly logits: Value<'float32'>; readonly present: readonly KeysAndValues[] } {
   const { hidden, rowShape, present } = textDecoderStates(decoder, config, inputs);
+  const { op } = decoder;
   // Only the last token of each row is scored: [rows * tokens, hidden] → [rows, hidden].
-  const last = op.gather(decoder, op.reshapeTo(decoder, hidden, rowShape), int64(decoder, -1), 1);
+  const last = op.gather(op.reshape(hidden, rowShape), -1, 1);
   return { logits: languageModelHead(decoder, config, last), present };
 }
 
 /**
- * The same before the head: `BlipTextModel`. Positions count from each row's first token and padding is never attended
+ * The decoder without its head: `BlipTextModel`. Positions count from each row's first token and padding is never attended
  * to, so a row computes what it would alone.
  * @returns hidden states [rows * tokens, hidden], the shape [rows, -1, hidden], and the cache with the new tokens.
  */
@@ -62,14 +74,15 @@ export function textDecoderStates(
   config: TextConfig,
   inputs: DecoderInputs,
 ): {
-  readonly hidden: Value<'float32'>;
-  readonly rowShape: Value<'int64'>;
+  readonly hidden: Value<Real>;
+  readonly rowShape: TargetShape;
   readonly present: readonly KeysAndValues[];
 } {
-  const { inputIds, past } = inputs;
+  const { op } = decoder;
+  const { embeddings, past } = inputs;
   const positions = tokenPositions(decoder, inputs);
-  const bias = attentionBias(decoder, inputs.paddingLength, positions);
-  const rowShape = op.shape(decoder, [op.dimension(decoder, inputIds, 0), -1, config.hiddenSize]);
+  const bias = causalBias(decoder, positions, inputs.paddingLength);
+  const rowShape = op.shape([op.dimension(embeddings, 0), -1, config.hiddenSize]);
   let hidden = embed(decoder, config, inputs, positions.queries);
   const present = layerIndices(config).map((index) => {
     const layer = child(decoder, `bert.encoder.layer.${index}`);
@@ -92,67 +105,37 @@ export function textDecoderStates(
   return { hidden, rowShape, present };
 }
 
-interface Positions {
-  /** [tokens]: places of the new tokens, padding included. */
-  readonly queries: Value<'int64'>;
-  /** [past + tokens]: places of all tokens so far. */
-  readonly keys: Value<'int64'>;
-}
-
-function tokenPositions(scope: Scope, inputs: DecoderInputs): Positions {
+function tokenPositions({ op }: Scope, inputs: DecoderInputs): Places {
   const [firstLayer] = inputs.past;
   if (firstLayer === undefined) throw new RangeError('Expected a text model of at least one layer.');
-  const pastLength = op.squeeze(scope, op.dimension(scope, firstLayer.keys, 2), [0]);
-  const length = op.add(scope, pastLength, op.squeeze(scope, op.dimension(scope, inputs.inputIds, 1), [0]));
-  const one = int64(scope, 1);
-  return { queries: op.range(scope, pastLength, length, one), keys: op.range(scope, int64(scope, 0), length, one) };
-}
-
-/** [rows, 1, tokens, past + tokens]: zero where a token may look, `MASKED` at later tokens and at padding. */
-function attentionBias(scope: Scope, paddingLength: Value<'int64'>, positions: Positions): Value<'float32'> {
-  const keys = op.unsqueeze(scope, positions.keys, [0, 1, 2]); // [1, 1, 1, keys]
-  const later = op.greater(scope, keys, op.unsqueeze(scope, positions.queries, [0, 1, 3])); // [1, 1, queries, keys]
-  const padding = op.less(scope, keys, op.unsqueeze(scope, paddingLength, [1, 2, 3])); // [rows, 1, 1, keys]
-  return op.where(scope, op.or(scope, later, padding), float32(scope, MASKED), float32(scope, 0));
+  const pastLength = op.squeeze(op.dimension(firstLayer.keys, 2), [0]);
+  const length = op.add(pastLength, op.squeeze(op.dimension(inputs.embeddings, 1), [0]));
+  const one = op.constant('int64', 1);
+  return { queries: op.range(pastLength, length, one), keys: op.range(0, length, one) };
 }
 
 /** Positions count from each row's first token. */
-function embed(
-  decoder: Module,
-  config: TextConfig,
-  inputs: DecoderInputs,
-  positions: Value<'int64'>,
-): Value<'float32'> {
+function embed(decoder: Module, config: TextConfig, inputs: DecoderInputs, positions: Value<'int64'>): Value<Real> {
   const bert = child(decoder, 'bert');
-  const scope = child(bert, 'embeddings');
-  const { inputIds, paddingLength } = inputs;
-  const fromFirstToken = op.sub(scope, op.unsqueeze(scope, positions, [0]), op.unsqueeze(scope, paddingLength, [1])); // [rows, tokens]
-  const positionIds = op.max(scope, fromFirstToken, int64s(scope, [0]));
-  return embedTokens(bert, config, inputIds, positionIds, [`${decoder.path}.cls.predictions.decoder.weight`]);
+  const { op } = child(bert, 'embeddings');
+  const { embeddings, paddingLength } = inputs;
+  const fromFirstToken = op.sub(op.unsqueeze(positions, [0]), op.unsqueeze(paddingLength, [1])); // [rows, tokens]
+  const positionIds = op.max(fromFirstToken, [0]);
+  return addPositions(bert, config, embeddings, positionIds);
 }
 
 function selfAttention(
   module: Module,
   config: TextConfig,
-  x: Value<'float32'>,
-  context: { readonly bias: Value<'float32'>; readonly cache: KeysAndValues; readonly rowShape: Value<'int64'> },
-): { readonly hidden: Value<'float32'>; readonly present: KeysAndValues } {
+  x: Value<Real>,
+  context: { readonly bias: Value<Real>; readonly cache: KeysAndValues; readonly rowShape: TargetShape },
+): { readonly hidden: Value<Real>; readonly present: KeysAndValues } {
   const { hiddenSize } = config;
   const attention = child(module, 'self');
-  const project = (name: string) => {
-    const projected = linear(child(attention, name), x, hiddenSize, hiddenSize);
-    return op.reshapeTo(attention, projected, context.rowShape); // [rows, tokens, hidden]
-  };
-  const { output, presentKey, presentValue } = cachedMultiHeadAttention(
-    attention,
-    {
-      query: project('query'),
-      key: project('key'),
-      value: project('value'),
-      bias: context.bias,
-      pastKey: context.cache.keys,
-      pastValue: context.cache.values,
-    },
+  const projected = queryKeyValue(attention, ['query', 'key', 'value'], x, hiddenSize, context.rowShape);
+  const { keys: pastKey, values: pastValue } = context.cache;
+  const { output, presentKey, presentValue } = attention.op.microsoft.cachedMultiHeadAttention(
+    { ...projected, bias: context.bias, pastKey, pastValue },
     config.headCount,
   );
   const hidden = attentionOutput(module, config, asRows(attention, output, hiddenSize), x);
@@ -163,7 +146,7 @@ function selfAttention(
  * `BlipTextOnlyMLMHead`. The matrix is tied to the word embeddings where a checkpoint stores only those. Of the two
  * names of the bias, `decoder.bias` is the one transformers computes with when a file has both.
  */
-export function languageModelHead(decoder: Module, config: TextConfig, hidden: Value<'float32'>): Value<'float32'> {
+export function languageModelHead(decoder: Module, config: TextConfig, hidden: Value<Real>): Value<'float32'> {
   const { hiddenSize, vocabularySize, layerNormEpsilon } = config;
   const predictions = child(decoder, 'cls.predictions');
   const transform = child(predictions, 'transform');
@@ -174,12 +157,12 @@ export function languageModelHead(decoder: Module, config: TextConfig, hidden: V
   );
   const normalized = layerNorm(child(transform, 'LayerNorm'), dense, hiddenSize, layerNormEpsilon);
   const output = child(predictions, 'decoder');
-  return op.gemm(
-    output,
+  const logits = output.op.gemm(
     normalized,
     weight(output, 'weight', [vocabularySize, hiddenSize], {
-      tiedTo: [`${decoder.path}.bert.embeddings.word_embeddings.weight`],
+      tiedTo: [`${decoder.op.path}.bert.embeddings.word_embeddings.weight`],
     }),
-    weight(output, 'bias', [vocabularySize], { tiedTo: [`${predictions.path}.bias`] }),
+    weight(output, 'bias', [vocabularySize], { tiedTo: [`${predictions.op.path}.bias`] }),
   );
+  return output.op.cast(logits, 'float32');
 }

@@ -1,8 +1,6 @@
 import type { ImageProcessorConfig, Resize } from '../../checkpoint/config/image-processor-config.ts';
-import { float32, float32s, int64s } from '../../onnx/constants.ts';
-import { elementTypeNumbers } from '../../onnx/element-type.ts';
-import { addInput, addOutput, createGraph, type Graph, type Scope, type Value } from '../../onnx/graph.ts';
-import * as op from '../../onnx/operators.ts';
+import { addInput, addOutput, createGraph, type Graph, type Value } from '../../onnx/graph.ts';
+import { createScope, type Scope } from '../../onnx/scope.ts';
 
 const CHANNELS = 3;
 
@@ -10,30 +8,30 @@ const CHANNELS = 3;
  * The first step of transformers' image processors as a graph of its own, because each image has its own size: `image`
  * uint8 [1, height, width, 3] → `resized` uint8 [1, side, side, 3]. Where the image is cropped, `resized_size` int64 [4]
  * and `crop_start` int64 [2] say how (`cropOf`).
- * Matches Pillow's BICUBIC within one grey level (test/models/towers/image-processor.test.ts): its horizontal pass first, as
- * always before Pillow 13, which begins with the vertical one where the height shrinks more than the width.
+ * Matches Pillow's BICUBIC within one grey level (test/models/towers/image-processor.test.ts), with the horizontal pass
+ * first. Pillow 13 begins with the vertical pass where the height shrinks more than the width; earlier ones never do.
  */
 export function resizeGraph(resize: Resize): Graph {
   const graph = createGraph('resize');
-  const scope = { graph, path: 'image_processor.resize' };
+  const scope = createScope(graph, 'image_processor.resize');
   const image = addInput(graph, 'image', 'uint8', [1, 'height', 'width', CHANNELS]);
   const resized =
     resize.kind === 'squash'
-      ? op.resizeBicubic(scope, image, int64s(scope, [1, resize.side, resize.side, CHANNELS]))
+      ? scope.op.resizeBicubic(image, [1, resize.side, resize.side, CHANNELS])
       : resizeAndCrop(scope, image, resize.side);
   addOutput(graph, 'resized', resized, [1, resize.side, resize.side, CHANNELS]);
   return graph;
 }
 
-function resizeAndCrop(scope: Scope, image: Value<'uint8'>, side: number): Value<'uint8'> {
-  const size = addInput(scope.graph, 'resized_size', 'int64', [4]);
-  const start = addInput(scope.graph, 'crop_start', 'int64', [2]);
-  const end = op.add(scope, start, int64s(scope, [side]));
-  return op.slice(scope, op.resizeBicubic(scope, image, size), start, end, [1, 2]);
+function resizeAndCrop({ op }: Scope, image: Value<'uint8'>, side: number): Value<'uint8'> {
+  const size = addInput(op.graph, 'resized_size', 'int64', [4]);
+  const start = addInput(op.graph, 'crop_start', 'int64', [2]);
+  const end = op.add(start, [side]);
+  return op.slice(op.resizeBicubic(image, size), start, end, [1, 2]);
 }
 
 /**
- * How transformers resizes and crops an image of that size (`get_resize_output_image_size` and `center_crop` of
+ * Size and crop that transformers gives an image of that size (`get_resize_output_image_size` and `center_crop` of
  * image_transforms.py).
  */
 export function cropOf(
@@ -50,12 +48,12 @@ export function cropOf(
 
 /** Rescale and normalise: uint8 [images, height, width, 3] → `pixel_values` float32 [images, 3, height, width]. */
 export function pixelValues(parent: Scope, images: Value<'uint8'>, config: ImageProcessorConfig): Value<'float32'> {
-  const scope = { ...parent, path: 'image_processor' };
-  let pixels = op.cast(scope, images, 'float32', elementTypeNumbers.float32);
-  if (config.rescaleFactor !== undefined) pixels = op.mul(scope, pixels, float32(scope, config.rescaleFactor));
+  const { op } = createScope(parent.op.graph, 'image_processor');
+  let pixels = op.cast(images, 'float32');
+  if (config.rescaleFactor !== undefined) pixels = op.mul(pixels, config.rescaleFactor);
   if (config.normalize !== undefined) {
-    const centred = op.sub(scope, pixels, float32s(scope, config.normalize.mean));
-    pixels = op.div(scope, centred, float32s(scope, config.normalize.standardDeviation));
+    const centred = op.sub(pixels, config.normalize.mean);
+    pixels = op.div(centred, config.normalize.standardDeviation);
   }
-  return op.transpose(scope, pixels, [0, 3, 1, 2]);
+  return op.transpose(pixels, [0, 3, 1, 2]);
 }

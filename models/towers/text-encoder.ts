@@ -1,19 +1,20 @@
 import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
-import { float32, int64 } from '../../onnx/constants.ts';
-import type { Scope, Value } from '../../onnx/graph.ts';
-import { multiHeadAttention } from '../../onnx/microsoft-operators.ts';
-import * as op from '../../onnx/operators.ts';
+import type { Real } from '../../onnx/element-type.ts';
+import type { Value } from '../../onnx/graph.ts';
+import type { TargetShape } from '../../onnx/operators.ts';
+import type { Scope } from '../../onnx/scope.ts';
+import { paddingBias } from '../attention-bias.ts';
 import {
+  addPositions,
   attentionOutput,
   type CrossAttentionState,
   crossAttention,
-  embedTokens,
+  embedWords,
   feedForwardBlock,
   layerIndices,
-  MASKED,
   ofLayer,
 } from '../language-models/bert.ts';
-import { asRows, linear } from '../layers.ts';
+import { asRows, queryKeyValue } from '../layers.ts';
 import { child, type Module } from '../module.ts';
 import type { RowsByImage } from '../rows-by-image.ts';
 
@@ -23,17 +24,8 @@ export interface EncoderInputs {
   readonly inputIds: Value<'int64'>;
   /** [rows]: tokens of each row that are not padding. */
   readonly textLength: Value<'int64'>;
-  /** What each layer's cross-attention reads; absent to read the text alone, as ITC does. */
+  /** The image that cross-attention reads, for each layer; absent where the text is read alone, as in ITC. */
   readonly image?: { readonly cross: readonly CrossAttentionState[]; readonly rowsByImage: RowsByImage };
-}
-
-/**
- * [rows, 1, 1, length]: zero where a row has a token, `MASKED` at its padding.
- */
-export function paddingBias(scope: Scope, inputIds: Value<'int64'>, textLength: Value<'int64'>): Value<'float32'> {
-  const places = op.unsqueeze(scope, placesOf(scope, inputIds), [0, 1, 2]); // [1, 1, 1, length]
-  const isText = op.less(scope, places, op.unsqueeze(scope, textLength, [1, 2, 3]));
-  return op.where(scope, isText, float32(scope, 0), float32(scope, MASKED));
 }
 
 /**
@@ -41,13 +33,14 @@ export function paddingBias(scope: Scope, inputIds: Value<'int64'>, textLength: 
  * other. Padding is never attended to, so a row computes what it would alone; what stands at padding means nothing.
  * @returns the hidden states [rows * length, hidden].
  */
-export function textEncoder(module: Module, config: TextConfig, inputs: EncoderInputs): Value<'float32'> {
+export function textEncoder(module: Module, config: TextConfig, inputs: EncoderInputs): Value<Real> {
   const { inputIds, textLength, image } = inputs;
-  const positionIds = op.unsqueeze(module, placesOf(module, inputIds), [0]);
-  const length = op.dimension(module, inputIds, 1);
-  const bias = op.expand(module, paddingBias(module, inputIds, textLength), [1, 1, length, 1]);
-  const rowShape = op.shape(module, [op.dimension(module, inputIds, 0), -1, config.hiddenSize]);
-  let hidden = embedTokens(module, config, inputIds, positionIds);
+  const { op } = module;
+  const positionIds = op.unsqueeze(op.indices(inputIds, 1), [0]);
+  const length = op.dimension(inputIds, 1);
+  const bias = op.expand(paddingBias(module, inputIds, textLength), [1, 1, length, 1]);
+  const rowShape = op.shape([op.dimension(inputIds, 0), -1, config.hiddenSize]);
+  let hidden = addPositions(module, config, embedWords(module, config, inputIds), positionIds);
   for (const index of layerIndices(config)) {
     const layer = child(module, `encoder.layer.${index}`);
     const attended = selfAttention(child(layer, 'attention'), config, hidden, { bias, rowShape });
@@ -67,36 +60,21 @@ export function textEncoder(module: Module, config: TextConfig, inputs: EncoderI
 }
 
 /** The hidden states [rows, hidden] of each row's first token. */
-export function firstTokens(
-  scope: Scope,
-  inputs: EncoderInputs,
-  hidden: Value<'float32'>,
-  width: number,
-): Value<'float32'> {
-  const rowShape = op.shape(scope, [op.dimension(scope, inputs.inputIds, 0), -1, width]);
-  return op.gather(scope, op.reshapeTo(scope, hidden, rowShape), int64(scope, 0), 1);
-}
-
-/** [length]: 0, 1, 2, … */
-function placesOf(scope: Scope, inputIds: Value<'int64'>): Value<'int64'> {
-  const length = op.squeeze(scope, op.dimension(scope, inputIds, 1), [0]);
-  return op.range(scope, int64(scope, 0), length, int64(scope, 1));
+export function firstTokens({ op }: Scope, inputs: EncoderInputs, hidden: Value<Real>, width: number): Value<Real> {
+  const rowShape = op.shape([op.dimension(inputs.inputIds, 0), -1, width]);
+  return op.gather(op.reshape(hidden, rowShape), 0, 1);
 }
 
 function selfAttention(
   module: Module,
   config: TextConfig,
-  x: Value<'float32'>,
-  context: { readonly bias: Value<'float32'>; readonly rowShape: Value<'int64'> },
-): Value<'float32'> {
+  x: Value<Real>,
+  context: { readonly bias: Value<Real>; readonly rowShape: TargetShape },
+): Value<Real> {
   const { hiddenSize } = config;
   const attention = child(module, 'self');
-  const project = (name: string) =>
-    op.reshapeTo(attention, linear(child(attention, name), x, hiddenSize, hiddenSize), context.rowShape);
-  const attended = multiHeadAttention(
-    attention,
-    { query: project('query'), key: project('key'), value: project('value'), bias: context.bias },
-    config.headCount,
-  );
+  const projected = queryKeyValue(attention, ['query', 'key', 'value'], x, hiddenSize, context.rowShape);
+  const inputs = { ...projected, bias: context.bias };
+  const attended = attention.op.microsoft.multiHeadAttention(inputs, config.headCount);
   return attentionOutput(module, config, asRows(attention, attended, hiddenSize), x);
 }

@@ -1,9 +1,8 @@
 import type { VisionConfig } from '../../checkpoint/config/vision-config.ts';
-import { int64s } from '../../onnx/constants.ts';
-import type { Scope, Value } from '../../onnx/graph.ts';
-import { multiHeadAttention } from '../../onnx/microsoft-operators.ts';
-import * as op from '../../onnx/operators.ts';
-import { asBatch, asRows, layerNorm, linear, linearPart, preNormLayer } from '../layers.ts';
+import type { Real } from '../../onnx/element-type.ts';
+import type { Value } from '../../onnx/graph.ts';
+import type { Scope } from '../../onnx/scope.ts';
+import { asBatch, asRows, layerNorm, linear, linearPart, preNormLayers } from '../layers.ts';
 import { child, type Module, weight } from '../module.ts';
 
 const CHANNELS = 3;
@@ -18,13 +17,9 @@ export function imageTokenCount(config: VisionConfig): number {
  * @param pixels `pixel_values` float32 [images, 3, size, size].
  * @returns `image_embeds` as 2-D rows: [images * tokens, hidden].
  */
-export function visionTransformer(module: Module, config: VisionConfig, pixels: Value<'float32'>): Value<'float32'> {
-  let hidden = embed(child(module, 'embeddings'), config, pixels);
-  for (let index = 0; index < config.layerCount; index += 1) {
-    hidden = preNormLayer(child(module, `encoder.layers.${index}`), config, hidden, (attention, x) =>
-      selfAttention(attention, config, x),
-    );
-  }
+export function visionTransformer(module: Module, config: VisionConfig, pixels: Value<Real>): Value<Real> {
+  const embedded = embed(child(module, 'embeddings'), config, pixels);
+  const hidden = preNormLayers(module, config, embedded, (attention, x) => selfAttention(attention, config, x));
   return layerNorm(child(module, 'post_layernorm'), hidden, config.hiddenSize, config.layerNormEpsilon);
 }
 
@@ -32,18 +27,19 @@ export function visionTransformer(module: Module, config: VisionConfig, pixels: 
 export function embedPatches(
   convolution: Module,
   config: VisionConfig,
-  pixels: Value<'float32'>,
+  pixels: Value<Real>,
   options: { readonly bias: boolean },
-): Value<'float32'> {
+): Value<Real> {
+  const { op } = convolution;
   const { hiddenSize, imageSize, patchSize } = config;
   const side = imageSize / patchSize;
   const patchLength = CHANNELS * patchSize * patchSize;
-  const cells = op.reshape(convolution, pixels, [-1, CHANNELS, side, patchSize, side, patchSize]);
-  const patches = op.reshape(convolution, op.transpose(convolution, cells, [0, 2, 4, 1, 3, 5]), [-1, patchLength]); // [images * side², patchLength]
+  const cells = op.reshape(op.cast(pixels, convolution.precision), [-1, CHANNELS, side, patchSize, side, patchSize]);
+  const patches = op.reshape(op.transpose(cells, [0, 2, 4, 1, 3, 5]), [-1, patchLength]); // [images * side², patchLength]
   const kernel = weight(convolution, 'weight', [hiddenSize, patchLength], {
     storedShape: [hiddenSize, CHANNELS, patchSize, patchSize],
   });
-  return op.gemm(convolution, patches, kernel, options.bias ? weight(convolution, 'bias', [hiddenSize]) : undefined);
+  return op.gemm(patches, kernel, options.bias ? weight(convolution, 'bias', [hiddenSize]) : undefined);
 }
 
 /**
@@ -55,14 +51,15 @@ export function embedPatches(
 export function withClassAndPositions(
   module: Module,
   config: VisionConfig,
-  patches: Value<'float32'>,
-  classEmbedding: Value<'float32'>,
-  positions: Value<'float32'>,
-): Value<'float32'> {
+  patches: Value<Real>,
+  classEmbedding: Value<Real>,
+  positions: Value<Real>,
+): Value<Real> {
+  const { op } = module;
   const { hiddenSize } = config;
   const byImage = asBatch(module, patches, imageTokenCount(config) - 1, hiddenSize);
-  const classes = op.expand(module, classEmbedding, [op.dimension(module, byImage, 0), 1, hiddenSize]);
-  return asRows(module, op.add(module, op.concat(module, [classes, byImage], 1), positions), hiddenSize);
+  const classes = op.expand(classEmbedding, [op.dimension(byImage, 0), 1, hiddenSize]);
+  return asRows(module, op.add(op.concat([classes, byImage], 1), positions), hiddenSize);
 }
 
 /** Positions that the checkpoint has, and that of the class embedding. */
@@ -75,31 +72,31 @@ export function storedTokenCount(config: VisionConfig): number {
  * @param stored [1, stored tokens, hidden].
  * @returns [1, tokens, hidden].
  */
-export function positionsOf(scope: Scope, config: VisionConfig, stored: Value<'float32'>): Value<'float32'> {
+export function positionsOf({ op }: Scope, config: VisionConfig, stored: Value<Real>): Value<Real> {
   const { hiddenSize, imageSize, patchSize, positionsImageSize } = config;
   if (imageSize === positionsImageSize) return stored;
   const [storedSide, side] = [positionsImageSize / patchSize, imageSize / patchSize];
-  const part = (from: number, to: number) => op.slice(scope, stored, int64s(scope, [from]), int64s(scope, [to]), [1]);
-  const grid = op.reshape(scope, part(1, storedTokenCount(config)), [1, storedSide, storedSide, hiddenSize]);
-  const channelsFirst = op.transpose(scope, grid, [0, 3, 1, 2]);
-  const resized = op.interpolateBicubic(scope, channelsFirst, int64s(scope, [1, hiddenSize, side, side]));
-  const patches = op.reshape(scope, op.transpose(scope, resized, [0, 2, 3, 1]), [1, side * side, hiddenSize]);
-  return op.concat(scope, [part(0, 1), patches], 1);
+  const part = (from: number, to: number) => op.slice(stored, [from], [to], [1]);
+  const grid = op.reshape(part(1, storedTokenCount(config)), [1, storedSide, storedSide, hiddenSize]);
+  const channelsFirst = op.cast(op.transpose(grid, [0, 3, 1, 2]), 'float32'); // Resize has no kernel for float16 on CPUs.
+  const resized = op.interpolateBicubic(channelsFirst, [1, hiddenSize, side, side]);
+  const patches = op.reshape(op.transpose(resized, [0, 2, 3, 1]), [1, side * side, hiddenSize]);
+  return op.concat([part(0, 1), op.cast(patches, stored.elementType)], 1);
 }
 
-function embed(module: Module, config: VisionConfig, pixels: Value<'float32'>): Value<'float32'> {
+function embed(module: Module, config: VisionConfig, pixels: Value<Real>): Value<Real> {
   const patches = embedPatches(child(module, 'patch_embedding'), config, pixels, { bias: true });
   const classEmbedding = weight(module, 'class_embedding', [1, 1, config.hiddenSize]);
   const stored = weight(module, 'position_embedding', [1, storedTokenCount(config), config.hiddenSize]);
   return withClassAndPositions(module, config, patches, classEmbedding, positionsOf(module, config, stored));
 }
 
-function selfAttention(module: Module, config: VisionConfig, x: Value<'float32'>): Value<'float32'> {
+function selfAttention(module: Module, config: VisionConfig, x: Value<Real>): Value<Real> {
   const { hiddenSize } = config;
   const [query, key, value] = [0, 1, 2].map((index) => {
     const projected = linearPart(child(module, 'qkv'), x, hiddenSize, hiddenSize, { index, count: 3 });
     return asBatch(module, projected, imageTokenCount(config), hiddenSize);
-  }) as [Value<'float32'>, Value<'float32'>, Value<'float32'>]; // Three in, three out.
-  const attended = multiHeadAttention(module, { query, key, value }, config.headCount);
+  }) as [Value<Real>, Value<Real>, Value<Real>]; // Three in, three out.
+  const attended = module.op.microsoft.multiHeadAttention({ query, key, value }, config.headCount);
   return linear(child(module, 'projection'), asRows(module, attended, hiddenSize), hiddenSize, hiddenSize);
 }

@@ -1,7 +1,7 @@
 import { env, InferenceSession, Tensor } from 'onnxruntime-node';
 import { addInput, addOutput, createGraph, type Graph } from '../../onnx/graph.ts';
 import { encodeModel } from '../../onnx/model-proto.ts';
-import { add } from '../../onnx/operators.ts';
+import { createScope } from '../../onnx/scope.ts';
 
 /** The only file that knows onnxruntime-node. See docs/decisions/0003-runtime-options.md for each option. */
 
@@ -85,7 +85,7 @@ export async function createSession(graph: Graph, options: RuntimeOptions): Prom
 export async function probeExecutionProvider(executionProvider: ExecutionProvider): Promise<string | undefined> {
   const graph = createGraph('probe');
   const x = addInput(graph, 'x', 'float32', [1]);
-  addOutput(graph, 'y', add({ graph, path: '' }, x, x), [1]);
+  addOutput(graph, 'y', createScope(graph).op.add(x, x), [1]);
   try {
     const session = await createSession(graph, { executionProvider, threadCount: 1 });
     await session.run({ x: { data: Float32Array.of(1), shape: [1] } });

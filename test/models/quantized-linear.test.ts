@@ -104,7 +104,7 @@ describe.each([1, 3])('a Linear in %d parts', (partCount) => {
     const partSize = OUTPUTS / partCount;
     for (const [index, row] of rows.entries()) {
       const got = parts.flatMap((part) => part.slice(index * partSize, (index + 1) * partSize));
-      // What is left is the rounding of three factors and a sum in float32.
+      // The rest is the rounding of three factors and a sum in float32.
       expectClose(got, byHand(row, values, scale, partCount), { absolute: 1e-6, relative: 1e-6 });
     }
   });
@@ -137,7 +137,7 @@ test('is near what it is in float32: as near as 8 bits of both factors can be', 
 test('of another dtype, or in other parts, is refused by its name', async () => {
   const { weights } = await weightsOf(1);
   const module = rootModule(createGraph('refused'), weights);
-  const x = addInput(module.graph, 'x', 'float32', ['rows', 1]);
+  const x = addInput(module.op.graph, 'x', 'float32', ['rows', 1]);
   expectCheckpointError(() => linear(child(module, 'float'), x, 1, 1), 'CHECKPOINT_TENSOR_MISMATCH', [
     'tensor float.weight_quantized: expected dtype I8, got F32.',
   ]);

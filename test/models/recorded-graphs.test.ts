@@ -8,8 +8,8 @@ import { quantizeCheckpoint } from '../../checkpoint/quantize/quantize-checkpoin
 import { recordGraphs } from '../support/graphs.ts';
 
 /**
- * The SHA-256 of every graph, so that a change of the code that writes them shows whether a graph changed. One that is
- * meant to change is recorded anew by `npx vitest run -u test/models/recorded-graphs.test.ts`.
+ * The SHA-256 of every graph shows whether a change of the code that writes them changed a graph. One that is meant to
+ * change is recorded anew by `npx vitest run test/models/recorded-graphs.test.ts -u`.
  */
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -34,6 +34,7 @@ test('every graph is what it was', async () => {
       ...recordGraphs(`${name}, as stored`, folder),
       ...recordGraphs(`${name}, float16 weights`, folder, { dtype: 'F16' }),
       ...recordGraphs(`${name}, int8 weights`, quantized),
+      ...recordGraphs(`${name}, in float16`, folder, { precision: 'float16' }),
       ...recordGraphs(`${name}, larger images`, folder, { imageSize: vision.imageSize + vision.patchSize }),
     );
   }

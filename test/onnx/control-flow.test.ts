@@ -1,8 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { bool, float32s, int64, int64s } from '../../onnx/constants.ts';
 import { conditional, loop } from '../../onnx/control-flow.ts';
-import { addInput, addOutput, createGraph, type Graph, type Scope, type Value } from '../../onnx/graph.ts';
-import * as op from '../../onnx/operators.ts';
+import { addInput, addOutput, createGraph, type Graph, type Value } from '../../onnx/graph.ts';
+import { createScope, type Scope } from '../../onnx/scope.ts';
 import { flatten, mapValues } from '../../onnx/value-tree.ts';
 import { createSession, type RuntimeTensor, type Session } from '../../pipeline/sessions/runtime.ts';
 
@@ -47,7 +46,7 @@ function addOutputs(graph: Graph, tree: object): void {
 describe('a condition', () => {
   function branches() {
     const graph = createGraph('if');
-    const scope = { graph, path: 'model' };
+    const scope = createScope(graph, 'model');
     const condition = addInput(graph, 'condition', 'bool', []);
     const x = addInput(graph, 'x', 'int64', ['length']);
     return { graph, scope, condition, x };
@@ -59,19 +58,19 @@ describe('a condition', () => {
       scope,
       condition,
       (inner) => ({
-        scores: float32s(inner, [0.5]),
+        scores: inner.op.constant('float32', [0.5]),
         caches: [
-          { keys: op.add(inner, x, x), values: x },
+          { keys: inner.op.add(x, x), values: x },
           { keys: x, values: x },
         ],
       }),
       // The same structure, written in another order.
       (inner) => ({
         caches: [
-          { values: op.mul(inner, x, x), keys: x },
-          { values: x, keys: int64s(inner, [9]) },
+          { values: inner.op.mul(x, x), keys: x },
+          { values: x, keys: inner.op.constant('int64', [9]) },
         ],
-        scores: float32s(inner, [-0.5]),
+        scores: inner.op.constant('float32', [-0.5]),
       }),
     );
     addOutputs(graph, result);
@@ -97,7 +96,7 @@ describe('a condition', () => {
 
   test('computes only the branch that it takes', async () => {
     const { graph, scope, condition, x } = branches();
-    const impossible = (inner: Scope) => ({ y: op.gather(inner, x, int64s(inner, [1_000]), 0) });
+    const impossible = (inner: Scope) => ({ y: inner.op.gather(x, inner.op.constant('int64', [1_000]), 0) });
     const { y } = conditional(scope, condition, impossible, () => ({ y: x }));
     addOutput(graph, 'y', y, ['any']);
     const session = await createSession(graph, { executionProvider: 'cpu', threadCount: 1 });
@@ -113,8 +112,8 @@ describe('a condition', () => {
       conditional(
         inner,
         other,
-        (innermost) => ({ y: op.add(innermost, x, int64s(innermost, [when])) }),
-        (innermost) => ({ y: op.add(innermost, x, int64s(innermost, [otherwise])) }),
+        (innermost) => ({ y: innermost.op.add(x, innermost.op.constant('int64', [when])) }),
+        (innermost) => ({ y: innermost.op.add(x, innermost.op.constant('int64', [otherwise])) }),
       );
     const { y } = conditional(
       scope,
@@ -145,11 +144,11 @@ describe('a condition', () => {
 describe('a loop', () => {
   test('goes on while its body says so, and at least once', async () => {
     const graph = createGraph('loop');
-    const scope = { graph, path: 'count' };
+    const scope = createScope(graph, 'count');
     const limit = addInput(graph, 'limit', 'int64', []);
-    const { sum } = loop(scope, { sum: int64(scope, 0) }, (inner, iteration, state) => {
-      const done = op.add(inner, iteration, int64(inner, 1));
-      return { state: { sum: op.add(inner, state.sum, done) }, goOn: op.less(inner, done, limit) };
+    const { sum } = loop(scope, { sum: scope.op.constant('int64', 0) }, (inner, iteration, state) => {
+      const done = inner.op.add(iteration, inner.op.constant('int64', 1));
+      return { state: { sum: inner.op.add(state.sum, done) }, goOn: inner.op.less(done, limit) };
     });
     addOutput(graph, 'sum', sum, []);
     const limits = [0, 1, 2, 10];
@@ -163,30 +162,35 @@ describe('a loop', () => {
 
   test('carries a nested structure whose shapes grow', async () => {
     const graph = createGraph('loop');
-    const scope = { graph, path: 'generate' };
+    const scope = createScope(graph, 'generate');
     const start = addInput(graph, 'start', 'int64', ['length']);
     const steps = addInput(graph, 'steps', 'int64', []);
     const initial: Beams & { tokens: Value<'int64'> } = {
-      scores: float32s(scope, [1]),
+      scores: scope.op.constant('float32', [1]),
       caches: [
-        { keys: int64s(scope, []), values: start },
-        { keys: start, values: int64s(scope, []) },
+        { keys: scope.op.constant('int64', []), values: start },
+        { keys: start, values: scope.op.constant('int64', []) },
       ],
       tokens: start,
     };
     const final = loop(scope, initial, (inner, iteration, state) => {
-      const step = op.unsqueeze(inner, iteration, [0]);
-      const last = op.slice(inner, state.tokens, int64s(inner, [-1]), int64s(inner, [Number.MAX_SAFE_INTEGER]), [0]);
+      const step = inner.op.unsqueeze(iteration, [0]);
+      const last = inner.op.slice(
+        state.tokens,
+        inner.op.constant('int64', [-1]),
+        inner.op.constant('int64', [Number.MAX_SAFE_INTEGER]),
+        [0],
+      );
       return {
         state: {
-          tokens: op.concat(inner, [state.tokens, op.add(inner, last, int64s(inner, [10]))], 0),
-          scores: op.add(inner, state.scores, state.scores),
+          tokens: inner.op.concat([state.tokens, inner.op.add(last, inner.op.constant('int64', [10]))], 0),
+          scores: inner.op.add(state.scores, state.scores),
           caches: state.caches.map(({ keys, values }) => ({
-            keys: op.concat(inner, [keys, step], 0),
-            values: op.concat(inner, [last, values], 0),
+            keys: inner.op.concat([keys, step], 0),
+            values: inner.op.concat([last, values], 0),
           })),
         },
-        goOn: op.less(inner, op.add(inner, iteration, int64(inner, 1)), steps),
+        goOn: inner.op.less(inner.op.add(iteration, inner.op.constant('int64', 1)), steps),
       };
     });
     addOutputs(graph, final);
@@ -214,50 +218,51 @@ describe('a loop', () => {
 
   test('may hand on a value as it came, hand on one twice, or exchange two', async () => {
     const graph = createGraph('loop');
-    const scope = { graph, path: 'exchange' };
+    const scope = createScope(graph, 'exchange');
     const initial = {
-      a: int64s(scope, [1]),
-      b: int64s(scope, [2]),
-      same: int64s(scope, [3]),
-      copy: int64s(scope, [4]),
+      a: scope.op.constant('int64', [1]),
+      b: scope.op.constant('int64', [2]),
+      same: scope.op.constant('int64', [3]),
+      copy: scope.op.constant('int64', [4]),
     };
     const final = loop(scope, initial, (inner, iteration, { a, b, same }) => {
-      const sum = op.add(inner, a, b);
+      const sum = inner.op.add(a, b);
       return {
         state: { a: b, b: sum, same, copy: sum },
-        goOn: op.less(inner, iteration, int64(inner, 3)),
+        goOn: inner.op.less(iteration, inner.op.constant('int64', 3)),
       };
     });
     addOutputs(graph, final);
-    expect(await runGraph(graph, [{}])).toEqual([{ 'out.a': [8], 'out.b': [13], 'out.same': [3], 'out.copy': [13] }]); // 1 2 3 5 8 13
+    // 1 2 3 5 8 13
+    expect(await runGraph(graph, [{}])).toEqual([{ 'out.a': [8], 'out.b': [13], 'out.same': [3], 'out.copy': [13] }]);
   });
 
   test('sees values from outside, and may stop by a condition from outside', async () => {
     const graph = createGraph('loop');
-    const scope = { graph, path: 'outside' };
+    const scope = createScope(graph, 'outside');
     const x = addInput(graph, 'x', 'int64', []);
-    const never = bool(scope, false);
-    const { y } = loop(scope, { y: int64(scope, 1) }, () => ({ state: { y: x }, goOn: never }));
+    const never = scope.op.constant('bool', false);
+    const { y } = loop(scope, { y: scope.op.constant('int64', 1) }, () => ({ state: { y: x }, goOn: never }));
     addOutput(graph, 'y', y, []);
     expect(await runGraph(graph, [{ x: scalar(42) }])).toEqual([{ y: [42] }]);
   });
 
   test('may hold a condition and another loop', async () => {
     const graph = createGraph('loop');
-    const scope = { graph, path: 'nested' };
+    const scope = createScope(graph, 'nested');
     const size = addInput(graph, 'size', 'int64', []);
-    const one = (inner: Scope) => int64(inner, 1);
-    const { total } = loop(scope, { total: int64(scope, 0) }, (outer, row, state) => {
+    const one = (inner: Scope) => inner.op.constant('int64', 1);
+    const { total } = loop(scope, { total: scope.op.constant('int64', 0) }, (outer, row, state) => {
       const { count } = loop(outer, { count: state.total }, (inner, column, { count }) => ({
         state: conditional(
           inner,
-          op.lessOrEqual(inner, column, row),
-          (branch) => ({ count: op.add(branch, count, one(branch)) }),
+          inner.op.lessOrEqual(column, row),
+          (branch) => ({ count: branch.op.add(count, one(branch)) }),
           () => ({ count }),
         ),
-        goOn: op.less(inner, op.add(inner, column, one(inner)), size),
+        goOn: inner.op.less(inner.op.add(column, one(inner)), size),
       }));
-      return { state: { total: count }, goOn: op.less(outer, op.add(outer, row, one(outer)), size) };
+      return { state: { total: count }, goOn: outer.op.less(outer.op.add(row, one(outer)), size) };
     });
     addOutput(graph, 'total', total, []);
     const sizes = [1, 4, 10].map((value) => ({ size: scalar(value) }));
@@ -266,12 +271,15 @@ describe('a loop', () => {
 
   test('whose next state lacks a value is refused while the graph is written, and the place named', () => {
     const graph = createGraph('loop');
-    const scope = { graph, path: 'lacking' };
-    const initial: Record<string, Value> = { scores: int64(scope, 0), tokens: int64(scope, 0) };
+    const scope = createScope(graph, 'lacking');
+    const initial: Record<string, Value> = {
+      scores: scope.op.constant('int64', 0),
+      tokens: scope.op.constant('int64', 0),
+    };
     const write = () =>
       loop(scope, initial, (inner, _, state) => ({
-        state: { scores: state['scores'] ?? int64(inner, 0) },
-        goOn: bool(inner, false),
+        state: { scores: state['scores'] ?? inner.op.constant('int64', 0) },
+        goOn: inner.op.constant('bool', false),
       }));
     expect(write).toThrow(RangeError);
     expect(write).toThrow(/expected a value at tokens, got scores/);

@@ -1,19 +1,18 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { bool, float32, float32s, int64, int64s } from '../../onnx/constants.ts';
 import { conditional, loop } from '../../onnx/control-flow.ts';
 import {
   addInitializer,
   addInput,
   addOutput,
+  castsInitializers,
   createBody,
   createGraph,
   type Graph,
   makeOverridable,
-  type Scope,
   uniqueName,
 } from '../../onnx/graph.ts';
-import * as op from '../../onnx/operators.ts';
+import { createScope, type Scope } from '../../onnx/scope.ts';
 import { createSession, type RuntimeTensor } from '../../pipeline/sessions/runtime.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 
@@ -84,19 +83,19 @@ describe('names', () => {
   test('spell the path of the module', () => {
     const graph = createGraph('names');
     const x = addInput(graph, 'x', 'float32', [1]);
-    expect(op.relu({ graph, path: 'encoder.layers.0' }, x).name).toBe('encoder.layers.0/Relu');
-    expect(op.relu({ graph, path: '' }, x).name).toBe('Relu');
+    expect(createScope(graph, 'encoder.layers.0').op.relu(x).name).toBe('encoder.layers.0/Relu');
+    expect(createScope(graph).op.relu(x).name).toBe('Relu');
   });
 
   test('of one path used again and again, in bodies too, still make a graph that runs', async () => {
     const graph = createGraph('names');
-    const scope = { graph, path: 'same' };
+    const scope = createScope(graph, 'same');
     const x = addInput(graph, 'x', 'float32', [2]);
-    const twice = (inner: Scope) => ({ x: op.add(inner, op.mul(inner, x, x), op.mul(inner, x, x)) });
+    const twice = (inner: Scope) => ({ x: inner.op.add(inner.op.mul(x, x), inner.op.mul(x, x)) });
     const outer = twice(scope);
-    const first = conditional(scope, bool(scope, true), twice, () => outer);
-    const second = conditional(scope, bool(scope, false), () => outer, twice);
-    addOutput(graph, 'y', op.add(scope, first.x, second.x), [2]);
+    const first = conditional(scope, scope.op.constant('bool', true), twice, () => outer);
+    const second = conditional(scope, scope.op.constant('bool', false), () => outer, twice);
+    addOutput(graph, 'y', scope.op.add(first.x, second.x), [2]);
     expect(namesIn(graph).length).toBeGreaterThan(10);
     expect(repeated(namesIn(graph))).toEqual([]);
     expect(repeated(graphsIn(graph).flatMap(({ nodes }) => nodes.map(({ name }) => name)))).toEqual([]);
@@ -107,29 +106,29 @@ describe('names', () => {
 describe('constants', () => {
   test('that are equal are stored once, also from within a body', () => {
     const graph = createGraph('constants');
-    const scope = { graph, path: '' };
-    const body = { graph: createBody(graph, 'body'), path: '' };
-    expect(int64s(scope, [1, 2])).toEqual(int64s(body, [1, 2]));
-    expect(float32(body, 0.5)).toEqual(float32(scope, 0.5));
+    const scope = createScope(graph);
+    const body = createScope(createBody(graph, 'body'));
+    expect(scope.op.constant('int64', [1, 2])).toEqual(body.op.constant('int64', [1, 2]));
+    expect(body.op.constant('float32', 0.5)).toEqual(scope.op.constant('float32', 0.5));
     expect(graph.initializers.size).toBe(2);
   });
 
   test('that differ in value, type or shape are kept apart', async () => {
     const graph = createGraph('constants');
-    const scope = { graph, path: '' };
+    const scope = createScope(graph);
     const constants = {
-      list: int64s(scope, [1]),
-      scalar: int64(scope, 1),
-      floatScalar: float32(scope, 1),
-      floatList: float32s(scope, [1]),
-      matrix: float32s(scope, [1, 2, 3, 4, 5, 6], [2, 3]),
-      transposed: float32s(scope, [1, 2, 3, 4, 5, 6], [3, 2]),
-      flag: bool(scope, true),
-      otherFlag: bool(scope, false),
-      negative: int64s(scope, [-1]),
-      empty: int64s(scope, []),
-      infinite: float32(scope, Number.NEGATIVE_INFINITY),
-      large: int64(scope, Number.MAX_SAFE_INTEGER),
+      list: scope.op.constant('int64', [1]),
+      scalar: scope.op.constant('int64', 1),
+      floatScalar: scope.op.constant('float32', 1),
+      floatList: scope.op.constant('float32', [1]),
+      matrix: scope.op.constant('float32', [1, 2, 3, 4, 5, 6], [2, 3]),
+      transposed: scope.op.constant('float32', [1, 2, 3, 4, 5, 6], [3, 2]),
+      flag: scope.op.constant('bool', true),
+      otherFlag: scope.op.constant('bool', false),
+      negative: scope.op.constant('int64', [-1]),
+      empty: scope.op.constant('int64', []),
+      infinite: scope.op.constant('float32', Number.NEGATIVE_INFINITY),
+      large: scope.op.constant('int64', Number.MAX_SAFE_INTEGER),
     };
     for (const [name, value] of Object.entries(constants)) addOutput(graph, name, value);
     expect(graph.initializers.size).toBe(Object.keys(constants).length);
@@ -153,16 +152,22 @@ describe('constants', () => {
 describe('attributes', () => {
   test('of every kind reach the runtime: numbers, lists, text, and those below zero', async () => {
     const graph = createGraph('attributes');
-    const scope = { graph, path: '' };
+    const scope = createScope(graph);
     const x = addInput(graph, 'x', 'float32', [2, 3]);
-    addOutput(graph, 'transposed', op.transpose(scope, x, [1, 0]), [3, 2]);
-    addOutput(graph, 'joined', op.concat(scope, [x, x], 1), [2, 6]);
-    addOutput(graph, 'largest', op.topK(scope, x, int64s(scope, [1])).values, [2, 1]);
-    addOutput(graph, 'sums', op.reduceSum(scope, x, -1), [2]);
-    const [weight, bias] = [float32s(scope, [1, 1, 1]), float32s(scope, [0, 0, 0])];
-    addOutput(graph, 'normal', op.layerNormalization(scope, x, weight, bias, 3), [2, 3]);
-    const indices = int64s(scope, [0]);
-    const added = op.scatterElements(scope, float32s(scope, [1, 2]), indices, float32s(scope, [5]), 0, 'add');
+    addOutput(graph, 'transposed', scope.op.transpose(x, [1, 0]), [3, 2]);
+    addOutput(graph, 'joined', scope.op.concat([x, x], 1), [2, 6]);
+    addOutput(graph, 'largest', scope.op.topK(x, scope.op.constant('int64', [1])).values, [2, 1]);
+    addOutput(graph, 'sums', scope.op.reduceSum(x, -1), [2]);
+    const [weight, bias] = [scope.op.constant('float32', [1, 1, 1]), scope.op.constant('float32', [0, 0, 0])];
+    addOutput(graph, 'normal', scope.op.layerNormalization(x, weight, bias, 3), [2, 3]);
+    const indices = scope.op.constant('int64', [0]);
+    const added = scope.op.scatterElements(
+      scope.op.constant('float32', [1, 2]),
+      indices,
+      scope.op.constant('float32', [5]),
+      0,
+      'add',
+    );
     addOutput(graph, 'added', added, [2]);
     const outputs = await runGraph(graph, { x: floats([1, 5, 3, 0, 0, 0], [2, 3]) });
     expect(outputs).toMatchObject({
@@ -181,9 +186,9 @@ describe('attributes', () => {
 
   test('an optional input that is left out is left out', async () => {
     const graph = createGraph('optional');
-    const scope = { graph, path: '' };
+    const scope = createScope(graph);
     const x = addInput(graph, 'x', 'float32', ['rows', 2]);
-    addOutput(graph, 'y', op.gemm(scope, x, float32s(scope, [1, 2, 3, 4, 5, 6], [3, 2])), ['rows', 3]);
+    addOutput(graph, 'y', scope.op.gemm(x, scope.op.constant('float32', [1, 2, 3, 4, 5, 6], [3, 2])), ['rows', 3]);
     expect(await runGraph(graph, { x: floats([1, 10], [1, 2]) })).toEqual({ y: { data: [21, 43, 65], shape: [1, 3] } });
   });
 });
@@ -238,10 +243,10 @@ describe('tensors that stay in their file', () => {
     const external = { location: join('weights', 'model.safetensors'), offsetBytes, lengthBytes: bytes.length };
     const outside = addInitializer(graph, 'outside', 'float32', [2, 3], external);
     const inside = addInitializer(graph, 'inside', 'float32', [2, 3], bytes);
-    const scope = { graph, path: '' };
+    const scope = createScope(graph);
     addOutput(graph, 'outside.out', outside, [2, 3]);
     addOutput(graph, 'inside.out', inside, [2, 3]);
-    addOutput(graph, 'difference', op.sub(scope, outside, inside), [2, 3]);
+    addOutput(graph, 'difference', scope.op.sub(outside, inside), [2, 3]);
     const outputs = await runGraph(graph, {}, folder);
     expect(outputs['outside.out']).toEqual(outputs['inside.out']);
     expect(outputs['outside.out']).toEqual({ data: Array.from(Float32Array.from(values)), shape: [2, 3] });
@@ -251,13 +256,13 @@ describe('tensors that stay in their file', () => {
   test('are seen by the bodies of a graph', async () => {
     const folder = temporaryFolder({ weights: Buffer.concat([Buffer.alloc(3), bytes]) });
     const graph = createGraph('external');
-    const scope = { graph, path: '' };
+    const scope = createScope(graph);
     const read = (inner: Scope) => {
       const external = { location: 'weights', offsetBytes: 3, lengthBytes: bytes.length };
-      const weight = addInitializer(inner.graph, 'weight', 'float32', [6], external);
-      return { sum: op.add(inner, weight, weight) };
+      const weight = addInitializer(inner.op.graph, 'weight', 'float32', [6], external);
+      return { sum: inner.op.add(weight, weight) };
     };
-    const { sum } = conditional(scope, bool(scope, true), read, read);
+    const { sum } = conditional(scope, scope.op.constant('bool', true), read, read);
     addOutput(graph, 'sum', sum, [6]);
     const expected = Array.from(Float32Array.from(values.map((value) => value * 2)));
     expect(await runGraph(graph, {}, folder)).toEqual({ sum: { data: expected, shape: [6] } });
@@ -275,15 +280,15 @@ describe('tensors that stay in their file', () => {
 
 test('loops and branches are graphs of their own, and the initializers are those of the outermost', () => {
   const graph = createGraph('nested');
-  const scope = { graph, path: '' };
-  loop(scope, { x: float32s(scope, [1, 2]) }, (inner, iteration, { x }) => ({
+  const scope = createScope(graph);
+  loop(scope, { x: scope.op.constant('float32', [1, 2]) }, (inner, iteration, { x }) => ({
     state: conditional(
       inner,
-      op.less(inner, iteration, int64(inner, 3)),
-      (branch) => ({ x: op.mul(branch, x, float32(branch, 2)) }),
+      inner.op.less(iteration, inner.op.constant('int64', 3)),
+      (branch) => ({ x: branch.op.mul(x, branch.op.constant('float32', 2)) }),
       () => ({ x }),
     ),
-    goOn: op.less(inner, iteration, int64(inner, 5)),
+    goOn: inner.op.less(iteration, inner.op.constant('int64', 5)),
   }));
   expect(graphsIn(graph)).toHaveLength(4);
   expect(new Set(graphsIn(graph).map(({ initializers }) => initializers)).size).toBe(1);
@@ -292,10 +297,10 @@ test('loops and branches are graphs of their own, and the initializers are those
 describe('initializers that may be overridden', () => {
   test('are computed with like others, and need not be given', async () => {
     const graph = createGraph('overridable');
-    const scope = { graph, path: '' };
+    const scope = createScope(graph);
     const x = addInput(graph, 'x', 'float32', [1, 2]);
-    const weight = float32s(scope, [1, 2, 3, 4, 5, 6], [3, 2]);
-    addOutput(graph, 'y', op.gemm(scope, x, weight));
+    const weight = scope.op.constant('float32', [1, 2, 3, 4, 5, 6], [3, 2]);
+    addOutput(graph, 'y', scope.op.gemm(x, weight));
     makeOverridable(graph, ({ shape }) => shape.length === 2);
     expect(graph.inputs.map(({ name }) => name)).toEqual(['x', weight.name]);
     const { y } = await runGraph(graph, { x: floats([10, 1], [1, 2]) });
@@ -303,13 +308,22 @@ describe('initializers that may be overridden', () => {
   });
 });
 
+test('a graph knows whether it casts initializers', () => {
+  const graph = createGraph('casts');
+  const { op } = createScope(graph);
+  op.cast(addInput(graph, 'x', 'float32', [2]), 'float16');
+  expect(castsInitializers(graph)).toBe(false);
+  op.cast(op.constant('float32', [1, 2]), 'float16');
+  expect(castsInitializers(graph)).toBe(true);
+});
+
 describe('named dimensions', () => {
   test('are written where they follow from the others, and hold for any length', async () => {
     const graph = createGraph('named');
-    const scope = { graph, path: '' };
+    const scope = createScope(graph);
     const x = addInput(graph, 'x', 'float32', ['rows', 4]);
-    const pairs = op.reshapeNamed(scope, x, 'pairs', [2]);
-    addOutput(graph, 'y', op.reshapeNamed(scope, op.add(scope, pairs, pairs), 'rows', [2, 2]));
+    const pairs = scope.op.reshapeNamed(x, 'pairs', [2]);
+    addOutput(graph, 'y', scope.op.reshapeNamed(scope.op.add(pairs, pairs), 'rows', [2, 2]));
     expect(graph.valueInfos.map(({ shape }) => shape)).toEqual([
       ['pairs', 2],
       ['rows', 2, 2],

@@ -1,15 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import { float32s, int64s } from '../../onnx/constants.ts';
-import { addInput, addOutput, createGraph, type Scope, type Value } from '../../onnx/graph.ts';
-import { multiHeadAttention } from '../../onnx/microsoft-operators.ts';
-import * as op from '../../onnx/operators.ts';
+import { addInput, addOutput, createGraph, type Value } from '../../onnx/graph.ts';
+import { createScope, type Scope } from '../../onnx/scope.ts';
 import { createSession } from '../../pipeline/sessions/runtime.ts';
 import { expectClose } from '../support/close-to.ts';
 
 /** Operators one by one, with values that can be held in the head, or that PyTorch gave. */
 
 const TOLERANCE = { absolute: 1e-6, relative: 1e-6 };
-/** What PyTorch printed, to six decimals. */
+/** PyTorch printed these to six decimals. */
 const PRINTED_TOLERANCE = { absolute: 1e-5, relative: 1e-5 };
 
 interface Tensor {
@@ -30,7 +28,7 @@ async function compute(
     'float32',
     shape.map((_, axis) => `axis_${axis}`),
   );
-  for (const [name, value] of Object.entries(build({ graph, path: '' }, x))) addOutput(graph, name, value);
+  for (const [name, value] of Object.entries(build(createScope(graph), x))) addOutput(graph, name, value);
   const session = await createSession(graph, { executionProvider: 'cpu', threadCount: 1 });
   const outputs = await session.run({ x: { data: Float32Array.from(data), shape } });
   await session.release();
@@ -55,15 +53,71 @@ function expectTensor(
 /** 0, 1, 2, … */
 const countTo = (count: number) => Array.from({ length: count }, (_, index) => index);
 
+describe('a number as an operand', () => {
+  test('becomes a constant of the other operand’s type, and a list a 1-D one', () => {
+    const graph = createGraph('operands');
+    const { op } = createScope(graph);
+    op.add(addInput(graph, 'a', 'int64', [2]), 1);
+    op.mul(addInput(graph, 'b', 'float32', [2]), [1, 2]);
+    op.max(addInput(graph, 'c', 'float16', [2]), -1, 0.5);
+    op.where(addInput(graph, 'd', 'bool', [2]), -65_504, addInput(graph, 'e', 'float16', [2]));
+    const constants = [...graph.initializers.values()].map(({ elementType, shape, data }) => [
+      elementType,
+      shape,
+      data,
+    ]);
+    const bytes = (array: Uint16Array | Float32Array | BigInt64Array) => new Uint8Array(array.buffer);
+    expect(constants).toEqual([
+      ['int64', [], bytes(BigInt64Array.of(1n))],
+      ['float32', [2], bytes(Float32Array.of(1, 2))],
+      ['float16', [], bytes(Uint16Array.of(0xbc00))],
+      ['float16', [], bytes(Uint16Array.of(0x3800))],
+      ['float16', [], bytes(Uint16Array.of(0xfbff))],
+    ]);
+  });
+
+  test('may stand on either side of a choice', async () => {
+    const values = [1, -2, 3];
+    const { first, second } = await compute(values, [3], ({ op }, x) => ({
+      first: op.where(op.greater(x, 0), x, 0),
+      second: op.where(op.greater(x, 0), 9, x),
+    }));
+    expectTensor(first, [3], [1, 0, 3]);
+    expectTensor(second, [3], [9, -2, 9]);
+  });
+});
+
+test('indices, counting and filling follow a dimension that is known at run time', async () => {
+  const { indices, counted, filled, range } = await compute(countTo(6), [2, 3], ({ op }, x) => ({
+    indices: op.indices(x, 1),
+    counted: op.countTo(op.dimension(x, 0)),
+    filled: op.fill('int64', 7, [op.dimension(x, 0), 2]),
+    range: op.range(2, op.constant('int64', 9), 3),
+  }));
+  expectTensor(indices, [3], [0, 1, 2]);
+  expectTensor(counted, [2], [0, 1]);
+  expectTensor(filled, [2, 2], [7, 7, 7, 7]);
+  expectTensor(range, [3], [2, 5, 8]);
+});
+
+test('a cast to the type that a value has is the value itself', () => {
+  const graph = createGraph('cast');
+  const { op } = createScope(graph);
+  const x = addInput(graph, 'x', 'float32', [2]);
+  expect(op.cast(x, 'float32')).toBe(x);
+  expect(op.cast(x, 'float16')).toMatchObject({ elementType: 'float16', shape: [2] });
+  expect(graph.nodes.map(({ operator }) => operator)).toEqual(['Cast']);
+});
+
 test('exp is that of every element', async () => {
   const values = [0, 1, -1, 4.6052, -50, Number.NEGATIVE_INFINITY];
-  const { y } = await compute(values, [2, 3], (scope, x) => ({ y: op.exp(scope, x) }));
+  const { y } = await compute(values, [2, 3], (scope, x) => ({ y: scope.op.exp(x) }));
   expectTensor(y, [2, 3], values.map(Math.exp));
 });
 
 describe('normalizeL2', () => {
   const normalized = async (values: readonly number[], shape: readonly number[]) =>
-    (await compute(values, shape, (scope, x) => ({ y: op.normalizeL2(scope, x) })))['y'];
+    (await compute(values, shape, (scope, x) => ({ y: scope.op.normalizeL2(x) })))['y'];
 
   test('gives every row the length 1, along the last axis', async () => {
     const values = [3, 4, -5, 12, 0, -0.25];
@@ -93,7 +147,7 @@ describe('slice', () => {
   const sliced = async (start: readonly number[], end: readonly number[], axes: readonly number[]) =>
     (
       await compute(rows, [2, 3, 4], (scope, x) => ({
-        y: op.slice(scope, x, int64s(scope, start), int64s(scope, end), axes),
+        y: scope.op.slice(x, scope.op.constant('int64', start), scope.op.constant('int64', end), axes),
       }))
     )['y'];
 
@@ -122,8 +176,8 @@ describe('slice', () => {
 
   test('takes starts and ends that are computed', async () => {
     const { y } = await compute(rows, [2, 3, 4], (scope, x) => {
-      const sizes = op.concat(scope, [op.dimension(scope, x, 0), op.dimension(scope, x, 1)], 0); // 2 and 3
-      return { y: op.slice(scope, x, op.sub(scope, sizes, int64s(scope, [1, 2])), sizes, [0, 2]) };
+      const sizes = scope.op.concat([scope.op.dimension(x, 0), scope.op.dimension(x, 1)], 0); // 2 and 3
+      return { y: scope.op.slice(x, scope.op.sub(sizes, scope.op.constant('int64', [1, 2])), sizes, [0, 2]) };
     });
     expectTensor(y, [1, 3, 2], [13, 14, 17, 18, 21, 22]);
   });
@@ -133,7 +187,7 @@ describe('topK', () => {
   const values = [1, 9, 5, 7, 3, 8]; // [3, 2]: columns 1, 5, 3 and 9, 7, 8
   const largest = (axis: number | undefined, count: number, shape: readonly number[] = [3, 2]) =>
     compute(values, shape, (scope, x) => {
-      const top = op.topK(scope, x, int64s(scope, [count]), ...(axis === undefined ? [] : [axis]));
+      const top = scope.op.topK(x, scope.op.constant('int64', [count]), ...(axis === undefined ? [] : [axis]));
       return { values: top.values, indices: top.indices };
     });
 
@@ -167,7 +221,7 @@ describe('interpolateBicubic is PyTorch’s', () => {
   const interpolated = async (data: readonly number[], shape: readonly number[], side: readonly [number, number]) =>
     (
       await compute(data, shape, (scope, x) => ({
-        y: op.interpolateBicubic(scope, x, int64s(scope, [shape[0] ?? 0, shape[1] ?? 0, ...side])),
+        y: scope.op.interpolateBicubic(x, scope.op.constant('int64', [shape[0] ?? 0, shape[1] ?? 0, ...side])),
       }))
     )['y'];
   const small = [1, 2, 4, 0, -3, 5, 2, 2, -1];
@@ -215,7 +269,7 @@ describe('interpolateBicubic is PyTorch’s', () => {
 
   test('and not Pillow’s, which looks at more pixels where there are fewer', async () => {
     const { y } = await compute(small, [1, 1, 3, 3], (scope, x) => ({
-      y: op.resizeBicubic(scope, x, int64s(scope, [1, 1, 2, 2])),
+      y: scope.op.resizeBicubic(x, scope.op.constant('int64', [1, 1, 2, 2])),
     }));
     expect(Math.abs((y?.data[0] ?? 0) - 0.568771)).toBeGreaterThan(0.01);
   });
@@ -224,11 +278,14 @@ describe('interpolateBicubic is PyTorch’s', () => {
 test('a bias is added to the scores of attention, and may hide keys', async () => {
   const values = [1, 0, 0, 2, 3, 1]; // [1, 3, 2]: three tokens of one head
   const { plain, hidden } = await compute(values, [1, 3, 2], (scope, x) => {
-    const bias = (data: readonly number[]) => float32s(scope, data, [1, 1, 3, 3]);
+    const bias = (data: readonly number[]) => scope.op.constant('float32', data, [1, 1, 3, 3]);
     const later = [0, -1e9, -1e9, 0, 0, -1e9, 0, 0, 0];
     return {
-      plain: multiHeadAttention(scope, { query: x, key: x, value: x, bias: bias(countTo(9).map(() => 0)) }, 1),
-      hidden: multiHeadAttention(scope, { query: x, key: x, value: x, bias: bias(later) }, 1),
+      plain: scope.op.microsoft.multiHeadAttention(
+        { query: x, key: x, value: x, bias: bias(countTo(9).map(() => 0)) },
+        1,
+      ),
+      hidden: scope.op.microsoft.multiHeadAttention({ query: x, key: x, value: x, bias: bias(later) }, 1),
     };
   });
   const tokens = [values.slice(0, 2), values.slice(2, 4), values.slice(4, 6)];

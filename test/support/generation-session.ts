@@ -3,6 +3,7 @@ import { openWeights } from '../../checkpoint/weights/weights.ts';
 import { earlyStopping } from '../../models/generation/parameters.ts';
 import { captioningGraph } from '../../models/heads/captioning.ts';
 import { questionAnsweringGraph } from '../../models/heads/question-answering.ts';
+import type { GraphOptions } from '../../models/module.ts';
 import { createSession, type RuntimeTensor } from '../../pipeline/sessions/runtime.ts';
 import { expectClose } from './close-to.ts';
 import {
@@ -25,7 +26,7 @@ export interface Sequence {
   readonly score: number;
 }
 
-/** What captions and answers have in common. */
+/** The parts that captions and answers share. */
 export type GoldenRow = Omit<GoldenGeneration, 'prompt'> & Partial<Pick<GoldenAnswer, 'question_ids'>>;
 
 /** Token ids are identical; log-probabilities and scores differ by rounding only. */
@@ -53,29 +54,30 @@ export function byParameters<Row extends GoldenRow>(
   return [...groups];
 }
 
-interface GenerationSession<Row> {
+export interface GenerationSession {
   /** Runs golden rows as one batch. They must have equal parameters. */
-  generate(rows: readonly Row[]): Promise<readonly (readonly Sequence[])[]>;
+  generate(rows: readonly GoldenRow[]): Promise<readonly (readonly Sequence[])[]>;
   release(): Promise<void>;
 }
 
 /** The captioning graph. */
-export function openCaptioningSession(name: CheckpointName): Promise<GenerationSession<GoldenGeneration>> {
-  return openSession(name, captioningGraph);
+export function openCaptioningSession(name: CheckpointName, options: GraphOptions = {}): Promise<GenerationSession> {
+  return openSession(name, captioningGraph, options);
 }
 
 /** The question answering graph. */
-export function openAnswerSession(name: AnswerCheckpointName): Promise<GenerationSession<GoldenAnswer>> {
-  return openSession(name, questionAnsweringGraph);
+export function openAnswerSession(name: AnswerCheckpointName, options: GraphOptions = {}): Promise<GenerationSession> {
+  return openSession(name, questionAnsweringGraph, options);
 }
 
 async function openSession(
   name: CheckpointName | AnswerCheckpointName,
   writeGraph: typeof captioningGraph,
-): Promise<GenerationSession<GoldenRow>> {
+  options: GraphOptions,
+): Promise<GenerationSession> {
   const checkpoint = openBlipCheckpoint(checkpointFolder(name));
   const weights = openWeights(checkpoint.folder);
-  const session = await createSession(writeGraph(checkpoint, weights), {
+  const session = await createSession(writeGraph(checkpoint, weights, options), {
     executionProvider: 'cpu',
     threadCount: 2,
     dataFolder: weights.dataFolder,

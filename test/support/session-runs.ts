@@ -3,7 +3,10 @@ import * as runtime from '../../pipeline/sessions/runtime.ts';
 
 const { createSession } = runtime; // Before it is replaced.
 
-/** For each run, from now on and until the test ends, of a graph that takes this input: how many items it has of it. */
+/**
+ * Records the runs of graphs that have this input, until the test ends.
+ * @returns for each run the number of items of that input; it grows with every run.
+ */
 export function recordRuns(inputName: string): readonly number[] {
   const itemCounts: number[] = [];
   const spy = vi.spyOn(runtime, 'createSession').mockImplementation(async (...given) => {

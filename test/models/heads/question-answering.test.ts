@@ -2,15 +2,13 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
 import { addQuestionInputs, encodeQuestions } from '../../../models/heads/question-answering.ts';
 import { crossAttentionStates } from '../../../models/language-models/bert.ts';
-import { emptyCache, textDecoder } from '../../../models/language-models/text-decoder.ts';
+import { embedText, emptyCache, textDecoder } from '../../../models/language-models/text-decoder.ts';
 import { child, rootModule } from '../../../models/module.ts';
 import { oneRowPerImage, rowsByImage } from '../../../models/rows-by-image.ts';
 import { pixelValues } from '../../../models/towers/image-processor.ts';
 import { textEncoder } from '../../../models/towers/text-encoder.ts';
 import { imageTokenCount, visionTransformer } from '../../../models/towers/vision-transformer.ts';
-import { int64 } from '../../../onnx/constants.ts';
 import { addOutput, createGraph } from '../../../onnx/graph.ts';
-import * as op from '../../../onnx/operators.ts';
 import { createSession, type Session } from '../../../pipeline/sessions/runtime.ts';
 import { expectClose } from '../../support/close-to.ts';
 import {
@@ -50,14 +48,15 @@ async function openStages(name: AnswerCheckpointName): Promise<Session> {
     textLength: inputs.questionLength,
     image: {
       cross: crossAttentionStates(encoder, text, imageEmbeds, imageSize),
-      rowsByImage: rowsByImage(model, inputs.imageIndex, op.dimension(model, inputs.images, 0), text.hiddenSize),
+      rowsByImage: rowsByImage(model, inputs.imageIndex, model.op.dimension(inputs.images, 0), text.hiddenSize),
     },
   });
-  const rowCount = op.dimension(model, inputs.questionIds, 0);
-  const { logits } = textDecoder(child(model, 'text_decoder'), text, {
-    inputIds: op.unsqueeze(model, op.expand(model, int64(model, text.bosTokenId), [rowCount]), [1]),
-    paddingLength: op.expand(model, int64(model, 0), [rowCount]),
-    past: emptyCache(model, text, rowCount),
+  const rowCount = model.op.dimension(inputs.questionIds, 0);
+  const decoder = child(model, 'text_decoder');
+  const { logits } = textDecoder(decoder, text, {
+    embeddings: embedText(decoder, text, model.op.fill('int64', text.bosTokenId, [rowCount, 1])),
+    paddingLength: model.op.expand(model.op.constant('int64', 0), [rowCount]),
+    past: emptyCache(model, text, rowCount, model.precision),
     cross: encodeQuestions(model, checkpoint, inputs),
     rowsByImage: oneRowPerImage(model, rowCount, text.hiddenSize),
   });

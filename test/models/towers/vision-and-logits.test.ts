@@ -1,12 +1,11 @@
 import { describe, test } from 'vitest';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
 import { crossAttentionStates } from '../../../models/language-models/bert.ts';
-import { emptyCache, textDecoder } from '../../../models/language-models/text-decoder.ts';
+import { embedText, emptyCache, textDecoder } from '../../../models/language-models/text-decoder.ts';
 import { child, rootModule } from '../../../models/module.ts';
 import { rowsByImage } from '../../../models/rows-by-image.ts';
 import { pixelValues } from '../../../models/towers/image-processor.ts';
 import { imageTokenCount, visionTransformer } from '../../../models/towers/vision-transformer.ts';
-import { int64s } from '../../../onnx/constants.ts';
 import { addInput, addOutput, createGraph } from '../../../onnx/graph.ts';
 import { createSession } from '../../../pipeline/sessions/runtime.ts';
 import { expectClose } from '../../support/close-to.ts';
@@ -34,12 +33,12 @@ async function stages(name: CheckpointName) {
   const pixels = pixelValues(model, images, checkpoint.imageProcessor);
   const embeds = visionTransformer(child(model, 'vision_model'), vision, pixels);
   const decoder = child(model, 'text_decoder');
-  const one = int64s(model, [1]);
-  const rows = rowsByImage(model, int64s(model, [0]), one, text.hiddenSize);
+  const one = model.op.constant('int64', [1]);
+  const rows = rowsByImage(model, model.op.constant('int64', [0]), one, text.hiddenSize);
   const { logits } = textDecoder(decoder, text, {
-    inputIds,
-    paddingLength: int64s(model, [0]),
-    past: emptyCache(model, text, one),
+    embeddings: embedText(decoder, text, inputIds),
+    paddingLength: model.op.constant('int64', [0]),
+    past: emptyCache(model, text, one, model.precision),
     cross: crossAttentionStates(child(decoder, 'bert'), text, embeds, {
       width: text.encoderHiddenSize,
       length: imageTokenCount(vision),

@@ -1,0 +1,29 @@
+import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
+import type { LanguageModel } from '../generation/language-model.ts';
+import { type Module, within } from '../module.ts';
+import type { RowsByImage } from '../rows-by-image.ts';
+import type { CrossAttentionState, KeysAndValues } from './bert.ts';
+import { embedText, emptyCache, textDecoder } from './text-decoder.ts';
+
+/**
+ * BLIP's text decoder as a language model: BERT with cross-attention, which looks at an image or at an encoded question.
+ * @param decoder the module `text_decoder`.
+ * @param context the keys and values that every step looks at, and which rows look at which of them.
+ */
+export function bertLanguageModel(
+  decoder: Module,
+  config: TextConfig,
+  context: { readonly cross: readonly CrossAttentionState[]; readonly rowsByImage: RowsByImage },
+): LanguageModel<readonly KeysAndValues[]> {
+  return {
+    embed: (scope, tokenIds) => embedText(within(decoder, scope), config, tokenIds),
+    emptyCache: (scope, sequenceCount) => emptyCache(scope, config, sequenceCount, decoder.precision),
+    decode(scope, { embeddings, paddingLength, cache }) {
+      const inputs = { embeddings, paddingLength, past: cache, ...context };
+      const { logits, present } = textDecoder(within(decoder, scope), config, inputs);
+      return { logits, cache: present };
+    },
+    endTokenIds: [config.sepTokenId],
+    padTokenId: config.padTokenId,
+  };
+}

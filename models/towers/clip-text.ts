@@ -1,0 +1,51 @@
+import type { ClipTextConfig } from '../../checkpoint/config/clip-config.ts';
+import type { Real } from '../../onnx/element-type.ts';
+import type { Value } from '../../onnx/graph.ts';
+import { causalBias } from '../attention-bias.ts';
+import { asRows, layerNorm, preNormLayers } from '../layers.ts';
+import { child, type Module, weight } from '../module.ts';
+import { clipAttention } from './clip-attention.ts';
+
+/** Texts of a batch, padded on the right with any token: a token sees none after it, so padding changes nothing. */
+export interface ClipTexts {
+  /** [texts, length] */
+  readonly inputIds: Value<'int64'>;
+  /** [texts]: the place of the token that stands for the text. */
+  readonly endPosition: Value<'int64'>;
+}
+
+/**
+ * transformers' `CLIPTextTransformer` (models/clip/modeling_clip.py).
+ * @returns `pooler_output` [texts, hidden]: the end token of each text.
+ */
+export function clipTextTower(module: Module, config: ClipTextConfig, texts: ClipTexts): Value<Real> {
+  const { op } = module;
+  const { hiddenSize, layerNormEpsilon } = config;
+  const { inputIds, endPosition } = texts;
+  const tokenCount = op.dimension(inputIds, 1);
+  const places = op.countTo(tokenCount);
+  const embedded = embed(child(module, 'embeddings'), config, inputIds, places);
+  const bias = textBias(module, places, op.dimension(inputIds, 0));
+  const hidden = preNormLayers(module, config, embedded, (attention, x) =>
+    clipAttention(attention, { ...config, tokenCount }, x, bias),
+  );
+  // Only the last token of each text counts: [texts * length, hidden] → [texts, hidden].
+  const firsts = op.mul(op.indices(inputIds, 0), tokenCount);
+  const pooled = op.gather(hidden, op.add(firsts, endPosition), 0);
+  return layerNorm(child(module, 'final_layer_norm'), pooled, hiddenSize, layerNormEpsilon);
+}
+
+function embed(module: Module, config: ClipTextConfig, inputIds: Value<'int64'>, places: Value<'int64'>): Value<Real> {
+  const { op } = module;
+  const { hiddenSize, vocabularySize, maxPositions } = config;
+  const words = weight(child(module, 'token_embedding'), 'weight', [vocabularySize, hiddenSize]);
+  const positions = weight(child(module, 'position_embedding'), 'weight', [maxPositions, hiddenSize]);
+  const embedded = op.add(op.gather(words, inputIds, 0), op.gather(positions, places, 0));
+  return asRows(module, embedded, hiddenSize);
+}
+
+/** [texts, 1, length, length]: the runtime does not repeat a bias along the texts. */
+function textBias(module: Module, places: Value<'int64'>, textCount: Value<'int64'>): Value<Real> {
+  const bias = causalBias(module, { queries: places, keys: places });
+  return module.op.expand(bias, [textCount, 1, 1, 1]);
+}

@@ -1,0 +1,96 @@
+import { describe, expect, test } from 'vitest';
+import { type ProcessorContext, processLogits } from '../../../models/generation/logits-processors.ts';
+import type { Scope } from '../../../onnx/scope.ts';
+import { constantParameters, evaluate, matrix } from '../../support/evaluate.ts';
+
+/** Two end tokens, of a vocabulary of 5. */
+const endTokenIds = [3, 4] as const;
+const banned = Number.NEGATIVE_INFINITY;
+
+interface Given {
+  readonly scores: readonly (readonly number[])[];
+  readonly tokenIds: readonly (readonly number[])[];
+  readonly paddingLength?: readonly number[];
+  readonly minNewTokens?: readonly number[];
+  readonly repetitionPenalty?: number;
+  readonly noRepeatNgramSize?: number;
+}
+
+function contextOf(scope: Scope, given: Given): ProcessorContext {
+  const { op } = scope;
+  const zeros = given.scores.map(() => 0);
+  return {
+    tokenIds: matrix(scope, 'int64', given.tokenIds),
+    paddingLength: op.constant('int64', given.paddingLength ?? zeros),
+    minNewTokens: op.constant('int64', given.minNewTokens ?? zeros),
+    generatedCount: op.constant('int64', 1),
+    parameters: constantParameters(scope, {
+      repetitionPenalty: op.constant('float32', given.repetitionPenalty ?? 1),
+      noRepeatNgramSize: op.constant('int64', given.noRepeatNgramSize ?? 0),
+    }),
+    endTokenIds,
+  };
+}
+
+async function processed(given: Given): Promise<readonly number[]> {
+  const { scores } = await evaluate((scope) => ({
+    scores: processLogits(scope, matrix(scope, 'float32', given.scores), contextOf(scope, given)),
+  }));
+  expect(scores?.shape).toEqual([given.scores.length, 5]);
+  return scores?.data ?? [];
+}
+
+const plain = [4, -2, 1, 3, 0];
+
+test('change nothing where all are off', async () => {
+  expect(await processed({ scores: [plain], tokenIds: [[0, 1, 0]] })).toEqual(plain);
+});
+
+test('a repetition penalty divides what is positive and multiplies what is negative, once for each token', async () => {
+  expect(await processed({ scores: [plain], tokenIds: [[0, 1, 0]], repetitionPenalty: 2 })).toEqual([2, -4, 1, 3, 0]);
+});
+
+describe('no repeated n-grams', () => {
+  test.each([
+    ['the token after an equal pair’s first', 2, [1, 2, 1], 0, [4, -2, banned, 3, 0]],
+    ['none where the prefix is new', 2, [1, 2, 0], 0, plain],
+    ['every token that was there, for n = 1', 1, [1, 2, 1], 0, [4, banned, banned, 3, 0]],
+    ['the end of an equal triple', 3, [1, 2, 0, 1, 2], 0, [banned, -2, 1, 3, 0]],
+    ['none where the sequence is shorter than n', 3, [1, 2], 0, plain],
+    ['none that starts in the padding', 2, [1, 2, 1], 1, plain],
+    ['several after one prefix', 2, [1, 2, 1, 0, 1], 0, [banned, -2, banned, 3, 0]],
+  ])('bans %s', async (_, size, tokenIds, paddingLength, wanted) => {
+    const got = await processed({
+      scores: [plain],
+      tokenIds: [tokenIds],
+      noRepeatNgramSize: size,
+      paddingLength: [paddingLength],
+    });
+    expect(got).toEqual(wanted);
+  });
+
+  test.each([1, 2, 5])('of %d bans none before there are tokens', async (size) => {
+    expect(await processed({ scores: [plain], tokenIds: [[]], noRepeatNgramSize: size })).toEqual(plain);
+  });
+});
+
+test('a least length forbids every end token, in rows that are still too short', async () => {
+  const got = await processed({
+    scores: [plain, plain, plain],
+    tokenIds: [[0], [0], [0]],
+    minNewTokens: [2, 1, 9],
+  });
+  const short = [4, -2, 1, banned, banned];
+  expect(got).toEqual([...short, ...plain, ...short]);
+});
+
+test('come in transformers’ order: what is banned stays banned after a penalty', async () => {
+  const got = await processed({
+    scores: [plain],
+    tokenIds: [[0, 3, 0]],
+    repetitionPenalty: 2,
+    noRepeatNgramSize: 2,
+    minNewTokens: [5],
+  });
+  expect(got).toEqual([2, -2, 1, banned, banned]);
+});
