@@ -1,8 +1,7 @@
 import { METHODS } from 'node:http';
 import type { FastifyInstance, HTTPMethods } from 'fastify';
+import { errorAnswer } from '../../protocol/error-answer.ts';
 import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
-import { httpStatus } from '../../protocol/http-status.ts';
-import { RETRY_AFTER_SECONDS } from '../http/exchange/reply.ts';
 import { logInternal } from '../service/log-internal.ts';
 import { requireAuthorizer } from './authorizer.ts';
 import type { Environment } from './environment.ts';
@@ -39,18 +38,6 @@ export async function answerHttp(
     logInternal(error, server.log);
     return errorAnswer(error);
   }
-}
-
-/** An error in the form that the HTTP server gives it. */
-export function errorAnswer({ code, message }: HandlerError): HttpAnswer {
-  return {
-    status: httpStatus[code],
-    headers: {
-      'content-type': 'application/json',
-      ...(code === 'NOT_READY' ? { 'retry-after': String(RETRY_AFTER_SECONDS) } : {}),
-    },
-    body: JSON.stringify({ error: message, code }),
-  };
 }
 
 async function loaded(environment: Environment, clock: Clock): Promise<void> {

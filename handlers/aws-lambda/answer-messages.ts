@@ -1,7 +1,6 @@
 import type { SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda';
 import { unlessAborted } from '../../pipeline/abort.ts';
-import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
-import { retryable } from '../../protocol/retryable.ts';
+import { errorCodes, HandlerError, toHandlerError } from '../../protocol/errors.ts';
 import { logInternal } from '../service/log-internal.ts';
 import { answerBody } from './answer-body.ts';
 import type { Environment } from './environment.ts';
@@ -82,7 +81,7 @@ async function answerGroup(records: readonly SQSRecord[], batch: Batch): Promise
 async function deliver(answer: Promise<MessageResult>, { onResult, until }: Batch): Promise<void> {
   const result = await answer;
   until.throwIfAborted(); // It was reported as failed.
-  if ('error' in result && retryable[result.error.code]) throw result.error;
+  if ('error' in result && errorCodes[result.error.code].retryable) throw result.error;
   await onResult(result);
 }
 

@@ -1,9 +1,10 @@
 import type { ALBEvent, APIGatewayProxyEvent, APIGatewayProxyEventV2, Context, SQSEvent } from 'aws-lambda';
+import { errorAnswer } from '../../protocol/error-answer.ts';
 import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
 import type { InferenceResponse } from '../../protocol/inference-response.ts';
 import { logInternal } from '../service/log-internal.ts';
 import { answerBody } from './answer-body.ts';
-import { answerHttp, errorAnswer } from './answer-http.ts';
+import { answerHttp } from './answer-http.ts';
 import { answerMessages } from './answer-messages.ts';
 import type { Environment } from './environment.ts';
 import { eventKind } from './event-kind.ts';

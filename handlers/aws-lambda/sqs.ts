@@ -1,4 +1,5 @@
 import type { SQSRecord } from 'aws-lambda';
+import { errorBody } from '../../protocol/error-answer.ts';
 import type { HandlerError } from '../../protocol/errors.ts';
 import type { InferenceResponse } from '../../protocol/inference-response.ts';
 
@@ -17,7 +18,6 @@ export type OnResult = (result: MessageResult) => void | Promise<void>;
 /** Writes each result to the log, as a line of JSON. */
 export const writeResult: OnResult = (result) => {
   const { messageId } = result.record;
-  const outcome =
-    'error' in result ? { error: result.error.message, code: result.error.code } : { response: result.response };
+  const outcome = 'error' in result ? errorBody(result.error) : { response: result.response };
   process.stdout.write(`${JSON.stringify({ messageId, ...outcome })}\n`);
 };

@@ -1,6 +1,5 @@
 import { Metadata, type StatusObject, status as statusNames } from '@grpc/grpc-js';
-import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
-import { grpcStatus } from '../../protocol/grpc-status.ts';
+import { errorCodes, HandlerError, toHandlerError } from '../../protocol/errors.ts';
 import { logInternal } from '../service/log-internal.ts';
 import type { Log } from './log.ts';
 
@@ -15,7 +14,7 @@ export function statusOf({ code, message }: HandlerError): StatusObject {
   const metadata = new Metadata();
   metadata.set(ERROR_CODE_KEY, code);
   const details = Buffer.from(message.slice(0, MAX_DETAILS_CHARACTERS)).toString(); // Half a surrogate pair has no URI.
-  return { code: grpcStatus[code], details, metadata };
+  return { code: statusNames[errorCodes[code].grpc], details, metadata };
 }
 
 /** What a call ends with whose own deadline passes. */

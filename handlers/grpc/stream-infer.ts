@@ -1,4 +1,5 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
+import { errorText } from '../../protocol/error-answer.ts';
 import { type Received, requireMessage } from './codec.ts';
 import type {
   ModelInferRequest,
@@ -58,8 +59,8 @@ async function respond(
   try {
     return { inferResponse: await answer(requireMessage(received)) };
   } catch (thrown) {
-    const { code, message } = reported(thrown, log);
+    const error = reported(thrown, log);
     const { modelName, id } = 'message' in received ? received.message : { modelName: '', id: '' };
-    return { errorMessage: `${code}: ${message}`, inferResponse: { modelName, id } };
+    return { errorMessage: errorText(error), inferResponse: { modelName, id } };
   }
 }

@@ -1,7 +1,7 @@
 import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
 import type InferlessModel from '../../app.ts';
 import type { Settings } from '../../pipeline/settings.ts';
-import { httpStatus } from '../../protocol/http-status.ts';
+import { errorCodes } from '../../protocol/errors.ts';
 import { type Admission, createAdmission } from '../service/admission.ts';
 import type { Metrics } from '../service/metrics.ts';
 import { addBentomlRoutes } from './doors/bentoml/bentoml.ts';
@@ -59,7 +59,7 @@ export function createServer(
       const refused = fromServerError(error);
       traceRequest(request, reply); // A path that does not decode comes past all hooks.
       nameRequest(request, reply);
-      void countAnswer(httpStatus[refused.code]);
+      void countAnswer(errorCodes[refused.code].http);
       void sendError(reply, refused, request.log);
     },
   });

@@ -1,8 +1,8 @@
 import { maxHeaderSize, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { ConnectionError, FastifyRequest } from 'fastify';
+import { errorAnswer } from '../../../protocol/error-answer.ts';
 import { HandlerError, toHandlerError } from '../../../protocol/errors.ts';
-import { httpStatus } from '../../../protocol/http-status.ts';
 
 /** A client has as long to read why it was refused; its half of the connection may stay open for ever. */
 const LINGER_MS = 1_000;
@@ -16,11 +16,10 @@ export function answerBrokenRequest(error: ConnectionError, socket: Socket): num
     socket.destroy();
     return undefined;
   }
-  const { code, message } = fromConnectionError(error);
-  const body = JSON.stringify({ error: message, code });
-  const status = httpStatus[code];
-  const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}`;
-  socket.end(`${head}\r\nconnection: close\r\n\r\n${body}`);
+  const { status, headers, body } = errorAnswer(fromConnectionError(error));
+  const allHeaders = { ...headers, 'content-length': Buffer.byteLength(body), connection: 'close' };
+  const lines = Object.entries(allHeaders).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}\r\n${body}`);
   setTimeout(() => socket.destroy(), LINGER_MS).unref();
   return status;
 }

@@ -1,7 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type InferlessModel from '../../../../app.ts';
-import { HandlerError } from '../../../../protocol/errors.ts';
-import { httpStatus } from '../../../../protocol/http-status.ts';
+import { errorCodes, HandlerError } from '../../../../protocol/errors.ts';
 import type { InputFields } from '../../../../protocol/schema.ts';
 import { compile, nullableText } from '../../../../protocol/validation.ts';
 import { areReady } from '../../../service/readiness.ts';
@@ -75,7 +74,7 @@ export function addBentomlRoutes(
   );
   for (const path of ['/livez', '/healthz']) addRoute(server, 'GET', path, (_request, reply) => sendText(reply, '\n'));
   addRoute(server, 'GET', '/readyz', (_request, reply) =>
-    sendText(reply, '\n', areReady(models, draining) ? 200 : httpStatus.NOT_READY),
+    sendText(reply, '\n', areReady(models, draining) ? 200 : errorCodes.NOT_READY.http),
   );
 }
 

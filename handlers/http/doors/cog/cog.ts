@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type InferlessModel from '../../../../app.ts';
+import { errorText } from '../../../../protocol/error-answer.ts';
 import { HandlerError } from '../../../../protocol/errors.ts';
 import { pickInputs } from '../../../../protocol/inference-request.ts';
 import { type NamedTensor, unwrap, valuesByName } from '../../../../protocol/named-tensor.ts';
@@ -107,7 +108,7 @@ function predictionOf({ id, output, error, startedAt, endedAt }: Job): object {
     id,
     status: error === undefined ? 'succeeded' : 'failed',
     output,
-    error: error === undefined ? null : `${error.code}: ${error.message}`,
+    error: error === undefined ? null : errorText(error),
     logs: '',
     created_at: startedAt.toISOString(),
     started_at: startedAt.toISOString(),

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify';
 import type InferlessModel from '../../../../app.ts';
-import { httpStatus } from '../../../../protocol/http-status.ts';
+import { errorCodes } from '../../../../protocol/errors.ts';
 import { areReady, isReady } from '../../../service/readiness.ts';
 import { isUnnamed } from '../../../service/served-models.ts';
 import type { Draining } from '../../drain.ts';
@@ -13,14 +13,14 @@ export function addHealthRoutes(server: FastifyInstance, models: readonly Inferl
   addRoute(server, 'GET', '/v2/health/live', (_request, reply) => sendJson(reply, { live: true }));
   addRoute(server, 'GET', '/v2/health/ready', (_request, reply) => {
     const ready = areReady(models, draining);
-    return sendJson(reply, { live: true, ready }, ready ? 200 : httpStatus.NOT_READY);
+    return sendJson(reply, { live: true, ready }, ready ? 200 : errorCodes.NOT_READY.http);
   });
   for (const path of modelPaths('/ready')) {
     addRoute(server, 'GET', path, (request, reply) => {
       // A model that is named by its task has no name before it is loaded: whatever is asked for may be it.
       const { model: name } = request.params as ModelPath; // The routes name it.
       const ready = models.some(isUnnamed) ? false : isReady(requireModel(request, models), draining);
-      return sendJson(reply, { name, ready }, ready ? 200 : httpStatus.NOT_READY);
+      return sendJson(reply, { name, ready }, ready ? 200 : errorCodes.NOT_READY.http);
     });
   }
 }

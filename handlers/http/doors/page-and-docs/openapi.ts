@@ -1,5 +1,5 @@
 import type InferlessModel from '../../../../app.ts';
-import { httpStatus } from '../../../../protocol/http-status.ts';
+import { errorCodes } from '../../../../protocol/errors.ts';
 import { wireDatatype } from '../../../../protocol/inference-request.ts';
 import type { InputField, InputFields, TaskSchema } from '../../../../protocol/schema.ts';
 import { type JsonSchema, listSchema, valueSchema } from '../../../../protocol/validation.ts';
@@ -21,7 +21,7 @@ const errorSchema: JsonSchema = {
   required: ['error', 'code'],
   properties: {
     error: { type: 'string', description: 'What was expected, and what came.' },
-    code: { enum: Object.keys(httpStatus), description: 'Stays the same between versions.' },
+    code: { enum: Object.keys(errorCodes), description: 'Stays the same between versions.' },
   },
 };
 
@@ -54,7 +54,7 @@ function healthPaths(): object {
   const ready = { ...live, properties: { ...live.properties, ready: { type: 'boolean' } } };
   return {
     '/v2/health/live': get('health', 'Whether the process lives.', { 200: live }),
-    '/v2/health/ready': get('health', 'Whether it would answer.', { 200: ready, [httpStatus.NOT_READY]: ready }),
+    '/v2/health/ready': get('health', 'Whether it would answer.', { 200: ready, [errorCodes.NOT_READY.http]: ready }),
   };
 }
 
@@ -71,7 +71,10 @@ function modelPaths({ name, schema }: Described): object {
   const ready = { type: 'object', properties: { name: { type: 'string' }, ready: { type: 'boolean' } } };
   return {
     [path]: get('models', `Inputs and outputs of ${name}.`, { 200: { type: 'object' } }),
-    [`${path}/ready`]: get('health', `Whether ${name} would answer.`, { 200: ready, [httpStatus.NOT_READY]: ready }),
+    [`${path}/ready`]: get('health', `Whether ${name} would answer.`, {
+      200: ready,
+      [errorCodes.NOT_READY.http]: ready,
+    }),
     [`${path}/infer`]: post(`Asks ${name}, with named tensors.`, inferenceRequest(schema), inferenceResponse(schema)),
     [`${path}/generate`]: post(`Asks ${name}, with inputs by name.`, namedInputs(schema.inputs), {
       type: 'object',
@@ -106,10 +109,10 @@ const errorAnswer = jsonContent('An error.', { $ref: '#/components/schemas/Error
 
 /** Every status that an error has, with the codes that have it. */
 function refusals(): object {
-  const statuses = [...new Set(Object.values(httpStatus))];
+  const statuses = [...new Set(Object.values(errorCodes).map(({ http }) => http))];
   return Object.fromEntries(
     statuses.map((status) => {
-      const codes = Object.entries(httpStatus).filter(([, own]) => own === status);
+      const codes = Object.entries(errorCodes).filter(([, { http }]) => http === status);
       return [status, { ...errorAnswer, description: codes.map(([code]) => code).join(', ') }];
     }),
   );

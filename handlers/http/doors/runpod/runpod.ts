@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type InferlessModel from '../../../../app.ts';
+import { errorText } from '../../../../protocol/error-answer.ts';
 import { HandlerError } from '../../../../protocol/errors.ts';
 import { valuesByName } from '../../../../protocol/named-tensor.ts';
 import { logInternal } from '../../../service/log-internal.ts';
@@ -229,7 +230,7 @@ function outcomeOf({ output, error }: JobEnd): object {
   if (error === undefined) return { status: 'COMPLETED', output };
   if (error.code === 'CANCELLED') return { status: 'CANCELLED' };
   const status = error.code === 'DEADLINE_EXCEEDED' ? 'TIMED_OUT' : 'FAILED';
-  return { status, error: `${error.code}: ${error.message}` };
+  return { status, error: errorText(error) };
 }
 
 /** The jobs are those of the token; the one worker is this process. */

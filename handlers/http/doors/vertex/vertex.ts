@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type InferlessModel from '../../../../app.ts';
-import { HandlerError, toHandlerError } from '../../../../protocol/errors.ts';
-import { httpStatus } from '../../../../protocol/http-status.ts';
+import { errorBody } from '../../../../protocol/error-answer.ts';
+import { errorCodes, HandlerError, toHandlerError } from '../../../../protocol/errors.ts';
 import { pickInputs } from '../../../../protocol/inference-request.ts';
 import { valuesByName } from '../../../../protocol/named-tensor.ts';
 import { compile } from '../../../../protocol/validation.ts';
@@ -57,7 +57,7 @@ export function addVertexRoutes(
       handler: (request, reply) => {
         const { model: name } = request.params as ModelPath; // The route names it.
         const ready = models.some(isUnnamed) ? false : isReady(requireModel(request, models), draining);
-        return sendJson(reply, { name, ready }, ready ? 200 : httpStatus.NOT_READY);
+        return sendJson(reply, { name, ready }, ready ? 200 : errorCodes.NOT_READY.http);
       },
     },
     POST: guard((request) => requirePredicting(request, models), predict),
@@ -88,7 +88,7 @@ async function predict(request: FastifyRequest, reply: FastifyReply, model: Infe
   for (const failure of failures) logInternal(failure, request.log);
   return sendJson(reply, {
     predictions: predictions.map((prediction) =>
-      prediction instanceof HandlerError ? { error: prediction.message, code: prediction.code } : prediction,
+      prediction instanceof HandlerError ? errorBody(prediction) : prediction,
     ),
   });
 }
