@@ -31,7 +31,7 @@ const noExemplars: Plugin = {
 
 const entryPoints = {
   app: `${root}app.ts`,
-  serve: `${root}handlers/http/serve.ts`,
+  serve: `${root}handlers/command-line/serve.ts`,
   invoke: `${root}handlers/command-line/invoke.ts`,
   main: `${root}handlers/command-line/main.ts`,
   'aws-lambda': `${root}handlers/aws-lambda/aws-lambda.ts`,

@@ -1,14 +1,9 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util';
-import { CheckpointError } from '../../checkpoint/errors.ts';
+import { errorText } from '../../protocol/error-answer.ts';
 import { HandlerError } from '../../protocol/errors.ts';
+import { describeFailure } from '../service/failure.ts';
 
 /** What the commands share. */
-
-/** The code of a failure, and its own words: whoever runs a command may see them. */
-export function describeFailure(thrown: unknown): { readonly code: string; readonly message: string } {
-  if (thrown instanceof CheckpointError || thrown instanceof HandlerError) return thrown;
-  return { code: 'INTERNAL', message: thrown instanceof Error ? thrown.message : String(thrown) };
-}
 
 /**
  * The arguments of a command.
@@ -28,8 +23,7 @@ export async function runCommand(command: () => void | Promise<void>): Promise<v
   try {
     await command();
   } catch (thrown) {
-    const { code, message } = describeFailure(thrown);
-    process.stderr.write(`${code}: ${message}\n`);
+    process.stderr.write(`${errorText(describeFailure(thrown))}\n`);
     process.exitCode = 1;
   }
 }

@@ -5,7 +5,8 @@ import type { TensorAnswer } from '../../pipeline/tasks/task.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { readInferenceRequest } from '../../protocol/inference-request.ts';
 import { inferenceResponse } from '../../protocol/inference-response.ts';
-import { abortOnSignals, describeFailure, readArguments } from './command.ts';
+import { failureLine } from '../service/failure.ts';
+import { abortOnSignals, readArguments } from './command.ts';
 
 /** `npm run invoke`: one request without a server. The answer goes to stdout, what people want to know to stderr. */
 
@@ -138,7 +139,6 @@ try {
   if (options.help === true) say(usage);
   else await invoke(options);
 } catch (error) {
-  const { code, message } = describeFailure(error);
-  process.stdout.write(`${JSON.stringify({ error: message, code })}\n`);
+  process.stdout.write(failureLine(error));
   process.exitCode = 1;
 }

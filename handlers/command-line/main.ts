@@ -3,7 +3,7 @@
 /** The program `blip-handler`: each command is a program of its own, loaded when it is asked for. */
 
 const commands: Readonly<Record<string, { readonly run: () => Promise<unknown>; readonly says: string }>> = {
-  serve: { run: () => import('../http/serve.ts'), says: 'serves models over HTTP; environment variables set it up' },
+  serve: { run: () => import('./serve.ts'), says: 'serves models over HTTP; environment variables set it up' },
   invoke: { run: () => import('./invoke.ts'), says: 'one request without a server' },
   download: { run: () => import('./download.ts'), says: 'fetches a checkpoint from the Hub' },
   quantize: { run: () => import('./quantize.ts'), says: 'makes an int8 checkpoint of one of floats' },

@@ -335,6 +335,9 @@ describe('as a process', () => {
     const variables = { BLIP_MODELS: setting(choices), PORT: '0' };
     const { exitCode, stderr } = await runProgram(bundle, 'serve.js', { variables });
     expect(exitCode).toBe(1);
-    expect(JSON.parse(stderr)).toEqual({ error: expect.stringContaining('/nowhere/at/all') });
+    expect(JSON.parse(stderr)).toEqual({
+      error: expect.stringContaining('/nowhere/at/all'),
+      code: 'CHECKPOINT_NOT_FOUND',
+    });
   });
 });

@@ -3,9 +3,10 @@ import InferlessModel, { settingsFromEnvironment } from '../../app.ts';
 import { type Settings, settingsOfModels } from '../../pipeline/settings.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import type { GrpcServer, GrpcServerOptions } from '../grpc/server.ts';
+import { createServer } from '../http/server.ts';
 import { createAdmission } from '../service/admission.ts';
+import { failureLine } from '../service/failure.ts';
 import type { Metrics } from '../service/metrics.ts';
-import { createServer } from './server.ts';
 
 /** `npm start`: serves one model or several over HTTP, and gRPC where that is wanted, until it is told to stop. */
 
@@ -113,7 +114,6 @@ function logReady(log: ReturnType<typeof createServer>['log'], { model, name, se
 try {
   await serve(settingsFromEnvironment());
 } catch (error) {
-  const message = error instanceof Error ? error.message : String(error);
-  process.stderr.write(`${JSON.stringify({ error: message })}\n`);
+  process.stderr.write(failureLine(error));
   process.exitCode = 1;
 }
