@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
+import { serverSettingDefinitions } from '../handlers/service/server-settings.ts';
 import { settingDefinitions } from '../pipeline/settings.ts';
 import { errorAnswer } from '../protocol/error-answer.ts';
 import { type ErrorCode, errorCodes, HandlerError } from '../protocol/errors.ts';
@@ -62,12 +63,11 @@ describe('README.md', () => {
 
   test('has every setting with its default, and no other', () => {
     const rows = [...readme.matchAll(/^\| `([A-Z_]+)` \| (.+?) \| (.+?) \|$/gm)].map(([, ...cells]) => cells);
-    const definitions = Object.values(settingDefinitions).map(({ variable, defaultText, description }) => [
-      variable,
-      defaultText,
-      description,
-    ]);
-    expect(rows).toEqual(definitions);
+    const definitions = [
+      ...Object.values(settingDefinitions({ checkpoint: '', threadsPerWorker: 1 })),
+      ...Object.values(serverSettingDefinitions),
+    ].map(({ variable, defaultText, description }) => [variable, defaultText, description]);
+    expect(rows.toSorted()).toEqual(definitions.toSorted());
   });
 
   test('names only files and folders that are there', () => {

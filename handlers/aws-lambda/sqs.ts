@@ -3,15 +3,15 @@ import { errorBody } from '../../protocol/error-answer.ts';
 import type { HandlerError } from '../../protocol/errors.ts';
 import type { InferenceResponse } from '../../protocol/inference-response.ts';
 
-/** What became of a message: an answer, or the error that it will always have. */
+/** The result of a message: an answer, or an error that every further try would have. */
 export type MessageResult = { readonly record: SQSRecord } & (
   | { readonly response: InferenceResponse }
   | { readonly error: HandlerError }
 );
 
 /**
- * Takes each result. A message whose result it refuses, by throwing, is delivered again. SQS may deliver a message
- * twice in any case: `record.messageId` tells.
+ * Takes each result. It refuses one by throwing; the message is then delivered again. SQS may deliver any message twice;
+ * `record.messageId` identifies it.
  */
 export type OnResult = (result: MessageResult) => void | Promise<void>;
 

@@ -3,11 +3,11 @@ import { errorText } from '../../protocol/error-answer.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { describeFailure } from '../service/failure.ts';
 
-/** What the commands share. */
+/** The parts that all commands share. */
 
 /**
- * The arguments of a command.
- * @throws HandlerError `INVALID_REQUEST` for those that it does not know.
+ * Reads the arguments of a command.
+ * @throws HandlerError `INVALID_REQUEST` for an unknown argument.
  */
 export function readArguments<const T extends ParseArgsConfig>(config: T): ReturnType<typeof parseArgs<T>> {
   try {
@@ -18,7 +18,7 @@ export function readArguments<const T extends ParseArgsConfig>(config: T): Retur
   }
 }
 
-/** Runs a command to its end. What it throws goes to stderr, as `<code>: <message>`, and the exit code is 1. */
+/** Runs a command to its end. An error goes to stderr as `<code>: <message>`, and the exit code is 1. */
 export async function runCommand(command: () => void | Promise<void>): Promise<void> {
   try {
     await command();
@@ -30,7 +30,7 @@ export async function runCommand(command: () => void | Promise<void>): Promise<v
 
 /**
  * Aborts at the first SIGINT or SIGTERM, with a HandlerError `CANCELLED`, so that a command can end in good order: a
- * download leaves what has arrived to the next one. A second signal ends the process as usual.
+ * download keeps what has arrived for the next one. A second signal ends the process as usual.
  */
 export function abortOnSignals(): AbortSignal {
   const controller = new AbortController();

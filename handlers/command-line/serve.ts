@@ -1,23 +1,26 @@
 #!/usr/bin/env node
-import InferlessModel, { settingsFromEnvironment } from '../../app.ts';
-import { type Settings, settingsOfModels } from '../../pipeline/settings.ts';
+import type InferlessModel from '../../app.ts';
+import { settingsFromEnvironment } from '../../app.ts';
+import type { Settings } from '../../pipeline/settings.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import type { GrpcServer, GrpcServerOptions } from '../grpc/server.ts';
-import { createServer } from '../http/server.ts';
-import { createAdmission } from '../service/admission.ts';
+import { createServer, type HttpServer } from '../http/server.ts';
+import { type Admission, createAdmission } from '../service/admission.ts';
 import { failureLine } from '../service/failure.ts';
 import type { Metrics } from '../service/metrics.ts';
+import { createModels, finalizeModels, loadModels, logReady } from '../service/model-loading.ts';
+import { readServerSettings, type ServerSettings } from '../service/server-settings.ts';
 
-/** `npm start`: serves one model or several over HTTP, and gRPC where that is wanted, until it is told to stop. */
+/** `npm start`: serves one model or several over HTTP, and over gRPC where the settings ask for it, until it is told to stop. */
 
 const LOOPBACK = '127.0.0.1';
 const loopbackHosts = [LOOPBACK, 'localhost', '::1'];
 
 /**
- * The address to listen on: everyone's only where tokens keep strangers out, or Vertex AI does.
- * @throws HandlerError `SETTINGS_INVALID` when other machines could ask without a token, or Vertex AI could not.
+ * The address to listen on. It is open to other machines only where tokens or Vertex AI keep strangers out.
+ * @throws HandlerError `SETTINGS_INVALID` when other machines could ask without a token, or Vertex AI could not ask.
  */
-function listenAddress({ host, apiTokens, vertexPort, vertexAuthorizer }: Settings): string {
+function listenAddress({ host, apiTokens, vertexPort, vertexAuthorizer }: ServerSettings): string {
   const isPlatformOnly = vertexPort !== undefined && vertexAuthorizer === 'platform';
   if (isPlatformOnly && apiTokens.length > 0)
     throw new HandlerError(
@@ -32,87 +35,101 @@ function listenAddress({ host, apiTokens, vertexPort, vertexAuthorizer }: Settin
   );
 }
 
-/** The same for gRPC, where nobody but tokens keeps strangers out. */
-function grpcAddress(settings: Settings): string {
+/** The address to listen on for gRPC. Vertex AI does not guard it. */
+function grpcAddress(settings: ServerSettings): string {
   return listenAddress({ ...settings, vertexPort: undefined });
 }
 
-async function serve(settings: Settings): Promise<void> {
-  const host = listenAddress(settings);
-  const models = settingsOfModels(settings).map((own) => new InferlessModel(own));
-  const admission = createAdmission(settings);
-  const metrics = collectMetrics(models);
-  const server = createServer(models, settings, admission, metrics);
-  let grpc: Promise<GrpcServer> | undefined;
-  const finalize = () => Promise.all(models.map((model) => model.finalize()));
-  const starting = new AbortController();
-  let stopping = false;
-  const stop = async (signal: string): Promise<void> => {
-    if (stopping) return;
-    stopping = true;
-    starting.abort(new Error(`Ended by ${signal} before the models were loaded.`));
-    server.log.info({ signal }, 'draining');
-    const { drainLimitMs } = settings;
-    await Promise.all([server.draining.drain(drainLimitMs), started(grpc).then((door) => door?.drain(drainLimitMs))]);
-    await finalize();
-    server.log.info('stopped');
-  };
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop(signal));
+/** One process that serves models, from its start to its end. */
+class Service {
+  readonly #settings: ServerSettings;
+  readonly #models: readonly InferlessModel[];
+  readonly #admission: Admission;
+  readonly #metrics: Promise<Metrics>;
+  readonly #http: HttpServer;
+  readonly #starting = new AbortController();
+  #grpc: Promise<GrpcServer> | undefined;
+  #isStopping = false;
 
-  await server.listen({ host, port: settings.vertexPort ?? settings.port });
-  try {
-    const onNotice = (line: string) => server.log.info(line);
-    if (settings.grpcPort !== undefined)
-      grpc = startGrpc({ models, settings, host: grpcAddress(settings), log: server.log, admission, metrics });
-    await Promise.all([grpc, ...models.map((model) => model.initialize({ onNotice, signal: starting.signal }))]);
-  } catch (error) {
-    await finalize();
-    (await started(grpc))?.close();
-    await server.draining.drain(0);
-    if (stopping) return; // It was told to: an ended download is no failure.
-    throw error;
+  constructor(modelSettings: Settings, settings: ServerSettings) {
+    this.#settings = settings;
+    this.#models = createModels(modelSettings, settings.models);
+    this.#admission = createAdmission(settings);
+    this.#metrics = collectMetrics(this.#models);
+    this.#http = createServer(this.#models, settings, this.#admission, this.#metrics);
   }
-  if (!stopping) for (const model of models) logReady(server.log, model);
+
+  /** @throws Error when a port is not free, or as the models do when they are loaded. */
+  async start(host: string): Promise<void> {
+    const { vertexPort, port } = this.#settings;
+    await this.#http.listen({ host, port: vertexPort ?? port });
+    try {
+      this.#grpc = this.#startGrpc();
+      await Promise.all([this.#grpc, loadModels(this.#models, this.#http.log, this.#starting.signal)]);
+    } catch (error) {
+      await finalizeModels(this.#models);
+      (await this.#startedGrpc())?.close();
+      await this.#http.draining.drain(0);
+      if (this.#isStopping) return; // A download that the signal ended is no failure.
+      throw error;
+    }
+    if (!this.#isStopping) logReady(this.#models, this.#http.log);
+  }
+
+  /** Stops without losing a request. Calls after the first do nothing. */
+  async stop(signal: string): Promise<void> {
+    if (this.#isStopping) return;
+    this.#isStopping = true;
+    this.#starting.abort(new Error(`Ended by ${signal} before the models were loaded.`));
+    this.#http.log.info({ signal }, 'draining');
+    const { drainLimitMs } = this.#settings;
+    const drainGrpc = async () => await (await this.#startedGrpc())?.drain(drainLimitMs);
+    await Promise.all([this.#http.draining.drain(drainLimitMs), drainGrpc()]);
+    await finalizeModels(this.#models);
+    this.#http.log.info('stopped');
+  }
+
+  #startGrpc(): Promise<GrpcServer> | undefined {
+    if (this.#settings.grpcPort === undefined) return undefined;
+    return startGrpc({
+      models: this.#models,
+      settings: this.#settings,
+      host: grpcAddress(this.#settings),
+      log: this.#http.log,
+      admission: this.#admission,
+      metrics: this.#metrics,
+    });
+  }
+
+  /** The gRPC server once it has started; `undefined` where there is none, or where it failed, which `start` reports. */
+  async #startedGrpc(): Promise<GrpcServer | undefined> {
+    return await this.#grpc?.catch(() => undefined);
+  }
 }
 
-/** Loaded beside the models, which take longer. */
+/** Imports the metrics while the models load, which takes longer. */
 async function collectMetrics(models: readonly InferlessModel[]): Promise<Metrics> {
   const { createMetrics } = await import('../service/metrics.ts');
   return createMetrics(models);
 }
 
-/** Loads the door when it is wanted: without it, a process starts faster. */
+/** Imports gRPC only where the settings ask for it, because a process starts faster without. */
 async function startGrpc(options: GrpcServerOptions): Promise<GrpcServer> {
   const { startGrpcServer } = await import('../grpc/server.ts');
   return await startGrpcServer(options);
 }
 
-/** The door once it is open; `undefined` where there is none, also because it failed, which others report. */
-async function started(grpc: Promise<GrpcServer> | undefined): Promise<GrpcServer | undefined> {
-  return await grpc?.catch(() => undefined);
-}
-
-function logReady(log: ReturnType<typeof createServer>['log'], { model, name, settings }: InferlessModel): void {
-  if (model === undefined) return;
-  for (const warning of model.checkpoint.config.warnings) log.warn(warning);
-  log.info(
-    {
-      model: name,
-      checkpoint: model.checkpoint.folder,
-      architecture: model.checkpoint.architecture,
-      ...model.executionProvider,
-      workers: settings.workerCount,
-      threadsPerWorker: settings.threadsPerWorker,
-      loadMs: Math.round(model.loadMs),
-      modelLoadMs: Math.round(model.modelLoadMs),
-      sinceStartMs: Math.round(performance.now()),
-    },
-    'ready',
-  );
+async function serve(): Promise<void> {
+  const modelSettings = settingsFromEnvironment();
+  const settings = readServerSettings(process.env);
+  const host = listenAddress(settings);
+  const service = new Service(modelSettings, settings);
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void service.stop(signal));
+  await service.start(host);
 }
 
 try {
-  await serve(settingsFromEnvironment());
+  await serve();
 } catch (error) {
   process.stderr.write(failureLine(error));
   process.exitCode = 1;

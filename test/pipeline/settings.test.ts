@@ -1,13 +1,20 @@
 import { describe, expect, test } from 'vitest';
-import { readSettings, settingDefinitions, settingsOfModels } from '../../pipeline/settings.ts';
+import { settingsOfModels } from '../../handlers/service/model-loading.ts';
+import { readServerSettings, serverSettingDefinitions } from '../../handlers/service/server-settings.ts';
+import { readSettings, settingDefinitions } from '../../pipeline/settings.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { thrownBy } from '../support/thrown.ts';
 
 const shippedCheckpoint = '/package/checkpoints/scenes-captioning';
 
 function read(environment: Readonly<Record<string, string | undefined>>, cpuCount = 8) {
-  return readSettings({ environment, cpuCount, shippedCheckpoint });
+  return { ...readSettings({ environment, cpuCount, shippedCheckpoint }), ...readServerSettings(environment) };
 }
+
+const definitions = [
+  ...Object.values(settingDefinitions({ checkpoint: shippedCheckpoint, threadsPerWorker: 1 })),
+  ...Object.values(serverSettingDefinitions),
+];
 
 const defaults = {
   checkpoint: shippedCheckpoint,
@@ -51,7 +58,7 @@ describe('defaults', () => {
   });
 
   test('hold where variables are empty, or nothing but space', () => {
-    const variables = Object.values(settingDefinitions).map(({ variable }) => variable);
+    const variables = definitions.map(({ variable }) => variable);
     expect(read(Object.fromEntries(variables.map((variable) => [variable, ''])))).toEqual(defaults);
     expect(read(Object.fromEntries(variables.map((variable) => [variable, ' \t'])))).toEqual(defaults);
   });
@@ -123,12 +130,12 @@ describe('each variable', () => {
   });
 
   test('is listed above', () => {
-    const variables = Object.values(settingDefinitions).map(({ variable }) => variable);
+    const variables = definitions.map(({ variable }) => variable);
     expect(variables.toSorted()).toEqual(Object.keys(values).toSorted());
   });
 
   test('says what it is for, and its default', () => {
-    for (const { description, defaultText } of Object.values(settingDefinitions)) {
+    for (const { description, defaultText } of definitions) {
       expect(description).toMatch(/\.$/);
       expect(defaultText).not.toBe('');
     }
@@ -178,7 +185,7 @@ describe('several models', () => {
 
   test('each have the settings of all, but their own name and checkpoint', () => {
     const settings = read({ BLIP_MODELS: 'a=/one,b=/two', BLIP_MODEL_NAME: 'c', BLIP_CHECKPOINT: '/three', PORT: '1' });
-    expect(settingsOfModels(settings)).toEqual([
+    expect(settingsOfModels(settings, settings.models)).toEqual([
       { ...settings, modelName: 'a', checkpoint: '/one' },
       { ...settings, modelName: 'b', checkpoint: '/two' },
     ]);
@@ -186,7 +193,7 @@ describe('several models', () => {
 
   test('are one where BLIP_MODELS is not set', () => {
     const settings = read({ BLIP_CHECKPOINT: '/three' });
-    expect(settingsOfModels(settings)).toEqual([settings]);
+    expect(settingsOfModels(settings, settings.models)).toEqual([settings]);
   });
 });
 

@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger, FastifyReply } from 'fastify';
 import { errorAnswer } from '../../../protocol/error-answer.ts';
-import type { HandlerError } from '../../../protocol/errors.ts';
+import { errorCodes, type HandlerError } from '../../../protocol/errors.ts';
 import type { EncodedResponse } from '../../../protocol/inference-response.ts';
 import { logInternal } from '../../service/log-internal.ts';
 import { spanOf } from './request-span.ts';
@@ -11,6 +11,11 @@ export function sendJson(reply: FastifyReply, body: unknown, status = 200): Fast
     .code(status)
     .header('content-type', 'application/json')
     .send(Buffer.from(JSON.stringify(body)));
+}
+
+/** The status of an answer about readiness, which probes look at. */
+export function readinessStatus(isReady: boolean): number {
+  return isReady ? 200 : errorCodes.NOT_READY.http;
 }
 
 /** Answers with plain text. */

@@ -4,12 +4,11 @@ import { gzipSync } from 'node:zlib';
 import { compressionAlgorithms } from '@grpc/grpc-js';
 import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import InferlessModel from '../../../app.ts';
-import type { Log } from '../../../handlers/grpc/log.ts';
 import { startGrpcServer } from '../../../handlers/grpc/server.ts';
 import { createServer } from '../../../handlers/http/server.ts';
 import { createAdmission } from '../../../handlers/service/admission.ts';
+import type { Log } from '../../../handlers/service/log.ts';
 import { createMetrics } from '../../../handlers/service/metrics.ts';
-import type { Settings } from '../../../pipeline/settings.ts';
 import {
   expectStatus,
   grpcClient,
@@ -29,6 +28,7 @@ import {
   postInference,
   readAnswer,
   startImageServer,
+  type TestSettings,
   testSettings,
 } from '../../support/server.ts';
 
@@ -41,7 +41,7 @@ beforeEach(async () => {
   return () => images.close();
 });
 
-async function start(changes: Partial<Settings> = {}): Promise<RunningDoors> {
+async function start(changes: Partial<TestSettings> = {}): Promise<RunningDoors> {
   const doors = await startDoors(changes);
   onTestFinished(() => doors.close());
   return doors;

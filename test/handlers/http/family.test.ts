@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { readServerSettings } from '../../../handlers/service/server-settings.ts';
 import { schemas } from '../../../input_schema.ts';
-import { readSettings } from '../../../pipeline/settings.ts';
 import { type Bundle, buildBundle, runProgram, startServerProcess } from '../../support/bundle.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
 import {
@@ -38,10 +38,8 @@ const checkpointOf = {
 } as const;
 
 /** As a platform sets them. */
-const { models } = readSettings({
-  environment: { BLIP_MODELS: modelNames.map((name) => `${name}=${checkpointFolder(checkpointOf[name])}`).join(',') },
-  cpuCount: 2,
-  shippedCheckpoint: '',
+const { models } = readServerSettings({
+  BLIP_MODELS: modelNames.map((name) => `${name}=${checkpointFolder(checkpointOf[name])}`).join(','),
 });
 
 type Server = Awaited<ReturnType<typeof startServerOfModels>>;

@@ -6,7 +6,7 @@ import { type JsonSchema, listSchema, valueSchema } from '../../../../protocol/v
 import { version } from '../../../service/version.ts';
 
 /**
- * What is served, as OpenAPI 3.1: made from the schemas that requests are held against, for the models that are loaded.
+ * The service as OpenAPI 3.1, for the models that are loaded. It is made from the schemas that requests are checked against.
  * Source: spec.openapis.org/oas/v3.1.
  */
 
@@ -25,7 +25,7 @@ const errorSchema: JsonSchema = {
   },
 };
 
-/** The document for the models that are loaded now; others have no paths in it yet. */
+/** The document for the models that are loaded now. Other models have no paths in it yet. */
 export function openApiDocument(models: readonly InferlessModel[]): object {
   const described = models.flatMap((model): readonly Described[] => {
     const { name } = model;
@@ -107,7 +107,7 @@ function jsonContent(description: string, schema: JsonSchema): object {
 
 const errorAnswer = jsonContent('An error.', { $ref: '#/components/schemas/Error' });
 
-/** Every status that an error has, with the codes that have it. */
+/** Every status of an error, with its codes. */
 function refusals(): object {
   const statuses = [...new Set(Object.values(errorCodes).map(({ http }) => http))];
   return Object.fromEntries(
@@ -118,7 +118,7 @@ function refusals(): object {
   );
 }
 
-/** Any of the tensors of a task, in any order; more keys are left alone. */
+/** The schema of an inference request: tensors of the task in any order. Unknown keys are allowed. */
 function inferenceRequest({ inputs, outputs }: TaskSchema): JsonSchema {
   return {
     type: 'object',
