@@ -4,13 +4,13 @@ import { MODEL_VERSION } from '../../protocol/metadata.ts';
 
 const NANOSECONDS_PER_MILLISECOND = 1e6;
 
-/** Times that something happened, and nanoseconds that it took in all. */
+/** How often something happened, and the nanoseconds that it took in total. */
 interface Duration {
   count: number;
   ns: number;
 }
 
-/** A model's statistics, as Triton has them. Source: docs/protocol/extension_statistics.md. */
+/** The statistics of a model in Triton's form. Source: docs/protocol/extension_statistics.md. */
 export interface ModelStatistics {
   readonly name: string;
   readonly version: string;
@@ -24,7 +24,7 @@ export interface ModelStatistics {
   readonly batch_stats: readonly BatchStatistics[];
 }
 
-/** Of the batches of one size. Their images come and go with their requests, so that only computing takes time here. */
+/** The batches of one size. Only computing takes time here, because images are read and sent with their requests. */
 interface BatchStatistics {
   readonly batch_size: number;
   readonly compute_input: Readonly<Duration>;
@@ -39,7 +39,7 @@ function add(duration: Duration, milliseconds: number): void {
   duration.ns += Math.round(milliseconds * NANOSECONDS_PER_MILLISECOND);
 }
 
-/** Observes a model from here on. @returns what it did so far. */
+/** Observes a model from here on. @returns a function that returns the statistics until now. */
 export function collectStatistics(observed: InferlessModel): () => ModelStatistics {
   const stages = {
     success: noDuration(),

@@ -4,12 +4,12 @@ import type { ConnectionError, FastifyRequest } from 'fastify';
 import { errorAnswer } from '../../../protocol/error-answer.ts';
 import { HandlerError, toHandlerError } from '../../../protocol/errors.ts';
 
-/** A client has as long to read why it was refused; its half of the connection may stay open for ever. */
+/** Time for a client to read why it was refused. After it the connection is closed, whose other half could stay open for ever. */
 const LINGER_MS = 1_000;
 
 /**
- * Answers what Node's parser refused, or a request that did not arrive in time, straight to its socket, and closes that.
- * @returns the status; `undefined` where nobody listens any more.
+ * Answers a request that Node's parser refused, or that did not arrive in time, straight to its socket, and closes that.
+ * @returns the status; `undefined` if the client has left.
  */
 export function answerBrokenRequest(error: ConnectionError, socket: Socket): number | undefined {
   if (!socket.writable) {
@@ -38,7 +38,7 @@ function fromConnectionError({ code }: ConnectionError): HandlerError {
   }
 }
 
-/** What Fastify itself refuses, in our codes. */
+/** The error of a request that Fastify itself refused, with our code. */
 export function fromServerError(error: unknown): HandlerError {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   if (typeof code === 'string' && code.startsWith('Z_')) {
@@ -67,7 +67,7 @@ export function fromServerError(error: unknown): HandlerError {
   }
 }
 
-/** The error of a request whose path no route has. */
+/** The error of a request whose path has no route. */
 export function notFound({ method }: FastifyRequest): HandlerError {
   return new HandlerError(
     'NOT_FOUND',
