@@ -11,6 +11,6 @@ export function requireAuthorizer({ apiTokens, lambdaAuthorizer }: ServerSetting
   if (apiTokens.length > 0 || lambdaAuthorizer === 'platform') return;
   throw new HandlerError(
     'SETTINGS_INVALID',
-    'Expected BLIP_API_TOKENS to be set, or BLIP_LAMBDA_AUTHORIZER to be platform where AWS keeps strangers out, got neither.',
+    'Expected BLIP_API_TOKENS, or BLIP_LAMBDA_AUTHORIZER=platform if AWS keeps strangers out, got neither.',
   );
 }

@@ -40,7 +40,7 @@ export async function loadedInTime(clock: Clock, loading: Promise<void>): Promis
     await inTime(clock, () => loading);
   } catch (thrown) {
     if (!(thrown instanceof HandlerError) || thrown.code !== 'DEADLINE_EXCEEDED') throw thrown;
-    const expected = `Expected the models within ${timeMs} ms, the time of the function, got them not.`;
+    const expected = `Expected the models to load within ${timeMs} ms, the time left to the function, but they did not. Ask again later.`;
     throw new HandlerError('NOT_READY', expected);
   }
 }

@@ -25,7 +25,7 @@ function listenAddress({ host, apiTokens, vertexPort, vertexAuthorizer }: Server
   if (isPlatformOnly && apiTokens.length > 0)
     throw new HandlerError(
       'SETTINGS_INVALID',
-      'Expected BLIP_API_TOKENS, or BLIP_VERTEX_AUTHORIZER to be platform, got both: its requests bring no tokens.',
+      'Expected BLIP_API_TOKENS or BLIP_VERTEX_AUTHORIZER=platform, got both. Requests of the platform have no tokens: unset one.',
     );
   if (isPlatformOnly || apiTokens.length > 0) return host ?? '0.0.0.0';
   if (host === undefined || loopbackHosts.includes(host)) return host ?? LOOPBACK;

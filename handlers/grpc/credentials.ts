@@ -34,7 +34,7 @@ function required(variable: string, path: string | undefined): string {
   if (path !== undefined) return path;
   throw new HandlerError(
     'SETTINGS_INVALID',
-    `Expected ${variable} to be set, as another of the BLIP_GRPC_TLS variables is, got none.`,
+    `Expected ${variable} to be set, because another BLIP_GRPC_TLS variable is, got none.`,
   );
 }
 
@@ -44,7 +44,7 @@ async function readPem(variable: string, path: string): Promise<Buffer> {
   } catch (cause) {
     throw new HandlerError(
       'SETTINGS_INVALID',
-      `Expected ${variable} to be a file that can be read, got another path.`,
+      `Expected ${variable} to be the path of a readable file, got another path.`,
       {
         cause,
       },

@@ -117,7 +117,7 @@ export function addServerStream<Input extends DescMessage, Output extends DescMe
 
 /** The error that ends an open stream when the server stops. */
 export function stoppingError(): HandlerError {
-  return new HandlerError('NOT_READY', 'Expected the server to go on, got the order to stop. Ask another one.');
+  return new HandlerError('NOT_READY', 'Expected a running server, got one that is about to stop. Ask another one.');
 }
 
 /** The path by which calls name a method. */

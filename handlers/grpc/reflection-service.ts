@@ -88,7 +88,7 @@ function fileAnswer(file: DescFile | undefined): Answer {
 }
 
 function notFound(): Answer {
-  return errorAnswer(status.NOT_FOUND, 'Expected the name of something that this server has, got another.');
+  return errorAnswer(status.NOT_FOUND, 'Expected the name of a service, method or message of this server, got another name.');
 }
 
 function errorAnswer(errorCode: number, errorMessage: string): Answer {

@@ -20,7 +20,7 @@ export function statusOf({ code, message }: HandlerError): StatusObject {
 
 /** The error of a call whose own deadline passes. */
 export function deadlineError(): HandlerError {
-  return new HandlerError('DEADLINE_EXCEEDED', 'Expected to answer before the deadline of the call, got no further.');
+  return new HandlerError('DEADLINE_EXCEEDED', 'Expected the answer before the deadline of the call, got none by then. Allow more time.');
 }
 
 /** The error of a call, for its client. The cause of an internal one goes to the log. */
@@ -44,7 +44,7 @@ function fromLibrary({ code, details }: PartialStatus): HandlerError {
     case statusNames.RESOURCE_EXHAUSTED:
       return new HandlerError(
         'PAYLOAD_TOO_LARGE',
-        'Expected a smaller message: BLIP_MAX_BODY_BYTES bounds it, and some methods take less.',
+        'Expected a message within the limit (BLIP_MAX_BODY_BYTES, or less for methods without a token), got a larger one.',
       );
     case statusNames.DEADLINE_EXCEEDED:
       return deadlineError();
@@ -56,7 +56,7 @@ function fromLibrary({ code, details }: PartialStatus): HandlerError {
       if (/decompress|grpc-timeout/.test(details))
         return new HandlerError(
           'INVALID_REQUEST',
-          'Expected messages and metadata as their encodings say, got some that do not decode.',
+          'Expected messages and metadata in the encodings that they name, got some that do not decode.',
         );
       return toHandlerError(details);
   }

@@ -47,6 +47,6 @@ export function refuseWebhook(webhook: unknown): void {
   if (webhook !== undefined && webhook !== null)
     throw new HandlerError(
       'INVALID_REQUEST',
-      'Expected no webhook, got one: this service calls nobody back. The answer has the result, or the id to ask for it with.',
+      'Expected no webhook, got one. This service calls nobody back; its answer has the result, or an id to ask for it.',
     );
 }

@@ -68,7 +68,7 @@ function collect(parser: BusboyInstance, maxFieldBytes: number): Promise<Form> {
       reject(invalid('a form in multipart/form-data, got one that does not parse', cause));
     const accept = (name: string | undefined = '') => {
       if (name === '' || names.has(name) || name.length > MAX_NAME_CHARACTERS)
-        reject(invalid('every part of the form to have a name of its own'));
+        reject(invalid('every part of the form to have a unique name'));
       names.add(name);
       return name;
     };

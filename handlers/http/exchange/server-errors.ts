@@ -31,7 +31,7 @@ function fromConnectionError({ code }: ConnectionError): HandlerError {
     case 'HPE_HEADER_OVERFLOW':
       return new HandlerError(
         'INVALID_REQUEST',
-        `Expected a head of at most ${maxHeaderSize} bytes, got a longer one.`,
+        `Expected a request head of at most ${maxHeaderSize} bytes, got a longer one.`,
       );
     default:
       return new HandlerError('INVALID_REQUEST', 'Expected an HTTP request, got something that does not parse as one.');
@@ -51,7 +51,7 @@ export function fromServerError(error: unknown): HandlerError {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
       return new HandlerError(
         'PAYLOAD_TOO_LARGE',
-        'Expected a smaller request body: BLIP_MAX_BODY_BYTES bounds it, and some paths take less.',
+        'Expected a request body within the limit (BLIP_MAX_BODY_BYTES, or less for some paths), got a larger one.',
       );
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
       return new HandlerError(
@@ -59,7 +59,7 @@ export function fromServerError(error: unknown): HandlerError {
         'Expected as many bytes in the body as its content-length says, got another number.',
       );
     case 'FST_ERR_MAX_PARAM_LENGTH':
-      return new HandlerError('NOT_FOUND', 'Expected the name of a model, got a longer one than any has.');
+      return new HandlerError('NOT_FOUND', 'Expected the name of a model, got one that is longer than any.');
     case 'FST_ERR_BAD_URL':
       return new HandlerError('INVALID_REQUEST', 'Expected a path that decodes as UTF-8, got another.');
     default:
@@ -71,6 +71,6 @@ export function fromServerError(error: unknown): HandlerError {
 export function notFound({ method }: FastifyRequest): HandlerError {
   return new HandlerError(
     'NOT_FOUND',
-    `Expected a path that this service has (GET /openapi.json lists the main ones), got ${method} of another.`,
+    `Expected a path of this service (GET /openapi.json lists the main ones), got ${method} of another path.`,
   );
 }

@@ -43,7 +43,7 @@ async function answerPipeline(call: InferenceCall): Promise<FastifyReply> {
   const pipeline: Pipeline = pipelines[model.model?.checkpoint.task ?? 'captioning']; // The guard requires a loaded model.
   const pipelineRequest = readPipelineRequest(request, model.schema.inputs);
   if (pipelineRequest.image === undefined)
-    throw new HandlerError('INVALID_INPUT', 'Expected an image as inputs, or as image in them, got none.');
+    throw new HandlerError('INVALID_INPUT', 'Expected an image as inputs or as inputs.image, got none.');
   return sendJson(reply, await pipeline(call, pipelineRequest));
 }
 
@@ -83,7 +83,7 @@ async function classify(
   if ('queries' in parameters || 'candidates' in parameters)
     throw new HandlerError(
       'INVALID_INPUT',
-      'Expected candidate_labels alone to be compared, got queries or candidates.',
+      'Expected candidate_labels without queries or candidates, got both.',
     );
   const texts = labels.map((label) => template.replaceAll('{}', () => label));
   const inputs = { ...parameters, img_url: image, text: texts };

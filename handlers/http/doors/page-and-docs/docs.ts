@@ -59,6 +59,6 @@ async function read(name: string): Promise<Buffer> {
   try {
     return await readFile(join(swaggerUiFolder(), name));
   } catch (cause) {
-    throw new HandlerError('NOT_FOUND', 'Expected Swagger UI in this package, got one without.', { cause });
+    throw new HandlerError('NOT_FOUND', 'Expected a package with Swagger UI, got one without.', { cause });
   }
 }

@@ -70,7 +70,7 @@ export class QueuedJob {
 
   /** Ends the job with `CANCELLED`. Work that waits is dropped; work that a worker has taken goes on without effect. */
   cancel(): void {
-    this.#stopping.abort(new HandlerError('CANCELLED', 'Expected the job to be wanted, but it was cancelled.'));
+    this.#stopping.abort(new HandlerError('CANCELLED', 'Expected the job to run to its end, but it was cancelled.'));
   }
 
   /**

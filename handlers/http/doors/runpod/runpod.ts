@@ -176,7 +176,7 @@ function sendEnd(reply: FastifyReply, answer: Uint8Array | undefined): FastifyRe
   if (answer !== undefined) return sendEncoded(reply, { body: answer, jsonLength: undefined });
   throw new HandlerError(
     'NOT_FOUND',
-    'Expected a job of this token and endpoint that goes on, or whose result is still kept in this process, got the id of none.',
+    'Expected the id of a job of this token and endpoint that is running or whose result is still kept, got another id.',
   );
 }
 
@@ -188,10 +188,10 @@ function canGoOn({ server }: FastifyRequest): boolean {
 /** @throws HandlerError `NOT_READY` or `NOT_FOUND` where nobody could ask for the end of a job. */
 function requireGoingOn(request: FastifyRequest, drain: Drain): void {
   if (drain.isDraining())
-    throw new HandlerError('NOT_READY', 'Expected a service that goes on, got one that is about to stop.');
+    throw new HandlerError('NOT_READY', 'Expected a running service, got one that is about to stop. Ask another one.');
   if (canGoOn(request)) return;
   throw new HandlerError(
     'NOT_FOUND',
-    'Expected a process that goes on after its answer, got one that does not (AWS Lambda). POST /runsync is answered.',
+    'Expected a process that lives on after its answer, got AWS Lambda. Use POST /runsync.',
   );
 }
