@@ -55,15 +55,14 @@ const workerCount = count(
 
 /** Every setting of a model with its environment variable. A test holds the README's table against it. */
 export function settingDefinitions(defaults: MachineDefaults): SettingDefinitions<Settings> {
-  return { ...runDefinitions(defaults), ...imageDefinitions };
+  return { ...runDefinitions(defaults), ...limitDefinitions, ...imageDefinitions };
 }
 
 type ImageSettings = Pick<Settings, Extract<keyof Settings, `image${string}`>>;
+type LimitSettings = Pick<Settings, 'maxBatchSize' | 'batchWindowMs' | 'maxQueueSize' | 'maxDecodedBytes'>;
+type RunSettings = Omit<Settings, keyof ImageSettings | keyof LimitSettings>;
 
-function runDefinitions({
-  checkpoint,
-  threadsPerWorker,
-}: MachineDefaults): SettingDefinitions<Omit<Settings, keyof ImageSettings>> {
+function runDefinitions({ checkpoint, threadsPerWorker }: MachineDefaults): SettingDefinitions<RunSettings> {
   return {
     checkpoint: text(
       'BLIP_CHECKPOINT',
@@ -93,33 +92,36 @@ function runDefinitions({
       1,
       'CPUs / workers',
     ),
-    maxBatchSize: count(
-      'BLIP_MAX_BATCH_SIZE',
-      'The most captions, answers, images or texts computed together; more texts about one image are, where memory allows.',
-      8,
-      1,
-    ),
-    batchWindowMs: milliseconds(
-      'BLIP_BATCH_WINDOW_MS',
-      'Milliseconds that a caption waits for others to share its batch.',
-      5,
-      0,
-    ),
-    maxQueueSize: count(
-      'BLIP_MAX_QUEUE_SIZE',
-      'Captions accepted and not answered yet; one more is refused with 429.',
-      256,
-      1,
-    ),
-    // Room for two batches of eight photos of 12 megapixels, one running and one waiting; or for four of the largest images.
-    maxDecodedBytes: count(
-      'BLIP_MAX_DECODED_BYTES',
-      'The most bytes of decoded images (width x height x 3) in the process, until they are answered; more wait.',
-      600_000_000,
-      1,
-    ),
   };
 }
+
+const limitDefinitions: SettingDefinitions<LimitSettings> = {
+  maxBatchSize: count(
+    'BLIP_MAX_BATCH_SIZE',
+    'The most captions, answers, images or texts computed together; more texts about one image are, where memory allows.',
+    8,
+    1,
+  ),
+  batchWindowMs: milliseconds(
+    'BLIP_BATCH_WINDOW_MS',
+    'Milliseconds that a caption waits for others to share its batch.',
+    5,
+    0,
+  ),
+  maxQueueSize: count(
+    'BLIP_MAX_QUEUE_SIZE',
+    'Captions accepted and not answered yet; one more is refused with 429.',
+    256,
+    1,
+  ),
+  // Room for two batches of eight photos of 12 megapixels, one running and one waiting; or for four of the largest images.
+  maxDecodedBytes: count(
+    'BLIP_MAX_DECODED_BYTES',
+    'The most bytes of decoded images (width x height x 3) in the process, until they are answered; more wait.',
+    600_000_000,
+    1,
+  ),
+};
 
 const imageDefinitions: SettingDefinitions<ImageSettings> = {
   imageSize: setting<number | undefined>({

@@ -51,7 +51,8 @@ async function inject(server: FastifyInstance, request: HttpRequest, until: Abor
     method: requireMethod(method),
     url: { pathname: path }, // As an object: in a text, two slashes would begin a host name.
     query,
-    headers: withoutHeader(headers, 'accept-encoding'), // API Gateway compresses; binary answers would need its configuration.
+    // API Gateway compresses by itself; binary answers would need its configuration.
+    headers: withoutHeader(headers, 'accept-encoding'),
     ...(body === undefined ? {} : { payload: body }),
     ...(clientAddress === undefined ? {} : { remoteAddress: clientAddress }),
   });

@@ -11,7 +11,7 @@ import { invocationError } from './invocation-error.ts';
  * load the models, so that they load in the init phase, before the first event.
  */
 
-/** The platform repeats an init phase that takes 10 s. Models that are not loaded by now are awaited by the first invocation. */
+/** The platform repeats an init phase that takes 10 s. The first invocation awaits models that are not loaded by now. */
 const INIT_LIMIT_MS = 8_000;
 /** Environments that are made before they are needed have at least 130 s for it. */
 const EARLY_INIT_LIMIT_MS = 120_000;

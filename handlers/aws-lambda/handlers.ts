@@ -96,7 +96,7 @@ function requireFitting(response: InferenceResponse): InferenceResponse {
   return response;
 }
 
-/** The error of an answer beyond a limit of the platform. Lambda's own error would tell nothing: HTTP clients would get a 502. */
+/** The error of an answer beyond a limit of the platform. Lambda's own error says nothing: HTTP clients get a 502. */
 function sizeError(value: unknown, limit: number): HandlerError | undefined {
   const bytes = Buffer.byteLength(JSON.stringify(value));
   if (bytes <= limit) return undefined;

@@ -43,7 +43,7 @@ const lists = {
   additionalProperties: { type: ['array', 'null'], items: { type: 'string' } },
 };
 
-/** Checks everything that is read here of any kind. Only events written by hand can fail, in the console or a call of Invoke. */
+/** Checks the fields that are read here. Only events that are written by hand fail, in the console or for Invoke. */
 const checkEvent = compile<HttpEvent['event']>(
   {
     type: 'object',

@@ -23,7 +23,7 @@ export async function untilLate<T>(clock: Clock, work: (until: AbortSignal) => P
 }
 
 /**
- * Does `work` as `untilLate` does, but does not wait for work that ignores the signal: a batch in a worker cannot be stopped.
+ * Does `work` as `untilLate` does, but does not wait for work that ignores the signal: no batch in a worker can be stopped.
  * @throws HandlerError `DEADLINE_EXCEEDED` a little before the function would be killed.
  */
 export async function inTime<T>(clock: Clock, work: (until: AbortSignal) => Promise<T>): Promise<T> {
@@ -40,7 +40,7 @@ export async function loadedInTime(clock: Clock, loading: Promise<void>): Promis
     await inTime(clock, () => loading);
   } catch (thrown) {
     if (!(thrown instanceof HandlerError) || thrown.code !== 'DEADLINE_EXCEEDED') throw thrown;
-    const expected = `Expected the models to load within ${timeMs} ms, the time left to the function, but they did not. Ask again later.`;
+    const expected = `Expected the models to load in the ${timeMs} ms left to the function, but they did not. Ask again later.`;
     throw new HandlerError('NOT_READY', expected);
   }
 }

@@ -53,7 +53,7 @@ function requireFree(folder: string): void {
   );
 }
 
-/** Runs an action that writes to a folder. @throws HandlerError `INVALID_REQUEST` in place of an error of the file system. */
+/** Runs an action that writes to a folder. @throws HandlerError `INVALID_REQUEST` for an error of the file system. */
 async function requireWritable<T>(folder: string, action: () => Promise<T>): Promise<T> {
   try {
     return await action();

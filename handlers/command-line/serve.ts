@@ -11,7 +11,7 @@ import type { Metrics } from '../service/metrics.ts';
 import { createModels, finalizeModels, loadModels, logReady } from '../service/model-loading.ts';
 import { readServerSettings, type ServerSettings } from '../service/server-settings.ts';
 
-/** `npm start`: serves one model or several over HTTP, and over gRPC where the settings ask for it, until it is told to stop. */
+/** `npm start`: serves one model or several over HTTP, and over gRPC if the settings ask for it, until it is told to stop. */
 
 const LOOPBACK = '127.0.0.1';
 const loopbackHosts = [LOOPBACK, 'localhost', '::1'];
@@ -25,7 +25,7 @@ function listenAddress({ host, apiTokens, vertexPort, vertexAuthorizer }: Server
   if (isPlatformOnly && apiTokens.length > 0)
     throw new HandlerError(
       'SETTINGS_INVALID',
-      'Expected BLIP_API_TOKENS or BLIP_VERTEX_AUTHORIZER=platform, got both. Requests of the platform have no tokens: unset one.',
+      'Expected BLIP_API_TOKENS or BLIP_VERTEX_AUTHORIZER=platform, got both. The platform sends no tokens: unset one.',
     );
   if (isPlatformOnly || apiTokens.length > 0) return host ?? '0.0.0.0';
   if (host === undefined || loopbackHosts.includes(host)) return host ?? LOOPBACK;

@@ -15,7 +15,7 @@ import { HandlerError } from '../../protocol/errors.ts';
  */
 const MAX_VALUES = 65_536;
 
-/** A received message, or the reason for refusing it. A decoder must not throw: grpc-js would call that an internal error. */
+/** A received message, or the reason for refusing it. A decoder must not throw: grpc-js makes that an internal error. */
 export type Received<Input extends DescMessage> =
   | { readonly message: MessageShape<Input> }
   | { readonly refusal: HandlerError };

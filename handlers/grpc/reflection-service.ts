@@ -88,7 +88,10 @@ function fileAnswer(file: DescFile | undefined): Answer {
 }
 
 function notFound(): Answer {
-  return errorAnswer(status.NOT_FOUND, 'Expected the name of a service, method or message of this server, got another name.');
+  return errorAnswer(
+    status.NOT_FOUND,
+    'Expected the name of a service, method or message of this server, got another.',
+  );
 }
 
 function errorAnswer(errorCode: number, errorMessage: string): Answer {

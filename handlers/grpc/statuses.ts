@@ -20,7 +20,8 @@ export function statusOf({ code, message }: HandlerError): StatusObject {
 
 /** The error of a call whose own deadline passes. */
 export function deadlineError(): HandlerError {
-  return new HandlerError('DEADLINE_EXCEEDED', 'Expected the answer before the deadline of the call, got none by then. Allow more time.');
+  const message = 'Expected the answer before the deadline of the call, got none by then. Allow more time.';
+  return new HandlerError('DEADLINE_EXCEEDED', message);
 }
 
 /** The error of a call, for its client. The cause of an internal one goes to the log. */

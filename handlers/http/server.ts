@@ -16,7 +16,7 @@ import { inferenceGuard, tokenGuard } from './exchange/route-guards.ts';
 import { RouteTable } from './exchange/route-table.ts';
 import { answerBrokenRequest, fromServerError, notFound } from './exchange/server-errors.ts';
 
-/** The whole request must arrive in this time, and its headers earlier; otherwise one that trickles in stays open for ever. */
+/** The time for the whole request to arrive, and for its headers. Otherwise one that trickles in stays open for ever. */
 const REQUEST_TIMEOUT_MS = 60_000;
 const HEADERS_TIMEOUT_MS = 15_000;
 const CONNECTION_CHECK_INTERVAL_MS = 5_000;

@@ -6,7 +6,7 @@ import type { ServerSettings } from './server-settings.ts';
 /** Requests without a token are counted together under this name. */
 const ANONYMOUS = 'anonymous';
 
-/** Decides who may ask the models, and how often at a time. All servers of a process share one, so that limits hold over all. */
+/** Decides who may ask the models, and how often at a time. The servers of a process share one, with its limits. */
 export interface Admission {
   /**
    * Compares an `Authorization: Bearer …` header with the tokens.

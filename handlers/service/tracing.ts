@@ -36,7 +36,7 @@ async function importApi(log: Pick<Log, 'error'>): Promise<void> {
   }
 }
 
-/** Whether the package itself was not found. If a part of it or a package that it needs is missing, the message names that. */
+/** Whether the package itself was not found. If only a part of it or a dependency is missing, the message names that. */
 function isNotInstalled(thrown: unknown): boolean {
   if (!(thrown instanceof Error) || !('code' in thrown) || thrown.code !== 'ERR_MODULE_NOT_FOUND') return false;
   return thrown.message.includes(`'${API_PACKAGE}'`);
@@ -126,7 +126,7 @@ function stageRecorder({ tracer, inside, ofModel, epochMs, SpanStatusCode }: Sta
 /** Milliseconds since 1970 of a time of `performance.now()`. */
 type EpochClock = (nowMs: number) => number;
 
-/** A clock for one request. `performance.now()` ignores corrections of the system's clock, so each request reads that again. */
+/** A clock for one request. `performance.now()` ignores corrections of the system's clock: each request reads that anew. */
 function epochClock(): EpochClock {
   const originMs = Date.now() - performance.now();
   return (nowMs) => originMs + nowMs;

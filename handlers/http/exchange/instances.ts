@@ -11,8 +11,8 @@ import { sendJson } from './reply.ts';
 import { parseJson } from './request-body.ts';
 
 /**
- * The body that KServe's first protocol and Vertex AI share: `{"instances": […]}` → `{"predictions": […]}`. An instance
- * has inputs by name, a prediction has outputs by name.
+ * The body that KServe's first protocol and Vertex AI share: `{"instances": […]}` → `{"predictions": […]}`. Instances
+ * have inputs by name, predictions have outputs by name.
  */
 
 interface PredictBody {
@@ -30,7 +30,7 @@ const checkBody = compile<PredictBody>(
 );
 const checkInstance = compile<Readonly<Record<string, unknown>>>({ type: 'object' }, 'INVALID_INPUT');
 
-/** Answers a call for predictions. An instance that fails has its error in its place; if all fail, the answer is the first error. */
+/** Answers a call for predictions. An instance that fails has its error in its place; if all fail, so does the call. */
 export async function predictInstances(call: InferenceCall): Promise<FastifyReply> {
   const { request, reply, model } = call;
   const { instances, parameters } = checkBody(parseJson(request.body));

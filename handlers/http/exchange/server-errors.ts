@@ -4,7 +4,7 @@ import type { ConnectionError, FastifyRequest } from 'fastify';
 import { errorAnswer } from '../../../protocol/error-answer.ts';
 import { HandlerError, toHandlerError } from '../../../protocol/errors.ts';
 
-/** Time for a client to read why it was refused. After it the connection is closed, whose other half could stay open for ever. */
+/** Time for a client to read the refusal. Then its connection is closed, whose other half could stay open for ever. */
 const LINGER_MS = 1_000;
 
 /**

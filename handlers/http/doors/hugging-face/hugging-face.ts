@@ -70,7 +70,7 @@ async function answerQuestion(call: InferenceCall, { image, text, parameters }: 
   return (answers ?? []).map((answer, index) => ({ answer, score: Math.exp(Number(logprobs?.[index])) }));
 }
 
-/** Zero-shot image classification: compares the image with every label in its template. The most likely label comes first. */
+/** Zero-shot image classification: compares the image with every label in its template, the most likely label first. */
 async function classify(
   call: InferenceCall,
   { image, labels = [], template = DEFAULT_TEMPLATE, parameters }: PipelineRequest,
@@ -81,10 +81,7 @@ async function classify(
   if (!template.includes('{}'))
     throw new HandlerError('INVALID_INPUT', 'Expected {} in hypothesis_template, where a label goes, got none.');
   if ('queries' in parameters || 'candidates' in parameters)
-    throw new HandlerError(
-      'INVALID_INPUT',
-      'Expected candidate_labels without queries or candidates, got both.',
-    );
+    throw new HandlerError('INVALID_INPUT', 'Expected candidate_labels without queries or candidates, got both.');
   const texts = labels.map((label) => template.replaceAll('{}', () => label));
   const inputs = { ...parameters, img_url: image, text: texts };
   const { outputs } = await askModel(call, { inputs, outputs: [output] });

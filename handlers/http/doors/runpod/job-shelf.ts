@@ -112,7 +112,8 @@ export class JobShelf {
 
   #keepSizeError(id: string, end: JobEnd, lengthBytes: number, keptMs: number): void {
     const { maxBytes, encode } = this.#options;
-    const message = `Expected an output of at most ${maxBytes} bytes, which can be kept, got ${lengthBytes}. Ask for fewer items or outputs.`;
+    const expected = `Expected an output of at most ${maxBytes} bytes, which can be kept, got ${lengthBytes}.`;
+    const message = `${expected} Ask for fewer items or outputs.`;
     const error = new HandlerError('PAYLOAD_TOO_LARGE', message);
     this.#answers.keep(id, encode(id, { ...end, output: undefined, error }), keptMs);
   }

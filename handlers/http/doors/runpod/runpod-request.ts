@@ -5,7 +5,7 @@ import { refuseWebhook } from '../../exchange/job.ts';
 import { parseJson } from '../../exchange/request-body.ts';
 import type { JobLimits } from './queued-job.ts';
 
-/** Requests of RunPod's clients. Source: docs.runpod.io, "Operation reference" and "Send API requests", execution policies. */
+/** Requests of RunPod's clients. Source: docs.runpod.io, "Operation reference" and "Send API requests". */
 
 const DEFAULT_EXECUTION_TIMEOUT_MS = 600_000;
 const DEFAULT_TTL_MS = 86_400_000;

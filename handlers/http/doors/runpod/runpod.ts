@@ -45,7 +45,7 @@ export const runpod: Door = {
 const RUN_KEPT_MS = 30 * 60_000;
 const RUNSYNC_KEPT_MS = 60_000;
 
-/** RunPod's limit for bodies of `/run`. Waiting bodies hold no connection, so only this and the queue's length bound them. */
+/** RunPod's limit for bodies of `/run`. They wait without a connection: only this and the queue's length bound them. */
 const MAX_RUN_BODY_BYTES = 10 * 1024 * 1024;
 /** For bodies that have no meaning. */
 const MAX_EMPTY_BODY_BYTES = 1_024;
