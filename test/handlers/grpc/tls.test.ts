@@ -75,12 +75,12 @@ describe('settings that cannot be', () => {
     [
       'a file that is not there',
       () => ({ ...serverFiles(), grpcTlsCert: missing() }),
-      /BLIP_GRPC_TLS_CERT to be a file/,
+      /BLIP_GRPC_TLS_CERT to be the path of a readable file/,
     ],
     [
       'authorities that are not there',
       () => ({ ...serverFiles(), grpcTlsClientCa: missing() }),
-      /TLS_CLIENT_CA to be a file/,
+      /TLS_CLIENT_CA to be the path of a readable file/,
     ],
     ['a file that is no certificate', () => ({ ...serverFiles(), grpcTlsCert: noPem() }), /in PEM/],
     [
