@@ -17,7 +17,7 @@ export function errorText({ code, message }: CodedError): string {
   return `${code}: ${message}`;
 }
 
-/** An HTTP answer, whoever sends it. */
+/** An HTTP answer, which the HTTP server, Node's socket or AWS Lambda sends. */
 export interface ErrorAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;

@@ -1,6 +1,6 @@
 /**
- * Every error of a request or of the service. One table says what each code means on every platform; docs/errors.md is
- * held against it by a test. Checkpoints have codes of their own (checkpoint/errors.ts).
+ * Every error of a request or of the service. One table says what each code means on every platform; a test compares
+ * docs/errors.md with it. Checkpoints have codes of their own (checkpoint/errors.ts).
  */
 
 /** Names of gRPC's status codes. Source: grpc/grpc, doc/statuscodes.md. */
@@ -203,7 +203,7 @@ const table = {
 /** A code stays the same between versions. A code without a row does not compile. */
 export type ErrorCode = keyof typeof table;
 
-/** What each code means, on every platform. */
+/** The table, for lookups by any code. */
 export const errorCodes: Readonly<Record<ErrorCode, ErrorKind>> = table;
 
 /** A failure whose message the sender of the request may see. Details that must stay inside go to `cause`. */

@@ -10,7 +10,7 @@ const commands: Readonly<Record<string, { readonly run: () => Promise<unknown>; 
   list_models: { run: () => import('./list-models.ts'), description: 'names the published checkpoints' },
 };
 
-const [name = ''] = process.argv.splice(2, 1); // What remains are the command's own arguments.
+const [name = ''] = process.argv.splice(2, 1); // The rest are the command's own arguments.
 const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
 if (command === undefined) {
   const lines = Object.entries(commands).map(([known, { description }]) => `  ${known.padEnd(12)} ${description}`);

@@ -92,7 +92,7 @@ export class CallReport {
     this.#span?.end({ 'rpc.status_code': status }, serverFaults.has(code));
     const grpc = { path: this.#path, status, errorCode };
     this.#log.info({ grpc, tokenDigest: this.#tokenDigest, responseTime }, 'call completed');
-    // Whoever asks for metrics that failed to load is told the reason then.
+    // A failure to load the metrics is reported to those who ask for them.
     this.#metrics?.then(({ countAnswer }) => countAnswer('grpc', code)).catch(() => undefined);
   }
 }

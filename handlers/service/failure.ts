@@ -2,7 +2,7 @@ import { CheckpointError } from '../../checkpoint/errors.ts';
 import { errorBody } from '../../protocol/error-answer.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 
-/** A failure as it is reported to whoever runs the process. Unlike a client, that person may see every message. */
+/** A failure for the person who runs the process. Unlike a client, that person may see every message. */
 export interface Failure {
   readonly code: string;
   readonly message: string;
