@@ -7,7 +7,7 @@ import { compile } from '../../protocol/validation.ts';
 import { inferInTime, type Question } from '../service/deadline.ts';
 import { logInternal } from '../service/log-internal.ts';
 import { findModel, namesOf } from '../service/served-models.ts';
-import type { Environment } from './environment.ts';
+import type { LambdaEnvironment } from './environment.ts';
 
 /** The body of a request that has no path to name the model. */
 interface RequestBody {
@@ -26,7 +26,7 @@ const checkBody = compile<RequestBody>(
  * @throws HandlerError when the body is not valid, or no item has a result; the reason of `until`, when that aborts.
  */
 export async function answerBody(
-  { models, server, settings }: Environment,
+  { models, server, settings }: LambdaEnvironment,
   body: unknown,
   until: AbortSignal,
 ): Promise<InferenceResponse> {

@@ -4,7 +4,7 @@ import { errorAnswer } from '../../protocol/error-answer.ts';
 import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
 import { logInternal } from '../service/log-internal.ts';
 import { requireAuthorizer } from './authorizer.ts';
-import type { Environment } from './environment.ts';
+import type { LambdaEnvironment } from './environment.ts';
 import { type HttpAnswer, type HttpEvent, type HttpRequest, readHttpEvent, withoutPrefix } from './http-event.ts';
 import { type Clock, inTime, loadedInTime } from './invocation-clock.ts';
 import { loadError } from './invocation-error.ts';
@@ -19,7 +19,7 @@ const BYTES_CONTENT_TYPE = 'application/octet-stream';
  * that differs from those that AWS sends is answered with 400.
  */
 export async function answerHttp(
-  environment: Environment,
+  environment: LambdaEnvironment,
   event: HttpEvent,
   clock: Clock,
   basePath: string,
@@ -38,7 +38,7 @@ export async function answerHttp(
   }
 }
 
-async function loadForClient(environment: Environment, clock: Clock): Promise<void> {
+async function loadForClient(environment: LambdaEnvironment, clock: Clock): Promise<void> {
   const loading = environment.load().catch((error: unknown) => {
     throw loadError(error);
   });

@@ -3,7 +3,7 @@ import { unlessAborted } from '../../pipeline/abort.ts';
 import { errorCodes, HandlerError, toHandlerError } from '../../protocol/errors.ts';
 import { logInternal } from '../service/log-internal.ts';
 import { answerBody } from './answer-body.ts';
-import type { Environment } from './environment.ts';
+import type { LambdaEnvironment } from './environment.ts';
 import { type Clock, untilLate, workingTimeMs } from './invocation-clock.ts';
 import type { MessageResult, OnResult } from './sqs.ts';
 import { createTurns, type Turns } from './turns.ts';
@@ -16,7 +16,7 @@ import { createTurns, type Turns } from './turns.ts';
  * @returns the messages that are worth another try.
  */
 export async function answerMessages(
-  environment: Environment,
+  environment: LambdaEnvironment,
   { Records: records }: SQSEvent,
   clock: Clock,
   onResult: OnResult,
@@ -39,7 +39,7 @@ export async function answerMessages(
 }
 
 /** The most groups that are answered at a time. The queue of each model is bounded, so that more would only be refused. */
-function groupLimit({ models }: Environment): number {
+function groupLimit({ models }: LambdaEnvironment): number {
   return Math.min(...models.map(({ settings }) => settings.maxQueueSize));
 }
 
@@ -56,7 +56,7 @@ function groupsOf(records: readonly SQSRecord[]): SQSRecord[][] {
 
 /** The state that the messages of a batch share. */
 interface Batch {
-  readonly environment: Environment;
+  readonly environment: LambdaEnvironment;
   readonly clock: Clock;
   readonly onResult: OnResult;
   /** Aborts when the time of the function is over. */

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { settingsFromEnvironment } from '../../app.ts';
 import { readServerSettings } from '../service/server-settings.ts';
-import { createEnvironment, type Environment } from './environment.ts';
+import { createEnvironment, type LambdaEnvironment } from './environment.ts';
 import type { Handler, HandlerOptions } from './handler-options.ts';
 import { createHandlers } from './handlers.ts';
 import { invocationError } from './invocation-error.ts';
@@ -26,7 +26,7 @@ function initTimeMs(initializationType = 'on-demand'): number {
 }
 
 /** @throws InvocationError for invalid settings, which ends the environment: another try would fail alike. */
-function startEnvironment(): Environment {
+function startEnvironment(): LambdaEnvironment {
   try {
     return createEnvironment(settingsFromEnvironment(), readServerSettings(process.env));
   } catch (thrown) {

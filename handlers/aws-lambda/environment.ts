@@ -7,7 +7,7 @@ import type { ServerSettings } from '../service/server-settings.ts';
 import { heedInvocations } from './invocation-signal.ts';
 
 /** An execution environment of Lambda: the models that all invocations share, and the routes to them. */
-export interface Environment {
+export interface LambdaEnvironment {
   readonly settings: ServerSettings;
   readonly models: readonly InferlessModel[];
   /** The HTTP server. It never listens; requests are handed to it. */
@@ -23,7 +23,7 @@ export interface Environment {
 }
 
 /** An environment whose models are not loaded yet. */
-export function createEnvironment(modelSettings: Settings, settings: ServerSettings): Environment {
+export function createEnvironment(modelSettings: Settings, settings: ServerSettings): LambdaEnvironment {
   const models = createModels(modelSettings, settings.models);
   const server = createServer(models, settings);
   heedInvocations(server);

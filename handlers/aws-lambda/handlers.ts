@@ -6,7 +6,7 @@ import { logInternal } from '../service/log-internal.ts';
 import { answerBody } from './answer-body.ts';
 import { answerHttp } from './answer-http.ts';
 import { answerMessages } from './answer-messages.ts';
-import type { Environment } from './environment.ts';
+import type { LambdaEnvironment } from './environment.ts';
 import { eventKind } from './event-kind.ts';
 import type { Handler, HandlerOptions } from './handler-options.ts';
 import { type HttpEvent, httpResult } from './http-event.ts';
@@ -22,7 +22,7 @@ const LOAD_BALANCER_LIMIT = 1_000_000;
 
 /** The handlers of one environment: one returns its answers, the other streams them. */
 export function createHandlers(
-  environment: Environment,
+  environment: LambdaEnvironment,
   { onResult = writeResult, basePath = '' }: HandlerOptions = {},
 ): { readonly handler: Handler; readonly streamHandler: ReturnType<typeof streamify> } {
   return {
@@ -32,7 +32,7 @@ export function createHandlers(
       if (http !== undefined)
         return fitting(http, httpResult(http, await answerHttp(environment, http, context, basePath)));
       if (eventKind(event) === 'direct') return requireFitting(await answerDirect(environment, event, context));
-      await loaded(environment, context);
+      await requireLoaded(environment, context);
       return await answerMessages(environment, event as SQSEvent, context, onResult); // The only kind left.
     },
     streamHandler: streamify(async (event, stream, context) => {
@@ -65,8 +65,8 @@ function httpEvent(event: unknown): HttpEvent | undefined {
 }
 
 /** Answers a direct invocation. It needs no token, because IAM decides who may invoke the function. */
-async function answerDirect(environment: Environment, body: unknown, clock: Clock): Promise<InferenceResponse> {
-  await loaded(environment, clock);
+async function answerDirect(environment: LambdaEnvironment, body: unknown, clock: Clock): Promise<InferenceResponse> {
+  await requireLoaded(environment, clock);
   try {
     return await inTime(clock, (until) => answerBody(environment, body, until));
   } catch (thrown) {
@@ -77,7 +77,7 @@ async function answerDirect(environment: Environment, body: unknown, clock: Cloc
 }
 
 /** @throws InvocationError with the code of the error that kept the models from loading. */
-async function loaded(environment: Environment, clock: Clock): Promise<void> {
+async function requireLoaded(environment: LambdaEnvironment, clock: Clock): Promise<void> {
   try {
     await loadedInTime(clock, environment.load());
   } catch (thrown) {

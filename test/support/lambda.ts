@@ -1,5 +1,5 @@
 import { expect } from 'vitest';
-import { createEnvironment, type Environment } from '../../handlers/aws-lambda/environment.ts';
+import { createEnvironment, type LambdaEnvironment } from '../../handlers/aws-lambda/environment.ts';
 import type { HandlerOptions } from '../../handlers/aws-lambda/handler-options.ts';
 import { createHandlers } from '../../handlers/aws-lambda/handlers.ts';
 import type { InferenceResponse } from '../../protocol/inference-response.ts';
@@ -9,7 +9,7 @@ import { type TestSettings, testSettings } from './server.ts';
 /** The real handler around real models, without the runtime of Lambda. */
 
 export interface TestFunction {
-  readonly environment: Environment;
+  readonly environment: LambdaEnvironment;
   readonly streamHandler: ReturnType<typeof createHandlers>['streamHandler'];
   /** Invokes the function with what is left of an event in JSON, and returns what is left of its answer. */
   invoke(event: unknown, remainingMs?: number): Promise<unknown>;

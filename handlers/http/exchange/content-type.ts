@@ -1,13 +1,8 @@
-import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-
-/** Content types as clients sent them. */
-const sentContentTypes = new WeakMap<IncomingMessage, string>();
 
 /** Accepts bodies of any content type as bytes, because clients send JSON under any type or none. Routes parse them. */
 export function acceptAnyContentType(server: FastifyInstance): void {
   server.addHook('onRequest', async ({ raw }) => {
-    sentContentTypes.set(raw, raw.headers['content-type'] ?? '');
     raw.headers['content-type'] = 'application/octet-stream'; // Fastify refuses types that do not parse.
   });
   server.removeAllContentTypeParsers();
@@ -15,8 +10,10 @@ export function acceptAnyContentType(server: FastifyInstance): void {
 }
 
 /** The content type as the client sent it, with its parameters; empty if there was none. */
-export function contentTypeOf({ raw }: FastifyRequest): string {
-  return sentContentTypes.get(raw) ?? '';
+export function contentTypeOf({ raw: { rawHeaders } }: FastifyRequest): string {
+  // Names and values by turns. The parsed headers have another type, which the hook above wrote.
+  const index = rawHeaders.findIndex((text, position) => position % 2 === 0 && text.toLowerCase() === 'content-type');
+  return index === -1 ? '' : (rawHeaders[index + 1] ?? '');
 }
 
 /** The content type without its parameters, in lower case: `image/png`. */

@@ -180,7 +180,9 @@ describe('messages', () => {
     const compressing = grpcClient(grpc.port, undefined, gzip);
     onTestFinished(() => compressing.close());
     const bomb = compressing.callRaw('Check', unknown(1_000_000), { service: HEALTH });
-    expect(await expectStatus(bomb, 'RESOURCE_EXHAUSTED', 'PAYLOAD_TOO_LARGE')).toContain('less for methods without a token');
+    expect(await expectStatus(bomb, 'RESOURCE_EXHAUSTED', 'PAYLOAD_TOO_LARGE')).toContain(
+      'less for methods without a token',
+    );
     const long = client.call('ModelReady', { name: 'x'.repeat(65_536) });
     await expectStatus(long, 'RESOURCE_EXHAUSTED', 'PAYLOAD_TOO_LARGE');
   });
