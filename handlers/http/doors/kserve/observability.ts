@@ -1,5 +1,5 @@
 import { HandlerError } from '../../../../protocol/errors.ts';
-import { collectStatistics } from '../../../service/statistics.ts';
+import { StatisticsCollector } from '../../../service/statistics.ts';
 import type { DoorContext } from '../../exchange/door.ts';
 import { sendJson } from '../../exchange/reply.ts';
 import { requireModel } from '../../exchange/requested-model.ts';
@@ -7,14 +7,14 @@ import { modelPaths } from './model-paths.ts';
 
 /** Adds Triton's statistics, and Prometheus' metrics where the process collects them. */
 export function addObservabilityRoutes({ routes, models, metrics }: DoorContext): void {
-  const statistics = new Map(models.map((model) => [model, collectStatistics(model)]));
+  const collectors = new Map(models.map((model) => [model, new StatisticsCollector(model)]));
   for (const path of modelPaths('/stats')) {
     routes.add(path, 'GET', (request, reply) =>
-      sendJson(reply, { model_stats: [statistics.get(requireModel(request, models))?.()] }),
+      sendJson(reply, { model_stats: [collectors.get(requireModel(request, models))?.collect()] }),
     );
   }
   routes.add('/v2/models/stats', 'GET', (_request, reply) =>
-    sendJson(reply, { model_stats: [...statistics.values()].map((collect) => collect()) }),
+    sendJson(reply, { model_stats: [...collectors.values()].map((collector) => collector.collect()) }),
   );
   routes.add('/metrics', 'GET', async (_request, reply) => {
     if (metrics === undefined)
