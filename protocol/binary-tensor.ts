@@ -2,7 +2,7 @@ import { HandlerError } from './errors.ts';
 import type { NamedTensor } from './named-tensor.ts';
 
 /**
- * Tensors as bytes: little-endian values one after the other. Each element of BYTES follows its length (uint32).
+ * Tensors as bytes: little-endian values one after the other, elements of BYTES each behind its length (uint32).
  * Source: triton-inference-server/server, docs/protocol/extension_binary_data.md.
  */
 
@@ -33,14 +33,14 @@ const LENGTH_BYTES = 4;
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-/** The beginning of an element, which tells text from a file: every image format has control characters there. */
+/** Characters at the beginning of an element that tell text from a file: every format that we decode has others there. */
 const SNIFFED_BYTES = 64;
 
 /**
- * The values of a tensor of a request, in row-major order. An element of BYTES becomes a string, unless it does not begin
- * with text: then it stays bytes, such as an image file.
+ * Values of a tensor of a request, in row-major order. An element of BYTES is a string; one that is not text at its
+ * beginning stays bytes, which an image file is.
  * @param name of the input, for messages.
- * @param maxValues the most values that are read, because they take many times the memory of their bytes.
+ * @param maxValues no more are read: values take many times the memory of their bytes.
  * @throws HandlerError `INVALID_INPUT` when the bytes are not whole values of the datatype.
  */
 export function decodeTensor(
@@ -72,7 +72,7 @@ export function encodeTensor({ datatype, data }: NamedTensor): Uint8Array {
   }
 }
 
-/** The value of an element of BYTES: text in UTF-8, or the bytes of a file. */
+/** What an element of BYTES says: text in UTF-8, or a file. */
 export function textOrFile(element: Uint8Array): string | Uint8Array {
   const isText = element.subarray(0, SNIFFED_BYTES).every((byte) => byte >= 0x20 || isSpace(byte));
   if (!isText) return element;
