@@ -1,4 +1,4 @@
-"""What bench/overhead.ts puts beside us: BentoML's example for BLIP, with 20 forced tokens.
+"""BentoML's example for BLIP with 20 forced tokens, which bench/overhead.ts compares with this package.
 
     BLIP_CHECKPOINT=DIR bentoml serve bench/bento_service.py:BlipCaptioning
 

@@ -6,13 +6,13 @@ import InferlessModel, { settingsFromEnvironment } from '../app.ts';
 import { withInt8 } from './int8.ts';
 
 /**
- * The table of the README: this package beside transformers on torch, in one run, on the same checkpoint and image; also
- * with the checkpoint made int8.
+ * Compares this package with transformers on torch, in one run, on the same checkpoint and image; also with an int8 copy of
+ * the checkpoint. docs/explanation/speed.md has its table.
  *
  *     python bench/make_checkpoint.py FOLDER large
  *     npm run build && npx tsx bench/compare.ts FOLDER
  *
- * Captions of 20 forced tokens, two threads each, all sides by turns. Prints medians and ratios to torch.
+ * Captions have 20 forced tokens, each program has two threads, and the programs alternate. Prints medians and ratios to torch.
  */
 
 const THREADS = 2;
@@ -30,7 +30,7 @@ function median(values: readonly number[]): number {
   return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
 }
 
-/** Wall time of a whole process, and what it printed. */
+/** Runs a process to its end; returns its wall time and its output. */
 async function runProcess(command: string, args: readonly string[]): Promise<{ wallMs: number; output: string }> {
   const startMs = performance.now();
   const child = spawn(command, args, {
@@ -42,11 +42,11 @@ async function runProcess(command: string, args: readonly string[]): Promise<{ w
     output += chunk;
   });
   const exitCode = await new Promise<number | null>((resolve) => child.once('exit', resolve));
-  if (exitCode !== 0) throw new Error(`${command} ${args[0]} ended with exit code ${exitCode}.`);
+  if (exitCode !== 0) throw new Error(`Expected ${command} ${args[0]} to succeed, got exit code ${exitCode}.`);
   return { wallMs: performance.now() - startMs, output };
 }
 
-/** A transformers process that stays up and captions when asked. */
+/** Starts a transformers process that stays up and captions on request. */
 async function startTorch(
   checkpoint: string,
 ): Promise<{ caption(): Promise<{ ms: number; ids: string }>; stop(): void }> {
@@ -86,7 +86,7 @@ async function caption(model: InferlessModel, text: readonly string[]): Promise<
   return { totalMs: performance.now() - startMs, generateMs: times.computeMs, ids: outputs[1]?.data.join(',') ?? '' };
 }
 
-/** Anonymous memory of a process that has loaded the checkpoint and done nothing else, with its load time. */
+/** Private memory and load time of a process that has only loaded the checkpoint. */
 async function measureLoad(
   checkpoint: string,
 ): Promise<{ loadMs: number; modelLoadMs: number; anonymousMegabytes: number }> {
@@ -126,7 +126,7 @@ interface Turn {
   readonly int8: Timed;
 }
 
-/** What a number of each turn is at the median. */
+/** The median of one number over all turns. */
 function medianOf<T>(turns: readonly T[], numberOf: (turn: T) => number): number {
   return median(turns.map(numberOf));
 }
@@ -157,7 +157,7 @@ async function compareCaptions(checkpoint: string, int8Checkpoint: string): Prom
       medianOf(turns, ({ int8, torchMs }) => int8.totalMs / torchMs),
     ],
   });
-  // Random weights say the same token over and over, int8 or not: that says nothing of int8.
+  // Random weights repeat one token, in int8 as in float32, so equal ids would say nothing about int8.
   const equal = turns.filter(({ float32, torchIds }) => float32.ids === torchIds).length;
   row("token ids are torch's", { float32: `${equal} of ${PAIRS}`, int8: '' });
   const outside = (side: 'float32' | 'int8') =>
@@ -228,7 +228,8 @@ async function compareLoads(checkpoint: string, int8Checkpoint: string): Promise
 }
 
 const checkpoint = process.argv[2];
-if (checkpoint === undefined) throw new Error('Usage: npx tsx bench/compare.ts CHECKPOINT_FOLDER');
+if (checkpoint === undefined)
+  throw new Error('Expected a checkpoint, got none: npx tsx bench/compare.ts CHECKPOINT_FOLDER');
 console.log(
   '| | torch, float32 | blip-handler, float32 | ratio | blip-handler, int8 | ratio |\n| --- | --- | --- | --- | --- | --- |',
 );

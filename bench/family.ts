@@ -8,9 +8,9 @@ import InferlessModel, { settingsFromEnvironment } from '../app.ts';
 import { withInt8 } from './int8.ts';
 
 /**
- * The other tasks beside transformers on torch, in one run: one answer of 3 forced tokens, one match, one embedding; two
- * threads each, by turns; ours also with the checkpoint made int8. Also what five questions about one image cost, and how
- * torch archives load.
+ * Compares the other tasks with transformers on torch, in one run: one answer of 3 forced tokens, one match, one embedding.
+ * Each program has two threads, the programs alternate, and this package also runs int8 copies. Then it measures five
+ * questions about one image, and loading from torch archives. docs/explanation/speed.md has its table.
  *
  *     for size in vqa itm clip-b32 clip-l14; do python bench/make_checkpoint.py FOLDER/$size $size; done
  *     npx tsx bench/family.ts FOLDER
@@ -104,7 +104,7 @@ async function fiveQuestions(checkpoint: string): Promise<void> {
   row('five questions about one image / one question', '', median(ratios).toFixed(2), '', '', '', '');
 }
 
-/** The same weights as safetensors and as pytorch_model.bin, by turns. */
+/** Loads the same weights from safetensors and from pytorch_model.bin, alternating. */
 async function compareLoads(checkpoint: string): Promise<void> {
   const folder = join(tmpdir(), 'blip-bench-torch-archive');
   rmSync(folder, { recursive: true, force: true });
@@ -138,7 +138,8 @@ async function compareLoads(checkpoint: string): Promise<void> {
 }
 
 const folder = process.argv[2];
-if (folder === undefined) throw new Error('Usage: npx tsx bench/family.ts FOLDER');
+if (folder === undefined)
+  throw new Error('Expected the folder of the checkpoints, got none: npx tsx bench/family.ts FOLDER');
 row('', 'torch, float32', 'blip-handler, float32', 'ratio', 'blip-handler, int8', 'ratio', 'a number of each');
 row(...Array.from({ length: 7 }, () => '---'));
 const question = { img_url: source, question: text, ...forced };

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { quantizeCheckpoint } from '../checkpoint/quantize/quantize-checkpoint.ts';
 
-/** Does something with the int8 checkpoint of a checkpoint, which is gone after it. */
+/** Runs a function with an int8 copy of a checkpoint, and removes the copy afterwards. */
 export async function withInt8<T>(checkpoint: string, use: (int8: string) => Promise<T>): Promise<T> {
   const folder = mkdtempSync(join(tmpdir(), 'blip-bench-int8-'));
   try {

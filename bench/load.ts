@@ -5,8 +5,8 @@ import { fileURLToPath } from 'node:url';
 import autocannon from 'autocannon';
 
 /**
- * More than the service can do: first what it can do, then three times as much for a minute. Every request must have its
- * caption or a refusal, and the accepted ones in about the time that the queue is good for.
+ * Overloads the service: measures what it can do, then sends three times as much for a minute. Every request must get a
+ * caption or a refusal, and the accepted ones must take about as long as a full queue does.
  *
  *     npm run build && npx tsx bench/load.ts
  */
@@ -14,7 +14,7 @@ import autocannon from 'autocannon';
 const FACTOR = 3;
 const SECONDS = 60;
 const QUEUE_SIZE = 64;
-/** More than the queue holds, or it could not overflow. */
+/** More than the queue holds, so that it can overflow. */
 const CONNECTIONS = 4 * QUEUE_SIZE;
 const PORT = 8_303;
 
@@ -51,13 +51,13 @@ function residentMegabytes(pid: number | undefined): number {
 interface Load {
   /** Answers by status. */
   readonly statuses: ReadonlyMap<number, number>;
-  /** How long each caption took, in milliseconds, the shortest first. */
+  /** Milliseconds of each caption, ascending. */
   readonly captionMs: readonly number[];
   /** Requests without an answer. */
   readonly lost: number;
 }
 
-/** @param perSecond requests begun in a second; without it, as many as are answered. */
+/** @param perSecond requests to begin in a second; without it, each connection asks again when it is answered. */
 async function load(seconds: number, connections: number, perSecond?: number): Promise<Load> {
   const statuses = new Map<number, number>();
   const captionMs: number[] = [];
@@ -86,7 +86,7 @@ function describe({ statuses, lost }: Load): string {
   return [...counts, `${lost} lost`].join(', ');
 }
 
-/** The value that a share of them is below. */
+/** The value below which this share of the values lies. */
 function quantile(values: readonly number[], share: number): number {
   return values[Math.floor(share * values.length)] ?? Number.NaN;
 }

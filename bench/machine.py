@@ -1,4 +1,4 @@
-"""What the machine allows: the rates that bound a caption, measured with torch on two threads.
+"""Measures the rates of this machine that bound a caption, with torch on two threads.
 
     python bench/machine.py
 """
@@ -12,7 +12,7 @@ SECONDS = 2.0
 
 
 def best_rate(work, amount):
-    """The best of many runs: other work on the machine can only make it slower."""
+    """The best rate of many runs, because other work on the machine can only slow one down."""
     best, end = 0.0, time.perf_counter() + SECONDS
     while time.perf_counter() < end:
         start = time.perf_counter()

@@ -2,7 +2,7 @@
 
     python bench/make_checkpoint.py FOLDER [base|large|vqa|itm|clip-b32|clip-l14]
 
-Every matrix has weights of its own (a runtime may share equal ones), scaled so that activations stay in range.
+Every matrix has its own weights, because a runtime may share equal ones. They are scaled so that activations stay in range.
 """
 
 import sys
@@ -79,7 +79,7 @@ def main(folder, size):
         BlipImageProcessorPil(size=dict(height=384, width=384)).save_pretrained(folder)
     randomise(model)
     model.save_pretrained(folder, max_shard_size="10GB")
-    torch.save(model.state_dict(), Path(folder) / "weights.pt")  # The same as a torch archive, to compare how they load.
+    torch.save(model.state_dict(), Path(folder) / "weights.pt")  # The same weights as a torch archive, to compare loading times.
     (Path(folder) / "generation_config.json").unlink(missing_ok=True)
 
 

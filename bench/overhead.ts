@@ -5,8 +5,8 @@ import { fileURLToPath } from 'node:url';
 import autocannon from 'autocannon';
 
 /**
- * What is around the model: both servers caption one small picture with a checkpoint that costs next to nothing, over
- * HTTP, with two threads each, by turns in one run. BentoML's example is the other one.
+ * Measures the server around the model, beside BentoML's example for BLIP. Both caption one small picture over HTTP, with a
+ * tiny checkpoint and two threads each, and alternate in one run. docs/explanation/speed.md has its table.
  *
  *     pip install -r test/fixtures/requirements.txt bentoml==1.4.39 && npm run build
  *     npx tsx bench/overhead.ts
@@ -23,7 +23,7 @@ const checkpoint = `${root}test/fixtures/checkpoints/narrow-vision`;
 const picture = readFileSync(`${root}test/fixtures/images/small.png`);
 const boundary = 'a-boundary';
 
-/** The same form for both; fields that BentoML's service does not name are ours alone. */
+/** The form that both servers get. This package gets further fields that BentoML's service does not name. */
 function form(fields: Readonly<Record<string, string>>): Buffer {
   const file = `--${boundary}\r\ncontent-disposition: form-data; name="img"; filename="small.png"\r\ncontent-type: image/png\r\n\r\n`;
   const others = Object.entries(fields).map(
@@ -67,7 +67,7 @@ function startBentoml(port: number): Side {
 
 const headers = { 'content-type': `multipart/form-data; boundary=${boundary}` };
 
-/** The caption, once the server is there. */
+/** Waits for the server, and returns its caption. */
 async function caption({ name, url, body }: Side): Promise<string> {
   const endMs = performance.now() + PATIENCE_MS;
   while (performance.now() < endMs) {
@@ -89,7 +89,7 @@ async function load({ name, url, body }: Side, seconds: number): Promise<Round> 
     timeout: 60,
   });
   if (non2xx + errors + timeouts > 0)
-    throw new Error(`Expected ${name} to answer all, it failed ${non2xx + errors + timeouts}.`);
+    throw new Error(`Expected ${name} to answer every request, got ${non2xx + errors + timeouts} failures.`);
   return { perSecond: requests.average, p50Ms: latency.p50, p99Ms: latency.p99 };
 }
 

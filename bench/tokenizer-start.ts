@@ -3,8 +3,8 @@ import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /**
- * Milliseconds to import a tokenizer and open a vocabulary with it, each in a process of its own: the tokenizer core
- * that this package uses, and transformers.js. The figures of docs/decisions/0006.
+ * Measures the milliseconds to import a tokenizer and to open a vocabulary, each in its own process, for the tokenizer core
+ * that this package uses and for transformers.js. docs/decisions/0006-libraries.md has the figures.
  *
  *     npx tsx bench/tokenizer-start.ts CHECKPOINT_FOLDER
  */

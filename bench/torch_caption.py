@@ -1,4 +1,4 @@
-"""The comparison side of bench/compare.ts: captions with transformers on torch, timed.
+"""Captions with transformers on torch, and prints the time: the other side of bench/compare.ts.
 
     python bench/torch_caption.py CHECKPOINT IMAGE THREADS once     one caption, then exit
     python bench/torch_caption.py CHECKPOINT IMAGE THREADS serve    a caption for each line on stdin; prints milliseconds

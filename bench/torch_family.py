@@ -1,4 +1,4 @@
-"""What transformers on torch takes for one answer, one match, one embedding. Driven by family.ts, a line per measurement.
+"""Measures transformers on torch: one answer, one match, one embedding. family.ts runs it, and reads one line for each.
 
     python bench/torch_family.py TASK CHECKPOINT IMAGE TEXT THREADS     # TASK: question-answering, retrieval, image, text
 """

@@ -1,4 +1,4 @@
-/** Stable codes of everything that can be wrong with a checkpoint: its folder, or its way from the Hub. Each is explained in docs/errors.md. */
+/** Stable codes for whatever can be wrong with a checkpoint's folder or its download. docs/errors.md explains each. */
 export type CheckpointErrorCode =
   | 'CHECKPOINT_NOT_FOUND'
   | 'CHECKPOINT_NOT_CACHED'
@@ -13,7 +13,10 @@ export type CheckpointErrorCode =
   | 'CHECKPOINT_TENSOR_MISMATCH'
   | 'CHECKPOINT_TOKENIZER_INVALID';
 
-/** A checkpoint that cannot be served. The message names the file, what was expected and what is there. Retrying helps only where a download failed. */
+/**
+ * A checkpoint that cannot be served. The message names the file, what was expected and what is there. Retrying helps
+ * only where a download failed.
+ */
 export class CheckpointError extends Error {
   override readonly name = 'CheckpointError';
   readonly code: CheckpointErrorCode;

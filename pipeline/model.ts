@@ -4,7 +4,8 @@ import { locateCheckpoint } from '../checkpoint/hub/locate.ts';
 import { HandlerError } from '../protocol/errors.ts';
 import type { InputLists } from '../protocol/schema.ts';
 import { unlessAborted } from './abort.ts';
-import { sharedByteBudget } from './images/byte-budget.ts';
+import type { ByteBudget } from './images/byte-budget.ts';
+import { decodedBudget } from './images/process-budget.ts';
 import type { ClipBatch, ClipResult } from './sessions/clip-model.ts';
 import { type ChosenExecutionProvider, chooseExecutionProvider, chooseForInt8 } from './sessions/execution-provider.ts';
 import type { GenerationBatch, GenerationResult } from './sessions/generation-model.ts';
@@ -63,6 +64,17 @@ export interface StartOptions {
  * @throws CheckpointError or HandlerError when the checkpoint or the execution provider cannot be used.
  */
 export async function startModel(settings: Settings, options: StartOptions = {}): Promise<Model> {
+  const share = decodedBudget.join(settings.maxDecodedBytes);
+  try {
+    const model = await startWithin(share.budget, settings, options);
+    return { ...model, close: () => model.close().finally(share.leave) };
+  } catch (error) {
+    share.leave();
+    throw error;
+  }
+}
+
+async function startWithin(budget: ByteBudget, settings: Settings, options: StartOptions): Promise<Model> {
   const folder = await locateCheckpoint(settings.checkpoint, process.env, options);
   const startMs = performance.now();
   const checkpoint = openCheckpoint(folder, settings.imageSize);
@@ -86,7 +98,7 @@ export async function startModel(settings: Settings, options: StartOptions = {})
     const task = createTask(
       checkpoint,
       observed(pool, options.onRun),
-      { tokenizer, loadImage, imageOptions: imageOptions(settings) },
+      { tokenizer, loadImage, imageOptions: imageOptions(settings, budget) },
       settings,
     );
     const loadMs = performance.now() - startMs;
@@ -101,7 +113,7 @@ export async function startModel(settings: Settings, options: StartOptions = {})
   }
 }
 
-function imageOptions(settings: Settings): TaskContext['imageOptions'] {
+function imageOptions(settings: Settings, budget: ByteBudget): TaskContext['imageOptions'] {
   return {
     timeoutMs: settings.imageTimeoutMs,
     maxBytes: settings.imageMaxBytes,
@@ -112,7 +124,7 @@ function imageOptions(settings: Settings): TaskContext['imageOptions'] {
     allowedHosts: settings.imageAllowedHosts,
     privateHosts: settings.imagePrivateHosts,
     applyExif: settings.imageApplyExif,
-    decodedBudget: sharedByteBudget(settings.maxDecodedBytes),
+    decodedBudget: budget,
   };
 }
 

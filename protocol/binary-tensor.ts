@@ -1,8 +1,10 @@
+import { fromBfloat16 } from '../numbers/from-bfloat16.ts';
+import { fromFloat16 } from '../numbers/from-float16.ts';
 import { HandlerError } from './errors.ts';
 import type { NamedTensor } from './named-tensor.ts';
 
 /**
- * Tensors as bytes: little-endian values one after the other, elements of BYTES each behind its length (uint32).
+ * Tensors as bytes: little-endian values in a row. Each element of BYTES follows its length (uint32).
  * Source: triton-inference-server/server, docs/protocol/extension_binary_data.md.
  */
 
@@ -23,8 +25,8 @@ const fixedWidths: Readonly<Record<string, FixedWidth>> = {
   INT16: { bytes: 2, read: (view, offset) => view.getInt16(offset, littleEndian) },
   INT32: { bytes: 4, read: (view, offset) => view.getInt32(offset, littleEndian) },
   INT64: { bytes: 8, read: (view, offset) => Number(view.getBigInt64(offset, littleEndian)) },
-  FP16: { bytes: 2, read: (view, offset) => float16(view.getUint16(offset, littleEndian)) },
-  BF16: { bytes: 2, read: (view, offset) => bfloat16(view.getUint16(offset, littleEndian)) },
+  FP16: { bytes: 2, read: (view, offset) => fromFloat16(view.getUint16(offset, littleEndian)) },
+  BF16: { bytes: 2, read: (view, offset) => fromBfloat16(view.getUint16(offset, littleEndian)) },
   FP32: { bytes: 4, read: (view, offset) => view.getFloat32(offset, littleEndian) },
   FP64: { bytes: 8, read: (view, offset) => view.getFloat64(offset, littleEndian) },
 };
@@ -33,14 +35,14 @@ const LENGTH_BYTES = 4;
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-/** Characters at the beginning of an element that tell text from a file: every format that we decode has others there. */
+/** The beginning of an element, which tells text from a file: all image formats have bytes there that text has not. */
 const SNIFFED_BYTES = 64;
 
 /**
- * Values of a tensor of a request, in row-major order. An element of BYTES is a string; one that is not text at its
- * beginning stays bytes, which an image file is.
+ * Reads the values of a request's tensor, in row-major order. An element of BYTES becomes a string, or stays bytes where
+ * it does not begin as text, as an image file.
  * @param name of the input, for messages.
- * @param maxValues no more are read: values take many times the memory of their bytes.
+ * @param maxValues the most values to read, because they take many times the memory of their bytes.
  * @throws HandlerError `INVALID_INPUT` when the bytes are not whole values of the datatype.
  */
 export function decodeTensor(
@@ -60,7 +62,7 @@ export function decodeTensor(
   return Array.from({ length }, (_, index) => width.read(view, index * width.bytes));
 }
 
-/** The values of an answer as bytes. */
+/** Writes the values of an answer as bytes. */
 export function encodeTensor({ datatype, data }: NamedTensor): Uint8Array {
   switch (datatype) {
     case 'BYTES':
@@ -72,7 +74,7 @@ export function encodeTensor({ datatype, data }: NamedTensor): Uint8Array {
   }
 }
 
-/** What an element of BYTES says: text in UTF-8, or a file. */
+/** An element of BYTES as text in UTF-8, or as the bytes of a file. */
 export function textOrFile(element: Uint8Array): string | Uint8Array {
   const isText = element.subarray(0, SNIFFED_BYTES).every((byte) => byte >= 0x20 || isSpace(byte));
   if (!isText) return element;
@@ -109,21 +111,4 @@ function lengthPrefixed(text: string): readonly Buffer[] {
   const length = Buffer.alloc(LENGTH_BYTES);
   length.writeUInt32LE(element.length);
   return [length, element];
-}
-
-/** IEEE 754 binary16. */
-function float16(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 0x1f;
-  const fraction = bits & 0x3ff;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  if (exponent === 0x1f) return fraction === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-}
-
-/** The upper half of a binary32. */
-function bfloat16(bits: number): number {
-  const view = new DataView(new ArrayBuffer(4));
-  view.setUint32(0, bits * 2 ** 16);
-  return view.getFloat32(0);
 }

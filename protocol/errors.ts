@@ -40,14 +40,14 @@ const table = {
     grpc: 'INVALID_ARGUMENT',
     retryable: false,
     meaning:
-      'The body is not JSON or not a request of the Open Inference Protocol; or an HTTP event of AWS Lambda was written by hand and differs from those that AWS sends.',
+      'The body is not JSON, or not a request of the Open Inference Protocol; or a handmade HTTP event of AWS Lambda has values that AWS does not write.',
   },
   INVALID_INPUT: {
     http: 400,
     grpc: 'INVALID_ARGUMENT',
     retryable: false,
     meaning:
-      'An input is unknown, has another datatype or shape, has more than 65,536 values, or has a value outside its range.',
+      'An input is unknown, has another datatype or shape, has more than 65,536 values, or a value outside its bounds.',
   },
   INVALID_PARAMETER: {
     http: 400,
@@ -59,27 +59,27 @@ const table = {
     http: 400,
     grpc: 'INVALID_ARGUMENT',
     retryable: false,
-    meaning: 'The prompt and the new tokens together need more positions than the model has.',
+    meaning: "Prompt and new tokens exceed the model's positions.",
   },
   IMAGE_SOURCE_INVALID: {
     http: 400,
     grpc: 'INVALID_ARGUMENT',
     retryable: false,
-    meaning: '`img_url` is not an http(s) URL, a `data:` URI or base64.',
+    meaning: '`img_url` is neither an http(s) URL nor a `data:` URI nor base64.',
   },
   IMAGE_SOURCE_BLOCKED: {
     http: 400,
     grpc: 'INVALID_ARGUMENT',
     retryable: false,
     meaning:
-      'The host of an image, or one that it redirects to, has an address that is not public (private, loopback, link-local), or is not among `BLIP_IMAGE_ALLOWED_HOSTS`; or the URL is http where https is required.',
+      'The host of an image, or a host that it redirects to, has an address that is private, loopback, link-local or otherwise not public; or it is not among `BLIP_IMAGE_ALLOWED_HOSTS`; or the URL is http where `BLIP_IMAGE_HTTPS_ONLY` is set.',
   },
   IMAGE_FETCH_FAILED: {
     http: 424,
     grpc: 'FAILED_PRECONDITION',
     retryable: true,
     meaning:
-      "The image's host cannot be reached, does not answer with 200, redirects more often than `BLIP_IMAGE_MAX_REDIRECTS`, or redirects to something that is not a URL.",
+      "The image's host cannot be reached, or does not answer 200; or it redirects more than `BLIP_IMAGE_MAX_REDIRECTS` times, or to something that is not a URL.",
   },
   IMAGE_FETCH_TIMEOUT: {
     http: 424,
@@ -92,20 +92,20 @@ const table = {
     grpc: 'INVALID_ARGUMENT',
     retryable: false,
     meaning:
-      "The image has more bytes than `BLIP_IMAGE_MAX_BYTES`, more pixels than `BLIP_IMAGE_MAX_PIXELS` (fewer in formats that are decoded as a whole, such as AVIF) or a longer side than `BLIP_IMAGE_MAX_SIDE`; or CLIP's resize would make more than 16,000,000 pixels of it; or the decoded image, or all decoded images of one retrieval or CLIP request, would exceed `BLIP_MAX_DECODED_BYTES`.",
+      "The image has more bytes than `BLIP_IMAGE_MAX_BYTES`, more pixels than `BLIP_IMAGE_MAX_PIXELS` (fewer in files that are decoded as a whole, such as AVIF), or a longer side than `BLIP_IMAGE_MAX_SIDE`; or it is so long that CLIP's resize would make more than 16,000,000 pixels of it; or one image, or all images of a retrieval or CLIP request together, would take more than `BLIP_MAX_DECODED_BYTES` decoded.",
   },
   IMAGE_UNSUPPORTED: {
     http: 400,
     grpc: 'INVALID_ARGUMENT',
     retryable: false,
     meaning:
-      'The bytes are not a JPEG, PNG, WebP, GIF or AVIF file; or the checkpoint does not resize, and the image has another size than the model needs.',
+      'The bytes are not a JPEG, PNG, WebP, GIF or AVIF; or the checkpoint does not resize, and the image has another size than the model.',
   },
   IMAGE_CORRUPT: {
     http: 400,
     grpc: 'INVALID_ARGUMENT',
     retryable: false,
-    meaning: 'The image cannot be decoded to its end.',
+    meaning: 'The image does not decode to its end.',
   },
   UNAUTHORIZED: {
     http: 401,
@@ -119,27 +119,27 @@ const table = {
     grpc: 'NOT_FOUND',
     retryable: false,
     meaning:
-      "The path, the model or its version is unknown; or a job of RunPod's door does not belong to this token, or its result is no longer kept.",
+      'The path, model or version is unknown; or this token has no such RunPod job, or its result is no longer kept.',
   },
   METHOD_NOT_ALLOWED: {
     http: 405,
     grpc: 'UNIMPLEMENTED', // Never sent: a path of gRPC has one method.
     retryable: false,
-    meaning: 'The path has other methods; the header `Allow` names them.',
+    meaning: 'The path has other methods.',
   },
   PAYLOAD_TOO_LARGE: {
     http: 413,
     grpc: 'RESOURCE_EXHAUSTED',
     retryable: false,
     meaning:
-      "The body is larger than `BLIP_MAX_BODY_BYTES`, or than its path accepts (1 KiB for `POST /v2/repository/index`, 10 MiB for `POST /run` of RunPod's door); or a field of a form is larger than an image may be; or a message to a gRPC method that needs no token is larger than 65,536 bytes; or the answer is larger than AWS Lambda passes on; or the output of a job of RunPod's door is larger than is kept.",
+      "The body is larger than `BLIP_MAX_BODY_BYTES` (for `POST /v2/repository/index`, than 1 KiB; for RunPod's `POST run`, than 10 MiB); or a field of a form is larger than an image may be; or a message to a gRPC method that needs no token is larger than 65,536 bytes; or the answer is larger than AWS Lambda passes on; or the result of a RunPod job is larger than is kept.",
   },
   UNSUPPORTED_ENCODING: {
     http: 415,
     grpc: 'UNIMPLEMENTED',
     retryable: false,
     headers: { 'accept-encoding': 'gzip, deflate' },
-    meaning: 'The body is compressed with something other than gzip or deflate.',
+    meaning: 'The body has another compression than gzip or deflate.',
   },
   REQUEST_TIMEOUT: {
     http: 408,
@@ -153,13 +153,13 @@ const table = {
     grpc: 'DEADLINE_EXCEEDED',
     retryable: true,
     meaning:
-      'The request took longer than it allows (`timeout`, in microseconds), the service allows (`BLIP_REQUEST_TIMEOUT_MS`) or the Lambda function allows. Whatever of it was still waiting was dropped.',
+      'The time is over that the request (`timeout`, in microseconds), the service (`BLIP_REQUEST_TIMEOUT_MS`) or the Lambda function gave it. Waiting work was dropped.',
   },
   CANCELLED: {
     http: 499,
     grpc: 'CANCELLED',
     retryable: true,
-    meaning: 'The client left before the answer, so that only the log shows this code; or a signal ended a command.',
+    meaning: 'The client left before it had its answer, which only the log shows; or a signal ended a command.',
   },
   OVERLOADED: {
     http: 429,
@@ -176,27 +176,27 @@ const table = {
     retryable: true,
     headers: retryAfter,
     meaning:
-      'The model is not loaded yet, or not any more; or its worker threads have ended and none has started again for 10 s; or a job was to begin in a server that is about to stop.',
+      'The model is not loaded yet, or no longer; or its worker threads have ended, and none has started for 10 s; or a job was to begin in a server that is stopping.',
   },
   EXECUTION_PROVIDER_UNAVAILABLE: {
     http: 500,
     grpc: 'INTERNAL',
     retryable: false,
     meaning:
-      'The settings ask for `cuda` or `webgpu`, and it does not work on this machine or the checkpoint has int8 weights.',
+      '`cuda` or `webgpu` was asked for and does not work on this machine, or was asked for with an int8 checkpoint.',
   },
   SETTINGS_INVALID: {
     http: 500,
     grpc: 'INTERNAL',
     retryable: false,
     meaning:
-      'An environment variable has an invalid value; or Vertex AI would be let in without tokens although tokens are set; or everyone would be let in. AWS Lambda answers HTTP events with 500 in the last case.',
+      'An environment variable has an invalid value; or Vertex AI is admitted without tokens where tokens are set; or the service would be open to everyone. On AWS Lambda the last case is answered to HTTP events, with 500.',
   },
   INTERNAL: {
     http: 500,
     grpc: 'INTERNAL',
     retryable: true,
-    meaning: 'Something failed inside the service; or a batch ended two worker threads.',
+    meaning: 'Something is wrong inside; or a batch ended two worker threads.',
   },
 } as const satisfies Readonly<Record<string, ErrorKind>>;
 

@@ -1,3 +1,5 @@
+import { LOWEST_FLOAT32 } from '../numbers/float32-limits.ts';
+
 /** A tensor with a name: what the KServe v2 / Open Inference Protocol answers with. Keys in Triton's order. */
 export interface NamedTensor {
   readonly name: string;
@@ -7,14 +9,14 @@ export interface NamedTensor {
   readonly data: readonly (string | number)[];
 }
 
-/** The lowest finite float32: JSON has no -Infinity. */
-const LOWEST_FLOAT32 = -3.4028234663852886e38;
-
 export function bytesTensor(name: string, shape: readonly number[], data: readonly string[]): NamedTensor {
   return { name, datatype: 'BYTES', shape, data };
 }
 
-/** @throws RangeError on NaN, which JSON cannot say and no answer should hold. */
+/**
+ * JSON has no -Infinity, so it becomes the lowest finite float32.
+ * @throws RangeError on NaN, which JSON cannot say and no answer should hold.
+ */
 export function float32Tensor(name: string, shape: readonly number[], data: readonly number[]): NamedTensor {
   if (data.some(Number.isNaN)) throw new RangeError(`Expected numbers in ${name}, got NaN.`);
   return { name, datatype: 'FP32', shape, data: data.map((value) => Math.max(value, LOWEST_FLOAT32)) };

@@ -3,24 +3,26 @@ import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 
-/** The laws of the house: who may import whom. docs/architecture.md says why. */
+/** The laws of the house: who may import whom. docs/explanation/architecture.md says why. */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 /** For each room, the places it may import from besides itself. `input_schema.ts` and `app.ts` are rooms of one file. */
 const allowedImports: Readonly<Record<string, readonly string[]>> = {
+  numbers: [],
+  network: [],
   onnx: [],
-  checkpoint: [],
-  models: ['onnx', 'checkpoint'],
-  protocol: [],
+  checkpoint: ['numbers', 'network'],
+  models: ['numbers', 'onnx', 'checkpoint'],
+  protocol: ['numbers'],
   'input_schema.ts': ['protocol'],
-  pipeline: ['onnx', 'checkpoint', 'models', 'protocol', 'input_schema.ts'],
+  pipeline: ['numbers', 'network', 'onnx', 'checkpoint', 'models', 'protocol', 'input_schema.ts'],
   'app.ts': ['pipeline', 'protocol', 'input_schema.ts'],
-  // A command may be about checkpoints alone: downloading one needs nothing of the running model.
+  // Some commands need checkpoints alone: a download needs nothing of the running model.
   handlers: ['app.ts', 'pipeline', 'protocol', 'input_schema.ts', 'checkpoint', 'package.json'],
 };
 
-/** The same for the rooms within pipeline/: which of them each may import from. Measuring times is everybody's. */
+/** For each room within pipeline/, the others that it may import from. All may measure times. */
 const allowedWithinPipeline: Readonly<Record<string, readonly string[]>> = {
   images: ['stages.ts'],
   texts: [],
@@ -40,12 +42,30 @@ const allowedBetweenHandlers: Readonly<Record<string, readonly string[]>> = {
   'command-line': ['handlers/service/', 'handlers/http/server.ts', 'handlers/grpc/server.ts'],
 };
 
+/**
+ * For each room within checkpoint/, the others that it may import from, from the ground up. hub/ fetches files and opens
+ * none. quantize/ lies on top, because it opens one checkpoint and writes another.
+ */
+const allowedWithinCheckpoint: Readonly<Record<string, readonly string[]>> = {
+  'errors.ts': [],
+  files: ['errors.ts'],
+  config: ['errors.ts', 'files'],
+  weights: ['errors.ts', 'files'],
+  'checkpoint.ts': ['errors.ts', 'files', 'config', 'weights'],
+  hub: ['errors.ts', 'files', 'config', 'weights'],
+  quantize: ['errors.ts', 'files', 'weights', 'checkpoint.ts'],
+};
+
 /** The only files that may import a package. */
 const onlyImporters: Readonly<Record<string, readonly string[]>> = {
   'onnxruntime-node': ['pipeline/sessions/runtime.ts'],
-  // The network has two doors: one for images, which anyone may name, and one for checkpoints, which the owner names.
-  undici: ['checkpoint/hub/connection.ts', 'pipeline/images/address-guard.ts', 'pipeline/images/image-fetch.ts'],
-  'ipaddr.js': ['pipeline/images/address-guard.ts'],
+  undici: [
+    'network/address-guard.ts',
+    'network/guarded-connections.ts',
+    'network/http-get.ts',
+    'network/proxy-connections.ts',
+  ],
+  'ipaddr.js': ['network/address-guard.ts'],
   sharp: ['pipeline/images/image-decode.ts'],
   pbf: ['onnx/model-proto.ts'],
   '@grpc/grpc-js': [
@@ -111,12 +131,21 @@ describe('the laws of the house', () => {
     expect(broken).toEqual([]);
   });
 
-  test.each(Object.entries(allowedWithinPipeline))('pipeline/%s imports only what it may', (place, allowed) => {
+  test.each([
+    ...Object.entries(allowedWithinPipeline).map((law) => ['pipeline', ...law] as const),
+    ...Object.entries(allowedWithinCheckpoint).map((law) => ['checkpoint', ...law] as const),
+  ])('%s/%s imports only what it may', (outer, place, allowed) => {
     const within = (path: string) => path.split('/')[1] ?? '';
-    const own = ownImports.filter(({ file }) => file.startsWith(`pipeline/${place}/`));
-    expect(own.length).toBeGreaterThan(0);
-    const inPipeline = own.filter(({ target }) => room(target) === 'pipeline');
-    expect(inPipeline.filter(({ target }) => ![place, ...allowed].includes(within(target)))).toEqual([]);
+    expect(sourceFiles(`${outer}/${place}`).length).toBeGreaterThan(0);
+    const placed = ownImports.filter(({ file }) => room(file) === outer && within(file) === place);
+    const inOuter = placed.filter(({ target }) => room(target) === outer);
+    expect(inOuter.filter(({ target }) => ![place, ...allowed].includes(within(target)))).toEqual([]);
+  });
+
+  test('every room of checkpoint/ has its law, and there are ten at most', () => {
+    const rooms = readdirSync(join(root, 'checkpoint'));
+    expect(rooms.sort()).toEqual(Object.keys(allowedWithinCheckpoint).sort());
+    expect(rooms.length).toBeLessThanOrEqual(10);
   });
 
   test.each(Object.entries(allowedBetweenHandlers))('handlers/%s imports only what it may', (place, allowed) => {
@@ -175,7 +204,7 @@ describe('the laws of the house', () => {
     const targets = new Map<string, string[]>();
     for (const { file, target } of ownImports) targets.set(file, [...(targets.get(file) ?? []), target]);
     const cycles: string[] = [];
-    const finished = new Set<string>(); // What has been followed to its end: paths are many more than files.
+    const finished = new Set<string>(); // Files whose imports were followed to the end: there are many more paths.
     const visit = (file: string, path: readonly string[]): void => {
       if (finished.has(file)) return;
       if (path.includes(file)) cycles.push([...path.slice(path.indexOf(file)), file].join(' → '));

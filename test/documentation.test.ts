@@ -1,15 +1,18 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { serverSettingDefinitions } from '../handlers/service/server-settings.ts';
+import { schemas } from '../input_schema.ts';
 import { settingDefinitions } from '../pipeline/settings.ts';
 import { errorAnswer } from '../protocol/error-answer.ts';
 import { type ErrorCode, errorCodes, HandlerError } from '../protocol/errors.ts';
+import type { InputFields } from '../protocol/schema.ts';
 
-/** What the documents list is held against the code. */
+/** Compares lists in the documents with the code, and follows every link. */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const read = (path: string) => readFileSync(`${root}${path}`, 'utf8');
+const read = (path: string) => readFileSync(join(root, path), 'utf8');
 
 /** The first cells of all table rows. */
 function firstCells(markdown: string): readonly string[] {
@@ -58,28 +61,133 @@ describe('docs/errors.md', () => {
   });
 });
 
-describe('README.md', () => {
-  const readme = read('README.md');
+test('docs/reference/settings.md has every setting with its default, and no other', () => {
+  const rows = [...read('docs/reference/settings.md').matchAll(/^\| `([A-Z_]+)` \| (.+?) \| (.+?) \|$/gm)];
+  const definitions = [
+    ...Object.values(settingDefinitions({ checkpoint: '', threadsPerWorker: 1 })),
+    ...Object.values(serverSettingDefinitions),
+  ].map(({ variable, defaultText, description }) => [variable, defaultText, description]);
+  expect(rows.map(([, ...cells]) => cells).toSorted()).toEqual(definitions.toSorted());
+});
 
-  test('has every setting with its default, and no other', () => {
-    const rows = [...readme.matchAll(/^\| `([A-Z_]+)` \| (.+?) \| (.+?) \|$/gm)].map(([, ...cells]) => cells);
-    const definitions = [
-      ...Object.values(settingDefinitions({ checkpoint: '', threadsPerWorker: 1 })),
-      ...Object.values(serverSettingDefinitions),
-    ].map(({ variable, defaultText, description }) => [variable, defaultText, description]);
-    expect(rows.toSorted()).toEqual(definitions.toSorted());
+describe('docs/reference/inputs-and-outputs.md', () => {
+  /** Names, datatypes and meanings of the rows of a section, and of no section below it. */
+  function rowsOf(title: string) {
+    const document = read('docs/reference/inputs-and-outputs.md');
+    const section = new RegExp(`^#+ ${title}\\n([\\s\\S]*?)(?=^#)`, 'm').exec(`${document}\n#`)?.[1] ?? '';
+    const rows = [...section.matchAll(/^\| `([a-z_]+)` \| ([A-Z0-9]+) \|(.*)\|$/gm)];
+    return rows.map(([, name = '', datatype = '', rest = '']) => ({ name, datatype, rest }));
+  }
+
+  const titles = {
+    captioning: 'Captioning',
+    'question-answering': 'Question answering',
+    retrieval: 'Retrieval',
+    clip: 'CLIP',
+  } as const satisfies Record<keyof typeof schemas, string>;
+  const tasks = Object.entries(schemas).map(([task, { inputs, outputs }]) => {
+    const title = titles[task as keyof typeof titles]; // The keys of both are the tasks.
+    const isGeneration = 'max_new_tokens' in inputs;
+    const more = isGeneration ? [...rowsOf('Parameters of generation'), ...rowsOf('Outputs of generation')] : [];
+    return { task, fields: { ...inputs, ...outputs }, outputs, rows: [...rowsOf(title), ...more] };
   });
 
-  test('names only files and folders that are there', () => {
-    const tree = /```tree\n([\s\S]+?)```/.exec(readme)?.[1] ?? '';
-    const paths = [...tree.matchAll(/^(\S+)/gm)].map((match) => match[1] ?? '');
-    expect(paths.length).toBeGreaterThan(10);
-    expect(paths.filter((path) => !existsSync(`${root}${path}`))).toEqual([]);
+  test.each(tasks)('has every input and output of $task with its datatype, and no other', ({ fields, rows }) => {
+    const expected = Object.entries(fields).map(([name, { datatype }]) => `${name} ${datatype}`);
+    expect(rows.map(({ name, datatype }) => `${name} ${datatype}`).sort()).toEqual(expected.sort());
   });
 
-  test('links to files that are there', () => {
-    const links = [...readme.matchAll(/\]\(([^)#:]+)(?:#[^)]*)?\)/g)].map((match) => match[1] ?? '');
-    expect(links.length).toBeGreaterThan(3);
-    expect(links.filter((link) => !existsSync(`${root}${link}`))).toEqual([]);
+  test.each(tasks)('marks the outputs of $task that come on request', ({ outputs, rows }) => {
+    const marked = rows.filter(({ rest }) => rest.includes('**on request**')).map(({ name }) => name);
+    const expected = Object.entries(outputs).filter(([, { onRequest }]) => onRequest);
+    expect(marked.sort()).toEqual(expected.map(([name]) => name).sort());
+  });
+
+  test('has the bounds of the parameters', () => {
+    const inputs: InputFields = schemas.captioning.inputs;
+    const bounded = rowsOf('Parameters of generation').filter(({ rest }) => /^ \S+ to \S+ \|/.test(rest));
+    const documented = bounded.map(({ name, rest }) => {
+      const [, minimum = '', maximum = ''] = /^ (\S+) to (\S+) \|/.exec(rest) ?? [];
+      return [name, [minimum, maximum].map((bound) => Number(bound.replaceAll(',', '')))];
+    });
+    const known = Object.entries(inputs).map(([name, { minimum, maximum }]) => [name, [minimum, maximum]]);
+    expect(documented.length).toBeGreaterThan(5);
+    expect(Object.fromEntries(known)).toMatchObject(Object.fromEntries(documented));
+  });
+});
+
+test('CONTRIBUTING.md names only files and folders that exist', () => {
+  const tree = /```tree\n([\s\S]+?)```/.exec(read('CONTRIBUTING.md'))?.[1] ?? '';
+  const paths = [...tree.matchAll(/^(\S+)/gm)].map((match) => match[1] ?? '');
+  expect(paths.length).toBeGreaterThan(10);
+  expect(paths.filter((path) => !existsSync(join(root, path)))).toEqual([]);
+});
+
+/** Paths of all Markdown files of the repository, from its root. */
+function markdownFiles(folder = ''): readonly string[] {
+  return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
+    const path = join(folder, entry.name);
+    if (entry.isFile()) return entry.name.endsWith('.md') ? [path] : [];
+    const isOurs = entry.isDirectory() && !['node_modules', 'dist'].includes(entry.name) && !entry.name.startsWith('.');
+    return isOurs ? markdownFiles(path) : [];
+  });
+}
+
+const withoutCode = (markdown: string) => markdown.replace(/^ *```[\s\S]*?^ *```/gm, '').replace(/`[^`\n]+`/g, 'code');
+
+/** Ids that GitHub gives the headings of a document. */
+function anchorsOf(markdown: string): readonly string[] {
+  const seen = new Map<string, number>();
+  const headings = markdown.replace(/^ *```[\s\S]*?^ *```/gm, '').matchAll(/^#{1,6} +(.+?) *$/gm);
+  return [...headings].map(([, heading = '']) => {
+    const text = heading.replace(/\[([^\]]*)\]\([^)]*\)/g, '$1').toLowerCase();
+    const id = text.replace(/[^\p{L}\p{N}\s_-]/gu, '').replace(/\s/g, '-');
+    const count = seen.get(id) ?? 0;
+    seen.set(id, count + 1);
+    return count === 0 ? id : `${id}-${count}`;
+  });
+}
+
+/** Why a link of a document leads nowhere; `undefined` where it leads somewhere, or out of the repository. */
+function problemOf(document: string, link: string): string | undefined {
+  if (/^[a-z][a-z0-9+.-]*:/i.test(link)) return undefined;
+  const [path = '', anchor] = link.split('#');
+  const target = path === '' ? document : join(dirname(document), path);
+  if (relative(root, join(root, target)).startsWith('..')) return `${link} leads out of the repository`;
+  if (!existsSync(join(root, target))) return `${link} leads to no file`;
+  if (anchor === undefined) return undefined;
+  const isDocument = target.endsWith('.md') && statSync(join(root, target)).isFile();
+  return isDocument && anchorsOf(read(target)).includes(anchor) ? undefined : `${link} leads to no heading`;
+}
+
+describe('links', () => {
+  const documents = markdownFiles();
+
+  test('are looked for in the documents that there are', () => {
+    expect(documents).toEqual(expect.arrayContaining(['README.md', 'docs/README.md', 'checkpoints/recipe/README.md']));
+  });
+
+  test.each(documents)('of %s lead to files and headings', (document) => {
+    const text = withoutCode(read(document));
+    const links = [...text.matchAll(/\]\(([^)\s]+)\)/g), ...text.matchAll(/<img [^>]*?src="([^"]+)"/g)];
+    expect(links.flatMap(([, link = '']) => problemOf(document, link) ?? [])).toEqual([]);
+  });
+
+  test.each([
+    ['docs/errors.md', 'nowhere.md'],
+    ['docs/errors.md', '#nothing-of-this-name'],
+    ['docs/errors.md', '../../outside.md'],
+  ])('that lead nowhere are found: %s to %s', (document, link) => {
+    expect(problemOf(document, link)).toContain(link);
+  });
+
+  test('every document is reached from docs/README.md or README.md', () => {
+    const linked = ['README.md', 'docs/README.md'].flatMap((document) =>
+      [...read(document).matchAll(/\]\(([^)#\s]+)/g)].map(([, link = '']) => join(dirname(document), link)),
+    );
+    const lost = documents.filter(
+      (document) => /^docs\/(?!decisions\/|README)/.test(document) && !linked.includes(document),
+    );
+    expect(lost).toEqual([]);
   });
 });

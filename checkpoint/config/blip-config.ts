@@ -1,12 +1,12 @@
+import type { JsonSection } from '../files/json-file.ts';
 import {
   inconsistent,
-  type JsonSection,
   readChoice,
   readInteger,
   readNumber,
   requireDivisible,
   subsection,
-} from '../files/json-file.ts';
+} from '../files/json-section.ts';
 import { type Activation, activations, readVisionConfig, type VisionConfig } from './vision-config.ts';
 
 /** `text_config`: BERT with cross-attention to an image. */
@@ -21,27 +21,27 @@ export interface TextConfig {
   readonly maxPositions: number;
   readonly layerNormEpsilon: number;
   readonly activation: Activation;
-  /** [DEC]: generation starts with it. */
+  /** [DEC]: generation begins with it. */
   readonly bosTokenId: number;
   readonly padTokenId: number;
   /** [SEP]: generation ends with it. `eos_token_id` in published files is a placeholder that nothing reads. */
   readonly sepTokenId: number;
 }
 
-/** The parts of a BLIP `config.json` that the graph is written from. */
+/** The parts of a BLIP `config.json` that graphs are written from. */
 export interface BlipConfig {
   readonly vision: VisionConfig;
   readonly text: TextConfig;
-  /** `image_text_hidden_size`: the length of the embeddings that ITC compares. */
+  /** `image_text_hidden_size`: the length of the embeddings that image-text contrast (ITC) compares. */
   readonly imageTextHiddenSize: number;
-  /** What was assumed or looks wrong, for the log. */
+  /** Lines for the log: what was assumed, or looks wrong. */
   readonly warnings: readonly string[];
 }
 
-/** transformers' `BlipVisionConfig`. */
+/** Defaults of transformers' `BlipVisionConfig`. */
 const visionDefaults = { imageSize: 384, patchSize: 16, activation: 'gelu' } as const;
 
-/** Published BLIP text models have heads of this size; transformers' code default of 8 heads is wrong for all of them. */
+/** Published BLIP text models have heads of this size. The default of transformers, 8 heads, is wrong for all of them. */
 const BLIP_HEAD_SIZE = 64;
 
 /**
@@ -79,28 +79,27 @@ function readTextConfig(section: JsonSection, encoderHiddenSize: number, headCou
     sepTokenId: readInteger(section, 'sep_token_id', 102, 0),
   };
   requireDivisible(section, 'hidden_size', text.hiddenSize, 'num_attention_heads', text.headCount);
-  for (const [key, id] of [
-    ['bos_token_id', text.bosTokenId],
-    ['pad_token_id', text.padTokenId],
-    ['sep_token_id', text.sepTokenId],
-  ] as const) {
-    if (id >= text.vocabularySize)
-      throw inconsistent(section, `${key} to be below vocab_size ${text.vocabularySize}`, id);
-  }
+  requireInVocabulary(section, 'bos_token_id', text.bosTokenId, text.vocabularySize);
+  requireInVocabulary(section, 'pad_token_id', text.padTokenId, text.vocabularySize);
+  requireInVocabulary(section, 'sep_token_id', text.sepTokenId, text.vocabularySize);
   return text;
+}
+
+function requireInVocabulary(section: JsonSection, key: string, id: number, vocabularySize: number): void {
+  if (id >= vocabularySize) throw inconsistent(section, `${key} to be below vocab_size ${vocabularySize}`, id);
 }
 
 function readTextHeadCount(section: JsonSection): [headCount: number, warnings: string[]] {
   const hiddenSize = readInteger(section, 'hidden_size', 768);
-  const usual = hiddenSize / BLIP_HEAD_SIZE;
+  const usualCount = hiddenSize / BLIP_HEAD_SIZE;
   if ((section.values['num_attention_heads'] ?? undefined) === undefined) {
-    if (!Number.isInteger(usual)) throw inconsistent(section, 'num_attention_heads', 'nothing');
+    if (!Number.isInteger(usualCount)) throw inconsistent(section, 'num_attention_heads', 'nothing');
     return [
-      usual,
-      [`${section.path}: num_attention_heads is missing; ${usual} heads of ${BLIP_HEAD_SIZE} are assumed.`],
+      usualCount,
+      [`${section.path}: num_attention_heads is missing; ${usualCount} heads of ${BLIP_HEAD_SIZE} are assumed.`],
     ];
   }
-  const headCount = readInteger(section, 'num_attention_heads', usual);
+  const headCount = readInteger(section, 'num_attention_heads', usualCount);
   if (headCount === 8 && hiddenSize === 768) {
     const advice = 'every published BLIP checkpoint has 12; answers will be wrong if this file is an old copy.';
     return [headCount, [`${section.path}: num_attention_heads is 8; ${advice}`]];

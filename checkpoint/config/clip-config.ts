@@ -1,15 +1,15 @@
+import type { JsonSection } from '../files/json-file.ts';
 import {
   inconsistent,
-  type JsonSection,
   readChoice,
   readInteger,
   readNumber,
   requireDivisible,
   subsection,
-} from '../files/json-file.ts';
+} from '../files/json-section.ts';
 import { type Activation, activations, readVisionConfig, type VisionConfig } from './vision-config.ts';
 
-/** `text_config` of CLIP: a causal transformer whose token at the end of the text stands for all of it. */
+/** `text_config` of CLIP: a causal transformer. The token at the end of a text stands for the whole text. */
 export interface ClipTextConfig {
   readonly vocabularySize: number;
   readonly hiddenSize: number;
@@ -19,7 +19,7 @@ export interface ClipTextConfig {
   readonly maxPositions: number;
   readonly layerNormEpsilon: number;
   readonly activation: Activation;
-  /** Which token stands for the text: the one with the largest id, or the first that has this id. */
+  /** The token that stands for the text: the one with the largest id, or the first with this id. */
   readonly pooling: 'largest-id' | { readonly eosTokenId: number };
 }
 
@@ -27,12 +27,13 @@ export interface ClipTextConfig {
 export interface ClipConfig {
   readonly vision: VisionConfig;
   readonly text: ClipTextConfig;
-  /** Length of the embeddings of both kinds. */
+  /** Length of the embeddings, of images as of texts. */
   readonly projectionSize: number;
+  /** Lines for the log: what was assumed, or looks wrong. */
   readonly warnings: readonly string[];
 }
 
-/** transformers' `CLIPTextTransformer`: files written before 2023 have this wrong id, and mean the largest. */
+/** Files written before 2023 have this wrong id and mean the largest: transformers' `CLIPTextTransformer`. */
 const PLACEHOLDER_EOS_TOKEN_ID = 2;
 
 /**

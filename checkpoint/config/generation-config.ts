@@ -1,4 +1,5 @@
-import { invalid, type JsonSection } from '../files/json-file.ts';
+import type { JsonSection } from '../files/json-file.ts';
+import { invalid } from '../files/json-section.ts';
 
 /** Generation parameters of a checkpoint, by their names in transformers' `GenerationConfig`. Only those it sets. */
 export interface GenerationDefaults {

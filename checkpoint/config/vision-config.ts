@@ -1,4 +1,6 @@
-import { type JsonSection, readChoice, readInteger, readNumber, requireDivisible } from '../files/json-file.ts';
+import { CheckpointError } from '../errors.ts';
+import type { JsonSection } from '../files/json-file.ts';
+import { readChoice, readInteger, readNumber, requireDivisible } from '../files/json-section.ts';
 
 /** Activation functions by their names in transformers' `ACT2FN`. */
 export const activations = ['gelu', 'quick_gelu', 'relu', 'gelu_new', 'gelu_pytorch_tanh'] as const;
@@ -11,7 +13,7 @@ export interface VisionConfig {
   readonly layerCount: number;
   readonly headCount: number;
   readonly imageSize: number;
-  /** The image size whose positions the checkpoint has; they are interpolated where `imageSize` is another. */
+  /** The image size that the checkpoint has positions for. They are interpolated where `imageSize` is another. */
   readonly positionsImageSize: number;
   readonly patchSize: number;
   readonly layerNormEpsilon: number;
@@ -19,8 +21,8 @@ export interface VisionConfig {
 }
 
 /**
- * Reads a `vision_config`. Missing keys take the defaults of transformers' configuration classes; those in which the
- * families differ are given.
+ * Reads a `vision_config`. Missing keys take the defaults of transformers' configuration classes.
+ * @param defaults those in which the families differ.
  * @throws CheckpointError `CHECKPOINT_CONFIG_INVALID`.
  */
 export function readVisionConfig(
@@ -42,4 +44,17 @@ export function readVisionConfig(
   requireDivisible(section, 'hidden_size', vision.hiddenSize, 'num_attention_heads', vision.headCount);
   requireDivisible(section, 'image_size', vision.imageSize, 'patch_size', vision.patchSize);
   return vision;
+}
+
+/**
+ * The vision model for images of another size, as transformers has it with `interpolate_pos_encoding=True`.
+ * @param folder of the checkpoint, for the message.
+ * @throws CheckpointError `CHECKPOINT_CONFIG_INVALID` when the size is no multiple of the patches'.
+ */
+export function atImageSize(vision: VisionConfig, imageSize: number, folder: string): VisionConfig {
+  if (imageSize % vision.patchSize === 0) return { ...vision, imageSize };
+  throw new CheckpointError(
+    'CHECKPOINT_CONFIG_INVALID',
+    `${folder}: expected BLIP_IMAGE_SIZE to be a multiple of patch_size ${vision.patchSize}, got ${imageSize}.`,
+  );
 }

@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { CheckpointError } from '../errors.ts';
-import { reading } from './json-file.ts';
+import { explainReadErrors } from './file-errors.ts';
 
 /** A file that is open for reading. */
 export interface BinaryFile {
@@ -10,25 +10,25 @@ export interface BinaryFile {
 }
 
 /**
- * Opens a file, and closes it when `use` returns or throws.
- * @throws CheckpointError `CHECKPOINT_FILE_UNREADABLE`, and whatever `use` throws.
+ * Opens a file and closes it when `use` returns or throws.
+ * @throws CheckpointError `CHECKPOINT_FILE_UNREADABLE`, and the errors of `use`.
  */
 export function withFile<T>(path: string, use: (file: BinaryFile) => T): T {
-  const descriptor = reading(path, () => openSync(path, 'r'));
+  const descriptor = explainReadErrors(path, () => openSync(path, 'r'));
   try {
-    return use({ path, descriptor, sizeBytes: reading(path, () => fstatSync(descriptor).size) });
+    return use({ path, descriptor, sizeBytes: explainReadErrors(path, () => fstatSync(descriptor).size) });
   } finally {
     closeSync(descriptor);
   }
 }
 
 /**
- * Some bytes of a file, which must have them all. Callers bound `lengthBytes`: it is allocated before it is read.
- * @throws CheckpointError `CHECKPOINT_FILE_UNREADABLE`, or `CHECKPOINT_WEIGHTS_INVALID` when the file ends before.
+ * Reads bytes that a file must have. Callers bound `lengthBytes`, because so much memory is allocated first.
+ * @throws CheckpointError `CHECKPOINT_FILE_UNREADABLE`, or `CHECKPOINT_WEIGHTS_INVALID` when the file ends earlier.
  */
 export function readBytes(file: BinaryFile, offsetBytes: number, lengthBytes: number): Buffer {
   const bytes = Buffer.alloc(lengthBytes);
-  const count = reading(file.path, () => readSync(file.descriptor, bytes, 0, lengthBytes, offsetBytes));
+  const count = explainReadErrors(file.path, () => readSync(file.descriptor, bytes, 0, lengthBytes, offsetBytes));
   if (count < lengthBytes) {
     throw new CheckpointError(
       'CHECKPOINT_WEIGHTS_INVALID',

@@ -1,21 +1,16 @@
 import { setTimeout as wait } from 'node:timers/promises';
+import type { ConnectionTimeouts } from '../../network/proxy-connections.ts';
 import { gaveUp, type Inquiry, PassingFailure } from './failures.ts';
 
-export interface HubLimits {
-  /** To open a connection. */
-  readonly connectTimeoutMs: number;
-  /** Without any byte; a connection that is silent for so long counts as cut. */
-  readonly stallTimeoutMs: number;
-  /** The most attempts in a row that bring nothing. */
+export interface HubLimits extends ConnectionTimeouts {
+  /** The most attempts in a row that bring nothing new. */
   readonly attempts: number;
   /** Before the second attempt; each further wait is twice as long. */
   readonly retryDelayMs: number;
-  /** A server that asks to wait longer than this is not waited for. */
+  /** A server that asks for a longer wait is given up. */
   readonly longestRetryAfterMs: number;
-  /** A half-written file that nobody touched for so long belongs to nobody. */
+  /** A half-written file that was not written for so long belongs to nobody. Longer than any wait between two writes. */
   readonly abandonedAfterMs: number;
-  /** How often to look whether another process is done with a file. */
-  readonly pollMs: number;
 }
 
 export const defaultHubLimits: HubLimits = {
@@ -24,22 +19,21 @@ export const defaultHubLimits: HubLimits = {
   attempts: 5,
   retryDelayMs: 1_000,
   longestRetryAfterMs: 120_000,
-  abandonedAfterMs: 20_000,
-  pollMs: 500,
+  abandonedAfterMs: 600_000,
 };
 
 export interface AttemptOptions {
   readonly inquiry: Inquiry;
   readonly limits: HubLimits;
   readonly signal: AbortSignal;
-  /** Told of each failure that is tried again. */
+  /** Takes a line for each failure that is tried again. */
   readonly onNotice: (line: string) => void;
 }
 
 /**
- * Runs an action until it succeeds, as long as its failures may pass. It calls `progressed` when an attempt brought
- * something that need not be fetched again: only attempts that bring nothing are counted.
- * @throws CheckpointError `CHECKPOINT_DOWNLOAD_FAILED` after the last attempt; whatever else the action throws.
+ * Runs an action until it succeeds, as long as its failures may pass. The action calls `progressed` when it has fetched
+ * something that need not be fetched again, because only attempts that bring nothing are counted.
+ * @throws CheckpointError `CHECKPOINT_DOWNLOAD_FAILED` after the last attempt; other errors of the action.
  */
 export async function withRetries<T>(
   action: (progressed: () => void) => Promise<T>,
@@ -59,13 +53,13 @@ export async function withRetries<T>(
       if (failures >= limits.attempts || delayMs > limits.longestRetryAfterMs) {
         throw gaveUp(inquiry, thrown, failures);
       }
-      onNotice(`${inquiry.place}: got ${thrown.message}; trying again in ${(delayMs / 1000).toFixed(1)} s.`);
+      onNotice(`${inquiry.subject}: got ${thrown.message}; trying again in ${(delayMs / 1000).toFixed(1)} s.`);
       await wait(delayMs, undefined, { signal });
     }
   }
 }
 
-/** A quarter more or less, so that many who failed together do not come back together. */
+/** Varies by a quarter, so that clients that failed together do not return together. */
 function delayBefore({ retryAfterMs }: PassingFailure, failures: number, { retryDelayMs }: HubLimits): number {
   return retryAfterMs ?? retryDelayMs * 2 ** (failures - 1) * (0.75 + Math.random() / 2);
 }

@@ -7,13 +7,13 @@ import type { HubReference } from './reference.ts';
 /**
  * The cache as huggingface_hub lays it out, so that Python and this package share it:
  * `models--owner--name/{blobs/<etag>, refs/<revision>, snapshots/<commit>/<file>, .no_exist/<commit>/<file>}`.
- * The library's own `getRepoFolderName` is not used here, because reading the cache must not load the library.
+ * This file does not use the library's `getRepoFolderName`, because reading the cache must not load the library.
  */
 export interface RepositoryCache {
   readonly blobs: string;
   snapshot(commit: string): string;
   ref(revision: string): string;
-  /** An empty file there says that the Hub does not have the file at this commit. */
+  /** The path of an empty file which says that the Hub does not have `file` at this commit. */
   absentMarker(commit: string, file: string): string;
 }
 
@@ -34,7 +34,8 @@ export function isCommit(text: string): boolean {
 }
 
 /**
- * The commit that a revision stood for when it was last downloaded, or `undefined` when it never was.
+ * The commit that a revision was at when it was last downloaded.
+ * @returns `undefined` when it never was.
  * @throws CheckpointError `CHECKPOINT_FILE_UNREADABLE`.
  */
 export function cachedCommit(cache: RepositoryCache, revision: string): string | undefined {

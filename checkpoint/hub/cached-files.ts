@@ -2,30 +2,30 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { CheckpointError } from '../errors.ts';
 import { readJsonFile } from '../files/json-file.ts';
+import { settingsFiles, vocabularies } from '../files/settings-files.ts';
 import { isWeightsIndex, shardsOf, weightsFiles } from '../weights/weights-files.ts';
 import { cachedCommit, repositoryCache } from './cache-layout.ts';
 import type { HubSettings } from './hub-settings.ts';
-import { settingsFiles, vocabularies } from './needed-files.ts';
 import { type HubReference, referenceText } from './reference.ts';
 
 const PREPROCESSOR = 'preprocessor_config.json';
-/** Where transformers has put the same since version 5. */
+/** Has the preprocessor's settings since version 5 of transformers. */
 const PROCESSOR = 'processor_config.json';
 
-/** What a folder has of a checkpoint's files. */
+/** The files of a checkpoint that a folder lacks. */
 export interface FolderContent {
   readonly folder: string;
-  /** Which commit's files these are; `undefined` where that is not known. */
+  /** The commit of the files, where it is known. */
   readonly commit: string | undefined;
-  /** Without these it cannot be served. */
+  /** The checkpoint cannot be served without these. */
   readonly missing: readonly string[];
-  /** Not there, and the Hub was not asked yet whether it has them. */
+  /** Files that the Hub may have, which it was not asked for yet. */
   readonly unknown: readonly string[];
 }
 
 /**
- * What the cache has of a model, read without any network. A revision that was never downloaded misses everything.
- * @throws CheckpointError when a file is there and cannot be read.
+ * Looks for a model in the cache, without any network. A revision that was never downloaded lacks everything.
+ * @throws CheckpointError when a file is there but cannot be read.
  */
 export function readCachedFiles(reference: HubReference, settings: HubSettings): FolderContent {
   const cache = repositoryCache(settings.cacheFolder, reference);
@@ -35,14 +35,14 @@ export function readCachedFiles(reference: HubReference, settings: HubSettings):
   return { folder, commit, ...missingFrom(folder, (file) => existsSync(cache.absentMarker(commit, file))) };
 }
 
-/** What a plain folder has of a checkpoint's files. */
+/** Looks for the files of a checkpoint in a plain folder. */
 export function readFolderFiles(folder: string): FolderContent {
   return { folder, commit: undefined, ...missingFrom(folder, () => false) };
 }
 
 /**
- * The folder, when nothing misses.
- * @throws CheckpointError `CHECKPOINT_NOT_CACHED`, which says what misses, where it would come from and how to get it.
+ * The folder, where it lacks nothing.
+ * @throws CheckpointError `CHECKPOINT_NOT_CACHED`, which names the missing files, their source and how to get them.
  */
 export function requireCached(
   { folder, missing }: FolderContent,
@@ -62,33 +62,33 @@ type MissingFiles = Pick<FolderContent, 'missing' | 'unknown'>;
 
 function missingFrom(folder: string | undefined, isAbsentOnHub: (file: string) => boolean): MissingFiles {
   const has = (file: string) => folder !== undefined && existsSync(join(folder, file));
-  const isOpen = (file: string) => !has(file) && !isAbsentOnHub(file);
-  const weights = missingWeights(folder, has, isOpen);
+  const isUnknown = (file: string) => !has(file) && !isAbsentOnHub(file);
+  const weights = missingWeights(folder, has, isUnknown);
   const hasVocabulary = vocabularies.some((files) => files.every(has));
   const hasProcessor = has(PREPROCESSOR) || (folder !== undefined && describesImages(join(folder, PROCESSOR)));
   const needless = new Set([...(hasVocabulary ? vocabularies.flat() : []), ...(hasProcessor ? [PROCESSOR] : [])]);
   return {
     missing: [
       ...(has('config.json') ? [] : ['config.json']),
-      // Without it defaults would be used, which may not be this checkpoint's.
-      ...(hasProcessor || !isOpen(PREPROCESSOR) ? [] : [PREPROCESSOR]),
+      // Without it the defaults would apply, which may not be this checkpoint's.
+      ...(hasProcessor || !isUnknown(PREPROCESSOR) ? [] : [PREPROCESSOR]),
       ...(hasVocabulary ? [] : ['tokenizer.json (or vocab.txt, or vocab.json and merges.txt)']),
       ...weights.missing,
     ],
-    unknown: [...settingsFiles.filter((file) => !needless.has(file) && isOpen(file)), ...weights.unknown],
+    unknown: [...settingsFiles.filter((file) => !needless.has(file) && isUnknown(file)), ...weights.unknown],
   };
 }
 
-/** Processors that have no images, or keep their settings elsewhere, write the same file. */
+/** Processors without images, or with their settings elsewhere, write this file too. */
 function describesImages(processor: string): boolean {
   return readJsonFile(processor)?.values['image_processor'] !== undefined;
 }
 
-/** The first form that is there counts; better ones that the Hub may have are unknown. */
+/** The first form of the weights that is there counts. The Hub may have better ones, which are unknown. */
 function missingWeights(
   folder: string | undefined,
   has: (file: string) => boolean,
-  isOpen: (file: string) => boolean,
+  isUnknown: (file: string) => boolean,
 ): MissingFiles {
   const form = weightsFiles.find(has);
   if (folder === undefined || form === undefined) {
@@ -97,6 +97,6 @@ function missingWeights(
   const index = isWeightsIndex(form) ? readJsonFile(join(folder, form), 'CHECKPOINT_WEIGHTS_INVALID') : undefined;
   return {
     missing: index === undefined ? [] : shardsOf(index).filter((shard) => !has(shard)),
-    unknown: weightsFiles.slice(0, weightsFiles.indexOf(form)).filter(isOpen),
+    unknown: weightsFiles.slice(0, weightsFiles.indexOf(form)).filter(isUnknown),
   };
 }

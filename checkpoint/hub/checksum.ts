@@ -1,10 +1,10 @@
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import { isMissing } from '../files/json-file.ts';
+import { isMissing } from '../files/file-errors.ts';
 import type { Checksum, RemoteFile } from './listing.ts';
 
-/** The digest that a checksum is made with. Git puts the kind and the size before the bytes. */
+/** Begins the digest of a checksum. Git puts the kind and the size before the bytes. */
 export function startDigest({ checksum, sizeBytes }: Pick<RemoteFile, 'checksum' | 'sizeBytes'>): Hash {
   return checksum.algorithm === 'sha256'
     ? createHash('sha256')
@@ -15,12 +15,12 @@ export function describeChecksum({ algorithm, hex }: Checksum): string {
   return `${algorithm} ${hex}`;
 }
 
-/** Adds what a file has until now to a digest. */
+/** Adds all bytes of a file to a digest. */
 export async function digestFile(path: string, digest: Hash): Promise<void> {
   for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) digest.update(chunk);
 }
 
-/** Whether there is a file of that size. Files come to their place whole, so their size tells which one it is. */
+/** Whether there is a file of that size. Files are put in place whole, so the size tells a file from another one. */
 export async function hasSize(path: string, { sizeBytes }: RemoteFile): Promise<boolean> {
   return (await fileSize(path)) === sizeBytes;
 }

@@ -1,6 +1,9 @@
-import type { IncomingHttpHeaders } from 'node:http';
-import { type Dispatcher, EnvHttpProxyAgent, request } from 'undici';
-import { errorCode } from '../files/json-file.ts';
+import type { Readable } from 'node:stream';
+import { discardBody } from '../../network/discard-body.ts';
+import { type HttpAnswer, headerValue } from '../../network/http-get.ts';
+import { ProxyConnections } from '../../network/proxy-connections.ts';
+import { followRedirects } from '../../network/redirects.ts';
+import { errorCode } from '../files/file-errors.ts';
 import type { HubLimits } from './attempts.ts';
 import { type Inquiry, PassingFailure, statusFailure, untrustedCertificate } from './failures.ts';
 import type { HubSettings } from './hub-settings.ts';
@@ -13,111 +16,101 @@ export interface HubAnswer {
   readonly body: AsyncIterable<Uint8Array>;
 }
 
-/** Connections to the Hub and to the hosts it redirects to. */
-export interface HubConnection {
-  /**
-   * One GET, its redirects included. The token goes to the Hub's own origin only.
-   * @throws PassingFailure, CheckpointError for statuses that stay, and the signal's reason.
-   */
-  get(url: string, headers: Readonly<Record<string, string>>, inquiry: Inquiry): Promise<HubAnswer>;
-  close(): Promise<void>;
-}
+type RequestHeaders = Readonly<Record<string, string>>;
 
-const redirectStatuses = new Set([301, 302, 303, 307, 308]);
 const MAX_REDIRECTS = 5;
+const commonHeaders: RequestHeaders = { 'user-agent': 'blip-handler', 'accept-encoding': 'identity' };
 
-/**
- * Opens the network for checkpoints; this is the only file that does. Proxies are those of the settings, and
- * `limits` say when a silent connection counts as cut.
- */
-export function openHubConnection(
-  { endpoint, proxies }: HubSettings,
-  token: string | undefined,
-  limits: HubLimits,
-  signal: AbortSignal,
-): HubConnection {
-  const openAgent = (proxy: string) =>
-    new EnvHttpProxyAgent({
-      httpProxy: proxy,
-      httpsProxy: proxy,
-      noProxy: proxies.none,
-      connect: { timeout: limits.connectTimeoutMs },
-      headersTimeout: limits.stallTimeoutMs,
-      bodyTimeout: limits.stallTimeoutMs,
-    });
-  // One each: a single agent would send https through the proxy for http, where https has none.
-  const agents = { http: openAgent(proxies.http), https: openAgent(proxies.https) };
-  const hubOrigin = new URL(endpoint).origin;
-  const authorization = (url: URL) =>
-    token === undefined || url.origin !== hubOrigin ? {} : { authorization: `Bearer ${token}` };
+/** Connections to the Hub and to the hosts that it redirects to, through the proxies of the settings. */
+export class HubConnection {
+  readonly #connections: ProxyConnections;
+  readonly #hubOrigin: string;
+  readonly #token: string | undefined;
+  readonly #signal: AbortSignal;
 
-  return {
-    async get(first, headers, inquiry) {
-      let url = new URL(first);
-      for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
-        const response = await send(url, { ...headers, ...authorization(url) });
-        const location = redirectStatuses.has(response.statusCode) ? header(response.headers, 'location') : undefined;
-        if (location === undefined) return accept(response, inquiry, signal);
-        discard(response.body);
-        url = redirectTarget(location, url);
-      }
-      throw new PassingFailure(`more than ${MAX_REDIRECTS} redirects`);
-
-      function send(target: URL, sent: Readonly<Record<string, string>>): Promise<Dispatcher.ResponseData> {
-        return request(target, {
-          dispatcher: target.protocol === 'https:' ? agents.https : agents.http,
-          signal,
-          headers: { 'user-agent': 'blip-handler', 'accept-encoding': 'identity', ...sent },
-        }).catch((cause: unknown) => {
-          throw networkFailure(cause, inquiry, signal);
-        });
-      }
-    },
-    async close() {
-      await Promise.all([agents.http.destroy(), agents.https.destroy()]);
-    },
-  };
-}
-
-function accept(response: Dispatcher.ResponseData, inquiry: Inquiry, signal: AbortSignal): HubAnswer {
-  const { statusCode: status, headers, body } = response;
-  if (status < 200 || status > 299) {
-    discard(body);
-    throw statusFailure(status, (name) => header(headers, name), inquiry);
+  /** @param limits say when a silent connection counts as cut. */
+  constructor(
+    { endpoint, proxies }: HubSettings,
+    token: string | undefined,
+    limits: Pick<HubLimits, 'connectTimeoutMs' | 'stallTimeoutMs'>,
+    signal: AbortSignal,
+  ) {
+    this.#connections = new ProxyConnections(proxies, limits);
+    this.#hubOrigin = new URL(endpoint).origin;
+    this.#token = token;
+    this.#signal = signal;
   }
-  return { status, header: (name) => header(headers, name), body: readBody(body, inquiry, signal) };
+
+  /**
+   * Sends one GET and follows its redirects. The token goes only to the Hub's own origin.
+   * @throws PassingFailure; CheckpointError for statuses that will not change; the signal's reason.
+   */
+  async get(url: string, headers: RequestHeaders, inquiry: Inquiry): Promise<HubAnswer> {
+    const answer = await followRedirects(new URL(url), {
+      maxRedirects: MAX_REDIRECTS,
+      check: requireHttp,
+      send: (target) => this.#send(target, headers, inquiry),
+      failure: (problem) =>
+        problem === 'too-many' ? new PassingFailure(`more than ${MAX_REDIRECTS} redirects`) : notHttp(),
+    });
+    return accept(answer, inquiry, this.#signal);
+  }
+
+  close(): Promise<void> {
+    return this.#connections.close();
+  }
+
+  async #send(url: URL, headers: RequestHeaders, inquiry: Inquiry): Promise<HttpAnswer> {
+    const sent = { ...commonHeaders, ...headers, ...this.#authorization(url) };
+    try {
+      return await this.#connections.get(url, { headers: sent, signal: this.#signal });
+    } catch (cause) {
+      throw networkFailure(cause, inquiry, this.#signal);
+    }
+  }
+
+  #authorization(url: URL): RequestHeaders {
+    if (this.#token === undefined || url.origin !== this.#hubOrigin) return {};
+    return { authorization: `Bearer ${this.#token}` };
+  }
 }
 
-async function* readBody(
-  body: Dispatcher.ResponseData['body'],
-  inquiry: Inquiry,
-  signal: AbortSignal,
-): AsyncGenerator<Uint8Array> {
+function requireHttp(url: URL): void {
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') throw notHttp();
+}
+
+function notHttp(): PassingFailure {
+  return new PassingFailure('a redirect to something that is no http or https URL');
+}
+
+function accept({ status, headers, body }: HttpAnswer, inquiry: Inquiry, signal: AbortSignal): HubAnswer {
+  const header = (name: string) => headerValue(headers, name);
+  if (status < 200 || status > 299) {
+    discardBody(body);
+    throw statusFailure(status, header, inquiry);
+  }
+  return { status, header, body: readBody(body, inquiry, signal) };
+}
+
+async function* readBody(body: Readable, inquiry: Inquiry, signal: AbortSignal): AsyncGenerator<Uint8Array> {
   try {
     yield* body;
   } catch (cause) {
     throw networkFailure(cause, inquiry, signal);
   } finally {
-    discard(body);
+    discardBody(body);
   }
 }
 
-function redirectTarget(location: string, base: URL): URL {
-  const target = URL.canParse(location, base.href) ? new URL(location, base) : undefined;
-  if (target === undefined || !['http:', 'https:'].includes(target.protocol)) {
-    throw new PassingFailure('a redirect to something that is no http or https URL');
-  }
-  return target;
-}
-
+/** The failure that an error of undici means. */
 function networkFailure(cause: unknown, inquiry: Inquiry, signal: AbortSignal): unknown {
   if (signal.aborted) return signal.reason;
   const code = errorCode(cause);
   if (/CERT|SELF_SIGNED|UNABLE_TO_(?:GET|VERIFY)|ERR_TLS/.test(code)) return untrustedCertificate(inquiry, cause);
-  return new PassingFailure(networkWords[code] ?? `a connection that failed (${code})`, { cause });
+  return new PassingFailure(failureWords[code] ?? `a connection that failed (${code})`, { cause });
 }
 
-const networkWords: Readonly<Record<string, string>> = {
+const failureWords: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'a refused connection (ECONNREFUSED)',
   ECONNRESET: 'a cut connection (ECONNRESET)',
   UND_ERR_SOCKET: 'a cut connection',
@@ -126,15 +119,5 @@ const networkWords: Readonly<Record<string, string>> = {
   UND_ERR_CONNECT_TIMEOUT: 'no connection in time',
   UND_ERR_HEADERS_TIMEOUT: 'no answer in time',
   UND_ERR_BODY_TIMEOUT: 'a stalled connection',
-  UND_ERR_ABORTED: 'a refusal by the proxy', // The signal's aborts are told apart before.
+  UND_ERR_ABORTED: 'a refusal by the proxy', // Aborts by the signal were handled before.
 };
-
-function header(headers: IncomingHttpHeaders, name: string): string | undefined {
-  const value = headers[name];
-  return Array.isArray(value) ? value[0] : value;
-}
-
-/** Gives up the rest of a body. Without the listener, its abort would be an uncaught error. */
-function discard(body: Dispatcher.ResponseData['body']): void {
-  body.on('error', () => undefined).destroy();
-}

@@ -1,33 +1,34 @@
 import { join } from 'node:path';
 import { CheckpointError } from '../errors.ts';
 import { readJsonFile } from '../files/json-file.ts';
+import { settingsFiles } from '../files/settings-files.ts';
 import { isWeightsIndex, shardsOf, weightsFiles } from '../weights/weights-files.ts';
 import { type AttemptOptions, defaultHubLimits, type HubLimits } from './attempts.ts';
+import { CacheDestination } from './cache-destination.ts';
 import { readCachedFiles, readFolderFiles, requireCached } from './cached-files.ts';
-import { type HubConnection, openHubConnection } from './connection.ts';
-import { cacheDestination, type Destination, folderDestination } from './destination.ts';
+import { HubConnection } from './connection.ts';
+import { type Destination, FolderDestination } from './destination.ts';
 import { fetchFile } from './fetch-file.ts';
 import { type Environment, type HubSettings, readHubSettings, readHubToken } from './hub-settings.ts';
 import { type Listing, listModel, type RemoteFile } from './listing.ts';
-import { settingsFiles } from './needed-files.ts';
 import { type HubReference, referenceText } from './reference.ts';
 
 export interface DownloadProgress {
   /** The file that is being fetched. */
   readonly file: string;
-  /** Of all files known by now, those that were there before included. */
+  /** Of all files that are known so far, including those that were there before. */
   readonly receivedBytes: number;
-  /** Grows once, when an index has told which shards there are. */
+  /** Grows once, when an index has named its shards. */
   readonly totalBytes: number;
 }
 
 export interface DownloadOptions {
-  /** Plain files go there instead of into the cache. */
+  /** Gets plain files, in place of the cache. */
   readonly folder?: string | undefined;
   readonly onProgress?: (progress: DownloadProgress) => void;
-  /** Told what went wrong and is tried again. */
+  /** Takes lines for people: what failed and is tried again. */
   readonly onNotice?: (line: string) => void;
-  /** Ends the download; what has arrived is kept. */
+  /** Ends the download. The bytes that have arrived are kept. */
   readonly signal?: AbortSignal;
   readonly limits?: HubLimits;
 }
@@ -42,12 +43,12 @@ interface Download {
 }
 
 /**
- * Brings a checkpoint's files from the Hub into the cache that Python shares, or into a folder; only those needed and
- * only those not there yet. The Hub is always asked what the revision stands for now, except in offline mode.
+ * Downloads the needed files of a checkpoint that are not there yet, into the cache that Python shares or into a folder.
+ * Always asks the Hub which commit the revision is at now, except in offline mode.
  * @returns the folder with the files.
  * @throws CheckpointError: `CHECKPOINT_NOT_FOUND`, `CHECKPOINT_ACCESS_DENIED`, `CHECKPOINT_DOWNLOAD_FAILED`,
  * `CHECKPOINT_NOT_CACHED` in offline mode, `CHECKPOINT_CONFIG_INVALID` or `CHECKPOINT_WEIGHTS_INVALID` where the model
- * has no such files. After the signal was given, its reason.
+ * lacks such files. When the signal aborts, its reason.
  */
 export async function downloadCheckpoint(
   reference: HubReference,
@@ -62,11 +63,11 @@ export async function downloadCheckpoint(
   }
   const token = readHubToken(environment);
   const attempts = attemptOptions(reference, settings, token !== undefined, { ...options, limits, signal });
-  const connection = openHubConnection(settings, token, limits, signal);
+  const connection = new HubConnection(settings, token, limits, signal);
   try {
     const listing = await listModel(reference, connection, attempts);
     const destination =
-      folder === undefined ? cacheDestination(reference, settings, listing) : folderDestination(folder);
+      folder === undefined ? new CacheDestination(reference, settings, listing) : new FolderDestination(folder);
     const onProgress = options.onProgress ?? (() => undefined);
     return await fetchNeeded({ reference, listing, destination, connection, attempts, onProgress });
   } catch (thrown) {
@@ -84,10 +85,10 @@ function attemptOptions(
   { limits, signal, onNotice = () => undefined }: DownloadOptions & Pick<AttemptOptions, 'limits' | 'signal'>,
 ): AttemptOptions {
   const modelUrl = `${endpoint}/${reference.name}`;
-  return { inquiry: { place: referenceText(reference), modelUrl, endpoint, hasToken }, limits, signal, onNotice };
+  return { inquiry: { subject: referenceText(reference), modelUrl, endpoint, hasToken }, limits, signal, onNotice };
 }
 
-/** The weights come last, so that a model that is no checkpoint costs little. */
+/** Fetches the weights last, so that a model that is no checkpoint costs little. */
 async function fetchNeeded(download: Download): Promise<string> {
   const { reference, listing, destination } = download;
   const { form, absent } = chooseFiles(reference, listing);
@@ -102,7 +103,7 @@ async function fetchNeeded(download: Download): Promise<string> {
   return destination.folder;
 }
 
-/** Which form of the weights to take, and which of the files looked for the Hub does not have. */
+/** Chooses the form of the weights, and lists the files that the Hub does not have. */
 function chooseFiles(
   reference: HubReference,
   listing: Listing,
@@ -140,7 +141,7 @@ function findShards(indexPath: string, reference: HubReference, listing: Listing
   });
 }
 
-/** One after the other: a single connection fills most lines, and what is there is there whole. */
+/** Fetches one file after the other: a single connection fills most lines, and a cut leaves one half-written file. */
 async function fetchFiles(files: readonly RemoteFile[], doneBytes: number, download: Download): Promise<number> {
   const totalBytes = doneBytes + files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   let beforeBytes = doneBytes;
@@ -157,14 +158,14 @@ async function fetchFiles(files: readonly RemoteFile[], doneBytes: number, downl
 async function fetchOne(file: RemoteFile, download: Download, onBytes: (bytes: number) => void): Promise<void> {
   const { reference, listing, destination, connection, attempts } = download;
   if (await destination.has(file)) return;
-  const { endpoint, place } = attempts.inquiry;
+  const { endpoint, subject } = attempts.inquiry;
   const job = {
     file,
     url: `${endpoint}/${reference.name}/resolve/${listing.commit}/${encodeURIComponent(file.name)}`,
-    ...destination.place(file),
+    ...destination.paths(file),
     isWhole: () => destination.isWhole(file),
     onBytes,
   };
-  const inquiry = { ...attempts.inquiry, place: `${place}: ${file.name}` };
+  const inquiry = { ...attempts.inquiry, subject: `${subject}: ${file.name}` };
   await destination.settle(file, await fetchFile(job, connection, { ...attempts, inquiry }));
 }

@@ -1,19 +1,20 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import type { Proxies } from '../../network/proxy-connections.ts';
 import { CheckpointError } from '../errors.ts';
 import { readTextFile } from '../files/json-file.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Where the Hub is, and where its files are kept: the environment variables that Python's huggingface_hub reads. */
+/** Settings of the Hub and its cache, from the environment variables that Python's huggingface_hub reads. */
 export interface HubSettings {
   /** Without a slash at its end. */
   readonly endpoint: string;
   readonly cacheFolder: string;
   readonly offline: boolean;
-  /** Whether the cache may be made of symlinks; else it is made of plain files. */
+  /** Whether the cache is made of symlinks where the system has them, or of plain files. */
   readonly symlinks: boolean;
-  readonly proxies: { readonly http: string; readonly https: string; readonly none: string };
+  readonly proxies: Proxies;
 }
 
 const DEFAULT_ENDPOINT = 'https://huggingface.co';
@@ -22,30 +23,33 @@ const DEFAULT_ENDPOINT = 'https://huggingface.co';
  * Reads HF_ENDPOINT, HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HOME, XDG_CACHE_HOME, HF_HUB_OFFLINE,
  * TRANSFORMERS_OFFLINE, HF_HUB_DISABLE_SYMLINKS and the proxy variables; empty means absent.
  * Follows constants.py of huggingface_hub 2.4.0.
- * @throws CheckpointError `CHECKPOINT_DOWNLOAD_FAILED` when HF_ENDPOINT or a proxy is no URL. It is not repeated: it may
- * hold a password.
+ * @throws CheckpointError `CHECKPOINT_DOWNLOAD_FAILED` when HF_ENDPOINT or a proxy is no URL. The message leaves out the
+ * value, which may hold a password.
  */
 export function readHubSettings(environment: Environment): HubSettings {
   return {
     endpoint: readEndpoint(environment),
     cacheFolder: readCacheFolder(environment),
-    offline: isTrue(either(environment, 'HF_HUB_OFFLINE', 'TRANSFORMERS_OFFLINE')),
-    symlinks: !isTrue(given(environment, 'HF_HUB_DISABLE_SYMLINKS')),
+    offline: isTrue(readEither(environment, 'HF_HUB_OFFLINE', 'TRANSFORMERS_OFFLINE')),
+    symlinks: !isTrue(readVariable(environment, 'HF_HUB_DISABLE_SYMLINKS')),
     proxies: {
       http: readProxy(environment, 'http_proxy', 'HTTP_PROXY'),
       https: readProxy(environment, 'https_proxy', 'HTTPS_PROXY'),
-      none: either(environment, 'no_proxy', 'NO_PROXY') ?? '',
+      none: readEither(environment, 'no_proxy', 'NO_PROXY') ?? '',
     },
   };
 }
 
 /**
- * The access token: HF_TOKEN, else HUGGING_FACE_HUB_TOKEN, else the file that `hf auth login` writes.
+ * Reads the access token: HF_TOKEN, else HUGGING_FACE_HUB_TOKEN, else the file that `hf auth login` writes.
  * @throws CheckpointError `CHECKPOINT_ACCESS_DENIED` when it is no token, `CHECKPOINT_FILE_UNREADABLE`.
  */
 export function readHubToken(environment: Environment): string | undefined {
-  const file = expandPath(given(environment, 'HF_TOKEN_PATH') ?? join(homeFolder(environment), 'token'), environment);
-  const token = (either(environment, 'HF_TOKEN', 'HUGGING_FACE_HUB_TOKEN') ?? readTextFile(file) ?? '').trim();
+  const file = expandPath(
+    readVariable(environment, 'HF_TOKEN_PATH') ?? join(homeFolder(environment), 'token'),
+    environment,
+  );
+  const token = (readEither(environment, 'HF_TOKEN', 'HUGGING_FACE_HUB_TOKEN') ?? readTextFile(file) ?? '').trim();
   if (token === '') return undefined;
   if (!/^[\x21-\x7e]+$/.test(token)) {
     throw new CheckpointError(
@@ -57,7 +61,7 @@ export function readHubToken(environment: Environment): string | undefined {
 }
 
 function readEndpoint(environment: Environment): string {
-  const endpoint = (given(environment, 'HF_ENDPOINT') ?? DEFAULT_ENDPOINT).replace(/\/+$/, '');
+  const endpoint = (readVariable(environment, 'HF_ENDPOINT') ?? DEFAULT_ENDPOINT).replace(/\/+$/, '');
   const url = URL.canParse(endpoint) ? new URL(endpoint) : undefined;
   if (!['http:', 'https:'].includes(url?.protocol ?? '') || url?.username !== '' || url.search !== '') {
     throw new CheckpointError(
@@ -68,33 +72,34 @@ function readEndpoint(environment: Environment): string {
   return endpoint;
 }
 
-/** A proxy without a scheme speaks HTTP, as curl has it. Empty is none. */
-function readProxy(environment: Environment, small: string, big: string): string {
-  const value = either(environment, small, big);
+/** A proxy without a scheme speaks HTTP, as in curl. Empty means none. */
+function readProxy(environment: Environment, lowerCase: string, upperCase: string): string {
+  const value = readEither(environment, lowerCase, upperCase);
   if (value === undefined) return '';
   const proxy = value.includes('://') ? value : `http://${value}`;
   if (URL.canParse(proxy) && ['http:', 'https:'].includes(new URL(proxy).protocol)) return proxy;
   throw new CheckpointError(
     'CHECKPOINT_DOWNLOAD_FAILED',
-    `${big}: expected the http or https URL of a proxy, got something else.`,
+    `${upperCase}: expected the http or https URL of a proxy, got something else.`,
   );
 }
 
 function readCacheFolder(environment: Environment): string {
-  const folder = either(environment, 'HF_HUB_CACHE', 'HUGGINGFACE_HUB_CACHE') ?? join(homeFolder(environment), 'hub');
+  const folder =
+    readEither(environment, 'HF_HUB_CACHE', 'HUGGINGFACE_HUB_CACHE') ?? join(homeFolder(environment), 'hub');
   return expandPath(folder, environment);
 }
 
 function homeFolder(environment: Environment): string {
-  const caches = given(environment, 'XDG_CACHE_HOME') ?? join(userFolder(environment), '.cache');
-  return expandPath(given(environment, 'HF_HOME') ?? join(caches, 'huggingface'), environment);
+  const caches = readVariable(environment, 'XDG_CACHE_HOME') ?? join(userFolder(environment), '.cache');
+  return expandPath(readVariable(environment, 'HF_HOME') ?? join(caches, 'huggingface'), environment);
 }
 
 function userFolder(environment: Environment): string {
-  return given(environment, 'HOME') ?? homedir();
+  return readVariable(environment, 'HOME') ?? homedir();
 }
 
-/** `~`, `$NAME` and `${NAME}`, as Python's expanduser and expandvars read them. */
+/** Replaces `~`, `$NAME` and `${NAME}`, as Python's expanduser and expandvars do. */
 function expandPath(path: string, environment: Environment): string {
   const expanded = path.replace(
     /\$(?:\{(\w+)\}|(\w+))/g,
@@ -103,11 +108,12 @@ function expandPath(path: string, environment: Environment): string {
   return expanded.replace(/^~(?=$|[\\/])/, () => userFolder(environment));
 }
 
-function either(environment: Environment, first: string, second: string): string | undefined {
-  return given(environment, first) ?? given(environment, second);
+function readEither(environment: Environment, first: string, second: string): string | undefined {
+  return readVariable(environment, first) ?? readVariable(environment, second);
 }
 
-function given(environment: Environment, variable: string): string | undefined {
+/** A variable without the space around it. Empty means absent. */
+function readVariable(environment: Environment, variable: string): string | undefined {
   const value = environment[variable]?.trim() ?? '';
   return value === '' ? undefined : value;
 }

@@ -1,127 +1,102 @@
 import { randomUUID } from 'node:crypto';
-import { open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { copyFile, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { setTimeout as wait } from 'node:timers/promises';
-import { isMissing } from '../files/json-file.ts';
-import type { HubLimits } from './attempts.ts';
+import { isMissing } from '../files/file-errors.ts';
 
 /**
- * Half-written files. Each belongs to one process, which alone knows its name and may rename it into place: no
- * interleaving of processes can make a mixture count as whole. Whoever owns one keeps its modification time young; an
- * old one belongs to nobody, and the next process takes it over, by renaming it, with the bytes that it has.
+ * Half-written files. Each belongs to one download, which alone writes it, so two downloads of a file never mix their
+ * bytes: the last one to finish puts its file in place. A download begins with the bytes that an earlier one left.
  *
  * Python's huggingface_hub gives each process a name of its own as well (`<etag>.<8 hex digits>.incomplete`), and
  * does not resume. The names here are longer, so that neither takes the other's.
  */
-export interface IncompleteFile {
-  readonly path: string;
-  /** Leaves it to whoever comes next. After it was renamed into place, this does nothing. */
-  release(): Promise<void>;
-}
 
-/** No one waits for a file whose owner says so by this. */
+/** The time of modification of a file that its download has given up. */
 const RELEASED = new Date(0);
 const identifier = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const SUFFIX = '.incomplete';
 
-interface ClaimOptions {
-  readonly limits: HubLimits;
-  readonly signal: AbortSignal;
-  /** Called once, when there is someone to wait for. */
-  readonly onWait?: () => void;
-}
-
-interface Candidate {
+interface Leftover {
   readonly path: string;
   readonly sizeBytes: number;
-  readonly isOwned: boolean;
+  /** A download may still write it. */
+  readonly mayBeOwned: boolean;
 }
 
 /**
- * Takes over the largest half-written file of `prefix`, or begins one. While another process writes one, this waits.
- * Of those that claim one at the same moment, each that sees another steps back for a while, so that never two go on.
- * @returns `undefined` when `isWhole` says that the file itself has come to be meanwhile.
- * @throws what the file system throws; the signal's reason.
+ * Begins a half-written file with the bytes of the largest that other downloads left, or with none.
+ * @param prefix of the names of all half-written files of one file.
+ * @param abandonedAfterMs a file that was not written for so long belongs to nobody.
+ * @returns its path.
+ * @throws errors of the file system.
  */
-export async function claimIncompleteFile(
-  prefix: string,
-  isWhole: () => Promise<boolean>,
-  { limits, signal, onWait = () => undefined }: ClaimOptions,
-): Promise<IncompleteFile | undefined> {
+export async function beginIncompleteFile(prefix: string, abandonedAfterMs: number): Promise<string> {
   const path = `${prefix}.${randomUUID()}${SUFFIX}`;
-  let hasWaited = false;
-  while (!(await isWhole())) {
-    signal.throwIfAborted();
-    const candidates = await findCandidates(prefix, limits);
-    const abandoned = candidates.find(({ isOwned }) => !isOwned);
-    if (candidates.some(({ isOwned }) => isOwned)) {
-      if (!hasWaited) onWait();
-      hasWaited = true;
-      await wait(limits.pollMs, undefined, { signal });
-    } else if (abandoned === undefined ? await begin(path) : await takeOver(abandoned.path, path)) {
-      const hasRival = (await findCandidates(prefix, limits)).some((other) => other.isOwned && other.path !== path);
-      // Asked last: an owner who is no rival any more has put the file there before.
-      if (!hasRival && !(await isWhole())) return keepYoung(path, limits);
-      if (abandoned === undefined) await rm(path, { force: true });
-      else await unlessMissing(touch(path, RELEASED));
-      if (hasRival) await wait(limits.pollMs * (0.5 + Math.random()), undefined, { signal });
-    }
+  for (const leftover of await findLeftovers(prefix, abandonedAfterMs)) {
+    if (await takeBytes(leftover, path)) return path;
   }
-  return undefined;
+  await (await open(path, 'wx')).close();
+  return path;
 }
 
-/** Removes what other processes left of a file that is whole now. */
-export async function removeAbandoned(prefix: string, limits: HubLimits): Promise<void> {
-  const candidates = await findCandidates(prefix, limits);
-  for (const { path, isOwned } of candidates) if (!isOwned) await rm(path, { force: true });
+/** Leaves a half-written file to the next download, where it is still there. */
+export async function releaseIncompleteFile(path: string): Promise<void> {
+  await utimes(path, RELEASED, RELEASED).catch(() => undefined);
+}
+
+/**
+ * Removes all half-written files of a file that is in place. A download that still writes one finds the whole file when
+ * it wants to put its own there.
+ */
+export async function removeIncompleteFiles(prefix: string): Promise<void> {
+  for (const path of await incompletePaths(prefix)) await rm(path, { force: true });
 }
 
 /** The largest first. */
-async function findCandidates(prefix: string, { abandonedAfterMs }: HubLimits): Promise<readonly Candidate[]> {
-  const start = `${basename(prefix)}.`;
-  const names = (await readdir(dirname(prefix))).filter(
-    (name) =>
-      name.startsWith(start) && name.endsWith(SUFFIX) && identifier.test(name.slice(start.length, -SUFFIX.length)),
-  );
-  const found = await Promise.all(
-    names.map(async (name) => {
-      const path = join(dirname(prefix), name);
+async function findLeftovers(prefix: string, abandonedAfterMs: number): Promise<readonly Leftover[]> {
+  const paths = await incompletePaths(prefix);
+  const leftovers = await Promise.all(
+    paths.map(async (path) => {
       const status = await unlessMissing(stat(path));
-      if (status === undefined) return [];
-      return [{ path, sizeBytes: status.size, isOwned: Date.now() - status.mtimeMs < abandonedAfterMs }];
+      if (status === undefined || status.size === 0) return [];
+      return [{ path, sizeBytes: status.size, mayBeOwned: Date.now() - status.mtimeMs < abandonedAfterMs }];
     }),
   );
-  return found.flat().sort((one, other) => other.sizeBytes - one.sizeBytes);
+  return leftovers.flat().sort((one, other) => other.sizeBytes - one.sizeBytes);
 }
 
-async function begin(path: string): Promise<true> {
-  await (await open(path, 'wx')).close();
+async function incompletePaths(prefix: string): Promise<readonly string[]> {
+  const start = `${basename(prefix)}.`;
+  const names = await readdir(dirname(prefix));
+  return names
+    .filter((name) => name.startsWith(start) && name.endsWith(SUFFIX))
+    .filter((name) => identifier.test(name.slice(start.length, -SUFFIX.length)))
+    .map((name) => join(dirname(prefix), name));
+}
+
+/** @returns whether the leftover was still there. */
+async function takeBytes({ path, mayBeOwned }: Leftover, target: string): Promise<boolean> {
+  const taken = await unlessMissing(mayBeOwned ? copy(path, target) : move(path, target));
+  return taken ?? false;
+}
+
+async function copy(path: string, target: string): Promise<true> {
+  try {
+    await copyFile(path, target, constants.COPYFILE_FICLONE);
+    return true;
+  } catch (cause) {
+    await rm(target, { force: true }); // A full disk leaves a part.
+    throw cause;
+  }
+}
+
+/** Not a copy, because a large file may leave no room for one. It is made young first, so that nobody else moves it. */
+async function move(path: string, target: string): Promise<true> {
+  const now = new Date();
+  await utimes(path, now, now);
+  await rename(path, target);
   return true;
-}
-
-/** Young before it has its new name: else a third process could take it from this one. */
-async function takeOver(abandoned: string, path: string): Promise<boolean> {
-  await unlessMissing(touch(abandoned, new Date()));
-  return (await unlessMissing(rename(abandoned, path).then(() => true))) ?? false;
-}
-
-function keepYoung(path: string, { abandonedAfterMs }: HubLimits): IncompleteFile {
-  let touched: Promise<void> = Promise.resolve();
-  const timer = setInterval(() => {
-    touched = touch(path, new Date()).catch(() => undefined);
-  }, abandonedAfterMs / 4).unref();
-  return {
-    path,
-    async release() {
-      clearInterval(timer);
-      await touched;
-      await touch(path, RELEASED).catch(() => undefined);
-    },
-  };
-}
-
-function touch(path: string, time: Date): Promise<void> {
-  return utimes(path, time, time);
 }
 
 async function unlessMissing<T>(promise: Promise<T>): Promise<T | undefined> {

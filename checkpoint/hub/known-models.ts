@@ -1,15 +1,15 @@
-import type { Task } from '../config/architecture.ts';
+import type { Task } from '../config/architectures.ts';
 
-/** A checkpoint that people ask for by name. */
+/** A published checkpoint. */
 export interface KnownModel {
-  /** OWNER/NAME on the Hub, with the revision that has safetensors where `main` has none. */
+  /** `OWNER/NAME` on the Hub, with the revision that has safetensors where `main` has none. */
   readonly reference: string;
   readonly task: Task;
-  /** Parameters, tied ones once. */
+  /** Tied parameters count once. */
   readonly parameterCount: number;
 }
 
-/** Published checkpoints of the architectures that this package serves. Any fine-tune of them is served as well. */
+/** Published checkpoints of the architectures that this package serves. It serves their fine-tunes as well. */
 export const knownModels: readonly KnownModel[] = [
   { reference: 'Salesforce/blip-image-captioning-base', task: 'captioning', parameterCount: 223_971_644 },
   { reference: 'Salesforce/blip-image-captioning-large@refs/pr/18', task: 'captioning', parameterCount: 446_290_492 },

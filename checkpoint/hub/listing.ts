@@ -5,7 +5,7 @@ import { isCommit } from './cache-layout.ts';
 import type { HubConnection } from './connection.ts';
 import type { HubReference } from './reference.ts';
 
-/** A file of the Hub as its listing has it. */
+/** A file of the Hub, from its listing. */
 export interface RemoteFile {
   readonly name: string;
   readonly sizeBytes: number;
@@ -13,8 +13,8 @@ export interface RemoteFile {
 }
 
 /**
- * Large files have the SHA-256 of their bytes, the others git's SHA-1 of a blob. Either is also the file's ETag, and
- * so its name in the cache.
+ * Large files have the SHA-256 of their bytes, the others git's SHA-1 of a blob. It is also the file's ETag, and so its
+ * name in the cache.
  */
 export interface Checksum {
   readonly algorithm: 'sha256' | 'git-sha1';
@@ -33,9 +33,9 @@ export interface Listing {
 }
 
 /**
- * Asks the Hub what a revision stands for and which files it has, through @huggingface/hub. The library is given
- * neither token nor network: both are the connection's, which knows where the token may go. The tree is asked for by
- * commit, since the library does not encode the slashes of a revision there.
+ * Asks the Hub for the commit of a revision and for its files, through @huggingface/hub. The library gets neither token
+ * nor network: it uses the connection, which knows where the token may go. The files are asked for by commit, because
+ * the library does not encode the slashes of a revision there.
  * @throws CheckpointError `CHECKPOINT_NOT_FOUND`, `CHECKPOINT_ACCESS_DENIED` or `CHECKPOINT_DOWNLOAD_FAILED`.
  */
 export async function listModel(
@@ -47,7 +47,7 @@ export async function listModel(
     return await list(reference, connection, options);
   } catch (thrown) {
     if (thrown instanceof CheckpointError || options.signal.aborted) throw thrown;
-    throw malformed(options.inquiry.place, 'JSON', { cause: thrown });
+    throw malformed(options.inquiry.subject, 'JSON', { cause: thrown });
   }
 }
 
@@ -56,18 +56,18 @@ async function list(
   connection: HubConnection,
   options: AttemptOptions,
 ): Promise<Listing> {
-  const { endpoint, place } = options.inquiry;
+  const { endpoint, subject } = options.inquiry;
   const shared = { hubUrl: endpoint, fetch: fetchThrough(connection, options) };
   const commit: unknown = (await modelInfo({ ...shared, name, revision, additionalFields: ['sha'] })).sha;
-  if (typeof commit !== 'string' || !isCommit(commit)) throw malformed(place, 'a commit');
+  if (typeof commit !== 'string' || !isCommit(commit)) throw malformed(subject, 'a commit');
   const files = new Map<string, RemoteFile>();
   for await (const entry of listFiles({ ...shared, repo: { type: 'model', name }, revision: commit })) {
-    if (entry.type === 'file' && !entry.path.includes('/')) files.set(entry.path, remoteFile(entry, place));
+    if (entry.type === 'file' && !entry.path.includes('/')) files.set(entry.path, remoteFile(entry, subject));
   }
   return { commit, files };
 }
 
-/** A `fetch` for the library: GET with retries, its answer read whole, so that a cut in it is retried too. */
+/** A `fetch` for the library: a GET with retries. Each attempt reads the whole answer, so that a cut is retried too. */
 function fetchThrough(connection: HubConnection, options: AttemptOptions): typeof fetch {
   return async (input, init) => {
     const url = input instanceof Request ? input.url : String(input);
@@ -81,26 +81,27 @@ function fetchThrough(connection: HubConnection, options: AttemptOptions): typeo
   };
 }
 
-/** Where the next page is: the only header of an answer that the library reads. */
+/** `link` names the next page. The library reads no other header of an answer. */
 function linkHeader(link: string | undefined): Record<string, string> {
   return { 'content-type': 'application/json', ...(link === undefined ? {} : { link }) };
 }
 
-/** Held to what it must be, since the checksum becomes a file's name. */
-function remoteFile({ path, size, oid, lfs }: ListFileEntry, place: string): RemoteFile {
+/** Checks the entry strictly, because its checksum becomes the name of a file. */
+function remoteFile({ path, size, oid, lfs }: ListFileEntry, subject: string): RemoteFile {
   const checksum: Checksum =
     lfs === undefined ? { algorithm: 'git-sha1', hex: String(oid) } : { algorithm: 'sha256', hex: String(lfs.oid) };
   const sizeBytes = lfs?.size ?? size;
   if (!hexPatterns[checksum.algorithm].test(checksum.hex) || !Number.isSafeInteger(sizeBytes) || sizeBytes < 0) {
-    throw malformed(place, `a size and a checksum of ${JSON.stringify(path)}`);
+    throw malformed(subject, `a size and a checksum of ${JSON.stringify(path)}`);
   }
   return { name: path, sizeBytes, checksum };
 }
 
-function malformed(place: string, expected: string, options?: ErrorOptions): CheckpointError {
+function malformed(subject: string, expected: string, options?: ErrorOptions): CheckpointError {
   return new CheckpointError(
     'CHECKPOINT_DOWNLOAD_FAILED',
-    `${place}: expected ${expected} in the Hub's answer, got something else. HF_ENDPOINT may name something that is no Hub.`,
+    `${subject}: expected ${expected} in the Hub's answer, got something else. ` +
+      'HF_ENDPOINT may name something that is no Hub.',
     options,
   );
 }

@@ -6,14 +6,14 @@ import { type Environment, readHubSettings } from './hub-settings.ts';
 import { isFolder, parseHubReference } from './reference.ts';
 
 /**
- * The folder of a checkpoint, given as a folder or as `owner/name[@revision]` of the Hub: an existing folder as it is;
- * else what the Hub's cache has, without any network; else it is downloaded into that cache. The libraries that open
- * the network are loaded only then.
+ * Finds the folder of a checkpoint, named as a folder or as `owner/name[@revision]` of the Hub. An existing folder is
+ * taken as it is. Else the Hub's cache is read, without any network. What the cache lacks is downloaded into it; only
+ * then are the libraries loaded that open the network.
  *
- * A cache that Python filled may lack small files that the Hub has; the Hub is asked for them once, at the commit that the
- * cache has, and when it cannot be, what is there will do if it is enough.
- * @throws CheckpointError: `CHECKPOINT_NOT_FOUND` when it is neither, `CHECKPOINT_NOT_CACHED` in offline mode, and what
- * `downloadCheckpoint` throws.
+ * A cache that Python filled may lack small files that the Hub has. The Hub is asked for them once, at the commit of the
+ * cache. Where the Hub cannot be reached, the cache is used as it is, if it has enough.
+ * @throws CheckpointError: `CHECKPOINT_NOT_FOUND` when it is neither, `CHECKPOINT_NOT_CACHED` in offline mode, and the
+ * errors of `downloadCheckpoint`.
  */
 export async function locateCheckpoint(
   reference: string,

@@ -11,10 +11,10 @@ export interface HubReference {
 const DEFAULT_REVISION = 'main';
 const MAX_NAME_LENGTH = 96;
 const namePart = /^[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?$/;
-/** What git allows in the name of a ref, without what a path or a URL would read as something else. */
+/** Characters of git's refs, without those that mean something else in a path or a URL. */
 const revisionPart = /^(?!\.)[A-Za-z0-9_.+=@-]+(?<!\.|\.lock)$/;
 
-/** Whether there is a folder; what cannot be a path is none. */
+/** Whether there is a folder. A text that cannot be a path names none. */
 export function isFolder(path: string): boolean {
   try {
     return statSync(path).isDirectory();
@@ -24,9 +24,9 @@ export function isFolder(path: string): boolean {
 }
 
 /**
- * Reads `owner/name` or `owner/name@revision`; the names are held to the Hub's own rules, as huggingface_hub's
- * `validate_repo_id` has them. `revision` may also be given apart, but not twice.
- * @throws CheckpointError `CHECKPOINT_NOT_FOUND` when it is none: whoever gave it may have meant a folder.
+ * Reads `owner/name` or `owner/name@revision`, by the Hub's own rules for names: `validate_repo_id` of huggingface_hub.
+ * @param revision where it is apart from the name; only one of the two may have a revision.
+ * @throws CheckpointError `CHECKPOINT_NOT_FOUND` when it is no reference, since it may have been meant as a folder.
  */
 export function parseHubReference(text: string, revision?: string): HubReference {
   const [name = '', inText] = splitOnce(text, '@');

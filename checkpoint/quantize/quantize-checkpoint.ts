@@ -6,7 +6,7 @@ import { openCheckpoint } from '../checkpoint.ts';
 import { CheckpointError } from '../errors.ts';
 import { readBytes, withFile } from '../files/binary-file.ts';
 import { readJsonFile } from '../files/json-file.ts';
-import { settingsFiles } from '../hub/needed-files.ts';
+import { settingsFiles } from '../files/settings-files.ts';
 import { FORMAT, isQuantizable, partCount, quantizedNames } from '../weights/int8-format.ts';
 import type { TensorRegion } from '../weights/safetensors.ts';
 import { openWeights } from '../weights/weights.ts';
@@ -20,11 +20,11 @@ const WEIGHTS = 'model.safetensors';
 export interface QuantizeOptions {
   /** Called after each tensor. */
   readonly onProgress?: (writtenBytes: number, totalBytes: number) => void;
-  /** Ends it between two tensors, and nothing is left of it. */
+  /** Ends the work between two tensors. No file is left. */
   readonly signal?: AbortSignal;
 }
 
-/** What was made. */
+/** The result in numbers. */
 export interface QuantizedCheckpoint {
   readonly matrixCount: number;
   readonly weightsBytes: number;
@@ -32,10 +32,10 @@ export interface QuantizedCheckpoint {
 }
 
 /**
- * Makes an int8 checkpoint of one in Hugging Face layout: a new folder, whole or not there at all.
+ * Makes an int8 checkpoint from one in Hugging Face layout. The new folder appears only when it is whole.
  * @param target a folder that does not exist yet, or is empty.
  * @throws CheckpointError when the source's config.json or weights cannot be read, a matrix has weights that are not
- *   finite, or it is int8 already; the reason of `signal`; Error of the file system.
+ *   finite, or it is int8 already; the reason of `signal`; errors of the file system.
  */
 export async function quantizeCheckpoint(
   folder: string,
@@ -48,16 +48,16 @@ export async function quantizeCheckpoint(
       `${folder}: expected a checkpoint of floating point weights, got one of int8.`,
     );
   }
-  const place = resolve(target);
-  const unfinished = join(dirname(place), `.${basename(place)}.${randomUUID()}`);
-  await mkdir(unfinished, { recursive: true });
+  const finalFolder = resolve(target);
+  const unfinishedFolder = join(dirname(finalFolder), `.${basename(finalFolder)}.${randomUUID()}`);
+  await mkdir(unfinishedFolder, { recursive: true });
   try {
-    const made = await writeWeights(folder, join(unfinished, WEIGHTS), options);
-    await copySettings(folder, unfinished);
-    await rename(unfinished, place);
-    return made;
+    const quantized = await writeWeights(folder, join(unfinishedFolder, WEIGHTS), options);
+    await copySettings(folder, unfinishedFolder);
+    await rename(unfinishedFolder, finalFolder);
+    return quantized;
   } catch (error) {
-    await rm(unfinished, { recursive: true, force: true });
+    await rm(unfinishedFolder, { recursive: true, force: true });
     throw error;
   }
 }
@@ -69,7 +69,7 @@ async function writeWeights(
 ): Promise<QuantizedCheckpoint> {
   const regions = [...openWeights(folder).regions];
   const tensors = regions.flatMap(([name, region]) =>
-    isQuantizable(region, name) ? quantizedTensors(name, region) : [asItIs(name, region)],
+    isQuantizable(region, name) ? quantizedTensors(name, region) : [copiedTensor(name, region)],
   );
   const weightsBytes = totalBytes(tensors);
   let writtenBytes = 0;
@@ -86,21 +86,21 @@ function totalBytes(tensors: readonly { readonly lengthBytes: number }[]): numbe
   return tensors.reduce((total, { lengthBytes }) => total + lengthBytes, 0);
 }
 
-function asItIs(name: string, { dtype, shape, path, offsetBytes, lengthBytes }: TensorRegion): TensorToWrite {
+function copiedTensor(name: string, { dtype, shape, path, offsetBytes, lengthBytes }: TensorRegion): TensorToWrite {
   const read = () => withFile(path, (file) => readBytes(file, offsetBytes, lengthBytes));
   return { name, dtype, shape, lengthBytes, read };
 }
 
-/** The first of the two is read before the second, and the next matrix after both. */
+/** Two tensors of one matrix, which is quantized when the first is read, and dropped when the second is. */
 function quantizedTensors(name: string, region: TensorRegion): readonly TensorToWrite[] {
   const module = name.slice(0, -'.weight'.length);
   const [outputSize = 0, inputSize = 0] = region.shape;
   const parts = partCount(module);
   requireParts(region, parts);
-  let made: QuantizedMatrix | undefined;
+  let matrix: QuantizedMatrix | undefined;
   const quantized = () => {
-    made ??= quantizeRegion(region, parts);
-    return made;
+    matrix ??= quantizeRegion(region, parts);
+    return matrix;
   };
   return [
     {
@@ -117,7 +117,7 @@ function quantizedTensors(name: string, region: TensorRegion): readonly TensorTo
       lengthBytes: outputSize * inputSize,
       read: () => {
         const { values } = quantized();
-        made = undefined; // A model has hundreds.
+        matrix = undefined; // A model has hundreds.
         return new Uint8Array(values.buffer);
       },
     },

@@ -15,13 +15,13 @@ export interface QuantizedMatrix {
   readonly scale: Float32Array;
 }
 
-/** Outputs that are transposed together: their next inputs, and what becomes of them, stay in the processor's cache. */
+/** Outputs that are transposed together, so that their next inputs and their results stay in the processor's cache. */
 const TILE = 64;
 
 /**
- * Rounds each row of a matrix to int8 in steps of its own, symmetric about zero, and transposes each part.
+ * Rounds each row of a matrix to int8, in steps of its own, symmetric about zero. Transposes each part.
  * @param partCount divides the outputs.
- * @throws RangeError for a value that is not finite: what was expected, and what came.
+ * @throws RangeError for a value that is not finite. Its message follows "expected".
  */
 export function quantizeMatrix({ values, outputSize, inputSize }: Matrix, partCount: number): QuantizedMatrix {
   const quantized = new Int8Array(values.length);
@@ -42,7 +42,7 @@ export function quantizeMatrix({ values, outputSize, inputSize }: Matrix, partCo
   return { values: quantized, scale };
 }
 
-/** What one step of int8 means in a row; a row of zeros has any. */
+/** The value of one step of int8 in a row. A row of zeros may have any. */
 function stepOf(row: Float32Array): number {
   let largest = 0;
   for (let input = 0; input < row.length; input += 1) largest = Math.max(largest, Math.abs(row[input] ?? 0));

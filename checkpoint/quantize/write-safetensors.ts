@@ -1,24 +1,24 @@
 import { open } from 'node:fs/promises';
 import type { Dtype } from '../weights/safetensors.ts';
 
-/** A tensor that is about to be written: its size is known before its bytes are. */
+/** A tensor to write. Its size is known before its bytes are. */
 export interface TensorToWrite {
   readonly name: string;
   readonly dtype: Dtype;
   readonly shape: readonly number[];
   readonly lengthBytes: number;
-  /** Called once, when its turn comes. */
+  /** Called once, in the order of the tensors. */
   readonly read: () => Uint8Array;
 }
 
-/** The first tensor starts with a line of the processor's cache; those behind it lie as their sizes have it. */
+/** The first tensor begins a line of the processor's cache. The others follow without gaps. */
 const ALIGNMENT_BYTES = 64;
 
 /**
  * Writes a new safetensors file, one tensor after the other.
  * Format: https://github.com/huggingface/safetensors#format
- * @param onTensor called after each; what it throws ends the writing.
- * @throws Error of the file system; RangeError when a tensor has other bytes than it said.
+ * @param onTensor called after each tensor. An error of it ends the writing.
+ * @throws errors of the file system; RangeError when a tensor has another number of bytes than its `lengthBytes`.
  */
 export async function writeSafetensors(
   path: string,
@@ -41,7 +41,7 @@ export async function writeSafetensors(
   }
 }
 
-/** Eight bytes that say how long the JSON is, and the JSON, filled up with spaces. */
+/** Eight bytes with the length of the JSON, then the JSON, filled up with spaces. */
 function headerOf(tensors: readonly TensorToWrite[]): Buffer {
   const entries: Record<string, unknown> = { __metadata__: { format: 'pt' } };
   let end = 0;

@@ -1,6 +1,6 @@
 const LAYER = 'vision_model.encoder.layers.$1';
 
-/** Names of the original repository's vision transformer (salesforce/BLIP, models/vit.py) and transformers' names. */
+/** Names in the original vision transformer (salesforce/BLIP, models/vit.py), each with transformers' name. */
 const renames: readonly (readonly [original: RegExp, name: string])[] = [
   [/^visual_encoder\.cls_token$/, 'vision_model.embeddings.class_embedding'],
   [/^visual_encoder\.pos_embed$/, 'vision_model.embeddings.position_embedding'],
@@ -13,8 +13,8 @@ const renames: readonly (readonly [original: RegExp, name: string])[] = [
 ];
 
 /**
- * The name that transformers gives to a tensor of an original BLIP checkpoint; any other name is as it was. Only the
- * vision transformer was renamed.
+ * The name that transformers gives to a tensor of an original BLIP checkpoint. Other names stay, because only the vision
+ * transformer was renamed.
  * Source: transformers' models/blip/convert_blip_original_pytorch_to_hf.py, `rename_key`.
  */
 export function transformersName(name: string): string {

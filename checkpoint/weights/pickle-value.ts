@@ -1,6 +1,6 @@
 /**
- * What a pickle describes. Nothing is looked up and nothing is called: a function with its arguments stays a
- * description, which the reader of the pickle may understand or not.
+ * A value that a pickle describes. No class is looked up and no function is called: a call stays a description, which the
+ * reader of the pickle may understand or refuse.
  */
 export type PickleValue =
   | null
@@ -25,7 +25,7 @@ export interface PickleList {
   readonly items: PickleValue[];
 }
 
-/** A dict or an OrderedDict: both keep the order of their keys. */
+/** A dict or an OrderedDict. Both keep the order of their keys. */
 export interface PickleDict {
   readonly kind: 'dict';
   readonly entries: Map<string | number, PickleValue>;
@@ -37,20 +37,20 @@ export interface PickleGlobal {
   readonly name: string;
 }
 
-/** A function that the pickle wants called. It is not. */
+/** A call that the pickle asks for, and that is not made. */
 export interface PickleCall {
   readonly kind: 'call';
   readonly name: string;
   readonly arguments: readonly PickleValue[];
 }
 
-/** Something that lies outside the pickle, by its persistent id. */
+/** An object outside the pickle, by its persistent id. */
 export interface PickleReference {
   readonly kind: 'reference';
   readonly id: PickleValue;
 }
 
-/** Whether a value is of that kind; strings, numbers and the like have none. */
+/** Whether a value is of a kind. Strings, numbers and the like have none. */
 export function isKind<K extends Exclude<PickleValue, null | boolean | number | bigint | string>['kind']>(
   value: PickleValue,
   kind: K,

@@ -1,7 +1,7 @@
 import { CheckpointError } from '../errors.ts';
 import { describePickleValue, isKind, type PickleValue } from './pickle-value.ts';
 
-/** What a pickle may name; all else is refused. */
+/** The names that a pickle may have. All others are refused. */
 export interface KnownGlobals {
   readonly classes: ReadonlySet<string>;
   readonly functions: ReadonlySet<string>;
@@ -10,13 +10,13 @@ export interface KnownGlobals {
 const PROTOCOL = 2;
 const ORDERED_DICT = 'collections.OrderedDict';
 const STOP = 0x2e;
-/** A tensor takes about 35; the largest published checkpoints have some thousand tensors. */
+/** A tensor takes about 35 operations, and the largest published checkpoints have some thousand tensors. */
 const MAX_OPERATIONS = 1_000_000;
 
 /**
- * Reads a pickle of the protocol and the opcodes that `torch.save` writes, without running any of it.
- * Opcodes: CPython's Lib/pickletools.py. The subset: torch/_weights_only_unpickler.py, less what makes objects.
- * @param path names the pickle in messages.
+ * Reads a pickle with the protocol and the opcodes that `torch.save` writes, without running any of it.
+ * Opcodes: CPython's Lib/pickletools.py. Subset: torch/_weights_only_unpickler.py, without the opcodes that make objects.
+ * @param path of the pickle, for messages.
  * @throws CheckpointError `CHECKPOINT_PICKLE_REFUSED` when it names a class or function that is not known;
  * `CHECKPOINT_WEIGHTS_INVALID` when it is not a whole pickle of this kind.
  */
@@ -45,7 +45,7 @@ interface Machine {
 
 type Operation = (machine: Machine) => void;
 
-/** By opcode; each is named as in pickletools. */
+/** By opcode. The comments have the names of pickletools. */
 const operations: ReadonlyMap<number, Operation> = new Map<number, Operation>([
   [0x80, readProtocol], // PROTO
   [0x63, readGlobal], // GLOBAL
@@ -79,11 +79,10 @@ const operations: ReadonlyMap<number, Operation> = new Map<number, Operation>([
   [0x6a, (machine) => push(machine, recall(machine, takeUnsigned(machine, 4)))], // LONG_BINGET
 ]);
 
-/** Opcodes that make objects of any class, and how each says which. */
-const objectOpcodes: ReadonlyMap<number, readonly [name: string, asked: (machine: Machine) => string]> = new Map<
-  number,
-  readonly [name: string, asked: (machine: Machine) => string]
->([
+type ObjectOpcode = readonly [name: string, describe: (machine: Machine) => string];
+
+/** Opcodes that make objects of any class, each with the way to describe the object. */
+const objectOpcodes: ReadonlyMap<number, ObjectOpcode> = new Map<number, ObjectOpcode>([
   [0x69, ['INST', readGlobalName]],
   [0x6f, ['OBJ', (machine) => describePickleValue(popToMark(machine)[0] ?? null)]],
   [0x81, ['NEWOBJ', (machine) => describePickleValue(popSome(machine, 2)[0] ?? null)]],
@@ -120,7 +119,7 @@ function readGlobal(machine: Machine): void {
   push(machine, { kind: 'global', name });
 }
 
-/** Module and name, a line each. */
+/** Reads module and name, a line each. */
 function readGlobalName(machine: Machine): string {
   return `${readLine(machine)}.${readLine(machine)}`;
 }
@@ -133,7 +132,7 @@ function readLine(machine: Machine): string {
   return readText(machine, line);
 }
 
-/** An OrderedDict is made here, as the items that follow go into it. Any other call is described. */
+/** Makes an OrderedDict, because the items that follow go into it. Describes any other call. */
 function reduce(machine: Machine): void {
   const [callee = null, argumentTuple = null] = popSome(machine, 2);
   if (!isKind(argumentTuple, 'tuple'))
@@ -146,7 +145,7 @@ function reduce(machine: Machine): void {
   else throw refused(machine, `a call of ${describePickleValue(callee)} with ${items.length} arguments`);
 }
 
-/** Attributes of an OrderedDict: state dicts have `_metadata`, with versions of modules. They are of no use here. */
+/** Ignores the attributes of an OrderedDict: `_metadata` of a state dict has the versions of modules. */
 function build(machine: Machine): void {
   const [object = null] = popSome(machine, 2);
   if (!isKind(object, 'dict')) throw refused(machine, `attributes of ${describePickleValue(object)}`);
@@ -159,7 +158,7 @@ function append(machine: Machine, items: readonly PickleValue[]): void {
   for (const item of items) list.items.push(item);
 }
 
-/** Python keeps the last of two equal keys and says nothing; a state dict that has two is none that torch.save wrote. */
+/** Python keeps the last of two equal keys without an error, but no state dict of torch.save has two. */
 function setItems(machine: Machine, items: readonly PickleValue[]): void {
   const dict = top(machine);
   if (!isKind(dict, 'dict')) throw invalid(machine, `a dict to add to, got ${describePickleValue(dict)}`);
@@ -173,7 +172,7 @@ function setItems(machine: Machine, items: readonly PickleValue[]): void {
   }
 }
 
-/** Two's complement, little-endian. */
+/** Reads two's complement, little-endian. */
 function readLong(bytes: Buffer): number | bigint {
   const hexadecimal = Buffer.from(bytes).reverse().toString('hex');
   const value = BigInt.asIntN(8 * bytes.length, BigInt(`0x0${hexadecimal}`));
@@ -199,7 +198,7 @@ function take(machine: Machine, byteCount: number): Buffer {
   return machine.bytes.subarray(machine.position - byteCount, machine.position);
 }
 
-/** A little-endian number of so many bytes. A model has tens of thousands: none becomes a Buffer of its own. */
+/** Reads a little-endian number. A model has tens of thousands, so none of them gets a Buffer of its own. */
 function takeUnsigned(machine: Machine, byteCount: 1 | 2 | 4): number {
   requireBytes(machine, byteCount);
   machine.position += byteCount;
@@ -221,7 +220,7 @@ function pop(machine: Machine): PickleValue {
   return value;
 }
 
-/** Values on the stack that an operation may take: those above the last mark. */
+/** Takes values from the stack. Those below the last mark are out of reach. */
 function popSome(machine: Machine, count: number): readonly PickleValue[] {
   requireValues(machine, count);
   return machine.stack.splice(machine.stack.length - count);
@@ -250,15 +249,15 @@ function recall(machine: Machine, index: number): PickleValue {
 }
 
 function refusedOpcode(machine: Machine, opcode: number): CheckpointError {
-  const found = objectOpcodes.get(opcode);
-  if (found === undefined)
+  const objectOpcode = objectOpcodes.get(opcode);
+  if (objectOpcode === undefined)
     return invalid(machine, `an opcode that torch.save writes, got 0x${opcode.toString(16).padStart(2, '0')}`);
-  const [name, asked] = found;
-  return refused(machine, `${name} of ${asked(machine)}`);
+  const [name, describe] = objectOpcode;
+  return refused(machine, `${name} of ${describe(machine)}`);
 }
 
-function refused(machine: Machine, asked: string): CheckpointError {
-  const shown = JSON.stringify(asked).slice(1, -1).slice(0, 200);
+function refused(machine: Machine, object: string): CheckpointError {
+  const shown = JSON.stringify(object).slice(1, -1).slice(0, 200);
   const expected = 'a pickle that names only tensors, their storages and dicts';
   return new CheckpointError(
     'CHECKPOINT_PICKLE_REFUSED',

@@ -23,7 +23,7 @@ const dtypeBits = {
 
 export type Dtype = keyof typeof dtypeBits;
 
-/** One tensor of a weights file: where its bytes lie, counted from the start of the file. */
+/** One tensor of a weights file. Its bytes are counted from the start of the file. */
 export interface TensorRegion {
   readonly name: string;
   readonly dtype: Dtype;
@@ -33,13 +33,13 @@ export interface TensorRegion {
   readonly lengthBytes: number;
 }
 
-/** Bytes of the little-endian header length that starts a file. */
+/** A file begins with the length of its header, a little-endian number of so many bytes. */
 const HEADER_LENGTH_BYTES = 8;
-/** Limit of the reference implementation: safetensors/src/tensor.rs, MAX_HEADER_SIZE. */
+/** The limit of the reference implementation: safetensors/src/tensor.rs, MAX_HEADER_SIZE. */
 const MAX_HEADER_BYTES = 100_000_000;
 
 /**
- * Reads the table of tensors of a safetensors file; the tensors themselves are not read.
+ * Reads the table of tensors of a safetensors file, and none of the tensors.
  * Format: https://github.com/huggingface/safetensors#format
  * @throws CheckpointError `CHECKPOINT_WEIGHTS_INVALID` or `CHECKPOINT_FILE_UNREADABLE`; the message names file and tensor.
  */
@@ -80,13 +80,8 @@ function parseHeader(path: string, text: string): JsonObject {
   try {
     header = JSON.parse(text);
   } catch (cause) {
-    throw new CheckpointError(
-      'CHECKPOINT_WEIGHTS_INVALID',
-      `${path}: expected a JSON header, got text that does not parse.`,
-      {
-        cause,
-      },
-    );
+    const message = `${path}: expected a JSON header, got text that does not parse.`;
+    throw new CheckpointError('CHECKPOINT_WEIGHTS_INVALID', message, { cause });
   }
   if (!isJsonObject(header))
     throw invalidFile(path, `expected the header to be a JSON object, got ${describe(header)}`);
@@ -95,7 +90,7 @@ function parseHeader(path: string, text: string): JsonObject {
   return header;
 }
 
-/** JSON.parse keeps the last of two equal keys and says nothing, so the keys of the outer object are read from the text. */
+/** JSON.parse keeps the last of two equal keys without an error, so the outer object's keys are read from the text. */
 function findDuplicateKey(text: string): string | undefined {
   const seen = new Set<string>();
   let depth = 0;
@@ -123,24 +118,25 @@ function readRegion(path: string, name: string, entry: unknown, dataStart: numbe
   const [begin = 0, end = 0] = offsets;
   const dataBytes = fileBytes - dataStart;
   if (begin > end || end > dataBytes) {
-    throw invalidTensor(
-      path,
-      name,
-      `data_offsets within the file's ${dataBytes} bytes of data, got ${begin} to ${end}`,
-    );
+    const expected = `data_offsets within the file's ${dataBytes} bytes of data`;
+    throw invalidTensor(path, name, `${expected}, got ${begin} to ${end}`);
   }
-  const elementCount = shape.reduce((product, size) => product * size, 1);
-  if (!Number.isFinite(elementCount)) {
-    throw invalidTensor(path, name, `a shape that a file can have, got ${dtype} [${shape.join(', ')}]`);
-  }
-  const expectedBytes = (elementCount * dtypeBits[dtype]) / 8;
-  if (expectedBytes !== end - begin) {
-    throw invalidTensor(path, name, `${expectedBytes} bytes for ${dtype} [${shape.join(', ')}], got ${end - begin}`);
-  }
-  return { name, dtype, shape, path, offsetBytes: dataStart + begin, lengthBytes: end - begin };
+  const region = { name, dtype, shape, path, offsetBytes: dataStart + begin, lengthBytes: end - begin };
+  requireLength(region);
+  return region;
 }
 
-/** A list with its items, where `describe` has only its length. */
+/** @throws CheckpointError when a tensor has other bytes than its dtype and shape need. */
+function requireLength({ path, name, dtype, shape, lengthBytes }: TensorRegion): void {
+  const form = `${dtype} [${shape.join(', ')}]`;
+  const elementCount = shape.reduce((product, size) => product * size, 1);
+  if (!Number.isFinite(elementCount)) throw invalidTensor(path, name, `a shape that a file can have, got ${form}`);
+  const expectedBytes = (elementCount * dtypeBits[dtype]) / 8;
+  if (expectedBytes !== lengthBytes)
+    throw invalidTensor(path, name, `${expectedBytes} bytes for ${form}, got ${lengthBytes}`);
+}
+
+/** Describes a list by its items, where `describe` tells only its length. */
 function quote(value: unknown): string {
   return Array.isArray(value) ? JSON.stringify(value).slice(0, 80) : describe(value);
 }

@@ -26,17 +26,17 @@ const knownGlobals: KnownGlobals = {
   functions: new Set([REBUILD_TENSOR, REBUILD_PARAMETER]),
 };
 
-/** What `torch.save` began with before it wrote zip archives: a pickle of torch/serialization.py's MAGIC_NUMBER. */
+/** The start of files before `torch.save` wrote zip archives: a pickle of MAGIC_NUMBER of torch/serialization.py. */
 const LEGACY_START = Buffer.from('80028a0a6cfc9c46f9206aa85019', 'hex');
-/** BLIP's is a fifth of a megabyte. */
+/** BLIP's pickle has a fifth of a megabyte. */
 const MAX_PICKLE_BYTES = 16_000_000;
 const MAX_BYTE_ORDER_BYTES = 16;
-/** Weights have four at most; PyTorch itself computes with up to 64. */
+/** Weights have at most four axes; PyTorch computes with up to 64. */
 const MAX_AXES = 64;
 
 /**
- * Reads the table of tensors of a state dict that `torch.save` wrote (since PyTorch 1.6); the tensors themselves are not
- * read, and no code in the file is run. Names that share a storage share its bytes.
+ * Reads the table of tensors of a state dict that `torch.save` wrote (since PyTorch 1.6). Reads none of the tensors, and
+ * runs no code of the file. Names that share a storage share its bytes.
  * Format: torch/serialization.py, `_save`; https://docs.pytorch.org/docs/stable/notes/serialization.html
  * @throws CheckpointError `CHECKPOINT_WEIGHTS_INVALID`, `CHECKPOINT_PICKLE_REFUSED` or `CHECKPOINT_FILE_UNREADABLE`; the
  * message names file and tensor.
@@ -52,7 +52,7 @@ export function readTorchArchive(path: string): readonly TensorRegion[] {
 
 interface Archive {
   readonly path: string;
-  /** The folder inside the archive that has all records: the name of the file it was saved as, or `archive`. */
+  /** The folder in the archive that has all records: `archive`, or the name of the file at the time it was saved. */
   readonly root: string;
   readonly records: ReadonlyMap<string, ZipRecord>;
 }
@@ -82,7 +82,7 @@ function findRecord({ path, root, records }: Archive, name: string): ZipRecord {
   return record;
 }
 
-/** Archives of PyTorch before 2.1 do not say, and were written by little-endian machines, as nearly all are. */
+/** Archives of PyTorch before 2.1 have no byte order. Nearly all were written by little-endian machines. */
 function requireLittleEndian({ path, root, records }: Archive): void {
   const record = records.get(`${root}/byteorder`);
   if (record === undefined) return;
@@ -107,8 +107,8 @@ function readRegion(archive: Archive, key: string | number, value: PickleValue):
   const layout = readLayout(fail, tensor);
   const end = layout.offset + layout.elementCount;
   if (end > elementCount) {
-    const place = `offset ${layout.offset} and shape [${layout.shape.join(', ')}]`;
-    throw fail(`a storage of at least ${end} elements for ${place}, got ${elementCount}`);
+    const extent = `offset ${layout.offset} and shape [${layout.shape.join(', ')}]`;
+    throw fail(`a storage of at least ${end} elements for ${extent}, got ${elementCount}`);
   }
   const offsetBytes = record.offsetBytes + layout.offset * elementBytes;
   return { name, dtype, shape: layout.shape, path, offsetBytes, lengthBytes: layout.elementCount * elementBytes };
@@ -144,7 +144,10 @@ interface Storage {
   readonly record: ZipRecord;
 }
 
-/** A persistent id `('storage', class, key, location, element count)`; the location is where the tensor was, such as `cuda:0`. */
+/**
+ * Reads a persistent id: `('storage', class, key, location, element count)`. The location is the device of the tensor when
+ * it was saved, such as `cuda:0`.
+ */
 function readStorage(archive: Archive, fail: Fail, value: PickleValue): Storage {
   const id = isKind(value, 'reference') && isKind(value.id, 'tuple') ? value.id.items : [];
   const [tag = null, storageClass = null, key = null, , count = null] = id;
@@ -155,8 +158,8 @@ function readStorage(archive: Archive, fail: Fail, value: PickleValue): Storage 
   const record = archive.records.get(`${archive.root}/data/${key}`);
   if (record === undefined) throw fail(`a record ${archive.root}/data/${key}, got none`);
   if (elementCount * type.elementBytes > record.lengthBytes) {
-    const wanted = `${elementCount * type.elementBytes} bytes of storage in ${record.name}`;
-    throw fail(`${wanted}, got ${record.lengthBytes}`);
+    const expected = `${elementCount * type.elementBytes} bytes of storage in ${record.name}`;
+    throw fail(`${expected}, got ${record.lengthBytes}`);
   }
   return { ...type, elementCount, record };
 }
@@ -177,8 +180,8 @@ function readLayout(fail: Fail, tensor: TensorParts): Layout {
 }
 
 /**
- * Bytes are used as they lie, so they must lie in the order of the shape. As in PyTorch's `is_contiguous`, strides of
- * axes of size 1 say nothing, and those of empty tensors neither.
+ * Graphs use the bytes as they lie, so they must lie in the order of the shape. As in PyTorch's `is_contiguous`, the
+ * strides of empty tensors and of axes of size 1 may be any.
  */
 function requireContiguous(fail: Fail, shape: readonly number[], strides: readonly number[]): void {
   const expected = shape.map((_, axis) => shape.slice(axis + 1).reduce((product, size) => product * size, 1));
@@ -189,15 +192,15 @@ function requireContiguous(fail: Fail, shape: readonly number[], strides: readon
   }
 }
 
-function readCounts(fail: Fail, what: string, value: PickleValue): readonly number[] {
-  if (!isKind(value, 'tuple')) throw fail(`a tuple as ${what}, got ${describePickleValue(value)}`);
+function readCounts(fail: Fail, label: string, value: PickleValue): readonly number[] {
+  if (!isKind(value, 'tuple')) throw fail(`a tuple as ${label}, got ${describePickleValue(value)}`);
   if (value.items.length > MAX_AXES) throw fail(`at most ${MAX_AXES} axes, got ${value.items.length}`);
-  return value.items.map((item) => readCount(fail, what, item));
+  return value.items.map((item) => readCount(fail, label, item));
 }
 
-function readCount(fail: Fail, what: string, value: PickleValue): number {
+function readCount(fail: Fail, label: string, value: PickleValue): number {
   if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
-  throw fail(`a whole number of at least 0 in its ${what}, got ${describePickleValue(value)}`);
+  throw fail(`a whole number of at least 0 in its ${label}, got ${describePickleValue(value)}`);
 }
 
 function invalidFile(path: string, expected: string): CheckpointError {

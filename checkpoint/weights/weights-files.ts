@@ -2,7 +2,10 @@ import { basename } from 'node:path';
 import { CheckpointError } from '../errors.ts';
 import { describe, isJsonObject, type JsonSection } from '../files/json-file.ts';
 
-/** Forms of the weights: each in a single file, or in shards that an index names. In the order of transformers' `from_pretrained`. */
+/**
+ * Forms of the weights: each in a single file, or in shards that an index names. In the order of transformers'
+ * `from_pretrained`.
+ */
 export const weightsForms = [
   { kind: 'safetensors', singleFile: 'model.safetensors', shardIndex: 'model.safetensors.index.json' },
   { kind: 'torch', singleFile: 'pytorch_model.bin', shardIndex: 'pytorch_model.bin.index.json' },
@@ -10,7 +13,7 @@ export const weightsForms = [
 
 export type WeightsForm = (typeof weightsForms)[number];
 
-/** The files of which one must be there, the preferred first. */
+/** The files of which a checkpoint must have one, the preferred first. */
 export const weightsFiles: readonly string[] = weightsForms.flatMap(({ singleFile, shardIndex }) => [
   singleFile,
   shardIndex,
@@ -21,8 +24,8 @@ export function isWeightsIndex(file: string): boolean {
 }
 
 /**
- * For each tensor that an index names, the shard that has it: a file beside the index.
- * @throws CheckpointError `CHECKPOINT_WEIGHTS_INVALID` when it is no index, or names something that lies elsewhere.
+ * The shard of each tensor that an index names: a file beside the index.
+ * @throws CheckpointError `CHECKPOINT_WEIGHTS_INVALID` when it is no index, or names a file in another folder.
  */
 export function readWeightMap(index: JsonSection): ReadonlyMap<string, string> {
   const weightMap = index.values['weight_map'];
@@ -36,16 +39,20 @@ export function readWeightMap(index: JsonSection): ReadonlyMap<string, string> {
   );
 }
 
-/** The shards that an index names, each once. @throws as `readWeightMap` does. */
+/**
+ * The shards that an index names, each once.
+ * @throws as `readWeightMap` does.
+ */
 export function shardsOf(index: JsonSection): readonly string[] {
   return [...new Set(readWeightMap(index).values())].sort();
 }
 
-/** On every system: what one takes as a name, another may take as a way out of the folder. */
+/** Whether every system reads it as the name of a file. One system's name may be another's way out of the folder. */
 function isPlainName(name: string): boolean {
   return name === basename(name) && !/[\\:\0]/.test(name) && !['', '.', '..'].includes(name);
 }
 
+/** The error of an index that cannot be used. */
 export function invalidIndex(path: string, expected: string): CheckpointError {
   return new CheckpointError('CHECKPOINT_WEIGHTS_INVALID', `${path}: expected ${expected}.`);
 }

@@ -1,7 +1,8 @@
 import { realpathSync } from 'node:fs';
 import { dirname, join, sep } from 'node:path';
 import { CheckpointError } from '../errors.ts';
-import { type JsonSection, readingIfThere, readJsonFile } from '../files/json-file.ts';
+import { readIfThere } from '../files/file-errors.ts';
+import { type JsonSection, readJsonFile } from '../files/json-file.ts';
 import { transformersName } from './original-names.ts';
 import { readSafetensorsHeader, type TensorRegion } from './safetensors.ts';
 import { readTorchArchive } from './torch-archive.ts';
@@ -10,12 +11,12 @@ import { invalidIndex, readWeightMap, type WeightsForm, weightsFiles, weightsFor
 /** The tensors of a checkpoint by the names that transformers gives them. */
 export interface Weights {
   readonly folder: string;
-  /** The real folder that holds every weights file: graphs name their external data relative to it. */
+  /** The real folder of all weights files. Graphs name their external data relative to it. */
   readonly dataFolder: string;
   readonly regions: ReadonlyMap<string, TensorRegion>;
 }
 
-/** What reads the table of tensors of a single file, or of a shard. */
+/** Readers of the table of tensors in a single file or a shard. */
 const readRegions: Readonly<Record<WeightsForm['kind'], (path: string) => readonly TensorRegion[]>> = {
   safetensors: readSafetensorsHeader,
   torch: readTorchArchive,
@@ -23,8 +24,8 @@ const readRegions: Readonly<Record<WeightsForm['kind'], (path: string) => readon
 
 /**
  * Opens the weights of a checkpoint folder: `model.safetensors`, or the shards that `model.safetensors.index.json`
- * names, or else the same of `pytorch_model.bin`. Paths are resolved to real ones, because the Hub's cache is made of
- * symlinks, which onnxruntime refuses. Tensors of original BLIP checkpoints go by transformers' names.
+ * names, or else `pytorch_model.bin` or its shards. Paths are resolved to real ones, because the Hub's cache has
+ * symlinks, which onnxruntime refuses. Tensors of original BLIP checkpoints get transformers' names.
  * @throws CheckpointError when there are none, or a file is not valid.
  */
 export function openWeights(folder: string): Weights {
@@ -37,11 +38,11 @@ export function openWeights(folder: string): Weights {
 }
 
 /**
- * The first of `names` that the checkpoint has: a tensor may go by several names where weights are tied.
+ * Finds the first of `names` that the checkpoint has: tied weights may lie under any of several names.
  * @throws CheckpointError `CHECKPOINT_TENSOR_MISSING` or `CHECKPOINT_TENSOR_MISMATCH` (wrong shape).
  */
 export function findTensor(weights: Weights, names: readonly string[], shape: readonly number[]): TensorRegion {
-  const region = names.map((name) => weights.regions.get(name)).find((found) => found !== undefined);
+  const region = names.map((name) => weights.regions.get(name)).find((candidate) => candidate !== undefined);
   const expected = `[${shape.join(', ')}]`;
   if (region === undefined) {
     throw new CheckpointError(
@@ -69,7 +70,7 @@ function readAllRegions(folder: string): readonly TensorRegion[] {
   throw new CheckpointError('CHECKPOINT_WEIGHTS_INVALID', `${folder}: expected ${list}, got none.`);
 }
 
-/** A region keeps the name that its file has, for messages. */
+/** Regions keep the names of their files, for messages. */
 function byTransformersName(regions: readonly TensorRegion[]): ReadonlyMap<string, TensorRegion> {
   const named = new Map<string, TensorRegion>();
   for (const region of regions) {
@@ -117,5 +118,5 @@ function commonFolder(paths: readonly string[]): string {
 
 /** The path with all symlinks resolved, or `undefined` when there is no such file. */
 function realPath(path: string): string | undefined {
-  return readingIfThere(path, () => realpathSync(path));
+  return readIfThere(path, () => realpathSync(path));
 }

@@ -1,7 +1,7 @@
 import { CheckpointError } from '../errors.ts';
 import { type BinaryFile, readBytes, withFile } from '../files/binary-file.ts';
 
-/** A record of an archive: its bytes lie in the archive as they are, counted from the start of the file. */
+/** A record of an archive, whose bytes are not compressed. They are counted from the start of the file. */
 export interface ZipRecord {
   readonly name: string;
   readonly offsetBytes: number;
@@ -24,8 +24,8 @@ const STORED = 0;
 const MAX_DIRECTORY_BYTES = 16_000_000;
 
 /**
- * Finds the records of a zip archive whose records are stored, not compressed. Only the directory at its end and the
- * header before each record are read.
+ * Finds the records of a zip archive that does not compress them. Reads only the directory at its end and the header
+ * before each record.
  * Format: PKWARE APPNOTE.TXT 6.3.10, sections 4.3.7 (local header), 4.3.12 (directory), 4.3.14 to 4.3.16 (its end) and
  * 4.5.3 (sizes of 64 bits).
  * @throws CheckpointError `CHECKPOINT_WEIGHTS_INVALID` or `CHECKPOINT_FILE_UNREADABLE`; the message names file and record.
@@ -36,20 +36,23 @@ export function readZipDirectory(path: string): ReadonlyMap<string, ZipRecord> {
     const directory = findDirectory(file);
     const entries = readEntries(file, directory);
     requireNamedOnce(path, entries);
-    const places = entries.map((entry) => locateRecord(file, entry, directory.offsetBytes));
-    requireDisjoint(path, places);
-    return new Map(places.map(({ record }) => [record.name, record]));
+    const extents = entries.map((entry) => locateRecord(file, entry, directory.offsetBytes));
+    requireDisjoint(path, extents);
+    return new Map(extents.map(({ record }) => [record.name, record]));
   });
 }
 
-/** The bytes of a record, of which there may be so many. */
+/**
+ * Reads the bytes of a record.
+ * @throws CheckpointError `CHECKPOINT_WEIGHTS_INVALID` when it has more than `maxBytes`.
+ */
 export function readRecord(path: string, record: ZipRecord, maxBytes: number): Buffer {
   if (record.lengthBytes > maxBytes)
     throw invalid(path, `record ${record.name} to have at most ${maxBytes} bytes, got ${record.lengthBytes}`);
   return withFile(path, (file) => readBytes(file, record.offsetBytes, record.lengthBytes));
 }
 
-/** Any zip archive may begin with other bytes; those of torch.save do not. */
+/** A zip archive may begin with other bytes, but those of torch.save never do. */
 function requireZip(file: BinaryFile): void {
   const start = readBytes(file, 0, Math.min(file.sizeBytes, 4));
   if (start.length < 4 || start.readUInt32LE() !== LOCAL_HEADER.signature)
@@ -92,13 +95,13 @@ function findDirectory(file: BinaryFile): Directory {
   return directory;
 }
 
-/** A part of the file that was read, and where it lies. */
+/** A part of the file that was read, with its offset. */
 interface Part {
   readonly offsetBytes: number;
   readonly bytes: Buffer;
 }
 
-/** The end of the directory is the end of the file, but for a comment whose length it tells. */
+/** The directory ends the file, except for a comment whose length it contains. */
 function findEnd(file: BinaryFile): Part {
   const tailOffset = Math.max(0, file.sizeBytes - END.bytes - MAX_COMMENT_BYTES);
   const tail = readBytes(file, tailOffset, file.sizeBytes - tailOffset);
@@ -169,7 +172,7 @@ function readEntry(path: string, bytes: Buffer): Entry {
   return { name, nameBytes, headerOffset, lengthBytes, entryBytes };
 }
 
-/** Names are looked up, never written to a disk; one that would lead out of a folder is still no torch.save's. */
+/** Names are looked up and never written to a disk, but torch.save writes none that leads out of a folder. */
 function readName(path: string, bytes: Buffer): string {
   const name = bytes.toString('utf8');
   const isOdd = [...name].some((character) => character < ' ' || '\\\ufffd'.includes(character));
@@ -187,7 +190,7 @@ function requireStored(path: string, name: string, flags: number, method: number
     );
 }
 
-/** Fields that are too large for 32 bits stand in an extra field, in this order, and only those. */
+/** An extra field has the values that are too large for 32 bits, in the order of the fields, and no others. */
 function widen(path: string, name: string, narrow: readonly number[], extra: Buffer): readonly number[] {
   const wide = findZip64Extra(path, name, extra);
   let at = 0;
@@ -219,15 +222,15 @@ function requireNamedOnce(path: string, entries: readonly Entry[]): void {
   }
 }
 
-/** Where a record lies, its header included. */
-interface Place {
+/** The bytes of a record with its header. */
+interface Extent {
   readonly record: ZipRecord;
   readonly from: number;
   readonly to: number;
 }
 
-/** The directory does not say where the bytes start: the header before them has a length of its own. */
-function locateRecord(file: BinaryFile, entry: Entry, limit: number): Place {
+/** The directory does not tell where the bytes begin, because the header before them has a length of its own. */
+function locateRecord(file: BinaryFile, entry: Entry, limit: number): Extent {
   const { name, nameBytes, headerOffset, lengthBytes } = entry;
   const headerBytes = LOCAL_HEADER.bytes + nameBytes.length;
   const beyond = (to: number) =>
@@ -245,8 +248,8 @@ function locateRecord(file: BinaryFile, entry: Entry, limit: number): Place {
   return { record: { name, offsetBytes, lengthBytes }, from: headerOffset, to };
 }
 
-function requireDisjoint(path: string, places: readonly Place[]): void {
-  const ordered = [...places].sort((a, b) => a.from - b.from);
+function requireDisjoint(path: string, extents: readonly Extent[]): void {
+  const ordered = [...extents].sort((a, b) => a.from - b.from);
   for (const [index, { record, to }] of ordered.entries()) {
     const next = ordered[index + 1];
     if (next !== undefined && to > next.from)
@@ -254,7 +257,7 @@ function requireDisjoint(path: string, places: readonly Place[]): void {
   }
 }
 
-/** A size of 64 bits. Numbers are exact up to 2^53, which no file reaches. */
+/** Reads a size of 64 bits. Numbers are exact up to 2^53, which no file reaches. */
 function readSize(path: string, bytes: Buffer, offset: number): number {
   const size = bytes.readBigUInt64LE(offset);
   if (size > BigInt(Number.MAX_SAFE_INTEGER)) throw invalid(path, `sizes that a file can have, got ${size}`);

@@ -7,6 +7,7 @@ FIGURES.json: {"scenes-captioning": {"exact": ["80.1 %", "52.0 %"], …}, …}, 
 
 import json
 import sys
+import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -15,8 +16,8 @@ ABOUT = {
     "scenes-captioning": (
         "image-to-text",
         "`BlipForConditionalGeneration`: captions of drawn scenes, such as *two red apples and a cat on a blue background*. The\n"
-        "checkpoint that the package uses when it is given no other. It searches with three beams, by default\n"
-        "(generation_config.json) and in the figures below; in transformers say `num_beams=3`, BLIP does not look there itself.",
+        "package uses this checkpoint when it is given no other. It searches with three beams, by default (generation_config.json)\n"
+        "and in the figures below. In transformers, set `num_beams=3`: BLIP ignores generation_config.json there.",
         {
             "exact": "captions that name every group with its count and colour, and the background, and nothing else",
             "kinds": "groups whose kind is named",
@@ -27,18 +28,18 @@ ABOUT = {
     "scenes-question-answering": (
         "visual-question-answering",
         "`BlipForQuestionAnswering`: answers of one to three words about drawn scenes: how many, which colour, is there, what is\n"
-        "this. **Where things are it has not learned**: questions for left, right, top and bottom are answered about by chance.",
+        "this. **The model did not learn positions**: it answers questions for left, right, top and bottom about by chance.",
         {
             "exact": "answers equal to the right one",
             "exact (others)": "of these, to questions for counts, colours, presence, names and sizes",
-            "exact (where)": "to questions for left, right, top and bottom",
+            "exact (where)": "of these, to questions for left, right, top and bottom",
         },
     ),
     "scenes-retrieval": (
         "zero-shot-image-classification",
-        "`BlipForImageTextRetrieval`: whether a caption is true of a drawn scene (ITM), and how near both are (ITC). The wrong captions\n"
-        "of the evaluation differ from the right ones in one count, colour or kind, or say left for right. **Left and right it has not\n"
-        "learned to tell apart.**",
+        "`BlipForImageTextRetrieval`: whether a caption is true of a drawn scene (ITM), and how similar both are (ITC). The wrong\n"
+        "captions of the evaluation differ from the right ones in one count, colour or kind, or exchange left and right. **The model\n"
+        "did not learn to tell left from right.**",
         {
             "judged": "true and wrong captions on the right side of a match probability of one half",
             "preferred": "pairs whose true caption has the higher match probability",
@@ -53,8 +54,8 @@ ABOUT = {
         "zero-shot-image-classification",
         "`CLIPModel`: embeddings of drawn scenes and of texts about them.",
         {
-            "first": "scenes where a kind that is shown is nearer than nine that are not",
-            "cosine": "pairs whose true caption is nearer than the subtly wrong one",
+            "first": "scenes for which a shown kind is more similar than nine that are not shown",
+            "cosine": "pairs whose true caption is more similar than the subtly wrong one",
         },
     ),
 }
@@ -70,39 +71,48 @@ library_name: transformers
 {about}
 
 {parameters:.1f} million parameters, {size:.1f} MB as float16; pictures of 128 pixels, patches of 16. It loads in transformers with
-`from_pretrained` and gives the same answers there (test/pipeline/scenes.test.ts).
+`from_pretrained` and gives equal answers there (test/pipeline/scenes.test.ts).
 
-## What it is for
+## Purpose
 
-It shows that everything runs and is right, offline and in seconds. It knows drawn scenes: one to four groups of things, of
-[47 kinds](../recipe/kinds.json), at most four things in all, on a background of one of eleven colours. **Of photographs it says
-nonsense.** For those there are Salesforce's checkpoints.
+It shows, offline and in seconds, that the package runs and answers correctly. It knows drawn scenes: one to four groups of
+things, of [47 kinds](../recipe/kinds.json), at most four things in all, on a background of one of eleven colours. **It
+does not know photographs** and describes them wrongly; {photographs} are for those.
 
 ## Figures
 
-500 freshly drawn scenes each, through the package's handler ([evaluate.ts](../recipe/evaluate.ts)): in the styles of training, and in
-one that was kept out of it (FxEmojis).
+500 freshly drawn scenes each, through the package's handler ([evaluate.ts](../recipe/evaluate.ts)): in the styles of training,
+and in one that was kept out of it (FxEmojis).
 
 | | training styles | unseen style | |
 | --- | --- | --- | --- |
 {figures}
 
-## How it was made
+## Training
 
-By [checkpoints/recipe](../recipe): drawings of openly licensed emoji, restyled and composed to scenes; {training}
+[checkpoints/recipe](../recipe) has the recipe: drawings of openly licensed emoji are restyled and composed to scenes. {training}
 
 ## Licences
 
-The weights are under MIT, as is the package. The drawings they learned from are not contained in them; they are by Google (Noto
+The weights are under MIT, as is the package. They do not contain the drawings that they learned from. Those are by Google (Noto
 Emoji, Apache 2.0), Microsoft (Fluent Emoji, MIT), Twitter and others (Twemoji, CC BY 4.0), Emoji One and others (EmojiTwo,
 CC BY 4.0), and Streamline (CC BY 4.0).
 """
 
 BLIP_TRAINING = (
-    "a vision tower that first learned to name what each patch shows,\nthen captioning, question answering and matching together "
-    "over this one tower, at last with several texts about each picture,\non a processor of two cores."
+    "A vision tower first\nlearned to name what each patch shows. Captioning, question answering and matching were then learned together over this\n"
+    "one tower, at last with several texts about each picture, on a processor of two cores."
 )
-CLIP_TRAINING = "a vision tower that begins as that of the BLIP\ncheckpoints beside this one, and a text tower from nothing."
+CLIP_TRAINING = "The vision tower\nbegan as that of the BLIP checkpoints beside this one; the text tower began with random weights."
+
+
+def wrapped(markdown):
+    """Wraps the paragraphs; front matter, headings and tables stay as they are."""
+    paragraphs = markdown.split("\n\n")
+    return "\n\n".join(
+        paragraph if paragraph.startswith(("---", "#", "|")) else textwrap.fill(paragraph, 120, break_on_hyphens=False)
+        for paragraph in paragraphs
+    )
 
 
 def card(name, figures):
@@ -112,9 +122,10 @@ def card(name, figures):
     return CARD.format(
         tag=tag, name=name, about=about, parameters=size / 2e6, size=size / 1e6, figures="\n".join(rows),
         training=CLIP_TRAINING if name == "scenes-clip" else BLIP_TRAINING,
+        photographs="OpenAI's checkpoints" if name == "scenes-clip" else "Salesforce's checkpoints",
     )
 
 
 if __name__ == "__main__":
     for name, figures in json.loads(Path(sys.argv[1]).read_text()).items():
-        (ROOT / name / "README.md").write_text(card(name, figures))
+        (ROOT / name / "README.md").write_text(wrapped(card(name, figures)) + "\n")

@@ -1,4 +1,4 @@
-"""The small CLIP, as transformers defines it: its tokenizer, and a vision tower that begins as BLIP's."""
+"""The small CLIP, as transformers defines it: its tokenizer, and a vision tower that begins with BLIP's weights."""
 
 from collections import Counter
 
@@ -12,13 +12,13 @@ from scene_grammar import vocabulary
 START, END = "<|startoftext|>", "<|endoftext|>"
 TEXT_LAYERS = 3
 MAXIMUM_TOKENS = 40
-SPREAD = 8.0  # standard deviation over the width; with it, embeddings were nearest to BLIP's
+SPREAD = 8.0  # standard deviation over the width; of those tried, it gave embeddings closest to BLIP's
 
 
 def merges():
     """
-    Byte pairs merged until every word of the grammar is one token: the most frequent first, of equals the first by
-    alphabet. The trainer of `tokenizers` takes equals in another order in every process, and the order makes the ids.
+    Merges byte pairs until every word of the grammar is one token: the most frequent first, equals in alphabetical order.
+    The trainer of `tokenizers` orders equals differently in every process, and the order determines the ids.
     """
     words = [[*word[:-1], f"{word[-1]}</w>"] for word in vocabulary() if word.isalpha() and len(word) > 1]
     made = []
@@ -30,7 +30,7 @@ def merges():
 
 
 def joined(word, pair):
-    """A word, as a list of pieces, with every occurrence of a pair made one piece."""
+    """Joins every occurrence of a pair in a word, which is a list of pieces."""
     pieces = []
     for piece in word:
         if pieces and (pieces[-1], piece) == pair:
@@ -41,7 +41,7 @@ def joined(word, pair):
 
 
 def tokens(pairs):
-    """In CLIP's order: bytes, bytes that end a word, merges, start, end."""
+    """All tokens in CLIP's order: bytes, bytes that end a word, merges, start, end."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     listed = [*alphabet, *(f"{letter}</w>" for letter in alphabet), *("".join(pair) for pair in pairs), START, END]
     return {token: index for index, token in enumerate(dict.fromkeys(listed))}
@@ -66,8 +66,8 @@ def config(tokenizer):
 
 def begin_as(clip, blip):
     """
-    CLIP's vision tower takes the weights of BLIP's. It lacks the bias of the patches, which goes into their positions, and
-    normalises once more before its layers: with about the spread that BLIP's embeddings have anyway, so that little changes.
+    Copies the weights of BLIP's vision tower to CLIP's. CLIP's has no bias of the patches, so that bias is added to their
+    positions. It normalises once more before its layers; this uses the spread that BLIP's embeddings have, so little changes.
     """
     given = {}
     for name, value in blip.state_dict().items():

@@ -2,7 +2,7 @@
 
     python draw_examples.py
 
-One line is one picture: its name, background, style, and what is where. The styles are those of training.
+Each line is one picture: its name, background, style, and the objects with their places. The styles are those of training.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""Draws scenes for evaluation, or to show: pictures, and scenes.json with all that is true of each.
+"""Draws scenes for evaluation: pictures, and scenes.json with everything that is true of each.
 
     python draw_scenes.py FOLDER --count 500 --seed 1                     # the styles of training
     python draw_scenes.py FOLDER --count 500 --seed 2 --styles fxemoji    # the style kept out of training

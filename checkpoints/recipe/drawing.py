@@ -1,4 +1,4 @@
-"""Draws scenes: sprites (rendered by sprites.ts) on a background, with the light, noise and compression of pictures."""
+"""Draws scenes: sprites (rendered by sprites.ts) on a background, with the light, noise and compression of photographs."""
 
 import colorsys
 import io
@@ -42,7 +42,7 @@ class Sprites:
 
 
 def tinted(sprite, target):
-    """Keeps the light and dark of a drawing and gives it one colour."""
+    """Gives a drawing one colour, and keeps its light and dark."""
     rgb, alpha = sprite[..., :3].astype(numpy.float32), sprite[..., 3:]
     light = rgb @ numpy.array([0.3, 0.59, 0.11], numpy.float32)
     opaque = alpha[..., 0] > 128
@@ -53,12 +53,12 @@ def tinted(sprite, target):
 
 
 def filled(sprite, target):
-    """A silhouette has no light and dark: all of it takes the colour."""
+    """Fills a silhouette with a colour, because it has no light and dark to keep."""
     return numpy.concatenate([numpy.broadcast_to(target, (*sprite.shape[:2], 3)).astype(numpy.uint8), sprite[..., 3:]], -1)
 
 
 def restyled(sprite, random, keep_colour):
-    """Another hand's drawing of the same thing: other colours and contrast, an outline, flat areas, a slant, a stretch."""
+    """Redraws a thing as if by another hand: other colours and contrast, an outline, flat areas, a slant, a stretch."""
     rgb, alpha = sprite[..., :3].astype(numpy.float32), sprite[..., 3:]
     if not keep_colour:
         draw = random.random()
@@ -93,7 +93,7 @@ def restyled(sprite, random, keep_colour):
 
 
 def warped(picture, random):
-    """Moves the corners, and bends: the drawing is cut in a mesh of three by three whose knots move a little."""
+    """Moves the corners and bends the drawing: it is cut in a mesh of three by three whose knots move a little."""
     side = picture.size[0]
     amount = side * 0.07
     knots = {(i, j): (side * i / 3 + random.uniform(-amount, amount), side * j / 3 + random.uniform(-amount, amount))
@@ -107,7 +107,7 @@ def warped(picture, random):
 
 
 class Restyled:
-    """A store of restyled drawings that slowly changes: restyling each object anew would cost more than training."""
+    """A store of restyled drawings that slowly changes, because restyling each object anew would cost more than training."""
 
     def __init__(self, random, renewed=0.07, kept=24):
         self.random, self.renewed, self.kept, self.store = random, renewed, kept, {}
@@ -163,7 +163,7 @@ def draw_object(canvas, sprite, placed, random):
 
 
 def photographed(canvas, random):
-    """Light, blur, noise and JPEG, each now and then."""
+    """Applies light, blur, noise and JPEG, each to some pictures."""
     if random.random() < 0.1:
         canvas = canvas.filter(ImageFilter.GaussianBlur(random.uniform(0.3, 1.0)))
     pixels = numpy.asarray(canvas, numpy.float32)
@@ -182,7 +182,7 @@ def photographed(canvas, random):
 
 
 def draw(scene, sprites, random, restyle=None, side=SIDE):
-    """A picture of `side` x `side` pixels. `restyle` draws each sprite in another hand; without it the styles are as they are."""
+    """Draws a picture of `side` x `side` pixels. `restyle` redraws each sprite; without it the styles stay unchanged."""
     canvas = Image.fromarray(background(random, scene.background, side).astype(numpy.uint8))
     one_style = random.random() < 0.6
     style = None

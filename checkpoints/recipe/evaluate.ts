@@ -1,12 +1,12 @@
 /**
- * How true the answers of a checkpoint are, on scenes drawn by draw_scenes.py, through the package's own handler.
+ * Measures how often a checkpoint's answers are right, on scenes of draw_scenes.py, through the package's own handler.
  *
  *     npx tsx evaluate.ts CHECKPOINT SCENES [--wrong 10]
  *
  * captioning          `exact`: names every group with its count and colour, and the background, and nothing else (groups
  *                     in any order, with or without an opening); `kinds`: groups whose kind is named; `counts`: groups
  *                     named with the right kind whose count is right; `background`: captions with the right background
- * question-answering  `exact`: answers equal to the right one; of these apart, whether the question is where things are
+ * question-answering  `exact`: answers equal to the right one; also separately for questions of position and for others
  * retrieval           `judged`: true and subtly wrong captions on the right side of a match probability of one half;
  *                     `preferred`: pairs whose true one has the higher match probability; `cosine`: the higher similarity
  * clip                `first`: one kind of the scene above nine others that it does not show; `cosine` as above
@@ -15,13 +15,13 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import InferlessModel, { settingsFromEnvironment } from '../../app.ts';
-import type { Task } from '../../checkpoint/config/architecture.ts';
+import type { Task } from '../../checkpoint/config/architectures.ts';
 import type { Outputs } from '../../input_schema.ts';
 
 interface Group {
   readonly kind: string;
   readonly count: number;
-  /** As a caption has it: "two red cars". */
+  /** As in a caption: "two red cars". */
   readonly words: string;
 }
 
@@ -33,7 +33,7 @@ interface Scene {
   readonly answer: string;
   readonly trueCaption: string;
   readonly falseCaption: string;
-  /** What is wrong with the false one: count, kind, colour or side. */
+  /** The error of the wrong one: count, kind, colour or side. */
   readonly wrong: string;
 }
 
@@ -42,12 +42,12 @@ interface Kind {
   readonly plural: string;
 }
 
-/** What one scene adds to each figure: so many right of so many. */
+/** Counts that one scene adds to each figure. */
 type Counts = Readonly<Record<string, readonly [right: number, of: number]>>;
 
 interface Result {
   readonly counts: Counts;
-  /** What to show of a scene that went wrong. */
+  /** Shown when the answer to a scene is wrong. */
   readonly wrong?: string | undefined;
 }
 
@@ -74,7 +74,7 @@ function text(output: unknown): string {
   return String([output].flat(2)[0] ?? '');
 }
 
-/** A pair of numbers, whatever lists they come in. */
+/** A pair of numbers, out of lists of any depth. */
 function pair(output: unknown): readonly [number, number] {
   const [first, second] = [output].flat(3).map(Number);
   return [first ?? Number.NaN, second ?? Number.NaN];

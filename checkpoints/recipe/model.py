@@ -31,13 +31,13 @@ DEVIATION = torch.tensor([0.26862954, 0.26130258, 0.27577711])
 
 
 def pixel_values(pixels):
-    """uint8 [images, height, width, 3] → what BLIP's image processor makes of it."""
+    """Turns uint8 [images, height, width, 3] into pixel values as BLIP's image processor does."""
     values = (pixels.float() / 255 - MEAN.to(pixels.device)) / DEVIATION.to(pixels.device)
     return values.permute(0, 3, 1, 2)
 
 
 def sine_positions():
-    """[1, 1 + patches, width]: positions to begin with, sine and cosine of both axes; they are learned on."""
+    """Initial positions [1, 1 + patches, width]: sine and cosine of both axes. Training changes them."""
     rate = 1 / 100 ** (torch.arange(WIDTH // 4) / (WIDTH // 4))
     y, x = torch.meshgrid(torch.arange(PATCHES), torch.arange(PATCHES), indexing="ij")
     angles = [axis.flatten()[:, None] * rate for axis in (x, y)]
@@ -62,7 +62,7 @@ def config(text_layers):
 
 
 def token_ids(text):
-    """Every word of the grammar is a token of its own, so splitting at spaces and punctuation is all WordPiece does."""
+    """Splits at spaces and punctuation, which is all that WordPiece does here: every word of the grammar is a token."""
     return [TOKEN_IDS[word] for word in re.findall(r"\w+|[^\w\s]", text)]
 
 
@@ -76,8 +76,8 @@ class Family(nn.Module):
         self.retrieval.vision_model = self.captioning.vision_model
 
     def losses(self, embeds, captions, questions, answers, true, false):
-        """Losses by name, over one batch: the embeddings of pictures, and rows of token ids about each, one or several."""
-        half = len(embeds) // 2  # Comparing costs two rows for each picture; half of them is enough.
+        """Losses by name over one batch: the embeddings of pictures, and one or several rows of token ids about each."""
+        half = len(embeds) // 2  # Matching takes two rows for each picture, so it uses half of the pictures.
         matching, contrast = self.matching_loss(embeds[:half], true[:half], false[:half])
         return {
             "caption": self.caption_loss(repeated(embeds, captions), captions),
@@ -103,7 +103,7 @@ class Family(nn.Module):
         return next_token_loss(logits, answer_ids)
 
     def matching_loss(self, image_embeds, true_ids, false_ids):
-        """Both heads: which of two captions is true (ITM), and whose caption is whose in the batch (ITC)."""
+        """Losses of both heads: which of two captions is true (ITM), and which caption belongs to which picture (ITC)."""
         rows = torch.cat([true_ids, false_ids])
         mask = (rows != PAD).long()
         encoded = self.retrieval.text_encoder(
@@ -122,12 +122,12 @@ class Family(nn.Module):
 
 
 def repeated(image_embeds, rows):
-    """Each picture as often as there are rows about it."""
+    """Repeats each picture for each row about it."""
     return image_embeds.repeat_interleave(len(rows) // len(image_embeds), 0)
 
 
 def trained_family(path):
-    """The family among all that train.py stored."""
+    """The family of models in the state that train.py stored."""
     stored = torch.load(path, map_location="cpu")["module"]
     family = Family()
     family.load_state_dict({name.removeprefix("family."): value for name, value in stored.items() if name.startswith("family.")})

@@ -1,7 +1,7 @@
-"""Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon): momentum, made orthogonal by Newton-Schulz.
+"""Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon): momentum that Newton-Schulz makes orthogonal.
 
-Matrices of one shape are orthogonalised together, in float32: torch's own does it one by one in bfloat16, which is slow
-on processors. In the first hundreds of steps it learned as much as AdamW in twice as many.
+Matrices of one shape are orthogonalised together, in float32. torch's own Muon does it one by one in bfloat16, which is
+slow on processors. In the first hundreds of steps it learned as much as AdamW in twice as many.
 """
 
 import torch
@@ -33,7 +33,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(x, iterations):
-    """[count, rows, columns] → nearly orthogonal matrices with the same singular vectors."""
+    """Turns [count, rows, columns] into nearly orthogonal matrices with the same singular vectors."""
     tall = x.shape[1] > x.shape[2]
     x = x.mT if tall else x
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)

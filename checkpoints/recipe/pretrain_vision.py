@@ -1,11 +1,11 @@
-"""First part of the training: the vision tower alone learns to see, from dense labels that only drawn scenes have.
+"""First part of the training: the vision tower alone learns to see, from labels of patches that only drawn scenes have.
 
-    python pretrain_vision.py                     # to the end; goes on from training/vision.pt where it was cut
+    python pretrain_vision.py                     # to the end; continues from training/vision.pt
     python pretrain_vision.py --steps 20000       # longer or shorter
 
-Each patch is asked which kind of thing it shows and in what colour, the class token which background there is and how
-many objects. Words come later (train.py): from captions alone, nothing was recognised after 1,500 steps.
-Each picture is seen twice, the second time mirrored.
+Each patch learns to name the kind of thing that it shows, and its colour; the class token learns the background and the
+number of objects. Words come later (train.py), because from captions alone the tower recognised nothing after 1,500 steps.
+Each picture is used twice, the second time mirrored.
 """
 
 import numpy
@@ -21,12 +21,12 @@ WEIGHTS = {"kind": 1.0, "tint": 0.3, "background": 0.1, "count": 0.1}
 
 
 def patch_labels(scene):
-    """[patches, patches, 2]: 0 for the background, else 1 + the number of the kind; the same of the tint."""
+    """Labels [patches, patches, 2]: 0 for the background, else 1 + the number of the kind; and likewise of the tint."""
     centres = (numpy.arange(models.PATCHES) + 0.5) / models.PATCHES
     shown = numpy.zeros((models.PATCHES, models.PATCHES, 2), numpy.int64)
     for group in scene.groups:
         for placed in group.objects:
-            reach = 0.42 * placed.side  # drawings do not fill their squares
+            reach = 0.42 * placed.side  # because drawings do not fill their squares
             covered = numpy.outer(abs(centres - placed.y) < reach, abs(centres - placed.x) < reach)
             shown[covered] = (1 + KINDS.index(group.kind), 1 + TINTS.index(group.tint) if group.tint else 0)
     return shown
@@ -46,7 +46,7 @@ def prepare(scenes, pictures, _):
 
 
 class Vision(nn.Module):
-    """A vision tower, and what is asked of its embeddings."""
+    """A vision tower, and the heads that learn from its embeddings."""
 
     def __init__(self, tower):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The grammar of the drawn scenes: what can be in one, and what can truly be said, asked and answered about it.
+"""The grammar of the drawn scenes: the things that a scene may hold, and the true captions, questions and answers about it.
 
 A scene is a background colour and one to four groups of one to four objects, at most four objects in all. The kinds
 of a scene differ from group to group. Kinds that come in several colours (`tints` in kinds.json) always carry their
@@ -47,7 +47,7 @@ OPENINGS = ["a picture of", "a photo of", "a photography of"]
 
 @dataclass(frozen=True)
 class Placed:
-    """One object: the centre and the side of its square, in parts of the picture's side."""
+    """One object: the centre and the side of its square, as fractions of the picture's side."""
 
     x: float
     y: float
@@ -68,7 +68,7 @@ class Scene:
 
 
 def place(random, count):
-    """Positions that hardly overlap: circles of the objects' sides may meet, at most by a tenth."""
+    """Finds positions that hardly overlap: circles of the objects' sides may overlap by at most a tenth."""
     low, high = {1: (0.36, 0.72), 2: (0.32, 0.5), 3: (0.3, 0.42), 4: (0.28, 0.38)}[count]
     while True:
         placed = []
@@ -98,7 +98,7 @@ def sample_scene(random):
 
 
 def mirrored(scene):
-    """The same scene, left and right changed."""
+    """Exchanges left and right in a scene."""
     turned = [replace(group, objects=tuple(replace(each, x=1 - each.x) for each in group.objects)) for group in scene.groups]
     return replace(scene, groups=tuple(turned))
 
@@ -115,7 +115,7 @@ def group_words(kind, tint, count):
 
 
 def caption_words(background, groups):
-    """`groups`: (kind, tint, count) in the order of telling."""
+    """Words of a caption for `groups`: (kind, tint, count) in the order in which they are named."""
     phrases = [group_words(*group) for group in groups]
     listed = phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
     return f"{listed} on {with_article(background)} background"
@@ -126,7 +126,7 @@ def facts(scene):
 
 
 def captions(scene, random):
-    """One caption: any order of the groups is right; one in five begins with an opening."""
+    """Makes one caption. Any order of the groups is right, and one in five captions begins with an opening."""
     groups = facts(scene)
     random.shuffle(groups)
     words = caption_words(scene.background, groups)
@@ -139,18 +139,18 @@ def captions(scene, random):
 
 
 def single(scene):
-    """The groups of one object, which "the cat" can mean."""
+    """Groups of one object, to which "the cat" may refer."""
     return [group for group in scene.groups if len(group.objects) == 1]
 
 
 def sides(scene):
-    """(left group, right group), where each has one object and they are clearly apart."""
+    """Pairs (left group, right group) of one object each that are clearly apart."""
     groups = single(scene)
     return [(a, b) for a in groups for b in groups if b.objects[0].x - a.objects[0].x > 0.22]
 
 
 def clear_first(groups, key, margin):
-    """The only group at the front by `key`, or nothing when the second is near."""
+    """The group that comes first by `key`, or nothing when the second is close to it."""
     ordered = sorted(groups, key=key)
     if len(ordered) == 1 or key(ordered[1]) - key(ordered[0]) > margin:
         return ordered[0]
@@ -216,7 +216,7 @@ def questions(scene, random):
 
 
 def matching_pair(scene, random, side_share=0.3):
-    """(a caption that is true, one that is subtly wrong, what is wrong with it): a side, so often as it can be one."""
+    """Makes (a true caption, a subtly wrong one, the kind of its error). `side_share` of the errors exchange sides, if possible."""
     pairs = sides(scene)
     if pairs and random.random() < side_share:
         left, right = random.choice(pairs)
@@ -247,7 +247,7 @@ def matching_pair(scene, random, side_share=0.3):
 
 
 def vocabulary():
-    """Every word of the grammar, sorted, and single letters so that other words are spelled rather than lost."""
+    """Every word of the grammar, sorted, and single letters, so that other words are spelled and not lost."""
     words = set("a an and are any at background big bigger bottom color colour how image in is it left many no objects of on one or "
                 "photo photography picture right smaller the there this to top what which with yes".split())
     words |= set(NUMBERS) | set(BACKGROUNDS) | set(TINTS)

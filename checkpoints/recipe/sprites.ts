@@ -31,7 +31,7 @@ async function json<T>(path: string): Promise<T> {
   return JSON.parse(await readFile(path, 'utf8')) as T;
 }
 
-/** The SVG document of an icon, or nothing where the set has no such icon. */
+/** The SVG document of an icon, or `undefined` where the set has no such icon. */
 function svg(set: IconSet, name: string): Buffer | undefined {
   const icon = set.icons[set.aliases?.[name]?.parent ?? name];
   if (icon === undefined) return undefined;
@@ -42,7 +42,7 @@ function svg(set: IconSet, name: string): Buffer | undefined {
   );
 }
 
-/** Draws what is not transparent into a square, touching its longer sides. */
+/** Scales the part that is not transparent to fill a square along its longer side. */
 async function render(drawing: Buffer): Promise<Buffer> {
   const trimmed = await sharp(drawing).ensureAlpha().trim({ background: '#00000000', threshold: 1 }).png().toBuffer();
   return sharp(trimmed).resize(side, side, { fit: 'contain', background: '#00000000' }).png().toBuffer();
@@ -68,7 +68,7 @@ async function renderIconSet(style: string, kinds: readonly Kind[]): Promise<num
   return count;
 }
 
-/** Fluent Emoji in three dimensions come as pictures named by code point; Noto's list tells which icon each is. */
+/** The pictures of Fluent Emoji in three dimensions are named by code point; Noto's list names the icon of each. */
 async function renderFluent3d(kinds: readonly Kind[]): Promise<number> {
   const names = await json<Record<string, string>>(require.resolve('@iconify-json/noto/chars.json'));
   const assets = join(folder, 'node_modules/@lobehub/fluent-emoji-3d/assets');

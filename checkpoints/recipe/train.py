@@ -1,10 +1,10 @@
 """Second part of the training: the three BLIP models learn words over the vision tower of pretrain_vision.py.
 
-    python train.py                     # to the end; goes on from training/family.pt where it was cut
+    python train.py                     # to the end; continues from training/family.pt
     python train.py --steps 12000       # longer or shorter
 
-Every picture is captioned, asked about, and matched with a true and a subtly wrong caption, in one pass of the tower,
-which goes on to name what each patch shows. Each picture is seen twice, the second time mirrored.
+Every picture gets a caption, a question, and a true and a subtly wrong caption to match, in one pass of the tower. The tower
+continues to name what each patch shows. Each picture is used twice, the second time mirrored.
 """
 
 import torch
@@ -24,7 +24,7 @@ def padded(rows):
 
 
 def encoder_ids(text, random):
-    """[CLS] as transformers feeds it; one in five with [ENC], as the original BLIP does."""
+    """Begins rows with [CLS], as transformers does, and one in five with [ENC], as the original BLIP does."""
     return [models.ENC if random.random() < 0.2 else models.CLS, *models.token_ids(text), models.SEP]
 
 
@@ -33,7 +33,7 @@ def decoder_ids(text):
 
 
 def words(scenes, random, captions=1, questions=1, side_share=0.3):
-    """Rows of token ids: so many captions and questions of each scene, and a pair to match."""
+    """Rows of token ids: `amounts` of captions and questions for each scene, and a pair to match."""
     asked = [grammar.questions(scene, random) for scene in scenes for _ in range(questions)]
     pairs = [grammar.matching_pair(scene, random, side_share) for scene in scenes]
     return (
@@ -46,14 +46,14 @@ def words(scenes, random, captions=1, questions=1, side_share=0.3):
 
 
 def prepare(scenes, pictures, random, **amounts):
-    """`amounts`: as `words` takes them."""
+    """Tensors of a batch; `amounts` as in `words`."""
     yield pictures, labels(scenes), words(scenes, random, **amounts)
     turned = [grammar.mirrored(scene) for scene in scenes]
     yield pictures.flip(2), labels(turned), words(turned, random, **amounts)
 
 
 class Lessons(nn.Module):
-    """All that is learned about a batch of pictures, in one pass of the tower."""
+    """All losses of a batch of pictures, in one pass of the tower."""
 
     def __init__(self):
         super().__init__()

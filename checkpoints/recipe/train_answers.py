@@ -1,9 +1,9 @@
-"""Question answering alone, over the vision tower of train.py, which rests: several questions about each picture.
+"""Question answering alone, over the frozen vision tower of train.py: several questions about each picture.
 
-    python train_answers.py             # to the end; goes on from training/answers.pt where it was cut
+    python train_answers.py             # to the end; continues from training/answers.pt
 
-With one question a picture, beside all else, the encoder of questions did not learn to look for what is asked about
-("is there a cat?" stayed at chance). So it begins as the encoder that learned to match texts, as BLIP's own does.
+With one question for each picture, beside everything else, the encoder of questions did not learn to look for what is asked
+about ("is there a cat?" stayed at chance). So it begins with the weights of the matching encoder, as BLIP's own does.
 """
 
 import torch

@@ -1,9 +1,9 @@
-"""The small CLIP: its vision tower begins as the one of train_on.py, its text tower with nothing.
+"""The small CLIP: its vision tower begins with the weights of train_on.py, its text tower with random ones.
 
-    python train_clip.py                # to the end; goes on from training/clip.pt where it was cut
+    python train_clip.py                # to the end; continues from training/clip.pt
 
-Each picture finds its caption among all of the batch, true and subtly wrong, the kinds that it shows among all kinds, and what is
-said of its groups ("two red cars") among what is said of others; each caption finds its picture.
+Each picture learns to find its caption among all of the batch, true and subtly wrong; the kinds that it shows among all
+kinds; and the words for its groups ("two red cars") among those for others. Each caption learns to find its picture.
 """
 
 import torch
@@ -21,7 +21,7 @@ WEIGHTS = {"caption": 1.0, "picture": 0.5, "kind": 1.0, "group": 1.0}
 
 
 def token_ids(texts):
-    """[texts, length], padded after their ends, which is where CLIP looks."""
+    """Token ids [texts, length], padded after their ends, because CLIP reads the embedding of the end."""
     return TOKENIZER(texts, padding=True, return_tensors="pt").input_ids
 
 

@@ -1,8 +1,8 @@
-"""Third part of the training: all that train.py trained learns on, with several texts about each picture.
+"""Third part of the training: everything of train.py continues to learn, with several texts about each picture.
 
-    python train_on.py                  # to the end; goes on from training/on.pt where it was cut
+    python train_on.py                  # to the end; continues from training/on.pt
 
-Begins with training/family.pt, and with the question answering of training/answers.pt.
+It begins with training/family.pt, and with the question answering of training/answers.pt.
 """
 
 from functools import partial
@@ -13,7 +13,7 @@ import model as models
 import train
 import training
 
-# Left and right are the hardest to learn of all that can be wrong with a text.
+# Of all errors of a text, left and right are the hardest to learn.
 prepare = partial(train.prepare, captions=2, questions=4, side_share=0.6)
 
 

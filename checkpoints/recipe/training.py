@@ -1,4 +1,4 @@
-"""The loop that all training shares: schedule, two optimizers, a log, and a state file from which it goes on when cut."""
+"""The loop of all training: schedule, two optimizers, a log, and a state file from which an interrupted run continues."""
 
 import argparse
 import json
@@ -46,12 +46,12 @@ class Scenes(IterableDataset):
 
 
 def learning_rate(step, steps, decay):
-    """1 at most: rises over 200 steps, falls to nothing over the last `decay` of all."""
+    """Learning rate, at most 1: rises over 200 steps, and falls to 0 over the last `decay` of all steps."""
     return min((step + 1) / 200, 1.0, (steps - step) / (decay * steps))
 
 
 def make_optimizers(module, matrices, muon_rate, adamw_rate):
-    """Muon for the matrices of transformer layers, AdamW for all else."""
+    """Muon for the matrices of transformer layers, AdamW for everything else."""
     chosen = {id(matrix) for matrix in matrices}
     others = [parameter for parameter in module.parameters() if id(parameter) not in chosen]
     return [Muon(matrices, muon_rate), torch.optim.AdamW(others, lr=adamw_rate, betas=(0.9, 0.98), weight_decay=0.0)]
@@ -101,7 +101,7 @@ def train(name, module, optimizers, prepare, given, weights, decay=0.35):
 
 
 def on(device, batch):
-    """Tensors, or tuples of them, moved to the device."""
+    """Moves tensors, or tuples of them, to the device."""
     return batch.to(device) if torch.is_tensor(batch) else [on(device, each) for each in batch]
 
 

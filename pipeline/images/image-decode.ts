@@ -13,21 +13,21 @@ export interface ImageDecodeOptions {
   readonly maxPixels: number;
   /** The longest side that an image may have. */
   readonly maxSide: number;
-  /** Turns the image as its EXIF orientation says, as transformers' `load_image` does. */
+  /** Turns the image by its EXIF orientation, as transformers' `load_image` does. */
   readonly applyExif: boolean;
 }
 
 interface Format {
   readonly name: string;
-  /** sharp's name. */
+  /** The name that sharp gives it. */
   readonly sharpName: string;
-  /** How files of the format begin; a dot is any byte. */
+  /** The beginning of its files. A dot is any byte. */
   readonly signature: RegExp;
-  /** What decoding takes at most for each pixel, in bytes, where it needs the whole picture at once. */
+  /** The most memory that decoding takes for each pixel, for formats that are decoded whole. */
   readonly bytesPerPixel?: number;
 }
 
-/** What is not listed here is not decoded. Memory: docs/decisions/0012-memory-and-tokens.md. */
+/** No other format is decoded. Memory: docs/decisions/0012-memory-and-tokens.md. */
 const formats: readonly Format[] = [
   { name: 'JPEG', sharpName: 'jpeg', signature: /^\xff\xd8\xff/s },
   { name: 'PNG', sharpName: 'png', signature: /^\x89PNG\r\n/s },
@@ -35,13 +35,13 @@ const formats: readonly Format[] = [
   { name: 'GIF', sharpName: 'gif', signature: /^GIF8[79]a/s, bytesPerPixel: 7.5 },
   { name: 'AVIF', sharpName: 'heif', signature: /^....ftypavi[fs]/s, bytesPerPixel: 18.8 },
 ];
-/** Red, green and blue, a byte each. */
+/** Red, green and blue, one byte each. */
 const CHANNELS = 3;
-/** What decoding one picture may take, where its format needs the whole of it at once. */
+/** The most memory for one image of a format that is decoded whole. */
 const MAX_WHOLE_BYTES = 230_000_000;
 const formatNames = 'JPEG, PNG, WebP, GIF or AVIF';
 
-// Decoded images are large and never asked for twice.
+// Decoded images are large, and none is needed twice.
 sharp.cache(false);
 sharp.block({ operation: ['VipsForeignLoad'] });
 sharp.unblock({
@@ -54,27 +54,27 @@ sharp.unblock({
   ],
 });
 
-/** An image of which only the header was read, and found to be within the limits. */
+/** An image within the limits. Only its header was read. */
 export interface InspectedImage {
-  /** What its pixels will take. */
+  /** The memory that its pixels will take. */
   readonly decodedBytes: number;
-  /** @throws HandlerError `IMAGE_CORRUPT` when there is less, or something else, than the header says. */
+  /** @throws HandlerError `IMAGE_CORRUPT` when the file is cut off, or is not what its header says. */
   decode(): Promise<RgbImage>;
 }
 
 /**
  * Decodes the first frame of an image to RGB. This is the only file that decodes images.
  *
- * As Pillow's `convert("RGB")`: alpha is dropped and the colour under it kept, grey is repeated, colour profiles are
- * ignored. Unlike Pillow, CMYK goes through a profile and 16-bit grey is scaled to 8 bits, where Pillow clips it to white.
- * @throws HandlerError `IMAGE_UNSUPPORTED`, `IMAGE_TOO_LARGE` or `IMAGE_CORRUPT`; nothing of the decoder is in the message.
+ * As Pillow's `convert("RGB")` does, it drops alpha and keeps the colour under it, repeats grey, and ignores colour
+ * profiles. Unlike Pillow, it converts CMYK by a profile, and scales 16-bit grey to 8 bits, which Pillow clips to white.
+ * @throws HandlerError `IMAGE_UNSUPPORTED`, `IMAGE_TOO_LARGE` or `IMAGE_CORRUPT`, without the decoder's own words.
  */
 export async function decodeImage(bytes: Uint8Array, options: ImageDecodeOptions): Promise<RgbImage> {
   return await (await inspectImage(bytes, options)).decode();
 }
 
 /**
- * The first half of `decodeImage`: what does not take the memory of the pixels.
+ * Does the first half of `decodeImage`, which does not take the memory of the pixels yet.
  * @throws HandlerError `IMAGE_UNSUPPORTED`, `IMAGE_TOO_LARGE` or `IMAGE_CORRUPT`.
  */
 export async function inspectImage(bytes: Uint8Array, options: ImageDecodeOptions): Promise<InspectedImage> {
@@ -97,7 +97,7 @@ export async function inspectImage(bytes: Uint8Array, options: ImageDecodeOption
   };
 }
 
-/** Animations have their frames one below the other. */
+/** The frames of an animation lie one below the other. */
 function frameHeight({ height, pageHeight }: Metadata): number {
   return pageHeight ?? height;
 }
@@ -126,16 +126,19 @@ function requireSize(header: Metadata, format: Format, options: ImageDecodeOptio
   const { width } = header;
   const height = frameHeight(header);
   const maxPixels = Math.min(options.maxPixels, Math.floor(MAX_WHOLE_BYTES / wholeBytesPerPixel(header, format)));
-  const tooLong = Math.max(width, height) > options.maxSide;
-  if (!tooLong && width * height <= maxPixels) return;
-  const expected = tooLong ? `with sides of at most ${options.maxSide} pixels` : `of at most ${maxPixels} pixels`;
+  const isTooLong = Math.max(width, height) > options.maxSide;
+  if (!isTooLong && width * height <= maxPixels) return;
+  const expected = isTooLong ? `with sides of at most ${options.maxSide} pixels` : `of at most ${maxPixels} pixels`;
   const kind = header.isProgressive
     ? `a progressive ${format.name}`
     : `${format.name === 'AVIF' ? 'an' : 'a'} ${format.name}`;
   throw new HandlerError('IMAGE_TOO_LARGE', `Expected ${kind} image ${expected}, got ${width} x ${height}.`);
 }
 
-/** Progressive JPEG and interlaced PNG hold about two bytes for each channel until the last pass; else rows go as they come. */
+/**
+ * Progressive JPEG and interlaced PNG hold about two bytes for each channel until their last pass. Other JPEG and PNG are
+ * decoded row by row.
+ */
 function wholeBytesPerPixel({ isProgressive, channels }: Metadata, { bytesPerPixel }: Format): number {
   return bytesPerPixel ?? (isProgressive ? CHANNELS + 2.2 * channels : 0);
 }
@@ -149,7 +152,7 @@ function pixels(bytes: Uint8Array, header: Metadata, { maxPixels, applyExif }: I
   return image.removeAlpha().toColourspace('srgb');
 }
 
-/** What the bytes look like, without quoting them. */
+/** Describes bytes by their beginning, without quoting them. */
 function describeBytes(bytes: Uint8Array): string {
   if (bytes.length === 0) return 'no bytes';
   const start = Buffer.from(bytes.subarray(0, 256)).toString('latin1').trimStart().toLowerCase();

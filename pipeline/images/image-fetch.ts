@@ -1,106 +1,83 @@
-import { lookup } from 'node:dns';
-import { Agent, type Dispatcher, request } from 'undici';
+import type { Readable } from 'node:stream';
+import { type AddressPolicy, BlockedAddressError, isListed, type LookupAll } from '../../network/address-guard.ts';
+import { discardBody } from '../../network/discard-body.ts';
+import { GuardedConnections } from '../../network/guarded-connections.ts';
+import type { HttpAnswer } from '../../network/http-get.ts';
+import { followRedirects, type RedirectProblem } from '../../network/redirects.ts';
 import { HandlerError } from '../../protocol/errors.ts';
-import {
-  type AddressPolicy,
-  BlockedAddressError,
-  guardedConnector,
-  isListed,
-  type LookupAll,
-} from './address-guard.ts';
 
 export interface ImageFetchOptions extends AddressPolicy {
+  /** The only hosts that images may come from; empty for all. Names are exact, or `*.` and a domain, or `*` for all. */
+  readonly allowedHosts: readonly string[];
   /** Refuses http URLs. */
   readonly httpsOnly: boolean;
   /** From the first byte sent to the last byte read, redirects included. */
   readonly timeoutMs: number;
   readonly maxBytes: number;
   readonly maxRedirects: number;
-  /** Finds the addresses of names; the system does where it is absent. */
+  /** Finds the addresses of names; the system does by default. */
   readonly lookupAll?: LookupAll;
-  /** Fetching ends with its reason when it aborts. */
+  /** Ends the fetch with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
 
-const redirectStatuses = new Set([301, 302, 303, 307, 308]);
-/** Some hosts refuse requests without one. */
-const USER_AGENT = 'blip-handler';
-/** How long a connection that nobody uses is kept. */
-const KEEP_ALIVE_MS = 4_000;
+/** Some hosts refuse requests without a user agent. */
+const requestHeaders = { 'user-agent': 'blip-handler', accept: 'image/*,*/*;q=0.8', 'accept-encoding': 'identity' };
 
-/** By who finds addresses and which hosts may be private: a connection that was allowed is used again by those only. */
-const dispatchers = new WeakMap<LookupAll, Map<string, Dispatcher>>();
-
-/** Every connection for an image goes through a dispatcher whose connector holds it against the policy. */
-function dispatcherFor({ lookupAll = lookup, ...policy }: ImageFetchOptions): Dispatcher {
-  const known = dispatchers.get(lookupAll) ?? new Map<string, Dispatcher>();
-  dispatchers.set(lookupAll, known);
-  const key = policy.privateHosts.join(',');
-  const dispatcher =
-    known.get(key) ??
-    new Agent({
-      connections: 32,
-      keepAliveTimeout: KEEP_ALIVE_MS,
-      keepAliveMaxTimeout: KEEP_ALIVE_MS, // Where the server announces a longer one.
-      connect: guardedConnector(policy, lookupAll),
-    });
-  known.set(key, dispatcher);
-  return dispatcher;
-}
+/** The process's connections to hosts of images: models share them where their policies are equal. */
+const connections = new GuardedConnections();
 
 /**
- * Fetches an image. This is the only file that opens the network for images. Redirects are followed by hand, so that
- * each address passes the same checks; the server's own words never reach the message.
- * @throws HandlerError `IMAGE_SOURCE_INVALID`, `IMAGE_SOURCE_BLOCKED`, `IMAGE_FETCH_FAILED`, `IMAGE_FETCH_TIMEOUT` or `IMAGE_TOO_LARGE`.
+ * Fetches an image by http or https. Every redirect passes the same checks as the first URL. Messages never repeat what
+ * the server sent.
+ * @throws HandlerError `IMAGE_SOURCE_INVALID`, `IMAGE_SOURCE_BLOCKED`, `IMAGE_FETCH_FAILED`, `IMAGE_FETCH_TIMEOUT` or
+ *   `IMAGE_TOO_LARGE`; the signal's reason.
  */
 export async function fetchImage(url: URL, options: ImageFetchOptions): Promise<Uint8Array> {
   const timeout = AbortSignal.timeout(options.timeoutMs);
+  const signals = options.signal === undefined ? [timeout] : [timeout, options.signal];
   try {
-    return await follow(url, options, AbortSignal.any([timeout, ...(options.signal ? [options.signal] : [])]));
+    return await follow(url, options, AbortSignal.any(signals));
   } catch (thrown) {
     options.signal?.throwIfAborted();
-    if (thrown instanceof HandlerError) throw thrown;
-    if (isBlocked(thrown)) throw blocked('one that has an address inside a network', thrown);
-    if (timeout.aborted) {
-      throw new HandlerError(
-        'IMAGE_FETCH_TIMEOUT',
-        `Expected the image within ${options.timeoutMs} ms, got no whole answer by then.`,
-        {
-          cause: thrown,
-        },
-      );
-    }
-    throw new HandlerError('IMAGE_FETCH_FAILED', 'Expected an answer from the host of the image, got none.', {
-      cause: thrown,
-    });
+    throw fetchFailure(thrown, timeout.aborted ? options.timeoutMs : undefined);
   }
+}
+
+/** @param expiredMs the limit of time, where it has passed. */
+function fetchFailure(cause: unknown, expiredMs: number | undefined): HandlerError {
+  if (cause instanceof HandlerError) return cause;
+  if (isBlocked(cause)) return blocked('one that has an address inside a network', cause);
+  if (expiredMs === undefined) {
+    const message = 'Expected an answer from the host of the image, got none.';
+    return new HandlerError('IMAGE_FETCH_FAILED', message, { cause });
+  }
+  const message = `Expected the image within ${expiredMs} ms, got no whole answer by then.`;
+  return new HandlerError('IMAGE_FETCH_TIMEOUT', message, { cause });
 }
 
 async function follow(first: URL, options: ImageFetchOptions, signal: AbortSignal): Promise<Uint8Array> {
-  let url = first;
-  let previous = first;
-  for (let redirects = 0; redirects <= options.maxRedirects; redirects += 1) {
-    requireAllowed(url, previous, options);
-    const response = await request(withoutCredentials(url).href, {
-      dispatcher: dispatcherFor(options),
-      signal,
-      headers: { 'user-agent': USER_AGENT, accept: 'image/*,*/*;q=0.8', 'accept-encoding': 'identity' },
-    });
-    const location = redirectStatuses.has(response.statusCode) ? response.headers['location'] : undefined;
-    if (location === undefined) return await readBody(response, options.maxBytes);
-    discard(response.body);
-    previous = url;
-    url = redirectTarget(String(location), url);
-  }
-  throw new HandlerError(
-    'IMAGE_FETCH_FAILED',
-    `Expected the image after at most ${options.maxRedirects} redirects, got one more.`,
-  );
+  const get = connections.under({ privateHosts: options.privateHosts }, options.lookupAll);
+  const answer = await followRedirects(first, {
+    maxRedirects: options.maxRedirects,
+    check: (url, previous) => requireAllowed(url, previous, options),
+    send: (url) => get(withoutCredentials(url), { headers: requestHeaders, signal }),
+    failure: (problem) => redirectFailure(problem, options),
+  });
+  return await readBody(answer, options.maxBytes);
+}
+
+function redirectFailure(problem: RedirectProblem, { maxRedirects }: ImageFetchOptions): HandlerError {
+  const messages = {
+    'not-a-url': 'Expected a redirect to a URL, got one to something else.',
+    'too-many': `Expected the image after at most ${maxRedirects} redirects, got one more.`,
+  };
+  return new HandlerError('IMAGE_FETCH_FAILED', messages[problem]);
 }
 
 /**
- * What holds for the first URL and for each that it is redirected to.
- * @param previous what redirected to `url`; the first URL comes from itself.
+ * Refuses URLs that images may not come from: the first URL, and each that it is redirected to.
+ * @param previous the URL that redirected to `url`; for the first URL, that URL itself.
  * @throws HandlerError `IMAGE_SOURCE_INVALID` or `IMAGE_SOURCE_BLOCKED`.
  */
 export function requireAllowed(url: URL, previous: URL, { httpsOnly, allowedHosts }: ImageFetchOptions): void {
@@ -121,17 +98,14 @@ function blocked(got: string, cause?: unknown): HandlerError {
   });
 }
 
-/** Connecting to several addresses gathers their errors. */
+/** Whether the guard of addresses is behind an error. Connecting to several addresses gathers their errors. */
 function isBlocked(thrown: unknown): boolean {
   if (thrown instanceof AggregateError) return thrown.errors.some(isBlocked);
-  return thrown instanceof BlockedAddressError || (thrown instanceof Error && isBlockedCause(thrown.cause));
+  if (!(thrown instanceof Error)) return false;
+  return thrown instanceof BlockedAddressError || isBlocked(thrown.cause);
 }
 
-function isBlockedCause(cause: unknown): boolean {
-  return cause !== undefined && isBlocked(cause);
-}
-
-/** A user name and a password in a URL are not sent on. */
+/** User name and password of a URL are not sent to its host. */
 function withoutCredentials(url: URL): URL {
   const plain = new URL(url);
   plain.username = '';
@@ -139,36 +113,26 @@ function withoutCredentials(url: URL): URL {
   return plain;
 }
 
-function redirectTarget(location: string, base: URL): URL {
-  if (!URL.canParse(location, base.href)) {
-    throw new HandlerError('IMAGE_FETCH_FAILED', 'Expected a redirect to a URL, got one to something else.');
-  }
-  return new URL(location, base);
-}
-
-async function readBody({ statusCode, headers, body }: Dispatcher.ResponseData, maxBytes: number): Promise<Uint8Array> {
-  if (statusCode !== 200) {
-    discard(body);
-    throw new HandlerError('IMAGE_FETCH_FAILED', `Expected the host of the image to answer 200, got ${statusCode}.`);
+async function readBody({ status, headers, body }: HttpAnswer, maxBytes: number): Promise<Uint8Array> {
+  if (status !== 200) {
+    discardBody(body);
+    throw new HandlerError('IMAGE_FETCH_FAILED', `Expected the host of the image to answer 200, got ${status}.`);
   }
   const declaredBytes = Number(headers['content-length'] ?? 0);
-  const chunks: Buffer[] = [];
-  let receivedBytes = 0;
-  if (declaredBytes <= maxBytes) {
-    for await (const chunk of body) {
-      chunks.push(chunk);
-      receivedBytes += chunk.length;
-      if (receivedBytes > maxBytes) break;
-    }
-  }
-  if (Math.max(declaredBytes, receivedBytes) > maxBytes) {
-    discard(body);
-    throw new HandlerError('IMAGE_TOO_LARGE', `Expected an image of at most ${maxBytes} bytes, got more.`);
-  }
-  return Buffer.concat(chunks);
+  const bytes = declaredBytes <= maxBytes ? await readAtMost(body, maxBytes) : undefined;
+  if (bytes !== undefined) return bytes;
+  discardBody(body);
+  throw new HandlerError('IMAGE_TOO_LARGE', `Expected an image of at most ${maxBytes} bytes, got more.`);
 }
 
-/** Gives up the rest of a body at once: it may never end. Without the listener, its abort would be an uncaught error. */
-function discard(body: Dispatcher.ResponseData['body']): void {
-  body.on('error', () => undefined).destroy();
+/** The whole body, or `undefined` when it has more bytes. */
+async function readAtMost(body: Readable, maxBytes: number): Promise<Uint8Array | undefined> {
+  const chunks: Buffer[] = [];
+  let receivedBytes = 0;
+  for await (const chunk of body) {
+    chunks.push(chunk);
+    receivedBytes += chunk.length;
+    if (receivedBytes > maxBytes) return undefined;
+  }
+  return Buffer.concat(chunks);
 }

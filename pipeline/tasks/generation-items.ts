@@ -2,7 +2,7 @@ import { randomInt } from 'node:crypto';
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
 import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
-import { releaseImages } from '../images/byte-budget.ts';
+import { releaseImages } from '../images/held-images.ts';
 import type { ImageSource, LoadedImage } from '../images/image-source.ts';
 import type { GeneratedSequence } from '../sessions/generation-model.ts';
 import { type GenerationSettings, newTokenLimit } from '../sessions/generation-settings.ts';

@@ -1,8 +1,9 @@
 import type { ImageProcessorConfig } from '../../checkpoint/config/image-processor-config.ts';
 import { toHandlerError } from '../../protocol/errors.ts';
-import { type JointBudget, jointBudgets, releaseImages } from '../images/byte-budget.ts';
+import { releaseImages } from '../images/held-images.ts';
 import type { RgbImage } from '../images/image-decode.ts';
 import type { ImageSource } from '../images/image-source.ts';
+import { type JointBudget, jointBudgets } from '../images/joint-budgets.ts';
 import { requireModelSize } from '../sessions/image-resizer.ts';
 import type { Failure } from './outcome.ts';
 import { recordSlowest, type StageTimes, type TaskContext } from './task.ts';

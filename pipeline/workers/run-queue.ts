@@ -1,4 +1,4 @@
-import { releaseImages } from '../images/byte-budget.ts';
+import { releaseImages } from '../images/held-images.ts';
 import type { ModelBatch } from '../sessions/loaded-model.ts';
 import type { WorkerPool } from './worker-pool.ts';
 

@@ -20,10 +20,13 @@ import { startQueue } from '../support/queue.ts';
 import { startRuntimeApi } from './runtime-api.ts';
 
 /**
- * Tries the service with the clients of its ecosystems, and prints what came of it as Markdown: docs/clients.md.
+ * Runs the real clients of other platforms against the bundled server, and prints their output as Markdown: docs/clients.md.
  *
  *     test/clients/install.sh FOLDER && npx tsx test/clients/try.ts FOLDER > docs/clients.md
  */
+
+/** The documents whose curl examples must work. */
+const documentsWithCurl = ['README.md', 'docs/tutorial/first-caption.md', 'docs/reference/platforms.md'];
 
 const TOKEN = 'my-token';
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -44,14 +47,14 @@ interface Service {
   readonly caption: string;
 }
 
-/** The last of several `describe` calls is the end of the document. */
+/** Prints a section of the document. */
 function describe(title: string, text: string): void {
   process.stdout.write(`\n## ${title}\n\n\`\`\`\n${text.trim()}\n\`\`\`\n`);
 }
 
 async function grpcPortOf(server: ServerProcess): Promise<number> {
   const line = server.log().find(({ msg }) => msg === 'gRPC listening');
-  if (typeof line?.['port'] !== 'number') throw new Error('Expected the port of gRPC in the log.');
+  if (typeof line?.['port'] !== 'number') throw new Error('Expected the log to have the port of gRPC, got none.');
   return line['port'];
 }
 
@@ -81,17 +84,17 @@ async function runPython(folder: string, environment: string, program: string, s
   return stdout;
 }
 
-/** Every curl of the documents, for this server, with a picture of this machine in place of one of the net. */
+/** Runs every curl of the documents against this server, with a picture of this machine for one of the network. */
 async function runCurls({ url }: Service): Promise<string> {
   const images = http.createServer((_request, response) => response.end(readFileSync(picture)));
   await new Promise<void>((resolve) => images.listen(0, '127.0.0.1', resolve));
   const address = `http://127.0.0.1:${(images.address() as AddressInfo).port}/two-cats.png`; // It listens on a port.
   const transcript: string[] = [];
-  for (const path of ['README.md', 'docs/platforms.md']) {
+  for (const path of documentsWithCurl) {
     for (const [, block = ''] of readFileSync(join(root, path), 'utf8').matchAll(/```sh\n(curl [\s\S]+?)```/g)) {
       const command = block.trim().replace('http://127.0.0.1:8080', url);
       const { stdout } = await run('sh', ['-c', command.replace(/https:[^"]+demo\.jpg/, address)], { cwd: root });
-      if (!stdout.includes('two cats')) throw new Error(`Expected a caption of ${command}, got ${stdout}`);
+      if (!stdout.includes('two cats')) throw new Error(`Expected ${command} to print a caption, got ${stdout}`);
       transcript.push(`${block.trim()}\n${stdout.trim()}`);
     }
   }
@@ -101,8 +104,8 @@ async function runCurls({ url }: Service): Promise<string> {
 }
 
 /**
- * Requests made up from the description of the API. What a schema cannot say (that an image must be there, that a shape
- * has as many values as there are data) is refused for good reason, so that check is left out.
+ * Sends requests that schemathesis makes up from the description of the API. A schema cannot say that an image must exist,
+ * or that a shape must fit its data, so such requests are rightly refused, and the check that valid ones are accepted is off.
  */
 async function runSchemathesis(folder: string, { url }: Service): Promise<string> {
   const { stdout } = await run(
@@ -125,7 +128,7 @@ async function runSchemathesis(folder: string, { url }: Service): Promise<string
   return stdout.slice(stdout.indexOf('= SUMMARY')).split('\n').slice(1).join('\n');
 }
 
-/** dist/aws-lambda.handler under the runtime of Lambda: HTTP events, a direct invocation, and a queue with dead letters. */
+/** Runs dist/aws-lambda.handler under Lambda's runtime client: HTTP events, direct invocations, a queue with dead letters. */
 async function runLambda(folder: string, bundle: Bundle, { caption }: Service): Promise<string> {
   const api = await startRuntimeApi();
   const image = `data:image/png;base64,${readFileSync(picture).toString('base64')}`;
@@ -188,7 +191,7 @@ async function main(folder: string): Promise<void> {
       caption: await captionOf(server.url),
     };
     process.stdout.write(
-      `# Clients, tried\n\nWhat [test/clients/try.ts](../test/clients/try.ts) printed: the bundled server, asked by the clients of its\necosystems. A line is printed only where the answer is the one that a plain request got; anything else ends the script.\n`,
+      '# Recorded output of the clients\n\n[test/clients/try.ts](../test/clients/try.ts) printed this document. It ran the real clients of other platforms against\nthe bundled server. It prints a line only if the answer equals the one to a plain request; any other answer ends it.\n',
     );
     const python = (title: string, environment: string, program: string) =>
       runPython(folder, environment, program, service).then((text) => describe(title, text));
@@ -209,5 +212,6 @@ async function main(folder: string): Promise<void> {
 }
 
 const [, , folder] = process.argv;
-if (folder === undefined) throw new Error('Expected the folder that install.sh installed the clients into.');
+if (folder === undefined)
+  throw new Error('Expected the folder that install.sh has installed the clients into, got none.');
 await main(folder);

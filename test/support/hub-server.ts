@@ -10,8 +10,8 @@ import type { Environment } from '../../checkpoint/hub/hub-settings.ts';
 import { temporaryFolder } from './temporary-folder.ts';
 
 /**
- * A Hub on loopback: the routes that @huggingface/hub and huggingface_hub ask, with a second server that plays the
- * network's edge, to which large files are redirected. Tests put faults in the way of requests.
+ * A Hub on loopback with the routes that @huggingface/hub and huggingface_hub ask. A second server plays the network's
+ * edge, which large files are redirected to. Tests put faults in the way of requests.
  */
 
 export const MODEL = 'Owner/Some-Model';
@@ -37,7 +37,7 @@ export interface HubServer {
   readonly requests: HubRequest[];
   /** The next requests whose path contains this text meet these faults, one each. */
   fail(text: string, ...faults: readonly Fault[]): void;
-  /** Which files a commit has; replaces those that it had. */
+  /** Replaces the files of a commit. */
   setFiles(commit: string, files: Files): void;
   setRevision(revision: string, commit: string): void;
 }
@@ -49,8 +49,7 @@ export const quickLimits: HubLimits = {
   attempts: 3,
   retryDelayMs: 2,
   longestRetryAfterMs: 3_000,
-  abandonedAfterMs: 2_000,
-  pollMs: 10,
+  abandonedAfterMs: 60_000,
 };
 
 const fixtures = fileURLToPath(new URL('../fixtures/checkpoints/', import.meta.url));
@@ -180,7 +179,7 @@ function info(commit: string, files: Files): object {
   };
 }
 
-/** As the Hub has it: for a large file, `oid` is that of its pointer. */
+/** As on the Hub, `oid` of a large file is that of its pointer. */
 function tree(files: Files): object {
   return Object.entries(files).map(([path, bytes]) => ({
     type: 'file',
@@ -255,7 +254,7 @@ function limitBody(response: ServerResponse, bytes: number, answer: () => void, 
   answer();
 }
 
-/** The same number of bytes, the last of them another. */
+/** Sends the right number of bytes, with a wrong last one. */
 export const corrupt: Fault = (response, answer) => {
   const end = response.end.bind(response);
   response.end = (chunk?: unknown) => {

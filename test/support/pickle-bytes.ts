@@ -15,7 +15,7 @@ export function text(value: string): Buffer {
   return opcodes('X', integers('4', bytes.length), bytes);
 }
 
-/** BININT, or LONG1 of eight bytes where that does not reach. */
+/** BININT, or LONG1 of eight bytes for larger numbers. */
 export function integer(value: number | bigint): Buffer {
   const wide = BigInt.asUintN(64, BigInt(value));
   return BigInt.asIntN(32, wide) === BigInt(value)
@@ -54,7 +54,7 @@ export interface TensorParts {
   readonly offset?: PicklePart;
   readonly shape?: PicklePart;
   readonly strides?: PicklePart;
-  /** What follows requires_grad and the hooks. */
+  /** The arguments after requires_grad and the hooks. */
   readonly more?: readonly PicklePart[];
 }
 

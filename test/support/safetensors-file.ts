@@ -5,7 +5,7 @@ export interface SafetensorsFile {
   /** The header: its text as it is, or a value that becomes JSON. */
   readonly header: string | object;
   readonly dataBytes?: number;
-  /** What the first eight bytes say, where that is not the length of the header. */
+  /** The number in the first eight bytes, where it is not the length of the header. */
   readonly declaredBytes?: bigint;
 }
 

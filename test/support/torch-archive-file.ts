@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { temporaryFolder } from './temporary-folder.ts';
 import { type ZipContent, zipFile } from './zip-file.ts';
 
-/** What torch.save wrote: test/fixtures/make_torch_archives.py. */
+/** Archives that torch.save wrote: test/fixtures/make_torch_archives.py. */
 export function torchArchivePath(file: string): string {
   return fileURLToPath(new URL(`../fixtures/torch-archives/${file}`, import.meta.url));
 }

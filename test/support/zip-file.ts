@@ -1,20 +1,20 @@
 import { integers } from './pickle-bytes.ts';
 
-/** A zip archive and where its parts are, for tests that change them. */
+/** A zip archive with the offsets of its parts, for tests that change them. */
 export interface ZipFile {
   readonly bytes: Buffer;
-  /** Where the header before a record begins. */
+  /** The offset of the header before a record. */
   readonly header: (name: string) => number;
-  /** Where the entry of a record in the directory begins. */
+  /** The offset of a record's entry in the directory. */
   readonly entry: (name: string) => number;
-  /** Where the directory and its end begin. */
+  /** The offsets of the directory and of its end. */
   readonly directory: number;
   readonly end: number;
 }
 
 export type ZipContent = readonly (readonly [name: string, data: Uint8Array | string])[];
 
-/** A zip archive of stored records, without checksums, which nobody reads. */
+/** A zip archive of stored records. It has no checksums, because none are read. */
 export function zipFile(records: ZipContent): ZipFile {
   const headers: Part[] = records.map(([name, data]) => {
     const bytes = Buffer.from(data);
@@ -65,7 +65,7 @@ export function zipEnd(entryCount: number, sizeBytes: number, offset: number): B
   return integers('4 2 2 2 2 4 4 2', 0x06054b50, 0, 0, entryCount, entryCount, sizeBytes, offset);
 }
 
-/** The same in fields of 64 bits, which lies at `at`, and the locator that says so. */
+/** The end in fields of 64 bits, at offset `at`, with the locator that points there. */
 export function zip64End(
   entryCount: number | bigint,
   sizeBytes: number | bigint,
@@ -88,7 +88,7 @@ interface Place {
   readonly offset: number;
 }
 
-/** Where parts lie that follow each other, and where they end. */
+/** The offsets of parts that follow each other, and their end. */
 function places(parts: readonly Part[], from: number): readonly [places: readonly Place[], end: number] {
   let end = from;
   const found = parts.map(({ name, bytes }) => {

@@ -1,10 +1,6 @@
-import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { openCheckpoint } from '../../../checkpoint/checkpoint.ts';
-import { readArchitecture } from '../../../checkpoint/config/architecture.ts';
 import { type BlipConfig, readBlipConfig } from '../../../checkpoint/config/blip-config.ts';
 import { activations } from '../../../checkpoint/config/vision-config.ts';
-import { temporaryFolder } from '../../support/temporary-folder.ts';
 import { expectCheckpointError } from '../../support/thrown.ts';
 
 const PATH = '/checkpoints/some/config.json';
@@ -17,30 +13,6 @@ function read(sections: { text?: object; vision?: object; other?: object }): Bli
 function expectInvalid(sections: Parameters<typeof read>[0], parts: readonly string[]): void {
   expectCheckpointError(() => read(sections), 'CHECKPOINT_CONFIG_INVALID', [PATH, 'expected', ...parts]);
 }
-
-describe('the architecture', () => {
-  test.each([
-    ['another one', { architectures: ['LlamaForCausalLM'], model_type: 'llama' }, 'got LlamaForCausalLM'],
-    ['several others', { architectures: ['BlipModel', 'ViTModel'] }, 'got BlipModel, ViTModel'],
-    ['none, only a type', { model_type: 'blip-2' }, 'none (model_type "blip-2")'],
-    ['an empty list', { architectures: [], model_type: 'blip' }, 'none (model_type "blip")'],
-    ['text in place of a list', { architectures: 'BlipForConditionalGeneration', model_type: 'blip' }, 'none'],
-  ])('%s is refused by name, with what is supported', (_, values, got) => {
-    expectCheckpointError(() => readArchitecture({ path: PATH, values }), 'CHECKPOINT_ARCHITECTURE_UNSUPPORTED', [
-      PATH,
-      'BlipForConditionalGeneration',
-      got,
-    ]);
-  });
-
-  test('a supported one among others is found', () => {
-    const values = { architectures: ['Other', 'BlipForConditionalGeneration'] };
-    expect(readArchitecture({ path: PATH, values })).toEqual({
-      architecture: 'BlipForConditionalGeneration',
-      task: 'captioning',
-    });
-  });
-});
 
 describe('the number of text heads', () => {
   test('twelve heads are assumed at width 768 where the key is missing, with a warning', () => {
@@ -138,7 +110,7 @@ describe('values that do not fit', () => {
   });
 });
 
-describe('what is not there or not needed', () => {
+describe('missing and unknown values', () => {
   test('missing sections have the defaults of transformers', () => {
     const { vision, text } = readBlipConfig({ path: PATH, values: {} });
     expect(vision).toEqual({
@@ -168,7 +140,7 @@ describe('what is not there or not needed', () => {
     });
   });
 
-  test('keys that nobody knows, and null, are as if they were not there', () => {
+  test('unknown keys and null count as missing', () => {
     const given = {
       text: { num_attention_heads: 12, hidden_size: null, sep_token_id: null, gradient_checkpointing: 'x' },
       vision: { patch_size: null, hidden_act: null, num_channels: { no: 'sense' } },
@@ -177,7 +149,7 @@ describe('what is not there or not needed', () => {
     expect(read(given)).toEqual(read({}));
   });
 
-  test('sections that are null are as if they were not there', () => {
+  test('sections that are null count as missing', () => {
     expect(readBlipConfig({ path: PATH, values: { text_config: null, vision_config: null } })).toEqual(
       readBlipConfig({ path: PATH, values: {} }),
     );
@@ -189,43 +161,5 @@ describe('what is not there or not needed', () => {
       vision: { hidden_size: 1024, num_attention_heads: 16 },
     });
     expect(text.encoderHiddenSize).toBe(1024);
-  });
-});
-
-describe('the folder', () => {
-  test('a folder that is not there is refused by its path', () => {
-    const folder = join(temporaryFolder(), 'nowhere');
-    expectCheckpointError(() => openCheckpoint(folder), 'CHECKPOINT_NOT_FOUND', [folder, 'got no such folder']);
-  });
-
-  test('a file in place of the folder is refused by its path', () => {
-    const file = join(temporaryFolder({ 'model.safetensors': '' }), 'model.safetensors');
-    expectCheckpointError(() => openCheckpoint(file), 'CHECKPOINT_NOT_FOUND', [file]);
-  });
-
-  test('a folder without config.json is refused', () => {
-    const folder = temporaryFolder();
-    expectCheckpointError(() => openCheckpoint(folder), 'CHECKPOINT_CONFIG_INVALID', [folder, 'a config.json', 'none']);
-  });
-
-  test.each([
-    ['cut off', '{"architectures":', 'expected JSON'],
-    ['empty', '', 'expected JSON'],
-    ['a list', '["BlipForConditionalGeneration"]', 'got a list of 1'],
-    ['null', 'null', 'got null'],
-  ])('a config.json that is %s is refused by its path', (_, text, part) => {
-    const folder = temporaryFolder({ 'config.json': text });
-    expectCheckpointError(() => openCheckpoint(folder), 'CHECKPOINT_CONFIG_INVALID', [
-      join(folder, 'config.json'),
-      part,
-    ]);
-  });
-
-  test('a config.json that cannot be read is refused by its path', () => {
-    const folder = temporaryFolder({ 'config.json/readme.txt': '' });
-    expectCheckpointError(() => openCheckpoint(folder), 'CHECKPOINT_FILE_UNREADABLE', [
-      join(folder, 'config.json'),
-      'EISDIR',
-    ]);
   });
 });

@@ -28,11 +28,11 @@ describe('defaults', () => {
     expect(readImageProcessorConfig(undefined, 32, 'squash').resize).toEqual({ kind: 'squash', side: 32 });
   });
 
-  test('an empty file has the same', () => {
+  test('an empty file has the same defaults', () => {
     expect(read({})).toEqual(usual);
   });
 
-  test('null, and keys that nobody knows, are as if they were not there', () => {
+  test('null and unknown keys count as missing', () => {
     const nulls = {
       do_resize: null,
       size: null,

@@ -166,7 +166,7 @@ describe('into the cache', () => {
       ['pytorch_model.bin.index.json', 'shard-1.safetensors', 'README.md'],
       ['pytorch_model.bin.index.json', 'shard-1.safetensors'],
     ],
-  ])('of the weights %j takes %j', async (weights, taken) => {
+  ])('of the weights %j, fetches %j', async (weights, taken) => {
     const index = Buffer.from('{"weight_map": {"a": "shard-1.safetensors", "b": "shard-1.safetensors"}}');
     const others = Object.fromEntries(
       weights.map((name) => [name, name.endsWith('.json') ? index : Buffer.from(name)]),
@@ -205,7 +205,7 @@ describe('into the cache', () => {
     expectFiles(second, files);
   });
 
-  test('tells how far it is', async () => {
+  test('reports its progress', async () => {
     const files = fixtureFiles('sharded-float16');
     const totalBytes = Object.values(files).reduce((sum, bytes) => sum + bytes.length, 0);
     const seen: { file: string; receivedBytes: number; totalBytes: number }[] = [];
@@ -232,7 +232,7 @@ describe('into a folder', () => {
     expect(existsSync(environment['HF_HOME'] ?? '')).toBe(false);
   });
 
-  test('leaves what is there and replaces what is other', async () => {
+  test('keeps equal files and replaces different ones', async () => {
     const files = fixtureFiles('narrow-vision');
     const hub = await startHub(files);
     const folder = temporaryFolder(files);
@@ -247,7 +247,7 @@ describe('into a folder', () => {
 });
 
 describe('offline', () => {
-  test('a folder that has everything will do, another says what it lacks', async () => {
+  test('a whole folder is enough, and the error of another names the missing files', async () => {
     const hub = await startHub();
     const environment = hubEnvironment(hub, { HF_HUB_OFFLINE: '1' });
     const folder = temporaryFolder(fixtureFiles('narrow-vision'));

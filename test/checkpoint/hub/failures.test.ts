@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest';
-import { writeFailure, writing } from '../../../checkpoint/hub/failures.ts';
+import { explainWriteErrors, writeFailure } from '../../../checkpoint/hub/failures.ts';
 
 function systemError(code: string): Error {
   return Object.assign(new Error(`${code}: words of the system`), { code });
 }
 
 test.each([
-  ['ENOSPC', 'expected free space on the disk, got ENOSPC. What has arrived is kept'],
+  ['ENOSPC', 'expected free space on the disk, got ENOSPC. The bytes that have arrived are kept'],
   ['EDQUOT', 'expected free space on the disk, got EDQUOT.'],
   ['EROFS', 'expected a place that can be written, got EROFS. HF_HUB_CACHE or --folder names another place.'],
   ['EACCES', 'expected a place that can be written, got EACCES.'],
@@ -14,5 +14,7 @@ test.each([
 ])('%s', async (code, words) => {
   const failure = { code: 'CHECKPOINT_DOWNLOAD_FAILED', message: expect.stringContaining(`/cache/blob: ${words}`) };
   expect(writeFailure('/cache/blob', systemError(code))).toMatchObject(failure);
-  await expect(writing('/cache/blob', () => Promise.reject(systemError(code)))).rejects.toMatchObject(failure);
+  await expect(explainWriteErrors('/cache/blob', () => Promise.reject(systemError(code)))).rejects.toMatchObject(
+    failure,
+  );
 });

@@ -52,7 +52,7 @@ function pythonCache(names: readonly string[]): { readonly environment: Environm
 }
 
 describe('a folder', () => {
-  test('is taken as it is, without loading what downloads', async () => {
+  test('is taken as it is, without loading the libraries of downloads', async () => {
     const folder = temporaryFolder();
     expect(await locate(folder, hubEnvironment(nowhere))).toBe(folder);
     expect(loads.count).toBe(0);
@@ -120,7 +120,7 @@ describe('offline', () => {
     expect(await locate(MODEL, environment)).toBe(folder);
   });
 
-  test('a whole one needs no network', async () => {
+  test('a whole model needs no network', async () => {
     const hub = await startHub(files);
     const environment = hubEnvironment(hub);
     const folder = await locate(MODEL, environment);
@@ -134,7 +134,7 @@ describe('offline', () => {
 });
 
 describe('a cache that Python filled', () => {
-  test('is enough offline without the files that need not be', async () => {
+  test('is enough offline without the optional files', async () => {
     const { environment, snapshot } = pythonCache(Object.keys(files));
     expect(await locate(MODEL, { ...environment, TRANSFORMERS_OFFLINE: '1' })).toBe(snapshot);
   });
@@ -147,7 +147,7 @@ describe('a cache that Python filled', () => {
     });
   });
 
-  test('gets what it lacks from the Hub, and the next time nothing is asked', async () => {
+  test('gets missing files from the Hub, and asks nothing the next time', async () => {
     const hub = await startHub({ ...files, 'generation_config.json': Buffer.from('{}') });
     const { environment: unreachable, snapshot } = pythonCache(Object.keys(files));
     const environment = { ...unreachable, HF_ENDPOINT: hub.url };
@@ -159,7 +159,7 @@ describe('a cache that Python filled', () => {
     expect(hub.requests).toEqual([]);
   });
 
-  test('stays what it is when the branch has moved on', async () => {
+  test('stays at its commit when the branch has moved on', async () => {
     const hub = await startHub(files);
     hub.setFiles(OTHER_COMMIT, fixtureFiles('narrow-vision'));
     hub.setRevision('main', OTHER_COMMIT);
@@ -169,7 +169,7 @@ describe('a cache that Python filled', () => {
     expect(readFileSync(join(snapshot, '../../refs/main'), 'utf8')).toBe(COMMIT);
   });
 
-  test('will do when the Hub cannot be reached, which is tried once', async () => {
+  test('is enough when the Hub cannot be reached, which is tried once', async () => {
     const { environment, snapshot } = pythonCache(Object.keys(files));
     const notices: string[] = [];
     expect(await locate(MODEL, environment, (line) => notices.push(line))).toBe(snapshot);
@@ -179,7 +179,7 @@ describe('a cache that Python filled', () => {
     ]);
   });
 
-  test('of other weights than the Hub’s best asks for those', async () => {
+  test('with other weights than the preferred form fetches that form', async () => {
     const hub = await startHub(files);
     const names = Object.keys(files).filter((name) => name !== 'model.safetensors');
     const { environment, snapshot } = pythonCache([...names, 'pytorch_model.bin']);

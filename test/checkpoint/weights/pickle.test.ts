@@ -84,7 +84,7 @@ describe('values', () => {
     expect(value).toEqual({ kind: 'call', name: 'torch._utils._rebuild_tensor_v2', arguments: [1, 2] });
   });
 
-  test('what was remembered is recalled, by a byte or by four', () => {
+  test('a remembered value is recalled, by one byte or by four', () => {
     expect(read(text('a'), 'q\x07r\x01\x02\x03\x04h\x07j\x01\x02\x03\x04\x87')).toEqual({
       kind: 'tuple',
       items: ['a', 'a', 'a'],
@@ -97,7 +97,7 @@ describe('values', () => {
   });
 });
 
-describe('what would run code', () => {
+describe('a pickle that would run code', () => {
   test.each<[string, PicklePart, string]>([
     ['os.system', opcodes(global('posix.system'), text('true'), '\x85R'), 'posix.system'],
     ['os.system on Windows', global('nt.system'), 'nt.system'],
@@ -135,8 +135,8 @@ describe('what would run code', () => {
       'attributes of a call of torch._utils._rebuild_tensor_v2',
     ],
     ['BUILD of a class', opcodes(global('torch.FloatStorage'), '}b'), 'attributes of torch.FloatStorage'],
-  ])('%s is refused by name', (_, part, asked) => {
-    expectRefused(pickle(part), asked);
+  ])('%s is refused by name', (_, part, object) => {
+    expectRefused(pickle(part), object);
   });
 
   test('a name of many kilobytes is cut in the message', () => {

@@ -20,7 +20,7 @@ function shard(tensor: string): Buffer {
   return safetensorsBytes({ header: { [tensor]: { dtype: 'U8', shape: [2, 2], data_offsets: [0, 4] } }, dataBytes: 4 });
 }
 
-/** The same in an archive of torch. */
+/** Shards of archives of torch. */
 function torchShard(name: string): Buffer {
   return torchArchive(pickle(stateDict({ [name]: tensor() })));
 }
@@ -223,7 +223,7 @@ describe('names of original checkpoints', () => {
   });
 });
 
-describe('where the weights lie', () => {
+describe('the files of the weights', () => {
   test('a folder with none of the files is refused, and all names are given', () => {
     const folder = temporaryFolder({ 'model.bin': 'PK' });
     const names = `model.safetensors, ${INDEX}, pytorch_model.bin or pytorch_model.bin.index.json`;

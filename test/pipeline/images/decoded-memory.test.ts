@@ -2,8 +2,10 @@ import { getEventListeners } from 'node:events';
 import { cpSync, writeFileSync } from 'node:fs';
 import sharp from 'sharp';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { createByteBudget, releaseImages, sharedByteBudget } from '../../../pipeline/images/byte-budget.ts';
+import { FixedByteBudget } from '../../../pipeline/images/byte-budget.ts';
+import { releaseImages } from '../../../pipeline/images/held-images.ts';
 import { loadImage } from '../../../pipeline/images/image-source.ts';
+import { decodedBudget as processBudget } from '../../../pipeline/images/process-budget.ts';
 import { startModel } from '../../../pipeline/model.ts';
 import type { Settings } from '../../../pipeline/settings.ts';
 import { valuesOf } from '../../support/answers.ts';
@@ -12,7 +14,7 @@ import { testSettings } from '../../support/server.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 import { expectHandlerError } from '../../support/thrown.ts';
 
-/** Images of 60 x 50 pixels, and budgets that hold so many of them. */
+/** Images of 60 x 50 pixels, with budgets for a few of them. */
 
 const [WIDTH, HEIGHT] = [60, 50];
 const IMAGE_BYTES = WIDTH * HEIGHT * 3;
@@ -33,7 +35,7 @@ const reason = new Error('dropped');
 const listeners = (signal: AbortSignal, count: number) =>
   expect.poll(() => getEventListeners(signal, 'abort').length, { timeout: 60_000 }).toBe(count);
 
-/** A model with a budget of its own: other tests of this process have other limits. */
+/** A model, alone in the process: the next test may set another limit when it is closed. */
 async function start(
   checkpoint: Parameters<typeof checkpointFolder>[0],
   maxDecodedBytes: number,
@@ -60,7 +62,7 @@ describe('an image', () => {
   };
 
   test('waits before it is decoded until there is memory, and says how long', async () => {
-    const limited = { ...options, decodedBudget: createByteBudget(IMAGE_BYTES * 2 - 1) };
+    const limited = { ...options, decodedBudget: new FixedByteBudget(IMAGE_BYTES * 2 - 1) };
     const { image } = await loadImage(await source(1), limited);
     const { signal } = new AbortController();
     const second = loadImage(await source(2), { ...limited, signal });
@@ -74,7 +76,7 @@ describe('an image', () => {
   });
 
   test('whose request is dropped while it waits for memory leaves its place to the next', async () => {
-    const decodedBudget = createByteBudget(IMAGE_BYTES);
+    const decodedBudget = new FixedByteBudget(IMAGE_BYTES);
     const { image } = await loadImage(await source(1), { ...options, decodedBudget });
     const dropped = new AbortController();
     const waiting = loadImage(await source(2), { ...options, decodedBudget, signal: dropped.signal });
@@ -87,8 +89,8 @@ describe('an image', () => {
     (await decodedBudget.acquire(IMAGE_BYTES))();
   });
 
-  test('that does not decode leaves no memory taken, nor does one that is too large', async () => {
-    const limited = { ...options, decodedBudget: createByteBudget(IMAGE_BYTES) };
+  test('that does not decode, or is too large, holds no memory afterwards', async () => {
+    const limited = { ...options, decodedBudget: new FixedByteBudget(IMAGE_BYTES) };
     const broken = (await picture(1)).subarray(0, -20).toString('base64');
     for (let count = 0; count < 3; count += 1) {
       await expectHandlerError(loadImage(broken, limited), 'IMAGE_CORRUPT');
@@ -99,20 +101,21 @@ describe('an image', () => {
 });
 
 describe('captions', () => {
-  test('of a request that is dropped while its images wait leave no memory taken', async () => {
+  test('of a request that is dropped while its images wait hold no memory afterwards', async () => {
     const model = await start('narrow-vision', IMAGE_BYTES + 2, { batchWindowMs: 60_000, maxBatchSize: 2 });
     const images = await sources(2);
     const dropped = new AbortController();
     // One image has the memory and waits for others to share its batch; the second waits for its memory.
     const answer = model.infer({ img_url: images }, ['generated_output'], dropped.signal);
-    const decodedBudget = sharedByteBudget(IMAGE_BYTES + 2);
+    const { budget, leave } = processBudget.join(IMAGE_BYTES + 2);
+    onTestFinished(leave);
     await listeners(dropped.signal, 3); // The third is that of the whole request.
     dropped.abort(reason);
     await expect(answer).rejects.toBe(reason);
-    (await decodedBudget.acquire(IMAGE_BYTES + 2))();
+    (await budget.acquire(IMAGE_BYTES + 2))();
   });
 
-  test('of more images than there is memory for are all there, those of one request and of several', async () => {
+  test('of more images than there is memory for all come, in one request and in several', async () => {
     const model = await start('narrow-vision', IMAGE_BYTES * 2);
     const images = await sources(9);
     const asked = [images, images.slice(0, 5), images.slice(4)].map((img_url) =>
@@ -123,7 +126,7 @@ describe('captions', () => {
     expect(answers.flatMap(({ failures }) => failures)).toEqual([]);
   });
 
-  test('of an image that takes more than there can be are refused, the others are not', async () => {
+  test('of an image that takes more than the budget are refused, the others are not', async () => {
     const model = await start('narrow-vision', IMAGE_BYTES * 2 + 1);
     const images = [await source(1), await source(2, HEIGHT * 3), await source(3)];
     const answer = await model.infer({ img_url: images }, ['generated_output', 'error']);
@@ -133,7 +136,7 @@ describe('captions', () => {
     expect(valuesOf(answer, 'error')).toEqual(['', expect.stringMatching(/^IMAGE_TOO_LARGE/), '']);
   });
 
-  test('of images of a wrong size for the checkpoint leave no memory taken', async () => {
+  test('of images of a wrong size for the checkpoint hold no memory afterwards', async () => {
     const folder = temporaryFolder();
     cpSync(checkpointFolder('narrow-vision'), folder, { recursive: true });
     writeFileSync(`${folder}/preprocessor_config.json`, JSON.stringify({ do_resize: false }));

@@ -4,7 +4,7 @@ import { createServer as createSecureServer } from 'node:https';
 import { type AddressInfo, isIP, type Server } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import type { LookupAll } from '../../../pipeline/images/address-guard.ts';
+import type { LookupAll } from '../../../network/address-guard.ts';
 import { type ImageOptions, loadImage } from '../../../pipeline/images/image-source.ts';
 import { type ErrorCode, HandlerError } from '../../../protocol/errors.ts';
 import { makeCertificates } from '../../support/certificates.ts';
@@ -13,9 +13,9 @@ import { imageOptions } from '../../support/image-options.ts';
 import { type Route, startServer } from '../../support/loopback-server.ts';
 
 /**
- * What is tried to have a service fetch from its own network: each is asked for as an image, by itself, through a
- * redirect and behind a name, while a server on this machine counts who comes. Tricks that mean this machine are also
- * asked for where they are allowed, and do reach it: so that to count nobody says something.
+ * Tricks that make a service fetch from its own network. Each is requested as an image, by itself, through a redirect
+ * and behind a name, while a server on this machine counts connections. Tricks that mean this machine are also requested
+ * where they are allowed, and reach it then, so that a count of zero proves something.
  * Sources: OWASP, Server Side Request Forgery Prevention Cheat Sheet; imgproxy, its table of private networks.
  */
 
@@ -24,10 +24,10 @@ const hasIpv6 =
 /** Elsewhere 127.5.5.5 and 0.0.0.0 are not this machine. */
 const isLinux = process.platform === 'linux';
 
-/** Given to nobody since 2006: public by its number, and it leads nowhere. */
+/** A public number that nobody has had since 2006. */
 const NOWHERE = '3ffe::1';
 
-/** What names stand for; any other is this machine, as with nip.io. */
+/** Addresses of names. Any other name is this machine, as with nip.io. */
 const answers: Record<string, readonly string[]> = {
   'metadata.google.internal': ['169.254.169.254'],
   'mixed.test': ['93.184.216.34', '127.0.0.1'],
@@ -41,9 +41,9 @@ const lookupAll: LookupAll = (host, _options, callback) => {
   process.nextTick(() => callback(null, addresses));
 };
 
-const options: ImageOptions = { ...imageOptions, lookupAll, privateHosts: ['images.test'] }; // Where redirects come from.
+const options: ImageOptions = { ...imageOptions, lookupAll, privateHosts: ['images.test'] }; // The source of redirects.
 
-/** The server that must not be reached, on every address of this machine; it counts connections. */
+/** The server that must not be reached, on every address of this machine. It counts connections. */
 let target: Server;
 let port: number;
 let hits = 0;
@@ -62,7 +62,7 @@ afterEach(() => {
   vi.unstubAllEnvs();
 });
 
-/** The error of an image that must be refused. None of them says where it was looked for, or what was found there. */
+/** The error code of an image that must be refused. No message says where it was looked for, or what was there. */
 async function refusalOf(source: string, changed: Partial<ImageOptions> = {}): Promise<ErrorCode> {
   const error = await loadImage(source, { ...options, ...changed }).then(
     () => undefined,
@@ -74,22 +74,22 @@ async function refusalOf(source: string, changed: Partial<ImageOptions> = {}): P
   return error.code;
 }
 
-/** A server that redirects to a place, by its name that is allowed. */
+/** The URL of a server that redirects to a location. Its name is allowed. */
 async function redirectTo(location: string, status = 302): Promise<string> {
-  const ascii = location.replace(/[^ -~\t]+/g, encodeURIComponent); // As servers write what a header cannot have.
+  const ascii = location.replace(/[^ -~\t]+/g, encodeURIComponent); // Servers encode characters that a header cannot have.
   const origin = await startServer({ '/': (response) => response.writeHead(status, { location: ascii }).end() });
   return `${origin.replace('127.0.0.1', 'images.test')}/`;
 }
 
 const redirectStatuses = [301, 302, 303, 307, 308];
 
-/** What a row is refused with. */
+/** The error codes of a row. */
 interface Refusal {
   /** By itself. */
   readonly code: ErrorCode;
-  /** As the place of a redirect; absent where no header can have it. */
+  /** As the target of a redirect. Absent where no header can have it. */
   readonly redirected?: ErrorCode;
-  /** Whether it is this machine, for whoever lets it through. */
+  /** Whether it reaches this machine where it is let through. */
   readonly isHere?: boolean;
 }
 
@@ -171,7 +171,7 @@ const hosts: readonly Row[] = (
   ] as const
 ).map(([trick, host, refusal]) => [trick, `http://${host}:PORT/`, refusal]);
 
-/** The same of IPv6, in brackets. */
+/** Hosts of IPv6, in brackets. */
 const ipv6Hosts: readonly Row[] = (
   [
     ['loopback', '::1', here],

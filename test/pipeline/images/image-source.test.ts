@@ -2,9 +2,10 @@ import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { pathToFileURL } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { createByteBudget, jointBudgets } from '../../../pipeline/images/byte-budget.ts';
+import { FixedByteBudget } from '../../../pipeline/images/byte-budget.ts';
 import { decodeImage } from '../../../pipeline/images/image-decode.ts';
 import { type ImageOptions, loadImage } from '../../../pipeline/images/image-source.ts';
+import { jointBudgets } from '../../../pipeline/images/joint-budgets.ts';
 import type { ErrorCode } from '../../../protocol/errors.ts';
 import { imagePath } from '../../support/goldens.ts';
 import { imageOptions } from '../../support/image-options.ts';
@@ -305,7 +306,7 @@ describe('the limit of bytes', () => {
 
   test('does not keep images from each other that are needed at once', async () => {
     const origin = await startServer({ '/small.png': answerPng });
-    const budgets = jointBudgets(createByteBudget(100_000_000), 3);
+    const budgets = jointBudgets(new FixedByteBudget(100_000_000), 3);
     const loads = budgets.map((decodedBudget) => loadImage(`${origin}/small.png`, { ...huge, decodedBudget }));
     expect(await Promise.all(loads)).toHaveLength(3);
   });

@@ -1,6 +1,7 @@
 import { getEventListeners } from 'node:events';
 import { describe, expect, test } from 'vitest';
-import { createByteBudget, decodeHolding } from '../../../pipeline/images/byte-budget.ts';
+import { FixedByteBudget } from '../../../pipeline/images/byte-budget.ts';
+import { decodeHolding } from '../../../pipeline/images/held-images.ts';
 import type { ModelBatch } from '../../../pipeline/sessions/loaded-model.ts';
 import { createRunQueue } from '../../../pipeline/workers/run-queue.ts';
 
@@ -137,7 +138,7 @@ describe('the queue of runs', () => {
 
     test('give back the memory of their images, whether they wait or run', async () => {
       const { queue, finish } = start(1);
-      const budget = createByteBudget(2);
+      const budget = new FixedByteBudget(2);
       const withImage = async (number: number) => {
         const image = { width: 1, height: 1, data: new Uint8Array(3) };
         return { number, images: [await decodeHolding(async () => image, await budget.acquire(1))] };

@@ -1,4 +1,4 @@
-/** The small files that a checkpoint may have; all that exist are fetched. */
+/** The small files that a checkpoint may have. A download fetches all that exist. */
 export const settingsFiles: readonly string[] = [
   'config.json',
   'preprocessor_config.json',
@@ -12,7 +12,7 @@ export const settingsFiles: readonly string[] = [
   'special_tokens_map.json',
 ];
 
-/** Files that hold a vocabulary; any one of these sets is enough. */
+/** Sets of files that hold a vocabulary. Any one of them is enough. */
 export const vocabularies: readonly (readonly string[])[] = [
   ['tokenizer.json'],
   ['vocab.txt'],

@@ -1,0 +1,139 @@
+#!/usr/bin/env bash
+# Packs everything that a GPU machine without a network needs to run this project on CUDA, in parts that fit a transfer.
+#
+#     bash bench/gpu/prepare.sh         run from the root of the checkout, after npm ci
+#     bash bench/gpu/prepare.sh slim    takes large files out of the working tree, so that it fits beside a part
+#     bash bench/gpu/prepare.sh whole   brings them back
+#
+# Everything is written to .gpu/, which git ignores. A step that has been done is not repeated; delete .gpu/ to begin
+# anew. The plan of transfers is printed at the end and kept in .gpu/plan.txt.
+set -euo pipefail
+fail() { echo "prepare.sh: $*" >&2; exit 1; }
+
+KIT=$(cd "$(dirname "$0")" && pwd)
+ROOT=$PWD
+COMPRESS=${COMPRESS:-xz -T0 -6}   # `cat` compresses nothing, which is quicker for a rehearsal.
+PART_MIB=${PART_MIB:-56}          # One part and the working tree (see `slim`) must fit into 64 MiB.
+ARCHITECTURE=${ARCHITECTURE:-90}  # Compute capability of the card without its point: 90 is the H100.
+
+[ "$(git rev-parse --show-toplevel 2>/dev/null)" = "$ROOT" ] || fail "expected to run at the root of the git checkout, got $ROOT"
+git check-ignore -q .gpu/part || fail "expected .gitignore to name .gpu/, so that nothing of it is committed"
+
+# Bytes of the working tree that travel: tracked files that are checked out.
+tree_mib() {
+  git ls-files -t | awk '$1 != "S" { $1 = ""; print substr($0, 2) }' | tr '\n' '\0' | xargs -0 stat -c %s 2>/dev/null |
+    awk '{ sum += $1 } END { printf "%.1f", sum / 1048576 }'
+}
+
+case ${1:-} in
+slim)
+  # A tracked file that is not checked out does not travel.
+  git sparse-checkout set --no-cone '/*' '!/checkpoints/*/' '!/test/' '!/docs/' '/test/fixtures/images/'
+  echo "working tree: $(tree_mib) MiB travel with each part"
+  exit ;;
+whole) git sparse-checkout disable; exit ;;
+'') ;;
+*) fail "expected no argument, slim or whole, got $1" ;;
+esac
+
+for tool in python3 node npx tar sha256sum split ${COMPRESS%% *}; do command -v "$tool" >/dev/null || fail "expected $tool on the PATH"; done
+[ -d node_modules/onnxruntime-node ] || fail "expected node_modules; run npm ci first"
+VERSION=$(node -p "require('onnxruntime-node/package.json').version")
+mkdir -p .gpu/cache
+
+# 1. The CUDA provider of the runtime's own version and commit. PyPI's wheel is built for CUDA 13.
+WHEEL=$(ls .gpu/cache/onnxruntime_gpu-"$VERSION"-*.whl 2>/dev/null | head -1 || true)
+if [ -z "$WHEEL" ]; then
+  python3 -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
+    --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 -d .gpu/cache "onnxruntime-gpu==$VERSION" ||
+    fail "expected PyPI to have a wheel of onnxruntime-gpu $VERSION for Linux"
+  WHEEL=$(ls .gpu/cache/onnxruntime_gpu-"$VERSION"-*.whl)
+fi
+PROVIDERS=.gpu/cache/providers-$VERSION-sm$ARCHITECTURE
+if [ ! -e "$PROVIDERS/done" ]; then
+  rm -rf "$PROVIDERS" && mkdir -p "$PROVIDERS"
+  python3 "$KIT/unpack-provider.py" "$WHEEL" node_modules/onnxruntime-node/bin/napi-v6/linux/x64/libonnxruntime.so.1 "$PROVIDERS"
+  mv "$PROVIDERS/libonnxruntime_providers_cuda.so" "$PROVIDERS/whole.so"
+  python3 "$KIT/reduce-provider.py" "$PROVIDERS/whole.so" "$PROVIDERS/libonnxruntime_providers_cuda.so" "$ARCHITECTURE"
+  rm "$PROVIDERS/whole.so"
+  touch "$PROVIDERS/done"
+fi
+
+# 2. The stage: node, the bundle, the packages with native code, the kit's scripts, small checkpoints, a picture.
+STAGE=.gpu/stage
+NATIVE=node_modules/onnxruntime-node/bin/napi-v6/linux/x64
+rm -rf $STAGE && mkdir -p $STAGE/bin $STAGE/app/node_modules/@img $STAGE/app/bench $STAGE/app/checkpoints
+cp -L "$(command -v node)" $STAGE/bin/node
+chmod +x $STAGE/bin/node
+if strip --strip-unneeded -o $STAGE/bin/node.stripped $STAGE/bin/node 2>/dev/null && $STAGE/bin/node.stripped -v >/dev/null; then
+  mv $STAGE/bin/node.stripped $STAGE/bin/node
+else rm -f $STAGE/bin/node.stripped; fi
+node --import tsx build/bundle.ts --quiet || fail "expected the bundle to build"
+cp -r dist $STAGE/app/dist
+find $STAGE/app/dist -name '*.map' -delete
+rm -rf $STAGE/app/dist/types $STAGE/app/dist/swagger-ui
+for package in onnxruntime-common sharp @img/sharp-linux-x64 @img/sharp-libvips-linux-x64 @img/colour detect-libc semver; do
+  cp -rL node_modules/$package $STAGE/app/node_modules/$package
+done
+mkdir -p "$STAGE/app/$(dirname $NATIVE)"
+cp -r node_modules/onnxruntime-node/{package.json,dist} $STAGE/app/node_modules/onnxruntime-node/
+cp -r $NATIVE $STAGE/app/$NATIVE
+cp "$PROVIDERS"/libonnxruntime_providers_{cuda,shared}.so $STAGE/app/$NATIVE/
+echo '{"type":"module"}' >$STAGE/app/package.json
+cp bench/make_checkpoint.py "$KIT"/measure_torch.py "$KIT"/ort-hook.mjs $STAGE/app/bench/
+npx esbuild "$KIT/measure.ts" --format=esm --platform=node --target=node20 --outfile=$STAGE/app/bench/measure.js --log-level=warning
+cp test/fixtures/images/chelsea.png $STAGE/app/bench/
+# dist/ has the captioning checkpoint already. Small checkpoints stand for the other tasks, so that two parts suffice.
+for checkpoint in ${CHECKPOINTS:-checkpoints/scenes-question-answering test/fixtures/checkpoints/*}; do
+  if [ -d "$checkpoint" ]; then cp -r "$checkpoint" $STAGE/app/checkpoints/
+  else echo "prepare.sh: $checkpoint is left out, because it is not in the working tree (slim?)" >&2; fi
+done
+git log -1 --format='%H %s' >$STAGE/app/commit.txt
+
+# 3. One archive, cut into parts. Each part brings the scripts that run there, and the list of all parts.
+(cd $STAGE && find . -type f -print0 | sort -z | xargs -0 sha256sum) >.gpu/stage.sums
+SUM=$( (cat .gpu/stage.sums; echo "$COMPRESS") | sha256sum | cut -c1-16)
+ARCHIVE=.gpu/archive-$SUM
+if [ ! -e "$ARCHIVE" ]; then
+  rm -f .gpu/archive-*
+  # shellcheck disable=SC2086  # COMPRESS is a command with its options.
+  tar --sort=name --owner=0 --group=0 --mtime=@0 -C $STAGE -cf - . | $COMPRESS >"$ARCHIVE.tmp"
+  mv "$ARCHIVE.tmp" "$ARCHIVE"
+fi
+rm -rf .gpu/part-* .gpu/split && mkdir .gpu/split
+split -b "${PART_MIB}M" -d -a 2 --numeric-suffixes=1 "$ARCHIVE" .gpu/split/piece-
+(cd .gpu/split && sha256sum piece-*) >.gpu/pieces.sums
+COUNT=$(wc -l <.gpu/pieces.sums)
+for piece in .gpu/split/piece-*; do
+  number=${piece##*-}
+  mkdir .gpu/part-"$number"
+  mv "$piece" .gpu/part-"$number"/
+  cp "$KIT"/{receive.sh,measure.sh,summary.py} .gpu/pieces.sums .gpu/part-"$number"/
+done
+rmdir .gpu/split
+
+# 4. The plan: sizes, and the command for each transfer.
+TREE=$(tree_mib)
+mib() { du -cm "$@" | tail -1 | cut -f1; }
+{
+  echo "sizes (MiB): node $(mib $STAGE/bin/node), CUDA provider $(mib --apparent-size $STAGE/app/$NATIVE/libonnxruntime_providers_cuda.so) with its zeros," \
+    "runtime $(mib $STAGE/app/$NATIVE/libonnxruntime.so.1), sharp $(mib $STAGE/app/node_modules/{sharp,@img})," \
+    "bundle $(mib $STAGE/app/dist), checkpoints $(mib $STAGE/app/checkpoints)"
+  echo "archive: $(mib --apparent-size "$ARCHIVE") MiB in $COUNT parts; working tree: $TREE MiB"
+  for part in .gpu/part-*; do
+    awk -v tree="$TREE" -v part="$(mib --apparent-size "$part")" -v name="$part" 'BEGIN {
+      printf "%s: %d MiB, %.1f MiB with the tree%s\n", name, part, part + tree, (part + tree > 63 ? "  TOO MUCH: run `prepare.sh slim`, or lower PART_MIB" : "") }'
+  done
+  echo
+  echo "Transfers, one straight after the other:"
+  number=0
+  for part in .gpu/part-*; do
+    number=$((number + 1))
+    if [ $number -lt "$COUNT" ]; then
+      echo "  $number. send $part, then run there (at most 120 s): bash $part/receive.sh"
+    else
+      echo "  $number. send $part, then run there (at most 560 s): bash $part/receive.sh && bash $part/measure.sh"
+    fi
+  done
+  echo "  To measure again on the same machine: send .gpu/part-01, then run there: bash .gpu/part-01/measure.sh"
+} | tee .gpu/plan.txt

@@ -1,0 +1,60 @@
+import { join } from 'node:path';
+import { type JsonSection, readJsonFile } from '../files/json-file.ts';
+import { inconsistent, subsection } from '../files/json-section.ts';
+import { type BlipConfig, readBlipConfig } from './blip-config.ts';
+import { type ClipConfig, readClipConfig } from './clip-config.ts';
+import { type GenerationDefaults, readGenerationDefaults } from './generation-config.ts';
+import type { Resize } from './image-processor-config.ts';
+import type { VisionConfig } from './vision-config.ts';
+
+/** The settings of any family: what its graphs are written from. */
+export interface FamilySettings {
+  readonly config: {
+    readonly vision: VisionConfig;
+    /** Lines for the log: what was assumed, or looks wrong. */
+    readonly warnings: readonly string[];
+  };
+}
+
+/** How the checkpoints of a family say what they are. */
+export interface Family<Settings extends FamilySettings> {
+  /** How images come to the model's size where the file of the image processor does not say. */
+  readonly usualResize: Resize['kind'];
+  /** @throws CheckpointError `CHECKPOINT_CONFIG_INVALID`. */
+  readonly readSettings: (folder: string, config: JsonSection) => Settings;
+}
+
+export interface BlipSettings {
+  readonly config: BlipConfig;
+  readonly generationDefaults: GenerationDefaults;
+}
+
+export interface ClipSettings {
+  readonly config: ClipConfig;
+}
+
+export const blip: Family<BlipSettings> = {
+  usualResize: 'squash',
+  readSettings: (folder, config) => ({
+    config: readBlipConfig(config),
+    generationDefaults: readGenerationDefaults(
+      subsection(config, 'text_config'),
+      readJsonFile(join(folder, 'generation_config.json')),
+    ),
+  }),
+};
+
+export const clip: Family<ClipSettings> = {
+  usualResize: 'crop',
+  readSettings: (_folder, config) => ({ config: readClipConfig(config) }),
+};
+
+/**
+ * The decoder of answers reads the question through projections that have the width of the vision model.
+ * @throws CheckpointError `CHECKPOINT_CONFIG_INVALID`.
+ */
+export function requireEqualWidths({ config: { vision, text } }: BlipSettings, file: JsonSection): void {
+  if (vision.hiddenSize === text.hiddenSize) return;
+  const expected = 'hidden_size of text_config and vision_config to be equal in a BlipForQuestionAnswering';
+  throw inconsistent(file, expected, `${text.hiddenSize} and ${vision.hiddenSize}`);
+}

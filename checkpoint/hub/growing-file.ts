@@ -1,0 +1,94 @@
+import type { Hash } from 'node:crypto';
+import { type FileHandle, open } from 'node:fs/promises';
+import { CheckpointError } from '../errors.ts';
+import { digestFile, startDigest } from './checksum.ts';
+import { explainWriteErrors } from './failures.ts';
+import type { RemoteFile } from './listing.ts';
+
+/** A half-written file that is open, with the digest of its bytes. Its errors are CheckpointErrors that name its path. */
+export class GrowingFile {
+  readonly path: string;
+  readonly #file: RemoteFile;
+  readonly #handle: FileHandle;
+  #digest: Hash;
+  #receivedBytes = 0;
+
+  private constructor(path: string, file: RemoteFile, handle: FileHandle) {
+    this.path = path;
+    this.#file = file;
+    this.#handle = handle;
+    this.#digest = startDigest(file);
+  }
+
+  /** Opens a file for explainWriteErrors, and reads the bytes that it has. One that has too many loses them all. */
+  static async open(path: string, file: RemoteFile): Promise<GrowingFile> {
+    const growing = new GrowingFile(path, file, await explainWriteErrors(path, () => open(path, 'r+')));
+    try {
+      await growing.#readBytes();
+      return growing;
+    } catch (cause) {
+      await growing.close();
+      throw cause;
+    }
+  }
+
+  get receivedBytes(): number {
+    return this.#receivedBytes;
+  }
+
+  /** The digest of all bytes, in hexadecimal digits. */
+  get digest(): string {
+    return this.#digest.copy().digest('hex');
+  }
+
+  get isMatch(): boolean {
+    return this.digest === this.#file.checksum.hex;
+  }
+
+  /** @throws CheckpointError `CHECKPOINT_DOWNLOAD_FAILED` when the file gets longer than listed, or cannot be written. */
+  async append(chunk: Uint8Array): Promise<void> {
+    const { name, sizeBytes } = this.#file;
+    if (this.#receivedBytes + chunk.length > sizeBytes) {
+      const message = `${this.path}: expected ${sizeBytes} bytes of ${name}, got more.`;
+      throw new CheckpointError('CHECKPOINT_DOWNLOAD_FAILED', message);
+    }
+    await explainWriteErrors(this.path, () => this.#write(chunk));
+    this.#digest.update(chunk);
+    this.#receivedBytes += chunk.length;
+  }
+
+  /** Drops all bytes. */
+  async restart(): Promise<void> {
+    await explainWriteErrors(this.path, () => this.#handle.truncate(0));
+    this.#receivedBytes = 0;
+    this.#digest = startDigest(this.#file);
+  }
+
+  /** Returns when the bytes are on the disk. */
+  async sync(): Promise<void> {
+    await explainWriteErrors(this.path, () => this.#handle.sync());
+  }
+
+  async close(): Promise<void> {
+    await this.#handle.close();
+  }
+
+  async #readBytes(): Promise<void> {
+    const { size } = await explainWriteErrors(this.path, () => this.#handle.stat());
+    if (size > this.#file.sizeBytes) return await this.restart();
+    await explainWriteErrors(this.path, () => digestFile(this.path, this.#digest));
+    this.#receivedBytes = size;
+  }
+
+  /**
+   * Writes at the position of the bytes. A process that slept for very long may have lost its file to another; then both
+   * write equal bytes to equal positions.
+   */
+  async #write(chunk: Uint8Array): Promise<void> {
+    for (let written = 0; written < chunk.length; ) {
+      const position = this.#receivedBytes + written;
+      const { bytesWritten } = await this.#handle.write(chunk, written, chunk.length - written, position);
+      written += bytesWritten;
+    }
+  }
+}

@@ -1,0 +1,82 @@
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { openCheckpoint } from '../../checkpoint/checkpoint.ts';
+import { checkpointFolder } from '../support/goldens.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
+import { expectCheckpointError } from '../support/thrown.ts';
+
+describe('the folder', () => {
+  test('a folder that is not there is refused by its path', () => {
+    const folder = join(temporaryFolder(), 'nowhere');
+    expectCheckpointError(() => openCheckpoint(folder), 'CHECKPOINT_NOT_FOUND', [folder, 'got no such folder']);
+  });
+
+  test('a file in place of the folder is refused by its path', () => {
+    const file = join(temporaryFolder({ 'model.safetensors': '' }), 'model.safetensors');
+    expectCheckpointError(() => openCheckpoint(file), 'CHECKPOINT_NOT_FOUND', [file]);
+  });
+
+  test('a folder without config.json is refused', () => {
+    const folder = temporaryFolder();
+    expectCheckpointError(() => openCheckpoint(folder), 'CHECKPOINT_CONFIG_INVALID', [folder, 'a config.json', 'none']);
+  });
+
+  test.each([
+    ['cut off', '{"architectures":', 'expected JSON'],
+    ['empty', '', 'expected JSON'],
+    ['a list', '["BlipForConditionalGeneration"]', 'got a list of 1'],
+    ['null', 'null', 'got null'],
+  ])('a config.json that is %s is refused by its path', (_, text, part) => {
+    const folder = temporaryFolder({ 'config.json': text });
+    expectCheckpointError(() => openCheckpoint(folder), 'CHECKPOINT_CONFIG_INVALID', [
+      join(folder, 'config.json'),
+      part,
+    ]);
+  });
+
+  test('a config.json that cannot be read is refused by its path', () => {
+    const folder = temporaryFolder({ 'config.json/readme.txt': '' });
+    expectCheckpointError(() => openCheckpoint(folder), 'CHECKPOINT_FILE_UNREADABLE', [
+      join(folder, 'config.json'),
+      'EISDIR',
+    ]);
+  });
+});
+
+describe('a checkpoint', () => {
+  test.each([
+    ['narrow-vision', 'BlipForConditionalGeneration', 'captioning'],
+    ['answers-float32', 'BlipForQuestionAnswering', 'question-answering'],
+    ['retrieval-wide-vision', 'BlipForImageTextRetrieval', 'retrieval'],
+    ['clip-real-end', 'CLIPModel', 'clip'],
+  ] as const)(
+    '%s: its architecture, its task, its images, and defaults of generation for BLIP',
+    (name, architecture, task) => {
+      const checkpoint = openCheckpoint(checkpointFolder(name));
+      expect(checkpoint).toMatchObject({ folder: checkpointFolder(name), architecture, task, isInt8: false });
+      expect(checkpoint.imageProcessor.resize?.kind).toBe(task === 'clip' ? 'crop' : 'squash');
+      expect('generationDefaults' in checkpoint).toBe(task !== 'clip');
+      // The type follows the task, as the compiler sees in these lines.
+      if (checkpoint.task === 'clip') expect(checkpoint.config.projectionSize).toBeGreaterThan(0);
+      else expect(checkpoint.config.text.sepTokenId).toBeGreaterThan(0);
+    },
+  );
+
+  test.each(['narrow-vision', 'clip-real-end'] as const)('%s for images of another size', (name) => {
+    const folder = checkpointFolder(name);
+    const usual = openCheckpoint(folder);
+    const { patchSize, imageSize } = usual.config.vision;
+    const other = openCheckpoint(folder, imageSize + patchSize);
+    const side = imageSize + patchSize;
+    expect(other.config.vision).toEqual({ ...usual.config.vision, imageSize: side });
+    expect(other.config.vision.positionsImageSize).toBe(imageSize);
+    expect(other.imageProcessor).toEqual({
+      ...usual.imageProcessor,
+      resize: name === 'clip-real-end' ? { kind: 'crop', side, shortestEdge: side } : { kind: 'squash', side },
+    });
+    expectCheckpointError(() => openCheckpoint(folder, imageSize + 1), 'CHECKPOINT_CONFIG_INVALID', [
+      folder,
+      `BLIP_IMAGE_SIZE to be a multiple of patch_size ${patchSize}, got ${imageSize + 1}`,
+    ]);
+  });
+});

@@ -1,0 +1,73 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { GrowingFile } from '../../../checkpoint/hub/growing-file.ts';
+import { gitBlobSha1, sha256 } from '../../support/hub-server.ts';
+import { temporaryFolder } from '../../support/temporary-folder.ts';
+
+const whole = Buffer.from('the whole file');
+const small = {
+  name: 'config.json',
+  sizeBytes: whole.length,
+  checksum: { algorithm: 'git-sha1', hex: gitBlobSha1(whole) },
+} as const;
+const large = { ...small, checksum: { algorithm: 'sha256', hex: sha256(whole) } } as const;
+
+async function open(content: string, file: typeof small | typeof large = large) {
+  const path = join(temporaryFolder({ 'file.incomplete': content }), 'file.incomplete');
+  const growing = await GrowingFile.open(path, file);
+  onTestFinished(() => growing.close());
+  return { growing, text: () => readFileSync(path, 'utf8') };
+}
+
+describe('a file that grows', () => {
+  test.each([small, large])('has the digest of what it had and of what is added: $checksum.algorithm', async (file) => {
+    const { growing, text } = await open('the ', file);
+    expect(growing.receivedBytes).toBe(4);
+    await growing.append(whole.subarray(4, 9));
+    expect(growing.isMatch).toBe(false);
+    await growing.append(whole.subarray(9));
+    expect([growing.receivedBytes, growing.isMatch, growing.digest]).toEqual([14, true, file.checksum.hex]);
+    expect(text()).toBe('the whole file');
+  });
+
+  test('begins again, without the bytes and the digest of before', async () => {
+    const { growing, text } = await open('wrong bytes');
+    await growing.restart();
+    expect([growing.receivedBytes, text()]).toEqual([0, '']);
+    await growing.append(whole);
+    await growing.sync();
+    expect([growing.isMatch, text()]).toEqual([true, 'the whole file']);
+  });
+
+  test('loses its bytes where it had more than the file', async () => {
+    const { growing, text } = await open('much more than the whole file');
+    expect([growing.receivedBytes, text()]).toEqual([0, '']);
+  });
+
+  test('takes no more bytes than the file has', async () => {
+    const { growing, text } = await open('the whole fil');
+    await expect(growing.append(Buffer.from('es'))).rejects.toMatchObject({
+      code: 'CHECKPOINT_DOWNLOAD_FAILED',
+      message: expect.stringMatching(/expected 14 bytes of config\.json, got more\.$/),
+    });
+    expect(text()).toBe('the whole fil');
+  });
+
+  test('that is not there is named', async () => {
+    const path = join(temporaryFolder(), 'nowhere');
+    await expect(GrowingFile.open(path, small)).rejects.toMatchObject({
+      code: 'CHECKPOINT_DOWNLOAD_FAILED',
+      message: expect.stringContaining(path),
+    });
+  });
+});
+
+test('writes at its position, not at the end that another writer may have made', async () => {
+  const path = join(temporaryFolder({ file: 'the ' }), 'file');
+  const growing = await GrowingFile.open(path, small);
+  writeFileSync(path, 'the who');
+  await growing.append(whole.subarray(4));
+  await growing.close();
+  expect(readFileSync(path, 'utf8')).toBe('the whole file');
+});
