@@ -5,20 +5,20 @@ import { build, type Metafile, type Plugin } from 'esbuild';
 
 /**
  * `npm run build`: bundles the handler, the HTTP server, the command line, the function of AWS Lambda and the worker
- * thread into dist/. Only the packages with native code stay outside, and OpenTelemetry's API. With `--quiet` it stops
- * there; else it also writes type declarations, and prints sizes and the time from process start to ready.
+ * thread into dist/. Only packages with native code and OpenTelemetry's API stay outside. Without `--quiet` it also writes
+ * type declarations, and prints sizes and the time from process start to ready.
  */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const outputFolder = `${root}dist`;
 
-/** Packages with native code: they must lie beside dist/ in a node_modules. */
+/** Packages with native code. They must be in a node_modules beside dist/. */
 const nativePackages = ['onnxruntime-node', 'sharp'];
 
-/** Is there once in a process, whoever imports it, and only where the operator wants it. */
+/** A process must have exactly one copy of it, which the operator installs; without it there are no spans. */
 const OPENTELEMETRY_API = '@opentelemetry/api';
 
-/** prom-client asks OpenTelemetry for the exemplars of its metrics, which are off; it need not be there for that. */
+/** prom-client imports OpenTelemetry for exemplars, which are off. This replaces the import with nothing. */
 const noExemplars: Plugin = {
   name: 'no-exemplars',
   setup({ onResolve, onLoad }) {
@@ -31,7 +31,7 @@ const noExemplars: Plugin = {
 
 const entryPoints = {
   app: `${root}app.ts`,
-  serve: `${root}handlers/http/serve.ts`,
+  serve: `${root}handlers/command-line/serve.ts`,
   invoke: `${root}handlers/command-line/invoke.ts`,
   main: `${root}handlers/command-line/main.ts`,
   'aws-lambda': `${root}handlers/aws-lambda/aws-lambda.ts`,
@@ -54,7 +54,7 @@ async function bundle(): Promise<Metafile> {
     external: [...nativePackages, OPENTELEMETRY_API],
     plugins: [noExemplars],
     logLevel: 'warning',
-    // Bundled CommonJS packages still call require for Node's own modules.
+    // Bundled CommonJS packages call require for Node's own modules.
     banner: {
       js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
     },
@@ -68,7 +68,7 @@ async function bundle(): Promise<Metafile> {
   return metafile;
 }
 
-/** Declarations of the handler, for those who import it. */
+/** Writes the declarations of the handler for those who import the package. */
 function writeDeclarations(): void {
   const compiler = `${root}node_modules/typescript/bin/tsc`;
   const { status } = spawnSync(process.execPath, [compiler, '-p', `${root}build/tsconfig.declarations.json`], {
@@ -88,7 +88,7 @@ function printSizes({ outputs }: Metafile): void {
 
 /** Milliseconds from starting the process to the server's `ready` line, with the checkpoint that ships. */
 function measureStart(): Promise<number> {
-  const others = Object.entries(process.env).filter(([name]) => !/^(?:BLIP_|AIP_|HOST$)/.test(name)); // Not ours to obey.
+  const others = Object.entries(process.env).filter(([name]) => !/^(?:BLIP_|AIP_|HOST$)/.test(name)); // Settings of the caller must not count.
   const startMs = performance.now();
   const server = spawn(process.execPath, [`${outputFolder}/serve.js`], {
     env: { ...Object.fromEntries(others), PORT: '0', LOG_LEVEL: 'info' },

@@ -1,34 +1,212 @@
 /**
- * Everything that can go wrong with a request or with the service, by stable codes. Checkpoints have codes of their
- * own (checkpoint/errors.ts). docs/errors.md explains all of them; a test holds the two lists together.
+ * Every error of a request or of the service. One table says what each code means on every platform; a test compares
+ * docs/errors.md with it. Checkpoints have codes of their own (checkpoint/errors.ts).
  */
-export type ErrorCode =
-  | 'INVALID_REQUEST'
-  | 'INVALID_INPUT'
-  | 'INVALID_PARAMETER'
-  | 'PROMPT_TOO_LONG'
-  | 'IMAGE_SOURCE_INVALID'
-  | 'IMAGE_SOURCE_BLOCKED'
-  | 'IMAGE_FETCH_FAILED'
-  | 'IMAGE_FETCH_TIMEOUT'
-  | 'IMAGE_TOO_LARGE'
-  | 'IMAGE_UNSUPPORTED'
-  | 'IMAGE_CORRUPT'
-  | 'UNAUTHORIZED'
-  | 'NOT_FOUND'
-  | 'METHOD_NOT_ALLOWED'
-  | 'PAYLOAD_TOO_LARGE'
-  | 'UNSUPPORTED_ENCODING'
-  | 'REQUEST_TIMEOUT'
-  | 'DEADLINE_EXCEEDED'
-  | 'CANCELLED'
-  | 'OVERLOADED'
-  | 'NOT_READY'
-  | 'EXECUTION_PROVIDER_UNAVAILABLE'
-  | 'SETTINGS_INVALID'
-  | 'INTERNAL';
 
-/** A failure with a message that is safe to show to whoever sent the request. What must stay inside goes to `cause`. */
+/** Names of gRPC's status codes. Source: grpc/grpc, doc/statuscodes.md. */
+export type GrpcStatusName =
+  | 'CANCELLED'
+  | 'INVALID_ARGUMENT'
+  | 'DEADLINE_EXCEEDED'
+  | 'NOT_FOUND'
+  | 'RESOURCE_EXHAUSTED'
+  | 'FAILED_PRECONDITION'
+  | 'UNIMPLEMENTED'
+  | 'INTERNAL'
+  | 'UNAVAILABLE'
+  | 'UNAUTHENTICATED';
+
+interface ErrorKind {
+  /** HTTP status of an answer with this error. */
+  readonly http: number;
+  readonly grpc: GrpcStatusName;
+  /**
+   * Whether the same request may succeed later without a change, so that a queue should deliver it again. An error that
+   * depends on the request alone is a result: it would come back every time (docs/decisions/0010-aws-lambda.md).
+   */
+  readonly retryable: boolean;
+  /** Headers that an HTTP answer has besides its content type. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** When the error occurs, as docs/errors.md says it. */
+  readonly meaning: string;
+}
+
+/** Seconds after which a refused client should ask again. */
+const retryAfter = { 'retry-after': '1' };
+
+const table = {
+  INVALID_REQUEST: {
+    http: 400,
+    grpc: 'INVALID_ARGUMENT',
+    retryable: false,
+    meaning:
+      'The body is not JSON, or not a request of the Open Inference Protocol; or a handmade HTTP event of AWS Lambda has values that AWS does not write.',
+  },
+  INVALID_INPUT: {
+    http: 400,
+    grpc: 'INVALID_ARGUMENT',
+    retryable: false,
+    meaning:
+      'An input is unknown, has another datatype or shape, has more than 65,536 values, or a value outside its bounds.',
+  },
+  INVALID_PARAMETER: {
+    http: 400,
+    grpc: 'INVALID_ARGUMENT',
+    retryable: false,
+    meaning: 'Generation parameters contradict each other.',
+  },
+  PROMPT_TOO_LONG: {
+    http: 400,
+    grpc: 'INVALID_ARGUMENT',
+    retryable: false,
+    meaning: "Prompt and new tokens exceed the model's positions.",
+  },
+  IMAGE_SOURCE_INVALID: {
+    http: 400,
+    grpc: 'INVALID_ARGUMENT',
+    retryable: false,
+    meaning: '`img_url` is neither an http(s) URL nor a `data:` URI nor base64.',
+  },
+  IMAGE_SOURCE_BLOCKED: {
+    http: 400,
+    grpc: 'INVALID_ARGUMENT',
+    retryable: false,
+    meaning:
+      'The host of an image, or a host that it redirects to, has an address that is private, loopback, link-local or otherwise not public; or it is not among `BLIP_IMAGE_ALLOWED_HOSTS`; or the URL is http where `BLIP_IMAGE_HTTPS_ONLY` is set.',
+  },
+  IMAGE_FETCH_FAILED: {
+    http: 424,
+    grpc: 'FAILED_PRECONDITION',
+    retryable: true,
+    meaning:
+      "The image's host cannot be reached, or does not answer 200; or it redirects more than `BLIP_IMAGE_MAX_REDIRECTS` times, or to something that is not a URL.",
+  },
+  IMAGE_FETCH_TIMEOUT: {
+    http: 424,
+    grpc: 'FAILED_PRECONDITION',
+    retryable: true,
+    meaning: 'The whole image did not arrive within `BLIP_IMAGE_TIMEOUT_MS`.',
+  },
+  IMAGE_TOO_LARGE: {
+    http: 400,
+    grpc: 'INVALID_ARGUMENT',
+    retryable: false,
+    meaning:
+      "The image has more bytes than `BLIP_IMAGE_MAX_BYTES`, more pixels than `BLIP_IMAGE_MAX_PIXELS` (fewer in files that are decoded as a whole, such as AVIF), or a longer side than `BLIP_IMAGE_MAX_SIDE`; or it is so long that CLIP's resize would make more than 16,000,000 pixels of it; or one image, or all images of a retrieval or CLIP request together, would take more than `BLIP_MAX_DECODED_BYTES` decoded.",
+  },
+  IMAGE_UNSUPPORTED: {
+    http: 400,
+    grpc: 'INVALID_ARGUMENT',
+    retryable: false,
+    meaning:
+      'The bytes are not a JPEG, PNG, WebP, GIF or AVIF; or the checkpoint does not resize, and the image has another size than the model.',
+  },
+  IMAGE_CORRUPT: {
+    http: 400,
+    grpc: 'INVALID_ARGUMENT',
+    retryable: false,
+    meaning: 'The image does not decode to its end.',
+  },
+  UNAUTHORIZED: {
+    http: 401,
+    grpc: 'UNAUTHENTICATED',
+    retryable: false,
+    headers: { 'www-authenticate': 'Bearer' },
+    meaning: 'The request has no bearer token, or one that is not in `BLIP_API_TOKENS`.',
+  },
+  NOT_FOUND: {
+    http: 404,
+    grpc: 'NOT_FOUND',
+    retryable: false,
+    meaning:
+      'The path, model or version is unknown; or this token has no such RunPod job, or its result is no longer kept.',
+  },
+  METHOD_NOT_ALLOWED: {
+    http: 405,
+    grpc: 'UNIMPLEMENTED', // Never sent: a path of gRPC has one method.
+    retryable: false,
+    meaning: 'The path has other methods.',
+  },
+  PAYLOAD_TOO_LARGE: {
+    http: 413,
+    grpc: 'RESOURCE_EXHAUSTED',
+    retryable: false,
+    meaning:
+      "The body is larger than `BLIP_MAX_BODY_BYTES` (for `POST /v2/repository/index`, than 1 KiB; for RunPod's `POST run`, than 10 MiB); or a field of a form is larger than an image may be; or a message to a gRPC method that needs no token is larger than 65,536 bytes; or the answer is larger than AWS Lambda passes on; or the result of a RunPod job is larger than is kept.",
+  },
+  UNSUPPORTED_ENCODING: {
+    http: 415,
+    grpc: 'UNIMPLEMENTED',
+    retryable: false,
+    headers: { 'accept-encoding': 'gzip, deflate' },
+    meaning: 'The body has another compression than gzip or deflate.',
+  },
+  REQUEST_TIMEOUT: {
+    http: 408,
+    grpc: 'DEADLINE_EXCEEDED',
+    retryable: true,
+    meaning:
+      'The headers did not arrive within 15 s, or the whole request within a minute; or a stream that needs no token had no message for a minute.',
+  },
+  DEADLINE_EXCEEDED: {
+    http: 504,
+    grpc: 'DEADLINE_EXCEEDED',
+    retryable: true,
+    meaning:
+      'The time is over that the request (`timeout`, in microseconds), the service (`BLIP_REQUEST_TIMEOUT_MS`) or the Lambda function gave it. Waiting work was dropped.',
+  },
+  CANCELLED: {
+    http: 499,
+    grpc: 'CANCELLED',
+    retryable: true,
+    meaning: 'The client left before it had its answer, which only the log shows; or a signal ended a command.',
+  },
+  OVERLOADED: {
+    http: 429,
+    grpc: 'RESOURCE_EXHAUSTED',
+    retryable: true,
+    headers: retryAfter,
+    meaning:
+      '`BLIP_MAX_QUEUE_SIZE` captions are waiting, or `BLIP_MAX_REQUESTS_PER_TOKEN` requests of this token are running.',
+  },
+  NOT_READY: {
+    http: 503,
+    // Clients may repeat an UNAVAILABLE call without asking, so that no other code has this status.
+    grpc: 'UNAVAILABLE',
+    retryable: true,
+    headers: retryAfter,
+    meaning:
+      'The model is not loaded yet, or no longer; or its worker threads have ended, and none has started for 10 s; or a job was to begin in a server that is stopping.',
+  },
+  EXECUTION_PROVIDER_UNAVAILABLE: {
+    http: 500,
+    grpc: 'INTERNAL',
+    retryable: false,
+    meaning:
+      '`cuda` or `webgpu` was asked for and does not work on this machine, or was asked for with an int8 checkpoint.',
+  },
+  SETTINGS_INVALID: {
+    http: 500,
+    grpc: 'INTERNAL',
+    retryable: false,
+    meaning:
+      'An environment variable has an invalid value; or Vertex AI is admitted without tokens where tokens are set; or the service would be open to everyone. On AWS Lambda the last case is answered to HTTP events, with 500.',
+  },
+  INTERNAL: {
+    http: 500,
+    grpc: 'INTERNAL',
+    retryable: true,
+    meaning: 'Something is wrong inside; or a batch ended two worker threads.',
+  },
+} as const satisfies Readonly<Record<string, ErrorKind>>;
+
+/** A code stays the same between versions. A code without a row does not compile. */
+export type ErrorCode = keyof typeof table;
+
+/** The table, for lookups by any code. */
+export const errorCodes: Readonly<Record<ErrorCode, ErrorKind>> = table;
+
+/** A failure whose message the sender of the request may see. Details that must stay inside go to `cause`. */
 export class HandlerError extends Error {
   override readonly name = 'HandlerError';
   readonly code: ErrorCode;
@@ -39,7 +217,7 @@ export class HandlerError extends Error {
   }
 }
 
-/** Any thrown value as a HandlerError: unknown ones become INTERNAL, with nothing of theirs in the message. */
+/** Turns any thrown value into a HandlerError. An unknown one becomes INTERNAL; its message stays inside, as the cause. */
 export function toHandlerError(thrown: unknown): HandlerError {
   if (thrown instanceof HandlerError) return thrown;
   return new HandlerError('INTERNAL', 'Something went wrong inside the service. Its log says what.', { cause: thrown });

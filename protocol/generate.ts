@@ -27,34 +27,36 @@ const checkBody = compile<GenerateBody>(
   'INVALID_REQUEST',
 );
 
-/** A generate request that was understood: its inputs are still to be held against the handler's schema. */
+/** A generate request after reading. Its inputs are not checked against the handler's schema yet. */
 export interface GenerateRequest {
   readonly id: string | undefined;
   readonly inputs: InputLists;
-  /** Those of the request that are not inputs. */
+  /** The parameters of the request that are not inputs. */
   readonly parameters: Readonly<Record<string, unknown>>;
 }
 
 /**
- * Reads the JSON of a generate request. Keys that are inputs are values or lists of them; all other keys are parameters,
- * like those in `parameters`, and count before them. A key with null is as none.
+ * Reads the JSON of a generate request. Keys that are inputs have values or lists of values. All other keys are parameters,
+ * and win over those in `parameters`. A key with null counts as absent.
  * @throws HandlerError `INVALID_REQUEST`.
  */
 export function readGenerateRequest(body: unknown, { inputs: fields }: TaskSchema): GenerateRequest {
   const { id, parameters = {}, ...keys } = checkBody(body);
-  const present = Object.entries(keys).filter(([, given]) => given !== null);
+  const present = Object.entries(keys).filter(([, content]) => content !== null);
   const isInput = ([name]: readonly [string, unknown]) => Object.hasOwn(fields, name);
-  const lists = present.filter(isInput).map(([name, given]) => [name, Array.isArray(given) ? given : [given]] as const);
-  const more = present.filter((entry) => !isInput(entry));
+  const lists = present
+    .filter(isInput)
+    .map(([name, content]) => [name, Array.isArray(content) ? content : [content]] as const);
+  const otherKeys = present.filter((entry) => !isInput(entry));
   const { inputs, others } = splitParameters(parameters, fields);
   return {
     id,
     inputs: Object.fromEntries([...inputs, ...lists]),
-    parameters: { ...others, ...Object.fromEntries(more) },
+    parameters: { ...others, ...Object.fromEntries(otherKeys) },
   };
 }
 
-/** The answer to a generate request: outputs by their names. */
+/** The answer to a generate request, with outputs by their names. */
 export function generateResponse({ outputs, ...rest }: InferenceResponse): object {
   return { ...rest, ...valuesByName(outputs) };
 }

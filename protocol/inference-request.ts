@@ -11,8 +11,8 @@ import { compile, describeValue } from './validation.ts';
 type Parameters = Readonly<Record<string, string | number | boolean>>;
 
 /**
- * A tensor of a request as it comes: `data` may be nested or flat; in its place `binary_data_size` says how many bytes
- * behind the JSON are its values. Keys we do not know are left alone.
+ * A tensor of a request as it arrives. `data` may be nested or flat. In its place, `binary_data_size` says how many of the
+ * bytes after the JSON are its values. Unknown keys are ignored.
  */
 interface RequestTensor {
   readonly name: string;
@@ -34,25 +34,25 @@ interface RequestBody {
   readonly outputs?: readonly RequestedOutput[];
 }
 
-/** A request that was understood: lists of values by input name, still to be held against the handler's schema. */
+/** A request after reading: lists of values by input name, which are not checked against the handler's schema yet. */
 export interface InferenceRequest {
   readonly id: string | undefined;
   readonly inputs: InputLists;
-  /** Names of the outputs that were asked for; `undefined` for the usual ones. */
+  /** Names of the requested outputs; `undefined` for the usual ones. */
   readonly outputs: readonly string[] | undefined;
-  /** Whether an output is to come as bytes behind the JSON. */
+  /** Whether an output is requested as bytes after the JSON. */
   readonly isBinaryOutput: (name: string) => boolean;
-  /** Those of the request that are not inputs. */
+  /** The parameters of the request that are not inputs. */
   readonly parameters: Parameters;
 }
 
-/** Deeper nesting than any tensor has; the limit of Triton's JSON parser. */
+/** The limit of Triton's JSON parser. No tensor is nested deeper. */
 const MAX_DATA_DEPTH = 100;
 
-/** More dimensions than any tensor has: numpy's limit of old. */
+/** numpy's former limit. No tensor has more dimensions. */
 const MAX_DIMENSIONS = 32;
 
-/** The most values of one input: more than anyone asks about at once, and few enough to be read at once. */
+/** The most values of one input: more than any request needs, and few enough to be read without a pause. */
 const MAX_VALUES = 65_536;
 
 const datatypes = {
@@ -75,7 +75,7 @@ const datatypes = {
 
 type Datatype = keyof typeof datatypes;
 
-/** Which datatypes an input of the schema may come in: widths of integers and floats do not matter. */
+/** The kinds of values that each datatype of the schema accepts. Widths of integers and floats do not matter. */
 const acceptedKinds = {
   STRING: ['string'],
   INT64: ['integer'],
@@ -131,7 +131,7 @@ const checkBody = compile<RequestBody>(
 /**
  * Reads the JSON of an inference request. Request parameters with the name of an input of shape [1] count as that
  * input; keys of tensors that are not in the protocol (such as `optional`) are ignored.
- * @param binary what stands behind the JSON: the values of the tensors with `binary_data_size`, in their order.
+ * @param binary the bytes after the JSON: the values of the tensors with `binary_data_size`, in their order.
  * @throws HandlerError `INVALID_REQUEST` or `INVALID_INPUT`.
  */
 export function readInferenceRequest(
@@ -144,8 +144,8 @@ export function readInferenceRequest(
 }
 
 /**
- * The same where the bytes of each tensor come apart from the others, as over gRPC.
- * @param body the request as JSON would have it; values in `data` may be bytes.
+ * Reads an inference request in which each tensor has bytes of its own, as over gRPC.
+ * @param body the request in the form of the JSON; values in `data` may be bytes.
  * @param sections the bytes of each tensor in their order; `undefined` for those with `data`.
  */
 export function readSectionedRequest(
@@ -168,18 +168,18 @@ function readRequest(
     tensors.map(([name]) => name),
     'input',
   );
-  const { inputs: given, others } = splitParameters(request.parameters ?? {}, inputFields);
+  const { inputs: parameterInputs, others } = splitParameters(request.parameters ?? {}, inputFields);
   const binaryByName = new Map(request.outputs?.map(({ name, parameters }) => [name, parameters?.binary_data]));
   return {
     id: request.id,
-    inputs: Object.fromEntries([...given, ...tensors]),
+    inputs: Object.fromEntries([...parameterInputs, ...tensors]),
     outputs: request.outputs === undefined ? undefined : readOutputNames(request.outputs, outputFields),
     isBinaryOutput: (name) => binaryByName.get(name) ?? others['binary_data_output'] === true,
     parameters: others,
   };
 }
 
-/** Of values by name, those that are inputs of a model. */
+/** The values by name that are inputs of a model. */
 export function pickInputs(
   values: Readonly<Record<string, unknown>>,
   fields: InputFields,
@@ -187,7 +187,7 @@ export function pickInputs(
   return Object.fromEntries(Object.entries(values).filter(([name]) => Object.hasOwn(fields, name)));
 }
 
-/** Parameters that are inputs of one value, and all others. */
+/** Splits parameters into inputs of one value and all others. */
 export function splitParameters(
   parameters: Parameters,
   fields: InputFields,
@@ -241,7 +241,7 @@ function readTensor(tensor: RequestTensor, fields: InputFields, section: Uint8Ar
     );
   }
   const count = countValues(tensor, field);
-  const maxRead = count + 1; // One more than there may be shows that there are too many.
+  const maxRead = count + 1; // One more than allowed shows that there are too many.
   const values =
     section === undefined ? flatten(data ?? [], name, maxRead) : decodeTensor(name, datatype, section, maxRead);
   if (values.length !== count) {
@@ -255,8 +255,8 @@ function readTensor(tensor: RequestTensor, fields: InputFields, section: Uint8Ar
 }
 
 /**
- * How many values a tensor has, as its shape says.
- * @throws HandlerError `INVALID_INPUT` when the input cannot have as many: before any of them is read.
+ * The number of values that the shape of a tensor says.
+ * @throws HandlerError `INVALID_INPUT` when the input cannot have so many. None of them was read then.
  */
 function countValues({ name, shape }: RequestTensor, field: InputField): number {
   const count = shape.reduce((product, size) => product * size, 1);
@@ -278,7 +278,7 @@ export function wireDatatype(field: InputField): string {
   return field.datatype === 'STRING' ? 'BYTES' : field.datatype;
 }
 
-/** Values in row-major order, whatever the nesting; no more than `maxValues` are read. */
+/** The values in row-major order, with any nesting. At most `maxValues` are read. */
 function flatten(data: readonly unknown[], name: string, maxValues: number): readonly unknown[] {
   const values: unknown[] = [];
   const visit = (items: readonly unknown[], depth: number): void => {

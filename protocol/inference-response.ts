@@ -2,11 +2,11 @@ import { encodeTensor } from './binary-tensor.ts';
 import { MODEL_VERSION } from './metadata.ts';
 import type { NamedTensor } from './named-tensor.ts';
 
-/** The answer to an inference request of the Open Inference Protocol. Keys in Triton's order. */
+/** The answer to an inference request of the Open Inference Protocol. The keys are in Triton's order. */
 export interface InferenceResponse {
   readonly model_name: string;
   readonly model_version: string;
-  /** That of the request, where it had one. */
+  /** The id of the request, if it had one. */
   readonly id?: string;
   readonly outputs: readonly NamedTensor[];
 }
@@ -19,14 +19,14 @@ export function inferenceResponse(
   return { model_name: modelName, model_version: MODEL_VERSION, ...(id === undefined ? {} : { id }), outputs };
 }
 
-/** A response on the wire. With tensors as bytes, they stand behind the JSON, and its length must be said. */
+/** A response on the wire. Binary tensors follow the JSON, whose length must then be sent too. */
 export interface EncodedResponse {
   readonly body: Uint8Array;
-  /** Bytes of JSON, where others follow. */
+  /** The length of the JSON in bytes, if binary tensors follow; else `undefined`. */
   readonly jsonLength: number | undefined;
 }
 
-/** @param isBinary whether an output is to come as bytes. */
+/** @param isBinary whether an output is requested as bytes. */
 export function encodeResponse(response: InferenceResponse, isBinary: (name: string) => boolean): EncodedResponse {
   const sections = response.outputs.map((tensor) => (isBinary(tensor.name) ? encodeTensor(tensor) : undefined));
   const outputs = response.outputs.map((tensor, index) => {

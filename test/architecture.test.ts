@@ -31,6 +31,17 @@ const allowedWithinPipeline: Readonly<Record<string, readonly string[]>> = {
   tasks: ['stages.ts', 'images', 'texts', 'sessions', 'workers'],
 };
 
+/** The rooms of handlers/ that others may import, with the files that put platforms together. */
+const allowedBetweenHandlers: Readonly<Record<string, readonly string[]>> = {
+  service: [],
+  http: ['handlers/service/'],
+  grpc: ['handlers/service/'],
+  // The routes of the HTTP server answer Lambda's HTTP events.
+  'aws-lambda': ['handlers/service/', 'handlers/http/server.ts'],
+  // `serve` starts both servers.
+  'command-line': ['handlers/service/', 'handlers/http/server.ts', 'handlers/grpc/server.ts'],
+};
+
 /**
  * For each room within checkpoint/, the others that it may import from, from the ground up. hub/ fetches files and opens
  * none. quantize/ lies on top, because it opens one checkpoint and writes another.
@@ -58,6 +69,7 @@ const onlyImporters: Readonly<Record<string, readonly string[]>> = {
   sharp: ['pipeline/images/image-decode.ts'],
   pbf: ['onnx/model-proto.ts'],
   '@grpc/grpc-js': [
+    'handlers/grpc/call-report.ts',
     'handlers/grpc/credentials.ts',
     'handlers/grpc/guard.ts',
     'handlers/grpc/methods.ts',
@@ -74,7 +86,8 @@ const onlyImporters: Readonly<Record<string, readonly string[]>> = {
   ],
   '@huggingface/hub': ['checkpoint/hub/listing.ts'],
   '@fastify/busboy': ['handlers/http/exchange/multipart.ts'],
-  'prom-client': ['handlers/service/metrics.ts'],
+  'lru-cache': ['handlers/http/doors/runpod/answer-cache.ts'],
+  'prom-client': ['handlers/service/metrics.ts', 'handlers/service/model-metrics.ts'],
   '@opentelemetry/api': ['handlers/service/tracing.ts'],
   'cli-progress': ['handlers/command-line/download-progress.ts'],
 };
@@ -133,6 +146,53 @@ describe('the laws of the house', () => {
     const rooms = readdirSync(join(root, 'checkpoint'));
     expect(rooms.sort()).toEqual(Object.keys(allowedWithinCheckpoint).sort());
     expect(rooms.length).toBeLessThanOrEqual(10);
+  });
+
+  test.each(Object.entries(allowedBetweenHandlers))('handlers/%s imports only what it may', (place, allowed) => {
+    const folder = `handlers/${place}/`;
+    const ofPlace = ownImports.filter(({ file }) => file.startsWith(folder));
+    expect(ofPlace.length).toBeGreaterThan(0);
+    const inHandlers = ofPlace.filter(({ target }) => room(target) === 'handlers' && !target.startsWith(folder));
+    expect(inHandlers.filter(({ target }) => !allowed.some((start) => target.startsWith(start)))).toEqual([]);
+  });
+
+  test('no door imports a door, and what doors share imports none', () => {
+    const doorOf = (path: string) => /^handlers\/http\/doors\/[^/]+\//.exec(path)?.[0];
+    const shared = ['handlers/http/exchange/', 'handlers/service/'];
+    const broken = ownImports.filter(({ file, target }) => {
+      const door = doorOf(target);
+      if (door === undefined) return false;
+      return doorOf(file) === undefined ? shared.some((start) => file.startsWith(start)) : doorOf(file) !== door;
+    });
+    expect(broken).toEqual([]);
+    expect(new Set(ownImports.map(({ file }) => doorOf(file))).size).toBeGreaterThan(7);
+  });
+
+  test('only the list of doors imports doors from outside', () => {
+    const importers = ownImports
+      .filter(
+        ({ file, target }) => target.startsWith('handlers/http/doors/') && !file.startsWith('handlers/http/doors/'),
+      )
+      .map(({ file }) => file);
+    expect([...new Set(importers)]).toEqual(['handlers/http/doors.ts']);
+  });
+
+  test('settings import no runtime', () => {
+    const reached = new Set<string>();
+    const follow = (file: string): void => {
+      if (reached.has(file)) return;
+      reached.add(file);
+      for (const { target } of imports.filter((each) => each.file === file)) follow(target);
+    };
+    follow('pipeline/settings.ts');
+    follow('handlers/service/server-settings.ts');
+    expect([...reached].sort()).toEqual([
+      'handlers/service/server-settings.ts',
+      'pipeline/sessions/execution-provider-choices.ts',
+      'pipeline/setting-definitions.ts',
+      'pipeline/settings.ts',
+      'protocol/errors.ts',
+    ]);
   });
 
   test.each(Object.entries(onlyImporters))('only the files named import %s', (packageName, importers) => {

@@ -1,12 +1,12 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { status } from '@grpc/grpc-js';
 import { describe, expect, test } from 'vitest';
+import { serverSettingDefinitions } from '../handlers/service/server-settings.ts';
 import { schemas } from '../input_schema.ts';
 import { settingDefinitions } from '../pipeline/settings.ts';
-import { grpcStatus } from '../protocol/grpc-status.ts';
-import { httpStatus } from '../protocol/http-status.ts';
+import { errorAnswer } from '../protocol/error-answer.ts';
+import { type ErrorCode, errorCodes, HandlerError } from '../protocol/errors.ts';
 import type { InputFields } from '../protocol/schema.ts';
 
 /** Compares lists in the documents with the code, and follows every link. */
@@ -28,35 +28,46 @@ describe('docs/errors.md', () => {
   const codes = firstCells(read('docs/errors.md')).filter((cell) => /^[A-Z_]+$/.test(cell));
 
   test('explains every code once, and no other', () => {
-    const known = [...unionMembers(read('protocol/errors.ts')), ...unionMembers(read('checkpoint/errors.ts'))];
+    const known = [...Object.keys(errorCodes), ...unionMembers(read('checkpoint/errors.ts'))];
     expect(known.length).toBeGreaterThan(20);
     expect([...codes].sort()).toEqual([...known].sort());
   });
 
-  test('names the HTTP status that is answered', () => {
-    const rows = [...read('docs/errors.md').matchAll(/^\| ([A-Z_]+) \| (\d{3}) \|/gm)];
-    const documented = Object.fromEntries(rows.map(([, code = '', status]) => [code, Number(status)]));
-    expect(rows.length).toBeGreaterThan(15);
-    expect(httpStatus).toMatchObject(documented);
+  test('names the statuses and the meaning of every code', () => {
+    const text = read('docs/errors.md');
+    const ofRequests = [...text.matchAll(/^\| ([A-Z_]+) \| (\d{3}) \| ([A-Z_]+|–) \| (.+?) \|/gm)];
+    const ofStart = [...text.matchAll(/^\| (SETTINGS_INVALID|EXECUTION_PROVIDER_UNAVAILABLE) \| (.+?) \|/gm)];
+    const documented = [
+      ...ofRequests.map(([, code, http, grpc, meaning]) => [code, { http: Number(http), grpc, meaning }] as const),
+      ...ofStart.map(([, code, meaning]) => [code, { http: 500, grpc: 'INTERNAL', meaning }] as const),
+    ];
+    const known = Object.entries(errorCodes).map(([code, { http, grpc, meaning }]) => [
+      code,
+      { http, grpc: code === 'METHOD_NOT_ALLOWED' ? '–' : grpc, meaning }, // A path of gRPC has one method.
+    ]);
+    expect(Object.fromEntries(documented)).toEqual(Object.fromEntries(known));
   });
 
-  test('names the gRPC status that is answered', () => {
-    const rows = [...read('docs/errors.md').matchAll(/^\| ([A-Z_]+) \| \d{3} \| ([A-Z_]+) \|/gm)];
-    const documented = Object.fromEntries(rows.map(([, code = '', name]) => [code, name]));
-    const answered = Object.entries(grpcStatus).map(([code, number]) => [code, status[number]]);
-    expect(rows.length).toBeGreaterThan(15);
-    expect(Object.fromEntries(answered)).toMatchObject(documented);
+  test('names the headers that tell a client what to do', () => {
+    const headersOf = (code: ErrorCode) =>
+      errorAnswer(new HandlerError(code, 'Expected one thing, got another.')).headers;
+    const codes = Object.keys(errorCodes) as readonly ErrorCode[]; // The keys of a table of codes.
+    const having = (header: string) => codes.filter((code) => header in headersOf(code));
+    expect(having('retry-after')).toEqual(
+      [...read('docs/errors.md').matchAll(/^\| ([A-Z_]+) .*`Retry-After`/gm)].map((match) => match[1]),
+    );
+    expect(headersOf('UNAUTHORIZED')).toEqual({ 'www-authenticate': 'Bearer', 'content-type': 'application/json' });
+    expect(headersOf('UNSUPPORTED_ENCODING')).toMatchObject({ 'accept-encoding': 'gzip, deflate' });
   });
 });
 
 test('docs/reference/settings.md has every setting with its default, and no other', () => {
   const rows = [...read('docs/reference/settings.md').matchAll(/^\| `([A-Z_]+)` \| (.+?) \| (.+?) \|$/gm)];
-  const definitions = Object.values(settingDefinitions).map(({ variable, defaultText, description }) => [
-    variable,
-    defaultText,
-    description,
-  ]);
-  expect(rows.map(([, ...cells]) => cells)).toEqual(definitions);
+  const definitions = [
+    ...Object.values(settingDefinitions({ checkpoint: '', threadsPerWorker: 1 })),
+    ...Object.values(serverSettingDefinitions),
+  ].map(({ variable, defaultText, description }) => [variable, defaultText, description]);
+  expect(rows.map(([, ...cells]) => cells).toSorted()).toEqual(definitions.toSorted());
 });
 
 describe('docs/reference/inputs-and-outputs.md', () => {

@@ -4,12 +4,12 @@ import { type InferenceRequest, readInferenceRequest } from '../../protocol/infe
 import { type InferenceResponse, inferenceResponse } from '../../protocol/inference-response.ts';
 import type { TaskSchema } from '../../protocol/schema.ts';
 import { compile } from '../../protocol/validation.ts';
-import { inferInTime, type TimedQuestion } from '../service/deadline.ts';
+import { inferInTime, type Question } from '../service/deadline.ts';
 import { logInternal } from '../service/log-internal.ts';
 import { findModel, namesOf } from '../service/served-models.ts';
-import type { Environment } from './environment.ts';
+import type { LambdaEnvironment } from './environment.ts';
 
-/** A request body where no path says which model is asked. */
+/** The body of a request that has no path to name the model. */
 interface RequestBody {
   readonly model_name?: string;
   readonly id?: string;
@@ -21,24 +21,24 @@ const checkBody = compile<RequestBody>(
 );
 
 /**
- * Answers the body of an inference request: one of the Open Inference Protocol, or the inputs alone as a dictionary
+ * Answers the body of an inference request: one of the Open Inference Protocol, or a dictionary of the inputs alone
  * (`{"img_url": …, "text": …}`). `model_name` chooses between several models.
  * @throws HandlerError when the body is not valid, or no item has a result; the reason of `until`, when that aborts.
  */
 export async function answerBody(
-  { models, server }: Environment,
+  { models, server, settings }: LambdaEnvironment,
   body: unknown,
   until: AbortSignal,
 ): Promise<InferenceResponse> {
   const request = checkBody(body);
   const model = requireModel(models, request.model_name);
   const { id, ...question } = readBody(request, model.schema);
-  const answer = await inferInTime(model, question, until);
+  const answer = await inferInTime(model, question, { signal: until, timeLimitMs: settings.requestTimeoutMs });
   for (const failure of answer.failures) logInternal(failure, server.log);
   return inferenceResponse(model.name ?? '', id, answer.outputs);
 }
 
-function readBody(request: RequestBody, schema: TaskSchema): Pick<InferenceRequest, 'id'> & TimedQuestion {
+function readBody(request: RequestBody, schema: TaskSchema): Pick<InferenceRequest, 'id'> & Question {
   if ('inputs' in request) return readInferenceRequest(request, schema);
   const { model_name: _name, id, ...inputs } = request;
   return { id, inputs, outputs: undefined };

@@ -1,28 +1,25 @@
 import { METHODS } from 'node:http';
 import type { FastifyInstance, HTTPMethods } from 'fastify';
+import { errorAnswer } from '../../protocol/error-answer.ts';
 import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
-import { httpStatus } from '../../protocol/http-status.ts';
-import { RETRY_AFTER_SECONDS } from '../http/exchange/reply.ts';
 import { logInternal } from '../service/log-internal.ts';
 import { requireAuthorizer } from './authorizer.ts';
-import type { Environment } from './environment.ts';
+import type { LambdaEnvironment } from './environment.ts';
 import { type HttpAnswer, type HttpEvent, type HttpRequest, readHttpEvent, withoutPrefix } from './http-event.ts';
 import { type Clock, inTime, loadedInTime } from './invocation-clock.ts';
 import { loadError } from './invocation-error.ts';
 import { injectUntil } from './invocation-signal.ts';
+import { isTransferHeader } from './transfer-headers.ts';
 
-/** What holds for one connection and not for the answer, and lengths, which every sender counts itself. */
-const transferHeaders = ['connection', 'keep-alive', 'transfer-encoding', 'content-length'];
-
-/** The only answers that are not text: JSON with tensors behind it. */
+/** The content type of the only answers that are not text: JSON followed by binary tensors. */
 const BYTES_CONTENT_TYPE = 'application/octet-stream';
 
 /**
- * Answers an HTTP event as the HTTP server answers its request: it is handed to the same routes. Never throws: an event
- * that is not as AWS writes it is answered with 400.
+ * Answers an HTTP event as the HTTP server answers its request, by handing it to the same routes. Never throws: an event
+ * that differs from those that AWS sends is answered with 400.
  */
 export async function answerHttp(
-  environment: Environment,
+  environment: LambdaEnvironment,
   event: HttpEvent,
   clock: Clock,
   basePath: string,
@@ -31,7 +28,7 @@ export async function answerHttp(
   try {
     requireAuthorizer(settings);
     const request = readHttpEvent(event);
-    await loaded(environment, clock);
+    await loadForClient(environment, clock);
     const path = withoutPrefix(request.path, basePath);
     return await inTime(clock, (until) => inject(server, { ...request, path }, until));
   } catch (thrown) {
@@ -41,46 +38,32 @@ export async function answerHttp(
   }
 }
 
-/** An error in the form that the HTTP server gives it. */
-export function errorAnswer({ code, message }: HandlerError): HttpAnswer {
-  return {
-    status: httpStatus[code],
-    headers: {
-      'content-type': 'application/json',
-      ...(code === 'NOT_READY' ? { 'retry-after': String(RETRY_AFTER_SECONDS) } : {}),
-    },
-    body: JSON.stringify({ error: message, code }),
-  };
-}
-
-async function loaded(environment: Environment, clock: Clock): Promise<void> {
-  const load = environment.load().catch((error: unknown) => {
+async function loadForClient(environment: LambdaEnvironment, clock: Clock): Promise<void> {
+  const loading = environment.load().catch((error: unknown) => {
     throw loadError(error);
   });
-  await loadedInTime(clock, load);
+  await loadedInTime(clock, loading);
 }
 
 async function inject(server: FastifyInstance, request: HttpRequest, until: AbortSignal): Promise<HttpAnswer> {
   const { method, path, query, headers, body, clientAddress } = request;
-  const {
-    statusCode,
-    headers: answered,
-    rawPayload,
-  } = await injectUntil(until, server, {
+  const response = await injectUntil(until, server, {
     method: requireMethod(method),
     url: { pathname: path }, // As an object: in a text, two slashes would begin a host name.
     query,
-    headers: withoutHeader(headers, 'accept-encoding'), // API Gateway compresses; bytes would need its configuration.
+    // API Gateway compresses by itself; binary answers would need its configuration.
+    headers: withoutHeader(headers, 'accept-encoding'),
     ...(body === undefined ? {} : { payload: body }),
     ...(clientAddress === undefined ? {} : { remoteAddress: clientAddress }),
   });
-  const pairs = Object.entries(answered).filter(
-    ([name, value]) => value !== undefined && !transferHeaders.includes(name),
+  const answerHeaders = Object.entries(response.headers).filter(
+    ([name, value]) => value !== undefined && !isTransferHeader(name),
   );
+  const isBytes = response.headers['content-type'] === BYTES_CONTENT_TYPE;
   return {
-    status: statusCode,
-    headers: Object.fromEntries(pairs.map(([name, value]) => [name, String(value)])),
-    body: answered['content-type'] === BYTES_CONTENT_TYPE ? rawPayload : rawPayload.toString('utf8'),
+    status: response.statusCode,
+    headers: Object.fromEntries(answerHeaders.map(([name, value]) => [name, String(value)])),
+    body: isBytes ? response.rawPayload : response.rawPayload.toString('utf8'),
   };
 }
 
@@ -88,8 +71,8 @@ function withoutHeader(headers: HttpRequest['headers'], name: string): HttpReque
   return Object.fromEntries(Object.entries(headers).filter(([other]) => other.toLowerCase() !== name));
 }
 
-/** Of a connection, Node's parser refuses any other. */
+/** Refuses what Node's parser refuses on a connection. */
 function requireMethod(method: string): HTTPMethods {
-  if (METHODS.includes(method)) return method as HTTPMethods; // Fastify's name for some of them; it has no route for the rest.
+  if (METHODS.includes(method)) return method as HTTPMethods; // Fastify names some of them; it has no route for the rest.
   throw new HandlerError('INVALID_REQUEST', 'Expected a method of HTTP, got another.');
 }

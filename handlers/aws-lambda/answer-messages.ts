@@ -1,22 +1,22 @@
 import type { SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda';
 import { unlessAborted } from '../../pipeline/abort.ts';
-import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
-import { retryable } from '../../protocol/retryable.ts';
+import { errorCodes, HandlerError, toHandlerError } from '../../protocol/errors.ts';
 import { logInternal } from '../service/log-internal.ts';
 import { answerBody } from './answer-body.ts';
-import type { Environment } from './environment.ts';
+import type { LambdaEnvironment } from './environment.ts';
 import { type Clock, untilLate, workingTimeMs } from './invocation-clock.ts';
 import type { MessageResult, OnResult } from './sqs.ts';
 import { createTurns, type Turns } from './turns.ts';
 
 /**
- * Answers a batch of messages, each the body of a request. The models must be loaded. Messages are computed together;
- * those of one FIFO group have their results in order, and after one that must come again so must the rest of its group.
+ * Answers a batch of messages, each the body of a request, with models that are loaded. Messages are computed together.
+ * Those of one FIFO group get their results in order; after one that must be delivered again, the rest of its group must
+ * be too.
  * Source: AWS documentation, "Handling errors for an SQS event source in Lambda".
- * @returns only the messages that are worth another try.
+ * @returns the messages that are worth another try.
  */
 export async function answerMessages(
-  environment: Environment,
+  environment: LambdaEnvironment,
   { Records: records }: SQSEvent,
   clock: Clock,
   onResult: OnResult,
@@ -25,12 +25,11 @@ export async function answerMessages(
   const groups = groupsOf(records);
   await untilLate(clock, async (until) => {
     const batch = { environment, clock, onResult, until, turns: createTurns() };
-    // Of more at once some would only be refused: the queue in front of each model is bounded.
     const answerGroups = async () => {
       for (let group = groups.shift(); group !== undefined; group = groups.shift())
         for (const record of await answerGroup(group, batch)) failed.add(record);
     };
-    await Promise.all(Array.from({ length: environment.settings.maxQueueSize }, answerGroups));
+    await Promise.all(Array.from({ length: groupLimit(environment) }, answerGroups));
   });
   return {
     batchItemFailures: records
@@ -39,7 +38,12 @@ export async function answerMessages(
   };
 }
 
-/** Messages of a FIFO group belong together; of others each stands alone. */
+/** The most groups that are answered at a time. The queue of each model is bounded, so that more would only be refused. */
+function groupLimit({ models }: LambdaEnvironment): number {
+  return Math.min(...models.map(({ settings }) => settings.maxQueueSize));
+}
+
+/** Groups of messages in their order: those of one FIFO group, or a single message of another queue. */
 function groupsOf(records: readonly SQSRecord[]): SQSRecord[][] {
   const groups = new Map<string, SQSRecord[]>();
   for (const record of records) {
@@ -50,9 +54,9 @@ function groupsOf(records: readonly SQSRecord[]): SQSRecord[][] {
   return [...groups.values()];
 }
 
-/** What the messages of a batch share. */
+/** The state that the messages of a batch share. */
 interface Batch {
-  readonly environment: Environment;
+  readonly environment: LambdaEnvironment;
   readonly clock: Clock;
   readonly onResult: OnResult;
   /** Aborts when the time of the function is over. */
@@ -60,7 +64,7 @@ interface Batch {
   readonly turns: Turns;
 }
 
-/** @returns those that must be delivered again. */
+/** @returns the messages that must be delivered again. */
 async function answerGroup(records: readonly SQSRecord[], batch: Batch): Promise<readonly SQSRecord[]> {
   if (workingTimeMs(batch.clock) === 0) return records;
   const { log } = batch.environment.server;
@@ -78,11 +82,11 @@ async function answerGroup(records: readonly SQSRecord[], batch: Batch): Promise
   return [];
 }
 
-/** @throws what makes the message worth another try. */
+/** Hands a result over. @throws the error that makes the message worth another try. */
 async function deliver(answer: Promise<MessageResult>, { onResult, until }: Batch): Promise<void> {
   const result = await answer;
-  until.throwIfAborted(); // It was reported as failed.
-  if ('error' in result && retryable[result.error.code]) throw result.error;
+  until.throwIfAborted(); // The message was reported as failed.
+  if ('error' in result && errorCodes[result.error.code].retryable) throw result.error;
   await onResult(result);
 }
 

@@ -1,22 +1,23 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { settingsFromEnvironment } from '../../app.ts';
-import { createEnvironment, type Environment } from './environment.ts';
+import { readServerSettings } from '../service/server-settings.ts';
+import { createEnvironment, type LambdaEnvironment } from './environment.ts';
 import type { Handler, HandlerOptions } from './handler-options.ts';
 import { createHandlers } from './handlers.ts';
 import { invocationError } from './invocation-error.ts';
 
 /**
- * The function of AWS Lambda: `dist/aws-lambda.handler`, or `.streamHandler` where answers are streamed. Importing this
- * begins to load the models, in the init phase, before there is an event.
+ * The function of AWS Lambda: `dist/aws-lambda.handler`, or `.streamHandler` for streamed answers. Its import begins to
+ * load the models, so that they load in the init phase, before the first event.
  */
 
-/** The init phase ends after 10 s, and all of it is done again. What is not loaded by now, the first invocation awaits. */
+/** The platform repeats an init phase that takes 10 s. The first invocation awaits models that are not loaded by now. */
 const INIT_LIMIT_MS = 8_000;
-/** Environments that are made before they are needed have at least 130 s. */
+/** Environments that are made before they are needed have at least 130 s for it. */
 const EARLY_INIT_LIMIT_MS = 120_000;
 
 /**
- * How much longer the init phase may last.
+ * The milliseconds that the init phase may still take.
  * Source: AWS documentation, "Understanding the Lambda execution environment lifecycle".
  */
 function initTimeMs(initializationType = 'on-demand'): number {
@@ -24,10 +25,10 @@ function initTimeMs(initializationType = 'on-demand'): number {
   return Math.max(0, limitMs - performance.now()); // Since the process began.
 }
 
-/** @throws InvocationError, which ends the environment: its settings will not get better. */
-function startEnvironment(): Environment {
+/** @throws InvocationError for invalid settings, which ends the environment: another try would fail alike. */
+function startEnvironment(): LambdaEnvironment {
   try {
-    return createEnvironment(settingsFromEnvironment());
+    return createEnvironment(settingsFromEnvironment(), readServerSettings(process.env));
   } catch (thrown) {
     throw invocationError(thrown);
   }
@@ -35,17 +36,17 @@ function startEnvironment(): Environment {
 
 const environment = startEnvironment();
 
-/** A handler with other options, for a function file of one's own. All handlers share the models. */
+/** A handler with other options, for a function file of your own. All handlers share the models. */
 export function createHandler(options: HandlerOptions): Handler {
   return createHandlers(environment, options).handler;
 }
 
 export const { handler, streamHandler } = createHandlers(environment);
 
-// Lambda sends it where an extension is registered, and ends the process soon after.
+// Lambda sends SIGTERM where an extension is registered, and ends the process soon after.
 process.once('SIGTERM', () => void environment.close().finally(() => process.exit(0)));
 
-const loading = environment.load().catch(() => undefined); // It is in the log, and the next invocation tries again.
+const loading = environment.load().catch(() => undefined); // The log has the error, and the next invocation tries again.
 const waited = new AbortController();
 await Promise.race([
   loading,

@@ -1,12 +1,12 @@
 /**
- * What can invoke the function. Function URLs send what HTTP APIs of API Gateway send, payload format 2.0. Whatever is
- * no event of the first four is a request body that somebody passed to Invoke.
+ * The kinds of events. Function URLs send the payload format 2.0 of API Gateway's HTTP APIs. Anything that is not one of
+ * the first four kinds is a request body that somebody passed to Invoke.
  */
 export type EventKind = 'api-gateway-v1' | 'api-gateway-v2' | 'alb' | 'sqs' | 'direct';
 
 /**
- * The kind of an event, by what its kind alone has. All of it is written by AWS: a client of the HTTP kinds has its say
- * in path, headers and body, which are not looked at here.
+ * Tells the kind of an event by the fields that only this kind has. AWS writes all of them: a client over HTTP controls
+ * path, headers and body, which are not read here.
  * Sources: AWS documentation, "Input format of a Lambda function for proxy integration", "Create AWS Lambda proxy
  * integrations for HTTP APIs", "Invoking Lambda function URLs", "Use Lambda functions as targets of an Application Load
  * Balancer", "Using Lambda with Amazon SQS".

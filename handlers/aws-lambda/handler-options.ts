@@ -2,11 +2,11 @@ import type { Context } from 'aws-lambda';
 import type { OnResult } from './sqs.ts';
 
 export interface HandlerOptions {
-  /** Takes the results of SQS messages, in place of the log. */
+  /** Takes the results of SQS messages; by default the log does. */
   readonly onResult?: OnResult;
-  /** Leading segments of a path that a custom domain puts in front of ours, such as `/captions`. */
+  /** Leading segments that a custom domain puts in front of every path, such as `/captions`. */
   readonly basePath?: string;
 }
 
-/** What Lambda calls: one event of any kind, one answer. */
+/** The function that Lambda calls: one event of any kind, one answer. */
 export type Handler = (event: unknown, context: Context) => Promise<unknown>;

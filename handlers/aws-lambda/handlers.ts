@@ -1,11 +1,12 @@
 import type { ALBEvent, APIGatewayProxyEvent, APIGatewayProxyEventV2, Context, SQSEvent } from 'aws-lambda';
+import { errorAnswer } from '../../protocol/error-answer.ts';
 import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
 import type { InferenceResponse } from '../../protocol/inference-response.ts';
 import { logInternal } from '../service/log-internal.ts';
 import { answerBody } from './answer-body.ts';
-import { answerHttp, errorAnswer } from './answer-http.ts';
+import { answerHttp } from './answer-http.ts';
 import { answerMessages } from './answer-messages.ts';
-import type { Environment } from './environment.ts';
+import type { LambdaEnvironment } from './environment.ts';
 import { eventKind } from './event-kind.ts';
 import type { Handler, HandlerOptions } from './handler-options.ts';
 import { type HttpEvent, httpResult } from './http-event.ts';
@@ -16,12 +17,12 @@ import { streamify, writeHttp, writeJson } from './stream.ts';
 
 /** Bytes of JSON that an invocation may answer with. Source: AWS documentation, "Lambda quotas". */
 const INVOCATION_LIMIT = 6 * 1024 * 1024;
-/** The same behind a load balancer. Source: AWS documentation, "Use Lambda functions as targets". */
+/** Bytes of JSON that a load balancer takes. Source: AWS documentation, "Use Lambda functions as targets". */
 const LOAD_BALANCER_LIMIT = 1_000_000;
 
-/** The handlers of one environment: for answers that are returned, and for such that are streamed. */
+/** The handlers of one environment: one returns its answers, the other streams them. */
 export function createHandlers(
-  environment: Environment,
+  environment: LambdaEnvironment,
   { onResult = writeResult, basePath = '' }: HandlerOptions = {},
 ): { readonly handler: Handler; readonly streamHandler: ReturnType<typeof streamify> } {
   return {
@@ -31,8 +32,8 @@ export function createHandlers(
       if (http !== undefined)
         return fitting(http, httpResult(http, await answerHttp(environment, http, context, basePath)));
       if (eventKind(event) === 'direct') return requireFitting(await answerDirect(environment, event, context));
-      await loaded(environment, context);
-      return await answerMessages(environment, event as SQSEvent, context, onResult); // The kind that is left.
+      await requireLoaded(environment, context);
+      return await answerMessages(environment, event as SQSEvent, context, onResult); // The only kind left.
     },
     streamHandler: streamify(async (event, stream, context) => {
       keepThreads(context);
@@ -43,14 +44,14 @@ export function createHandlers(
   };
 }
 
-/** Else Lambda would wait for the threads of the models to end: in streaming mode for ever. */
+/** Keeps Lambda from waiting for the models' threads to end; in streaming mode it would wait for ever. */
 function keepThreads(context: Context): void {
   context.callbackWaitsForEmptyEventLoop = false;
 }
 
-/** The event with its type, when it is one of HTTP. */
+/** An HTTP event with its type; `undefined` for other events. */
 function httpEvent(event: unknown): HttpEvent | undefined {
-  const kind = eventKind(event); // It has seen what each kind alone has; readHttpEvent looks at the rest.
+  const kind = eventKind(event); // It has checked what only that kind has; readHttpEvent checks the rest.
   switch (kind) {
     case 'api-gateway-v1':
       return { kind, event: event as APIGatewayProxyEvent };
@@ -63,9 +64,9 @@ function httpEvent(event: unknown): HttpEvent | undefined {
   }
 }
 
-/** Whoever may invoke the function may ask it: IAM has seen to that. */
-async function answerDirect(environment: Environment, body: unknown, clock: Clock): Promise<InferenceResponse> {
-  await loaded(environment, clock);
+/** Answers a direct invocation. It needs no token, because IAM decides who may invoke the function. */
+async function answerDirect(environment: LambdaEnvironment, body: unknown, clock: Clock): Promise<InferenceResponse> {
+  await requireLoaded(environment, clock);
   try {
     return await inTime(clock, (until) => answerBody(environment, body, until));
   } catch (thrown) {
@@ -75,8 +76,8 @@ async function answerDirect(environment: Environment, body: unknown, clock: Cloc
   }
 }
 
-/** @throws InvocationError named after what is wrong with the checkpoint. */
-async function loaded(environment: Environment, clock: Clock): Promise<void> {
+/** @throws InvocationError with the code of the error that kept the models from loading. */
+async function requireLoaded(environment: LambdaEnvironment, clock: Clock): Promise<void> {
   try {
     await loadedInTime(clock, environment.load());
   } catch (thrown) {
@@ -95,7 +96,7 @@ function requireFitting(response: InferenceResponse): InferenceResponse {
   return response;
 }
 
-/** What Lambda would answer is opaque: to an HTTP client a 502. */
+/** The error of an answer beyond a limit of the platform. Lambda's own error says nothing: HTTP clients get a 502. */
 function sizeError(value: unknown, limit: number): HandlerError | undefined {
   const bytes = Buffer.byteLength(JSON.stringify(value));
   if (bytes <= limit) return undefined;

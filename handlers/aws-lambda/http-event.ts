@@ -8,11 +8,12 @@ import type {
   APIGatewayProxyStructuredResultV2,
 } from 'aws-lambda';
 import { compile, nullableText } from '../../protocol/validation.ts';
+import { isTransferHeader } from './transfer-headers.ts';
 
-/** An HTTP request, whoever passed it on. */
+/** An HTTP request, whichever service passed it on. */
 export interface HttpRequest {
   readonly method: string;
-  /** Without the stage of an API. */
+  /** Without the stage of an API Gateway. */
   readonly path: string;
   /** As in a URL, percent-encoded, without the question mark. */
   readonly query: string;
@@ -21,7 +22,7 @@ export interface HttpRequest {
   readonly clientAddress: string | undefined;
 }
 
-/** Its answer. The body is text, or bytes where an answer has tensors as bytes. */
+/** The answer to an HTTP request. Its body is text, or bytes where it has binary tensors. */
 export interface HttpAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
@@ -42,7 +43,7 @@ const lists = {
   additionalProperties: { type: ['array', 'null'], items: { type: 'string' } },
 };
 
-/** All of any kind that is read here. AWS writes no other; hands do, in a test of the console or a call of Invoke. */
+/** Checks the fields that are read here. Only events that are written by hand fail, in the console or for Invoke. */
 const checkEvent = compile<HttpEvent['event']>(
   {
     type: 'object',
@@ -75,9 +76,9 @@ const checkEvent = compile<HttpEvent['event']>(
 );
 
 /**
- * The request that an event passes on.
+ * Reads the request that an event passes on.
  * Sources: AWS documentation, the pages that event-kind.ts names.
- * @throws HandlerError `INVALID_REQUEST` when the event is not as AWS writes those of its kind.
+ * @throws HandlerError `INVALID_REQUEST` when the event differs from those that AWS sends.
  */
 export function readHttpEvent(http: HttpEvent): HttpRequest {
   checkEvent(http.event);
@@ -91,7 +92,7 @@ export function readHttpEvent(http: HttpEvent): HttpRequest {
   }
 }
 
-/** What API Gateway, a Function URL or a load balancer makes an HTTP response of. */
+/** The answer in the form that API Gateway, a Function URL or a load balancer turns into an HTTP response. */
 export function httpResult({ kind, event }: HttpEvent, { status, headers, body }: HttpAnswer): HttpResult {
   const isBase64Encoded = typeof body !== 'string';
   const result = {
@@ -103,7 +104,7 @@ export function httpResult({ kind, event }: HttpEvent, { status, headers, body }
   if (kind !== 'alb') return result;
   const statusDescription = `${status} ${STATUS_CODES[status] ?? ''}`.trim();
   if (event.multiValueHeaders === undefined) return { ...result, statusDescription };
-  // Where the target group has multi-value headers on, it reads these and no others.
+  // A target group with multi-value headers reads only these.
   const { headers: _single, ...others } = result;
   const multiValueHeaders = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, [value]]));
   return { ...others, statusDescription, multiValueHeaders };
@@ -113,7 +114,7 @@ function readVersion1(event: APIGatewayProxyEvent): HttpRequest {
   const { httpMethod: method, path, requestContext, multiValueQueryStringParameters: parameters } = event;
   return {
     method,
-    // `version` is there where an HTTP API sends the old format; only that leaves the stage in the path.
+    // An HTTP API that sends the old format adds `version`, and leaves the stage in the path.
     path: 'version' in event ? withoutStage(path, requestContext) : path,
     query: new URLSearchParams(pairsOf(parameters ?? {})).toString(),
     headers: requestHeaders(event.multiValueHeaders ?? event.headers),
@@ -151,8 +152,8 @@ function readLoadBalancer(event: ALBEvent): HttpRequest {
 }
 
 /**
- * Under its own host name an HTTP API has its stages in the path; under a custom domain it has not, and a stage may be
- * called as a path of ours begins.
+ * Removes the stage of an HTTP API. It is in the path under the API's own host name only: under a custom domain, a path of
+ * ours may begin with the same word.
  */
 function withoutStage(
   path: string,
@@ -162,19 +163,16 @@ function withoutStage(
   return stage !== '$default' && isOwnHost ? withoutPrefix(path, `/${stage}`) : path;
 }
 
-/** The rest of a path that begins with these segments; any other as it is. */
+/** A path without its leading segments; a path with other leading segments stays as it is. */
 export function withoutPrefix(path: string, prefix: string): string {
   if (path === prefix) return '/';
   return path.startsWith(`${prefix}/`) ? path.slice(prefix.length) : path;
 }
 
-/** What is said of the body on its way does not hold for the body that arrived. */
-const transferHeaders = ['content-length', 'transfer-encoding'];
-
 function requestHeaders(
   headers: Readonly<Record<string, string | string[] | undefined>> | null | undefined,
 ): HttpRequest['headers'] {
-  return Object.fromEntries(present(headers ?? {}).filter(([name]) => !transferHeaders.includes(name.toLowerCase())));
+  return Object.fromEntries(present(headers ?? {}).filter(([name]) => !isTransferHeader(name)));
 }
 
 function requestBody(event: { readonly body?: string | null; readonly isBase64Encoded: boolean }): Buffer | undefined {

@@ -6,16 +6,16 @@ import { withDeadline } from '../service/deadline.ts';
 /** The clock of an invocation. */
 export type Clock = Pick<Context, 'getRemainingTimeInMillis'>;
 
-/** Left for an answer to be written and sent. A function that runs out of time is killed, its models with it. */
+/** Time to write and send an answer. A function that runs out of time is killed, together with its models. */
 const MARGIN_MS = 500;
 
-/** Milliseconds that an invocation may still work. */
+/** The milliseconds that an invocation may still work. */
 export function workingTimeMs(clock: Clock): number {
   return Math.max(0, clock.getRemainingTimeInMillis() - MARGIN_MS);
 }
 
 /**
- * Does `work` with a signal that aborts a little before the function would be killed, so that what waits can be dropped.
+ * Does `work` with a signal that aborts a little before the function would be killed, so that waiting work can be dropped.
  * Its reason is a HandlerError `DEADLINE_EXCEEDED`.
  */
 export async function untilLate<T>(clock: Clock, work: (until: AbortSignal) => Promise<T>): Promise<T> {
@@ -23,7 +23,7 @@ export async function untilLate<T>(clock: Clock, work: (until: AbortSignal) => P
 }
 
 /**
- * The same, but what does not heed the signal is left behind: nothing can stop a batch that is being computed.
+ * Does `work` as `untilLate` does, but does not wait for work that ignores the signal: no batch in a worker can be stopped.
  * @throws HandlerError `DEADLINE_EXCEEDED` a little before the function would be killed.
  */
 export async function inTime<T>(clock: Clock, work: (until: AbortSignal) => Promise<T>): Promise<T> {
@@ -31,7 +31,7 @@ export async function inTime<T>(clock: Clock, work: (until: AbortSignal) => Prom
 }
 
 /**
- * Waits for models that are being loaded; that goes on when the time of this invocation is over.
+ * Waits for models that are loading. The loading goes on after the time of this invocation.
  * @throws HandlerError `NOT_READY` then, and whatever `loading` rejects with.
  */
 export async function loadedInTime(clock: Clock, loading: Promise<void>): Promise<void> {
@@ -40,7 +40,7 @@ export async function loadedInTime(clock: Clock, loading: Promise<void>): Promis
     await inTime(clock, () => loading);
   } catch (thrown) {
     if (!(thrown instanceof HandlerError) || thrown.code !== 'DEADLINE_EXCEEDED') throw thrown;
-    const expected = `Expected the models within ${timeMs} ms, the time of the function, got them not.`;
+    const expected = `Expected the models to load in the ${timeMs} ms left to the function, but they did not. Ask again later.`;
     throw new HandlerError('NOT_READY', expected);
   }
 }

@@ -11,13 +11,13 @@ export class InvocationError extends Error {
   }
 }
 
-/** Our code as `errorType`, for those who may see everything: whoever invokes the function, and its owner. */
+/** The error of an invocation, with our code as `errorType`. Who may invoke the function may see all of it. */
 export function invocationError(thrown: unknown): InvocationError {
   const { code, message } = thrown instanceof CheckpointError ? thrown : toHandlerError(thrown);
   return new InvocationError(code, message, { cause: thrown });
 }
 
-/** Why models are not loaded, for anyone: folders are nobody else's business. */
+/** The error for an HTTP client when models are not loaded. It hides the message, which may name folders. */
 export function loadError(thrown: unknown): HandlerError {
   const { code } = thrown instanceof CheckpointError ? thrown : toHandlerError(thrown);
   return new HandlerError('NOT_READY', `Expected the models to load, got ${code}. The log says more.`, {

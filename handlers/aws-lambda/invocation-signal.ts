@@ -1,10 +1,10 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fastify';
 
-/** The signal of the invocation that a request belongs to. The one that `inject` takes counts only until the body is read. */
+/** The signal of the invocation that a request belongs to. `inject` takes a signal too, but ignores it after the body. */
 const invocation = new AsyncLocalStorage<AbortSignal>();
 
-/** Lets requests end with their invocations. To the routes it is as if the client had left: what waits is dropped. */
+/** Ends requests with their invocations. Routes see a client that has left, so that waiting work is dropped. */
 export function heedInvocations(server: FastifyInstance): void {
   server.addHook('onRequest', async (_request, reply) => {
     invocation.getStore()?.addEventListener('abort', () => void reply.raw.destroy(), { once: true });

@@ -4,9 +4,8 @@ import type { HttpAnswer } from './http-event.ts';
 type ResponseStream = Parameters<StreamifyHandler>[1];
 
 /**
- * Marks a handler as one that writes its answer to a stream. Outside Lambda's runtime, which provides what is called here,
- * the handler stays as it is, so that its module can be imported anywhere: also beside AWS's SDK, which makes an empty
- * `awslambda`.
+ * Marks a handler as one that writes its answer to a stream. Only Lambda's runtime has the function for that. Elsewhere the
+ * handler stays as it is, so that its module can be imported anywhere; AWS's SDK makes an empty `awslambda`.
  * Source: AWS documentation, "Writing response streaming-enabled Lambda functions".
  */
 export function streamify(handler: StreamifyHandler<unknown, Promise<void>>): StreamifyHandler<unknown, Promise<void>> {
@@ -24,7 +23,7 @@ export function writeJson(stream: ResponseStream, value: unknown): void {
   write(stream, JSON.stringify(value));
 }
 
-/** Status and headers go out with the first write, so there must be one, be it empty. `end` takes no data here. */
+/** Status and headers leave with the first write, so there must be one, even if it is empty. `end` takes no data here. */
 function write(stream: ResponseStream, body: string | Buffer): void {
   stream.write(body);
   stream.end();

@@ -1,10 +1,10 @@
 import { HandlerError } from '../../protocol/errors.ts';
 
-/** The messages of one batch, which share the room in front of the models. */
+/** Lets the messages of one batch share the room in the models' queues. */
 export interface Turns {
   /**
-   * Does `ask`; where it finds no room, again whenever another of the batch is done.
-   * @throws what `ask` throws, `OVERLOADED` only where there is no other to wait for; the reason of `until`.
+   * Calls `ask`. If it finds no room, calls it again whenever another message of the batch is done.
+   * @throws what `ask` throws, but `OVERLOADED` only if there is no other message to wait for; the reason of `until`.
    */
   take<T>(ask: () => Promise<T>, until: AbortSignal): Promise<T>;
 }

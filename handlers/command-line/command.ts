@@ -1,18 +1,13 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util';
-import { CheckpointError } from '../../checkpoint/errors.ts';
+import { errorText } from '../../protocol/error-answer.ts';
 import { HandlerError } from '../../protocol/errors.ts';
+import { describeFailure } from '../service/failure.ts';
 
-/** What the commands share. */
-
-/** The code of a failure, and its own words: whoever runs a command may see them. */
-export function describeFailure(thrown: unknown): { readonly code: string; readonly message: string } {
-  if (thrown instanceof CheckpointError || thrown instanceof HandlerError) return thrown;
-  return { code: 'INTERNAL', message: thrown instanceof Error ? thrown.message : String(thrown) };
-}
+/** The parts that all commands share. */
 
 /**
- * The arguments of a command.
- * @throws HandlerError `INVALID_REQUEST` for those that it does not know.
+ * Reads the arguments of a command.
+ * @throws HandlerError `INVALID_REQUEST` for an unknown argument.
  */
 export function readArguments<const T extends ParseArgsConfig>(config: T): ReturnType<typeof parseArgs<T>> {
   try {
@@ -23,20 +18,19 @@ export function readArguments<const T extends ParseArgsConfig>(config: T): Retur
   }
 }
 
-/** Runs a command to its end. What it throws goes to stderr, as `<code>: <message>`, and the exit code is 1. */
+/** Runs a command to its end. An error goes to stderr as `<code>: <message>`, and the exit code is 1. */
 export async function runCommand(command: () => void | Promise<void>): Promise<void> {
   try {
     await command();
   } catch (thrown) {
-    const { code, message } = describeFailure(thrown);
-    process.stderr.write(`${code}: ${message}\n`);
+    process.stderr.write(`${errorText(describeFailure(thrown))}\n`);
     process.exitCode = 1;
   }
 }
 
 /**
  * Aborts at the first SIGINT or SIGTERM, with a HandlerError `CANCELLED`, so that a command can end in good order: a
- * download leaves what has arrived to the next one. A second signal ends the process as usual.
+ * download keeps what has arrived for the next one. A second signal ends the process as usual.
  */
 export function abortOnSignals(): AbortSignal {
   const controller = new AbortController();

@@ -4,16 +4,16 @@ import type { DownloadProgress } from '../../checkpoint/hub/download.ts';
 
 export interface ProgressDisplay {
   progress(progress: DownloadProgress): void;
-  /** A line of its own. */
+  /** Writes a line above the progress. */
   notice(line: string): void;
   /** Leaves the terminal as it was. */
   stop(): void;
 }
 
-/** What is needed of stderr. */
+/** The part of stderr that is needed here. */
 export type ProgressStream = Pick<WriteStream, 'write'> & { readonly isTTY?: boolean | undefined };
 
-/** A bar on a terminal, else a line for each file and for each tenth of the whole. */
+/** Shows a bar on a terminal, elsewhere a line for each file and each tenth of the whole. */
 export function showProgress(stream: ProgressStream): ProgressDisplay {
   return stream.isTTY === true ? progressBar(stream as WriteStream) : progressLines(stream); // A TTY is a WriteStream.
 }
@@ -25,7 +25,7 @@ function progressBar(stream: WriteStream): ProgressDisplay {
       format: '{bar} {percentage}% of {size} | {eta_formatted} | {file}',
       hideCursor: true,
       linewrap: false,
-      gracefulExit: false, // The command itself ends on a signal, in good order.
+      gracefulExit: false, // The command itself handles signals.
       etaBuffer: 100,
     },
     cliProgress.Presets.shades_classic,
@@ -40,7 +40,7 @@ function progressBar(stream: WriteStream): ProgressDisplay {
       bar.update(receivedBytes, payload);
     },
     notice(line) {
-      stream.write(`${isStarted ? '\r\x1b[K' : ''}${line}\n`); // The bar is drawn anew below it.
+      stream.write(`${isStarted ? '\r\x1b[K' : ''}${line}\n`); // The bar is drawn again below the line.
     },
     stop: () => bar.stop(),
   };
@@ -48,21 +48,21 @@ function progressBar(stream: WriteStream): ProgressDisplay {
 
 function progressLines(stream: ProgressStream): ProgressDisplay {
   let shown = '';
-  const say = (line: string) => stream.write(`${line}\n`);
+  const writeLine = (line: string) => stream.write(`${line}\n`);
   return {
     progress({ file, receivedBytes, totalBytes }) {
       const tenths = totalBytes === 0 ? 10 : Math.floor((receivedBytes * 10) / totalBytes);
       const key = `${file} ${tenths}`;
       if (key === shown) return;
       shown = key;
-      say(`${file}: ${tenths * 10} % of ${formatBytes(totalBytes)}`);
+      writeLine(`${file}: ${tenths * 10} % of ${formatBytes(totalBytes)}`);
     },
-    notice: say,
+    notice: writeLine,
     stop: () => undefined,
   };
 }
 
-/** In decimal units, as the Hub's pages have them. */
+/** A size in decimal units, as on the Hub's pages. */
 export function formatBytes(bytes: number): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB'];
   const step = bytes < 1000 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(bytes) / 3));

@@ -4,7 +4,7 @@ import { HandlerError } from '../../protocol/errors.ts';
 import { abortOnSignals, readArguments, runCommand } from './command.ts';
 import { showProgress } from './download-progress.ts';
 
-/** `npm run download`: a checkpoint from the Hub. The folder goes to stdout, what people want to know to stderr. */
+/** `npm run download`: fetches a checkpoint from the Hub. Prints its folder to stdout and the progress to stderr. */
 
 const usage = `Usage: npm run -s download -- MODEL[@REVISION] [options]
 

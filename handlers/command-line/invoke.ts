@@ -5,9 +5,10 @@ import type { TensorAnswer } from '../../pipeline/tasks/task.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { readInferenceRequest } from '../../protocol/inference-request.ts';
 import { inferenceResponse } from '../../protocol/inference-response.ts';
-import { abortOnSignals, describeFailure, readArguments } from './command.ts';
+import { failureLine } from '../service/failure.ts';
+import { abortOnSignals, readArguments } from './command.ts';
 
-/** `npm run invoke`: one request without a server. The answer goes to stdout, what people want to know to stderr. */
+/** `npm run invoke`: one request without a server. Prints the answer to stdout and progress to stderr. */
 
 const usage = `Usage: npm run -s invoke -- [options]
 
@@ -58,7 +59,7 @@ function bodyFrom({ img_url: sources = [shippedPicture], text, question, paramet
   };
 }
 
-/** Files are read here: the handler itself takes no paths, so that no request can read its disk. */
+/** Reads files for the handler, which takes no paths, so that no request can read the server's disk. */
 function readSource(source: string): string {
   if (source.startsWith('file:')) return dataUri(pathOf(source));
   return /^[a-z][a-z0-9+.-]+:/i.test(source) ? source : dataUri(source);
@@ -84,31 +85,33 @@ function readFile(path: string): Buffer {
   }
 }
 
-function parseJson(place: string, text: string): unknown {
+function parseJson(sourceName: string, text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new HandlerError('INVALID_REQUEST', `Expected JSON in ${place}, got text that does not parse.`, { cause });
+    throw new HandlerError('INVALID_REQUEST', `Expected JSON in ${sourceName}, got text that does not parse.`, {
+      cause,
+    });
   }
 }
 
-function say(line: string): void {
+function printLine(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
-function sayLoaded(handler: InferlessModel): void {
+function printLoaded(handler: InferlessModel): void {
   const { model } = handler;
   if (model === undefined) return;
   const { executionProvider, reason } = model.executionProvider;
-  for (const warning of model.checkpoint.config.warnings) say(`warning: ${warning}`);
-  say(`Ready in ${ms(model.loadMs)} (model ${ms(model.modelLoadMs)}) on ${executionProvider} (${reason}).`);
+  for (const warning of model.checkpoint.config.warnings) printLine(`warning: ${warning}`);
+  printLine(`Ready in ${ms(model.loadMs)} (model ${ms(model.modelLoadMs)}) on ${executionProvider} (${reason}).`);
 }
 
-function sayTimes({ times, generatedTokens }: TensorAnswer): void {
+function printTimes({ times, generatedTokens }: TensorAnswer): void {
   const stages = Object.entries(times).map(([stage, time]) => `${stage.replace(/Ms$/, '')} ${ms(time)}`);
   const perSecond = Math.round((generatedTokens * 1000) / Math.max(1, times.computeMs));
   const tokens = generatedTokens > 0 ? `; ${generatedTokens} tokens, ${perSecond} tokens/s` : '';
-  say(`${stages.join(', ')}${tokens}; ${ms(performance.now())} since process start.`);
+  printLine(`${stages.join(', ')}${tokens}; ${ms(performance.now())} since process start.`);
 }
 
 function ms(time: number): string {
@@ -119,14 +122,14 @@ async function invoke(options: Options): Promise<void> {
   const settings = settingsFromEnvironment();
   const handler = new InferlessModel({ ...settings, checkpoint: options.checkpoint ?? settings.checkpoint });
   const body = readBody(options);
-  say(`Loading ${handler.settings.checkpoint} …`);
+  printLine(`Loading ${handler.settings.checkpoint} …`);
   const signal = abortOnSignals();
-  await handler.initialize({ onNotice: say, signal });
+  await handler.initialize({ onNotice: printLine, signal });
   try {
-    sayLoaded(handler);
+    printLoaded(handler);
     const { id, inputs, outputs } = readInferenceRequest(body, handler.schema);
     const answer = await handler.inferTensors(inputs, outputs, signal);
-    sayTimes(answer);
+    printTimes(answer);
     process.stdout.write(`${JSON.stringify(inferenceResponse(handler.name ?? '', id, answer.outputs))}\n`);
   } finally {
     await handler.finalize();
@@ -135,10 +138,9 @@ async function invoke(options: Options): Promise<void> {
 
 try {
   const options = readOptions();
-  if (options.help === true) say(usage);
+  if (options.help === true) printLine(usage);
   else await invoke(options);
 } catch (error) {
-  const { code, message } = describeFailure(error);
-  process.stdout.write(`${JSON.stringify({ error: message, code })}\n`);
+  process.stdout.write(failureLine(error));
   process.exitCode = 1;
 }

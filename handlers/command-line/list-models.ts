@@ -4,7 +4,7 @@ import { type KnownModel, knownModels } from '../../checkpoint/hub/known-models.
 import { parseHubReference } from '../../checkpoint/hub/reference.ts';
 import { runCommand } from './command.ts';
 
-/** `npm run list_models`: the published checkpoints that are served, and which of them are in the Hub's cache. */
+/** `npm run list_models`: lists the published checkpoints that can be served, and says which are in the Hub's cache. */
 
 const BYTES_PER_PARAMETER = 4;
 

@@ -5,7 +5,7 @@ import { HandlerError } from '../../protocol/errors.ts';
 import { abortOnSignals, readArguments, runCommand } from './command.ts';
 import { showProgress } from './download-progress.ts';
 
-/** `npm run quantize`: an int8 checkpoint of one of floats. The folder goes to stdout, what people want to know to stderr. */
+/** `npm run quantize`: makes an int8 checkpoint of a float one. Prints its folder to stdout and the progress to stderr. */
 
 const usage = `Usage: npm run -s quantize -- CHECKPOINT FOLDER
 
@@ -43,7 +43,7 @@ function megabytes(bytes: number): string {
   return `${(bytes / 1e6).toFixed(0)} MB`;
 }
 
-/** @throws HandlerError `INVALID_REQUEST` where something is already, be it a link that leads nowhere. */
+/** @throws HandlerError `INVALID_REQUEST` if anything has that path, even a broken link. */
 function requireFree(folder: string): void {
   const isFree = folder !== '' && lstatSync(folder, { throwIfNoEntry: false }) === undefined;
   if (isFree) return;
@@ -53,8 +53,8 @@ function requireFree(folder: string): void {
   );
 }
 
-/** @throws HandlerError `INVALID_REQUEST` in place of what the file system throws. */
-async function writing<T>(folder: string, action: () => Promise<T>): Promise<T> {
+/** Runs an action that writes to a folder. @throws HandlerError `INVALID_REQUEST` for an error of the file system. */
+async function requireWritable<T>(folder: string, action: () => Promise<T>): Promise<T> {
   try {
     return await action();
   } catch (cause) {
@@ -65,7 +65,7 @@ async function writing<T>(folder: string, action: () => Promise<T>): Promise<T> 
   }
 }
 
-/** The folder of the source, fetched first where it is a model of the Hub. */
+/** The folder of the source. A model of the Hub is fetched first. */
 async function locate(checkpoint: string, signal: AbortSignal): Promise<string> {
   const display = showProgress(process.stderr);
   try {
@@ -77,14 +77,14 @@ async function locate(checkpoint: string, signal: AbortSignal): Promise<string> 
 }
 
 async function quantize({ checkpoint, folder }: Options): Promise<void> {
-  await writing(folder, async () => requireFree(folder));
+  await requireWritable(folder, async () => requireFree(folder));
   const signal = abortOnSignals();
   const source = await locate(checkpoint, signal);
   const display = showProgress(process.stderr);
   try {
     const onProgress = (receivedBytes: number, totalBytes: number) =>
       display.progress({ file: 'model.safetensors', receivedBytes, totalBytes });
-    const { matrixCount, weightsBytes, sourceBytes } = await writing(folder, () =>
+    const { matrixCount, weightsBytes, sourceBytes } = await requireWritable(folder, () =>
       quantizeCheckpoint(source, folder, { onProgress, signal }),
     );
     display.stop();

@@ -10,17 +10,17 @@ import { BinaryReader, WireType } from '@bufbuild/protobuf/wire';
 import { HandlerError } from '../../protocol/errors.ts';
 
 /**
- * The most values of a message, with those of messages in it: more than any request has that can be answered. A value of
- * two bytes becomes an object of hundreds.
+ * The most values of a message, counting those of nested messages. No request that can be answered has more. The limit
+ * protects memory: a value of two bytes becomes an object of hundreds.
  */
 const MAX_VALUES = 65_536;
 
-/** A message as it came, or why it is refused: what a decoder throws, grpc-js would blame on the server. */
+/** A received message, or the reason for refusing it. A decoder must not throw: grpc-js makes that an internal error. */
 export type Received<Input extends DescMessage> =
   | { readonly message: MessageShape<Input> }
   | { readonly refusal: HandlerError };
 
-/** A function that reads messages of `maxBytes` bytes at most. It throws nothing: `requireMessage` does. */
+/** A function that reads messages of at most `maxBytes` bytes. It never throws; `requireMessage` does. */
 export function decoder<Input extends DescMessage>(
   schema: Input,
   maxBytes: number,
@@ -43,8 +43,8 @@ function refuse(code: 'PAYLOAD_TOO_LARGE' | 'INVALID_REQUEST', message: string):
 }
 
 /**
- * How many values a message has, with those of messages in it; of one with more than `maximum`, any number above that.
- * Packed ones count by their bytes.
+ * Counts the values of a message and of its nested messages, up to any number above `maximum`. Packed values count by
+ * their bytes.
  * @throws Error when the bytes are no message.
  */
 function countValues({ fields }: DescMessage, bytes: Uint8Array, maximum: number): number {
@@ -60,14 +60,14 @@ function countValues({ fields }: DescMessage, bytes: Uint8Array, maximum: number
     const content = reader.bytes();
     const field = fields.find((candidate) => candidate.number === number);
     if (field?.fieldKind === 'list' && field.packed) count += content.length;
-    // An entry of a map is one value, whatever is in it.
+    // An entry of a map counts as one value, whatever it holds.
     else if (field !== undefined && field.fieldKind !== 'map' && field.message !== undefined)
       count += countValues(field.message, content, maximum - count);
   }
   return count;
 }
 
-/** A function that writes messages from their fields, as views of the bytes that were written. */
+/** A function that encodes messages from their fields. It returns a view of the encoded bytes, not a copy. */
 export function encoder<Output extends DescMessage>(schema: Output): (init: MessageInitShape<Output>) => Buffer {
   return (init) => {
     const bytes = toBinary(schema, create(schema, init));
@@ -76,7 +76,7 @@ export function encoder<Output extends DescMessage>(schema: Output): (init: Mess
 }
 
 /**
- * The message that came.
+ * The message, unless it was refused.
  * @throws HandlerError `INVALID_REQUEST`, `PAYLOAD_TOO_LARGE`.
  */
 export function requireMessage<Input extends DescMessage>(received: Received<Input>): MessageShape<Input> {

@@ -2,13 +2,13 @@ import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createSecureContext } from 'node:tls';
 import { ServerCredentials } from '@grpc/grpc-js';
-import type { Settings } from '../../pipeline/settings.ts';
 import { HandlerError } from '../../protocol/errors.ts';
+import type { ServerSettings } from '../service/server-settings.ts';
 
-type TlsSettings = Pick<Settings, 'grpcTlsCert' | 'grpcTlsKey' | 'grpcTlsClientCa'>;
+type TlsSettings = Pick<ServerSettings, 'grpcTlsCert' | 'grpcTlsKey' | 'grpcTlsClientCa'>;
 
 /**
- * Plain text, TLS, or TLS with certificates of clients, as the settings say.
+ * The credentials that the settings ask for: plain text, TLS, or TLS that requires certificates of clients.
  * @throws HandlerError `SETTINGS_INVALID`, naming the variable.
  */
 export async function serverCredentials({
@@ -34,7 +34,7 @@ function required(variable: string, path: string | undefined): string {
   if (path !== undefined) return path;
   throw new HandlerError(
     'SETTINGS_INVALID',
-    `Expected ${variable} to be set, as another of the BLIP_GRPC_TLS variables is, got none.`,
+    `Expected ${variable} to be set, because another BLIP_GRPC_TLS variable is, got none.`,
   );
 }
 
@@ -44,7 +44,7 @@ async function readPem(variable: string, path: string): Promise<Buffer> {
   } catch (cause) {
     throw new HandlerError(
       'SETTINGS_INVALID',
-      `Expected ${variable} to be a file that can be read, got another path.`,
+      `Expected ${variable} to be the path of a readable file, got another path.`,
       {
         cause,
       },
@@ -52,7 +52,7 @@ async function readPem(variable: string, path: string): Promise<Buffer> {
   }
 }
 
-/** grpc-js would find out at the first connection only. */
+/** Checks at the start what grpc-js would notice at the first connection only. */
 function requirePair(cert: Buffer, key: Buffer): void {
   try {
     createSecureContext({ cert, key });
@@ -66,10 +66,10 @@ function requirePair(cert: Buffer, key: Buffer): void {
   }
 }
 
-/** One of possibly many in a file of PEM. */
+/** One certificate of a PEM file, which may hold several. */
 const certificatePattern = /-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----/gs;
 
-/** Node would let no client in, and not say why: it reads PEM only, up to the first certificate that does not parse. */
+/** Node stops reading at the first certificate that does not parse, and would then let no client in without a message. */
 function requireCertificates(pem: Buffer): void {
   try {
     const certificates = pem.toString('latin1').match(certificatePattern);

@@ -1,28 +1,28 @@
 import type InferlessModel from '../../app.ts';
 import { HandlerError } from '../../protocol/errors.ts';
+import type { Drain } from '../service/drain.ts';
 import { areReady } from '../service/readiness.ts';
-import type { Draining } from './drain.ts';
 import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from './generated/grpc/health/v1/health_pb.js';
 import { GRPCInferenceService } from './generated/open_inference_pb.js';
 import { addServerStream, addUnary, type MethodContext, stoppingError } from './methods.ts';
 import { watchState } from './status-watch.ts';
 
-/** No event says that a worker has ended or a model is loaded, so watchers are served by looking. */
+/** No event tells that a worker has ended or a model is loaded, so the state is polled for those who watch it. */
 const WATCH_INTERVAL_MS = 100;
 
 /**
- * The health service of gRPC: of the whole server (empty name), the inference service, and each model. Open without a
- * token: probes have none.
+ * Adds the health service of gRPC: for the whole server (empty name), the inference service and each model. It is open,
+ * because probes have no token.
  * Source: grpc/grpc, doc/health-checking.md.
  */
 export function addHealthService(
   context: MethodContext,
   models: readonly InferlessModel[],
-  draining: Pick<Draining, 'isDraining'>,
+  drain: Pick<Drain, 'isDraining'>,
 ): void {
   const { stopping } = context;
   const statusOf = (served: readonly InferlessModel[]) =>
-    areReady(served, draining) ? ServingStatus.SERVING : ServingStatus.NOT_SERVING;
+    areReady(served, drain) ? ServingStatus.SERVING : ServingStatus.NOT_SERVING;
   const statuses = (): readonly (readonly [string, ServingStatus])[] => [
     ['', statusOf(models)],
     [GRPCInferenceService.typeName, statusOf(models)],
@@ -43,14 +43,14 @@ export function addHealthService(
     statuses: Object.fromEntries(statuses().map(([name, status]) => [name, { status }])),
   }));
   addServerStream(context, Health.method.watch, async ({ service }, { signal, write }) => {
-    let told: ServingStatus | undefined;
+    let lastStatus: ServingStatus | undefined;
     while (!signal.aborted) {
       const status = new Map(watch.current()).get(service) ?? ServingStatus.SERVICE_UNKNOWN;
-      if (status === told) {
+      if (status === lastStatus) {
         if (stopping.aborted) throw stoppingError();
         await watch.changed(signal);
       } else {
-        told = status;
+        lastStatus = status;
         await write({ status });
       }
     }

@@ -11,13 +11,13 @@ import type {
 } from './generated/open_inference_pb.js';
 
 /**
- * Requests of the protocol's gRPC, as those of its JSON.
+ * Requests of the protocol's gRPC in the form of its JSON, which has one reader.
  * Source: kserve/open-inference-protocol, specification/protocol/inference_grpc.md.
  */
 
 type ContentsField = Exclude<keyof InferTensorContents, '$typeName' | '$unknown'>;
 
-/** The field that holds the typed values of a datatype, as the protocol and as the message's type call it. */
+/** The field that holds the typed values of a datatype: its name in the protocol and in the message's type. */
 const contentsFields: readonly {
   readonly name: string;
   readonly field: ContentsField;
@@ -34,7 +34,7 @@ const contentsFields: readonly {
 ];
 
 /**
- * Reads an inference request: its values are typed, or all of them bytes.
+ * Reads an inference request. Either its values are typed, or all of them are raw bytes.
  * @throws HandlerError `INVALID_REQUEST` or `INVALID_INPUT`.
  */
 export function readInferRequest(request: ModelInferRequest, schema: TaskSchema): InferenceRequest {
@@ -78,18 +78,18 @@ function requireRawOnly({ inputs, rawInputContents }: ModelInferRequest): void {
 }
 
 function typedValues({ name, datatype, contents }: ModelInferRequest_InferInputTensor): readonly unknown[] {
-  const own = contentsFields.find(({ datatypes }) => datatypes.includes(datatype));
-  const other = usedFields(contents).find((used) => used !== own);
+  const expectedField = contentsFields.find(({ datatypes }) => datatypes.includes(datatype));
+  const other = usedFields(contents).find((used) => used !== expectedField);
   if (other !== undefined) {
-    const expected = own?.name ?? 'raw_input_contents';
+    const expected = expectedField?.name ?? 'raw_input_contents';
     throw new HandlerError(
       'INVALID_INPUT',
       `Expected input ${shortName(name)} of datatype ${shortName(datatype)} to have ${expected}, got ${other.name}.`,
     );
   }
-  if (contents === undefined || own === undefined) return [];
-  if (own.field === 'bytesContents') return contents.bytesContents.map(textOrFile);
-  return contents[own.field].map((value) => (typeof value === 'bigint' ? Number(value) : value));
+  if (contents === undefined || expectedField === undefined) return [];
+  if (expectedField.field === 'bytesContents') return contents.bytesContents.map(textOrFile);
+  return contents[expectedField.field].map((value) => (typeof value === 'bigint' ? Number(value) : value));
 }
 
 function usedFields(contents: InferTensorContents | undefined) {

@@ -5,37 +5,31 @@ import { MODEL_VERSION } from '../../protocol/metadata.ts';
 import { inferInTime } from '../service/deadline.ts';
 import { logInternal } from '../service/log-internal.ts';
 import { findModel } from '../service/served-models.ts';
-import type { RequestSpan } from '../service/tracing.ts';
+import type { CallRecord } from './call-report.ts';
 import type { ModelInferRequest, ModelInferResponseSchema } from './generated/open_inference_pb.js';
 import { readInferRequest } from './infer-request.ts';
-import type { Log } from './log.ts';
 
-/** Where it shows what became of a call. */
-export interface CallRecord {
-  readonly log: Log;
-  readonly span: RequestSpan | undefined;
+export interface InferCall extends CallRecord {
+  /** Aborts when nobody waits for the answer any more. Whatever is still queued is dropped then. */
+  readonly signal: AbortSignal;
+  /** The most milliseconds that the service allows; `undefined` for any time. */
+  readonly timeLimitMs: number | undefined;
 }
 
 /**
- * Answers one inference request. Values are always raw: every client reads them so, and some only so.
- * @param signal aborts when nobody waits for the answer any more; what is still queued is dropped then.
- * @throws HandlerError as `readInferRequest`, `findModel` and the model do; `DEADLINE_EXCEEDED` when the time is over that
- *   the request or the service gives it; the signal's reason when that aborts.
+ * Answers one inference request. Values are always raw: every client can read them so, and some clients only so.
+ * @throws HandlerError as `readInferRequest`, `findModel` and the model do; `DEADLINE_EXCEEDED` after the time that the
+ *   request or the service allows; the signal's reason when that aborts.
  */
 export async function infer(
   models: readonly InferlessModel[],
   request: ModelInferRequest,
-  signal: AbortSignal,
-  { log, span }: CallRecord,
+  { signal, timeLimitMs, log, span }: InferCall,
 ): Promise<MessageInitShape<typeof ModelInferResponseSchema>> {
   const model = findVersion(models, request.modelName, request.modelVersion);
   const { id = '', ...question } = readInferRequest(request, model.schema);
-  const { outputs, failures, times, generatedTokens } = await inferInTime(
-    model,
-    question,
-    signal,
-    span?.progressOf(model),
-  );
+  const options = { signal, timeLimitMs, progress: span?.progressOf(model) };
+  const { outputs, failures, times, generatedTokens } = await inferInTime(model, question, options);
   for (const failure of failures) logInternal(failure, log);
   log.debug({ times, generatedTokens }, 'stages');
   return {
@@ -48,7 +42,7 @@ export async function infer(
 }
 
 /**
- * The model that a message names. Messages have an empty version for the only one there is.
+ * The model that a message names. An empty version stands for the only one there is.
  * @throws HandlerError `NOT_FOUND` or `NOT_READY`.
  */
 export function findVersion(models: readonly InferlessModel[], name: string, version: string): InferlessModel {

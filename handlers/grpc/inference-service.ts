@@ -1,16 +1,16 @@
 import type InferlessModel from '../../app.ts';
 import { modelMetadata } from '../../protocol/metadata.ts';
+import type { Drain } from '../service/drain.ts';
 import { areReady, isReady } from '../service/readiness.ts';
 import { isUnnamed, repositoryIndex } from '../service/served-models.ts';
 import { version } from '../service/version.ts';
-import type { Draining } from './drain.ts';
 import { GRPCInferenceService } from './generated/open_inference_pb.js';
 import type { CallGuard } from './guard.ts';
 import { findVersion, infer } from './infer.ts';
-import { addBidirectional, addUnary, type Call, type MethodContext, pathOf } from './methods.ts';
+import { addBidirectional, addUnary, type MethodContext, pathOf } from './methods.ts';
 import { streamInfer } from './stream-infer.ts';
 
-/** Names as Triton gives them. */
+/** Triton's names of the protocol's extensions. */
 const extensions = ['model_repository'];
 
 const { method } = GRPCInferenceService;
@@ -21,33 +21,35 @@ export const inferencePaths: ReadonlySet<string> = new Set([method.modelInfer, m
 export interface InferenceServiceOptions {
   readonly models: readonly InferlessModel[];
   readonly guard: CallGuard;
-  readonly draining: Draining;
+  readonly drain: Drain;
   /** The most bytes of a message that asks a model. */
   readonly maxRequestBytes: number;
-  /** The most requests of one stream that are under way. */
+  /** The most requests of one stream that run at a time. */
   readonly maxStreamed: number;
+  /** The most milliseconds that the service allows a request; `undefined` for any time. */
+  readonly timeLimitMs: number | undefined;
 }
 
-/** The service of the Open Inference Protocol, and what Triton adds to it. */
+/** Adds the service of the Open Inference Protocol, with Triton's additions. */
 export function addInferenceService(context: MethodContext, options: InferenceServiceOptions): void {
   addHealthMethods(context, options);
   addMetadataMethods(context, options);
   addInferenceMethods({ ...context, maxMessageBytes: options.maxRequestBytes }, options);
 }
 
-function addHealthMethods(context: MethodContext, { models, draining }: InferenceServiceOptions): void {
+function addHealthMethods(context: MethodContext, { models, drain }: InferenceServiceOptions): void {
   addUnary(context, method.serverLive, () => ({ live: true }));
-  addUnary(context, method.serverReady, () => ({ ready: areReady(models, draining) }));
-  // A model that is named by its task has no name before it is loaded: whatever is asked for may be it.
-  addUnary(context, method.modelReady, ({ name, version: asked }) => ({
-    ready: models.some(isUnnamed) ? false : isReady(findVersion(models, name, asked), draining),
+  addUnary(context, method.serverReady, () => ({ ready: areReady(models, drain) }));
+  // A model that is named by its task has no name before it is loaded, so that any unknown name may be its name.
+  addUnary(context, method.modelReady, ({ name, version: modelVersion }) => ({
+    ready: models.some(isUnnamed) ? false : isReady(findVersion(models, name, modelVersion), drain),
   }));
 }
 
 function addMetadataMethods(context: MethodContext, { models }: InferenceServiceOptions): void {
   addUnary(context, method.serverMetadata, () => ({ name: 'blip-handler', version, extensions }));
-  addUnary(context, method.modelMetadata, ({ name, version: asked }) => {
-    const { inputs, outputs, ...rest } = modelMetadata(name, findVersion(models, name, asked).schema);
+  addUnary(context, method.modelMetadata, ({ name, version: modelVersion }) => {
+    const { inputs, outputs, ...rest } = modelMetadata(name, findVersion(models, name, modelVersion).schema);
     const tensors = (fields: typeof inputs) => fields.map((field) => ({ ...field, shape: field.shape.map(BigInt) }));
     return { ...rest, versions: [...rest.versions], inputs: tensors(inputs), outputs: tensors(outputs) };
   });
@@ -58,28 +60,19 @@ function addMetadataMethods(context: MethodContext, { models }: InferenceService
 
 function addInferenceMethods(
   context: MethodContext,
-  { models, guard, draining, maxStreamed }: InferenceServiceOptions,
+  { models, guard, drain, maxStreamed, timeLimitMs }: InferenceServiceOptions,
 ): void {
-  const { logOf } = context;
-  const counted = async <T>(work: () => Promise<T>): Promise<T> => {
-    const end = draining.begin();
-    try {
-      return await work();
-    } finally {
-      end();
-    }
-  };
-  const recordOf = ({ metadata }: Pick<Call, 'metadata'>) => ({ log: logOf(metadata), span: guard.spanOf(metadata) });
-  addUnary(context, method.modelInfer, (request, call) =>
-    counted(() => guard.handle(call.metadata, () => infer(models, request, call.signal, recordOf(call)))),
-  );
+  addUnary(context, method.modelInfer, (request, { metadata, signal }) => {
+    const call = { ...guard.recordOf(metadata), signal, timeLimitMs };
+    return drain.count(() => guard.handle(metadata, () => infer(models, request, call)));
+  });
   addBidirectional(context, method.modelStreamInfer, (stream) => {
-    const record = recordOf(stream);
+    const { metadata, signal } = stream;
+    const call = { ...guard.recordOf(metadata), signal, timeLimitMs };
     return streamInfer(stream, {
       maxRunning: maxStreamed,
-      log: record.log,
-      answer: (request) =>
-        counted(() => guard.handleStreamed(stream.metadata, () => infer(models, request, stream.signal, record))),
+      log: call.log,
+      answer: (request) => drain.count(() => guard.handleStreamed(metadata, () => infer(models, request, call))),
     });
   });
 }

@@ -19,32 +19,33 @@ import type {
   StatusObject,
 } from '@grpc/grpc-js';
 import { HandlerError } from '../../protocol/errors.ts';
+import type { Log } from '../service/log.ts';
+import type { CallRecord } from './call-report.ts';
 import { decoder, encoder, type Received, requireMessage } from './codec.ts';
-import type { Log } from './log.ts';
 import { deadlineError, reported, statusOf } from './statuses.ts';
 
-/** Methods of services, typed by their descriptions: the messages of each are known from the .proto files. */
+/** Methods of services. Their descriptions type them: the .proto files say the messages of each. */
 
 export interface Call {
   readonly metadata: Metadata;
-  /** Aborts when nobody waits for the answer any more, with the HandlerError that says why. */
+  /** Aborts when nobody waits for the answer any more. The reason is a HandlerError. */
   readonly signal: AbortSignal;
 }
 
-/** Where methods are added, and what all of them need. */
+/** The server that methods are added to, and what all of them need. */
 export interface MethodContext {
   readonly server: Server;
-  /** The log of a call. */
-  readonly logOf: (metadata: Metadata) => Log;
+  /** Where a call is logged and traced. */
+  readonly recordOf: (metadata: Metadata) => CallRecord;
   /** The most bytes of a message. */
   readonly maxMessageBytes: number;
-  /** Aborts when the server has stopped accepting: streams that are open end then. */
+  /** Aborts when the server has stopped accepting. Open streams end then. */
   readonly stopping: AbortSignal;
 }
 
-/** A method of one request and one answer. A call that was cancelled, or whose deadline has passed, is not answered. */
+/** Adds a method of one request and one answer. A call that was cancelled, or whose deadline has passed, gets no answer. */
 export function addUnary<Input extends DescMessage, Output extends DescMessage>(
-  { server, logOf, maxMessageBytes }: MethodContext,
+  { server, recordOf, maxMessageBytes }: MethodContext,
   method: DescMethodUnary<Input, Output>,
   answer: (request: MessageShape<Input>, call: Call) => MessageInitShape<Output> | Promise<MessageInitShape<Output>>,
 ): void {
@@ -55,7 +56,7 @@ export function addUnary<Input extends DescMessage, Output extends DescMessage>(
       const message = await answer(requireMessage(call.request), { metadata: call.metadata, signal });
       if (!signal.aborted) callback(null, message);
     } catch (thrown) {
-      if (!signal.aborted) callback(statusOf(reported(thrown, logOf(call.metadata))));
+      if (!signal.aborted) callback(statusOf(reported(thrown, recordOf(call.metadata).log)));
     }
   };
   server.register(pathOf(method), handle, encoder(method.output), decoder(method.input, maxMessageBytes), 'unary');
@@ -64,17 +65,17 @@ export function addUnary<Input extends DescMessage, Output extends DescMessage>(
 /** The server's side of a stream. */
 export interface Stream<Input extends DescMessage, Output extends DescMessage> extends Call {
   /**
-   * The next request, when it comes; `undefined` after the last.
+   * Resolves with the next request, or with `undefined` after the last.
    * @throws HandlerError `NOT_READY` when the server stops.
    */
   readonly next: () => Promise<Received<Input> | undefined>;
-  /** Resolves when there is room for more. */
+  /** Resolves when there is room for another message. */
   readonly write: (message: MessageInitShape<Output>) => Promise<void>;
 }
 
-/** A method of any number of requests and answers. It ends when `serve` does, with the error that `serve` throws. */
+/** Adds a method of any number of requests and answers. A call ends when `serve` does, with the error that it throws. */
 export function addBidirectional<Input extends DescMessage, Output extends DescMessage>(
-  { server, logOf, maxMessageBytes, stopping }: MethodContext,
+  { server, recordOf, maxMessageBytes, stopping }: MethodContext,
   method: DescMethodBiDiStreaming<Input, Output>,
   serve: (stream: Stream<Input, Output>) => Promise<void>,
 ): void {
@@ -82,23 +83,28 @@ export function addBidirectional<Input extends DescMessage, Output extends DescM
     const signal = abandonment(call);
     const requests: AsyncIterator<Received<Input>, undefined> = call.iterator({ destroyOnReturn: false });
     const next = async () => (await unlessStopped(requests.next(), stopping)).value;
-    await endWith(call, signal, logOf(call.metadata), () =>
+    await endWith(call, signal, recordOf(call.metadata).log, () =>
       serve({ metadata: call.metadata, signal, next, write: writer(call, signal) }),
     );
   };
   server.register(pathOf(method), handle, encoder(method.output), decoder(method.input, maxMessageBytes), 'bidi');
 }
 
-/** A method of one request and any number of answers. */
+/** Adds a method of one request and any number of answers. */
 export function addServerStream<Input extends DescMessage, Output extends DescMessage>(
-  { server, logOf, maxMessageBytes }: MethodContext,
+  { server, recordOf, maxMessageBytes }: MethodContext,
   method: DescMethodServerStreaming<Input, Output>,
   serve: (request: MessageShape<Input>, stream: Omit<Stream<Input, Output>, 'next'>) => Promise<void>,
 ): void {
   const handle: handleServerStreamingCall<Received<Input>, MessageInitShape<Output>> = async (call) => {
     const signal = abandonment(call);
     const stream = { metadata: call.metadata, signal, write: writer(call, signal) };
-    await endWith(call, signal, logOf(call.metadata), async () => await serve(requireMessage(call.request), stream));
+    await endWith(
+      call,
+      signal,
+      recordOf(call.metadata).log,
+      async () => await serve(requireMessage(call.request), stream),
+    );
   };
   server.register(
     pathOf(method),
@@ -109,17 +115,17 @@ export function addServerStream<Input extends DescMessage, Output extends DescMe
   );
 }
 
-/** What an open stream ends with when the server stops. */
+/** The error that ends an open stream when the server stops. */
 export function stoppingError(): HandlerError {
-  return new HandlerError('NOT_READY', 'Expected the server to go on, got the order to stop. Ask another one.');
+  return new HandlerError('NOT_READY', 'Expected a running server, got one that is about to stop. Ask another one.');
 }
 
-/** The path of a method, by which calls name it. */
+/** The path by which calls name a method. */
 export function pathOf({ parent, name }: Pick<DescMethodUnary, 'parent' | 'name'>): string {
   return `/${parent.typeName}/${name}`;
 }
 
-/** What calls of every kind have. */
+/** The part that all kinds of calls share. */
 interface CancellableCall {
   readonly cancelled: boolean;
   getDeadline(): Deadline;
@@ -131,7 +137,7 @@ interface EndableCall {
   emit(event: 'error', status: StatusObject): boolean;
 }
 
-/** A signal that aborts when a call is cancelled, or its deadline passes. grpc-js also says so after an answer. */
+/** A signal that aborts when a call is cancelled or its deadline passes. grpc-js also reports both after an answer. */
 function abandonment(call: CancellableCall): AbortSignal {
   const controller = new AbortController();
   const abandon = () => {
@@ -152,7 +158,7 @@ async function endWith(call: EndableCall, signal: AbortSignal, log: Log, serve: 
     await serve();
     if (!signal.aborted) call.end();
   } catch (thrown) {
-    if (!signal.aborted) call.emit('error', statusOf(reported(thrown, log))); // How grpc-js takes the status of a stream.
+    if (!signal.aborted) call.emit('error', statusOf(reported(thrown, log))); // grpc-js takes the status of a stream so.
   }
 }
 
@@ -166,7 +172,7 @@ function writer<Message>(
   };
 }
 
-/** What `promise` gives; but when the server stops before, an error. Nothing stays behind of either. */
+/** The value of `promise`, or an error when the server stops before. No listener stays behind. */
 async function unlessStopped<T>(promise: Promise<T>, stopping: AbortSignal): Promise<T> {
   if (stopping.aborted) throw stoppingError();
   return await new Promise<T>((resolve, reject) => {

@@ -16,16 +16,16 @@ import { addBidirectional, type MethodContext } from './methods.ts';
 type NestedType = ReturnType<typeof nestedTypes> extends Iterable<infer Type> ? Type : never;
 type Answer = NonNullable<MessageInitShape<typeof ServerReflectionResponseSchema>['messageResponse']>;
 
-/** None imports another, so that each is a whole answer. */
+/** No file imports another, so that each one is a complete answer. */
 const files: readonly DescFile[] = [inferenceFile, healthFile, reflectionFile];
 const registry = createRegistry(...files);
 const filesBySymbol = new Map(files.flatMap((file) => symbolsOf(file).map((symbol) => [symbol, file] as const)));
 
-/** Tools of before 2023 ask for the service under this name; its messages are the same. */
+/** Tools from before 2023 ask for the service by this name, with the same messages. */
 const OLDER_NAME = 'grpc.reflection.v1alpha.ServerReflection';
 
 /**
- * Server reflection: what tools such as grpcurl learn the services from. It only says what is public, and is open.
+ * Adds server reflection, from which tools such as grpcurl learn the services. It is open: it tells public facts only.
  * Source: grpc/grpc, doc/server-reflection.md.
  */
 export function addReflectionService(context: MethodContext): void {
@@ -41,8 +41,8 @@ export function addReflectionService(context: MethodContext): void {
   }
 }
 
-function answer({ messageRequest: { case: asked, value } }: ServerReflectionRequest): Answer {
-  switch (asked) {
+function answer({ messageRequest: { case: kind, value } }: ServerReflectionRequest): Answer {
+  switch (kind) {
     case 'listServices': {
       const service = files.flatMap(({ services }) => services.map(({ typeName: name }) => ({ name })));
       return { case: 'listServicesResponse', value: { service } };
@@ -61,7 +61,7 @@ function answer({ messageRequest: { case: asked, value } }: ServerReflectionRequ
   }
 }
 
-/** Full names of services and methods; of messages, their fields and oneofs; of enums and, beside those, their values. */
+/** Full names of everything in a file: services and methods, messages with fields and oneofs, enums with values. */
 function symbolsOf(file: DescFile): readonly string[] {
   return [...nestedTypes(file)].flatMap((type) => [type.typeName, ...membersOf(type, file.proto.package)]);
 }
@@ -88,7 +88,10 @@ function fileAnswer(file: DescFile | undefined): Answer {
 }
 
 function notFound(): Answer {
-  return errorAnswer(status.NOT_FOUND, 'Expected the name of something that this server has, got another.');
+  return errorAnswer(
+    status.NOT_FOUND,
+    'Expected the name of a service, method or message of this server, got another.',
+  );
 }
 
 function errorAnswer(errorCode: number, errorMessage: string): Answer {

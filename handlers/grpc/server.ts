@@ -1,22 +1,23 @@
+import { setMaxListeners } from 'node:events';
 import { isIPv6 } from 'node:net';
 import { Server } from '@grpc/grpc-js';
 import type InferlessModel from '../../app.ts';
-import type { Settings } from '../../pipeline/settings.ts';
 import type { Admission } from '../service/admission.ts';
+import { Drain } from '../service/drain.ts';
+import type { Log } from '../service/log.ts';
 import type { Metrics } from '../service/metrics.ts';
+import type { ServerSettings } from '../service/server-settings.ts';
 import { loadTracing } from '../service/tracing.ts';
 import { serverCredentials } from './credentials.ts';
-import { watchRequests } from './drain.ts';
-import { createGuard } from './guard.ts';
+import { CallGuard } from './guard.ts';
 import { addHealthService } from './health-service.ts';
 import { addInferenceService, inferencePaths } from './inference-service.ts';
-import type { Log } from './log.ts';
 import { addReflectionService } from './reflection-service.ts';
 
-/** The most bytes of a message to a method that is open: health, metadata and reflection need a few. */
+/** The most bytes of a message to an open method. Health, metadata and reflection need few. */
 const MAX_OPEN_MESSAGE_BYTES = 65_536;
 
-/** What one connection may do, and when it is closed: a client asks for another when it needs one. */
+/** Limits of one connection. A client whose connection is closed opens another when it needs one. */
 const connectionOptions = {
   'grpc.max_concurrent_streams': 128,
   'grpc.keepalive_time_ms': 60_000,
@@ -24,15 +25,15 @@ const connectionOptions = {
   'grpc.max_connection_idle_ms': 300_000,
 };
 
-/** A client may read as long, once all is answered, before its connection is closed. */
+/** Time for a client to read its answers, once all are sent, before its connection is closed. */
 const LINGER_MS = 5_000;
 
 export interface GrpcServer {
   readonly port: number;
   /**
-   * Stops without losing a call: health says NOT_SERVING at once; calls are accepted until they stay away, or for
-   * `limitMs`; then open streams end, and all calls that were accepted are answered. Clients that leave their calls
-   * open, or do not read the answers, are waited for 5 s after that.
+   * Stops without losing a call. Health says NOT_SERVING at once. Calls are accepted until they stay away, or for
+   * `limitMs`; then open streams end, and all accepted calls are answered. After that, clients that leave their calls
+   * open or do not read their answers have 5 s.
    */
   readonly drain: (limitMs: number) => Promise<void>;
   /** Ends everything at once. */
@@ -41,51 +42,72 @@ export interface GrpcServer {
 
 export interface GrpcServerOptions {
   readonly models: readonly InferlessModel[];
-  readonly settings: Settings;
+  readonly settings: ServerSettings;
   readonly host: string;
   readonly log: Log;
-  /** That of the other doors of the process. */
+  /** The one admission of the process. */
   readonly admission: Admission;
-  /** Where answers are counted. */
+  /** Counts answers. */
   readonly metrics?: Promise<Metrics> | undefined;
 }
 
 /**
  * Serves models over gRPC: the Open Inference Protocol, health and reflection.
- * @throws HandlerError `SETTINGS_INVALID` when certificates cannot be used; Error when the port cannot be listened on.
+ * @throws HandlerError `SETTINGS_INVALID` for certificates that cannot be used; Error when the port is not free.
  */
 export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
-  const { models, settings, host, log, admission, metrics } = options;
+  const { settings, host, log } = options;
   const [credentials] = await Promise.all([serverCredentials(settings), loadTracing(log)]);
-  const draining = watchRequests();
-  const maxOpenBytes = Math.min(MAX_OPEN_MESSAGE_BYTES, settings.maxBodyBytes);
-  const guard = createGuard({ admission, guardedPaths: inferencePaths, maxOpenBytes, log, metrics });
-  const server = new Server({
-    ...connectionOptions,
-    'grpc.max_receive_message_length': settings.maxBodyBytes,
-    interceptors: [guard.interceptor],
-  });
-  const context = { server, logOf: guard.logOf, maxMessageBytes: maxOpenBytes, stopping: draining.stopping };
-  const limits = { maxRequestBytes: settings.maxBodyBytes, maxStreamed: maxStreamed(settings) };
-  addInferenceService(context, { models, guard, draining, ...limits });
-  addHealthService(context, models, draining);
-  addReflectionService(context);
+  const drain = new Drain();
+  const stopping = new AbortController();
+  setMaxListeners(0, stopping.signal); // Every open stream listens.
+  const server = createServer(options, drain, stopping.signal);
   const port = await listen(server, `${isIPv6(host) ? `[${host}]` : host}:${settings.grpcPort ?? 0}`, credentials);
   log.info({ host, port }, 'gRPC listening');
   return {
     port,
     async drain(limitMs) {
-      await draining.drain(limitMs);
-      await Promise.race([shutDown(server), draining.quiet(LINGER_MS)]);
+      await drain.untilQuiet(limitMs);
+      stopping.abort();
+      await Promise.race([shutDown(server), drain.quietFor(LINGER_MS)]);
       server.forceShutdown();
     },
     close: () => server.forceShutdown(),
   };
 }
 
-/** As many as fill a batch; no more than the queue takes and the token may have: no stream is refused for itself. */
-function maxStreamed({ maxBatchSize, maxQueueSize, maxRequestsPerToken }: Settings): number {
-  return Math.min(maxBatchSize, maxQueueSize, maxRequestsPerToken ?? maxBatchSize);
+/** A server with all its services, which does not listen yet. */
+function createServer(
+  { models, settings, log, admission, metrics }: GrpcServerOptions,
+  drain: Drain,
+  stopping: AbortSignal,
+): Server {
+  const { maxBodyBytes, requestTimeoutMs } = settings;
+  const maxOpenBytes = Math.min(MAX_OPEN_MESSAGE_BYTES, maxBodyBytes);
+  const guard = new CallGuard({ admission, guardedPaths: inferencePaths, maxOpenBytes, log, metrics });
+  const server = new Server({
+    ...connectionOptions,
+    'grpc.max_receive_message_length': maxBodyBytes,
+    interceptors: [guard.interceptor],
+  });
+  const context = { server, recordOf: guard.recordOf.bind(guard), maxMessageBytes: maxOpenBytes, stopping };
+  addInferenceService(context, {
+    models,
+    guard,
+    drain,
+    maxRequestBytes: maxBodyBytes,
+    maxStreamed: maxStreamed(models, settings),
+    timeLimitMs: requestTimeoutMs,
+  });
+  addHealthService(context, models, drain);
+  addReflectionService(context);
+  return server;
+}
+
+/** As many as fill a batch, but no more than the queue and the token allow, so that a stream is never refused by its own. */
+function maxStreamed(models: readonly InferlessModel[], { maxRequestsPerToken }: ServerSettings): number {
+  const limits = models.map(({ settings: { maxBatchSize, maxQueueSize } }) => Math.min(maxBatchSize, maxQueueSize));
+  return Math.min(...limits, maxRequestsPerToken ?? Number.POSITIVE_INFINITY);
 }
 
 function listen(server: Server, address: string, credentials: Parameters<Server['bindAsync']>[1]): Promise<number> {

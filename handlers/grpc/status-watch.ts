@@ -1,28 +1,28 @@
-/** One look at a time at a state, for all who watch it. */
+/** A polled state, shared by all who watch it. */
 export interface Watch<State> {
-  /** The state now. */
+  /** The present state. */
   readonly current: () => State;
-  /** Resolves when the state is another than it was when `current` was last called, or when `signal` aborts. */
+  /** Resolves when the state differs from the one that `current` last returned, or when `signal` aborts. */
   readonly changed: (signal: AbortSignal) => Promise<void>;
 }
 
 /**
- * Watches what no event tells of: by looking every `intervalMs`, while anybody waits for a change.
- * @param look gives the state; two are the same when they are equal as JSON.
- * @param stopping when it aborts, all who wait go on.
+ * Watches a state that has no events, by polling it every `intervalMs` while anybody waits for a change.
+ * @param read returns the state; two states are the same when they are equal as JSON.
+ * @param stopping when it aborts, all who wait continue.
  */
-export function watchState<State>(look: () => State, intervalMs: number, stopping: AbortSignal): Watch<State> {
+export function watchState<State>(read: () => State, intervalMs: number, stopping: AbortSignal): Watch<State> {
   const waiting = new Set<() => void>();
-  let known: string | undefined;
+  let lastJson: string | undefined;
   let timer: NodeJS.Timeout | undefined;
   const wakeAll = () => {
     for (const wake of waiting) wake();
   };
   const current = () => {
-    const state = look();
-    const seen = JSON.stringify(state);
-    if (seen !== known) {
-      known = seen;
+    const state = read();
+    const json = JSON.stringify(state);
+    if (json !== lastJson) {
+      lastJson = json;
       wakeAll();
     }
     return state;

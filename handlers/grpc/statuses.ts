@@ -1,50 +1,51 @@
 import { Metadata, type StatusObject, status as statusNames } from '@grpc/grpc-js';
-import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
-import { grpcStatus } from '../../protocol/grpc-status.ts';
+import { errorCodes, HandlerError, toHandlerError } from '../../protocol/errors.ts';
+import type { Log } from '../service/log.ts';
 import { logInternal } from '../service/log-internal.ts';
-import type { Log } from './log.ts';
 
-/** Trailing metadata that has our code of an error: a status of gRPC stands for several. */
+/** Trailing metadata with our code of an error, because one status of gRPC stands for several codes. */
 export const ERROR_CODE_KEY = 'error-code';
 
-/** A call whose trailing metadata is longer than HTTP/2 lets headers be ends without a status. */
+/** HTTP/2 limits the length of headers; a call whose trailing metadata is longer would end without a status. */
 const MAX_DETAILS_CHARACTERS = 1000;
 
-/** What ends a call with an error. */
+/** The status that ends a call with an error. */
 export function statusOf({ code, message }: HandlerError): StatusObject {
   const metadata = new Metadata();
   metadata.set(ERROR_CODE_KEY, code);
-  const details = Buffer.from(message.slice(0, MAX_DETAILS_CHARACTERS)).toString(); // Half a surrogate pair has no URI.
-  return { code: grpcStatus[code], details, metadata };
+  // Through a Buffer: the cut may leave half a surrogate pair, which cannot be percent-encoded.
+  const details = Buffer.from(message.slice(0, MAX_DETAILS_CHARACTERS)).toString();
+  return { code: statusNames[errorCodes[code].grpc], details, metadata };
 }
 
-/** What a call ends with whose own deadline passes. */
+/** The error of a call whose own deadline passes. */
 export function deadlineError(): HandlerError {
-  return new HandlerError('DEADLINE_EXCEEDED', 'Expected to answer before the deadline of the call, got no further.');
+  const message = 'Expected the answer before the deadline of the call, got none by then. Allow more time.';
+  return new HandlerError('DEADLINE_EXCEEDED', message);
 }
 
-/** The error of a call, for its client; what the client is told nothing of goes to the log. */
+/** The error of a call, for its client. The cause of an internal one goes to the log. */
 export function reported(thrown: unknown, log: Log): HandlerError {
   const error = toHandlerError(thrown);
   logInternal(error, log);
   return error;
 }
 
-type PartialStatus = Pick<StatusObject, 'code' | 'details'> & { metadata?: Metadata | null };
+export type PartialStatus = Pick<StatusObject, 'code' | 'details'> & { metadata?: Metadata | null };
 
-/** A status as it leaves: those that grpc-js itself makes get our codes and words too. */
-export function namedStatus(given: PartialStatus, log: Log): PartialStatus {
-  const isNamed = (given.metadata?.get(ERROR_CODE_KEY).length ?? 0) > 0;
-  return given.code === statusNames.OK || isNamed ? given : statusOf(reported(fromLibrary(given), log));
+/** A status with our error code. Statuses that grpc-js makes itself get our messages too. */
+export function withErrorCode(status: PartialStatus, log: Log): PartialStatus {
+  const hasErrorCode = (status.metadata?.get(ERROR_CODE_KEY).length ?? 0) > 0;
+  return status.code === statusNames.OK || hasErrorCode ? status : statusOf(reported(fromLibrary(status), log));
 }
 
-/** What grpc-js refuses or fails at. It says which only in words. */
+/** The error that a status of grpc-js stands for. Some are told apart by their words alone. */
 function fromLibrary({ code, details }: PartialStatus): HandlerError {
   switch (code) {
     case statusNames.RESOURCE_EXHAUSTED:
       return new HandlerError(
         'PAYLOAD_TOO_LARGE',
-        'Expected a smaller message: BLIP_MAX_BODY_BYTES bounds it, and some methods take less.',
+        'Expected a message within the limit (BLIP_MAX_BODY_BYTES, or less for methods without a token), got a larger one.',
       );
     case statusNames.DEADLINE_EXCEEDED:
       return deadlineError();
@@ -56,7 +57,7 @@ function fromLibrary({ code, details }: PartialStatus): HandlerError {
       if (/decompress|grpc-timeout/.test(details))
         return new HandlerError(
           'INVALID_REQUEST',
-          'Expected messages and metadata as their encodings say, got some that do not decode.',
+          'Expected messages and metadata in the encodings that they name, got some that do not decode.',
         );
       return toHandlerError(details);
   }

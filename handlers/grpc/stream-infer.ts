@@ -1,4 +1,6 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
+import { errorText } from '../../protocol/error-answer.ts';
+import type { Log } from '../service/log.ts';
 import { type Received, requireMessage } from './codec.ts';
 import type {
   ModelInferRequest,
@@ -6,14 +8,13 @@ import type {
   ModelInferResponseSchema,
   ModelStreamInferResponseSchema,
 } from './generated/open_inference_pb.js';
-import type { Log } from './log.ts';
 import type { Stream } from './methods.ts';
 import { reported } from './statuses.ts';
 
 type Response = MessageInitShape<typeof ModelStreamInferResponseSchema>;
 
 export interface StreamInferOptions {
-  /** The most requests of one stream that are under way. */
+  /** The most requests of one stream that run at a time. */
   readonly maxRunning: number;
   readonly answer: (request: ModelInferRequest) => Promise<MessageInitShape<typeof ModelInferResponseSchema>>;
   readonly log: Log;
@@ -21,7 +22,7 @@ export interface StreamInferOptions {
 
 /**
  * Answers the requests of a stream, several at a time, so that they share batches. Answers come in the order of the
- * requests. One that fails says so in its answer, and leaves the stream and the others alone.
+ * requests. A request that fails gets an error as its answer; the stream goes on.
  * Source: triton-inference-server/common, protobuf/grpc_service.proto.
  */
 export async function streamInfer(
@@ -33,12 +34,12 @@ export async function streamInfer(
   try {
     for (let received = await next(); received !== undefined; received = await next()) {
       previous = writeAfter(previous, respond(received, options), write);
-      previous.catch(() => undefined); // Awaited below, after others.
+      previous.catch(() => undefined); // It is awaited below, after earlier ones.
       written.push(previous);
       if (written.length >= options.maxRunning) await written.shift();
     }
   } finally {
-    await Promise.all(written); // Also when the server stops: what was read is answered.
+    await Promise.all(written); // When the server stops, requests that were read are still answered.
   }
 }
 
@@ -58,8 +59,8 @@ async function respond(
   try {
     return { inferResponse: await answer(requireMessage(received)) };
   } catch (thrown) {
-    const { code, message } = reported(thrown, log);
+    const error = reported(thrown, log);
     const { modelName, id } = 'message' in received ? received.message : { modelName: '', id: '' };
-    return { errorMessage: `${code}: ${message}`, inferResponse: { modelName, id } };
+    return { errorMessage: errorText(error), inferResponse: { modelName, id } };
   }
 }

@@ -1,50 +1,54 @@
-import type { Settings } from '../../pipeline/settings.ts';
 import { HandlerError } from '../../protocol/errors.ts';
+import { AdmittedRequest } from './admitted-request.ts';
 import { bearerTokenCheck } from './bearer-token.ts';
+import type { ServerSettings } from './server-settings.ts';
 
-/** Whose requests are counted together where there are no tokens. */
+/** Requests without a token are counted together under this name. */
 const ANONYMOUS = 'anonymous';
 
-/** Who may ask the models, and how often at a time. The doors of a process share one, so that limits hold over all. */
+/** Decides who may ask the models, and how often at a time. The servers of a process share one, with its limits. */
 export interface Admission {
   /**
-   * Holds an `Authorization: Bearer …` header against the tokens.
-   * @returns the name of the token, for logs and `enter`; `undefined` where there are no tokens.
+   * Compares an `Authorization: Bearer …` header with the tokens.
+   * @returns the name of the token, for logs and `admit`; `undefined` where there are no tokens.
    * @throws HandlerError `UNAUTHORIZED`.
    */
   readonly checkToken: (authorization: string | undefined) => string | undefined;
   /**
-   * Counts a request among those of its token that run.
-   * @returns a function that stops counting it; it may be called more than once.
-   * @throws HandlerError `OVERLOADED` when as many run as may.
+   * Counts a request among the running ones of its token, until it leaves.
+   * @throws HandlerError `OVERLOADED` when the token has as many running requests as it may have.
    */
-  readonly enter: (token: string | undefined) => () => void;
+  readonly admit: (token: string | undefined) => AdmittedRequest;
 }
 
-/** Tokens and limits as the settings have them. A process has one: it holds the counts. */
-export function createAdmission({ apiTokens, maxRequestsPerToken }: Settings): Admission {
-  const running = new Map<string, number>();
+/** An admission with the tokens and limits of the settings. A process needs exactly one, because it holds the counts. */
+export function createAdmission({
+  apiTokens,
+  maxRequestsPerToken = Number.POSITIVE_INFINITY,
+}: Pick<ServerSettings, 'apiTokens' | 'maxRequestsPerToken'>): Admission {
+  const runningCounts = new Map<string, number>();
   return {
     checkToken: bearerTokenCheck(apiTokens),
-    enter: (token) => enter(running, token ?? ANONYMOUS, maxRequestsPerToken ?? Number.POSITIVE_INFINITY),
+    admit: (token) => new AdmittedRequest(token, countIn(runningCounts, token ?? ANONYMOUS, maxRequestsPerToken)),
   };
 }
 
-function enter(running: Map<string, number>, client: string, maximum: number): () => void {
-  const count = running.get(client) ?? 0;
+/** Adds one to a client's count. @returns a function that subtracts it again; calls after the first do nothing. */
+function countIn(runningCounts: Map<string, number>, client: string, maximum: number): () => void {
+  const count = runningCounts.get(client) ?? 0;
   if (count >= maximum) {
     throw new HandlerError(
       'OVERLOADED',
       `Expected at most ${maximum} requests at a time, got more. Try again when one of them is answered.`,
     );
   }
-  running.set(client, count + 1);
+  runningCounts.set(client, count + 1);
   let hasLeft = false;
   return () => {
     if (hasLeft) return;
     hasLeft = true;
-    const others = (running.get(client) ?? 1) - 1;
-    if (others > 0) running.set(client, others);
-    else running.delete(client);
+    const others = (runningCounts.get(client) ?? 1) - 1;
+    if (others > 0) runningCounts.set(client, others);
+    else runningCounts.delete(client);
   };
 }

@@ -1,7 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { HandlerError } from '../../protocol/errors.ts';
 
-/** Enough to tell the tokens of a service apart. `printf %s TOKEN | sha256sum` begins with it. */
+/** Long enough to tell the tokens of a service apart. `printf %s TOKEN | sha256sum` prints the same beginning. */
 const NAME_LENGTH = 8;
 
 function digest(token: string): Buffer {
@@ -9,19 +9,19 @@ function digest(token: string): Buffer {
 }
 
 /**
- * A check of `Authorization: Bearer …` headers against the tokens; it lets everyone in when there are none. Digests of
- * equal length are compared in constant time, so that neither length nor content of a token shows in the time taken.
+ * A check of `Authorization: Bearer …` headers against the tokens. Without tokens it lets everyone in. It compares
+ * digests, which have equal lengths, in constant time, so that the time shows neither length nor content of a token.
  * @returns a function that returns the name of the token, for logs and limits: the beginning of its digest; `undefined`
  *   when there are no tokens. It throws HandlerError `UNAUTHORIZED`.
  */
 export function bearerTokenCheck(tokens: readonly string[]): (authorization: string | undefined) => string | undefined {
-  const digests = tokens.map(digest);
+  const knownDigests = tokens.map(digest);
   return (authorization) => {
-    if (digests.length === 0) return undefined;
-    const given = digest(/^bearer +(.+)$/i.exec(authorization ?? '')?.[1]?.trim() ?? '');
-    const matches = digests.map((known) => timingSafeEqual(known, given));
+    if (knownDigests.length === 0) return undefined;
+    const received = digest(/^bearer +(.+)$/i.exec(authorization ?? '')?.[1]?.trim() ?? '');
+    const matches = knownDigests.map((known) => timingSafeEqual(known, received));
     if (!matches.includes(true))
       throw new HandlerError('UNAUTHORIZED', 'Expected a bearer token that this service knows, got none or another.');
-    return given.toString('hex').slice(0, NAME_LENGTH);
+    return received.toString('hex').slice(0, NAME_LENGTH);
   };
 }

@@ -3,35 +3,35 @@ import type { Progress, TensorAnswer } from '../../pipeline/tasks/task.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { untraced } from './tracing.ts';
 
-/** More than a timer takes: 24 days. */
+/** Node's timers take no longer time: 24 days. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 const MICROSECONDS_PER_MILLISECOND = 1000;
 
-/** What a signal says whose work is done: nobody hears it. */
+/** The reason of a signal whose work has finished; never shown. */
 const workIsDone = new HandlerError('CANCELLED', 'Expected nothing more to be asked, since the work is done.');
 
 /**
- * Does `work` with a signal that aborts after `timeoutMs`, or when `signal` does; and when the work is done, since until
- * then Node keeps a signal that is made of others, and all that listens to it.
- * @param timeoutMs `undefined` for any time.
- * @throws HandlerError `DEADLINE_EXCEEDED`, as what listens to the signal throws its reason.
+ * Does `work` with a signal that aborts after `timeoutMs`, or when `signal` does. It aborts after the work too: Node
+ * keeps a combined signal, and all its listeners, until one of its sources aborts.
+ * @param timeoutMs `undefined` for no limit.
+ * @throws HandlerError `DEADLINE_EXCEEDED` if `work` throws the reason of its signal.
  */
 export async function withDeadline<T>(
   timeoutMs: number | undefined,
   signal: AbortSignal,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const own = new AbortController();
-  const timer = timeoutMs === undefined ? undefined : abortLater(own, timeoutMs);
+  const deadline = new AbortController();
+  const timer = timeoutMs === undefined ? undefined : abortLater(deadline, timeoutMs);
   try {
-    return await work(AbortSignal.any([signal, own.signal]));
+    return await work(AbortSignal.any([signal, deadline.signal]));
   } finally {
     clearTimeout(timer);
-    own.abort(workIsDone);
+    deadline.abort(workIsDone);
   }
 }
 
-/** Aborts after so long, with `DEADLINE_EXCEEDED`; unless the timer is cleared before. */
+/** Aborts after `timeoutMs` with `DEADLINE_EXCEEDED`, unless the timer is cleared before. */
 export function abortLater(controller: AbortController, timeoutMs: number): NodeJS.Timeout {
   const abort = () => {
     const message = `Expected the answer within ${timeoutMs} ms, got none by then.`;
@@ -40,33 +40,40 @@ export function abortLater(controller: AbortController, timeoutMs: number): Node
   return setTimeout(abort, Math.min(timeoutMs, MAX_TIMER_MS));
 }
 
-/** What a model is asked. */
-export interface TimedQuestion {
+/** A request to a model. */
+export interface Question {
   /** Values by input name. */
   readonly inputs: unknown;
   /** Names of the outputs to return; `undefined` for the usual ones. */
   readonly outputs?: readonly string[] | undefined;
-  /** The request's parameters that are no inputs; of these `timeout` counts, in microseconds. */
+  /** Parameters of the request that are no inputs. Only `timeout` counts, in microseconds. */
   readonly parameters?: Readonly<Record<string, unknown>>;
 }
 
+export interface InferOptions {
+  /** When it aborts, the question is dropped. */
+  readonly signal: AbortSignal;
+  /** The most milliseconds that the service allows; `undefined` for any time. */
+  readonly timeLimitMs: number | undefined;
+  readonly progress?: Progress | undefined;
+}
+
 /**
- * Asks a model, for as long as the request and the service let it; the shorter time counts.
+ * Asks a model within the time that the request and the service allow; the shorter one counts.
  * @throws HandlerError as the model does, or `DEADLINE_EXCEEDED`; the reason of the signal, when that aborts.
  */
 export async function inferInTime(
   model: InferlessModel,
-  { inputs, outputs, parameters }: TimedQuestion,
-  signal: AbortSignal,
-  progress?: Progress,
+  { inputs, outputs, parameters }: Question,
+  { signal, timeLimitMs, progress }: InferOptions,
 ): Promise<TensorAnswer> {
-  const timeoutMs = shortest(requestTimeoutMs(parameters?.['timeout']), model.settings.requestTimeoutMs);
+  const timeoutMs = shortest(requestTimeoutMs(parameters?.['timeout']), timeLimitMs);
   const infer = (until: AbortSignal) => untraced(() => model.inferTensors(inputs, outputs, until, progress));
   return await withDeadline(timeoutMs, signal, infer);
 }
 
 /**
- * The time that a request gives itself: its parameter `timeout`, in microseconds as Triton has it; 0 is none.
+ * The time that a request allows itself, from its parameter `timeout`: in microseconds, as Triton has it; 0 is no limit.
  * @throws HandlerError `INVALID_PARAMETER`.
  */
 export function requestTimeoutMs(timeout: unknown): number | undefined {
@@ -80,7 +87,7 @@ export function requestTimeoutMs(timeout: unknown): number | undefined {
   return timeout === 0 ? undefined : timeout / MICROSECONDS_PER_MILLISECOND;
 }
 
-/** Of two times, either of which may be any. */
+/** The shorter of two times; `undefined` is no limit. */
 export function shortest(one: number | undefined, other: number | undefined): number | undefined {
   if (one === undefined || other === undefined) return one ?? other;
   return Math.min(one, other);

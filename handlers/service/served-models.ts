@@ -3,14 +3,14 @@ import { HandlerError } from '../../protocol/errors.ts';
 import { MODEL_VERSION } from '../../protocol/metadata.ts';
 import { shortName } from './short-name.ts';
 
-/** The models of a process, by the names that requests have for them. */
+/** Finds the models of a process by the names that requests use. */
 
-/** Whether a model has no name yet, or not any more: one that is named by its task, while it is not loaded. */
+/** Whether a model has no name now: one that is named by its task has a name only while it is loaded. */
 export function isUnnamed({ name }: InferlessModel): boolean {
   return name === undefined;
 }
 
-/** Models that have a name: one that is named by its task has none before it is loaded. */
+/** The names of all models that have one now. */
 export function namesOf(models: readonly InferlessModel[]): readonly string[] {
   return models.map(({ name }) => name).filter((name) => name !== undefined);
 }
@@ -50,7 +50,7 @@ interface ModelIndex {
 }
 
 /**
- * What Triton calls the index of its repository.
+ * The index of the models, as of Triton's model repository.
  * Source: triton-inference-server/server, docs/protocol/extension_model_repository.md.
  */
 export function repositoryIndex(models: readonly InferlessModel[]): readonly ModelIndex[] {

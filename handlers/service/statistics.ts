@@ -1,16 +1,17 @@
 import type InferlessModel from '../../app.ts';
+import type { TensorAnswer } from '../../pipeline/tasks/task.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { MODEL_VERSION } from '../../protocol/metadata.ts';
 
 const NANOSECONDS_PER_MILLISECOND = 1e6;
 
-/** Times that something happened, and nanoseconds that it took in all. */
+/** How often something happened, and the nanoseconds that it took in total. */
 interface Duration {
   count: number;
   ns: number;
 }
 
-/** A model's statistics, as Triton has them. Source: docs/protocol/extension_statistics.md. */
+/** The statistics of a model in Triton's form. Source: docs/protocol/extension_statistics.md. */
 export interface ModelStatistics {
   readonly name: string;
   readonly version: string;
@@ -24,7 +25,7 @@ export interface ModelStatistics {
   readonly batch_stats: readonly BatchStatistics[];
 }
 
-/** Of the batches of one size. Their images come and go with their requests, so that only computing takes time here. */
+/** The batches of one size. Only computing takes time here, because images are read and sent with their requests. */
 interface BatchStatistics {
   readonly batch_size: number;
   readonly compute_input: Readonly<Duration>;
@@ -39,49 +40,65 @@ function add(duration: Duration, milliseconds: number): void {
   duration.ns += Math.round(milliseconds * NANOSECONDS_PER_MILLISECOND);
 }
 
-/** Observes a model from here on. @returns what it did so far. */
-export function collectStatistics(observed: InferlessModel): () => ModelStatistics {
-  const stages = {
-    success: noDuration(),
-    fail: noDuration(),
-    queue: noDuration(),
-    compute_input: noDuration(),
-    compute_infer: noDuration(),
-    compute_output: noDuration(),
-    cache_hit: noDuration(),
-    cache_miss: noDuration(),
-  };
-  const batches = new Map<number, Duration>();
-  let lastInference = 0;
-  observed.observe({
-    onRun(itemCount, durationMs) {
-      const batch = batches.get(itemCount) ?? noDuration();
-      add(batch, durationMs);
-      batches.set(itemCount, batch);
-    },
-    onRequest(outcome, durationMs) {
-      lastInference = Date.now();
-      if (outcome instanceof HandlerError) return add(stages.fail, durationMs);
-      const { fetchMs, decodeMs, resizeMs, queueMs, computeMs } = outcome.times;
-      add(stages.success, durationMs);
-      add(stages.queue, queueMs);
-      add(stages.compute_input, fetchMs + decodeMs + resizeMs);
-      add(stages.compute_infer, computeMs);
-      add(stages.compute_output, 0);
-    },
-  });
-  return () => {
-    const sizes = [...batches].sort(([one], [other]) => one - other);
+const noStages = () => ({
+  success: noDuration(),
+  fail: noDuration(),
+  queue: noDuration(),
+  compute_input: noDuration(),
+  compute_infer: noDuration(),
+  compute_output: noDuration(),
+  cache_hit: noDuration(),
+  cache_miss: noDuration(),
+});
+
+/** The statistics of one model, from here on. */
+export class StatisticsCollector {
+  readonly #model: InferlessModel;
+  readonly #stages = noStages();
+  readonly #batches = new Map<number, Duration>();
+  #lastInferenceMs = 0;
+
+  constructor(model: InferlessModel) {
+    this.#model = model;
+    model.observe({
+      onRun: (itemCount, durationMs) => this.#addBatch(itemCount, durationMs),
+      onRequest: (outcome, durationMs) => this.#addRequest(outcome, durationMs),
+    });
+  }
+
+  /** The statistics until now. */
+  collect(): ModelStatistics {
+    const sizes = [...this.#batches].sort(([one], [other]) => one - other);
     return {
-      name: observed.name ?? '',
+      name: this.#model.name ?? '',
       version: MODEL_VERSION,
-      last_inference: lastInference,
+      last_inference: this.#lastInferenceMs,
       inference_count: sizes.reduce((sum, [size, { count }]) => sum + size * count, 0),
       execution_count: sizes.reduce((sum, [, { count }]) => sum + count, 0),
-      inference_stats: structuredClone(stages),
+      inference_stats: structuredClone(this.#stages),
       batch_stats: sizes.map(([size, duration]) => batchStatistics(size, duration)),
     };
-  };
+  }
+
+  #addBatch(itemCount: number, durationMs: number): void {
+    const batch = this.#batches.get(itemCount) ?? noDuration();
+    add(batch, durationMs);
+    this.#batches.set(itemCount, batch);
+  }
+
+  #addRequest(outcome: TensorAnswer | HandlerError, durationMs: number): void {
+    this.#lastInferenceMs = Date.now();
+    if (outcome instanceof HandlerError) {
+      add(this.#stages.fail, durationMs);
+      return;
+    }
+    const { fetchMs, decodeMs, resizeMs, queueMs, computeMs } = outcome.times;
+    add(this.#stages.success, durationMs);
+    add(this.#stages.queue, queueMs);
+    add(this.#stages.compute_input, fetchMs + decodeMs + resizeMs);
+    add(this.#stages.compute_infer, computeMs);
+    add(this.#stages.compute_output, 0);
+  }
 }
 
 function batchStatistics(size: number, { count, ns }: Readonly<Duration>): BatchStatistics {

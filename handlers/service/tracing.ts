@@ -2,37 +2,33 @@ import type { Attributes, Context, Tracer } from '@opentelemetry/api';
 import type InferlessModel from '../../app.ts';
 import type { OnStage } from '../../pipeline/stages.ts';
 import type { Progress } from '../../pipeline/tasks/task.ts';
+import type { Log } from './log.ts';
 import { version } from './version.ts';
 
-/** Spans of requests, where OpenTelemetry's API is installed and an SDK takes them: docs/decisions/0019-tracing.md. */
+/** Spans of requests, if OpenTelemetry's API is installed and an SDK collects them: docs/decisions/0019-tracing.md. */
 
 type Api = typeof import('@opentelemetry/api');
 
 const API_PACKAGE = '@opentelemetry/api';
 const SCOPE = 'blip-handler';
 
-/** A wait that is shorter is none: whoever does not wait at all has one of microseconds. */
+/** Shorter waits get no span: a request that does not wait at all still measures microseconds. */
 const NOTICED_WAIT_MS = 1;
 
-/** What `suppressTracing` of @opentelemetry/core sets, by the only name that it has for whoever imports the API alone. */
+/** The key that `suppressTracing` of @opentelemetry/core sets. It has no other name for those who import the API alone. */
 const SUPPRESSED_KEY = 'OpenTelemetry SDK Context Key SUPPRESS_TRACING';
 
-/** One for the process, as the SDK is; `undefined` before it is loaded, and where there is none. */
+/** One for the process, as the SDK is; `undefined` before it is loaded, and if it is not installed. */
 let api: Api | undefined;
 let loading: Promise<void> | undefined;
 
-/** What is told of an API that is there, and cannot be used. */
-interface Log {
-  readonly error: (details: object, message: string) => void;
-}
-
-/** Loads OpenTelemetry's API where it is installed; once, however many doors ask. One that does not load, the log is told. */
-export async function loadTracing(log: Log): Promise<void> {
+/** Loads OpenTelemetry's API if it is installed; once, however many servers ask. The log is told if it does not load. */
+export async function loadTracing(log: Pick<Log, 'error'>): Promise<void> {
   loading ??= importApi(log);
   await loading;
 }
 
-async function importApi(log: Log): Promise<void> {
+async function importApi(log: Pick<Log, 'error'>): Promise<void> {
   try {
     api = await import('@opentelemetry/api');
   } catch (thrown) {
@@ -40,35 +36,35 @@ async function importApi(log: Log): Promise<void> {
   }
 }
 
-/** Whether the package itself was not found: a file of it, or a package that it needs, has another name in the message. */
+/** Whether the package itself was not found. If only a part of it or a dependency is missing, the message names that. */
 function isNotInstalled(thrown: unknown): boolean {
   if (!(thrown instanceof Error) || !('code' in thrown) || thrown.code !== 'ERR_MODULE_NOT_FOUND') return false;
   return thrown.message.includes(`'${API_PACKAGE}'`);
 }
 
-/** A request as a span begins with it, named and described by OpenTelemetry's semantic conventions. */
+/** A request as its span begins. OpenTelemetry's semantic conventions give the name and the attributes. */
 export interface TracedRequest {
   readonly name: string;
   readonly attributes: Attributes;
-  /** Headers or metadata: what propagators read the caller's context from. */
+  /** Headers or metadata, from which propagators read the caller's context. */
   readonly headers: Readonly<Record<string, unknown>>;
 }
 
 /** The span of a request. */
 export interface RequestSpan {
-  /** `undefined` where no SDK has given it one. */
+  /** `undefined` without an SDK. */
   readonly traceId: string | undefined;
-  /** Makes spans of the stages of what the model is asked; `undefined` where nobody takes them. */
+  /** Makes spans of the stages of a question to a model; `undefined` if nobody collects them. */
   readonly progressOf: (model: InferlessModel) => Progress | undefined;
-  /** Says with which of our codes the request fails; the last counts. */
+  /** Sets the code of the error that the request fails with; the last call counts. */
   readonly setError: (code: string) => void;
-  /** It is answered, or was left. @param isFault whether its status is one of those that a server is to blame for. */
+  /** The request was answered, or its client left. @param isFault whether its status is a fault of the server. */
   readonly end: (attributes: Attributes, isFault: boolean) => void;
 }
 
 /**
- * Begins the span of a request, inside that of its caller.
- * @returns `undefined` where the API is not loaded.
+ * Begins the span of a request, inside the span of its caller.
+ * @returns `undefined` if the API is not loaded.
  */
 export function startRequestSpan({ name, attributes, headers }: TracedRequest): RequestSpan | undefined {
   if (api === undefined) return undefined;
@@ -97,14 +93,14 @@ export function startRequestSpan({ name, attributes, headers }: TracedRequest): 
   };
 }
 
-/** The context that a request's span belongs in: that of its headers, unless Node's HTTP is instrumented, which read them. */
+/** The context of a request's span, from its headers. Where Node's HTTP is instrumented, that has read them already. */
 function callerOf({ context, propagation, SpanKind, trace }: Api, headers: TracedRequest['headers']) {
   const active = context.active();
   if (trace.getSpan(active) !== undefined) return { parent: active, kind: SpanKind.INTERNAL };
   return { parent: propagation.extract(active, headers), kind: SpanKind.SERVER };
 }
 
-/** What all stages of a request to a model have. */
+/** The context that all stages of a request to a model share. */
 interface StageContext extends Pick<Api, 'SpanStatusCode'> {
   readonly tracer: Tracer;
   readonly inside: Context;
@@ -112,7 +108,7 @@ interface StageContext extends Pick<Api, 'SpanStatusCode'> {
   readonly epochMs: EpochClock;
 }
 
-/** Makes a span of each stage that is told of. */
+/** Makes a span of each stage that is reported. */
 function stageRecorder({ tracer, inside, ofModel, epochMs, SpanStatusCode }: StageContext): OnStage {
   return ({ name, startMs, endMs, itemCount, error }) => {
     if (name === 'queue' && error === undefined && endMs - startMs < NOTICED_WAIT_MS) return;
@@ -130,7 +126,7 @@ function stageRecorder({ tracer, inside, ofModel, epochMs, SpanStatusCode }: Sta
 /** Milliseconds since 1970 of a time of `performance.now()`. */
 type EpochClock = (nowMs: number) => number;
 
-/** A clock for one request: what is set right while a process runs, its `performance.now()` does not know of. */
+/** A clock for one request. `performance.now()` ignores corrections of the system's clock: each request reads that anew. */
 function epochClock(): EpochClock {
   const originMs = Date.now() - performance.now();
   return (nowMs) => originMs + nowMs;
@@ -141,8 +137,8 @@ function modelAttributes({ name = '', model }: InferlessModel): Attributes {
 }
 
 /**
- * Does work of which other instrumentations make no spans, and which tells the hosts that it asks nothing of the trace:
- * images are strangers'.
+ * Does work that other instrumentations make no spans of, and that sends no trace to the hosts that it asks: images come
+ * from strangers.
  */
 export async function untraced<T>(work: () => Promise<T>): Promise<T> {
   if (api === undefined) return await work();

@@ -1,9 +1,6 @@
 import { HandlerError } from '../../protocol/errors.ts';
+import type { ExecutionProviderChoice } from './execution-provider-choices.ts';
 import { type ExecutionProvider, probeExecutionProvider } from './runtime.ts';
-
-/** What a user may ask for. `auto` takes a GPU when there is a usable one. */
-export const executionProviderChoices = ['auto', 'cpu', 'cuda', 'webgpu'] as const;
-export type ExecutionProviderChoice = (typeof executionProviderChoices)[number];
 
 export interface ChosenExecutionProvider {
   readonly executionProvider: ExecutionProvider;

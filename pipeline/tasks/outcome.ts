@@ -1,3 +1,4 @@
+import { errorText } from '../../protocol/error-answer.ts';
 import { type HandlerError, toHandlerError } from '../../protocol/errors.ts';
 import { bytesTensor, type NamedTensor } from '../../protocol/named-tensor.ts';
 
@@ -36,9 +37,7 @@ export function requireSomeSuccess(outcomes: readonly object[]): void {
 
 /** The output `error`: one message for each item, empty for those that have a result. */
 export function errorTensor(outcomes: readonly object[]): NamedTensor {
-  const messages = outcomes.map((outcome) =>
-    isFailure(outcome) ? `${outcome.error.code}: ${outcome.error.message}` : '',
-  );
+  const messages = outcomes.map((outcome) => (isFailure(outcome) ? errorText(outcome.error) : ''));
   return bytesTensor('error', [outcomes.length], messages);
 }
 

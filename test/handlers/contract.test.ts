@@ -4,9 +4,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type InferlessModel from '../../app.ts';
 import { createHandlers } from '../../handlers/aws-lambda/handlers.ts';
 import type { MessageResult } from '../../handlers/aws-lambda/sqs.ts';
-import type { ErrorCode } from '../../protocol/errors.ts';
+import { type ErrorCode, errorCodes } from '../../protocol/errors.ts';
 import type { NamedTensor } from '../../protocol/named-tensor.ts';
-import { retryable } from '../../protocol/retryable.ts';
 import { checkpointFolder, imagePath } from '../support/goldens.ts';
 import { type InferAnswer, type RunningDoors, startDoors, tensorsOf, typedBytes } from '../support/grpc.ts';
 import { httpResultOf, startFunction, type TestFunction } from '../support/lambda.ts';
@@ -449,7 +448,7 @@ const everyDoor: readonly Door[] = [
         if ('error' in result) throw new Error(result.error.code);
         return (result.response.outputs[0]?.data ?? []).map(String);
       }),
-    says: (code) => (retryable[code] ? '{"batchItemFailures":[{"itemIdentifier":"first"}]}' : code),
+    says: (code) => (errorCodes[code].retryable ? '{"batchItemFailures":[{"itemIdentifier":"first"}]}' : code),
   },
 ];
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { readSettings, settingDefinitions, settingsOfModels } from '../../pipeline/settings.ts';
+import { readSettings, settingDefinitions } from '../../pipeline/settings.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { thrownBy } from '../support/thrown.ts';
 
@@ -9,10 +9,11 @@ function read(environment: Readonly<Record<string, string | undefined>>, cpuCoun
   return readSettings({ environment, cpuCount, shippedCheckpoint });
 }
 
+const definitions = Object.values(settingDefinitions({ checkpoint: shippedCheckpoint, threadsPerWorker: 1 }));
+
 const defaults = {
   checkpoint: shippedCheckpoint,
   modelName: undefined,
-  models: [],
   imageSize: undefined,
   executionProvider: 'auto',
   workerCount: 1,
@@ -30,19 +31,6 @@ const defaults = {
   imageAllowedHosts: [],
   imagePrivateHosts: [],
   imageApplyExif: true,
-  host: undefined,
-  port: 8080,
-  vertexPort: undefined,
-  vertexHealthRoute: undefined,
-  vertexPredictRoute: undefined,
-  vertexAuthorizer: 'tokens',
-  apiTokens: [],
-  maxRequestsPerToken: undefined,
-  requestTimeoutMs: undefined,
-  lambdaAuthorizer: 'tokens',
-  maxBodyBytes: 67_108_864,
-  drainLimitMs: 5_000,
-  logLevel: 'info',
 };
 
 describe('defaults', () => {
@@ -51,7 +39,7 @@ describe('defaults', () => {
   });
 
   test('hold where variables are empty, or nothing but space', () => {
-    const variables = Object.values(settingDefinitions).map(({ variable }) => variable);
+    const variables = definitions.map(({ variable }) => variable);
     expect(read(Object.fromEntries(variables.map((variable) => [variable, ''])))).toEqual(defaults);
     expect(read(Object.fromEntries(variables.map((variable) => [variable, ' \t'])))).toEqual(defaults);
   });
@@ -78,7 +66,6 @@ describe('each variable', () => {
   const values = {
     BLIP_CHECKPOINT: ['checkpoint', '/models/blip', '/models/blip'],
     BLIP_MODEL_NAME: ['modelName', 'blip-large', 'blip-large'],
-    BLIP_MODELS: ['models', 'one=/models/blip', [{ name: 'one', checkpoint: '/models/blip' }]],
     BLIP_IMAGE_SIZE: ['imageSize', '480', 480],
     BLIP_EXECUTION_PROVIDER: ['executionProvider', 'cuda', 'cuda'],
     BLIP_WORKERS: ['workerCount', '4', 4],
@@ -96,23 +83,6 @@ describe('each variable', () => {
     BLIP_IMAGE_ALLOWED_HOSTS: ['imageAllowedHosts', 'a.example, *.b.example', ['a.example', '*.b.example']],
     BLIP_IMAGE_PRIVATE_HOSTS: ['imagePrivateHosts', '127.0.0.1,,::1', ['127.0.0.1', '::1']],
     BLIP_IMAGE_APPLY_EXIF: ['imageApplyExif', 'false', false],
-    HOST: ['host', '::1', '::1'],
-    PORT: ['port', '0', 0],
-    AIP_HTTP_PORT: ['vertexPort', '8081', 8081],
-    AIP_HEALTH_ROUTE: ['vertexHealthRoute', '/health', '/health'],
-    AIP_PREDICT_ROUTE: ['vertexPredictRoute', '/v1/models/a:predict', '/v1/models/a:predict'],
-    BLIP_VERTEX_AUTHORIZER: ['vertexAuthorizer', 'platform', 'platform'],
-    BLIP_GRPC_PORT: ['grpcPort', '8082', 8082],
-    BLIP_GRPC_TLS_CERT: ['grpcTlsCert', '/tls/server.pem', '/tls/server.pem'],
-    BLIP_GRPC_TLS_KEY: ['grpcTlsKey', '/tls/server.key', '/tls/server.key'],
-    BLIP_GRPC_TLS_CLIENT_CA: ['grpcTlsClientCa', '/tls/clients.pem', '/tls/clients.pem'],
-    BLIP_API_TOKENS: ['apiTokens', ' one, two ,,three ', ['one', 'two', 'three']],
-    BLIP_MAX_REQUESTS_PER_TOKEN: ['maxRequestsPerToken', '4', 4],
-    BLIP_REQUEST_TIMEOUT_MS: ['requestTimeoutMs', '30000', 30_000],
-    BLIP_LAMBDA_AUTHORIZER: ['lambdaAuthorizer', 'platform', 'platform'],
-    BLIP_MAX_BODY_BYTES: ['maxBodyBytes', '4096', 4096],
-    BLIP_DRAIN_LIMIT_MS: ['drainLimitMs', '0', 0],
-    LOG_LEVEL: ['logLevel', 'silent', 'silent'],
   } as const;
 
   test.each(Object.entries(values))('%s changes its own setting alone', (variable, [name, text, value]) => {
@@ -123,12 +93,12 @@ describe('each variable', () => {
   });
 
   test('is listed above', () => {
-    const variables = Object.values(settingDefinitions).map(({ variable }) => variable);
+    const variables = definitions.map(({ variable }) => variable);
     expect(variables.toSorted()).toEqual(Object.keys(values).toSorted());
   });
 
   test('says what it is for, and its default', () => {
-    for (const { description, defaultText } of Object.values(settingDefinitions)) {
+    for (const { description, defaultText } of definitions) {
       expect(description).toMatch(/\.$/);
       expect(defaultText).not.toBe('');
     }
@@ -136,10 +106,6 @@ describe('each variable', () => {
 
   test.each(['auto', 'cpu', 'cuda', 'webgpu'])('BLIP_EXECUTION_PROVIDER may be %s', (provider) => {
     expect(read({ BLIP_EXECUTION_PROVIDER: provider }).executionProvider).toBe(provider);
-  });
-
-  test.each(['1', '8080', '65535'])('PORT may be %s', (port) => {
-    expect(read({ PORT: port }).port).toBe(Number(port));
   });
 
   test('times may be as long as a timer takes', () => {
@@ -156,37 +122,6 @@ describe('each variable', () => {
 
   test.each(['1', '384', '9999'])('BLIP_IMAGE_SIZE may be %s', (side) => {
     expect(read({ BLIP_IMAGE_SIZE: side }).imageSize).toBe(Number(side));
-  });
-});
-
-describe('several models', () => {
-  test('are named with their checkpoints, in the order in which they are given', () => {
-    const { models } = read({ BLIP_MODELS: 'captions=/models/blip, answers = /models/vqa ,\tclip=openai/clip@main' });
-    expect(models).toEqual([
-      { name: 'captions', checkpoint: '/models/blip' },
-      { name: 'answers', checkpoint: '/models/vqa' },
-      { name: 'clip', checkpoint: 'openai/clip@main' },
-    ]);
-  });
-
-  test('may have a checkpoint with an equals sign or spaces in its path, and share one', () => {
-    expect(read({ BLIP_MODELS: 'a=/run=1/my blip,b=/run=1/my blip' }).models).toEqual([
-      { name: 'a', checkpoint: '/run=1/my blip' },
-      { name: 'b', checkpoint: '/run=1/my blip' },
-    ]);
-  });
-
-  test('each have the settings of all, but their own name and checkpoint', () => {
-    const settings = read({ BLIP_MODELS: 'a=/one,b=/two', BLIP_MODEL_NAME: 'c', BLIP_CHECKPOINT: '/three', PORT: '1' });
-    expect(settingsOfModels(settings)).toEqual([
-      { ...settings, modelName: 'a', checkpoint: '/one' },
-      { ...settings, modelName: 'b', checkpoint: '/two' },
-    ]);
-  });
-
-  test('are one where BLIP_MODELS is not set', () => {
-    const settings = read({ BLIP_CHECKPOINT: '/three' });
-    expect(settingsOfModels(settings)).toEqual([settings]);
   });
 });
 
@@ -211,7 +146,6 @@ describe('values that are not valid', () => {
     ['BLIP_IMAGE_MAX_PIXELS', 1],
     ['BLIP_IMAGE_MAX_SIDE', 1],
     ['BLIP_IMAGE_MAX_REDIRECTS', 0],
-    ['BLIP_MAX_BODY_BYTES', 1],
   ] as const;
 
   test.each(counts)('%s must be a whole number of at least %d', (variable, minimum) => {
@@ -223,26 +157,11 @@ describe('values that are not valid', () => {
   test.each([
     ['BLIP_EXECUTION_PROVIDER', 'tpu'],
     ['BLIP_EXECUTION_PROVIDER', 'CPU'],
-    ['BLIP_LAMBDA_AUTHORIZER', 'nobody'],
     ['BLIP_MODEL_NAME', '..'],
     ['BLIP_MODEL_NAME', 'my blip'],
     ['BLIP_MODEL_NAME', 'blip/large'],
     ['BLIP_MODEL_NAME', 'blip?'],
     ['BLIP_MODEL_NAME', 'x'.repeat(101)],
-    ['BLIP_MODELS', 'blip'],
-    ['BLIP_MODELS', '/models/blip'],
-    ['BLIP_MODELS', '=/models/blip'],
-    ['BLIP_MODELS', 'blip='],
-    ['BLIP_MODELS', 'blip= '],
-    ['BLIP_MODELS', 'a=/one,b='],
-    ['BLIP_MODELS', 'a=/one,'],
-    ['BLIP_MODELS', ',a=/one'],
-    ['BLIP_MODELS', 'a=/one,,b=/two'],
-    ['BLIP_MODELS', 'a=/one,a=/two'],
-    ['BLIP_MODELS', 'a=/one, a =/one'],
-    ['BLIP_MODELS', 'my blip=/models/blip'],
-    ['BLIP_MODELS', 'blip/large=/models/blip'],
-    ['BLIP_MODELS', `${'x'.repeat(101)}=/models/blip`],
     ['BLIP_IMAGE_SIZE', '0'],
     ['BLIP_IMAGE_SIZE', '10000'],
     ['BLIP_IMAGE_SIZE', '384.5'],
@@ -252,26 +171,15 @@ describe('values that are not valid', () => {
     ['BLIP_IMAGE_APPLY_EXIF', 'TRUE'],
     ['BLIP_IMAGE_ALLOWED_HOSTS', ','],
     ['BLIP_IMAGE_PRIVATE_HOSTS', ' , ,'],
-    ['BLIP_API_TOKENS', ','],
     ['BLIP_IMAGE_TIMEOUT_MS', '2147483648'],
     ['BLIP_BATCH_WINDOW_MS', '2147483648'],
-    ['BLIP_DRAIN_LIMIT_MS', '5000000000'],
-    ['BLIP_MAX_REQUESTS_PER_TOKEN', '0'],
-    ['BLIP_MAX_REQUESTS_PER_TOKEN', '-1'],
-    ['BLIP_MAX_REQUESTS_PER_TOKEN', 'none'],
-    ['PORT', '65536'],
-    ['PORT', '-1'],
-    ['PORT', '80a'],
-    ['PORT', '999999'],
-    ['LOG_LEVEL', 'verbose'],
-    ['LOG_LEVEL', 'INFO'],
   ])('%s must not be %s', expectInvalid);
 
   test('are not repeated in the message, nor in what comes with it', () => {
-    const error = thrownBy(() => read({ PORT: 'a-token-in-the-wrong-place', BLIP_API_TOKENS: 'another-token' }));
+    const error = thrownBy(() => read({ BLIP_WORKERS: 'a-token-in-the-wrong-place' }));
     expect(error).toBeInstanceOf(HandlerError);
     const { message, cause } = error as HandlerError; // The line above.
-    expect(message).toContain('PORT');
+    expect(message).toContain('BLIP_WORKERS');
     expect(`${message} ${String(cause)}`).not.toContain('token');
   });
 

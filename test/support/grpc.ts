@@ -16,12 +16,12 @@ import {
 import { loadSync, type ServiceDefinition } from '@grpc/proto-loader';
 import { expect, onTestFinished } from 'vitest';
 import type InferlessModel from '../../app.ts';
-import type { Log } from '../../handlers/grpc/log.ts';
 import { type GrpcServer, startGrpcServer } from '../../handlers/grpc/server.ts';
 import { createAdmission } from '../../handlers/service/admission.ts';
-import type { Settings } from '../../pipeline/settings.ts';
+import type { Log } from '../../handlers/service/log.ts';
+import type { ServerSettings } from '../../handlers/service/server-settings.ts';
 import type { NamedTensor } from '../../protocol/named-tensor.ts';
-import { type RunningServer, startServer } from './server.ts';
+import { type RunningServer, startServer, type TestSettings } from './server.ts';
 
 /**
  * A client of gRPC that knows the services from the .proto files, read by another library than the server's code is
@@ -177,11 +177,11 @@ export interface RunningDoors extends RunningServer {
 
 /** Both doors of one model. */
 export async function startDoors(
-  changes: Partial<Settings> = {},
+  changes: Partial<TestSettings> = {},
   options: { readonly initialize?: boolean } = {},
 ): Promise<RunningDoors> {
   const server = await startServer(changes, options);
-  const grpc = await startGrpc([server.model], server.model.settings);
+  const grpc = await startGrpc([server.model], server.settings);
   const client = grpcClient(grpc.port);
   return {
     ...server,
@@ -196,7 +196,7 @@ export async function startDoors(
 }
 
 /** The gRPC server alone, on any port. */
-export function startGrpc(models: readonly InferlessModel[], settings: Settings): Promise<GrpcServer> {
+export function startGrpc(models: readonly InferlessModel[], settings: ServerSettings): Promise<GrpcServer> {
   const admission = createAdmission(settings);
   const host = '127.0.0.1';
   return startGrpcServer({ models, settings: { ...settings, grpcPort: 0 }, host, log: silentLog, admission });

@@ -1,24 +1,24 @@
 import { expect } from 'vitest';
-import { createEnvironment, type Environment } from '../../handlers/aws-lambda/environment.ts';
+import { createEnvironment, type LambdaEnvironment } from '../../handlers/aws-lambda/environment.ts';
 import type { HandlerOptions } from '../../handlers/aws-lambda/handler-options.ts';
 import { createHandlers } from '../../handlers/aws-lambda/handlers.ts';
-import type { Settings } from '../../pipeline/settings.ts';
 import type { InferenceResponse } from '../../protocol/inference-response.ts';
 import { lambdaContext } from './lambda-events.ts';
-import { testSettings } from './server.ts';
+import { type TestSettings, testSettings } from './server.ts';
 
 /** The real handler around real models, without the runtime of Lambda. */
 
 export interface TestFunction {
-  readonly environment: Environment;
+  readonly environment: LambdaEnvironment;
   readonly streamHandler: ReturnType<typeof createHandlers>['streamHandler'];
   /** Invokes the function with what is left of an event in JSON, and returns what is left of its answer. */
   invoke(event: unknown, remainingMs?: number): Promise<unknown>;
   close(): Promise<void>;
 }
 
-export function startFunction(changes: Partial<Settings> = {}, options: HandlerOptions = {}): TestFunction {
-  const environment = createEnvironment(testSettings({ lambdaAuthorizer: 'platform', ...changes }));
+export function startFunction(changes: Partial<TestSettings> = {}, options: HandlerOptions = {}): TestFunction {
+  const settings = testSettings({ lambdaAuthorizer: 'platform', ...changes });
+  const environment = createEnvironment(settings, settings);
   const { handler, streamHandler } = createHandlers(environment, options);
   return {
     environment,

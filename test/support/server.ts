@@ -5,7 +5,9 @@ import type { AddressInfo } from 'node:net';
 import { expect } from 'vitest';
 import InferlessModel from '../../app.ts';
 import { createServer } from '../../handlers/http/server.ts';
-import { readSettings, type Settings, settingsOfModels } from '../../pipeline/settings.ts';
+import { createModels } from '../../handlers/service/model-loading.ts';
+import { readServerSettings, type ServerSettings } from '../../handlers/service/server-settings.ts';
+import { readSettings, type Settings } from '../../pipeline/settings.ts';
 import type { NamedTensor } from '../../protocol/named-tensor.ts';
 import { checkpointFolder, type ImageName, imagePath } from './goldens.ts';
 
@@ -13,12 +15,18 @@ import { checkpointFolder, type ImageName, imagePath } from './goldens.ts';
 
 export const INFER_PATH = '/v2/models/captioning/infer';
 
+/** The settings of a model and of the server around it. */
+export type TestSettings = Settings & ServerSettings;
+
 /**
  * The settings of an empty environment on a machine of two CPUs, silent, and what a test wants otherwise. The checkpoint
  * is a tiny one with random weights: what it says means nothing, and it says it fast.
  */
-export function testSettings(changes: Partial<Settings> = {}): Settings {
-  const defaults = readSettings({ environment: {}, cpuCount: 2, shippedCheckpoint: checkpointFolder('narrow-vision') });
+export function testSettings(changes: Partial<TestSettings> = {}): TestSettings {
+  const defaults = {
+    ...readSettings({ environment: {}, cpuCount: 2, shippedCheckpoint: checkpointFolder('narrow-vision') }),
+    ...readServerSettings({}),
+  };
   return { ...defaults, executionProvider: 'cpu', logLevel: 'silent', imagePrivateHosts: ['127.0.0.1'], ...changes };
 }
 
@@ -122,30 +130,35 @@ export function dataUri(image: ImageName, label?: string): string {
 export interface RunningServer {
   readonly url: string;
   readonly model: InferlessModel;
+  readonly settings: TestSettings;
   close(): Promise<void>;
 }
 
 /** The HTTP server around a model; the model is loaded unless a test asks otherwise. */
 export async function startServer(
-  changes: Partial<Settings> = {},
+  changes: Partial<TestSettings> = {},
   { initialize = true }: { readonly initialize?: boolean } = {},
 ): Promise<RunningServer> {
-  const model = new InferlessModel(testSettings(changes));
-  const server = await listen([model], model.settings);
+  const settings = testSettings(changes);
+  const model = new InferlessModel(settings);
+  const server = await listen([model], settings);
   if (initialize) await model.initialize();
-  return { ...server, model };
+  return { ...server, model, settings };
 }
 
 /** The HTTP server around several models, none of which is loaded yet: one for each that the settings name. */
 export async function startServerOfModels(
-  changes: Partial<Settings> & Pick<Settings, 'models'>,
-): Promise<Omit<RunningServer, 'model'> & { readonly models: readonly InferlessModel[] }> {
+  changes: Partial<TestSettings> & Pick<TestSettings, 'models'>,
+): Promise<Omit<RunningServer, 'model' | 'settings'> & { readonly models: readonly InferlessModel[] }> {
   const settings = testSettings(changes);
-  const models = settingsOfModels(settings).map((own) => new InferlessModel(own));
+  const models = createModels(settings, settings.models);
   return { ...(await listen(models, settings)), models };
 }
 
-async function listen(models: readonly InferlessModel[], settings: Settings): Promise<Omit<RunningServer, 'model'>> {
+async function listen(
+  models: readonly InferlessModel[],
+  settings: ServerSettings,
+): Promise<Pick<RunningServer, 'url' | 'close'>> {
   const server = createServer(models, settings);
   const url = await server.listen({ host: '127.0.0.1', port: 0 });
   return {

@@ -1,7 +1,7 @@
 import type { FastifyReply } from 'fastify';
 import { HandlerError } from '../../../protocol/errors.ts';
 
-/** Aborts when the client leaves before it has its answer, so that what nobody waits for any more can be dropped. */
+/** A signal that aborts when the client leaves before it has its answer, so that work for nobody can be dropped. */
 export function clientSignal({ raw }: FastifyReply): AbortSignal {
   const gone = new AbortController();
   const leave = () => {

@@ -6,7 +6,7 @@ import { negotiate } from '@fastify/accept-negotiator';
 import type { FastifyInstance, RequestPayload } from 'fastify';
 import { HandlerError } from '../../../protocol/errors.ts';
 
-/** Smaller answers fit a packet either way. */
+/** Smaller answers fit into one packet without compression. */
 const MIN_COMPRESSED_BYTES = 1024;
 
 const decoders: Readonly<Record<string, () => Transform>> = {
@@ -18,8 +18,8 @@ const encoders = { gzip: promisify(gzip), deflate: promisify(deflate) };
 const encodings = Object.keys(encoders) as readonly (keyof typeof encoders)[]; // The keys of a constant.
 
 /**
- * Bodies in gzip or deflate, in requests by content-encoding and in answers by accept-encoding. The limit of a body's
- * size is one of decoded bytes, so that a small body cannot grow without bound.
+ * Adds gzip and deflate: for bodies of requests by content-encoding, for answers by accept-encoding. The limit of a body's
+ * size counts decoded bytes, so that a small body cannot grow without bound.
  */
 export function addCompression(server: FastifyInstance): void {
   server.addHook('preParsing', async (request, _reply, payload) => {
@@ -39,7 +39,7 @@ export function addCompression(server: FastifyInstance): void {
   });
 }
 
-/** @throws HandlerError `UNSUPPORTED_ENCODING`. */
+/** The decoded body. @throws HandlerError `UNSUPPORTED_ENCODING`. */
 function decoded(payload: RequestPayload, encoding: string): RequestPayload {
   const createDecoder = Object.hasOwn(decoders, encoding) ? decoders[encoding] : undefined;
   if (createDecoder === undefined) {
@@ -48,10 +48,10 @@ function decoded(payload: RequestPayload, encoding: string): RequestPayload {
       'Expected a body with content-encoding gzip, deflate or identity, got another.',
     );
   }
-  let receivedEncodedLength = 0; // Fastify holds it against the content-length.
+  let receivedEncodedLength = 0; // Fastify compares it with the content-length.
   payload.on('data', (chunk: Buffer) => {
     receivedEncodedLength += chunk.length;
   });
-  const decoder = pipeline(payload, createDecoder(), () => undefined); // Whoever reads the decoder gets its error.
+  const decoder = pipeline(payload, createDecoder(), () => undefined); // The reader of the decoder gets its error.
   return Object.defineProperty(decoder, 'receivedEncodedLength', { get: () => receivedEncodedLength });
 }

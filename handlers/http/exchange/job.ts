@@ -1,17 +1,17 @@
 import { randomUUID } from 'node:crypto';
 import { type ErrorCode, HandlerError, toHandlerError } from '../../../protocol/errors.ts';
 
-/** A job, as the platforms see it that have jobs: what it gave, or why it failed, and how long it took. */
+/** A finished job of a platform that has jobs. */
 export interface Job {
   readonly id: string;
   readonly output: unknown;
-  /** `undefined` where it succeeded. */
+  /** `undefined` when the job succeeded. */
   readonly error: HandlerError | undefined;
   readonly startedAt: Date;
   readonly endedAt: Date;
 }
 
-/** What concerns the request and not the job: a job was not even begun, and the answer is an error as elsewhere. */
+/** Errors of the request, not of the job: no job was begun, and the answer is an error as everywhere else. */
 export const refusals: readonly ErrorCode[] = [
   'INVALID_REQUEST',
   'INVALID_INPUT',
@@ -25,7 +25,7 @@ export const refusals: readonly ErrorCode[] = [
 /**
  * Does the work of a job.
  * @param id a new one, unless the client chose it.
- * @throws HandlerError when the job was refused; one that fails has an error.
+ * @throws HandlerError when the job was refused. A job that fails later has an error instead.
  */
 export async function runJob(work: () => Promise<unknown>, id: string = randomUUID()): Promise<Job> {
   const startedAt = new Date();
@@ -39,11 +39,14 @@ export async function runJob(work: () => Promise<unknown>, id: string = randomUU
   }
 }
 
-/** A client that wants to be called back would wait for ever: nothing is called from here. */
+/**
+ * Refuses a client that asks to be called back. This service calls nobody, so that the client would wait for ever.
+ * @throws HandlerError `INVALID_REQUEST`.
+ */
 export function refuseWebhook(webhook: unknown): void {
   if (webhook !== undefined && webhook !== null)
     throw new HandlerError(
       'INVALID_REQUEST',
-      'Expected no webhook, got one: this service calls nobody back. The answer has the result, or the id to ask for it with.',
+      'Expected no webhook, got one. This service calls nobody back; its answer has the result, or an id to ask for it.',
     );
 }

@@ -2,26 +2,25 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Busboy, type BusboyInstance } from '@fastify/busboy';
 import { HandlerError } from '../../../protocol/errors.ts';
 
-/** A form as a client filled it in: every name once. */
+/** A form. Every name occurs once. */
 export interface Form {
   readonly fields: ReadonlyMap<string, string>;
   readonly files: ReadonlyMap<string, Uint8Array>;
 }
 
-/** More than any request of ours has: an image, a text, and every parameter. */
+/** Enough for an image, a text and every parameter. */
 const MAX_PARTS = 32;
 const MAX_HEADER_PAIRS = 32;
 const MAX_HEADER_BYTES = 8192;
 const MAX_NAME_CHARACTERS = 100;
 
-/** The parser gets this much at a time: others have their turn in between, and what is refused is read no further. */
+/** The parser gets slices of this size, so that other requests have their turns, and a refused form is read no further. */
 const SLICE_BYTES = 65_536;
 
 /**
- * Reads `multipart/form-data` (RFC 7578). The body lies in memory whole, so there is nothing to wait for: it is read to
- * its end, or refused.
- * @param contentType with its boundary.
- * @param maxFieldBytes of one value that is no file; files are as large as the body may be.
+ * Reads `multipart/form-data` (RFC 7578) from a complete body. It is read to its end, or refused.
+ * @param contentType of the request, with its boundary.
+ * @param maxFieldBytes the most bytes of one value that is not a file. A file may be as large as the body.
  * @throws HandlerError `INVALID_REQUEST`, or `PAYLOAD_TOO_LARGE` for a field beyond its limit.
  */
 export async function readMultipart(body: Uint8Array, contentType: string, maxFieldBytes: number): Promise<Form> {
@@ -35,7 +34,7 @@ export async function readMultipart(body: Uint8Array, contentType: string, maxFi
   return await reading;
 }
 
-/** @throws HandlerError `INVALID_REQUEST` when the content type has no boundary that can be looked for. */
+/** @throws HandlerError `INVALID_REQUEST` when the content type has no valid boundary. */
 function createParser(contentType: string, maxFieldBytes: number): BusboyInstance {
   const limits = {
     files: 1,
@@ -69,7 +68,7 @@ function collect(parser: BusboyInstance, maxFieldBytes: number): Promise<Form> {
       reject(invalid('a form in multipart/form-data, got one that does not parse', cause));
     const accept = (name: string | undefined = '') => {
       if (name === '' || names.has(name) || name.length > MAX_NAME_CHARACTERS)
-        reject(invalid('every part of the form to have a name of its own'));
+        reject(invalid('every part of the form to have a unique name'));
       names.add(name);
       return name;
     };
@@ -82,7 +81,7 @@ function collect(parser: BusboyInstance, maxFieldBytes: number): Promise<Form> {
       const chunks: Buffer[] = [];
       stream.on('data', (chunk: Buffer) => chunks.push(chunk));
       stream.once('end', () => files.set(name, Buffer.concat(chunks)));
-      stream.once('error', refuse); // Without a listener, a file that is cut short would end the process.
+      stream.once('error', refuse); // Without this listener, a truncated file would end the process.
     });
     parser.once('filesLimit', () => reject(invalid('one file at most, got more')));
     parser.once('fieldsLimit', () => reject(invalid(`at most ${MAX_PARTS} fields, got more`)));

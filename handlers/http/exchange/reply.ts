@@ -1,14 +1,11 @@
 import type { FastifyBaseLogger, FastifyReply } from 'fastify';
-import type { HandlerError } from '../../../protocol/errors.ts';
-import { httpStatus } from '../../../protocol/http-status.ts';
+import { errorAnswer } from '../../../protocol/error-answer.ts';
+import { errorCodes, type HandlerError } from '../../../protocol/errors.ts';
 import type { EncodedResponse } from '../../../protocol/inference-response.ts';
 import { logInternal } from '../../service/log-internal.ts';
 import { spanOf } from './request-span.ts';
 
-/** Seconds that a refused client is asked to wait. */
-export const RETRY_AFTER_SECONDS = 1;
-
-/** Answers with exactly `application/json`: some clients compare it so. */
+/** Answers with exactly `application/json`, because some clients compare the header as a whole. */
 export function sendJson(reply: FastifyReply, body: unknown, status = 200): FastifyReply {
   return reply
     .code(status)
@@ -16,12 +13,17 @@ export function sendJson(reply: FastifyReply, body: unknown, status = 200): Fast
     .send(Buffer.from(JSON.stringify(body)));
 }
 
-/** Answers with text as it is. */
+/** The status of an answer about readiness, which probes look at. */
+export function readinessStatus(isReady: boolean): number {
+  return isReady ? 200 : errorCodes.NOT_READY.http;
+}
+
+/** Answers with plain text. */
 export function sendText(reply: FastifyReply, text: string, status = 200): FastifyReply {
   return reply.code(status).header('content-type', 'text/plain; charset=utf-8').send(text);
 }
 
-/** Answers with JSON, or with JSON and tensors behind it. */
+/** Answers with JSON, or with JSON that is followed by binary tensors. */
 export function sendEncoded(reply: FastifyReply, { body, jsonLength }: EncodedResponse): FastifyReply {
   if (jsonLength === undefined) return reply.header('content-type', 'application/json').send(body);
   return reply
@@ -30,14 +32,11 @@ export function sendEncoded(reply: FastifyReply, { body, jsonLength }: EncodedRe
     .send(body);
 }
 
-/** Answers with an error, in the one form that all have; what must stay inside goes to the log. */
+/** Answers with an error. The cause of an internal one goes to the log. */
 export function sendError(reply: FastifyReply, error: HandlerError, log: FastifyBaseLogger): FastifyReply {
-  const status = httpStatus[error.code];
   logInternal(error, log);
   spanOf(reply.request)?.setError(error.code);
-  if (error.code === 'OVERLOADED' || error.code === 'NOT_READY')
-    reply.header('retry-after', String(RETRY_AFTER_SECONDS));
-  if (error.code === 'UNAUTHORIZED') reply.header('www-authenticate', 'Bearer');
-  if (error.code === 'UNSUPPORTED_ENCODING') reply.header('accept-encoding', 'gzip, deflate');
-  return sendJson(reply, { error: error.message, code: error.code }, status);
+  const { status, headers, body } = errorAnswer(error);
+  // As bytes: Fastify adds a charset to the content type of texts.
+  return reply.code(status).headers(headers).send(Buffer.from(body));
 }

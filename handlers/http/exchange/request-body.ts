@@ -1,20 +1,20 @@
 import type { FastifyRequest } from 'fastify';
 import { HandlerError } from '../../../protocol/errors.ts';
 
-/** Says where the JSON of a body ends that has tensors behind it. */
+/** The header with the length of the JSON in a body that has binary tensors after it. */
 const JSON_LENGTH_HEADER = 'inference-header-content-length';
 
 /**
- * The bytes of a body that must not be empty.
- * @param expected what it should be, for the message.
- * @throws HandlerError `INVALID_REQUEST` when there are none.
+ * The bytes of a body.
+ * @param expected a description of the body, for the message.
+ * @throws HandlerError `INVALID_REQUEST` when the body is empty.
  */
 export function requireBody(body: unknown, expected: string): Uint8Array {
   if (body instanceof Uint8Array && body.length > 0) return body;
   throw new HandlerError('INVALID_REQUEST', `Expected ${expected}, got none.`);
 }
 
-/** @throws HandlerError `INVALID_REQUEST` when a body is not JSON in UTF-8. */
+/** The value of a JSON body. @throws HandlerError `INVALID_REQUEST` when it is not JSON in UTF-8. */
 export function parseJson(body: unknown): unknown {
   const bytes = requireBody(body, 'a JSON body');
   try {
@@ -27,14 +27,14 @@ export function parseJson(body: unknown): unknown {
 }
 
 /**
- * The JSON of a body, and the tensors behind it.
+ * Splits a body into its JSON and the binary tensors after it.
  * Source: triton-inference-server/server, docs/protocol/extension_binary_data.md.
  * @throws HandlerError `INVALID_REQUEST`.
  */
 export function splitBody({ body, headers }: FastifyRequest): { readonly json: unknown; readonly binary: Uint8Array } {
-  const given = headers[JSON_LENGTH_HEADER];
-  if (given === undefined || !(body instanceof Uint8Array)) return { json: parseJson(body), binary: new Uint8Array() };
-  const length = /^\d{1,15}$/.test(String(given)) ? Number(given) : Number.NaN;
+  const header = headers[JSON_LENGTH_HEADER];
+  if (header === undefined || !(body instanceof Uint8Array)) return { json: parseJson(body), binary: new Uint8Array() };
+  const length = /^\d{1,15}$/.test(String(header)) ? Number(header) : Number.NaN;
   if (!(length > 0 && length <= body.length)) {
     throw new HandlerError(
       'INVALID_REQUEST',

@@ -1,8 +1,10 @@
-import type { FastifyRequest } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import type InferlessModel from '../../../app.ts';
 import type { schemas } from '../../../input_schema.ts';
 import { HandlerError } from '../../../protocol/errors.ts';
-import { findModel } from '../../service/served-models.ts';
+import { isReady, type Stopping } from '../../service/readiness.ts';
+import { findModel, isUnnamed } from '../../service/served-models.ts';
+import { readinessStatus, sendJson } from './reply.ts';
 
 /** Parameters of the paths that name a model. */
 export interface ModelPath {
@@ -10,38 +12,46 @@ export interface ModelPath {
   readonly version?: string;
 }
 
-/** The paths of a model: with a suffix, without its version and with it. */
-export function modelPaths(suffix: string): readonly string[] {
-  return [`/v2/models/:model${suffix}`, `/v2/models/:model/versions/:version${suffix}`];
-}
-
 /**
  * The model that a path names.
  * @throws HandlerError `NOT_FOUND`, or `NOT_READY` while a model has no name yet.
  */
-export function requireModel(request: FastifyRequest, models: readonly InferlessModel[]): InferlessModel {
-  const { model: name, version: modelVersion } = request.params as ModelPath; // The routes name both.
+export function requireModel({ params }: FastifyRequest, models: readonly InferlessModel[]): InferlessModel {
+  const { model: name, version: modelVersion } = params as ModelPath; // The routes have these parameters.
   return findModel(models, name, modelVersion);
 }
 
+/** Answers whether the model that a path names would answer. */
+export function sendModelReadiness(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  models: readonly InferlessModel[],
+  server: Stopping,
+): FastifyReply {
+  const { model: name } = request.params as ModelPath; // The routes have this parameter.
+  // A model that is named by its task has no name before it is loaded, so that any unknown name may be its name.
+  const ready = models.some(isUnnamed) ? false : isReady(requireModel(request, models), server);
+  return sendJson(reply, { name, ready }, readinessStatus(ready));
+}
+
 /**
- * The model for paths that name none: the first of the first of these tasks that there is one of.
- * @throws HandlerError `NOT_FOUND` when no model of this service is of them, `NOT_READY` while that is not known yet.
+ * The model for a path that names none: a model of the first of these tasks that any model has.
+ * @throws HandlerError `NOT_FOUND` when no model has such a task, `NOT_READY` while that is not known yet.
  */
 export function requireModelOfTask(
   models: readonly InferlessModel[],
   tasks: readonly (keyof typeof schemas)[],
 ): InferlessModel {
-  const found = tasks.map((task) => models.find(({ model }) => model?.checkpoint.task === task));
-  const best = found.find((model) => model !== undefined);
-  const isKnown = found[0] !== undefined || models.every(({ model }) => model !== undefined);
+  const candidates = tasks.map((task) => models.find(({ model }) => model?.checkpoint.task === task));
+  const best = candidates.find((model) => model !== undefined);
+  const isKnown = candidates[0] !== undefined || models.every(({ model }) => model !== undefined);
   if (best !== undefined && isKnown) return best;
   if (!isKnown) throw new HandlerError('NOT_READY', 'Expected the models to be loaded, got a request before that.');
   throw new HandlerError('NOT_FOUND', `Expected a checkpoint for ${tasks.join(' or ')} behind this path, got none.`);
 }
 
 /**
- * The model for paths of peers that serve one model at a time.
+ * The model for the paths of platforms that serve one model at a time.
  * @throws HandlerError `NOT_FOUND` when there is none.
  */
 export function firstModel([first]: readonly InferlessModel[]): InferlessModel {

@@ -1,42 +1,48 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type InferlessModel from '../../../app.ts';
 import type { Admission } from '../../service/admission.ts';
-import { createRequestLimit, type Place } from './request-limit.ts';
-import type { MethodAnswer } from './route.ts';
+import type { AdmittedRequest } from '../../service/admitted-request.ts';
+import type { InferenceCall } from './inference-call.ts';
+import type { MethodAnswer } from './route-table.ts';
 
-/** The model that a request is for, as its path or the service has it. */
+/** Finds the model that a request is for. */
 export type FindModel = (request: FastifyRequest) => InferlessModel;
 
-/** Asks the model that was found, and answers. */
-export type InferenceHandler = (
-  request: FastifyRequest,
-  reply: FastifyReply,
-  model: InferlessModel,
-  place: Place,
-) => Promise<FastifyReply>;
+/** Asks the model of a call, and answers. */
+export type InferenceHandler = (call: InferenceCall) => Promise<FastifyReply>;
 
 /**
- * Makes the answer of a route that asks a model: its token, the model, the room in its queue and the limit of its client
- * are looked at before the body is read, so that neither strangers nor an overload make the service read one.
+ * Makes the answer of a route that asks a model. It checks the token, the model, the room in its queue and the limit of
+ * the client before the body is read, so that neither strangers nor an overload make the service read one.
  */
-export type RouteGuard = (find: FindModel, handler: InferenceHandler) => MethodAnswer;
+export type InferenceGuard = (find: FindModel, handler: InferenceHandler) => MethodAnswer;
 
-/** The guard of all routes of a server: they count the requests of a client together. */
-export function routeGuard(admission: Admission): RouteGuard {
-  const limit = createRequestLimit(admission);
+/**
+ * The guard of all inference routes of a server. They count the requests of a client together.
+ * @param timeLimitMs the most milliseconds that a request may take; `undefined` for any time.
+ */
+export function inferenceGuard(admission: Admission, timeLimitMs: number | undefined): InferenceGuard {
+  const admittedRequests = new WeakMap<FastifyRequest, AdmittedRequest>();
   return (find, handler) => ({
     async onRequest(request, reply) {
-      const token = admission.checkToken(request.headers.authorization);
-      if (token !== undefined) logWithToken(token, request, reply);
+      const token = checkToken(admission, request, reply);
       find(request).requireRoom();
-      limit.admit(token, request, reply);
+      const admitted = admission.admit(token);
+      admittedRequests.set(request, admitted);
+      // A body that is refused or never arrives completely has no handler. This event follows in any case.
+      reply.raw.once('close', () => admitted.leaveUnlessHandled());
     },
-    handler: (request, reply) =>
-      limit.handle(request, async (place) => await handler(request, reply, find(request), place)),
+    async handler(request, reply) {
+      const admitted = admittedRequests.get(request);
+      if (admitted === undefined) throw new RangeError('Expected a request that was admitted.');
+      return await admitted.handle(
+        async () => await handler({ request, reply, model: find(request), admitted, timeLimitMs }),
+      );
+    },
   });
 }
 
-/** Answers a request of a token; `undefined` where there are none. */
+/** Answers a request of a token; `undefined` where there are no tokens. */
 export type TokenHandler = (
   request: FastifyRequest,
   reply: FastifyReply,
@@ -44,25 +50,33 @@ export type TokenHandler = (
 ) => FastifyReply | Promise<FastifyReply>;
 
 /**
- * Makes the answer of a route that asks no model, and tells what only a token may know: that is looked at before the body
- * is read. Such requests are not counted: whoever has as many running as may can still ask for them.
+ * Makes the answer of a route that asks no model but tells what only a token may know. It checks the token before the
+ * body is read. Such requests are not counted, so that a client at its limit can still ask for its jobs.
  */
 export type TokenGuard = (handler: TokenHandler) => MethodAnswer;
 
-/** The guard of a server's routes that ask no model. */
-export function tokenGuard({ checkToken }: Pick<Admission, 'checkToken'>): TokenGuard {
-  const tokenOf = ({ headers }: FastifyRequest) => checkToken(headers.authorization);
+/** The guard of a server's routes that need a token and ask no model. */
+export function tokenGuard(admission: Pick<Admission, 'checkToken'>): TokenGuard {
   return (handler) => ({
     async onRequest(request, reply) {
-      const token = tokenOf(request);
-      if (token !== undefined) logWithToken(token, request, reply);
+      checkToken(admission, request, reply);
     },
-    handler: (request, reply) => handler(request, reply, tokenOf(request)),
+    handler: (request, reply) => handler(request, reply, admission.checkToken(request.headers.authorization)),
   });
 }
 
-/** What is logged of a request from here on says whose it is. */
-function logWithToken(tokenDigest: string, request: FastifyRequest, reply: FastifyReply): void {
+/**
+ * Checks the token of a request, and adds its name to the lines that are logged from here on.
+ * @throws HandlerError `UNAUTHORIZED`.
+ */
+function checkToken(
+  admission: Pick<Admission, 'checkToken'>,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): string | undefined {
+  const tokenDigest = admission.checkToken(request.headers.authorization);
+  if (tokenDigest === undefined) return undefined;
   request.log = request.log.child({ tokenDigest });
   reply.log = request.log;
+  return tokenDigest;
 }

@@ -1,26 +1,25 @@
 import { maxHeaderSize, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { ConnectionError, FastifyRequest } from 'fastify';
+import { errorAnswer } from '../../../protocol/error-answer.ts';
 import { HandlerError, toHandlerError } from '../../../protocol/errors.ts';
-import { httpStatus } from '../../../protocol/http-status.ts';
 
-/** A client has as long to read why it was refused; its half of the connection may stay open for ever. */
+/** Time for a client to read the refusal. Then its connection is closed, whose other half could stay open for ever. */
 const LINGER_MS = 1_000;
 
 /**
- * Answers what Node's parser refused, or a request that did not arrive in time, straight to its socket, and closes that.
- * @returns the status; `undefined` where nobody listens any more.
+ * Answers a request that Node's parser refused, or that did not arrive in time, straight to its socket, and closes that.
+ * @returns the status; `undefined` if the client has left.
  */
 export function answerBrokenRequest(error: ConnectionError, socket: Socket): number | undefined {
   if (!socket.writable) {
     socket.destroy();
     return undefined;
   }
-  const { code, message } = fromConnectionError(error);
-  const body = JSON.stringify({ error: message, code });
-  const status = httpStatus[code];
-  const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}`;
-  socket.end(`${head}\r\nconnection: close\r\n\r\n${body}`);
+  const { status, headers, body } = errorAnswer(fromConnectionError(error));
+  const allHeaders = { ...headers, 'content-length': Buffer.byteLength(body), connection: 'close' };
+  const lines = Object.entries(allHeaders).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}\r\n${body}`);
   setTimeout(() => socket.destroy(), LINGER_MS).unref();
   return status;
 }
@@ -32,14 +31,14 @@ function fromConnectionError({ code }: ConnectionError): HandlerError {
     case 'HPE_HEADER_OVERFLOW':
       return new HandlerError(
         'INVALID_REQUEST',
-        `Expected a head of at most ${maxHeaderSize} bytes, got a longer one.`,
+        `Expected a request head of at most ${maxHeaderSize} bytes, got a longer one.`,
       );
     default:
       return new HandlerError('INVALID_REQUEST', 'Expected an HTTP request, got something that does not parse as one.');
   }
 }
 
-/** What Fastify itself refuses, in our codes. */
+/** The error of a request that Fastify itself refused, with our code. */
 export function fromServerError(error: unknown): HandlerError {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   if (typeof code === 'string' && code.startsWith('Z_')) {
@@ -52,7 +51,7 @@ export function fromServerError(error: unknown): HandlerError {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
       return new HandlerError(
         'PAYLOAD_TOO_LARGE',
-        'Expected a smaller request body: BLIP_MAX_BODY_BYTES bounds it, and some paths take less.',
+        'Expected a request body within the limit (BLIP_MAX_BODY_BYTES, or less for some paths), got a larger one.',
       );
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
       return new HandlerError(
@@ -60,7 +59,7 @@ export function fromServerError(error: unknown): HandlerError {
         'Expected as many bytes in the body as its content-length says, got another number.',
       );
     case 'FST_ERR_MAX_PARAM_LENGTH':
-      return new HandlerError('NOT_FOUND', 'Expected the name of a model, got a longer one than any has.');
+      return new HandlerError('NOT_FOUND', 'Expected the name of a model, got one that is longer than any.');
     case 'FST_ERR_BAD_URL':
       return new HandlerError('INVALID_REQUEST', 'Expected a path that decodes as UTF-8, got another.');
     default:
@@ -68,10 +67,10 @@ export function fromServerError(error: unknown): HandlerError {
   }
 }
 
-/** The error of a request whose path no route has. */
+/** The error of a request whose path has no route. */
 export function notFound({ method }: FastifyRequest): HandlerError {
   return new HandlerError(
     'NOT_FOUND',
-    `Expected a path that this service has (GET /openapi.json lists the main ones), got ${method} of another.`,
+    `Expected a path of this service (GET /openapi.json lists the main ones), got ${method} of another path.`,
   );
 }

@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createHandlers } from '../../../handlers/aws-lambda/handlers.ts';
+import { errorAnswer } from '../../../protocol/error-answer.ts';
+import { HandlerError } from '../../../protocol/errors.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
 import { type HttpResult, httpResultOf, startFunction, type TestFunction } from '../../support/lambda.ts';
 import {
@@ -12,7 +14,15 @@ import {
   loadBalancerMultiValueEvent,
   restApiEvent,
 } from '../../support/lambda-events.ts';
-import { bytes, dataUri, INFER_PATH, type RunningServer, send, startServer } from '../../support/server.ts';
+import {
+  bytes,
+  dataUri,
+  INFER_PATH,
+  type RunningServer,
+  send,
+  startImageServer,
+  startServer,
+} from '../../support/server.ts';
 
 /** Every HTTP kind of event, through the real handler to the real model, held against the HTTP server's answers. */
 
@@ -235,5 +245,36 @@ describe('answers that are too large for the platform', () => {
       code: 'PAYLOAD_TOO_LARGE',
     });
     expect(headersOf(answer)).toEqual({ 'content-type': 'application/json' });
+  });
+});
+
+describe('a client that should ask again later', () => {
+  test('is told when, at a full queue and before the models are loaded', async () => {
+    const images = await startImageServer();
+    const full = startFunction({ maxQueueSize: 1 });
+    try {
+      await full.environment.load();
+      const waiting = full.environment.models[0]?.inferTensors({ img_url: `${images.url}/held.png` });
+      await images.held(1);
+      const refused = httpResultOf(await full.invoke(functionUrlEvent({ path: INFER_PATH, body: inference })));
+      expect(refused).toMatchObject({ statusCode: 429, headers: { 'retry-after': '1' } });
+      images.release();
+      await waiting;
+      const unloaded = startFunction();
+      const early = httpResultOf(await unloaded.invoke(functionUrlEvent({ path: INFER_PATH, body: inference }), 1));
+      expect(early).toMatchObject({ statusCode: 503, headers: { 'retry-after': '1' } });
+      await unloaded.close();
+    } finally {
+      await full.close();
+      await images.close();
+    }
+  });
+
+  test('is told the same where the function itself refuses a request', () => {
+    for (const code of ['OVERLOADED', 'NOT_READY'] as const)
+      expect(errorAnswer(new HandlerError(code, 'Expected room, got none.')).headers).toEqual({
+        'retry-after': '1',
+        'content-type': 'application/json',
+      });
   });
 });

@@ -88,7 +88,7 @@ describe('time', () => {
     initialize.mockImplementationOnce(() => new Promise(() => undefined));
     expect(await failureOf(served.invoke(request, 700))).toEqual({
       errorType: 'NOT_READY',
-      errorMessage: expect.stringMatching(/^Expected the models within \d+ ms/),
+      errorMessage: expect.stringMatching(/^Expected the models to load in the \d+ ms left/),
     });
     const answer = httpResultOf(await served.invoke(functionUrlEvent({ path: '/v2' }), 700));
     expect(answer.statusCode).toBe(503);

@@ -3,8 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi 
 import InferlessModel from '../../../app.ts';
 import { createHandlers } from '../../../handlers/aws-lambda/handlers.ts';
 import { type MessageResult, type OnResult, writeResult } from '../../../handlers/aws-lambda/sqs.ts';
-import { type ErrorCode, HandlerError } from '../../../protocol/errors.ts';
-import { httpStatus } from '../../../protocol/http-status.ts';
+import { type ErrorCode, errorCodes, HandlerError } from '../../../protocol/errors.ts';
 import { checkpointFolder, imagePath } from '../../support/goldens.ts';
 import { failureOf, startFunction, type TestFunction } from '../../support/lambda.ts';
 import { lambdaContext, sqsEvent, sqsRecord } from '../../support/lambda-events.ts';
@@ -159,7 +158,7 @@ function heldImage(): object {
 
 describe('what is worth another try', () => {
   const infer = vi.spyOn(InferlessModel.prototype, 'inferTensors');
-  const codes = Object.keys(httpStatus) as readonly ErrorCode[]; // The keys of a table of codes.
+  const codes = Object.keys(errorCodes) as readonly ErrorCode[]; // The keys of a table of codes.
 
   afterAll(() => {
     infer.mockRestore();

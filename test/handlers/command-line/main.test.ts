@@ -114,6 +114,6 @@ describe('each command is its program, with the arguments that follow', () => {
   test('serve says what keeps it from starting', async () => {
     const { exitCode, stderr } = await main(['serve'], { BLIP_WORKERS: 'many' });
     expect(exitCode).toBe(1);
-    expect(JSON.parse(stderr).error).toContain('BLIP_WORKERS');
+    expect(JSON.parse(stderr)).toEqual({ error: expect.stringContaining('BLIP_WORKERS'), code: 'SETTINGS_INVALID' });
   });
 });

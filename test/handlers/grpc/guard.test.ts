@@ -4,12 +4,11 @@ import { gzipSync } from 'node:zlib';
 import { compressionAlgorithms } from '@grpc/grpc-js';
 import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import InferlessModel from '../../../app.ts';
-import type { Log } from '../../../handlers/grpc/log.ts';
 import { startGrpcServer } from '../../../handlers/grpc/server.ts';
 import { createServer } from '../../../handlers/http/server.ts';
 import { createAdmission } from '../../../handlers/service/admission.ts';
+import type { Log } from '../../../handlers/service/log.ts';
 import { createMetrics } from '../../../handlers/service/metrics.ts';
-import type { Settings } from '../../../pipeline/settings.ts';
 import {
   expectStatus,
   grpcClient,
@@ -29,6 +28,7 @@ import {
   postInference,
   readAnswer,
   startImageServer,
+  type TestSettings,
   testSettings,
 } from '../../support/server.ts';
 
@@ -41,7 +41,7 @@ beforeEach(async () => {
   return () => images.close();
 });
 
-async function start(changes: Partial<Settings> = {}): Promise<RunningDoors> {
+async function start(changes: Partial<TestSettings> = {}): Promise<RunningDoors> {
   const doors = await startDoors(changes);
   onTestFinished(() => doors.close());
   return doors;
@@ -180,7 +180,9 @@ describe('messages', () => {
     const compressing = grpcClient(grpc.port, undefined, gzip);
     onTestFinished(() => compressing.close());
     const bomb = compressing.callRaw('Check', unknown(1_000_000), { service: HEALTH });
-    expect(await expectStatus(bomb, 'RESOURCE_EXHAUSTED', 'PAYLOAD_TOO_LARGE')).toContain('some methods take less');
+    expect(await expectStatus(bomb, 'RESOURCE_EXHAUSTED', 'PAYLOAD_TOO_LARGE')).toContain(
+      'less for methods without a token',
+    );
     const long = client.call('ModelReady', { name: 'x'.repeat(65_536) });
     await expectStatus(long, 'RESOURCE_EXHAUSTED', 'PAYLOAD_TOO_LARGE');
   });

@@ -1,7 +1,6 @@
 import { status } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import InferlessModel from '../../../app.ts';
-import { settingsOfModels } from '../../../pipeline/settings.ts';
+import { createModels, finalizeModels } from '../../../handlers/service/model-loading.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
 import { expectStatus, grpcClient, type RunningDoors, startDoors, startGrpc, typedBytes } from '../../support/grpc.ts';
 import { dataUri, send, testSettings } from '../../support/server.ts';
@@ -74,13 +73,13 @@ describe('metadata', () => {
         { name: 'second', checkpoint: checkpointFolder('answers-float32') },
       ],
     });
-    const models = settingsOfModels(settings).map((own) => new InferlessModel(own));
+    const models = createModels(settings, settings.models);
     const grpc = await startGrpc(models, settings);
     const client = grpcClient(grpc.port);
     onTestFinished(async () => {
       client.close();
       grpc.close();
-      await Promise.all(models.map((model) => model.finalize()));
+      await finalizeModels(models);
     });
     await models[0]?.initialize();
     const entry = (name: string, state: string, reason: string) => ({ name, version: '1', state, reason });

@@ -3,10 +3,9 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type ChannelCredentials, credentials } from '@grpc/grpc-js';
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
-import type { Settings } from '../../../pipeline/settings.ts';
 import { type Certificate, type Certificates, makeCertificates } from '../../support/certificates.ts';
 import { grpcClient, startGrpc } from '../../support/grpc.ts';
-import { testSettings } from '../../support/server.ts';
+import { type TestSettings, testSettings } from '../../support/server.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 
 let made: Certificates;
@@ -14,7 +13,7 @@ beforeEach(() => {
   made = makeCertificates();
 });
 
-async function start(changes: Partial<Settings>): Promise<(channel: ChannelCredentials) => Promise<unknown>> {
+async function start(changes: Partial<TestSettings>): Promise<(channel: ChannelCredentials) => Promise<unknown>> {
   const grpc = await startGrpc([], testSettings(changes));
   onTestFinished(() => grpc.close());
   return async (channel) => {
@@ -63,7 +62,7 @@ describe('settings that cannot be', () => {
     return fileOf([made.authority.cert, '-----BEGIN CERTIFICATE-----', 'AAAA', ...lines].join('\n'));
   };
 
-  test.each<[string, () => Partial<Settings>, RegExp]>([
+  test.each<[string, () => Partial<TestSettings>, RegExp]>([
     ['a certificate without its key', () => ({ grpcTlsCert: made.server.certPath }), /BLIP_GRPC_TLS_KEY to be set/],
     ['a key without its certificate', () => ({ grpcTlsKey: made.server.keyPath }), /BLIP_GRPC_TLS_CERT to be set/],
     // Both are wrong, and what is not waited for must not end the process later.
@@ -76,12 +75,12 @@ describe('settings that cannot be', () => {
     [
       'a file that is not there',
       () => ({ ...serverFiles(), grpcTlsCert: missing() }),
-      /BLIP_GRPC_TLS_CERT to be a file/,
+      /BLIP_GRPC_TLS_CERT to be the path of a readable file/,
     ],
     [
       'authorities that are not there',
       () => ({ ...serverFiles(), grpcTlsClientCa: missing() }),
-      /TLS_CLIENT_CA to be a file/,
+      /TLS_CLIENT_CA to be the path of a readable file/,
     ],
     ['a file that is no certificate', () => ({ ...serverFiles(), grpcTlsCert: noPem() }), /in PEM/],
     [

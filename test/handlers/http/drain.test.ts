@@ -2,16 +2,16 @@ import { EventEmitter, once } from 'node:events';
 import net, { type AddressInfo } from 'node:net';
 import Fastify from 'fastify';
 import { expect, test } from 'vitest';
-import { addDraining } from '../../../handlers/http/drain.ts';
+import { HttpDrain } from '../../../handlers/http/drain.ts';
 
 /** More than the buffers between a server and its client hold. */
 const LARGE_BYTES = 64_000_000;
 
 test('what it waits for is told its limit, once requests stay away', async () => {
   const server = Fastify();
-  const draining = addDraining(server);
+  const draining = new HttpDrain(server);
   const told: number[] = [];
-  draining.waitWhile((limitMs) => told.push(limitMs) < 3);
+  draining.requests.waitWhile((limitMs) => told.push(limitMs) < 3);
   await draining.drain(60_000);
   expect(told).toEqual([60_000, 60_000, 60_000]);
 });
@@ -20,7 +20,7 @@ test('whoever does not read an answer that came late is hung up on; whoever read
   timeout: 60_000,
 }, async () => {
   const server = Fastify();
-  const { drain } = addDraining(server);
+  const draining = new HttpDrain(server);
   const events = new EventEmitter();
   let count = 0;
   server.get('/', async () => {
@@ -38,7 +38,7 @@ test('whoever does not read an answer that came late is hung up on; whoever read
   });
   for (const socket of [reading, unread]) socket.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n');
   await expect.poll(() => count).toBe(2);
-  const drained = drain(0);
+  const drained = draining.drain(0);
   await expect.poll(() => server.server.listening).toBe(false);
   events.emit('answer');
   await once(reading, 'close');

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { readServerSettings } from '../../../handlers/service/server-settings.ts';
 import { schemas } from '../../../input_schema.ts';
-import { readSettings } from '../../../pipeline/settings.ts';
 import { type Bundle, buildBundle, runProgram, startServerProcess } from '../../support/bundle.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
 import {
@@ -38,10 +38,8 @@ const checkpointOf = {
 } as const;
 
 /** As a platform sets them. */
-const { models } = readSettings({
-  environment: { BLIP_MODELS: modelNames.map((name) => `${name}=${checkpointFolder(checkpointOf[name])}`).join(',') },
-  cpuCount: 2,
-  shippedCheckpoint: '',
+const { models } = readServerSettings({
+  BLIP_MODELS: modelNames.map((name) => `${name}=${checkpointFolder(checkpointOf[name])}`).join(','),
 });
 
 type Server = Awaited<ReturnType<typeof startServerOfModels>>;
@@ -335,6 +333,9 @@ describe('as a process', () => {
     const variables = { BLIP_MODELS: setting(choices), PORT: '0' };
     const { exitCode, stderr } = await runProgram(bundle, 'serve.js', { variables });
     expect(exitCode).toBe(1);
-    expect(JSON.parse(stderr)).toEqual({ error: expect.stringContaining('/nowhere/at/all') });
+    expect(JSON.parse(stderr)).toEqual({
+      error: expect.stringContaining('/nowhere/at/all'),
+      code: 'CHECKPOINT_NOT_FOUND',
+    });
   });
 });

@@ -255,6 +255,7 @@ describe('the address it listens on', () => {
     expect(exitCode).toBe(1);
     expect(JSON.parse(stderr)).toEqual({
       error: expect.stringMatching(/BLIP_API_TOKENS.*BLIP_VERTEX_AUTHORIZER.*both/),
+      code: 'SETTINGS_INVALID',
     });
   });
 
@@ -265,18 +266,24 @@ describe('the address it listens on', () => {
     expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: '' });
     expect(JSON.parse(stderr)).toEqual({
       error: `Expected BLIP_API_TOKENS to be set when HOST is not loopback, got none for HOST ${host}.`,
+      code: 'SETTINGS_INVALID',
     });
   });
 });
 
 describe('what keeps it from starting', () => {
   test.each([
-    ['a setting that is none', { PORT: 'many' }, /PORT/],
-    ['a checkpoint that is not there', { BLIP_CHECKPOINT: '/nowhere/at/all' }, /\/nowhere\/at\/all/],
-  ])('%s ends it with exit code 1 and one line that says why', async (_, variables, message) => {
+    ['a setting that is none', { PORT: 'many' }, /PORT/, 'SETTINGS_INVALID'],
+    [
+      'a checkpoint that is not there',
+      { BLIP_CHECKPOINT: '/nowhere/at/all' },
+      /\/nowhere\/at\/all/,
+      'CHECKPOINT_NOT_FOUND',
+    ],
+  ])('%s ends it with exit code 1 and one line that says why', async (_, variables, message, code) => {
     const { exitCode, stderr } = await runProgram(bundle, 'serve.js', { variables: { PORT: '0', ...variables } });
     expect(exitCode).toBe(1);
-    expect(JSON.parse(stderr)).toEqual({ error: expect.stringMatching(message) });
+    expect(JSON.parse(stderr)).toEqual({ error: expect.stringMatching(message), code });
   });
 
   test('a port that is taken', async () => {
@@ -284,7 +291,7 @@ describe('what keeps it from starting', () => {
     const { port } = new URL(server.url);
     const { exitCode, stderr } = await runProgram(bundle, 'serve.js', { variables: { PORT: port } });
     expect(exitCode).toBe(1);
-    expect(JSON.parse(stderr)).toEqual({ error: expect.stringContaining('EADDRINUSE') });
+    expect(JSON.parse(stderr)).toEqual({ error: expect.stringContaining('EADDRINUSE'), code: 'INTERNAL' });
     await stop(server);
   });
 });

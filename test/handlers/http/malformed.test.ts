@@ -483,7 +483,7 @@ describe('what is not even HTTP', () => {
     ['a head', 'GET /v2 HTTP/1.1\r\nhost: a\r\n'],
     ['a body', 'POST /v2/repository/index HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{'],
   ])('%s that does not arrive in time', async (_, text) => {
-    const impatient = createServer([server.model], server.model.settings);
+    const impatient = createServer([server.model], server.settings);
     Object.assign(impatient.server, { headersTimeout: 100, requestTimeout: 200 }); // Node looks every 5 s.
     const answer = await exchange(text, await impatient.listen({ host: '127.0.0.1', port: 0 }));
     await impatient.close();

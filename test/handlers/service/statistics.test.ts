@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import InferlessModel, { type ModelObserver } from '../../../app.ts';
-import { collectStatistics } from '../../../handlers/service/statistics.ts';
+import { StatisticsCollector } from '../../../handlers/service/statistics.ts';
 import { testSettings } from '../../support/server.ts';
 
 const observers: ModelObserver[] = [];
@@ -11,14 +11,14 @@ class ObservedModel extends InferlessModel {
 }
 
 test("batches and requests have the durations that Triton's have", () => {
-  const collect = collectStatistics(new ObservedModel(testSettings()));
+  const collector = new StatisticsCollector(new ObservedModel(testSettings()));
   for (const [itemCount, durationMs] of [
     [2, 3],
     [1, 1],
     [2, 4],
   ] as const)
     for (const { onRun } of observers) onRun?.(itemCount, durationMs);
-  const { batch_stats, inference_stats, inference_count, execution_count } = collect();
+  const { batch_stats, inference_stats, inference_count, execution_count } = collector.collect();
   const none = (count: number) => ({ count, ns: 0 });
   expect(batch_stats).toEqual([
     { batch_size: 1, compute_input: none(1), compute_infer: { count: 1, ns: 1e6 }, compute_output: none(1) },

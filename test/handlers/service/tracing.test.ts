@@ -196,7 +196,7 @@ describe('over HTTP', () => {
   });
 
   test('inside the span of another instrumentation it is no second one of a server', async () => {
-    const server = createServer([doors.model], doors.model.settings);
+    const server = createServer([doors.model], doors.settings);
     onTestFinished(() => server.close());
     const outer = trace.getTracer('another').startSpan('POST', { kind: SpanKind.SERVER });
     const given = { method: 'POST', url: INFER_PATH, headers: traced, payload: infer(dataUri('small')) } as const;
@@ -301,7 +301,7 @@ describe('hosts of images', () => {
   test('are told nothing of the trace, whoever instruments what fetches from them', async () => {
     instrumentUndici();
     const { url, received } = await startHost();
-    const server = createServer([doors.model], doors.model.settings);
+    const server = createServer([doors.model], doors.settings);
     onTestFinished(() => server.close());
     const caller = propagation.extract(ROOT_CONTEXT, traced);
     await context.with(caller, async () => {

@@ -1,28 +1,25 @@
-import type { FastifyInstance, FastifyReply } from 'fastify';
-import type InferlessModel from '../../../../app.ts';
 import { HandlerError } from '../../../../protocol/errors.ts';
 import type { NamedTensor } from '../../../../protocol/named-tensor.ts';
 import { compile, nullableText } from '../../../../protocol/validation.ts';
-import { askModel } from '../../exchange/ask-model.ts';
+import type { DoorContext } from '../../exchange/door.ts';
+import { askModel, type InferenceCall } from '../../exchange/inference-call.ts';
 import { sendJson } from '../../exchange/reply.ts';
 import { parseJson } from '../../exchange/request-body.ts';
 import { requireModelOfTask } from '../../exchange/requested-model.ts';
-import { addRoutes } from '../../exchange/route.ts';
-import type { InferenceHandler, RouteGuard } from '../../exchange/route-guards.ts';
 
 /**
  * The routes of bentoml/CLIP-API-service, for its clients: `POST /encode` and `POST /rank`. Items are images or texts,
- * and both sides of a ranking may be either. Where one item fails, the whole request does, as there.
+ * and both sides of a ranking may be either. As in that service, one item that fails fails the request.
  */
 
-/** One of the three; of several the first in this order counts, empty ones do not. `img_blob` is base64. */
+/** One of three forms. The first that is not empty counts, in this order. `img_blob` is base64. */
 interface Item {
   readonly img_uri?: string | null;
   readonly img_blob?: string | null;
   readonly text?: string | null;
 }
 
-interface RankRequest {
+interface RankBody {
   readonly queries: readonly Item[];
   readonly candidates: readonly Item[];
 }
@@ -33,58 +30,57 @@ const items = {
   items: { type: 'object', properties: { img_uri: nullableText, img_blob: nullableText, text: nullableText } },
 };
 const checkEncode = compile<readonly Item[]>(items, 'INVALID_REQUEST');
-const checkRank = compile<RankRequest>(
+const checkRank = compile<RankBody>(
   { type: 'object', required: ['queries', 'candidates'], properties: { queries: items, candidates: items } },
   'INVALID_REQUEST',
 );
 
-/** Adds both paths; they answer with 404 where no model is CLIP. */
-export function addClipServiceRoutes(
-  server: FastifyInstance,
-  guard: RouteGuard,
-  models: readonly InferlessModel[],
-): void {
-  for (const [path, answer] of [['/encode', encodeItems] as const, ['/rank', rankItems] as const]) {
-    const handler: InferenceHandler = async (request, reply, model) =>
-      sendJson(reply, await answer(parseJson(request.body), reply, model));
-    addRoutes(server, path, { POST: guard(() => requireModelOfTask(models, ['clip']), handler) });
+/** Adds both paths. They answer 404 where no model is CLIP. */
+export function addClipRoutes({ routes, guard, models }: DoorContext): void {
+  for (const [path, answerOf] of [['/encode', encodeItems] as const, ['/rank', rankItems] as const]) {
+    const answer = guard(
+      () => requireModelOfTask(models, ['clip']),
+      async (call) => sendJson(call.reply, await answerOf(call)),
+    );
+    routes.add(path, 'POST', answer);
   }
 }
 
-/** `POST /encode`: a list of items → a list of vectors in their order, as CLIP gives them, not of unit length. */
-async function encodeItems(
-  body: unknown,
-  reply: FastifyReply,
-  model: InferlessModel,
-): Promise<readonly (readonly number[])[]> {
-  const { inputs, numbers } = orderOf(checkEncode(body));
-  const answer = await askModel(reply, model, { inputs, outputs: ['image_embeds', 'text_embeds'] });
-  const [failure] = answer.failures;
-  if (failure !== undefined) throw failure;
-  const rows = answer.outputs.flatMap(rowsOf);
+/** `POST /encode`: a list of items → a list of vectors in their order, as CLIP makes them, not of unit length. */
+async function encodeItems(call: InferenceCall): Promise<readonly (readonly number[])[]> {
+  const { inputs, numbers } = numberItems(checkEncode(parseJson(call.request.body)));
+  const outputs = await askForAll(call, inputs, ['image_embeds', 'text_embeds']);
+  const rows = outputs.flatMap(rowsOf);
   return numbers.map((number) => rows[number] ?? []);
 }
 
 /** `POST /rank`: for each query, probabilities and cosines of all candidates. */
-async function rankItems(body: unknown, reply: FastifyReply, model: InferlessModel): Promise<object> {
-  const { queries, candidates } = checkRank(body);
-  const { inputs, numbers } = orderOf([...queries, ...candidates]);
+async function rankItems(call: InferenceCall): Promise<object> {
+  const { queries, candidates } = checkRank(parseJson(call.request.body));
+  const { inputs, numbers } = numberItems([...queries, ...candidates]);
   const ranking = { queries: numbers.slice(0, queries.length), candidates: numbers.slice(queries.length) };
-  const answer = await askModel(reply, model, {
-    inputs: { ...inputs, ...ranking },
-    outputs: ['probability', 'cosine_similarity'],
-  });
-  const [failure] = answer.failures;
-  if (failure !== undefined) throw failure;
-  const [probabilities, similarities] = answer.outputs.map(rowsOf);
+  const outputs = await askForAll(call, { ...inputs, ...ranking }, ['probability', 'cosine_similarity']);
+  const [probabilities, similarities] = outputs.map(rowsOf);
   return { probabilities, cosine_similarities: similarities };
 }
 
-/** Items as the inputs of the CLIP task, and the number that each has there: images first, then texts. */
-function orderOf(given: readonly Item[]): { readonly inputs: object; readonly numbers: readonly number[] } {
-  const sources = given.map(sourceOf);
+/** Asks the model. @throws HandlerError the error of the first item that failed. */
+async function askForAll(
+  call: InferenceCall,
+  inputs: object,
+  outputs: readonly string[],
+): Promise<readonly NamedTensor[]> {
+  const answer = await askModel(call, { inputs, outputs });
+  const [failure] = answer.failures;
+  if (failure !== undefined) throw failure;
+  return answer.outputs;
+}
+
+/** Items as inputs of the CLIP task, and the number of each item there: images come first, then texts. */
+function numberItems(mixedItems: readonly Item[]): { readonly inputs: object; readonly numbers: readonly number[] } {
+  const sources = mixedItems.map(sourceOf);
   const images = sources.filter((source) => source !== undefined);
-  const texts = given.filter((_, index) => sources[index] === undefined).map(textOf);
+  const texts = mixedItems.filter((_, index) => sources[index] === undefined).map(textOf);
   let nextImage = 0;
   let nextText = images.length;
   const numbers = sources.map((source) => (source === undefined ? nextText++ : nextImage++));

@@ -1,27 +1,42 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import type InferlessModel from '../../../../app.ts';
+import { errorText } from '../../../../protocol/error-answer.ts';
 import { HandlerError } from '../../../../protocol/errors.ts';
 import { pickInputs } from '../../../../protocol/inference-request.ts';
 import { type NamedTensor, unwrap, valuesByName } from '../../../../protocol/named-tensor.ts';
 import { compile } from '../../../../protocol/validation.ts';
 import { logInternal } from '../../../service/log-internal.ts';
-import { areReady } from '../../../service/readiness.ts';
-import type { Draining } from '../../drain.ts';
-import { askModel } from '../../exchange/ask-model.ts';
+import { areReady, type Stopping } from '../../../service/readiness.ts';
+import type { Door } from '../../exchange/door.ts';
+import { askModel, type InferenceCall } from '../../exchange/inference-call.ts';
 import { type Job, refuseWebhook, runJob } from '../../exchange/job.ts';
 import { sendJson } from '../../exchange/reply.ts';
 import { parseJson } from '../../exchange/request-body.ts';
 import { spanOf } from '../../exchange/request-span.ts';
 import { firstModel } from '../../exchange/requested-model.ts';
-import { addRoute, addRoutes } from '../../exchange/route.ts';
-import type { RouteGuard } from '../../exchange/route-guards.ts';
 
 /**
- * Cog's predictions, for clients of Replicate: the first model answers. `input` has inputs by name, and `image` for
- * `img_url`, as BLIP models have it there; names that are no inputs are left alone. Every prediction is answered when it
- * is done, so there is nothing to ask for later. One that fails is an answer with status 200, as there.
+ * Cog's predictions, for clients of Replicate: the first model answers. `input` has inputs by name; `image` stands for
+ * `img_url`, as in Replicate's BLIP models; unknown names are ignored. Every prediction is answered when it is done, so
+ * that there is nothing to ask for later. As with Cog, a prediction that fails is an answer with status 200.
  * Source: replicate/cog, docs/http.md.
  */
+export const cog: Door = {
+  name: 'Cog',
+  paths: ['/predictions', '/predictions/*', '/health-check'],
+  add({ routes, guard, models, drain }) {
+    const prediction = guard(() => firstModel(models), predict);
+    routes.add('/predictions', 'POST', prediction);
+    routes.add('/predictions/:id', 'PUT', prediction);
+    // The HTTP status is always 200: the platform reads the field `status`.
+    routes.add('/health-check', 'GET', (_request, reply) =>
+      sendJson(reply, {
+        status: healthOf(models, drain),
+        setup: { status: models.every(({ model }) => model !== undefined) ? 'succeeded' : 'starting', logs: '' },
+      }),
+    );
+  },
+};
 
 interface PredictionBody {
   readonly id?: string | null;
@@ -40,42 +55,24 @@ const checkBody = compile<PredictionBody>(
   'INVALID_REQUEST',
 );
 
-/** The only output of these tasks, which is the prediction itself, without its name. */
+/** Outputs that are the prediction itself, without a name, where they are the only one. */
 const textOutputs: readonly string[] = ['generated_output', 'answer'];
 
-/** Adds `/predictions`, which the first model answers, and `/health-check`. */
-export function addCogRoutes(
-  server: FastifyInstance,
-  guard: RouteGuard,
-  models: readonly InferlessModel[],
-  draining: Draining,
-): void {
-  const prediction = guard(() => firstModel(models), predict);
-  addRoutes(server, '/predictions', { POST: prediction });
-  addRoutes(server, '/predictions/:id', { PUT: prediction });
-  // Always with status 200: the platform reads `status`.
-  addRoute(server, 'GET', '/health-check', (_request, reply) =>
-    sendJson(reply, {
-      status: healthOf(models, draining),
-      setup: { status: models.every(({ model }) => model !== undefined) ? 'succeeded' : 'starting', logs: '' },
-    }),
-  );
-}
-
-function healthOf(models: readonly InferlessModel[], draining: Draining): 'READY' | 'STARTING' | 'UNHEALTHY' {
-  if (areReady(models, draining)) return 'READY';
+function healthOf(models: readonly InferlessModel[], server: Stopping): 'READY' | 'STARTING' | 'UNHEALTHY' {
+  if (areReady(models, server)) return 'READY';
   return models.some(({ model }) => model === undefined) ? 'STARTING' : 'UNHEALTHY';
 }
 
-async function predict(request: FastifyRequest, reply: FastifyReply, model: InferlessModel): Promise<FastifyReply> {
+async function predict(call: InferenceCall): Promise<FastifyReply> {
+  const { request, reply, model } = call;
   const { id, input, webhook } = checkBody(parseJson(request.body));
   refuseWebhook(webhook);
   const job = await runJob(
     async () => {
-      const { outputs } = await askModel(reply, model, { inputs: knownInputs(input, model) });
+      const { outputs } = await askModel(call, { inputs: knownInputs(input, model) });
       return outputOf(outputs);
     },
-    idOf(request, id),
+    predictionId(request, id),
   );
   if (job.error !== undefined) {
     logInternal(job.error, reply.log);
@@ -84,11 +81,14 @@ async function predict(request: FastifyRequest, reply: FastifyReply, model: Infe
   return sendJson(reply, predictionOf(job));
 }
 
-/** @throws HandlerError `INVALID_REQUEST` when path and body name different predictions. */
-function idOf({ params }: FastifyRequest, inBody: string | null | undefined): string | undefined {
-  const { id: inPath } = params as { readonly id?: string }; // One of the two routes names it.
-  const given = inBody ?? undefined;
-  if (inPath === undefined || given === undefined || inPath === given) return inPath ?? given;
+/**
+ * The id that the client chose, in the path or in the body; `undefined` for none.
+ * @throws HandlerError `INVALID_REQUEST` when path and body name different predictions.
+ */
+function predictionId({ params }: FastifyRequest, idInBody: string | null | undefined): string | undefined {
+  const { id: idInPath } = params as { readonly id?: string }; // One of the two routes has this parameter.
+  const bodyId = idInBody ?? undefined;
+  if (idInPath === undefined || bodyId === undefined || idInPath === bodyId) return idInPath ?? bodyId;
   throw new HandlerError('INVALID_REQUEST', 'Expected the same id in the path and in the body, got two.');
 }
 
@@ -107,7 +107,7 @@ function predictionOf({ id, output, error, startedAt, endedAt }: Job): object {
     id,
     status: error === undefined ? 'succeeded' : 'failed',
     output,
-    error: error === undefined ? null : `${error.code}: ${error.message}`,
+    error: error === undefined ? null : errorText(error),
     logs: '',
     created_at: startedAt.toISOString(),
     started_at: startedAt.toISOString(),

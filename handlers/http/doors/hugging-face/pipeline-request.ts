@@ -6,21 +6,22 @@ import { mediaTypeOf } from '../../exchange/content-type.ts';
 import { parseJson, requireBody } from '../../exchange/request-body.ts';
 import { valueOfText } from '../../exchange/text-value.ts';
 
-/** A request as Hugging Face's pipelines take it: an image, what is asked about it, and parameters. */
+/** A request of Hugging Face's pipelines: an image, a text or labels, and parameters. */
 export interface PipelineRequest {
   readonly image: string | Uint8Array | undefined;
   /** A prompt or a question. */
   readonly text: string | undefined;
   readonly labels: readonly string[] | undefined;
-  /** What a label stands in; `{}` is its place. */
+  /** The sentence around a label, with `{}` in the label's place. */
   readonly template: string | undefined;
-  /** Those that are inputs of the model. */
+  /** The parameters that are inputs of the model. */
   readonly parameters: Readonly<Record<string, unknown>>;
 }
 
 type Values = Readonly<Record<string, unknown>>;
 
-interface Named {
+/** Values that the body, its `inputs` and its `parameters` may all have. */
+interface PipelineValues {
   readonly image?: string | null;
   readonly question?: string | null;
   readonly text?: string | null;
@@ -28,12 +29,12 @@ interface Named {
   readonly hypothesis_template?: string | null;
 }
 
-interface Body extends Named {
-  readonly inputs?: string | Named;
+interface Body extends PipelineValues {
+  readonly inputs?: string | PipelineValues;
   readonly parameters?: Values | null;
 }
 
-const named = {
+const pipelineValues = {
   image: nullableText,
   question: nullableText,
   text: nullableText,
@@ -46,8 +47,8 @@ const checkBody = compile<Body>(
   {
     type: 'object',
     properties: {
-      ...named,
-      inputs: { type: ['string', 'object'], properties: named },
+      ...pipelineValues,
+      inputs: { type: ['string', 'object'], properties: pipelineValues },
       parameters: {
         type: ['object', 'null'],
         properties: Object.fromEntries(groups.map((group) => [group, { type: ['object', 'null'] }])),
@@ -56,11 +57,11 @@ const checkBody = compile<Body>(
   },
   'INVALID_REQUEST',
 );
-const checkNamed = compile<Named>({ type: 'object', properties: named }, 'INVALID_REQUEST');
+const checkPipelineValues = compile<PipelineValues>({ type: 'object', properties: pipelineValues }, 'INVALID_REQUEST');
 
 /**
- * Reads a request to a pipeline: the bytes of an image, or JSON with `inputs` and `parameters`. Parameters that the
- * model has not are left alone. Query parameters count where the body has none.
+ * Reads a request to a pipeline: the bytes of an image, or JSON with `inputs` and `parameters`. Parameters that the model
+ * does not have are ignored. The query counts as parameters where the body has none.
  * @throws HandlerError `INVALID_REQUEST`.
  */
 export function readPipelineRequest(request: FastifyRequest, fields: InputFields): PipelineRequest {
@@ -73,7 +74,7 @@ export function readPipelineRequest(request: FastifyRequest, fields: InputFields
 }
 
 function pipelineRequest(
-  given: Named,
+  values: PipelineValues,
   file: Uint8Array | undefined,
   parameters: Values,
   fields: InputFields,
@@ -85,8 +86,8 @@ function pipelineRequest(
     candidate_labels: labels,
     hypothesis_template: template,
   } = {
-    ...checkNamed(pick(parameters, (name) => Object.hasOwn(named, name))),
-    ...given,
+    ...checkPipelineValues(pick(parameters, (name) => Object.hasOwn(pipelineValues, name))),
+    ...values,
   };
   return {
     image: file ?? image ?? undefined,
@@ -94,7 +95,7 @@ function pipelineRequest(
     labels: typeof labels === 'string' ? splitLabels(labels) : (labels ?? undefined),
     template: template ?? undefined,
     parameters: pickInputs(
-      pick(parameters, (name) => !Object.hasOwn(named, name)),
+      pick(parameters, (name) => !Object.hasOwn(pipelineValues, name)),
       fields,
     ),
   };
@@ -107,14 +108,14 @@ function splitLabels(text: string): readonly string[] {
     .filter((label) => label !== '');
 }
 
-/** Formats that are decoded begin with no brace, so JSON is known by it whatever the content type says. */
+/** Whether a body is an image. No image format begins with a brace, so that JSON is recognised under any content type. */
 function isImage(request: FastifyRequest, body: Uint8Array): boolean {
   const mediaType = mediaTypeOf(request);
   if (mediaType.startsWith('image/')) return true;
   return mediaType !== 'application/json' && !/^\s*\{/.test(Buffer.from(body.subarray(0, 100)).toString('latin1'));
 }
 
-/** Parameters of generation may stand in a group of their own. */
+/** Lifts the parameters of generation, which may be in groups of their own. */
 function foldGroups(parameters: Values): Values {
   const folded = groups.map((group) => (parameters[group] ?? {}) as Values); // The schema let only objects through.
   return Object.assign({}, parameters, ...folded);
@@ -123,8 +124,8 @@ function foldGroups(parameters: Values): Values {
 function queryValues({ query }: FastifyRequest, fields: InputFields): Values {
   const pairs = Object.entries(query as Readonly<Record<string, string | readonly string[]>>); // Fastify's own parser.
   return Object.fromEntries(
-    pairs.map(([name, given]) => {
-      const text = typeof given === 'string' ? given : (given.at(-1) ?? '');
+    pairs.map(([name, value]) => {
+      const text = typeof value === 'string' ? value : (value.at(-1) ?? '');
       return [name, valueOfText(text, Object.hasOwn(fields, name) ? fields[name] : undefined)];
     }),
   );

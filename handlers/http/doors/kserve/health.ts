@@ -1,26 +1,16 @@
-import type { FastifyInstance } from 'fastify';
-import type InferlessModel from '../../../../app.ts';
-import { httpStatus } from '../../../../protocol/http-status.ts';
-import { areReady, isReady } from '../../../service/readiness.ts';
-import { isUnnamed } from '../../../service/served-models.ts';
-import type { Draining } from '../../drain.ts';
-import { sendJson } from '../../exchange/reply.ts';
-import { type ModelPath, modelPaths, requireModel } from '../../exchange/requested-model.ts';
-import { addRoute } from '../../exchange/route.ts';
+import { areReady } from '../../../service/readiness.ts';
+import type { DoorContext } from '../../exchange/door.ts';
+import { readinessStatus, sendJson } from '../../exchange/reply.ts';
+import { sendModelReadiness } from '../../exchange/requested-model.ts';
+import { modelPaths } from './model-paths.ts';
 
-/** Whether the process lives, and whether it would answer. Open without a token: probes have none. */
-export function addHealthRoutes(server: FastifyInstance, models: readonly InferlessModel[], draining: Draining): void {
-  addRoute(server, 'GET', '/v2/health/live', (_request, reply) => sendJson(reply, { live: true }));
-  addRoute(server, 'GET', '/v2/health/ready', (_request, reply) => {
-    const ready = areReady(models, draining);
-    return sendJson(reply, { live: true, ready }, ready ? 200 : httpStatus.NOT_READY);
+/** Adds the routes that say whether the process lives, and whether it would answer. They are open: probes have no token. */
+export function addHealthRoutes({ routes, models, drain }: DoorContext): void {
+  routes.add('/v2/health/live', 'GET', (_request, reply) => sendJson(reply, { live: true }));
+  routes.add('/v2/health/ready', 'GET', (_request, reply) => {
+    const ready = areReady(models, drain);
+    return sendJson(reply, { live: true, ready }, readinessStatus(ready));
   });
-  for (const path of modelPaths('/ready')) {
-    addRoute(server, 'GET', path, (request, reply) => {
-      // A model that is named by its task has no name before it is loaded: whatever is asked for may be it.
-      const { model: name } = request.params as ModelPath; // The routes name it.
-      const ready = models.some(isUnnamed) ? false : isReady(requireModel(request, models), draining);
-      return sendJson(reply, { name, ready }, ready ? 200 : httpStatus.NOT_READY);
-    });
-  }
+  for (const path of modelPaths('/ready'))
+    routes.add(path, 'GET', (request, reply) => sendModelReadiness(request, reply, models, drain));
 }

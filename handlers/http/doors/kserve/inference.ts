@@ -1,53 +1,44 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import type InferlessModel from '../../../../app.ts';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { generateResponse, readGenerateRequest } from '../../../../protocol/generate.ts';
 import { readInferenceRequest } from '../../../../protocol/inference-request.ts';
 import { encodeResponse, inferenceResponse } from '../../../../protocol/inference-response.ts';
-import { askModel } from '../../exchange/ask-model.ts';
+import type { DoorContext } from '../../exchange/door.ts';
+import { askModel, type InferenceCall } from '../../exchange/inference-call.ts';
 import { sendEncoded, sendJson } from '../../exchange/reply.ts';
 import { parseJson, splitBody } from '../../exchange/request-body.ts';
-import { modelPaths, requireModel } from '../../exchange/requested-model.ts';
-import { addRoutes } from '../../exchange/route.ts';
-import type { RouteGuard } from '../../exchange/route-guards.ts';
+import { requireModel } from '../../exchange/requested-model.ts';
+import { modelPaths } from './model-paths.ts';
 
-/** The inference of the Open Inference Protocol, and Triton's `generate`, which takes inputs by their names. */
-export function addInferenceRoutes(
-  server: FastifyInstance,
-  guard: RouteGuard,
-  models: readonly InferlessModel[],
-): void {
+/** Adds the protocol's `infer`, and Triton's `generate` and `generate_stream`, which take inputs by their names. */
+export function addInferenceRoutes({ routes, guard, models }: DoorContext): void {
   const find = (request: FastifyRequest) => requireModel(request, models);
   const handlers = { '/infer': infer, '/generate': generate, '/generate_stream': generateStream };
   for (const [suffix, handler] of Object.entries(handlers))
-    for (const path of modelPaths(suffix)) addRoutes(server, path, { POST: guard(find, handler) });
+    for (const path of modelPaths(suffix)) routes.add(path, 'POST', guard(find, handler));
 }
 
-async function infer(request: FastifyRequest, reply: FastifyReply, model: InferlessModel): Promise<FastifyReply> {
+async function infer(call: InferenceCall): Promise<FastifyReply> {
+  const { request, reply, model } = call;
   const { json, binary } = splitBody(request);
-  const asked = readInferenceRequest(json, model.schema, binary);
-  const { outputs } = await askModel(reply, model, asked);
-  return sendEncoded(
-    reply,
-    encodeResponse(inferenceResponse(model.name ?? '', asked.id, outputs), asked.isBinaryOutput),
-  );
+  const question = readInferenceRequest(json, model.schema, binary);
+  const { outputs } = await askModel(call, question);
+  const response = inferenceResponse(model.name ?? '', question.id, outputs);
+  return sendEncoded(reply, encodeResponse(response, question.isBinaryOutput));
 }
 
-async function generate(request: FastifyRequest, reply: FastifyReply, model: InferlessModel): Promise<FastifyReply> {
-  return sendJson(reply, await generated(request, reply, model));
+async function generate(call: InferenceCall): Promise<FastifyReply> {
+  return sendJson(call.reply, await generateAnswer(call));
 }
 
-/** One event: a caption is generated in one run, so there is nothing to send before it is whole. */
-async function generateStream(
-  request: FastifyRequest,
-  reply: FastifyReply,
-  model: InferlessModel,
-): Promise<FastifyReply> {
-  const response = await generated(request, reply, model);
-  return reply.header('content-type', 'text/event-stream; charset=utf-8').send(`data: ${JSON.stringify(response)}\n\n`);
+/** Sends a single event: a caption is generated in one run, so that no part of it is ready earlier. */
+async function generateStream(call: InferenceCall): Promise<FastifyReply> {
+  const event = `data: ${JSON.stringify(await generateAnswer(call))}\n\n`;
+  return call.reply.header('content-type', 'text/event-stream; charset=utf-8').send(event);
 }
 
-async function generated(request: FastifyRequest, reply: FastifyReply, model: InferlessModel): Promise<object> {
-  const asked = readGenerateRequest(parseJson(request.body), model.schema);
-  const { outputs } = await askModel(reply, model, asked);
-  return generateResponse(inferenceResponse(model.name ?? '', asked.id, outputs));
+async function generateAnswer(call: InferenceCall): Promise<object> {
+  const { request, model } = call;
+  const question = readGenerateRequest(parseJson(request.body), model.schema);
+  const { outputs } = await askModel(call, question);
+  return generateResponse(inferenceResponse(model.name ?? '', question.id, outputs));
 }

@@ -1,21 +1,22 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import type InferlessModel from '../../../../app.ts';
 import { modelMetadata } from '../../../../protocol/metadata.ts';
 import { compile } from '../../../../protocol/validation.ts';
 import { namesOf, repositoryIndex } from '../../../service/served-models.ts';
 import { version } from '../../../service/version.ts';
+import type { DoorContext } from '../../exchange/door.ts';
 import { sendJson } from '../../exchange/reply.ts';
 import { parseJson } from '../../exchange/request-body.ts';
-import { modelPaths, requireModel } from '../../exchange/requested-model.ts';
-import { addRoute, addRoutes } from '../../exchange/route.ts';
+import { requireModel } from '../../exchange/requested-model.ts';
+import { modelPaths } from './model-paths.ts';
 
-/** What the service is called while its first model has no name yet. */
+/** The name of the service while its first model has no name yet. */
 const SERVICE_NAME = 'blip-handler';
 
-/** Strangers may ask for the index, so that their bodies are kept small. */
+/** Strangers may ask for the index, so its bodies must be small. */
 const MAX_INDEX_BODY_BYTES = 1024;
 
-/** Names as Triton gives them. Of `model_repository` there is the index: models are loaded when the service starts. */
+/** Triton's names. Of `model_repository` only the index exists: models are loaded when the service starts. */
 const extensions = ['binary_tensor_data', 'generate', 'model_repository', 'statistics'];
 
 const checkIndexRequest = compile<{ readonly ready?: boolean }>(
@@ -23,25 +24,26 @@ const checkIndexRequest = compile<{ readonly ready?: boolean }>(
   'INVALID_REQUEST',
 );
 
-/** What the service is, and what its models take and give. */
-export function addMetadataRoutes(server: FastifyInstance, models: readonly InferlessModel[]): void {
-  // Inferless reads the model's name from here; the protocol would have the server's.
-  addRoute(server, 'GET', '/v2', (_request, reply) =>
+/** Adds the routes that describe the service, and the inputs and outputs of its models. */
+export function addMetadataRoutes({ routes, models }: DoorContext): void {
+  // Inferless reads the model's name from here; the protocol asks for the server's.
+  routes.add('/v2', 'GET', (_request, reply) =>
     sendJson(reply, { name: namesOf(models)[0] ?? SERVICE_NAME, version, extensions }),
   );
-  addRoute(server, 'GET', '/v2/models', (_request, reply) => sendJson(reply, { models: namesOf(models) }));
-  addRoutes(server, '/v2/repository/index', {
-    POST: { bodyLimit: MAX_INDEX_BODY_BYTES, handler: (request, reply) => sendIndex(request, reply, models) },
+  routes.add('/v2/models', 'GET', (_request, reply) => sendJson(reply, { models: namesOf(models) }));
+  routes.add('/v2/repository/index', 'POST', {
+    bodyLimit: MAX_INDEX_BODY_BYTES,
+    handler: (request, reply) => sendIndex(request, reply, models),
   });
   for (const path of modelPaths('')) {
-    addRoute(server, 'GET', path, (request, reply) => {
+    routes.add(path, 'GET', (request, reply) => {
       const model = requireModel(request, models);
       return sendJson(reply, modelMetadata(model.name ?? '', model.schema));
     });
   }
 }
 
-/** An index of all models, or with `ready` of those that would answer. Clients may send no body. */
+/** Answers with an index of all models, or with `ready` of those that would answer. Clients may send no body. */
 function sendIndex({ body }: FastifyRequest, reply: FastifyReply, models: readonly InferlessModel[]): FastifyReply {
   const isEmpty = !(body instanceof Uint8Array) || body.length === 0;
   const { ready = false } = isEmpty ? {} : checkIndexRequest(parseJson(body));

@@ -1,28 +1,22 @@
-import type { FastifyInstance } from 'fastify';
-import type InferlessModel from '../../../../app.ts';
 import { HandlerError } from '../../../../protocol/errors.ts';
-import type { Metrics } from '../../../service/metrics.ts';
-import { collectStatistics } from '../../../service/statistics.ts';
+import { StatisticsCollector } from '../../../service/statistics.ts';
+import type { DoorContext } from '../../exchange/door.ts';
 import { sendJson } from '../../exchange/reply.ts';
-import { modelPaths, requireModel } from '../../exchange/requested-model.ts';
-import { addRoute } from '../../exchange/route.ts';
+import { requireModel } from '../../exchange/requested-model.ts';
+import { modelPaths } from './model-paths.ts';
 
-/** What the service did: Prometheus' metrics, where the process collects them, and Triton's statistics. */
-export function addObservabilityRoutes(
-  server: FastifyInstance,
-  models: readonly InferlessModel[],
-  metrics: Promise<Metrics> | undefined,
-): void {
-  const statistics = new Map(models.map((model) => [model, collectStatistics(model)]));
+/** Adds Triton's statistics, and Prometheus' metrics where the process collects them. */
+export function addObservabilityRoutes({ routes, models, metrics }: DoorContext): void {
+  const collectors = new Map(models.map((model) => [model, new StatisticsCollector(model)]));
   for (const path of modelPaths('/stats')) {
-    addRoute(server, 'GET', path, (request, reply) =>
-      sendJson(reply, { model_stats: [statistics.get(requireModel(request, models))?.()] }),
+    routes.add(path, 'GET', (request, reply) =>
+      sendJson(reply, { model_stats: [collectors.get(requireModel(request, models))?.collect()] }),
     );
   }
-  addRoute(server, 'GET', '/v2/models/stats', (_request, reply) =>
-    sendJson(reply, { model_stats: [...statistics.values()].map((collect) => collect()) }),
+  routes.add('/v2/models/stats', 'GET', (_request, reply) =>
+    sendJson(reply, { model_stats: [...collectors.values()].map((collector) => collector.collect()) }),
   );
-  addRoute(server, 'GET', '/metrics', async (_request, reply) => {
+  routes.add('/metrics', 'GET', async (_request, reply) => {
     if (metrics === undefined)
       throw new HandlerError('NOT_FOUND', 'Expected a server that collects metrics, got none.');
     const { contentType, text } = await metrics;

@@ -1,18 +1,17 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { FastifyInstance, FastifyReply } from 'fastify';
-import type InferlessModel from '../../../../app.ts';
+import type { FastifyReply } from 'fastify';
 import { swaggerUiFolder } from '../../../../app.ts';
 import { HandlerError } from '../../../../protocol/errors.ts';
+import type { DoorContext } from '../../exchange/door.ts';
 import { sendJson } from '../../exchange/reply.ts';
-import { addRoute } from '../../exchange/route.ts';
 import { openApiDocument } from './openapi.ts';
 
-/** The description of this service in OpenAPI, for tools, and Swagger UI over it, for people. */
+/** The description of this service: as OpenAPI for tools, and in Swagger UI for people. */
 
 const contentTypes = { 'swagger-ui.css': 'text/css', 'swagger-ui-bundle.js': 'text/javascript' } as const;
 
-/** Swagger UI sets styles, and draws pictures that stand in them. */
+/** Swagger UI sets styles inline, and its style sheet has pictures as data: URIs. */
 const CONTENT_SECURITY_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'";
 
@@ -35,19 +34,17 @@ const page = `<!doctype html>
 
 const start = `SwaggerUIBundle({ url: '/openapi.json', dom_id: '#swagger-ui', deepLinking: true });\n`;
 
-/** Adds `/openapi.json`, `/docs`, and what that page loads. */
-export function addDocsRoutes(server: FastifyInstance, models: readonly InferlessModel[]): void {
-  // BentoML's clients and people look for it under the second name.
+/** Adds `/openapi.json`, `/docs`, and the files that this page loads. */
+export function addDocsRoutes({ routes, models }: DoorContext): void {
+  // BentoML's clients and its users look for the second name.
   for (const path of ['/openapi.json', '/docs.json'])
-    addRoute(server, 'GET', path, (_request, reply) => sendJson(reply, openApiDocument(models)));
-  addRoute(server, 'GET', '/docs', (_request, reply) =>
+    routes.add(path, 'GET', (_request, reply) => sendJson(reply, openApiDocument(models)));
+  routes.add('/docs', 'GET', (_request, reply) =>
     send(reply.header('content-security-policy', CONTENT_SECURITY_POLICY), 'text/html', page),
   );
-  addRoute(server, 'GET', '/docs/start.js', (_request, reply) => send(reply, 'text/javascript', start));
+  routes.add('/docs/start.js', 'GET', (_request, reply) => send(reply, 'text/javascript', start));
   for (const name of ['swagger-ui.css', 'swagger-ui-bundle.js'] as const)
-    addRoute(server, 'GET', `/docs/${name}`, async (_request, reply) =>
-      send(reply, contentTypes[name], await read(name)),
-    );
+    routes.add(`/docs/${name}`, 'GET', async (_request, reply) => send(reply, contentTypes[name], await read(name)));
 }
 
 function send(reply: FastifyReply, contentType: string, content: string | Buffer): FastifyReply {
@@ -57,11 +54,11 @@ function send(reply: FastifyReply, contentType: string, content: string | Buffer
     .send(content);
 }
 
-/** @throws HandlerError `NOT_FOUND` where a package was made without them. */
+/** @throws HandlerError `NOT_FOUND` where the package was built without Swagger UI. */
 async function read(name: string): Promise<Buffer> {
   try {
     return await readFile(join(swaggerUiFolder(), name));
   } catch (cause) {
-    throw new HandlerError('NOT_FOUND', 'Expected Swagger UI in this package, got one without.', { cause });
+    throw new HandlerError('NOT_FOUND', 'Expected a package with Swagger UI, got one without.', { cause });
   }
 }

@@ -1,12 +1,12 @@
 import type InferlessModel from '../../../../app.ts';
-import { httpStatus } from '../../../../protocol/http-status.ts';
+import { errorCodes } from '../../../../protocol/errors.ts';
 import { wireDatatype } from '../../../../protocol/inference-request.ts';
 import type { InputField, InputFields, TaskSchema } from '../../../../protocol/schema.ts';
 import { type JsonSchema, listSchema, valueSchema } from '../../../../protocol/validation.ts';
 import { version } from '../../../service/version.ts';
 
 /**
- * What is served, as OpenAPI 3.1: made from the schemas that requests are held against, for the models that are loaded.
+ * The service as OpenAPI 3.1, for the models that are loaded. It is made from the schemas that requests are checked against.
  * Source: spec.openapis.org/oas/v3.1.
  */
 
@@ -21,11 +21,11 @@ const errorSchema: JsonSchema = {
   required: ['error', 'code'],
   properties: {
     error: { type: 'string', description: 'What was expected, and what came.' },
-    code: { enum: Object.keys(httpStatus), description: 'Stays the same between versions.' },
+    code: { enum: Object.keys(errorCodes), description: 'Stays the same between versions.' },
   },
 };
 
-/** The document for the models that are loaded now; others have no paths in it yet. */
+/** The document for the models that are loaded now. Other models have no paths in it yet. */
 export function openApiDocument(models: readonly InferlessModel[]): object {
   const described = models.flatMap((model): readonly Described[] => {
     const { name } = model;
@@ -54,7 +54,7 @@ function healthPaths(): object {
   const ready = { ...live, properties: { ...live.properties, ready: { type: 'boolean' } } };
   return {
     '/v2/health/live': get('health', 'Whether the process lives.', { 200: live }),
-    '/v2/health/ready': get('health', 'Whether it would answer.', { 200: ready, [httpStatus.NOT_READY]: ready }),
+    '/v2/health/ready': get('health', 'Whether it would answer.', { 200: ready, [errorCodes.NOT_READY.http]: ready }),
   };
 }
 
@@ -71,7 +71,10 @@ function modelPaths({ name, schema }: Described): object {
   const ready = { type: 'object', properties: { name: { type: 'string' }, ready: { type: 'boolean' } } };
   return {
     [path]: get('models', `Inputs and outputs of ${name}.`, { 200: { type: 'object' } }),
-    [`${path}/ready`]: get('health', `Whether ${name} would answer.`, { 200: ready, [httpStatus.NOT_READY]: ready }),
+    [`${path}/ready`]: get('health', `Whether ${name} would answer.`, {
+      200: ready,
+      [errorCodes.NOT_READY.http]: ready,
+    }),
     [`${path}/infer`]: post(`Asks ${name}, with named tensors.`, inferenceRequest(schema), inferenceResponse(schema)),
     [`${path}/generate`]: post(`Asks ${name}, with inputs by name.`, namedInputs(schema.inputs), {
       type: 'object',
@@ -104,18 +107,18 @@ function jsonContent(description: string, schema: JsonSchema): object {
 
 const errorAnswer = jsonContent('An error.', { $ref: '#/components/schemas/Error' });
 
-/** Every status that an error has, with the codes that have it. */
+/** Every status of an error, with its codes. */
 function refusals(): object {
-  const statuses = [...new Set(Object.values(httpStatus))];
+  const statuses = [...new Set(Object.values(errorCodes).map(({ http }) => http))];
   return Object.fromEntries(
     statuses.map((status) => {
-      const codes = Object.entries(httpStatus).filter(([, own]) => own === status);
+      const codes = Object.entries(errorCodes).filter(([, { http }]) => http === status);
       return [status, { ...errorAnswer, description: codes.map(([code]) => code).join(', ') }];
     }),
   );
 }
 
-/** Any of the tensors of a task, in any order; more keys are left alone. */
+/** The schema of an inference request: tensors of the task in any order. Unknown keys are allowed. */
 function inferenceRequest({ inputs, outputs }: TaskSchema): JsonSchema {
   return {
     type: 'object',

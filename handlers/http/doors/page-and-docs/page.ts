@@ -1,26 +1,37 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { FastifyInstance, FastifyReply } from 'fastify';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { shippedPage } from '../../../../app.ts';
-import { addRoute } from '../../exchange/route.ts';
+import type { DoorContext } from '../../exchange/door.ts';
+import { sendJson, sendText } from '../../exchange/reply.ts';
 
-/** A page where a person asks the models about a picture. It asks through the same routes as everyone. */
+/** A page on which a person asks the models about a picture. It uses the same routes as every other client. */
 
 const contentTypes = { 'index.html': 'text/html', 'page.css': 'text/css', 'page.js': 'text/javascript' } as const;
 
-/** Nothing from elsewhere but the picture that a person names. */
+/** Allows nothing from other hosts but the picture that a person names. */
 const CONTENT_SECURITY_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src * data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/** Adds the style sheet and the script of the page. */
-export function addPageFiles(server: FastifyInstance): void {
+/** Adds the page at `/`, with its style sheet and its script. */
+export function addPageRoutes({ routes }: DoorContext): void {
+  routes.add('/', 'GET', sendGreeting);
   for (const name of ['page.css', 'page.js'] as const)
-    addRoute(server, 'GET', `/page/${name}`, (_request, reply) => sendPageFile(reply, name));
+    routes.add(`/page/${name}`, 'GET', (_request, reply) => sendPageFile(reply, name));
 }
 
-/** The page itself: it shares its path with clients that are no browsers. */
-export function sendPage(reply: FastifyReply): Promise<FastifyReply> {
-  return sendPageFile(reply.header('content-security-policy', CONTENT_SECURITY_POLICY), 'index.html');
+/**
+ * Answers `GET /`, which several kinds of clients ask: browsers say that they want HTML and get the page; clients of
+ * KServe's first protocol say that they want JSON; all others, such as clients of Hugging Face, only want an answer.
+ */
+function sendGreeting(
+  { headers: { accept = '' } }: FastifyRequest,
+  reply: FastifyReply,
+): FastifyReply | Promise<FastifyReply> {
+  reply.header('vary', 'accept');
+  if (/\btext\/html\b/i.test(accept))
+    return sendPageFile(reply.header('content-security-policy', CONTENT_SECURITY_POLICY), 'index.html');
+  return /\bapplication\/json\b/i.test(accept) ? sendJson(reply, { status: 'alive' }) : sendText(reply, 'Ok');
 }
 
 async function sendPageFile(reply: FastifyReply, name: keyof typeof contentTypes): Promise<FastifyReply> {

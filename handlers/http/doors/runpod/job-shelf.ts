@@ -1,5 +1,5 @@
 import { HandlerError } from '../../../../protocol/errors.ts';
-import { createKeptAnswers } from './kept-answers.ts';
+import { AnswerCache } from './answer-cache.ts';
 import type { JobEnd, QueuedJob } from './queued-job.ts';
 
 /** How many jobs of a shelf there are now, and how many ended since the process began. */
@@ -7,98 +7,114 @@ export interface JobCounts {
   readonly waiting: number;
   readonly computing: number;
   readonly completed: number;
-  /** Those that were cancelled are not among them. */
+  /** Without cancelled jobs. */
   readonly failed: number;
 }
 
-/** The jobs of one client: those that go on, and for a while what came of the others. It lives in the process's memory. */
-export interface JobShelf {
-  /**
-   * Takes a job that was accepted.
-   * @param keptMs how long what comes of it is kept.
-   * @returns the answer that tells what came of it, when it has ended.
-   */
-  add(job: QueuedJob, keptMs: number): Promise<Uint8Array>;
-  /** A job that goes on. */
-  find(id: string): QueuedJob | undefined;
-  /** The answer that tells what came of one that has ended. */
-  read(id: string): Uint8Array | undefined;
-  /**
-   * Ends a job that goes on.
-   * @returns the answer that tells of its end, as of one that had ended before.
-   */
-  cancel(id: string): Promise<Uint8Array | undefined>;
-  /**
-   * Cancels those that no worker has taken.
-   * @returns how many.
-   */
-  purge(): Promise<number>;
-  counts(): JobCounts;
-  /**
-   * Whether a job goes on, or came to an end less than `withinMs` ago that its client does not know yet: one that asks
-   * every now and then had no time to. One that had, and did not, asks no more, or seldom.
-   */
-  isBusy(withinMs: number): boolean;
-  /**
-   * Cancels what nobody waits for.
-   * @returns the jobs whose ends no client knows.
-   */
-  close(): readonly string[];
-}
-
-interface ShelfOptions {
-  /** The most bytes of answers that are kept, as kept-answers.ts counts them. */
+export interface ShelfOptions {
+  /** The most bytes of answers that are kept, as answer-cache.ts counts them. */
   readonly maxBytes: number;
-  /** Makes the answer that tells of an end. */
+  /** Makes the answer about the end of a job. */
   readonly encode: (id: string, end: JobEnd) => Uint8Array;
   readonly nowMs?: () => number;
 }
 
-export function createJobShelf({ maxBytes, encode, nowMs }: ShelfOptions): JobShelf {
-  const going = new Map<string, QueuedJob>();
-  const kept = createKeptAnswers(maxBytes, nowMs);
-  let completed = 0;
-  let failed = 0;
-  const waiting = () => [...going.values()].filter((job) => !job.isComputing());
-  const shelf: JobShelf = {
-    async add(job, keptMs) {
-      going.set(job.id, job);
-      const end = await job.ended;
-      going.delete(job.id);
-      if (end.error === undefined) completed += 1;
-      else if (end.error.code !== 'CANCELLED') failed += 1;
-      const answer = encode(job.id, end);
-      if (!kept.keep(job.id, answer, keptMs)) {
-        const error = new HandlerError(
-          'PAYLOAD_TOO_LARGE',
-          `Expected an output that can be kept, in ${maxBytes} bytes, got ${answer.length}. Ask for fewer items or outputs.`,
-        );
-        kept.keep(job.id, encode(job.id, { ...end, output: undefined, error }), keptMs);
-      }
-      return answer;
-    },
-    find: (id) => going.get(id),
-    read: (id) => kept.read(id),
-    async cancel(id) {
-      const job = going.get(id);
-      job?.cancel();
-      await job?.ended;
-      return kept.read(id);
-    },
-    async purge() {
-      const answers = await Promise.all(waiting().map(({ id }) => shelf.cancel(id)));
-      return answers.length;
-    },
-    counts() {
-      const waitingCount = waiting().length;
-      return { waiting: waitingCount, computing: going.size - waitingCount, completed, failed };
-    },
-    isBusy: (withinMs) => going.size > 0 || kept.unread(withinMs).length > 0,
-    close() {
-      const unheard = [...going.values()].filter((job) => !job.isAwaited());
-      for (const job of unheard) job.cancel();
-      return [...unheard.map(({ id }) => id), ...kept.unread()];
-    },
-  };
-  return shelf;
+/** The jobs of one client: the running ones, and for a while the answers of ended ones. It lives in the process's memory. */
+export class JobShelf {
+  readonly #options: ShelfOptions;
+  readonly #running = new Map<string, QueuedJob>();
+  readonly #answers: AnswerCache;
+  #completedCount = 0;
+  #failedCount = 0;
+
+  constructor(options: ShelfOptions) {
+    this.#options = options;
+    this.#answers = new AnswerCache(options.maxBytes, options.nowMs);
+  }
+
+  /**
+   * Takes a job that was accepted.
+   * @param keptMs how long its answer is kept.
+   * @returns the answer about its end, when it has ended.
+   */
+  async add(job: QueuedJob, keptMs: number): Promise<Uint8Array> {
+    this.#running.set(job.id, job);
+    const end = await job.ended;
+    this.#running.delete(job.id);
+    if (end.error === undefined) this.#completedCount += 1;
+    else if (end.error.code !== 'CANCELLED') this.#failedCount += 1;
+    const answer = this.#options.encode(job.id, end);
+    if (!this.#answers.keep(job.id, answer, keptMs)) this.#keepSizeError(job.id, end, answer.length, keptMs);
+    return answer;
+  }
+
+  /** A job that is running. */
+  find(id: string): QueuedJob | undefined {
+    return this.#running.get(id);
+  }
+
+  /** The answer about the end of a job, while it is kept. */
+  read(id: string): Uint8Array | undefined {
+    return this.#answers.read(id);
+  }
+
+  /**
+   * Ends a running job.
+   * @returns the answer about its end, also of a job that had ended before.
+   */
+  async cancel(id: string): Promise<Uint8Array | undefined> {
+    const job = this.#running.get(id);
+    job?.cancel();
+    await job?.ended;
+    return this.#answers.read(id);
+  }
+
+  /**
+   * Cancels the jobs that no worker has taken.
+   * @returns how many.
+   */
+  async purge(): Promise<number> {
+    const answers = await Promise.all(this.#waiting().map(({ id }) => this.cancel(id)));
+    return answers.length;
+  }
+
+  counts(): JobCounts {
+    const waiting = this.#waiting().length;
+    return {
+      waiting,
+      computing: this.#running.size - waiting,
+      completed: this.#completedCount,
+      failed: this.#failedCount,
+    };
+  }
+
+  /**
+   * Whether a job is running, or ended less than `withinMs` ago and its client does not know. A client that has not
+   * asked within that time asks seldom or not any more, and is not waited for.
+   */
+  isBusy(withinMs: number): boolean {
+    return this.#running.size > 0 || this.#answers.unread(withinMs).length > 0;
+  }
+
+  /**
+   * Cancels the jobs that nobody waits for.
+   * @returns the jobs whose ends no client knows.
+   */
+  close(): readonly string[] {
+    const abandoned = [...this.#running.values()].filter((job) => !job.isAwaited());
+    for (const job of abandoned) job.cancel();
+    return [...abandoned.map(({ id }) => id), ...this.#answers.unread()];
+  }
+
+  #waiting(): readonly QueuedJob[] {
+    return [...this.#running.values()].filter((job) => !job.isComputing());
+  }
+
+  #keepSizeError(id: string, end: JobEnd, lengthBytes: number, keptMs: number): void {
+    const { maxBytes, encode } = this.#options;
+    const expected = `Expected an output of at most ${maxBytes} bytes, which can be kept, got ${lengthBytes}.`;
+    const message = `${expected} Ask for fewer items or outputs.`;
+    const error = new HandlerError('PAYLOAD_TOO_LARGE', message);
+    this.#answers.keep(id, encode(id, { ...end, output: undefined, error }), keptMs);
+  }
 }

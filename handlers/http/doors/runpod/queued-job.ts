@@ -4,104 +4,121 @@ import type { Progress } from '../../../../pipeline/tasks/task.ts';
 import { HandlerError, toHandlerError } from '../../../../protocol/errors.ts';
 import { abortLater, withDeadline } from '../../../service/deadline.ts';
 
-/** How long a job may take, in milliseconds; then its error is `DEADLINE_EXCEEDED`. */
+/** The time that a job may take, in milliseconds; after it the job ends with `DEADLINE_EXCEEDED`. */
 export interface JobLimits {
-  /** From when it is begun. */
+  /** From its beginning. */
   readonly ttlMs: number;
-  /** From when a worker takes it. */
+  /** From the moment when a worker takes it. */
   readonly executionTimeoutMs: number;
 }
 
-/** What came of a job. */
+/** The end of a job. */
 export interface JobEnd {
   readonly output: unknown;
-  /** `undefined` where it succeeded. */
+  /** `undefined` when the job succeeded. */
   readonly error: HandlerError | undefined;
-  /** Until a worker took it, or until its end where none did. */
+  /** Until a worker took it, or until its end if none did. */
   readonly delayMs: number;
   /** From then on. */
   readonly executionMs: number;
 }
 
-/** A job that was accepted. It goes on whether or not its client waits. */
-export interface QueuedJob {
-  /** Nobody guesses it. */
-  readonly id: string;
+/** Asks a model, reports its progress, and ends with the reason of the signal when that aborts. */
+export type JobWork = (signal: AbortSignal, progress: Progress) => Promise<unknown>;
+
+/** A job that runs whether or not its client waits. */
+export class QueuedJob {
+  /** Nobody can guess it. */
+  readonly id = randomUUID();
   /** Never rejects. */
   readonly ended: Promise<JobEnd>;
-  /** Whether a worker has taken it: until then it can be dropped before it costs work. */
-  isComputing(): boolean;
-  /** Whether somebody waits for its end now. */
-  isAwaited(): boolean;
-  /** Ends it with `CANCELLED`: what waits is dropped, what is computed goes on unheard. */
-  cancel(): void;
-  /**
-   * Waits for its end.
-   * @param waitMs how long at most; `undefined` for any time.
-   * @param signal when it aborts, nobody waits any more.
-   * @returns what came of it; `undefined` while it goes on.
-   */
-  wait(waitMs: number | undefined, signal: AbortSignal): Promise<JobEnd | undefined>;
-}
+  /** Resolves when the job is accepted; rejects with the error of a job that is refused. */
+  readonly accepted: Promise<unknown>;
+  readonly #nowMs: () => number;
+  readonly #beginMs: number;
+  readonly #stopping = new AbortController();
+  readonly #timers: NodeJS.Timeout[];
+  #takenMs: number | undefined;
+  #awaitingCount = 0;
 
-/** What a job does: it asks a model, tells how far that has come, and ends with the reason of the signal when that aborts. */
-export type JobWork = (signal: AbortSignal, progress: Progress) => Promise<unknown>;
+  /** Begins the work of a job. */
+  constructor(work: JobWork, { ttlMs, executionTimeoutMs }: JobLimits, nowMs: () => number) {
+    this.#nowMs = nowMs;
+    this.#beginMs = nowMs();
+    this.#timers = [abortLater(this.#stopping, ttlMs)];
+    let accept = (): void => undefined;
+    const accepted = new Promise<void>((resolve) => {
+      accept = resolve;
+    });
+    const working = work(this.#stopping.signal, {
+      onAccepted: () => accept(),
+      onComputing: () => this.#take(executionTimeoutMs),
+    });
+    this.accepted = Promise.race([accepted, working]);
+    this.ended = this.#end(working);
+  }
+
+  /** Whether a worker has taken it. Until then it can be dropped before it costs work. */
+  isComputing(): boolean {
+    return this.#takenMs !== undefined;
+  }
+
+  /** Whether somebody waits for its end now. */
+  isAwaited(): boolean {
+    return this.#awaitingCount > 0;
+  }
+
+  /** Ends the job with `CANCELLED`. Work that waits is dropped; work that a worker has taken goes on without effect. */
+  cancel(): void {
+    this.#stopping.abort(new HandlerError('CANCELLED', 'Expected the job to run to its end, but it was cancelled.'));
+  }
+
+  /**
+   * Waits for the end of the job.
+   * @param waitMs how long at most; `undefined` for no limit.
+   * @param signal when it aborts, the wait is over.
+   * @returns the end; `undefined` while the job is running.
+   */
+  async wait(waitMs: number | undefined, signal: AbortSignal): Promise<JobEnd | undefined> {
+    this.#awaitingCount += 1;
+    try {
+      return await withDeadline(waitMs, signal, (until) => unlessAborted(this.ended, until));
+    } catch {
+      return undefined; // The wait is over or the client left. Errors of the job itself are in `ended`.
+    } finally {
+      this.#awaitingCount -= 1;
+    }
+  }
+
+  #take(executionTimeoutMs: number): void {
+    if (this.#takenMs !== undefined) return; // A later batch of the same job.
+    this.#takenMs = this.#nowMs();
+    this.#timers.push(abortLater(this.#stopping, executionTimeoutMs));
+  }
+
+  async #end(working: Promise<unknown>): Promise<JobEnd> {
+    const outcome = await working.then(
+      (output) => ({ output, error: undefined }),
+      (thrown: unknown) => ({ output: undefined, error: toHandlerError(thrown) }),
+    );
+    for (const timer of this.#timers) clearTimeout(timer);
+    const endMs = this.#nowMs();
+    const takenMs = this.#takenMs ?? endMs;
+    return { ...outcome, delayMs: takenMs - this.#beginMs, executionMs: endMs - takenMs };
+  }
+}
 
 /**
  * Begins a job.
- * @returns it once it is accepted.
- * @throws HandlerError what its work throws before that: it was refused, and nothing is left of it.
+ * @returns the job, once it is accepted.
+ * @throws HandlerError the error of a job that is refused. Nothing is left of it.
  */
 export async function startJob(
   work: JobWork,
-  { ttlMs, executionTimeoutMs }: JobLimits,
+  limits: JobLimits,
   nowMs: () => number = () => performance.now(),
 ): Promise<QueuedJob> {
-  const begunMs = nowMs();
-  const stopping = new AbortController();
-  const timers = [abortLater(stopping, ttlMs)];
-  let takenMs: number | undefined;
-  let awaiting = 0;
-  let accept = (): void => undefined;
-  const accepted = new Promise<void>((resolve) => {
-    accept = resolve;
-  });
-  const onComputing = () => {
-    if (takenMs !== undefined) return; // Another of its batches.
-    takenMs = nowMs();
-    timers.push(abortLater(stopping, executionTimeoutMs));
-  };
-  const working = work(stopping.signal, { onAccepted: () => accept(), onComputing });
-  const ended = outcomeOf(working).then((outcome) => {
-    for (const timer of timers) clearTimeout(timer);
-    const endedMs = nowMs();
-    const startMs = takenMs ?? endedMs;
-    return { ...outcome, delayMs: startMs - begunMs, executionMs: endedMs - startMs };
-  });
-  await Promise.race([accepted, working]);
-  return {
-    id: randomUUID(),
-    ended,
-    isComputing: () => takenMs !== undefined,
-    isAwaited: () => awaiting > 0,
-    cancel: () => stopping.abort(new HandlerError('CANCELLED', 'Expected the job to be wanted, but it was cancelled.')),
-    async wait(waitMs, signal) {
-      awaiting += 1;
-      try {
-        return await withDeadline(waitMs, signal, (until) => unlessAborted(ended, until));
-      } catch {
-        return undefined; // The time was over, or the client left: of a job itself, `ended` tells.
-      } finally {
-        awaiting -= 1;
-      }
-    },
-  };
-}
-
-async function outcomeOf(working: Promise<unknown>): Promise<Pick<JobEnd, 'output' | 'error'>> {
-  try {
-    return { output: await working, error: undefined };
-  } catch (thrown) {
-    return { output: undefined, error: toHandlerError(thrown) };
-  }
+  const job = new QueuedJob(work, limits, nowMs);
+  await job.accepted;
+  return job;
 }

@@ -5,7 +5,7 @@ import { refuseWebhook } from '../../exchange/job.ts';
 import { parseJson } from '../../exchange/request-body.ts';
 import type { JobLimits } from './queued-job.ts';
 
-/** What RunPod's clients send. Source: docs.runpod.io, "Operation reference" and "Send API requests", execution policies. */
+/** Requests of RunPod's clients. Source: docs.runpod.io, "Operation reference" and "Send API requests". */
 
 const DEFAULT_EXECUTION_TIMEOUT_MS = 600_000;
 const DEFAULT_TTL_MS = 86_400_000;
@@ -35,7 +35,7 @@ const checkBody = compile<RunBody>(
 );
 
 /**
- * The inputs of a job by name, and how long it may take: what its policy says, else as long as on RunPod.
+ * The inputs of a job by name, and the time that it may take: that of its policy, else RunPod's default.
  * @throws HandlerError `INVALID_REQUEST`; also for a webhook, whose client would wait for ever.
  */
 export function readJob({ body }: FastifyRequest): {
@@ -55,7 +55,7 @@ export function readJob({ body }: FastifyRequest): {
 }
 
 /**
- * How many milliseconds a client waits for the end of a job: `wait` of the query; never more than RunPod lets it.
+ * The milliseconds that a client waits for the end of a job, from `wait` of the query; at most as long as RunPod allows.
  * @throws HandlerError `INVALID_REQUEST`.
  */
 export function readWaitMs({ query }: FastifyRequest): number {

@@ -1,109 +1,60 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import type InferlessModel from '../../../../app.ts';
+import type { FastifyReply, FastifyRequest } from 'fastify';
 import { HandlerError } from '../../../../protocol/errors.ts';
 import { valuesByName } from '../../../../protocol/named-tensor.ts';
+import type { Drain } from '../../../service/drain.ts';
 import { logInternal } from '../../../service/log-internal.ts';
-import { isReady } from '../../../service/readiness.ts';
-import type { Draining } from '../../drain.ts';
-import { askUntil } from '../../exchange/ask-model.ts';
 import { clientSignal } from '../../exchange/client-signal.ts';
+import type { Door, DoorContext } from '../../exchange/door.ts';
+import { askUntil, type InferenceCall } from '../../exchange/inference-call.ts';
 import { refusals } from '../../exchange/job.ts';
 import { sendEncoded, sendJson } from '../../exchange/reply.ts';
-import type { Place } from '../../exchange/request-limit.ts';
 import { spanOf } from '../../exchange/request-span.ts';
 import { firstModel, requireModel } from '../../exchange/requested-model.ts';
-import { addRoutes } from '../../exchange/route.ts';
-import type { FindModel, InferenceHandler, RouteGuard, TokenGuard, TokenHandler } from '../../exchange/route-guards.ts';
-import { createJobShelf, type JobShelf } from './job-shelf.ts';
-import { type JobEnd, type QueuedJob, startJob } from './queued-job.ts';
+import type { FindModel, InferenceHandler, TokenHandler } from '../../exchange/route-guards.ts';
+import { healthOf, stateOf } from './job-answers.ts';
+import type { JobShelf } from './job-shelf.ts';
+import { type QueuedJob, startJob } from './queued-job.ts';
 import { readJob, readWaitMs } from './runpod-request.ts';
+import { Shelves } from './shelves.ts';
 
 /**
- * RunPod's endpoints, for its SDKs: an endpoint is a model by its name, or the first one. The input of a job is a
- * dictionary of inputs by name, its output one of outputs. A job that fails is an answer with status 200, as there.
+ * RunPod's endpoints, for its SDKs: an endpoint is a model by its name, at the root the first one. The input of a job
+ * has inputs by name, its output has outputs by name. As with RunPod, a job that fails is an answer with status 200.
  * Jobs live in this process: docs/decisions/0014-doors.md.
- * Source: docs.runpod.io, "Operation reference"; npm runpod-sdk 1.1.2 and PyPI runpod 1.12.0 for the forms of answers.
+ * Source: docs.runpod.io, "Operation reference".
  */
+export const runpod: Door = {
+  name: 'RunPod',
+  paths: ['/v2/:model/*', '/run', '/runsync', '/status/*', '/status-sync/*', '/cancel/*', '/purge-queue'],
+  add(context) {
+    const { models, settings, drain, log, onClose } = context;
+    const shelves = new Shelves(MAX_KEPT_BYTES / (Math.max(1, settings.apiTokens.length) * models.length));
+    const findNamed: FindModel = (request) => requireModel(request, models);
+    addEndpoint(context, '', () => firstModel(models), shelves);
+    addEndpoint(context, '/v2/:model', findNamed, shelves);
+    addHealthRoute(context, findNamed, shelves);
+    drain.waitWhile((limitMs) => shelves.areBusy(limitMs));
+    onClose(() => {
+      const jobs = shelves.close();
+      if (jobs.length > 0) log.warn({ jobs }, 'jobs whose ends nobody has asked for');
+    });
+  },
+};
 
-/** How long what came of a job can be asked for. Source: docs.runpod.io, "Operation reference". */
+/** How long the end of a job can be asked for. Source: docs.runpod.io, "Operation reference". */
 const RUN_KEPT_MS = 30 * 60_000;
 const RUNSYNC_KEPT_MS = 60_000;
 
-/** The most bytes of a body of `/run`, as there: bodies that wait hold no connection, and their number is the queue's. */
+/** RunPod's limit for bodies of `/run`. They wait without a connection: only this and the queue's length bound them. */
 const MAX_RUN_BODY_BYTES = 10 * 1024 * 1024;
-/** Of those that have nothing to say. */
+/** For bodies that have no meaning. */
 const MAX_EMPTY_BODY_BYTES = 1_024;
 
 /**
  * The most bytes of answers that a process keeps: as much as one body may have by default, or about 50,000 captions.
- * Every token has an equal part of it for each model, so that nobody pushes out what another may still ask for.
+ * Every token has an equal part of it for each model, so that no client can push out the answers of another.
  */
 const MAX_KEPT_BYTES = 64 * 1024 * 1024;
-
-/** What the routes share. */
-export interface RunpodContext {
-  readonly guard: RouteGuard;
-  readonly tokenGuard: TokenGuard;
-  readonly models: readonly InferlessModel[];
-  readonly draining: Draining;
-  /** How many tokens there are that may have jobs. */
-  readonly tokenCount: number;
-}
-
-/** Adds what an endpoint answers, below `/v2/NAME` for each model and at the root for the first. */
-export function addRunpodRoutes(server: FastifyInstance, context: RunpodContext): void {
-  const { guard, tokenGuard, models, draining, tokenCount } = context;
-  const shelves = createShelves(MAX_KEPT_BYTES / (Math.max(1, tokenCount) * models.length));
-  const bodyLimit = Math.min(server.initialConfig.bodyLimit ?? MAX_RUN_BODY_BYTES, MAX_RUN_BODY_BYTES);
-  const named: FindModel = (request) => requireModel(request, models);
-  const places = [
-    { prefix: '', find: () => firstModel(models) },
-    { prefix: '/v2/:model', find: named },
-  ];
-  for (const { prefix, find } of places) {
-    const own = (handler: ShelfHandler): TokenHandler => {
-      return (request, reply, token) => handler(request, reply, shelves.of(token, find(request)));
-    };
-    const empty = (handler: ShelfHandler) => ({ ...tokenGuard(own(handler)), bodyLimit: MAX_EMPTY_BODY_BYTES });
-    addRoutes(server, `${prefix}/runsync`, { POST: guard(find, runSync(shelves)) });
-    addRoutes(server, `${prefix}/run`, { POST: { ...guard(find, run(shelves, draining)), bodyLimit } });
-    addRoutes(server, `${prefix}/status/:id`, { GET: tokenGuard(own(sendStatus)) });
-    addRoutes(server, `${prefix}/status-sync/:id`, { GET: tokenGuard(own(sendStatusInTime)) });
-    addRoutes(server, `${prefix}/cancel/:id`, { POST: empty(cancel) });
-    addRoutes(server, `${prefix}/purge-queue`, { POST: empty(purgeQueue) });
-  }
-  // At the root this path is Hugging Face's.
-  addRoutes(server, '/v2/:model/health', {
-    GET: tokenGuard((request, reply, token) => {
-      const model = named(request);
-      return sendJson(reply, healthOf(model, shelves.of(token, model), draining));
-    }),
-  });
-  draining.waitWhile((limitMs) => shelves.all().some((shelf) => shelf.isBusy(limitMs)));
-  server.addHook('preClose', async () => {
-    const jobs = shelves.all().flatMap((shelf) => shelf.close());
-    if (jobs.length > 0) server.log.warn({ jobs }, 'jobs whose ends nobody has asked for');
-  });
-}
-
-interface Shelves {
-  of(token: string | undefined, model: InferlessModel): JobShelf;
-  all(): readonly JobShelf[];
-}
-
-/** A shelf for each token and model: nobody sees the jobs of another. */
-function createShelves(maxBytes: number): Shelves {
-  const shelves = new Map<InferlessModel, Map<string | undefined, JobShelf>>();
-  return {
-    of(token, model) {
-      const own = shelves.get(model) ?? new Map<string | undefined, JobShelf>();
-      const shelf = own.get(token) ?? createJobShelf({ maxBytes, encode: encodeEnd });
-      shelves.set(model, own.set(token, shelf));
-      return shelf;
-    },
-    all: () => [...shelves.values()].flatMap((own) => [...own.values()]),
-  };
-}
 
 type ShelfHandler = (
   request: FastifyRequest,
@@ -111,20 +62,49 @@ type ShelfHandler = (
   shelf: JobShelf,
 ) => FastifyReply | Promise<FastifyReply>;
 
-/** @throws HandlerError when there is no room for it, or its inputs are not valid: it was not begun. */
-async function begin(
-  request: FastifyRequest,
-  { log }: FastifyReply,
-  model: InferlessModel,
-  place: Place,
-): Promise<QueuedJob> {
+/** Adds the operations of an endpoint below a prefix. */
+function addEndpoint(
+  { routes, guard, tokenGuard, settings, drain }: DoorContext,
+  prefix: string,
+  find: FindModel,
+  shelves: Shelves,
+): void {
+  const withShelf =
+    (handler: ShelfHandler): TokenHandler =>
+    (request, reply, token) =>
+      handler(request, reply, shelves.of(token, find(request)));
+  const withoutBody = (handler: ShelfHandler) => ({
+    ...tokenGuard(withShelf(handler)),
+    bodyLimit: MAX_EMPTY_BODY_BYTES,
+  });
+  const bodyLimit = Math.min(settings.maxBodyBytes, MAX_RUN_BODY_BYTES);
+  routes.add(`${prefix}/runsync`, 'POST', guard(find, runSync(shelves)));
+  routes.add(`${prefix}/run`, 'POST', { ...guard(find, run(shelves, drain)), bodyLimit });
+  routes.add(`${prefix}/status/:id`, 'GET', tokenGuard(withShelf(sendStatus)));
+  routes.add(`${prefix}/status-sync/:id`, 'GET', tokenGuard(withShelf(sendStatusInTime)));
+  routes.add(`${prefix}/cancel/:id`, 'POST', withoutBody(cancel));
+  routes.add(`${prefix}/purge-queue`, 'POST', withoutBody(purgeQueue));
+}
+
+/** Adds the health of an endpoint by its name. At the root, `/health` is Hugging Face's. */
+function addHealthRoute({ routes, tokenGuard, drain }: DoorContext, find: FindModel, shelves: Shelves): void {
+  const answer = tokenGuard((request, reply, token) => {
+    const model = find(request);
+    return sendJson(reply, healthOf(model, shelves.of(token, model), drain));
+  });
+  routes.add('/v2/:model/health', 'GET', answer);
+}
+
+/** @throws HandlerError when there is no room for the job, or its inputs are not valid: it was not begun. */
+async function begin({ request, reply, model, admitted, timeLimitMs }: InferenceCall): Promise<QueuedJob> {
   const { inputs, limits } = readJob(request);
+  const { log } = reply;
   const span = spanOf(request);
   const job = await startJob(async (signal, progress) => {
-    const { outputs } = await askUntil(model, { inputs }, { signal, log, progress, span });
+    const { outputs } = await askUntil(model, { inputs }, { signal, timeLimitMs, log, progress, span });
     return valuesByName(outputs);
   }, limits);
-  const leave = place.keep();
+  const leave = admitted.keep();
   void job.ended.then(({ error }) => {
     leave();
     if (error === undefined) return;
@@ -134,26 +114,27 @@ async function begin(
   return job;
 }
 
-/** Answers at once: the rest is told when it is asked for. */
-function run(shelves: Shelves, draining: Draining): InferenceHandler {
-  return async (request, reply, model, place) => {
-    requireGoingOn(request, draining);
-    const job = await begin(request, reply, model, place);
-    void shelves.of(place.token, model).add(job, RUN_KEPT_MS);
-    return sendJson(reply, stateOf(job));
+/** Answers at once. The client asks for the end later. */
+function run(shelves: Shelves, drain: Drain): InferenceHandler {
+  return async (call) => {
+    requireGoingOn(call.request, drain);
+    const job = await begin(call);
+    void shelves.of(call.admitted.token, call.model).add(job, RUN_KEPT_MS);
+    return sendJson(call.reply, stateOf(job));
   };
 }
 
 /**
- * Answers when the job has ended, or when its client has waited for long enough. A client that leaves before cancels it:
- * nobody else knows its id.
+ * Answers when the job has ended, or when the client has waited for long enough. A client that leaves earlier cancels the
+ * job, because nobody else knows its id.
  */
 function runSync(shelves: Shelves): InferenceHandler {
-  return async (request, reply, model, place) => {
+  return async (call) => {
+    const { request, reply, model, admitted } = call;
     const waitMs = readWaitMs(request);
     const gone = clientSignal(reply);
-    const job = await begin(request, reply, model, place);
-    const shelf = shelves.of(place.token, model);
+    const job = await begin(call);
+    const shelf = shelves.of(admitted.token, model);
     const answer = shelf.add(job, RUNSYNC_KEPT_MS);
     const end = await job.wait(canGoOn(request) ? waitMs : undefined, gone);
     if (gone.aborted) await shelf.cancel(job.id);
@@ -171,7 +152,7 @@ function sendStatus(request: FastifyRequest, reply: FastifyReply, shelf: JobShel
   return job === undefined ? sendEnd(reply, shelf.read(id)) : sendJson(reply, stateOf(job));
 }
 
-/** The same when the job has ended, or its client has waited for long enough. */
+/** Answers as `sendStatus` does, when the job has ended or the client has waited for long enough. */
 async function sendStatusInTime(request: FastifyRequest, reply: FastifyReply, shelf: JobShelf): Promise<FastifyReply> {
   const waitMs = readWaitMs(request);
   await shelf.find(idOf(request))?.wait(waitMs, clientSignal(reply));
@@ -187,64 +168,30 @@ async function purgeQueue(_request: FastifyRequest, reply: FastifyReply, shelf: 
 }
 
 function idOf({ params }: FastifyRequest): string {
-  return (params as { readonly id: string }).id; // The routes name it.
+  return (params as { readonly id: string }).id; // The routes have this parameter.
 }
 
-/** @throws HandlerError `NOT_FOUND` where there is none. */
+/** @throws HandlerError `NOT_FOUND` where there is no such answer. */
 function sendEnd(reply: FastifyReply, answer: Uint8Array | undefined): FastifyReply {
   if (answer !== undefined) return sendEncoded(reply, { body: answer, jsonLength: undefined });
   throw new HandlerError(
     'NOT_FOUND',
-    'Expected a job of this token and endpoint that goes on, or whose result is still kept in this process, got the id of none.',
+    'Expected the id of a job of this token and endpoint that is running or whose result is still kept, got another id.',
   );
 }
 
-/** AWS Lambda hands its requests to a server that never listens, and stops it when they are answered. */
+/** AWS Lambda hands its requests to a server that never listens, and that may be frozen after the answer. */
 function canGoOn({ server }: FastifyRequest): boolean {
   return server.server.listening;
 }
 
-/** @throws HandlerError `NOT_READY` or `NOT_FOUND` where nobody could ask what came of a job. */
-function requireGoingOn(request: FastifyRequest, draining: Draining): void {
-  if (draining.isDraining())
-    throw new HandlerError('NOT_READY', 'Expected a service that goes on, got one that is about to stop.');
+/** @throws HandlerError `NOT_READY` or `NOT_FOUND` where nobody could ask for the end of a job. */
+function requireGoingOn(request: FastifyRequest, drain: Drain): void {
+  if (drain.isDraining())
+    throw new HandlerError('NOT_READY', 'Expected a running service, got one that is about to stop. Ask another one.');
   if (canGoOn(request)) return;
   throw new HandlerError(
     'NOT_FOUND',
-    'Expected a process that goes on after its answer, got one that does not (AWS Lambda). POST /runsync is answered.',
+    'Expected a process that lives on after its answer, got AWS Lambda. Use POST /runsync.',
   );
-}
-
-/** What is told of a job that goes on. */
-function stateOf(job: QueuedJob): object {
-  return { id: job.id, status: job.isComputing() ? 'IN_PROGRESS' : 'IN_QUEUE' };
-}
-
-function encodeEnd(id: string, end: JobEnd): Uint8Array {
-  const times = { delayTime: Math.round(end.delayMs), executionTime: Math.round(end.executionMs) };
-  return Buffer.from(JSON.stringify({ id, ...outcomeOf(end), ...times }));
-}
-
-function outcomeOf({ output, error }: JobEnd): object {
-  if (error === undefined) return { status: 'COMPLETED', output };
-  if (error.code === 'CANCELLED') return { status: 'CANCELLED' };
-  const status = error.code === 'DEADLINE_EXCEEDED' ? 'TIMED_OUT' : 'FAILED';
-  return { status, error: `${error.code}: ${error.message}` };
-}
-
-/** The jobs are those of the token; the one worker is this process. */
-function healthOf(model: InferlessModel, shelf: JobShelf, draining: Draining): object {
-  const { waiting, computing, completed, failed } = shelf.counts();
-  const ready = isReady(model, draining);
-  const running = ready && (model.model?.queuedItems() ?? 0) > 0;
-  return {
-    jobs: { completed, failed, inProgress: computing, inQueue: waiting, retried: 0 },
-    workers: {
-      idle: Number(ready && !running),
-      initializing: Number(model.model === undefined),
-      ready: Number(ready),
-      running: Number(running),
-      throttled: 0,
-    },
-  };
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { createJobShelf } from '../../../../handlers/http/doors/runpod/job-shelf.ts';
+import { JobShelf } from '../../../../handlers/http/doors/runpod/job-shelf.ts';
 import { type JobLimits, type JobWork, startJob } from '../../../../handlers/http/doors/runpod/queued-job.ts';
 import type { Progress } from '../../../../pipeline/tasks/task.ts';
 import { HandlerError } from '../../../../protocol/errors.ts';
@@ -108,7 +108,7 @@ describe('a job', () => {
 describe('a shelf', () => {
   const encode = (_: string, { output, error }: { output: unknown; error: HandlerError | undefined }) =>
     Buffer.from(error?.code ?? String(output));
-  const startShelf = (maxBytes = 10_000, nowMs = () => 0) => createJobShelf({ maxBytes, encode, nowMs });
+  const startShelf = (maxBytes = 10_000, nowMs = () => 0) => new JobShelf({ maxBytes, encode, nowMs });
   const text = (answer: Uint8Array | undefined) => answer && Buffer.from(answer).toString();
 
   test('knows a job while it goes on, and what came of it', async () => {

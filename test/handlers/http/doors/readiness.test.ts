@@ -1,7 +1,6 @@
 import { cpSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import type { Settings } from '../../../../pipeline/settings.ts';
 import { checkpointFolder } from '../../../support/goldens.ts';
 import {
   bytes,
@@ -12,6 +11,7 @@ import {
   readAnswer,
   send,
   startServer,
+  type TestSettings,
 } from '../../../support/server.ts';
 import { temporaryFolder } from '../../../support/temporary-folder.ts';
 import { breakThread, watchDeadlyThreads, watchThreads } from '../../../support/worker-threads.ts';
@@ -21,7 +21,7 @@ import { breakThread, watchDeadlyThreads, watchThreads } from '../../../support/
 const RECOVERY = { timeout: 30_000 };
 const body = { inputs: [bytes('img_url', [dataUri('small')])] };
 
-async function start(changes: Partial<Settings> = {}) {
+async function start(changes: Partial<TestSettings> = {}) {
   const server = await startServer(changes);
   onTestFinished(() => server.close());
   const statuses = async () => {

@@ -3,7 +3,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import InferlessModel from '../../../../app.ts';
 import { createServer } from '../../../../handlers/http/server.ts';
-import type { Settings } from '../../../../pipeline/settings.ts';
 import { checkpointFolder } from '../../../support/goldens.ts';
 import { httpResultOf, startFunction } from '../../../support/lambda.ts';
 import { functionUrlEvent } from '../../../support/lambda-events.ts';
@@ -19,6 +18,7 @@ import {
   send,
   startImageServer,
   startServer,
+  type TestSettings,
   testSettings,
 } from '../../../support/server.ts';
 
@@ -133,7 +133,7 @@ describe('a job that is asked for later', () => {
     };
   }
 
-  async function start(changes: Partial<Settings> = {}) {
+  async function start(changes: Partial<TestSettings> = {}) {
     const own = await startServer({ checkpoint, ...changes });
     onTestFinished(() => own.close());
     const queued = () => own.model.model?.queuedItems();
@@ -311,15 +311,16 @@ describe('a job that is asked for later', () => {
 
   describe('while the server drains', () => {
     async function drainable() {
-      const model = new InferlessModel(testSettings({ checkpoint }));
-      const own = createServer([model], model.settings);
+      const settings = testSettings({ checkpoint });
+      const model = new InferlessModel(settings);
+      const own = createServer([model], settings);
       const url = await own.listen({ host: '127.0.0.1', port: 0 });
       await model.initialize();
       onTestFinished(async () => {
         await own.close();
         await model.finalize();
       });
-      return { ...client(url), drain: own.draining.drain, model };
+      return { ...client(url), drain: (limitMs: number) => own.draining.drain(limitMs), model };
     }
 
     test('is finished and can be asked for; new ones are refused', async () => {

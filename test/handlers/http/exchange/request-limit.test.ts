@@ -2,7 +2,6 @@ import { once } from 'node:events';
 import http from 'node:http';
 import net from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
-import type { Settings } from '../../../../pipeline/settings.ts';
 import { HandlerError } from '../../../../protocol/errors.ts';
 import { checkpointFolder } from '../../../support/goldens.ts';
 import {
@@ -15,6 +14,7 @@ import {
   readAnswer,
   startImageServer,
   startServer,
+  type TestSettings,
 } from '../../../support/server.ts';
 
 /** How many requests of one token run at a time. */
@@ -29,7 +29,7 @@ const quick = { inputs: [bytes('img_url', [dataUri('small')])] };
 /** Runs until the server of images answers. */
 const held = () => ({ inputs: [bytes('img_url', [`${images.url}/held.png`])] });
 
-async function start(changes: Partial<Settings>) {
+async function start(changes: Partial<TestSettings>) {
   const server = await startServer({ maxRequestsPerToken: 2, ...changes });
   onTestFinished(() => server.close());
   const ask = (body: object | string, token?: string) =>

@@ -1,33 +1,36 @@
-import { describe, expect, test } from 'vitest';
-import { createKeptAnswers } from '../../../../handlers/http/doors/runpod/kept-answers.ts';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { AnswerCache } from '../../../../handlers/http/doors/runpod/answer-cache.ts';
 
-/** Answers that are kept for a while, by a clock of the test's own. */
+/** Answers that are kept for a while, by the timers of the test. */
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  vi.advanceTimersByTime(1); // lru-cache takes the time 0 for none.
+});
+afterEach(() => void vi.useRealTimers());
 
 const KIBIBYTE = 1_024;
 const MINUTE_MS = 60_000;
 
 function start(maxKibibytes = 1_000) {
-  let now = 0;
-  const kept = createKeptAnswers(maxKibibytes * KIBIBYTE, () => now);
+  const cache = new AnswerCache(maxKibibytes * KIBIBYTE);
   return {
-    kept,
-    passMs: (ms: number) => {
-      now += ms;
-    },
-    /** With what every answer counts beside its bytes. */
+    cache,
+    passMs: (ms: number) => void vi.advanceTimersByTime(ms),
+    /** Keeps an answer of this size, including the bytes that are added to every answer. */
     keep: (id: string, kibibytes: number, keptMs = MINUTE_MS) =>
-      kept.keep(id, new Uint8Array((kibibytes - 1) * KIBIBYTE), keptMs),
-    ids: (...ids: string[]) => ids.filter((id) => kept.read(id) !== undefined),
+      cache.keep(id, new Uint8Array((kibibytes - 1) * KIBIBYTE), keptMs),
+    ids: (...ids: string[]) => ids.filter((id) => cache.read(id) !== undefined),
   };
 }
 
 test('an answer is there until its time is over', () => {
-  const { kept, keep, passMs, ids } = start();
+  const { cache, keep, passMs, ids } = start();
   keep('short', 2);
   keep('long', 3, 2 * MINUTE_MS);
-  passMs(MINUTE_MS - 1);
-  expect(kept.read('short')).toHaveLength(KIBIBYTE);
-  expect(kept.read('none')).toBeUndefined();
+  passMs(MINUTE_MS);
+  expect(cache.read('short')).toHaveLength(KIBIBYTE);
+  expect(cache.read('none')).toBeUndefined();
   passMs(1);
   expect(ids('short', 'long')).toEqual(['long']);
   passMs(MINUTE_MS);
@@ -61,23 +64,23 @@ describe('where there is no room', () => {
     const { keep, passMs, ids } = start(4);
     keep('long', 2, 2 * MINUTE_MS);
     keep('short', 2);
-    passMs(MINUTE_MS);
+    passMs(MINUTE_MS + 1);
     for (const id of ['one', 'two']) keep(id, 1);
     expect(ids('long', 'one', 'two')).toEqual(['long', 'one', 'two']);
   });
 });
 
 test('what nobody has read is known, while it is kept', () => {
-  const { kept, keep, passMs } = start();
+  const { cache, keep, passMs } = start();
   keep('read', 1);
   keep('unread', 1);
-  kept.read('read');
+  cache.read('read');
   passMs(2);
   keep('new', 1, MINUTE_MS / 2);
-  expect(kept.unread()).toEqual(['new', 'unread']);
+  expect(cache.unread()).toEqual(['new', 'unread']);
   passMs(1);
-  expect(kept.unread(3)).toEqual(['new']);
-  expect(kept.unread(4)).toEqual(['new', 'unread']);
+  expect(cache.unread(3)).toEqual(['new']);
+  expect(cache.unread(4)).toEqual(['new', 'unread']);
   passMs(MINUTE_MS);
-  expect(kept.unread()).toEqual([]);
+  expect(cache.unread()).toEqual([]);
 });

@@ -1,10 +1,10 @@
 type LogLine = (details: object, message: string) => void;
 
-/** What this door needs of a logger; that of the HTTP server is one. */
+/** A structured logger, as far as the platforms need it. The one of the HTTP server is one. */
 export interface Log {
   readonly debug: LogLine;
   readonly info: LogLine;
   readonly error: LogLine;
-  /** A logger whose lines say all of `bindings`. */
+  /** A logger that adds `bindings` to each of its lines. */
   readonly child: (bindings: Readonly<Record<string, string>>) => Log;
 }

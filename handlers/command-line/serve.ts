@@ -1,0 +1,136 @@
+#!/usr/bin/env node
+import type InferlessModel from '../../app.ts';
+import { settingsFromEnvironment } from '../../app.ts';
+import type { Settings } from '../../pipeline/settings.ts';
+import { HandlerError } from '../../protocol/errors.ts';
+import type { GrpcServer, GrpcServerOptions } from '../grpc/server.ts';
+import { createServer, type HttpServer } from '../http/server.ts';
+import { type Admission, createAdmission } from '../service/admission.ts';
+import { failureLine } from '../service/failure.ts';
+import type { Metrics } from '../service/metrics.ts';
+import { createModels, finalizeModels, loadModels, logReady } from '../service/model-loading.ts';
+import { readServerSettings, type ServerSettings } from '../service/server-settings.ts';
+
+/** `npm start`: serves one model or several over HTTP, and over gRPC if the settings ask for it, until it is told to stop. */
+
+const LOOPBACK = '127.0.0.1';
+const loopbackHosts = [LOOPBACK, 'localhost', '::1'];
+
+/**
+ * The address to listen on. It is open to other machines only where tokens or Vertex AI keep strangers out.
+ * @throws HandlerError `SETTINGS_INVALID` when other machines could ask without a token, or Vertex AI could not ask.
+ */
+function listenAddress({ host, apiTokens, vertexPort, vertexAuthorizer }: ServerSettings): string {
+  const isPlatformOnly = vertexPort !== undefined && vertexAuthorizer === 'platform';
+  if (isPlatformOnly && apiTokens.length > 0)
+    throw new HandlerError(
+      'SETTINGS_INVALID',
+      'Expected BLIP_API_TOKENS or BLIP_VERTEX_AUTHORIZER=platform, got both. The platform sends no tokens: unset one.',
+    );
+  if (isPlatformOnly || apiTokens.length > 0) return host ?? '0.0.0.0';
+  if (host === undefined || loopbackHosts.includes(host)) return host ?? LOOPBACK;
+  throw new HandlerError(
+    'SETTINGS_INVALID',
+    `Expected BLIP_API_TOKENS to be set when HOST is not loopback, got none for HOST ${host}.`,
+  );
+}
+
+/** The address to listen on for gRPC. Vertex AI does not guard it. */
+function grpcAddress(settings: ServerSettings): string {
+  return listenAddress({ ...settings, vertexPort: undefined });
+}
+
+/** One process that serves models, from its start to its end. */
+class Service {
+  readonly #settings: ServerSettings;
+  readonly #models: readonly InferlessModel[];
+  readonly #admission: Admission;
+  readonly #metrics: Promise<Metrics>;
+  readonly #http: HttpServer;
+  readonly #starting = new AbortController();
+  #grpc: Promise<GrpcServer> | undefined;
+  #isStopping = false;
+
+  constructor(modelSettings: Settings, settings: ServerSettings) {
+    this.#settings = settings;
+    this.#models = createModels(modelSettings, settings.models);
+    this.#admission = createAdmission(settings);
+    this.#metrics = collectMetrics(this.#models);
+    this.#http = createServer(this.#models, settings, this.#admission, this.#metrics);
+  }
+
+  /** @throws Error when a port is not free, or as the models do when they are loaded. */
+  async start(host: string): Promise<void> {
+    const { vertexPort, port } = this.#settings;
+    await this.#http.listen({ host, port: vertexPort ?? port });
+    try {
+      this.#grpc = this.#startGrpc();
+      await Promise.all([this.#grpc, loadModels(this.#models, this.#http.log, this.#starting.signal)]);
+    } catch (error) {
+      await finalizeModels(this.#models);
+      (await this.#startedGrpc())?.close();
+      await this.#http.draining.drain(0);
+      if (this.#isStopping) return; // A download that the signal ended is no failure.
+      throw error;
+    }
+    if (!this.#isStopping) logReady(this.#models, this.#http.log);
+  }
+
+  /** Stops without losing a request. Calls after the first do nothing. */
+  async stop(signal: string): Promise<void> {
+    if (this.#isStopping) return;
+    this.#isStopping = true;
+    this.#starting.abort(new Error(`Ended by ${signal} before the models were loaded.`));
+    this.#http.log.info({ signal }, 'draining');
+    const { drainLimitMs } = this.#settings;
+    const drainGrpc = async () => await (await this.#startedGrpc())?.drain(drainLimitMs);
+    await Promise.all([this.#http.draining.drain(drainLimitMs), drainGrpc()]);
+    await finalizeModels(this.#models);
+    this.#http.log.info('stopped');
+  }
+
+  #startGrpc(): Promise<GrpcServer> | undefined {
+    if (this.#settings.grpcPort === undefined) return undefined;
+    return startGrpc({
+      models: this.#models,
+      settings: this.#settings,
+      host: grpcAddress(this.#settings),
+      log: this.#http.log,
+      admission: this.#admission,
+      metrics: this.#metrics,
+    });
+  }
+
+  /** The gRPC server once it has started; `undefined` where there is none, or where it failed, which `start` reports. */
+  async #startedGrpc(): Promise<GrpcServer | undefined> {
+    return await this.#grpc?.catch(() => undefined);
+  }
+}
+
+/** Imports the metrics while the models load, which takes longer. */
+async function collectMetrics(models: readonly InferlessModel[]): Promise<Metrics> {
+  const { createMetrics } = await import('../service/metrics.ts');
+  return createMetrics(models);
+}
+
+/** Imports gRPC only where the settings ask for it, because a process starts faster without. */
+async function startGrpc(options: GrpcServerOptions): Promise<GrpcServer> {
+  const { startGrpcServer } = await import('../grpc/server.ts');
+  return await startGrpcServer(options);
+}
+
+async function serve(): Promise<void> {
+  const modelSettings = settingsFromEnvironment();
+  const settings = readServerSettings(process.env);
+  const host = listenAddress(settings);
+  const service = new Service(modelSettings, settings);
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void service.stop(signal));
+  await service.start(host);
+}
+
+try {
+  await serve();
+} catch (error) {
+  process.stderr.write(failureLine(error));
+  process.exitCode = 1;
+}

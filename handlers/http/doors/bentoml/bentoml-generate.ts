@@ -1,0 +1,118 @@
+import type { FastifyReply } from 'fastify';
+import { HandlerError } from '../../../../protocol/errors.ts';
+import type { InputFields } from '../../../../protocol/schema.ts';
+import { compile, nullableText } from '../../../../protocol/validation.ts';
+import { contentTypeOf, mediaTypeOf } from '../../exchange/content-type.ts';
+import type { DoorContext } from '../../exchange/door.ts';
+import { askModel, type InferenceCall } from '../../exchange/inference-call.ts';
+import { type Form, readMultipart } from '../../exchange/multipart.ts';
+import { sendText } from '../../exchange/reply.ts';
+import { parseJson, requireBody } from '../../exchange/request-body.ts';
+import { requireModelOfTask } from '../../exchange/requested-model.ts';
+import { valueOfText } from '../../exchange/text-value.ts';
+
+/**
+ * The route of bentoml/BentoBLIP, for its curl examples and BentoML's own clients: `POST /generate` takes a picture as
+ * `img` and a text as `txt`, and answers with plain text. Other fields are inputs by their names.
+ */
+
+/** `img` is a URL, a data: URI or base64. */
+interface GenerateBody {
+  readonly img?: string | null;
+  readonly txt?: string | null;
+  readonly [input: string]: unknown;
+}
+
+const checkBody = compile<GenerateBody>(
+  { type: 'object', properties: { img: nullableText, txt: nullableText } },
+  'INVALID_REQUEST',
+);
+
+/** For each task, the input that the text is, and the output that the answer is. */
+const tasks = {
+  captioning: { text: 'text', answer: 'generated_output' },
+  'question-answering': { text: 'question', answer: 'answer' },
+} as const;
+const taskNames = Object.keys(tasks) as readonly (keyof typeof tasks)[]; // The keys of a constant.
+
+/** Base64 needs four characters for three bytes, and a data: URI has a prefix. */
+const CHARACTERS_PER_BYTE = 4 / 3;
+const MAX_PREFIX_CHARACTERS = 1000;
+
+/**
+ * The route as BentoML's clients read it before they call it.
+ * Source: bentoml/BentoML, src/_bentoml_impl/client/http.py.
+ */
+export const generateDescription = {
+  name: 'generate',
+  route: '/generate',
+  batchable: false,
+  input: {
+    type: 'object',
+    title: 'Input',
+    properties: {
+      img: { type: 'file', format: 'image', title: 'Img' },
+      txt: { type: 'string', title: 'Txt', default: null },
+    },
+    required: ['img'],
+  },
+  output: { type: 'string', title: 'strIODescriptor' },
+  is_task: false,
+};
+
+/** Adds `/generate`. A captioning model answers, or one for question answering if there is none. */
+export function addGenerateRoute({ routes, guard, models }: DoorContext): void {
+  const answer = guard(() => requireModelOfTask(models, taskNames), generate);
+  routes.add('/generate', 'POST', answer);
+}
+
+async function generate(call: InferenceCall): Promise<FastifyReply> {
+  const { task } = call.model.model?.checkpoint ?? {};
+  const { text, answer } = tasks[task === 'captioning' ? 'captioning' : 'question-answering'];
+  const { img: image, txt, ...others } = await readInputs(call);
+  if ((image ?? others['img_url']) === undefined)
+    throw new HandlerError('INVALID_INPUT', 'Expected img to be a file, a URL, a data: URI or base64, got none.');
+  const inputs = { img_url: image, [text]: txt, ...others };
+  const { outputs, failures } = await askModel(call, { inputs, outputs: [answer] });
+  const [failure] = failures;
+  if (failure !== undefined) throw failure; // Plain text has no other place for it.
+  return sendText(call.reply, outputs.flatMap(({ data }) => data).join('\n'));
+}
+
+/** The inputs as clients name them, from a form or from JSON. Bytes are a file. */
+async function readInputs({
+  request,
+  model: { schema, settings },
+}: InferenceCall): Promise<Readonly<Record<string, unknown>>> {
+  const body = requireBody(request.body, 'a form or a JSON body');
+  switch (mediaTypeOf(request)) {
+    case 'multipart/form-data': {
+      const maxFieldBytes = Math.ceil(settings.imageMaxBytes * CHARACTERS_PER_BYTE) + MAX_PREFIX_CHARACTERS;
+      return inputsOf(await readMultipart(body, contentTypeOf(request), maxFieldBytes), schema.inputs);
+    }
+    case 'application/x-www-form-urlencoded':
+      // curl sends any data with this type. A form never begins with a brace, because it is written %7B there.
+      return isJsonObject(body) ? checkBody(parseJson(body)) : inputsOf(readUrlEncoded(body), schema.inputs);
+    default:
+      return checkBody(parseJson(body));
+  }
+}
+
+function isJsonObject(body: Uint8Array): boolean {
+  return /^\s*\{/.test(Buffer.from(body.buffer, body.byteOffset, Math.min(body.length, 100)).toString('latin1'));
+}
+
+function readUrlEncoded(body: Uint8Array): Form {
+  const pairs = [...new URLSearchParams(new TextDecoder().decode(body))];
+  const fields = new Map(pairs);
+  if (fields.size === pairs.length) return { fields, files: new Map() };
+  throw new HandlerError('INVALID_REQUEST', 'Expected every field of the form once, got one several times.');
+}
+
+function inputsOf({ fields, files }: Form, inputs: InputFields): Readonly<Record<string, unknown>> {
+  const texts = [...fields].map(([name, text]) => {
+    const field = Object.hasOwn(inputs, name) ? inputs[name] : undefined;
+    return [name, valueOfText(text, field)] as const;
+  });
+  return Object.fromEntries([...texts, ...files]);
+}

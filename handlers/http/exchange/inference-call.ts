@@ -1,0 +1,54 @@
+import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify';
+import type InferlessModel from '../../../app.ts';
+import type { Progress, TensorAnswer } from '../../../pipeline/tasks/task.ts';
+import type { AdmittedRequest } from '../../service/admitted-request.ts';
+import { inferInTime, type Question } from '../../service/deadline.ts';
+import { logInternal } from '../../service/log-internal.ts';
+import type { RequestSpan } from '../../service/tracing.ts';
+import { clientSignal } from './client-signal.ts';
+import { spanOf } from './request-span.ts';
+
+/** A request for inference that was let in, with everything that a door needs to answer it. */
+export interface InferenceCall {
+  readonly request: FastifyRequest;
+  readonly reply: FastifyReply;
+  readonly model: InferlessModel;
+  readonly admitted: AdmittedRequest;
+  /** The most milliseconds that the service allows; `undefined` for any time. */
+  readonly timeLimitMs: number | undefined;
+}
+
+/**
+ * Asks the model of a call. Logs the time of each stage, and the cause of every item that failed inside.
+ * @param signal drops the question when it aborts; by default, when the client leaves.
+ * @throws HandlerError `DEADLINE_EXCEEDED` after the time that the request or the service allows.
+ */
+export async function askModel(
+  { request, reply, model, timeLimitMs }: InferenceCall,
+  question: Question,
+  signal: AbortSignal = clientSignal(reply),
+): Promise<TensorAnswer> {
+  return await askUntil(model, question, { signal, timeLimitMs, log: reply.log, span: spanOf(request) });
+}
+
+interface AskOptions {
+  readonly signal: AbortSignal;
+  readonly timeLimitMs: number | undefined;
+  readonly log: FastifyBaseLogger;
+  readonly progress?: Progress;
+  /** Gets a child for each stage. */
+  readonly span: RequestSpan | undefined;
+}
+
+/** Asks a model as `askModel` does, for work that may outlive its request: it holds nothing of the request. */
+export async function askUntil(
+  model: InferlessModel,
+  question: Question,
+  { signal, timeLimitMs, log, progress, span }: AskOptions,
+): Promise<TensorAnswer> {
+  const options = { signal, timeLimitMs, progress: { ...span?.progressOf(model), ...progress } };
+  const answer = await inferInTime(model, question, options);
+  for (const failure of answer.failures) logInternal(failure, log);
+  log.debug({ times: answer.times, generatedTokens: answer.generatedTokens }, 'stages');
+  return answer;
+}

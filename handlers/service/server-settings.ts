@@ -1,0 +1,153 @@
+import {
+  choice,
+  count,
+  type EnvironmentVariables,
+  isModelName,
+  list,
+  milliseconds,
+  optionalLimit,
+  path,
+  port,
+  readDefinitions,
+  type SettingDefinitions,
+  setting,
+  urlPath,
+} from '../../pipeline/setting-definitions.ts';
+
+/** A model's name and its checkpoint. */
+export interface ModelChoice {
+  readonly name: string;
+  readonly checkpoint: string;
+}
+
+/** Everything that a server needs besides its models: where it listens, who may ask, and what a request may cost. */
+export interface ServerSettings {
+  /** Several models in one process; empty for the one model that the model's own settings name. */
+  readonly models: readonly ModelChoice[];
+  /** `undefined` for an address that depends on whether there are tokens. */
+  readonly host: string | undefined;
+  readonly port: number;
+  /** Vertex AI's port, in place of `port`. */
+  readonly vertexPort: number | undefined;
+  readonly vertexHealthRoute: string | undefined;
+  readonly vertexPredictRoute: string | undefined;
+  readonly vertexAuthorizer: 'tokens' | 'platform';
+  /** `undefined` where gRPC is off. */
+  readonly grpcPort: number | undefined;
+  readonly grpcTlsCert: string | undefined;
+  readonly grpcTlsKey: string | undefined;
+  readonly grpcTlsClientCa: string | undefined;
+  readonly apiTokens: readonly string[];
+  /** `undefined` for any number. */
+  readonly maxRequestsPerToken: number | undefined;
+  /** `undefined` for any time. */
+  readonly requestTimeoutMs: number | undefined;
+  readonly lambdaAuthorizer: 'tokens' | 'platform';
+  readonly maxBodyBytes: number;
+  readonly drainLimitMs: number;
+  readonly logLevel: string;
+}
+
+/** Every setting of a server with its environment variable. A test holds the README's table against it. */
+export const serverSettingDefinitions: SettingDefinitions<ServerSettings> = {
+  models: setting<readonly ModelChoice[]>({
+    variable: 'BLIP_MODELS',
+    description: 'Several models in one process, `NAME=CHECKPOINT` separated by commas; in place of the two above.',
+    defaultText: 'none',
+    defaultValue: [],
+    parse: parseModels,
+    expected: 'NAME=CHECKPOINT, separated by commas, every name once',
+  }),
+  host: setting<string | undefined>({
+    variable: 'HOST',
+    description: 'Address to listen on. Anything but loopback needs `BLIP_API_TOKENS`.',
+    defaultText: '0.0.0.0 with tokens, else 127.0.0.1',
+    defaultValue: undefined,
+    parse: (value) => value,
+    expected: 'an address',
+  }),
+  port: port('PORT', 'Port to listen on; 0 takes any free one.', 8080),
+  // Vertex AI sets these three variables for its custom containers.
+  vertexPort: port(
+    'AIP_HTTP_PORT',
+    'On Vertex AI, the port to listen on in place of `PORT`; the platform sets it.',
+    undefined,
+    'none',
+  ),
+  vertexHealthRoute: urlPath('AIP_HEALTH_ROUTE', 'On Vertex AI, the path that readiness is asked for at.'),
+  vertexPredictRoute: urlPath('AIP_PREDICT_ROUTE', 'On Vertex AI, the path that predictions are asked for at.'),
+  vertexAuthorizer: choice(
+    'BLIP_VERTEX_AUTHORIZER',
+    'On Vertex AI, who keeps strangers out: `tokens` (`BLIP_API_TOKENS`) or `platform`, whose requests bring no tokens.',
+    ['tokens', 'platform'],
+    'tokens',
+  ),
+  grpcPort: port(
+    'BLIP_GRPC_PORT',
+    'Port to listen on for gRPC, at the address of `HOST`; 0 takes any free one.',
+    undefined,
+    'no gRPC',
+  ),
+  grpcTlsCert: path(
+    'BLIP_GRPC_TLS_CERT',
+    'PEM file with the certificate that gRPC is served with, and its chain.',
+    'no TLS',
+  ),
+  grpcTlsKey: path('BLIP_GRPC_TLS_KEY', 'PEM file with the private key of that certificate.', 'none'),
+  grpcTlsClientCa: path(
+    'BLIP_GRPC_TLS_CLIENT_CA',
+    'PEM file with the authorities whose certificates gRPC clients must show.',
+    'clients need none',
+  ),
+  apiTokens: list(
+    'BLIP_API_TOKENS',
+    'Bearer tokens that may ask for captions, separated by commas.',
+    'none',
+    'tokens separated by commas',
+  ),
+  maxRequestsPerToken: optionalLimit(
+    'BLIP_MAX_REQUESTS_PER_TOKEN',
+    'Requests of one token that run at a time; one more is refused with 429. Without tokens, of all.',
+  ),
+  requestTimeoutMs: optionalLimit(
+    'BLIP_REQUEST_TIMEOUT_MS',
+    'Milliseconds that a request may take; what is later is answered with 504, and dropped if it waits.',
+  ),
+  lambdaAuthorizer: choice(
+    'BLIP_LAMBDA_AUTHORIZER',
+    'On AWS Lambda, who keeps strangers out over HTTP: `tokens` (`BLIP_API_TOKENS`) or `platform` (IAM, an authorizer).',
+    ['tokens', 'platform'],
+    'tokens',
+  ),
+  maxBodyBytes: count('BLIP_MAX_BODY_BYTES', 'The most bytes of one request body.', 67_108_864, 1),
+  drainLimitMs: milliseconds(
+    'BLIP_DRAIN_LIMIT_MS',
+    'After SIGTERM, the most milliseconds to go on accepting while requests still come.',
+    5_000,
+    0,
+  ),
+  logLevel: choice(
+    'LOG_LEVEL',
+    '`trace`, `debug`, `info`, `warn`, `error`, `fatal` or `silent`.',
+    ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+    'info',
+  ),
+};
+
+function parseModels(value: string): readonly ModelChoice[] | undefined {
+  const models = value.split(',').map((part) => {
+    const [name = '', ...rest] = part.split('=');
+    return { name: name.trim(), checkpoint: rest.join('=').trim() };
+  });
+  const names = new Set(models.map(({ name }) => name));
+  const valid = models.every(({ name, checkpoint }) => isModelName(name) && checkpoint !== '');
+  return valid && names.size === models.length ? models : undefined;
+}
+
+/**
+ * Reads a server's settings from environment variables. An empty variable counts as absent.
+ * @throws HandlerError `SETTINGS_INVALID`, naming the variable. The value is not repeated, because it may be a secret.
+ */
+export function readServerSettings(environment: EnvironmentVariables): ServerSettings {
+  return readDefinitions(serverSettingDefinitions, environment);
+}
