@@ -1,11 +1,53 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
+
+/** Programs of dist/ as processes. */
+const bundle = ['test/handlers/command-line/**/*.test.ts', 'test/**/*bundle.test.ts'];
+/** Measure the memory of their own process. */
+const memory = ['test/**/*-memory.test.ts'];
+/** Servers, and the function of AWS Lambda. */
+const doors = ['test/handlers/**/*.test.ts'];
+/** The running model: worker threads, images from the network, downloads. */
+const pipeline = [
+  'test/app.test.ts',
+  'test/checkpoint/{hub,quantize}/**/*.test.ts',
+  'test/pipeline/!(settings).test.ts',
+  'test/pipeline/{images,sessions,tasks,workers}/**/*.test.ts',
+];
 
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
-    // Native code and worker threads: a process of its own for each file.
     pool: 'forks',
+    isolate: false,
+    maxWorkers: availableParallelism(),
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    restoreMocks: true,
+    unstubGlobals: true,
+    projects: [
+      {
+        extends: true,
+        test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: [...pipeline, ...doors, ...memory, ...bundle] },
+      },
+      {
+        extends: true,
+        test: { name: 'pipeline', include: pipeline, exclude: memory, sequence: { groupOrder: 1 } },
+      },
+      {
+        extends: true,
+        test: { name: 'doors', include: doors, exclude: [...memory, ...bundle], sequence: { groupOrder: 2 } },
+      },
+      { extends: true, test: { name: 'memory', include: memory, isolate: true, sequence: { groupOrder: 2 } } },
+      {
+        extends: true,
+        test: {
+          name: 'bundle',
+          include: bundle,
+          globalSetup: 'test/support/built-bundle.ts',
+          maxWorkers: 1,
+          sequence: { groupOrder: 3 },
+        },
+      },
+    ],
   },
 });

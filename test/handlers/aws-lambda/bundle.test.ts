@@ -1,19 +1,14 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Bundle, buildBundle, programEnvironment } from '../../support/bundle.ts';
+import { describe, expect, test } from 'vitest';
+import { builtBundle } from '../../support/built-bundle.ts';
+import { programEnvironment } from '../../support/bundle.ts';
 import { functionUrlEvent, sqsEvent } from '../../support/lambda-events.ts';
 import { bytes, dataUri, INFER_PATH } from '../../support/server.ts';
 
 /** The function as it is deployed: dist/aws-lambda.js, imported by a process of its own as Lambda's runtime does it. */
 
-let bundle: Bundle;
-
-beforeAll(() => {
-  bundle = buildBundle();
-});
-
-afterAll(() => bundle?.remove());
+const bundle = builtBundle();
 
 /** Imports the function, sends it events one after another, and prints what came of each. */
 const runtime = `

@@ -1,27 +1,15 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import {
-  type Bundle,
-  buildBundle,
-  type Exit,
-  runProgram,
-  startProgram,
-  startServerProcess,
-} from '../../support/bundle.ts';
+import { describe, expect, test } from 'vitest';
+import { builtBundle } from '../../support/built-bundle.ts';
+import { type Exit, runProgram, startProgram, startServerProcess } from '../../support/bundle.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
 import { COMMIT, hubEnvironment, MODEL, startHub, status } from '../../support/hub-server.ts';
 import { bytes, dataUri, outputOf, postInference, readAnswer } from '../../support/server.ts';
 
 /** BLIP_CHECKPOINT=owner/name, with programs of the bundle and a Hub on loopback. */
 
-let bundle: Bundle;
-
-beforeAll(() => {
-  bundle = buildBundle();
-});
-
-afterAll(() => bundle?.remove());
+const bundle = builtBundle();
 
 type Variables = Readonly<Record<string, string>>;
 

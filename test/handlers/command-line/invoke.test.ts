@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Bundle, buildBundle, copyDist, type Exit, runProgram } from '../../support/bundle.ts';
+import { builtBundle } from '../../support/built-bundle.ts';
+import { copyDist, type Exit, runProgram } from '../../support/bundle.ts';
 import { imagePath } from '../../support/goldens.ts';
 import {
   bytes,
@@ -14,17 +15,15 @@ import {
 } from '../../support/server.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 
-let bundle: Bundle;
+const bundle = builtBundle();
 let images: ImageServer;
 
 beforeAll(async () => {
-  bundle = buildBundle();
   images = await startImageServer();
 });
 
 afterAll(async () => {
   await images?.close();
-  bundle?.remove();
 });
 
 const invoke = (...args: readonly string[]) => runProgram(bundle, 'invoke.js', { args });

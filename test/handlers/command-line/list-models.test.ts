@@ -1,21 +1,16 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { knownModels } from '../../../checkpoint/hub/known-models.ts';
-import { type Bundle, buildBundle, runProgram } from '../../support/bundle.ts';
+import { builtBundle } from '../../support/built-bundle.ts';
+import { runProgram } from '../../support/bundle.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 
 /** `list_models` of the bundle, over caches of small files: which files are there is what counts. */
 
 const COMMIT = 'c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00';
 
-let bundle: Bundle;
-
-beforeAll(() => {
-  bundle = buildBundle();
-});
-
-afterAll(() => bundle?.remove());
+const bundle = builtBundle();
 
 interface Line {
   readonly reference: string;

@@ -1,5 +1,6 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Bundle, buildBundle, runProgram, startServerProcess } from '../../support/bundle.ts';
+import { describe, expect, test } from 'vitest';
+import { builtBundle } from '../../support/built-bundle.ts';
+import { runProgram, startServerProcess } from '../../support/bundle.ts';
 import { dataUri, outputOf, send } from '../../support/server.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 
@@ -7,13 +8,7 @@ import { temporaryFolder } from '../../support/temporary-folder.ts';
 
 const commands = ['serve', 'invoke', 'download', 'quantize', 'list_models'];
 
-let bundle: Bundle;
-
-beforeAll(() => {
-  bundle = buildBundle();
-});
-
-afterAll(() => bundle?.remove());
+const bundle = builtBundle();
 
 const main = (args: readonly string[], variables: Readonly<Record<string, string>> = {}) =>
   runProgram(bundle, 'main.js', { args, variables });

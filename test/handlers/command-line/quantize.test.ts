@@ -1,7 +1,8 @@
 import { mkdirSync, readdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Bundle, buildBundle, runProgram } from '../../support/bundle.ts';
+import { describe, expect, test } from 'vitest';
+import { builtBundle } from '../../support/built-bundle.ts';
+import { runProgram } from '../../support/bundle.ts';
 import { checkpointFolder, imagePath } from '../../support/goldens.ts';
 import { MODEL, startHub } from '../../support/hub-server.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
@@ -9,13 +10,7 @@ import { temporaryFolder } from '../../support/temporary-folder.ts';
 /** `quantize` of the bundle, and what `invoke` makes of its folder. */
 
 const source = checkpointFolder('narrow-vision');
-let bundle: Bundle;
-
-beforeAll(() => {
-  bundle = buildBundle();
-});
-
-afterAll(() => bundle?.remove());
+const bundle = builtBundle();
 
 const quantize = (args: readonly string[], variables: Readonly<Record<string, string>> = {}) =>
   runProgram(bundle, 'main.js', { args: ['quantize', ...args], variables });

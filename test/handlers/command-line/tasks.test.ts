@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import InferlessModel, { shippedPicture } from '../../../app.ts';
-import { type Bundle, buildBundle, type Exit, runProgram } from '../../support/bundle.ts';
+import { builtBundle } from '../../support/built-bundle.ts';
+import { type Exit, runProgram } from '../../support/bundle.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { checkpointFolder, imagePath } from '../../support/goldens.ts';
 import { bytes, dataUri, type InferenceAnswer, outputOf, testSettings } from '../../support/server.ts';
@@ -13,13 +14,7 @@ import { temporaryFolder } from '../../support/temporary-folder.ts';
 /** The bundle may use other threads than this process. */
 const TOLERANCE = { absolute: 1e-5 };
 
-let bundle: Bundle;
-
-beforeAll(() => {
-  bundle = buildBundle();
-});
-
-afterAll(() => bundle?.remove());
+const bundle = builtBundle();
 
 type Name = Parameters<typeof checkpointFolder>[0];
 

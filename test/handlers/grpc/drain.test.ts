@@ -1,34 +1,16 @@
 import { once } from 'node:events';
 import { constants } from 'node:http2';
-import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
-import {
-  type Bundle,
-  buildBundle,
-  copyDist,
-  runProgram,
-  type ServerProcess,
-  startServerProcess,
-} from '../../support/bundle.ts';
+import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import {
   expectStatus,
   type GrpcClient,
   grpcClient,
   HEALTH,
-  type InferAnswer,
   openRaw,
   startDoors,
-  tensorsOf,
   typedBytes,
 } from '../../support/grpc.ts';
-import {
-  bytes,
-  dataUri,
-  type ImageServer,
-  postInference,
-  readAnswer,
-  send,
-  startImageServer,
-} from '../../support/server.ts';
+import { dataUri, type ImageServer, startImageServer } from '../../support/server.ts';
 
 let images: ImageServer;
 beforeEach(async () => {
@@ -131,63 +113,4 @@ test('clients that leave their calls open, or do not read, do not keep a server 
   await expect
     .poll(() => [refused, unread, reflecting].map(({ session }) => session.destroyed), { timeout: 10_000 })
     .toEqual([true, true, true]);
-});
-
-describe('the bundle', () => {
-  let bundle: Bundle;
-  beforeAll(() => {
-    const built = buildBundle();
-    bundle = copyDist(built, ['onnxruntime-node', 'onnxruntime-common', 'sharp', '@img', 'detect-libc', 'semver']);
-    built.remove();
-  });
-  afterAll(() => bundle?.remove());
-
-  async function start(
-    variables: Readonly<Record<string, string>>,
-  ): Promise<ServerProcess & { readonly port: number }> {
-    const server = await startServerProcess(bundle, variables);
-    onTestFinished(async () => {
-      server.kill('SIGKILL');
-      await server.exit;
-    });
-    const line = server.log().find(({ msg }) => msg === 'gRPC listening');
-    return { ...server, port: Number(line?.['port'] ?? 0) };
-  }
-
-  test('serves both doors, and on SIGTERM loses no call of either', async () => {
-    const server = await start({ BLIP_GRPC_PORT: '0' });
-    const client = grpcClient(server.port);
-    onTestFinished(() => client.close());
-    const body = { inputs: [bytes('img_url', [dataUri('chelsea')])] };
-    const answer = await client.call<InferAnswer>('ModelInfer', requestFor(dataUri('chelsea')));
-    expect(tensorsOf(answer)).toEqual(readAnswer(await postInference(server.url, body)).outputs);
-    const reflected = client.open('ServerReflectionInfo', { service: 'grpc.reflection.v1.ServerReflection' });
-    reflected.write({ list_services: '' });
-    expect(await once(reflected, 'data')).toMatchObject([{ message_response: 'list_services_response' }]);
-    reflected.on('error', () => undefined); // It ends with the server.
-
-    const running = Array.from({ length: 10 }, () => client.call('ModelInfer', held()));
-    const overHttp = postInference(server.url, { inputs: [bytes('img_url', [`${images.url}/held.png`])] });
-    await images.held(11);
-    server.kill('SIGTERM');
-    await expect.poll(() => check(client)).toEqual({ status: 'NOT_SERVING' });
-    await client.call('ModelInfer', quick);
-    images.release();
-    expect(await Promise.all(running)).toHaveLength(10);
-    readAnswer(await overHttp);
-    expect(await server.exit).toMatchObject({ exitCode: 0, signal: null });
-  });
-
-  test('without a port there is no gRPC', async () => {
-    const server = await start({});
-    expect(server.port).toBe(0);
-    expect(await send(server.url, { path: '/v2/health/ready' })).toMatchObject({ status: 200 });
-  });
-
-  test('tells what it cannot start with', async () => {
-    const variables = { PORT: '0', LOG_LEVEL: 'silent', BLIP_GRPC_PORT: '0', BLIP_GRPC_TLS_CERT: '/no/such/file.pem' };
-    const { exitCode, stderr } = await runProgram(bundle, 'serve.js', { variables });
-    expect(exitCode).toBe(1);
-    expect(stderr).toContain('BLIP_GRPC_TLS_KEY');
-  });
 });

@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { schemas } from '../../../input_schema.ts';
 import { readSettings } from '../../../pipeline/settings.ts';
-import { type Bundle, buildBundle, runProgram, startServerProcess } from '../../support/bundle.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
 import {
   bytes,
@@ -305,36 +304,4 @@ test('tokens guard every model', async () => {
     readAnswer(await postInference(guarded.url, requestOf[name], { path, headers }));
   }
   await guarded.close();
-});
-
-describe('as a process', () => {
-  let bundle: Bundle;
-  beforeAll(() => {
-    bundle = buildBundle();
-  });
-  afterAll(() => bundle?.remove());
-  const setting = (choices: typeof models) => choices.map(({ name, checkpoint }) => `${name}=${checkpoint}`).join(',');
-
-  test('BLIP_MODELS names what it serves, each says that it is ready, and all end when it is told to', async () => {
-    const running = await startServerProcess(bundle, { BLIP_MODELS: setting(models), BLIP_MODEL_NAME: 'unused' });
-    for (const name of modelNames) readAnswer(await post(name, requestOf[name], running.url));
-    expectJson(await get('/v2/models', running.url), 200, { models: modelNames });
-    const ready = running.log().filter(({ msg }) => msg === 'ready');
-    expect(ready.map(({ model, architecture }) => [model, architecture])).toEqual([
-      ['captions', 'BlipForConditionalGeneration'],
-      ['answers', 'BlipForQuestionAnswering'],
-      ['matches', 'BlipForImageTextRetrieval'],
-      ['clip-b.32', 'CLIPModel'],
-    ]);
-    running.kill('SIGTERM');
-    expect(await running.exit).toMatchObject({ exitCode: 0, stderr: '' });
-  });
-
-  test('one checkpoint that cannot be loaded keeps it from starting', async () => {
-    const choices = [...models.slice(0, 1), { name: 'gone', checkpoint: '/nowhere/at/all' }];
-    const variables = { BLIP_MODELS: setting(choices), PORT: '0' };
-    const { exitCode, stderr } = await runProgram(bundle, 'serve.js', { variables });
-    expect(exitCode).toBe(1);
-    expect(JSON.parse(stderr)).toEqual({ error: expect.stringContaining('/nowhere/at/all') });
-  });
 });

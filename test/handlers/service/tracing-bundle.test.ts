@@ -1,19 +1,16 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { type Bundle, buildBundle, copyDist, startServerProcess } from '../../support/bundle.ts';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { builtBundle } from '../../support/built-bundle.ts';
+import { type Bundle, copyDist, startServerProcess } from '../../support/bundle.ts';
 import { bytes, dataUri, postInference, send } from '../../support/server.ts';
 
 /** The bundled server beside OpenTelemetry, beside a broken one, and beside none. */
 
 const needed = ['onnxruntime-node', 'onnxruntime-common', 'sharp', '@img', 'detect-libc', 'semver'];
 
-let bundle: Bundle;
-beforeAll(() => {
-  bundle = buildBundle();
-});
-afterAll(() => bundle?.remove());
+const bundle = builtBundle();
 
 /** A copy of dist/ beside nothing but what it needs, and these packages. */
 function copy(packages: readonly string[] = []): Bundle {

@@ -1,7 +1,8 @@
 import http from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type Bundle, buildBundle, type ServerProcess, startServerProcess } from '../../../support/bundle.ts';
+import { builtBundle } from '../../../support/built-bundle.ts';
+import { type ServerProcess, startServerProcess } from '../../../support/bundle.ts';
 import {
   bytes,
   dataUri,
@@ -15,20 +16,17 @@ import {
 
 const PROBES = 20;
 
-let bundle: Bundle;
 let server: ServerProcess;
 const agent = new http.Agent({ keepAlive: true });
 
 beforeAll(async () => {
-  bundle = buildBundle();
-  server = await startServerProcess(bundle);
+  server = await startServerProcess(builtBundle());
 });
 
 afterAll(async () => {
   agent.destroy();
   server?.kill('SIGTERM');
   await server?.exit;
-  bundle?.remove();
 });
 
 /** Many captions of many images, by beam search as wide as it may be. */

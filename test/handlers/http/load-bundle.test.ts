@@ -3,8 +3,9 @@ import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Bundle, buildBundle, runProgram, type ServerProcess, startServerProcess } from '../../support/bundle.ts';
+import { describe, expect, test } from 'vitest';
+import { builtBundle } from '../../support/built-bundle.ts';
+import { runProgram, type ServerProcess, startServerProcess } from '../../support/bundle.ts';
 import {
   bytes,
   dataUri,
@@ -19,13 +20,7 @@ import {
 
 const CONCURRENCY = 64;
 
-let bundle: Bundle;
-
-beforeAll(() => {
-  bundle = buildBundle();
-});
-
-afterAll(() => bundle?.remove());
+const bundle = builtBundle();
 
 const body = JSON.stringify({
   inputs: [bytes('img_url', [dataUri('small')]), bytes('text', ['a picture of'])],
