@@ -3,8 +3,8 @@ import { defineConfig } from 'vitest/config';
 
 /** Programs of dist/ as processes. */
 const bundle = ['test/handlers/command-line/**/*.test.ts', 'test/**/*bundle.test.ts'];
-/** Measure the memory of their own process. */
-const memory = ['test/**/*-memory.test.ts'];
+/** Measure the memory of their process, which therefore runs nothing else. */
+const ownProcess = ['test/**/*-own-process.test.ts'];
 /** Servers, and the function of AWS Lambda. */
 const doors = ['test/handlers/**/*.test.ts'];
 /** The running model: worker threads, images from the network, downloads. */
@@ -27,17 +27,17 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: [...pipeline, ...doors, ...memory, ...bundle] },
+        test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: [...pipeline, ...doors, ...ownProcess, ...bundle] },
       },
       {
         extends: true,
-        test: { name: 'pipeline', include: pipeline, exclude: memory, sequence: { groupOrder: 1 } },
+        test: { name: 'pipeline', include: pipeline, sequence: { groupOrder: 1 } },
       },
       {
         extends: true,
-        test: { name: 'doors', include: doors, exclude: [...memory, ...bundle], sequence: { groupOrder: 2 } },
+        test: { name: 'doors', include: doors, exclude: [...ownProcess, ...bundle], sequence: { groupOrder: 2 } },
       },
-      { extends: true, test: { name: 'memory', include: memory, isolate: true, sequence: { groupOrder: 2 } } },
+      { extends: true, test: { name: 'own-process', include: ownProcess, isolate: true, sequence: { groupOrder: 2 } } },
       {
         extends: true,
         test: {

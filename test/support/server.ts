@@ -9,7 +9,10 @@ import { readSettings, type Settings, settingsOfModels } from '../../pipeline/se
 import type { NamedTensor } from '../../protocol/named-tensor.ts';
 import { checkpointFolder, type ImageName, imagePath } from './goldens.ts';
 
-/** The real server in this process, a server of images, and requests to both. Everything stays on loopback. */
+/**
+ * The real server in this process, a server of images, and requests to both, all on loopback. Tests start them by
+ * with-server.ts, which closes them as well.
+ */
 
 export const INFER_PATH = '/v2/models/captioning/infer';
 
@@ -136,10 +139,14 @@ export async function startServer(
   return { ...server, model };
 }
 
-/** The HTTP server around several models, none of which is loaded yet: one for each that the settings name. */
+export interface RunningServerOfModels extends Omit<RunningServer, 'model'> {
+  readonly models: readonly InferlessModel[];
+}
+
+/** The HTTP server around the models that the settings name, none of which is loaded yet. */
 export async function startServerOfModels(
   changes: Partial<Settings> & Pick<Settings, 'models'>,
-): Promise<Omit<RunningServer, 'model'> & { readonly models: readonly InferlessModel[] }> {
+): Promise<RunningServerOfModels> {
   const settings = testSettings(changes);
   const models = settingsOfModels(settings).map((own) => new InferlessModel(own));
   return { ...(await listen(models, settings)), models };

@@ -1,26 +1,18 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { checkpointFolder } from '../../support/goldens.ts';
-import { failureOf, responseOf, startFunction, type TestFunction } from '../../support/lambda.ts';
+import { failureOf, responseOf } from '../../support/lambda.ts';
 import { bytes, dataUri } from '../../support/server.ts';
+import { withFunction } from '../../support/with-server.ts';
 
 /** Whoever may invoke the function itself sends a request body, and has its answer or an error with our code. */
 
-let single: TestFunction;
-let several: TestFunction;
-
-beforeAll(() => {
-  single = startFunction({ lambdaAuthorizer: 'tokens' }); // IAM lets callers in; tokens are for HTTP.
-  several = startFunction({
-    models: [
-      { name: 'words', checkpoint: checkpointFolder('narrow-vision') },
-      { name: 'vectors', checkpoint: checkpointFolder('clip-placeholder-end') },
-    ],
-  });
-});
-
-afterAll(async () => {
-  await single?.close();
-  await several?.close();
+/** IAM lets callers in; tokens are for HTTP. */
+const single = withFunction({ lambdaAuthorizer: 'tokens' });
+const several = withFunction({
+  models: [
+    { name: 'words', checkpoint: checkpointFolder('narrow-vision') },
+    { name: 'vectors', checkpoint: checkpointFolder('clip-placeholder-end') },
+  ],
 });
 
 const image = bytes('img_url', [dataUri('chelsea')]);

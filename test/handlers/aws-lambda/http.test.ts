@@ -1,7 +1,7 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { createHandlers } from '../../../handlers/aws-lambda/handlers.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
-import { type HttpResult, httpResultOf, startFunction, type TestFunction } from '../../support/lambda.ts';
+import { type HttpResult, httpResultOf, startFunction } from '../../support/lambda.ts';
 import {
   type EventRequest,
   functionUrlEvent,
@@ -12,7 +12,8 @@ import {
   loadBalancerMultiValueEvent,
   restApiEvent,
 } from '../../support/lambda-events.ts';
-import { bytes, dataUri, INFER_PATH, type RunningServer, send, startServer } from '../../support/server.ts';
+import { bytes, dataUri, INFER_PATH, send } from '../../support/server.ts';
+import { withFunction, withServer } from '../../support/with-server.ts';
 
 /** Every HTTP kind of event, through the real handler to the real model, held against the HTTP server's answers. */
 
@@ -43,18 +44,8 @@ function withoutConnection(headers: object): object {
   return Object.fromEntries(Object.entries(headers).filter(([name]) => !connectionHeaders.includes(name)));
 }
 
-let served: TestFunction;
-let server: RunningServer;
-
-beforeAll(async () => {
-  served = startFunction({ apiTokens: [TOKEN], lambdaAuthorizer: 'tokens' });
-  server = await startServer({ apiTokens: [TOKEN] });
-});
-
-afterAll(async () => {
-  await served?.close();
-  await server?.close();
-});
+const served = withFunction({ apiTokens: [TOKEN], lambdaAuthorizer: 'tokens' });
+const server = withServer({ apiTokens: [TOKEN] });
 
 describe.each(kinds)('%s', (_name, event) => {
   test.each<[string, EventRequest]>([
@@ -154,17 +145,11 @@ describe('paths', () => {
 });
 
 describe('several models', () => {
-  let several: TestFunction;
-
-  beforeAll(() => {
-    const models = [
-      { name: 'words', checkpoint: checkpointFolder('narrow-vision') },
-      { name: 'vectors', checkpoint: checkpointFolder('clip-placeholder-end') },
-    ];
-    several = startFunction({ models });
-  });
-
-  afterAll(() => several?.close());
+  const models = [
+    { name: 'words', checkpoint: checkpointFolder('narrow-vision') },
+    { name: 'vectors', checkpoint: checkpointFolder('clip-placeholder-end') },
+  ];
+  const several = withFunction({ models });
 
   const body = (request: EventRequest) => several.invoke(functionUrlEvent(request)).then(httpResultOf);
 

@@ -1,20 +1,21 @@
 import { cpSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { beforeEach, describe, expect, type MockInstance, test, vi } from 'vitest';
 import InferlessModel from '../../../app.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
 import { failureOf, httpResultOf, responseOf, startFunction } from '../../support/lambda.ts';
 import { functionUrlEvent } from '../../support/lambda-events.ts';
-import { bytes, dataUri, INFER_PATH, startImageServer } from '../../support/server.ts';
+import { bytes, dataUri, INFER_PATH } from '../../support/server.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
+import { imageServerForTest } from '../../support/with-server.ts';
 
 /** Models are loaded once, a load that fails is told and tried again, and nothing waits for longer than the function may. */
 
 const request = { inputs: [bytes('img_url', [dataUri('small')])] };
-const initialize = vi.spyOn(InferlessModel.prototype, 'initialize');
+let initialize: MockInstance<InferlessModel['initialize']>;
 
-afterEach(() => {
-  initialize.mockReset();
+beforeEach(() => {
+  initialize = vi.spyOn(InferlessModel.prototype, 'initialize');
 });
 
 describe('loading', () => {
@@ -96,7 +97,7 @@ describe('time', () => {
   });
 
   test('so is an answer, and what waits is dropped', async () => {
-    const images = await startImageServer();
+    const images = await imageServerForTest();
     const served = startFunction();
     await served.environment.load();
     const slow = { inputs: [bytes('img_url', [`${images.url}/held.png`])] };
@@ -113,7 +114,6 @@ describe('time', () => {
     images.release();
     expect(responseOf(await served.invoke(slow)).outputs).toHaveLength(1);
     await served.close();
-    await images.close();
   });
 });
 

@@ -1,14 +1,15 @@
 import { readFileSync } from 'node:fs';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, type MockInstance, test, vi } from 'vitest';
 import InferlessModel from '../../../app.ts';
 import { createHandlers } from '../../../handlers/aws-lambda/handlers.ts';
 import { type MessageResult, type OnResult, writeResult } from '../../../handlers/aws-lambda/sqs.ts';
 import { type ErrorCode, HandlerError } from '../../../protocol/errors.ts';
 import { httpStatus } from '../../../protocol/http-status.ts';
 import { checkpointFolder, imagePath } from '../../support/goldens.ts';
-import { failureOf, startFunction, type TestFunction } from '../../support/lambda.ts';
+import { failureOf, startFunction } from '../../support/lambda.ts';
 import { lambdaContext, sqsEvent, sqsRecord } from '../../support/lambda-events.ts';
-import { bytes, dataUri, type ImageServer, startImageServer } from '../../support/server.ts';
+import { bytes, dataUri, startImageServer } from '../../support/server.ts';
+import { withFunction, withImageServer } from '../../support/with-server.ts';
 
 /** Batches of messages: what has a result, what comes again, and in which order. */
 
@@ -16,21 +17,12 @@ const corrupt = `data:;base64,${readFileSync(imagePath('chelsea')).subarray(0, 2
 /** Nothing listens there. */
 const unreachable = 'http://127.0.0.1:9/cat.png';
 
-let single: TestFunction;
-let images: ImageServer;
+const single = withFunction({ lambdaAuthorizer: 'tokens' });
+const images = withImageServer();
 let results: MessageResult[];
-
-beforeAll(async () => {
-  [single, images] = [startFunction({ lambdaAuthorizer: 'tokens' }), await startImageServer()];
-});
 
 beforeEach(() => {
   results = [];
-});
-
-afterAll(async () => {
-  await images?.close();
-  await single?.close();
 });
 
 const collect: OnResult = (result) => void results.push(result);
@@ -158,11 +150,11 @@ function heldImage(): object {
 }
 
 describe('what is worth another try', () => {
-  const infer = vi.spyOn(InferlessModel.prototype, 'inferTensors');
+  let infer: MockInstance<InferlessModel['inferTensors']>;
   const codes = Object.keys(httpStatus) as readonly ErrorCode[]; // The keys of a table of codes.
 
-  afterAll(() => {
-    infer.mockRestore();
+  beforeEach(() => {
+    infer = vi.spyOn(InferlessModel.prototype, 'inferTensors');
   });
 
   test('are troubles that may pass', async () => {
@@ -258,15 +250,14 @@ describe('onResult', () => {
 });
 
 describe('writeResult', () => {
-  const write = vi.spyOn(process.stdout, 'write');
+  let write: MockInstance<typeof process.stdout.write>;
 
   beforeEach(() => {
-    write.mockReset().mockReturnValue(true);
+    write = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
   });
 
-  afterEach(() => {
-    write.mockReset();
-  });
+  // Whatever is printed after the test is to be seen again.
+  afterEach(() => write.mockRestore());
 
   test('writes a line of JSON for each result', () => {
     const response = { model_name: 'captioning', model_version: '1', outputs: [] };
@@ -305,7 +296,6 @@ describe('time', () => {
     const event = sqsEvent({ first: { img_url: dataUri('small') }, second: { img_url: dataUri('small') } });
     expect(await deliver(event, collect, 100)).toEqual(failures('first', 'second'));
     expect(infer).not.toHaveBeenCalled();
-    infer.mockRestore();
   });
 });
 

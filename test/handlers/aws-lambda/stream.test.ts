@@ -1,5 +1,5 @@
 import { Writable } from 'node:stream';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createHandlers } from '../../../handlers/aws-lambda/handlers.ts';
 import { failureOf, startFunction, type TestFunction } from '../../support/lambda.ts';
 import { functionUrlEvent, lambdaContext, restApiEvent, sqsEvent } from '../../support/lambda-events.ts';
@@ -49,15 +49,16 @@ const runtime = {
 
 let served: TestFunction;
 
+beforeEach(() => {
+  vi.stubGlobal('awslambda', runtime);
+});
+
 beforeAll(() => {
   vi.stubGlobal('awslambda', runtime);
   served = startFunction();
 });
 
-afterAll(async () => {
-  vi.unstubAllGlobals();
-  await served?.close();
-});
+afterAll(() => served?.close());
 
 type ResponseStream = Parameters<TestFunction['streamHandler']>[1];
 
@@ -145,6 +146,5 @@ describe('threads of the models', () => {
 test('outside the runtime, the handler is not marked', () => {
   vi.unstubAllGlobals();
   const { streamHandler } = startFunction();
-  vi.stubGlobal('awslambda', runtime);
   expect(streamHandler).not.toHaveProperty('isStreaming');
 });

@@ -1,30 +1,16 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { builtBundle } from '../../support/built-bundle.ts';
 import { copyDist, type Exit, runProgram } from '../../support/bundle.ts';
 import { imagePath } from '../../support/goldens.ts';
-import {
-  bytes,
-  dataUri,
-  type ImageServer,
-  type InferenceAnswer,
-  outputOf,
-  startImageServer,
-} from '../../support/server.ts';
+import { bytes, dataUri, type InferenceAnswer, outputOf } from '../../support/server.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
+import { withImageServer } from '../../support/with-server.ts';
 
 const bundle = builtBundle();
-let images: ImageServer;
-
-beforeAll(async () => {
-  images = await startImageServer();
-});
-
-afterAll(async () => {
-  await images?.close();
-});
+const images = withImageServer();
 
 const invoke = (...args: readonly string[]) => runProgram(bundle, 'invoke.js', { args });
 

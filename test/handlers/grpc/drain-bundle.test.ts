@@ -9,7 +9,8 @@ import {
   type TemporaryBundle,
 } from '../../support/bundle.ts';
 import { grpcClient, HEALTH, type InferAnswer, tensorsOf, typedBytes } from '../../support/grpc.ts';
-import { bytes, dataUri, postInference, readAnswer, send, startImageServer } from '../../support/server.ts';
+import { bytes, dataUri, postInference, readAnswer, send } from '../../support/server.ts';
+import { imageServerForTest } from '../../support/with-server.ts';
 
 /** HTTP and gRPC of one process, whose bundle lies beside nothing but its native packages. */
 
@@ -33,8 +34,7 @@ async function start(variables: Readonly<Record<string, string>>): Promise<Serve
 }
 
 test('serves HTTP and gRPC, and on SIGTERM loses no call of either', async () => {
-  const images = await startImageServer();
-  onTestFinished(() => images.close());
+  const images = await imageServerForTest();
   const held = `${images.url}/held.png`;
   const server = await start({ BLIP_GRPC_PORT: '0' });
   const client = grpcClient(server.port);

@@ -1,22 +1,11 @@
 import { once } from 'node:events';
 import { constants } from 'node:http2';
-import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
-import {
-  expectStatus,
-  type GrpcClient,
-  grpcClient,
-  HEALTH,
-  openRaw,
-  startDoors,
-  typedBytes,
-} from '../../support/grpc.ts';
-import { dataUri, type ImageServer, startImageServer } from '../../support/server.ts';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { expectStatus, type GrpcClient, grpcClient, HEALTH, openRaw, typedBytes } from '../../support/grpc.ts';
+import { dataUri } from '../../support/server.ts';
+import { doorsForTest, withImageServerForEach } from '../../support/with-server.ts';
 
-let images: ImageServer;
-beforeEach(async () => {
-  images = await startImageServer();
-  return () => images.close();
-});
+const images = withImageServerForEach();
 
 const requestFor = (image: string) => ({ model_name: 'captioning', inputs: [typedBytes('img_url', [image])] });
 const quick = requestFor(dataUri('small'));
@@ -26,8 +15,7 @@ const LIMIT_MS = 10_000;
 
 describe('a server that drains', () => {
   test('answers what it accepted, and what still comes, while health says that it does not serve', async () => {
-    const { client, grpc, close } = await startDoors();
-    onTestFinished(close);
+    const { client, grpc } = await doorsForTest();
     const watch = client.watch('Watch', {}, { service: HEALTH });
     const watchEnded = new Promise((_resolve, reject) => watch.once('error', reject));
     expect(await once(watch, 'data')).toEqual([{ status: 'SERVING' }]);
@@ -53,8 +41,7 @@ describe('a server that drains', () => {
   });
 
   test('answers what it has read of a stream, and ends it', async () => {
-    const { client, grpc, close } = await startDoors();
-    onTestFinished(close);
+    const { client, grpc } = await doorsForTest();
     const call = client.open('ModelStreamInfer');
     const ended = new Promise((_resolve, reject) => call.once('error', reject));
     const answers: unknown[] = [];
@@ -70,8 +57,7 @@ describe('a server that drains', () => {
   });
 
   test('stops accepting at the limit, and still answers what runs', async () => {
-    const { client, grpc, close } = await startDoors();
-    onTestFinished(close);
+    const { client, grpc } = await doorsForTest();
     const running = client.call('ModelInfer', held());
     await images.held(1);
     const drained = grpc.drain(100);
@@ -85,8 +71,7 @@ describe('a server that drains', () => {
 });
 
 test('clients that leave their calls open, or do not read, do not keep a server from its end', async () => {
-  const { client, grpc, close } = await startDoors({ apiTokens: ['one'] });
-  onTestFinished(close);
+  const { client, grpc } = await doorsForTest({ apiTokens: ['one'] });
   const refused = openRaw(grpc.port, 'ModelInfer');
   expect(await refused.headers).toMatchObject({ 'error-code': 'UNAUTHORIZED' });
   const closed = { settings: { initialWindowSize: 0 } };

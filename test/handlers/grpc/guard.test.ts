@@ -2,50 +2,21 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { gzipSync } from 'node:zlib';
 import { compressionAlgorithms } from '@grpc/grpc-js';
-import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import InferlessModel from '../../../app.ts';
 import type { Log } from '../../../handlers/grpc/log.ts';
 import { startGrpcServer } from '../../../handlers/grpc/server.ts';
 import { createServer } from '../../../handlers/http/server.ts';
 import { createAdmission } from '../../../handlers/service/admission.ts';
 import { createMetrics } from '../../../handlers/service/metrics.ts';
-import type { Settings } from '../../../pipeline/settings.ts';
-import {
-  expectStatus,
-  grpcClient,
-  HEALTH,
-  messageFrame,
-  openRaw,
-  type RunningDoors,
-  silentLog,
-  startDoors,
-  typedBytes,
-} from '../../support/grpc.ts';
-import {
-  bytes,
-  dataUri,
-  expectError,
-  type ImageServer,
-  postInference,
-  readAnswer,
-  startImageServer,
-  testSettings,
-} from '../../support/server.ts';
+import { expectStatus, grpcClient, HEALTH, messageFrame, openRaw, silentLog, typedBytes } from '../../support/grpc.ts';
+import { bytes, dataUri, expectError, postInference, readAnswer, testSettings } from '../../support/server.ts';
+import { doorsForTest, imageServerForTest, withImageServerForEach } from '../../support/with-server.ts';
 
 /** For machines that are busy. */
 const PATIENCE = { timeout: 10_000 };
 
-let images: ImageServer;
-beforeEach(async () => {
-  images = await startImageServer();
-  return () => images.close();
-});
-
-async function start(changes: Partial<Settings> = {}): Promise<RunningDoors> {
-  const doors = await startDoors(changes);
-  onTestFinished(() => doors.close());
-  return doors;
-}
+const images = withImageServerForEach();
 
 const requestFor = (image: string) => ({ model_name: 'captioning', inputs: [typedBytes('img_url', [image])] });
 const quick = requestFor(dataUri('small'));
@@ -55,7 +26,7 @@ const bearer = (token: string) => ({ metadata: { authorization: `Bearer ${token}
 
 describe('tokens', () => {
   test('inference wants one that is known; health and metadata are open', async () => {
-    const { client } = await start({ apiTokens: ['one', 'two'] });
+    const { client } = await doorsForTest({ apiTokens: ['one', 'two'] });
     for (const options of [{}, bearer('three'), { metadata: { authorization: 'one' } }]) {
       const message = await expectStatus(client.call('ModelInfer', quick, options), 'UNAUTHENTICATED', 'UNAUTHORIZED');
       expect(message).not.toMatch(/one\b.*two|three/);
@@ -66,7 +37,7 @@ describe('tokens', () => {
   });
 
   test('a token has as many requests running as it may; no other token is refused for it', async () => {
-    const { client } = await start({ apiTokens: ['one', 'two'], maxRequestsPerToken: 2 });
+    const { client } = await doorsForTest({ apiTokens: ['one', 'two'], maxRequestsPerToken: 2 });
     const running = [
       client.call('ModelInfer', held(), bearer('one')),
       client.call('ModelInfer', held(), bearer('one')),
@@ -103,17 +74,17 @@ describe('tokens', () => {
     readAnswer(await overHttp);
     await client.call('ModelInfer', quick);
 
-    images = await startImageServer();
-    const overGrpc = client.call('ModelInfer', held());
-    await images.held(1);
+    const otherImages = await imageServerForTest();
+    const overGrpc = client.call('ModelInfer', requestFor(`${otherImages.url}/held.png`));
+    await otherImages.held(1);
     expectError(await postInference(url, { inputs: [bytes('img_url', [dataUri('small')])] }), 429, 'OVERLOADED');
-    images.release();
+    otherImages.release();
     await overGrpc;
     readAnswer(await postInference(url, { inputs: [bytes('img_url', [dataUri('small')])] }));
   });
 
   test('what is refused counts no more', async () => {
-    const { client } = await start({ apiTokens: ['one'], maxRequestsPerToken: 1, maxBodyBytes: 100_000 });
+    const { client } = await doorsForTest({ apiTokens: ['one'], maxRequestsPerToken: 1, maxBodyBytes: 100_000 });
     for (let count = 0; count < 3; count += 1) {
       const large = { ...quick, raw_input_contents: [Buffer.alloc(200_000)] };
       await expectStatus(client.call('ModelInfer', large, bearer('one')), 'RESOURCE_EXHAUSTED', 'PAYLOAD_TOO_LARGE');
@@ -126,7 +97,7 @@ describe('tokens', () => {
 
 describe('messages', () => {
   test('beyond the limit of a body are refused; those within are not', async () => {
-    const { client } = await start({ maxBodyBytes: 1_000_000 });
+    const { client } = await doorsForTest({ maxBodyBytes: 1_000_000 });
     const padded = (size: number) => ({ ...quick, parameters: { note: { string_param: 'x'.repeat(size) } } });
     await client.call('ModelInfer', padded(900_000));
     const message = await expectStatus(
@@ -138,7 +109,7 @@ describe('messages', () => {
   });
 
   test('may be compressed; the limit is one of decoded bytes', async () => {
-    const { grpc } = await start({ maxBodyBytes: 1_000_000 });
+    const { grpc } = await doorsForTest({ maxBodyBytes: 1_000_000 });
     const client = grpcClient(grpc.port, undefined, {
       'grpc.default_compression_algorithm': compressionAlgorithms.gzip,
     });
@@ -152,7 +123,7 @@ describe('messages', () => {
     ['in an encoding that is not known', 'br', gzipSync('x'), '12', 'UNSUPPORTED_ENCODING'],
     ['that do not decode', 'gzip', Buffer.from('no gzip'), '3', 'INVALID_REQUEST'],
   ])('%s are refused', async (_what, encoding, body, status, code) => {
-    const { grpc } = await start();
+    const { grpc } = await doorsForTest();
     const { stream, headers } = openRaw(grpc.port, 'ModelInfer', { 'grpc-encoding': encoding });
     const prefix = Buffer.from([1, 0, 0, 0, body.length]); // Compressed, and so long.
     stream.end(Buffer.concat([prefix, body]));
@@ -164,14 +135,14 @@ describe('messages', () => {
     ['two', Buffer.alloc(10), {}],
     ['one with a time that is none', Buffer.alloc(5), { 'grpc-timeout': 'soon' }],
   ])('%s in a call of one is refused', async (_what, messages, given) => {
-    const { grpc } = await start({ apiTokens: ['one'] });
+    const { grpc } = await doorsForTest({ apiTokens: ['one'] });
     const { stream, headers } = openRaw(grpc.port, 'ServerMetadata', given);
     stream.end(messages);
     expect(await headers).toMatchObject({ 'grpc-status': '3', 'error-code': 'INVALID_REQUEST' });
   });
 
   test('to a method that needs no token are small', async () => {
-    const { client, grpc } = await start({ apiTokens: ['one'] });
+    const { client, grpc } = await doorsForTest({ apiTokens: ['one'] });
     const unknown = (count: number) => Buffer.from('7800'.repeat(count), 'hex'); // Field 15, which there is not.
     const check = (bytes: Buffer) => client.callRaw('Check', bytes, { service: HEALTH });
     expect(await check(unknown(32_768))).toEqual({ status: 'SERVING' });
@@ -187,14 +158,14 @@ describe('messages', () => {
 });
 
 test('a connection has a bounded number of calls', async () => {
-  const { grpc } = await start({ apiTokens: ['one'] });
+  const { grpc } = await doorsForTest({ apiTokens: ['one'] });
   const { session } = openRaw(grpc.port, 'ServerLive');
   await expect.poll(() => session.remoteSettings.maxConcurrentStreams, PATIENCE).toBe(128);
 });
 
 describe('clients that do not wait', () => {
   test('a deadline that passes ends the call and drops what it asked: its place is free', async () => {
-    const { client, grpc } = await start({ maxRequestsPerToken: 1 });
+    const { client, grpc } = await doorsForTest({ maxRequestsPerToken: 1 });
     const { stream, headers } = openRaw(grpc.port, 'ModelInfer', { 'grpc-timeout': '500m' });
     stream.end(messageFrame('ModelInfer', held()));
     expect(await headers).toMatchObject({ 'grpc-status': '4', 'error-code': 'DEADLINE_EXCEEDED' });
@@ -202,15 +173,15 @@ describe('clients that do not wait', () => {
   });
 
   test('the time that a request or the service gives it counts as over HTTP', async () => {
-    const limited = await start({ requestTimeoutMs: 200 });
+    const limited = await doorsForTest({ requestTimeoutMs: 200 });
     await expectStatus(limited.client.call('ModelInfer', held()), 'DEADLINE_EXCEEDED', 'DEADLINE_EXCEEDED');
-    const { client } = await start();
+    const { client } = await doorsForTest();
     const timed = { ...held(), parameters: { timeout: { int64_param: 200_000 } } };
     await expectStatus(client.call('ModelInfer', timed), 'DEADLINE_EXCEEDED', 'DEADLINE_EXCEEDED');
   });
 
   test('a message that does not arrive whole within a minute is refused', async () => {
-    const { grpc, client } = await start({ maxRequestsPerToken: 1 });
+    const { grpc, client } = await doorsForTest({ maxRequestsPerToken: 1 });
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'], shouldAdvanceTime: true });
     onTestFinished(() => void vi.useRealTimers());
     const { stream, headers } = openRaw(grpc.port, 'ModelInfer');
@@ -225,7 +196,7 @@ describe('clients that do not wait', () => {
   });
 
   test('a stream that needs no token ends a minute after its last message; one that has a token goes on', async () => {
-    const { client } = await start();
+    const { client } = await doorsForTest();
     await client.call('ServerLive'); // The connection keeps real time.
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'], shouldAdvanceTime: true });
     onTestFinished(() => void vi.useRealTimers());
@@ -248,7 +219,7 @@ describe('clients that do not wait', () => {
   });
 
   test('a cancelled call is not answered, and its signal reaches the model', async () => {
-    const { client, model } = await start({ maxRequestsPerToken: 1 });
+    const { client, model } = await doorsForTest({ maxRequestsPerToken: 1 });
     const infer = vi.spyOn(model, 'inferTensors');
     const leaving = new AbortController();
     const cancelled = client.call('ModelInfer', held(), { signal: leaving.signal });
@@ -334,7 +305,7 @@ describe('a server that is watched', () => {
 });
 
 test('what fails inside is told to the log, and not to the client', async () => {
-  const { client, model } = await start();
+  const { client, model } = await doorsForTest();
   vi.spyOn(model, 'inferTensors').mockRejectedValue(new TypeError('a secret of the house'));
   const message = await expectStatus(client.call('ModelInfer', quick), 'INTERNAL', 'INTERNAL');
   expect(message).not.toMatch(/secret|TypeError/);

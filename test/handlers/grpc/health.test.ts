@@ -1,12 +1,9 @@
 import { once } from 'node:events';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { expectStatus, type GrpcClient, HEALTH, INFERENCE, type RunningDoors, startDoors } from '../../support/grpc.ts';
+import { describe, expect, test } from 'vitest';
+import { expectStatus, type GrpcClient, HEALTH, INFERENCE } from '../../support/grpc.ts';
+import { doorsForTest, withDoors } from '../../support/with-server.ts';
 
-let doors: RunningDoors;
-beforeAll(async () => {
-  doors = await startDoors({ apiTokens: ['one'] });
-});
-afterAll(() => doors?.close());
+const doors = withDoors({ apiTokens: ['one'] });
 
 const check = (client: GrpcClient, name: string) => client.call('Check', { service: name }, { service: HEALTH });
 const SERVING = { status: 'SERVING' };
@@ -30,8 +27,7 @@ describe('a check', () => {
 
 describe('the status follows the model', () => {
   test('not serving before it is loaded and after it is finalized, when watched too', async () => {
-    const starting = await startDoors({}, { initialize: false });
-    onTestFinished(() => starting.close());
+    const starting = await doorsForTest({}, { initialize: false });
     const watch = starting.client.watch('Watch', { service: '' }, { service: HEALTH });
     watch.on('error', () => undefined); // It is cancelled below.
     const next = async () => (await once(watch, 'data'))[0];
@@ -44,8 +40,7 @@ describe('the status follows the model', () => {
   });
 
   test('a model whose name is not known yet is unknown to a watcher, until it is', async () => {
-    const starting = await startDoors({}, { initialize: false });
-    onTestFinished(() => starting.close());
+    const starting = await doorsForTest({}, { initialize: false });
     const watch = starting.client.watch('Watch', { service: 'captioning' }, { service: HEALTH });
     watch.on('error', () => undefined); // It is cancelled below.
     expect(await once(watch, 'data')).toEqual([{ status: 'SERVICE_UNKNOWN' }]);

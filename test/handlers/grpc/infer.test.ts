@@ -1,42 +1,15 @@
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { checkpointFolder, imagePath } from '../../support/goldens.ts';
-import {
-  expectStatus,
-  type InferAnswer,
-  type RunningDoors,
-  rawBytes,
-  startDoors,
-  tensorsOf,
-  typedBytes,
-} from '../../support/grpc.ts';
-import {
-  bytes,
-  dataUri,
-  type ImageServer,
-  outputOf,
-  postInference,
-  readAnswer,
-  startImageServer,
-} from '../../support/server.ts';
+import { expectStatus, type InferAnswer, rawBytes, tensorsOf, typedBytes } from '../../support/grpc.ts';
+import { bytes, dataUri, outputOf, postInference, readAnswer } from '../../support/server.ts';
+import { withDoors, withImageServer } from '../../support/with-server.ts';
 
 /** Answers are held against those of HTTP, which are held against transformers'. */
 
-let images: ImageServer;
-let doors: RunningDoors;
-let clip: RunningDoors;
-beforeAll(async () => {
-  [images, doors, clip] = await Promise.all([
-    startImageServer(),
-    startDoors(),
-    startDoors({ checkpoint: checkpointFolder('clip-real-end') }),
-  ]);
-});
-afterAll(async () => {
-  await doors?.close();
-  await clip?.close();
-  await images?.close();
-});
+const images = withImageServer();
+const doors = withDoors();
+const clip = withDoors({ checkpoint: checkpointFolder('clip-real-end') });
 
 const chelsea = dataUri('chelsea');
 const rocket = dataUri('rocket');

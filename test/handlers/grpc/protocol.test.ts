@@ -1,16 +1,13 @@
 import { status } from '@grpc/grpc-js';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import InferlessModel from '../../../app.ts';
 import { settingsOfModels } from '../../../pipeline/settings.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
-import { expectStatus, grpcClient, type RunningDoors, startDoors, startGrpc, typedBytes } from '../../support/grpc.ts';
+import { expectStatus, grpcClient, startGrpc, typedBytes } from '../../support/grpc.ts';
 import { dataUri, send, testSettings } from '../../support/server.ts';
+import { doorsForTest, withDoors } from '../../support/with-server.ts';
 
-let doors: RunningDoors;
-beforeAll(async () => {
-  doors = await startDoors();
-});
-afterAll(() => doors?.close());
+const doors = withDoors();
 
 const infer = { model_name: 'captioning', inputs: [typedBytes('img_url', [dataUri('small')])] };
 
@@ -24,8 +21,7 @@ describe('health', () => {
   });
 
   test('it is live and not ready before that and after it is finalized', async () => {
-    const starting = await startDoors({}, { initialize: false });
-    onTestFinished(() => starting.close());
+    const starting = await doorsForTest({}, { initialize: false });
     const expectUnready = async () => {
       expect(await starting.client.call('ServerLive')).toEqual({ live: true });
       expect(await starting.client.call('ServerReady')).toEqual({ ready: false });

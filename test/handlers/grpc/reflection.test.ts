@@ -1,16 +1,13 @@
 import { createFileRegistry, fromBinary } from '@bufbuild/protobuf';
 import { FileDescriptorProtoSchema, FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import { Client, credentials } from '@grpc/grpc-js';
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { HEALTH, INFERENCE, type Message, type RunningDoors, startDoors } from '../../support/grpc.ts';
+import { expect, onTestFinished, test } from 'vitest';
+import { HEALTH, INFERENCE, type Message } from '../../support/grpc.ts';
+import { withDoors } from '../../support/with-server.ts';
 
 const REFLECTION = 'grpc.reflection.v1.ServerReflection';
 
-let doors: RunningDoors;
-beforeAll(async () => {
-  doors = await startDoors({ apiTokens: ['one'] }, { initialize: false });
-});
-afterAll(() => doors?.close());
+const doors = withDoors({ apiTokens: ['one'] }, { initialize: false });
 
 async function reflect(...requests: readonly object[]): Promise<readonly Message[]> {
   const call = doors.client.open('ServerReflectionInfo', { service: REFLECTION });

@@ -1,26 +1,11 @@
 import { once } from 'node:events';
-import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
-import {
-  expectStatus,
-  type GrpcClient,
-  type InferAnswer,
-  type RunningDoors,
-  startDoors,
-  tensorsOf,
-  typedBytes,
-} from '../../support/grpc.ts';
-import { dataUri, type ImageServer, startImageServer } from '../../support/server.ts';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { expectStatus, type GrpcClient, type InferAnswer, tensorsOf, typedBytes } from '../../support/grpc.ts';
+import { dataUri } from '../../support/server.ts';
+import { doorsForTest, withDoors, withImageServerForEach } from '../../support/with-server.ts';
 
-let images: ImageServer;
-let doors: RunningDoors;
-beforeAll(async () => {
-  doors = await startDoors();
-});
-afterAll(() => doors?.close());
-beforeEach(async () => {
-  images = await startImageServer();
-  return () => images.close();
-});
+const doors = withDoors();
+const images = withImageServerForEach();
 
 interface StreamAnswer {
   readonly error_message: string;
@@ -80,8 +65,7 @@ test.each([
   ['fill a batch', { maxBatchSize: 3 }],
   ['the queue takes', { maxQueueSize: 3 }],
 ])('requests of a stream are under way together, as many as %s', async (_what, changes) => {
-  const few = await startDoors(changes);
-  onTestFinished(() => few.close());
+  const few = await doorsForTest(changes);
   const held = Array.from({ length: 5 }, (_, index) => request(String(index), `${images.url}/held.png`));
   const answers = stream(few.client, held);
   await images.held(3);
@@ -112,8 +96,7 @@ test('a client that leaves takes its stream with it, and drops what it asked', a
 
 describe('tokens', () => {
   test('are asked for when the stream begins; requests of a stream count among those of its token', async () => {
-    const guarded = await startDoors({ apiTokens: ['one'], maxRequestsPerToken: 2 });
-    onTestFinished(() => guarded.close());
+    const guarded = await doorsForTest({ apiTokens: ['one'], maxRequestsPerToken: 2 });
     const strange = guarded.client.open('ModelStreamInfer');
     const refused = new Promise((_resolve, reject) => strange.once('error', reject));
     await expectStatus(refused, 'UNAUTHENTICATED', 'UNAUTHORIZED');

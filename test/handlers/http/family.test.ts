@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { schemas } from '../../../input_schema.ts';
 import { readSettings } from '../../../pipeline/settings.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
@@ -7,15 +7,14 @@ import {
   dataUri,
   expectError,
   type HttpAnswer,
-  type ImageServer,
   type InferenceAnswer,
   outputOf,
   postInference,
   readAnswer,
   send,
-  startImageServer,
   startServerOfModels,
 } from '../../support/server.ts';
+import { imageServerForTest, withImageServer, withServerOfModels } from '../../support/with-server.ts';
 
 /** One service of several models: one of each task. */
 
@@ -43,19 +42,8 @@ const { models } = readSettings({
   shippedCheckpoint: '',
 });
 
-type Server = Awaited<ReturnType<typeof startServerOfModels>>;
-let server: Server;
-let images: ImageServer;
-
-beforeAll(async () => {
-  [server, images] = await Promise.all([startServerOfModels({ models, maxQueueSize: 4 }), startImageServer()]);
-  await Promise.all(server.models.map((model) => model.initialize()));
-});
-
-afterAll(async () => {
-  await server?.close();
-  await images?.close();
-});
+const server = withServerOfModels({ models, maxQueueSize: 4 });
+const images = withImageServer();
 
 const chelsea = dataUri('chelsea');
 const rocket = dataUri('rocket');
@@ -252,7 +240,7 @@ describe('what is refused', () => {
   });
 
   test('more items than one model may have waiting, while the others have room', async () => {
-    const pictures = await startImageServer();
+    const pictures = await imageServerForTest();
     const held = (count: number) => ({
       inputs: [
         bytes(
@@ -267,7 +255,6 @@ describe('what is refused', () => {
     for (const name of ['answers', 'matches', 'clip-b.32'] as const) readAnswer(await post(name, requestOf[name]));
     pictures.release();
     readAnswer(await waiting);
-    await pictures.close();
   });
 });
 

@@ -6,15 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { builtBundle } from '../../support/built-bundle.ts';
 import { runProgram, type ServerProcess, startServerProcess } from '../../support/bundle.ts';
-import {
-  bytes,
-  dataUri,
-  type HttpAnswer,
-  INFER_PATH,
-  postInference,
-  send,
-  startImageServer,
-} from '../../support/server.ts';
+import { bytes, dataUri, type HttpAnswer, INFER_PATH, postInference, send } from '../../support/server.ts';
+import { imageServerForTest } from '../../support/with-server.ts';
 
 /** The bundled server as a process of its own. */
 
@@ -123,7 +116,7 @@ describe('told to stop in the middle of a load', () => {
   });
 
   test('nor do clients that send nothing, or half a request; what came whole is answered', async () => {
-    const images = await startImageServer();
+    const images = await imageServerForTest();
     const server = await startServerProcess(bundle, { BLIP_DRAIN_LIMIT_MS: '500' });
     const { hostname, port } = new URL(server.url);
     const half = `POST ${INFER_PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n{"inputs":[`;
@@ -141,7 +134,6 @@ describe('told to stop in the middle of a load', () => {
     images.release();
     expect(await answer).toMatchObject({ status: 200 });
     expect(await server.exit).toMatchObject({ exitCode: 0, signal: null, stderr: '' });
-    await images.close();
   });
 
   test('a second signal changes nothing', { timeout: 120_000 }, async () => {

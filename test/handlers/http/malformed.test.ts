@@ -3,18 +3,10 @@ import http from 'node:http';
 import net from 'node:net';
 import { uniformInt } from 'pure-rand/distribution/uniformInt';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import { createServer } from '../../../handlers/http/server.ts';
-import {
-  dataUri,
-  expectError,
-  INFER_PATH,
-  outputOf,
-  postInference,
-  type RunningServer,
-  readAnswer,
-  startServer,
-} from '../../support/server.ts';
+import { dataUri, expectError, INFER_PATH, outputOf, postInference, readAnswer } from '../../support/server.ts';
+import { withServer } from '../../support/with-server.ts';
 
 type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 type Path = readonly (string | number)[];
@@ -44,17 +36,9 @@ const goodText = JSON.stringify(good);
 const generator = xoroshiro128plus(20_261_121);
 const randomBelow = (end: number) => uniformInt(generator, 0, end - 1);
 
-let server: RunningServer;
+const server = withServer({ maxBatchSize: 1, batchWindowMs: 0 });
 const agent = new http.Agent({ keepAlive: true, maxSockets: 8 });
-
-beforeAll(async () => {
-  server = await startServer({ maxBatchSize: 1, batchWindowMs: 0 });
-});
-
-afterAll(async () => {
-  agent.destroy();
-  await server?.close();
-});
+afterAll(() => void agent.destroy());
 
 let refused = 0;
 

@@ -10,23 +10,19 @@ import {
   SimpleSpanProcessor,
 } from '@opentelemetry/sdk-trace-node';
 import { request } from 'undici';
-import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { createServer } from '../../../handlers/http/server.ts';
-import { expectStatus, type RunningDoors, startDoors, typedBytes } from '../../support/grpc.ts';
+import { expectStatus, typedBytes } from '../../support/grpc.ts';
 import { startFunction } from '../../support/lambda.ts';
 import { functionUrlEvent } from '../../support/lambda-events.ts';
+import { bytes, dataUri, expectError, INFER_PATH, postInference, readAnswer, send } from '../../support/server.ts';
 import {
-  bytes,
-  dataUri,
-  expectError,
-  type ImageServer,
-  INFER_PATH,
-  postInference,
-  readAnswer,
-  send,
-  startImageServer,
-  startServer,
-} from '../../support/server.ts';
+  doorsForTest,
+  imageServerForTest,
+  serverForTest,
+  withDoors,
+  withImageServer,
+} from '../../support/with-server.ts';
 
 /** Spans as an operator's SDK takes them, of requests over real connections. */
 
@@ -34,15 +30,8 @@ const exporter = new InMemorySpanExporter();
 const provider = new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] });
 provider.register();
 
-let doors: RunningDoors;
-let images: ImageServer;
-beforeAll(async () => {
-  [doors, images] = await Promise.all([startDoors({ apiTokens: ['one-token'] }), startImageServer()]);
-});
-afterAll(async () => {
-  await doors?.close();
-  await images?.close();
-});
+const doors = withDoors({ apiTokens: ['one-token'] });
+const images = withImageServer();
 beforeEach(() => exporter.reset());
 
 const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
@@ -147,8 +136,7 @@ describe('over HTTP', () => {
     expectNoContent(/secret/);
     exporter.reset();
 
-    const unloaded = await startServer({}, { initialize: false });
-    onTestFinished(() => unloaded.close());
+    const unloaded = await serverForTest({}, { initialize: false });
     expectError(await send(unloaded.url, { method: 'POST', path: '/predictions' }), 503, 'NOT_READY');
     expect((await requestSpan()).span).toMatchObject({
       name: 'POST /predictions',
@@ -183,8 +171,7 @@ describe('over HTTP', () => {
   });
 
   test('a client that leaves has no answer, and ends its request', async () => {
-    const own = await startImageServer();
-    onTestFinished(() => own.close());
+    const own = await imageServerForTest();
     const outgoing = http.request(new URL(INFER_PATH, doors.url), { method: 'POST', headers: traced });
     outgoing.on('error', () => undefined); // It leaves.
     outgoing.end(JSON.stringify(infer(`${own.url}/held.png`)));
@@ -235,8 +222,7 @@ describe('over gRPC', () => {
     expect(span.status).toEqual({ code: SpanStatusCode.UNSET });
     expect(span.attributes).toEqual({ ...rpc, 'rpc.status_code': 'UNAUTHENTICATED', 'error.type': 'UNAUTHORIZED' });
     exporter.reset();
-    const unloaded = await startDoors({}, { initialize: false });
-    onTestFinished(() => unloaded.close());
+    const unloaded = await doorsForTest({}, { initialize: false });
     await expectStatus(unloaded.client.call('ModelInfer', image), 'UNAVAILABLE', 'NOT_READY');
     expect((await requestSpan()).span).toMatchObject({
       status: { code: SpanStatusCode.ERROR },

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import InferlessModel from '../../../../app.ts';
 import { createServer } from '../../../../handlers/http/server.ts';
 import { expectClose } from '../../../support/close-to.ts';
@@ -9,17 +9,14 @@ import {
   dataUri,
   expectError,
   type HttpAnswer,
-  type ImageServer,
   type InferenceAnswer,
   outputOf,
   postInference,
-  type RunningServer,
   readAnswer,
   send,
-  startImageServer,
-  startServer,
   testSettings,
 } from '../../../support/server.ts';
+import { serverForTest, withImageServer, withServer } from '../../../support/with-server.ts';
 
 /** The routes of bentoml/CLIP-API-service, whose README has the requests that these tests are shaped after. */
 
@@ -31,17 +28,8 @@ const BATCH_TOLERANCE = { absolute: 1e-5 };
 /** Sums of float32 that were rounded once each. */
 const SUM_TOLERANCE = 1e-5;
 
-let server: RunningServer;
-let images: ImageServer;
-
-beforeAll(async () => {
-  [server, images] = await Promise.all([startServer(clip), startImageServer()]);
-});
-
-afterAll(async () => {
-  await server?.close();
-  await images?.close();
-});
+const server = withServer(clip);
+const images = withImageServer();
 
 function post(path: string, body: unknown, headers: Record<string, string> = {}, url = server.url) {
   return send(url, { method: 'POST', path, headers, body: typeof body === 'string' ? body : JSON.stringify(body) });
@@ -319,7 +307,7 @@ describe('what is no request', () => {
   });
 
   test('more items than may ever wait are refused', async () => {
-    const narrow = await startServer({ ...clip, maxQueueSize: 3 });
+    const narrow = await serverForTest({ ...clip, maxQueueSize: 3 });
     const items = [dog, cat, dog, cat];
     expectError(await post('/encode', items, {}, narrow.url), 400, 'INVALID_INPUT');
     expectError(
@@ -328,7 +316,6 @@ describe('what is no request', () => {
       'INVALID_INPUT',
     );
     readJson(await post('/encode', items.slice(1), {}, narrow.url));
-    await narrow.close();
   });
 
   test('a text that does not fit the positions of the model is refused', async () => {
@@ -377,24 +364,22 @@ describe('who may ask, and when', () => {
   const bodyOf = (path: (typeof paths)[number]) => (path === '/encode' ? [dog] : { queries: [dog], candidates: [cat] });
 
   test.each(paths)('%s of a service without CLIP is not found', async (path) => {
-    const captioning = await startServer();
+    const captioning = await serverForTest();
     expectError(await post(path, bodyOf(path), {}, captioning.url), 404, 'NOT_FOUND');
-    await captioning.close();
   });
 
   test.each(paths)('%s needs one of the tokens', async (path) => {
-    const guarded = await startServer({ ...clip, apiTokens: ['first-token', 'second-token'] });
+    const guarded = await serverForTest({ ...clip, apiTokens: ['first-token', 'second-token'] });
     for (const headers of [{}, { authorization: 'Bearer other' }, { authorization: 'first-token' }] as const) {
       const answer = await post(path, bodyOf(path), { ...headers }, guarded.url);
       expectError(answer, 401, 'UNAUTHORIZED');
       expect(answer.headers['www-authenticate']).toBe('Bearer');
     }
     readJson(await post(path, bodyOf(path), { authorization: 'Bearer second-token' }, guarded.url));
-    await guarded.close();
   });
 
   test.each(paths)('%s asks to wait before the model is loaded, and tells strangers nothing', async (path) => {
-    const starting = await startServer({ ...clip, apiTokens: ['first-token'] }, { initialize: false });
+    const starting = await serverForTest({ ...clip, apiTokens: ['first-token'] }, { initialize: false });
     const headers = { authorization: 'Bearer first-token' };
     const answer = await post(path, bodyOf(path), headers, starting.url);
     expectError(answer, 503, 'NOT_READY');
@@ -402,7 +387,6 @@ describe('who may ask, and when', () => {
     expectError(await post(path, bodyOf(path), {}, starting.url), 401, 'UNAUTHORIZED');
     await starting.model.initialize();
     readJson(await post(path, bodyOf(path), headers, starting.url));
-    await starting.close();
   });
 
   test('of several models the one that is CLIP answers, once it is loaded', async () => {

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { checkpointFolder, imagePath } from '../../../support/goldens.ts';
 import { type FormPart, multipart } from '../../../support/multipart.ts';
 import {
@@ -7,16 +7,13 @@ import {
   dataUri,
   expectError,
   type HttpAnswer,
-  type ImageServer,
   outputOf,
   postInference,
-  type RunningServer,
   readAnswer,
   send,
-  startImageServer,
-  startServer,
   startServerOfModels,
 } from '../../../support/server.ts';
+import { serverForTest, withImageServer, withServer } from '../../../support/with-server.ts';
 
 /** The routes of bentoml/BentoBLIP. Requests are shaped as curl and BentoML's own client send them. */
 
@@ -24,20 +21,8 @@ const chelsea = readFileSync(imagePath('chelsea'));
 const file = { filename: 'chelsea.png', 'content-type': 'image/png' };
 const imageFile: FormPart = { name: 'img', value: chelsea, ...file };
 
-let server: RunningServer;
-let images: ImageServer;
-
-beforeAll(async () => {
-  [server, images] = await Promise.all([
-    startServer({ checkpoint: checkpointFolder('narrow-vision') }),
-    startImageServer(),
-  ]);
-});
-
-afterAll(async () => {
-  await server?.close();
-  await images?.close();
-});
+const server = withServer({ checkpoint: checkpointFolder('narrow-vision') });
+const images = withImageServer();
 
 function post(body: string | Uint8Array, contentType?: string, url = server.url): Promise<HttpAnswer> {
   const headers = contentType === undefined ? {} : { 'content-type': contentType };
@@ -214,13 +199,9 @@ describe('what is refused', () => {
   });
 
   test('a field larger than an image may be', async () => {
-    const small = await startServer({ checkpoint: checkpointFolder('narrow-vision'), imageMaxBytes: 3000 });
-    try {
-      expectError(await postForm([{ name: 'img', value: 'A'.repeat(6000) }], small.url), 413, 'PAYLOAD_TOO_LARGE');
-      expectError(await postForm([imageFile], small.url), 400, 'IMAGE_TOO_LARGE');
-    } finally {
-      await small.close();
-    }
+    const small = await serverForTest({ checkpoint: checkpointFolder('narrow-vision'), imageMaxBytes: 3000 });
+    expectError(await postForm([{ name: 'img', value: 'A'.repeat(6000) }], small.url), 413, 'PAYLOAD_TOO_LARGE');
+    expectError(await postForm([imageFile], small.url), 400, 'IMAGE_TOO_LARGE');
   });
 
   test.each([
@@ -327,58 +308,42 @@ describe('the models of a service', () => {
   });
 
   test('CLIP alone has no such path', async () => {
-    const alone = await startServer({ checkpoint: clip.checkpoint });
-    try {
-      expectError(await postForm([imageFile], alone.url), 404, 'NOT_FOUND');
-    } finally {
-      await alone.close();
-    }
+    const alone = await serverForTest({ checkpoint: clip.checkpoint });
+    expectError(await postForm([imageFile], alone.url), 404, 'NOT_FOUND');
   });
 });
 
 describe('the guard', () => {
   test('wants a token', async () => {
-    const guarded = await startServer({ checkpoint: checkpointFolder('narrow-vision'), apiTokens: ['secret'] });
-    try {
-      expectError(await postForm([imageFile], guarded.url), 401, 'UNAUTHORIZED');
-      const { body, contentType } = multipart([imageFile]);
-      const headers = { 'content-type': contentType, authorization: 'Bearer secret' };
-      textOf(await send(guarded.url, { method: 'POST', path: '/generate', headers, body }));
-      expect((await send(guarded.url, { path: '/schema.json' })).status).toBe(200);
-      expect((await send(guarded.url, { path: '/readyz' })).status).toBe(200);
-    } finally {
-      await guarded.close();
-    }
+    const guarded = await serverForTest({ checkpoint: checkpointFolder('narrow-vision'), apiTokens: ['secret'] });
+    expectError(await postForm([imageFile], guarded.url), 401, 'UNAUTHORIZED');
+    const { body, contentType } = multipart([imageFile]);
+    const headers = { 'content-type': contentType, authorization: 'Bearer secret' };
+    textOf(await send(guarded.url, { method: 'POST', path: '/generate', headers, body }));
+    expect((await send(guarded.url, { path: '/schema.json' })).status).toBe(200);
+    expect((await send(guarded.url, { path: '/readyz' })).status).toBe(200);
   });
 
   test('bounds the body', async () => {
-    const small = await startServer({ checkpoint: checkpointFolder('narrow-vision'), maxBodyBytes: 1000 });
-    try {
-      expectError(await postForm([imageFile], small.url), 413, 'PAYLOAD_TOO_LARGE');
-    } finally {
-      await small.close();
-    }
+    const small = await serverForTest({ checkpoint: checkpointFolder('narrow-vision'), maxBodyBytes: 1000 });
+    expectError(await postForm([imageFile], small.url), 413, 'PAYLOAD_TOO_LARGE');
   });
 });
 
 describe('what clients look at before', () => {
   test('health', async () => {
-    const starting = await startServer({ checkpoint: checkpointFolder('narrow-vision') }, { initialize: false });
-    try {
-      const read = async (path: string) => {
-        const { status, headers, text } = await send(starting.url, { path });
-        return [status, headers['content-type'], text];
-      };
-      const lives = [200, 'text/plain; charset=utf-8', '\n'];
-      expect(await read('/livez')).toEqual(lives);
-      expect(await read('/healthz')).toEqual(lives);
-      expect(await read('/readyz')).toEqual([503, 'text/plain; charset=utf-8', '\n']);
-      expectError(await postForm([imageFile], starting.url), 503, 'NOT_READY');
-      await starting.model.initialize();
-      expect(await read('/readyz')).toEqual(lives);
-    } finally {
-      await starting.close();
-    }
+    const starting = await serverForTest({ checkpoint: checkpointFolder('narrow-vision') }, { initialize: false });
+    const read = async (path: string) => {
+      const { status, headers, text } = await send(starting.url, { path });
+      return [status, headers['content-type'], text];
+    };
+    const lives = [200, 'text/plain; charset=utf-8', '\n'];
+    expect(await read('/livez')).toEqual(lives);
+    expect(await read('/healthz')).toEqual(lives);
+    expect(await read('/readyz')).toEqual([503, 'text/plain; charset=utf-8', '\n']);
+    expectError(await postForm([imageFile], starting.url), 503, 'NOT_READY');
+    await starting.model.initialize();
+    expect(await read('/readyz')).toEqual(lives);
   });
 
   test('the schema of the route', async () => {

@@ -1,25 +1,12 @@
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { imagePath } from '../../../support/goldens.ts';
-import {
-  bytes,
-  dataUri,
-  expectError,
-  outputOf,
-  postInference,
-  type RunningServer,
-  readAnswer,
-  send,
-  startServer,
-} from '../../../support/server.ts';
+import { bytes, dataUri, expectError, outputOf, postInference, readAnswer, send } from '../../../support/server.ts';
+import { withServer } from '../../../support/with-server.ts';
 
 /** The binary tensor extension, as Triton's own clients use it. */
 
-let server: RunningServer;
-beforeAll(async () => {
-  server = await startServer();
-});
-afterAll(() => server?.close());
+const server = withServer();
 
 const chelsea = readFileSync(imagePath('chelsea'));
 const element = (value: Uint8Array) => {

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { checkpointFolder } from '../../../support/goldens.ts';
 import {
   bytes,
@@ -7,25 +7,16 @@ import {
   type HttpAnswer,
   outputOf,
   postInference,
-  type RunningServer,
   readAnswer,
   send,
-  startServer,
 } from '../../../support/server.ts';
+import { serverForTest, withServer } from '../../../support/with-server.ts';
 
 /** Cog's predictions. */
 
 const checkpoint = checkpointFolder('narrow-vision');
 
-let server: RunningServer;
-
-beforeAll(async () => {
-  server = await startServer({ checkpoint });
-});
-
-afterAll(async () => {
-  await server?.close();
-});
+const server = withServer({ checkpoint });
 
 interface Sent {
   readonly method?: string;
@@ -92,19 +83,15 @@ describe('a prediction', () => {
   });
 
   test('is a dictionary where there are several outputs', async () => {
-    const clip = await startServer({ checkpoint: checkpointFolder('clip-real-end') });
-    try {
-      const answer = await predict({ input: { image, text: ['a cat', 'a dog'] } }, { url: clip.url });
-      const output = {
-        image_embeds: expect.any(Array),
-        text_embeds: expect.any(Array),
-        probability: [expect.any(Number), expect.any(Number)],
-        cosine_similarity: [expect.any(Number), expect.any(Number)],
-      };
-      expect(readPrediction(answer)).toEqual(succeeded(output));
-    } finally {
-      await clip.close();
-    }
+    const clip = await serverForTest({ checkpoint: checkpointFolder('clip-real-end') });
+    const answer = await predict({ input: { image, text: ['a cat', 'a dog'] } }, { url: clip.url });
+    const output = {
+      image_embeds: expect.any(Array),
+      text_embeds: expect.any(Array),
+      probability: [expect.any(Number), expect.any(Number)],
+      cosine_similarity: [expect.any(Number), expect.any(Number)],
+    };
+    expect(readPrediction(answer)).toEqual(succeeded(output));
   });
 
   test('fails where its image does', async () => {
@@ -147,31 +134,23 @@ describe('what is refused', () => {
   });
 
   test('a stranger', async () => {
-    const guarded = await startServer({ checkpoint, apiTokens: ['secret'] });
-    try {
-      const { url } = guarded;
-      expectError(await predict({ input: { image } }, { url }), 401, 'UNAUTHORIZED');
-      const put = { method: 'PUT', path: '/predictions/mine', url };
-      expectError(await predict({ input: { image } }, put), 401, 'UNAUTHORIZED');
-      readPrediction(await predict({ input: { image } }, { ...put, headers: { authorization: 'Bearer secret' } }));
-    } finally {
-      await guarded.close();
-    }
+    const guarded = await serverForTest({ checkpoint, apiTokens: ['secret'] });
+    const { url } = guarded;
+    expectError(await predict({ input: { image } }, { url }), 401, 'UNAUTHORIZED');
+    const put = { method: 'PUT', path: '/predictions/mine', url };
+    expectError(await predict({ input: { image } }, put), 401, 'UNAUTHORIZED');
+    readPrediction(await predict({ input: { image } }, { ...put, headers: { authorization: 'Bearer secret' } }));
   });
 });
 
 test('health is told with status 200', async () => {
-  const starting = await startServer({ checkpoint }, { initialize: false });
-  try {
-    const read = async () => {
-      const { status, text } = await send(starting.url, { path: '/health-check' });
-      return [status, JSON.parse(text)];
-    };
-    expect(await read()).toEqual([200, { status: 'STARTING', setup: { status: 'starting', logs: '' } }]);
-    expectError(await predict({ input: { image } }, { url: starting.url }), 503, 'NOT_READY');
-    await starting.model.initialize();
-    expect(await read()).toEqual([200, { status: 'READY', setup: { status: 'succeeded', logs: '' } }]);
-  } finally {
-    await starting.close();
-  }
+  const starting = await serverForTest({ checkpoint }, { initialize: false });
+  const read = async () => {
+    const { status, text } = await send(starting.url, { path: '/health-check' });
+    return [status, JSON.parse(text)];
+  };
+  expect(await read()).toEqual([200, { status: 'STARTING', setup: { status: 'starting', logs: '' } }]);
+  expectError(await predict({ input: { image } }, { url: starting.url }), 503, 'NOT_READY');
+  await starting.model.initialize();
+  expect(await read()).toEqual([200, { status: 'READY', setup: { status: 'succeeded', logs: '' } }]);
 });

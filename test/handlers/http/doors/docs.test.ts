@@ -1,13 +1,10 @@
 import { Ajv2020 } from 'ajv/dist/2020.js';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { checkpointFolder } from '../../../support/goldens.ts';
-import { dataUri, type RunningServer, send, startServer, startServerOfModels } from '../../../support/server.ts';
+import { dataUri, send, startServerOfModels } from '../../../support/server.ts';
+import { withServer } from '../../../support/with-server.ts';
 
-let server: RunningServer;
-beforeAll(async () => {
-  server = await startServer();
-});
-afterAll(() => server?.close());
+const server = withServer();
 
 const get = (path: string, headers = {}, url = server.url) => send(url, { path, headers });
 const html = { accept: 'text/html,application/xhtml+xml,*/*;q=0.8' };

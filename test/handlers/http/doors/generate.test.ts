@@ -1,23 +1,10 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import {
-  bytes,
-  dataUri,
-  expectError,
-  outputOf,
-  postInference,
-  type RunningServer,
-  readAnswer,
-  send,
-  startServer,
-} from '../../../support/server.ts';
+import { describe, expect, test } from 'vitest';
+import { bytes, dataUri, expectError, outputOf, postInference, readAnswer, send } from '../../../support/server.ts';
+import { serverForTest, withServer } from '../../../support/with-server.ts';
 
 /** Triton's generate and generate_stream, and its repository index. */
 
-let server: RunningServer;
-beforeAll(async () => {
-  server = await startServer({ apiTokens: ['secret'] });
-});
-afterAll(() => server?.close());
+const server = withServer({ apiTokens: ['secret'] });
 
 const headers = { authorization: 'Bearer secret' };
 const post = (path: string, body: object | string) =>
@@ -116,7 +103,7 @@ test('the repository index lists the models with their states', async () => {
   expect(JSON.parse((await index(server.url)).text)).toEqual([
     { name: 'captioning', version: '1', state: 'READY', reason: '' },
   ]);
-  const starting = await startServer({ modelName: 'later' }, { initialize: false });
+  const starting = await serverForTest({ modelName: 'later' }, { initialize: false });
   expect(JSON.parse((await index(starting.url)).text)).toEqual([
     { name: 'later', version: '1', state: 'UNAVAILABLE', reason: 'not loaded' },
   ]);
@@ -125,5 +112,4 @@ test('the repository index lists the models with their states', async () => {
   expect(JSON.parse((await index(server.url, '{"ready":true}')).text)).toHaveLength(1);
   expectError(await index(server.url, '{"ready":1}'), 400, 'INVALID_REQUEST');
   expectError(await index(server.url, JSON.stringify({ more: 'x'.repeat(1024) })), 413, 'PAYLOAD_TOO_LARGE');
-  await starting.close();
 });

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { InferenceClient } from '@huggingface/inference';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { expectClose } from '../../../support/close-to.ts';
 import { checkpointFolder, imagePath } from '../../../support/goldens.ts';
 import {
@@ -8,16 +8,14 @@ import {
   dataUri,
   expectError,
   type HttpAnswer,
-  type ImageServer,
   type InferenceAnswer,
   outputOf,
   postInference,
   type RunningServer,
   readAnswer,
   send,
-  startImageServer,
-  startServer,
 } from '../../../support/server.ts';
+import { serverForTest, withImageServer, withServer } from '../../../support/with-server.ts';
 
 /** The routes of Hugging Face's Inference Endpoints, by hand and with its own client. */
 
@@ -26,26 +24,11 @@ const base64 = chelsea.toString('base64');
 /** A number passes through JSON in float32's digits and back. */
 const TOLERANCE = { absolute: 1e-6 };
 
-let captions: RunningServer;
-let answers: RunningServer;
-let matches: RunningServer;
-let clip: RunningServer;
-let images: ImageServer;
-
-beforeAll(async () => {
-  [captions, answers, matches, clip, images] = await Promise.all([
-    startServer({ checkpoint: checkpointFolder('narrow-vision') }),
-    startServer({ checkpoint: checkpointFolder('answers-float32') }),
-    startServer({ checkpoint: checkpointFolder('retrieval-wide-vision') }),
-    startServer({ checkpoint: checkpointFolder('clip-real-end') }),
-    startImageServer(),
-  ]);
-});
-
-afterAll(async () => {
-  await Promise.all([captions, answers, matches, clip].map((server) => server?.close()));
-  await images?.close();
-});
+const captions = withServer({ checkpoint: checkpointFolder('narrow-vision') });
+const answers = withServer({ checkpoint: checkpointFolder('answers-float32') });
+const matches = withServer({ checkpoint: checkpointFolder('retrieval-wide-vision') });
+const clip = withServer({ checkpoint: checkpointFolder('clip-real-end') });
+const images = withImageServer();
 
 interface Posted {
   readonly path?: string;
@@ -358,15 +341,11 @@ describe('what is refused', () => {
   });
 
   test('a stranger, and a body that is too large', async () => {
-    const guarded = await startServer({ apiTokens: ['secret'], maxBodyBytes: 1000 });
-    try {
-      expectError(await post(guarded, chelsea), 401, 'UNAUTHORIZED');
-      const headers = { authorization: 'Bearer secret' };
-      const answer = await send(guarded.url, { method: 'POST', path: '/', headers, body: chelsea });
-      expectError(answer, 413, 'PAYLOAD_TOO_LARGE');
-    } finally {
-      await guarded.close();
-    }
+    const guarded = await serverForTest({ apiTokens: ['secret'], maxBodyBytes: 1000 });
+    expectError(await post(guarded, chelsea), 401, 'UNAUTHORIZED');
+    const headers = { authorization: 'Bearer secret' };
+    const answer = await send(guarded.url, { method: 'POST', path: '/', headers, body: chelsea });
+    expectError(answer, 413, 'PAYLOAD_TOO_LARGE');
   });
 });
 
@@ -390,13 +369,9 @@ describe('health', () => {
   });
 
   test('is 503 before the model is loaded', async () => {
-    const starting = await startServer({}, { initialize: false });
-    try {
-      expectError(await send(starting.url, { path: '/health' }), 503, 'NOT_READY');
-      expect((await send(starting.url)).status).toBe(200);
-      expectError(await post(starting, chelsea), 503, 'NOT_READY');
-    } finally {
-      await starting.close();
-    }
+    const starting = await serverForTest({}, { initialize: false });
+    expectError(await send(starting.url, { path: '/health' }), 503, 'NOT_READY');
+    expect((await send(starting.url)).status).toBe(200);
+    expectError(await post(starting, chelsea), 503, 'NOT_READY');
   });
 });

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { schemas } from '../../../../input_schema.ts';
 import { expectClose } from '../../../support/close-to.ts';
 import { type GoldenGeneration, readGoldenGenerations } from '../../../support/goldens.ts';
@@ -7,28 +7,16 @@ import {
   dataUri,
   expectError,
   type HttpAnswer,
-  type ImageServer,
   INFER_PATH,
   outputOf,
   postInference,
-  type RunningServer,
   readAnswer,
   send,
-  startImageServer,
-  startServer,
 } from '../../../support/server.ts';
+import { imageServerForTest, serverForTest, withImageServer, withServer } from '../../../support/with-server.ts';
 
-let images: ImageServer;
-let server: RunningServer;
-
-beforeAll(async () => {
-  [images, server] = await Promise.all([startImageServer(), startServer()]);
-});
-
-afterAll(async () => {
-  await server?.close();
-  await images?.close();
-});
+const server = withServer();
+const images = withImageServer();
 
 const get = (path: string, url = server.url) => send(url, { path });
 const post = (body: object | string | Uint8Array, headers: Record<string, string> = {}) =>
@@ -55,7 +43,7 @@ describe('health', () => {
   });
 
   test('the service is live but not ready before that and after it is finalized, and says when to try again', async () => {
-    const starting = await startServer({}, { initialize: false });
+    const starting = await serverForTest({}, { initialize: false });
     const expectUnready = async () => {
       expect(JSON.parse((await get('/v2', starting.url)).text)).toMatchObject({ name: 'blip-handler' });
       expectJson(await get('/v2/health/live', starting.url), 200, { live: true });
@@ -72,7 +60,6 @@ describe('health', () => {
     readAnswer(await postInference(starting.url, { inputs: [bytes('img_url', [chelsea])] }));
     await starting.model.finalize();
     await expectUnready();
-    await starting.close();
   });
 
   test('HEAD answers as GET does, without a body', async () => {
@@ -116,14 +103,13 @@ describe('metadata', () => {
   );
 
   test('under another model name, every path follows', async () => {
-    const renamed = await startServer({ modelName: 'my blip/large' }, { initialize: false });
+    const renamed = await serverForTest({ modelName: 'my blip/large' }, { initialize: false });
     expectJson(await get('/v2/models', renamed.url), 200, { models: ['my blip/large'] });
     expectJson(await get('/v2/models/my%20blip%2Flarge/ready', renamed.url), 503, {
       name: 'my blip/large',
       ready: false,
     });
     expectError(await get('/v2/models/captioning', renamed.url), 404, 'NOT_FOUND');
-    await renamed.close();
   });
 });
 
@@ -591,27 +577,25 @@ describe('images that cannot be captioned', () => {
   });
 
   test('an image that does not come in time', async () => {
-    const slow = await startServer({ imageTimeoutMs: 100 });
+    const slow = await serverForTest({ imageTimeoutMs: 100 });
     const answer = await postInference(slow.url, { inputs: [bytes('img_url', [`${images.url}/held.png`])] });
     expectError(answer, 424, 'IMAGE_FETCH_TIMEOUT');
-    await slow.close();
   });
 });
 
 describe('limits', () => {
   test('a body that is too large is refused, whether or not it says so beforehand', async () => {
-    const small = await startServer({ maxBodyBytes: 1_000 });
+    const small = await serverForTest({ maxBodyBytes: 1_000 });
     const body = JSON.stringify({ inputs: [bytes('img_url', ['x'.repeat(2_000)])] });
     expectError(await postInference(small.url, body), 413, 'PAYLOAD_TOO_LARGE');
     const chunked = { 'transfer-encoding': 'chunked' };
     expectError(await postInference(small.url, body, { headers: chunked }), 413, 'PAYLOAD_TOO_LARGE');
     expectError(await postInference(small.url, 'x'.repeat(1_000)), 400, 'INVALID_REQUEST');
-    await small.close();
   });
 
   test('a full queue refuses with the time to try again, and takes requests again when it has room', async () => {
-    const pictures = await startImageServer();
-    const narrow = await startServer({ maxQueueSize: 2 });
+    const pictures = await imageServerForTest();
+    const narrow = await serverForTest({ maxQueueSize: 2 });
     const held = { inputs: [bytes('img_url', [`${pictures.url}/held.png`])] };
     const accepted = [postInference(narrow.url, held), postInference(narrow.url, held)];
     await pictures.held(2);
@@ -621,24 +605,17 @@ describe('limits', () => {
     pictures.release();
     for (const answer of await Promise.all(accepted)) readAnswer(answer);
     readAnswer(await postInference(narrow.url, { inputs: [bytes('img_url', [chelsea, rocket])] }));
-    await narrow.close();
-    await pictures.close();
   });
 
   test('more captions in one request than can ever wait are refused for good', async () => {
-    const narrow = await startServer({ maxQueueSize: 2 });
+    const narrow = await serverForTest({ maxQueueSize: 2 });
     const answer = await postInference(narrow.url, { inputs: [bytes('img_url', [chelsea, rocket, chelsea])] });
     expectError(answer, 400, 'INVALID_INPUT');
-    await narrow.close();
   });
 });
 
 describe('bearer tokens', () => {
-  let guarded: RunningServer;
-  beforeAll(async () => {
-    guarded = await startServer({ apiTokens: ['first-token', 'second-token'] });
-  });
-  afterAll(() => guarded?.close());
+  const guarded = withServer({ apiTokens: ['first-token', 'second-token'] });
   const ask = (headers: Record<string, string>, path = INFER_PATH) =>
     postInference(guarded.url, { inputs: [bytes('img_url', [chelsea])] }, { headers, path });
 

@@ -5,15 +5,8 @@ import InferlessModel from '../../../../app.ts';
 import { createServer } from '../../../../handlers/http/server.ts';
 import { createAdmission } from '../../../../handlers/service/admission.ts';
 import { createMetrics } from '../../../../handlers/service/metrics.ts';
-import {
-  bytes,
-  dataUri,
-  expectError,
-  postInference,
-  send,
-  startServer,
-  testSettings,
-} from '../../../support/server.ts';
+import { bytes, dataUri, expectError, postInference, send, testSettings } from '../../../support/server.ts';
+import { serverForTest } from '../../../support/with-server.ts';
 
 const settings = testSettings();
 const model = new InferlessModel(settings);
@@ -97,9 +90,8 @@ describe('metrics', () => {
   });
 
   test('are not there where the process collects none', async () => {
-    const plain = await startServer({}, { initialize: false });
+    const plain = await serverForTest({}, { initialize: false });
     expectError(await send(plain.url, { path: '/metrics' }), 404, 'NOT_FOUND');
-    await plain.close();
   });
 });
 

@@ -1,19 +1,11 @@
 import { cpSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Settings } from '../../../../pipeline/settings.ts';
 import { checkpointFolder } from '../../../support/goldens.ts';
-import {
-  bytes,
-  dataUri,
-  expectError,
-  outputOf,
-  postInference,
-  readAnswer,
-  send,
-  startServer,
-} from '../../../support/server.ts';
+import { bytes, dataUri, expectError, outputOf, postInference, readAnswer, send } from '../../../support/server.ts';
 import { temporaryFolder } from '../../../support/temporary-folder.ts';
+import { serverForTest } from '../../../support/with-server.ts';
 import { breakThread, watchDeadlyThreads, watchThreads } from '../../../support/worker-threads.ts';
 
 /** What a client sees when worker threads end: real ones, in the server of this process. */
@@ -22,8 +14,7 @@ const RECOVERY = { timeout: 30_000 };
 const body = { inputs: [bytes('img_url', [dataUri('small')])] };
 
 async function start(changes: Partial<Settings> = {}) {
-  const server = await startServer(changes);
-  onTestFinished(() => server.close());
+  const server = await serverForTest(changes);
   const statuses = async () => {
     const paths = ['/v2/health/live', '/v2/health/ready', '/v2/models/captioning/ready'];
     const answers = await Promise.all(paths.map((path) => send(server.url, { path })));

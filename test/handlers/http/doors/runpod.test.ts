@@ -1,6 +1,6 @@
 import http from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import InferlessModel from '../../../../app.ts';
 import { createServer } from '../../../../handlers/http/server.ts';
 import type { Settings } from '../../../../pipeline/settings.ts';
@@ -11,16 +11,13 @@ import {
   bytes,
   dataUri,
   expectError,
-  type ImageServer,
   outputOf,
   postInference,
-  type RunningServer,
   readAnswer,
   send,
-  startImageServer,
-  startServer,
   testSettings,
 } from '../../../support/server.ts';
+import { serverForTest, withImageServerForEach, withServer } from '../../../support/with-server.ts';
 
 /** RunPod's endpoints. */
 
@@ -28,15 +25,7 @@ const checkpoint = checkpointFolder('narrow-vision');
 const paths = ['/runsync', '/v2/captioning/runsync', '/v2/captioning/runsync?wait=90000'];
 const image = dataUri('chelsea');
 
-let server: RunningServer;
-
-beforeAll(async () => {
-  server = await startServer({ checkpoint });
-});
-
-afterAll(async () => {
-  await server?.close();
-});
+const server = withServer({ checkpoint });
 
 function run(path: string, body: unknown, headers: Readonly<Record<string, string>> = {}, url = server.url) {
   return send(url, { method: 'POST', path, headers, body: typeof body === 'string' ? body : JSON.stringify(body) });
@@ -80,14 +69,10 @@ describe.each(paths)('%s', (path) => {
   });
 
   test('wants a token', async () => {
-    const guarded = await startServer({ checkpoint, apiTokens: ['secret'] });
-    try {
-      const body = { input: { img_url: image } };
-      expectError(await run(path, body, {}, guarded.url), 401, 'UNAUTHORIZED');
-      expect((await run(path, body, { authorization: 'Bearer secret' }, guarded.url)).status).toBe(200);
-    } finally {
-      await guarded.close();
-    }
+    const guarded = await serverForTest({ checkpoint, apiTokens: ['secret'] });
+    const body = { input: { img_url: image } };
+    expectError(await run(path, body, {}, guarded.url), 401, 'UNAUTHORIZED');
+    expect((await run(path, body, { authorization: 'Bearer secret' }, guarded.url)).status).toBe(200);
   });
 });
 
@@ -96,11 +81,7 @@ test('another endpoint is none', async () => {
 });
 
 describe('a job that is asked for later', () => {
-  let images: ImageServer;
-  beforeEach(async () => {
-    images = await startImageServer();
-    return () => images.close();
-  });
+  const images = withImageServerForEach();
   /** Waits until the server of images answers. */
   const held = () => ({ input: { img_url: `${images.url}/held.png` } });
   const quick = { input: { img_url: dataUri('small') } };
@@ -134,8 +115,7 @@ describe('a job that is asked for later', () => {
   }
 
   async function start(changes: Partial<Settings> = {}) {
-    const own = await startServer({ checkpoint, ...changes });
-    onTestFinished(() => own.close());
+    const own = await serverForTest({ checkpoint, ...changes });
     const queued = () => own.model.model?.queuedItems();
     return { ...own, ...client(own.url), queued };
   }

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { checkpointFolder } from '../../../support/goldens.ts';
 import {
   bytes,
@@ -7,11 +7,10 @@ import {
   type HttpAnswer,
   outputOf,
   postInference,
-  type RunningServer,
   readAnswer,
   send,
-  startServer,
 } from '../../../support/server.ts';
+import { serverForTest, withServer } from '../../../support/with-server.ts';
 
 /** Vertex AI, and the first protocol of KServe. */
 
@@ -19,15 +18,7 @@ const VERTEX_PATH = '/vertex/predict';
 const KSERVE_PATH = '/v1/models/captioning:predict';
 const checkpoint = checkpointFolder('narrow-vision');
 
-let server: RunningServer;
-
-beforeAll(async () => {
-  server = await startServer({ checkpoint, maxQueueSize: 8 });
-});
-
-afterAll(async () => {
-  await server?.close();
-});
+const server = withServer({ checkpoint, maxQueueSize: 8 });
 
 function post(path: string, body: unknown, url = server.url): Promise<HttpAnswer> {
   return send(url, { method: 'POST', path, body: typeof body === 'string' ? body : JSON.stringify(body) });
@@ -143,33 +134,25 @@ describe('what is refused', () => {
   });
 
   test('a stranger', async () => {
-    const guarded = await startServer({ checkpoint, apiTokens: ['secret'] });
-    try {
-      for (const path of [VERTEX_PATH, KSERVE_PATH])
-        expectError(await post(path, { instances: [chelsea] }, guarded.url), 401, 'UNAUTHORIZED');
-    } finally {
-      await guarded.close();
-    }
+    const guarded = await serverForTest({ checkpoint, apiTokens: ['secret'] });
+    for (const path of [VERTEX_PATH, KSERVE_PATH])
+      expectError(await post(path, { instances: [chelsea] }, guarded.url), 401, 'UNAUTHORIZED');
   });
 });
 
 describe("the models of KServe's first protocol", () => {
   test('by their names, with their readiness', async () => {
-    const starting = await startServer({ checkpoint, modelName: 'cats' }, { initialize: false });
-    try {
-      const read = async (path: string) => {
-        const { status, text } = await send(starting.url, { path });
-        return [status, JSON.parse(text)];
-      };
-      expect(await read('/v1/models/cats')).toEqual([503, { name: 'cats', ready: false }]);
-      expectError(await post('/v1/models/cats:predict', {}, starting.url), 503, 'NOT_READY');
-      await starting.model.initialize();
-      expect(await read('/v1/models')).toEqual([200, { models: ['cats'] }]);
-      expect(await read('/v1/models/cats')).toEqual([200, { name: 'cats', ready: true }]);
-      expectError(await send(starting.url, { path: '/v1/models/dogs' }), 404, 'NOT_FOUND');
-    } finally {
-      await starting.close();
-    }
+    const starting = await serverForTest({ checkpoint, modelName: 'cats' }, { initialize: false });
+    const read = async (path: string) => {
+      const { status, text } = await send(starting.url, { path });
+      return [status, JSON.parse(text)];
+    };
+    expect(await read('/v1/models/cats')).toEqual([503, { name: 'cats', ready: false }]);
+    expectError(await post('/v1/models/cats:predict', {}, starting.url), 503, 'NOT_READY');
+    await starting.model.initialize();
+    expect(await read('/v1/models')).toEqual([200, { models: ['cats'] }]);
+    expect(await read('/v1/models/cats')).toEqual([200, { name: 'cats', ready: true }]);
+    expectError(await send(starting.url, { path: '/v1/models/dogs' }), 404, 'NOT_FOUND');
   });
 });
 
@@ -180,18 +163,14 @@ describe('the paths that Vertex AI chooses', () => {
     ['/v1/endpoints/1/deployedModels/2:predict', '/v1/endpoints/1/deployedModels/2'],
   ])('POST %s and GET %s', async (vertexPredictRoute, vertexHealthRoute) => {
     const routes = { vertexPredictRoute, vertexHealthRoute };
-    const starting = await startServer({ checkpoint, ...routes }, { initialize: false });
-    try {
-      expect((await send(starting.url, { path: vertexHealthRoute })).status).toBe(503);
-      await starting.model.initialize();
-      expect((await send(starting.url, { path: vertexHealthRoute })).status).toBe(200);
-      const caption = { generated_output: await captionOf('chelsea') };
-      const body = { instances: [chelsea] };
-      expect(predictionsOf(await post(vertexPredictRoute, body, starting.url))).toEqual([caption]);
-      expect(predictionsOf(await post(`${vertexPredictRoute}?a=b`, body, starting.url))).toEqual([caption]);
-      expect(predictionsOf(await post(KSERVE_PATH, body, starting.url))).toEqual([caption]);
-    } finally {
-      await starting.close();
-    }
+    const starting = await serverForTest({ checkpoint, ...routes }, { initialize: false });
+    expect((await send(starting.url, { path: vertexHealthRoute })).status).toBe(503);
+    await starting.model.initialize();
+    expect((await send(starting.url, { path: vertexHealthRoute })).status).toBe(200);
+    const caption = { generated_output: await captionOf('chelsea') };
+    const body = { instances: [chelsea] };
+    expect(predictionsOf(await post(vertexPredictRoute, body, starting.url))).toEqual([caption]);
+    expect(predictionsOf(await post(`${vertexPredictRoute}?a=b`, body, starting.url))).toEqual([caption]);
+    expect(predictionsOf(await post(KSERVE_PATH, body, starting.url))).toEqual([caption]);
   });
 });

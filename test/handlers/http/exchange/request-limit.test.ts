@@ -1,37 +1,23 @@
 import { once } from 'node:events';
 import http from 'node:http';
 import net from 'node:net';
-import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Settings } from '../../../../pipeline/settings.ts';
 import { HandlerError } from '../../../../protocol/errors.ts';
 import { checkpointFolder } from '../../../support/goldens.ts';
-import {
-  bytes,
-  dataUri,
-  expectError,
-  type ImageServer,
-  INFER_PATH,
-  postInference,
-  readAnswer,
-  startImageServer,
-  startServer,
-} from '../../../support/server.ts';
+import { bytes, dataUri, expectError, INFER_PATH, postInference, readAnswer } from '../../../support/server.ts';
+import { serverForTest, withImageServerForEach, withServer } from '../../../support/with-server.ts';
 
 /** How many requests of one token run at a time. */
 
-let images: ImageServer;
-beforeEach(async () => {
-  images = await startImageServer();
-  return () => images.close();
-});
+const images = withImageServerForEach();
 
 const quick = { inputs: [bytes('img_url', [dataUri('small')])] };
 /** Runs until the server of images answers. */
 const held = () => ({ inputs: [bytes('img_url', [`${images.url}/held.png`])] });
 
 async function start(changes: Partial<Settings>) {
-  const server = await startServer({ maxRequestsPerToken: 2, ...changes });
-  onTestFinished(() => server.close());
+  const server = await serverForTest({ maxRequestsPerToken: 2, ...changes });
   const ask = (body: object | string, token?: string) =>
     postInference(server.url, body, { headers: token === undefined ? {} : { authorization: `Bearer ${token}` } });
   return { ...server, ask };
@@ -145,11 +131,7 @@ test('a client that leaves makes room: its request is dropped', async () => {
 });
 
 describe('the routes of CLIP-API-service', () => {
-  let server: Awaited<ReturnType<typeof startServer>>;
-  beforeAll(async () => {
-    server = await startServer({ checkpoint: checkpointFolder('clip-placeholder-end'), maxRequestsPerToken: 1 });
-  });
-  afterAll(() => server?.close());
+  const server = withServer({ checkpoint: checkpointFolder('clip-placeholder-end'), maxRequestsPerToken: 1 });
 
   test.each([
     ['/encode', () => [{ img_uri: `${images.url}/held.png` }]],
