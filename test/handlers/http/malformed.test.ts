@@ -468,7 +468,7 @@ describe('what is not even HTTP', () => {
     ['a body', 'POST /v2/repository/index HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{'],
   ])('%s that does not arrive in time', async (_, text) => {
     const impatient = createServer([server.model], server.model.settings);
-    Object.assign(impatient.server, { headersTimeout: 100, requestTimeout: 200 }); // Node looks every 5 s.
+    Object.assign(impatient.server, { headersTimeout: 100, requestTimeout: 200, connectionsCheckingInterval: 20 });
     const answer = await exchange(text, await impatient.listen({ host: '127.0.0.1', port: 0 }));
     await impatient.close();
     expect(answer).toMatch(/^HTTP\/1\.1 408 .*in time.*REQUEST_TIMEOUT/s);
