@@ -1,9 +1,14 @@
 import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
+/**
+ * The projects of the suite, and the files of each. A file that no list names belongs to `unit`: pure code and small
+ * graphs, quick enough to run at each save.
+ */
+
 /** Programs of dist/ as processes. */
 const bundle = ['test/handlers/command-line/**/*.test.ts', 'test/**/*bundle.test.ts'];
-/** Measure the memory of their process, which therefore runs nothing else. */
+/** These files measure the memory of their process, which therefore runs no other file. */
 const ownProcess = ['test/**/*-own-process.test.ts'];
 /** Servers, and the function of AWS Lambda. */
 const doors = ['test/handlers/**/*.test.ts'];
@@ -17,17 +22,25 @@ const pipeline = [
 
 export default defineConfig({
   test: {
+    // Processes, not threads: some tests change the working directory, and no thread may end while onnxruntime computes
+    // in it. Each process runs many files, so that native code and the sources are loaded once.
     pool: 'forks',
     isolate: false,
-    maxWorkers: availableParallelism(),
+    maxWorkers: availableParallelism(), // Left alone, vitest keeps one core free: on two cores it uses one.
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    // As files share a process, no spy and no replaced global may outlive its test.
     restoreMocks: true,
     unstubGlobals: true,
+    unstubEnvs: true,
     projects: [
       {
         extends: true,
-        test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: [...pipeline, ...doors, ...ownProcess, ...bundle] },
+        test: {
+          name: 'unit',
+          include: ['test/**/*.test.ts'],
+          exclude: [...pipeline, ...doors, ...ownProcess, ...bundle],
+        },
       },
       {
         extends: true,
@@ -44,7 +57,7 @@ export default defineConfig({
           name: 'bundle',
           include: bundle,
           globalSetup: 'test/support/built-bundle.ts',
-          maxWorkers: 1,
+          maxWorkers: 1, // Some of these tests measure how soon a server answers.
           sequence: { groupOrder: 3 },
         },
       },

@@ -16,11 +16,14 @@ import { checkpointFolder, type ImageName, imagePath } from './goldens.ts';
 
 export const INFER_PATH = '/v2/models/captioning/infer';
 
+/** The settings of a model and of the server around it. */
+export type TestSettings = Settings;
+
 /**
- * The settings of an empty environment on a machine of two CPUs, silent, and what a test wants otherwise. The checkpoint
- * is a tiny one with random weights: what it says means nothing, and it says it fast.
+ * The settings of an empty environment on a machine of two CPUs, silent, with the changes that a test wants. The
+ * checkpoint is tiny and has random weights: its captions mean nothing and come fast.
  */
-export function testSettings(changes: Partial<Settings> = {}): Settings {
+export function testSettings(changes: Partial<TestSettings> = {}): TestSettings {
   const defaults = readSettings({ environment: {}, cpuCount: 2, shippedCheckpoint: checkpointFolder('narrow-vision') });
   return { ...defaults, executionProvider: 'cpu', logLevel: 'silent', imagePrivateHosts: ['127.0.0.1'], ...changes };
 }

@@ -1,5 +1,4 @@
 import { afterAll, afterEach, beforeAll, beforeEach, onTestFinished } from 'vitest';
-import type { Settings } from '../../pipeline/settings.ts';
 import { type RunningDoors, startDoors } from './grpc.ts';
 import { startFunction, type TestFunction } from './lambda.ts';
 import {
@@ -9,6 +8,7 @@ import {
   startImageServer,
   startServer,
   startServerOfModels,
+  type TestSettings,
 } from './server.ts';
 
 /**
@@ -25,12 +25,14 @@ interface StartOptions {
 }
 
 /** HTTP around one model, with the tests' settings and these changes. */
-export function withServer(changes?: Partial<Settings>, options?: StartOptions): RunningServer {
+export function withServer(changes?: Partial<TestSettings>, options?: StartOptions): RunningServer {
   return duringTests(() => startServer(changes, options));
 }
 
 /** HTTP around several models, which are all loaded. */
-export function withServerOfModels(changes: Partial<Settings> & Pick<Settings, 'models'>): RunningServerOfModels {
+export function withServerOfModels(
+  changes: Partial<TestSettings> & Pick<TestSettings, 'models'>,
+): RunningServerOfModels {
   return duringTests(async () => {
     const server = await startServerOfModels(changes);
     await Promise.all(server.models.map((model) => model.initialize()));
@@ -39,12 +41,12 @@ export function withServerOfModels(changes: Partial<Settings> & Pick<Settings, '
 }
 
 /** HTTP and gRPC around one model. */
-export function withDoors(changes?: Partial<Settings>, options?: StartOptions): RunningDoors {
+export function withDoors(changes?: Partial<TestSettings>, options?: StartOptions): RunningDoors {
   return duringTests(() => startDoors(changes, options));
 }
 
 /** The function of AWS Lambda, which loads its models at the first invocation. */
-export function withFunction(changes?: Partial<Settings>): TestFunction {
+export function withFunction(changes?: Partial<TestSettings>): TestFunction {
   return duringTests(async () => startFunction(changes));
 }
 
@@ -57,11 +59,11 @@ export function withImageServerForEach(): ImageServer {
   return duringTests(startImageServer, { before: beforeEach, after: afterEach });
 }
 
-export function serverForTest(changes?: Partial<Settings>, options?: StartOptions): Promise<RunningServer> {
+export function serverForTest(changes?: Partial<TestSettings>, options?: StartOptions): Promise<RunningServer> {
   return duringTest(startServer(changes, options));
 }
 
-export function doorsForTest(changes?: Partial<Settings>, options?: StartOptions): Promise<RunningDoors> {
+export function doorsForTest(changes?: Partial<TestSettings>, options?: StartOptions): Promise<RunningDoors> {
   return duringTest(startDoors(changes, options));
 }
 

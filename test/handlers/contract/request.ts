@@ -1,11 +1,10 @@
 import type InferlessModel from '../../../app.ts';
-import type { Settings } from '../../../pipeline/settings.ts';
 import type { ErrorCode } from '../../../protocol/errors.ts';
 import type { NamedTensor } from '../../../protocol/named-tensor.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
 import { type RunningDoors, startDoors } from '../../support/grpc.ts';
 import { startFunction, type TestFunction } from '../../support/lambda.ts';
-import { bytes, INFER_PATH, type RunningServer, startServer } from '../../support/server.ts';
+import { bytes, INFER_PATH, type RunningServer, startServer, type TestSettings } from '../../support/server.ts';
 
 /** A request and its answer in the terms that all doors share, and the servers that stand behind the doors. */
 
@@ -54,7 +53,7 @@ const contractSettings = { apiTokens: ['secret'], maxBodyBytes: 1_000_000 };
 
 /** Starts all servers. @param clipQueueSize a request with a text besides images counts more items. */
 export async function startContractServers(
-  changes: Pick<Settings, 'maxQueueSize' | 'requestTimeoutMs'>,
+  changes: Pick<TestSettings, 'maxQueueSize' | 'requestTimeoutMs'>,
   clipQueueSize = changes.maxQueueSize,
 ): Promise<ContractServers> {
   const settings = { ...contractSettings, ...changes };
