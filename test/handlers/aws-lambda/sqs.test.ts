@@ -11,10 +11,10 @@ import { lambdaContext, sqsEvent, sqsRecord } from '../../support/lambda-events.
 import { bytes, dataUri, startImageServer } from '../../support/server.ts';
 import { withFunction, withImageServer } from '../../support/with-server.ts';
 
-/** Batches of messages: what has a result, what comes again, and in which order. */
+/** Batches of messages: which messages get a result, which ones come again, and in which order. */
 
 const corrupt = `data:;base64,${readFileSync(imagePath('chelsea')).subarray(0, 20_000).toString('base64')}`;
-/** Nothing listens there. */
+/** No server listens at this address. */
 const unreachable = 'http://127.0.0.1:9/cat.png';
 
 const single = withFunction({ lambdaAuthorizer: 'tokens' });
@@ -47,7 +47,7 @@ function outcomes(): Readonly<Record<string, unknown>> {
 }
 
 describe('a batch', () => {
-  test('has results for all but what is worth another try', async () => {
+  test('has a result for each message, except those worth another try', async () => {
     const event = sqsEvent({
       protocol: { id: 'x', inputs: [bytes('img_url', [dataUri('chelsea')]), bytes('text', ['a picture of'])] },
       flat: { img_url: dataUri('rocket'), text: 'a picture of' },
@@ -79,11 +79,11 @@ describe('a batch', () => {
     });
   });
 
-  test('of which nothing fails has no failures', async () => {
+  test('reports no failures where each message succeeds', async () => {
     expect(await deliver(sqsEvent({ first: { img_url: dataUri('small') } }))).toEqual(failures());
   });
 
-  test('is computed together', async () => {
+  test('is computed in one run', async () => {
     const answer = deliver(sqsEvent({ first: heldImage(), second: heldImage(), third: heldImage() }));
     await images.held(3);
     images.release();
@@ -91,7 +91,7 @@ describe('a batch', () => {
     expect(results).toHaveLength(3);
   });
 
-  test('larger than the queue of the model is no overload', async () => {
+  test('may be larger than the queue of the model', async () => {
     const small = startFunction({ maxQueueSize: 3 }, { onResult: collect });
     const bodies = Array.from(
       { length: 10 },
@@ -107,7 +107,7 @@ describe('a batch', () => {
     expect(results.map(({ record }) => record.messageId)).toEqual(bodies.map(([id]) => id));
   });
 
-  test('with a message that the queue could never take has a result for it', async () => {
+  test('has an error for a message that is larger than the queue', async () => {
     const small = startFunction({ maxQueueSize: 3 }, { onResult: collect });
     expect(await small.invoke(sqsEvent({ many: { img_url: pictures(4) }, few: { img_url: pictures(3) } }))).toEqual(
       failures(),
@@ -116,7 +116,7 @@ describe('a batch', () => {
     expect(outcomes()).toEqual({ many: 'INVALID_INPUT', few: Array.from({ length: 3 }, () => expect.any(String)) });
   });
 
-  test('is for the model that each message names', async () => {
+  test('sends each message to the model that it names', async () => {
     const several = startFunction(
       {
         models: [
@@ -144,12 +144,12 @@ describe('a batch', () => {
 
 const pictures = (count: number) => Array.from({ length: count }, () => dataUri('small'));
 
-/** An image whose host does not answer before it is told to; another for each message. */
+/** An image whose host answers when the test says so. */
 function heldImage(): object {
   return { img_url: `${images.url}/held.png` };
 }
 
-describe('what is worth another try', () => {
+describe('another try', () => {
   let infer: MockInstance<InferlessModel['inferTensors']>;
   const codes = Object.keys(httpStatus) as readonly ErrorCode[]; // The keys of a table of codes.
 
@@ -157,7 +157,7 @@ describe('what is worth another try', () => {
     infer = vi.spyOn(InferlessModel.prototype, 'inferTensors');
   });
 
-  test('are troubles that may pass', async () => {
+  test('is for errors that may pass', async () => {
     const again: ErrorCode[] = [];
     for (const code of codes) {
       infer.mockRejectedValueOnce(new HandlerError(code, 'Expected nothing.'));
@@ -180,7 +180,7 @@ describe('what is worth another try', () => {
     );
   });
 
-  test('is what nobody foresaw', async () => {
+  test('is for unexpected errors', async () => {
     infer.mockRejectedValueOnce(new TypeError('Cannot read properties of undefined.'));
     expect(await deliver(sqsEvent({ first: {} }))).toEqual(failures('first'));
   });
@@ -191,7 +191,7 @@ describe('FIFO queues', () => {
   const bad = { img_url: unreachable };
   const message = (id: string, body: object, group: string) => sqsRecord(id, body, { MessageGroupId: group });
 
-  test('after a message that comes again, so does the rest of its group', async () => {
+  test('repeat the rest of a group after a message that comes again', async () => {
     const event = {
       Records: [
         message('a1', good, 'a'),
@@ -208,7 +208,7 @@ describe('FIFO queues', () => {
     expect(order.filter((id) => id.startsWith('b'))).toEqual(['b1', 'b2', 'b3']);
   });
 
-  test('results of a group are taken one after another', async () => {
+  test('hand over the results of a group one after another', async () => {
     const taken: string[] = [];
     const slow: OnResult = async ({ record }) => {
       taken.push(`${record.messageId} begins`);
@@ -224,7 +224,7 @@ describe('FIFO queues', () => {
 describe('onResult', () => {
   const event = sqsEvent({ first: { img_url: dataUri('small') }, second: { img_url: dataUri('small') } });
 
-  test('has the message with its result', async () => {
+  test('gets each message with its result', async () => {
     await deliver(sqsEvent({ first: { img_url: dataUri('small') } }, { ApproximateReceiveCount: '3' }));
     expect(results).toMatchObject([
       {
@@ -234,7 +234,7 @@ describe('onResult', () => {
     ]);
   });
 
-  test('refuses a result: the message comes again', async () => {
+  test('that rejects makes the message come again', async () => {
     const refuse: OnResult = async (result) => {
       if (result.record.messageId === 'second') throw new Error('No bucket.');
       results.push(result);
@@ -243,7 +243,7 @@ describe('onResult', () => {
     expect(results).toHaveLength(1);
   });
 
-  test('does not end: the message comes again, before the function is killed', async () => {
+  test('that does not end makes the message come again before Lambda kills the function', async () => {
     const hang: OnResult = ({ record }) => (record.messageId === 'first' ? new Promise(() => undefined) : undefined);
     expect(await deliver(event, hang, 2_500)).toEqual(failures('first'));
   });
@@ -256,7 +256,7 @@ describe('writeResult', () => {
     write = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
   });
 
-  // Whatever is printed after the test is to be seen again.
+  // Otherwise the output of the next tests would be lost.
   afterEach(() => write.mockRestore());
 
   test('writes a line of JSON for each result', () => {
@@ -269,7 +269,7 @@ describe('writeResult', () => {
     ]);
   });
 
-  test('is what a function without onResult does', async () => {
+  test('is the onResult of a function without one', async () => {
     await single.invoke(sqsEvent({ first: { img_url: dataUri('small') }, second: '' }));
     const lines = write.mock.calls.map(([line]) => JSON.parse(String(line)));
     expect(lines).toContainEqual({ messageId: 'first', response: expect.objectContaining({ model_version: '1' }) });
@@ -277,8 +277,8 @@ describe('writeResult', () => {
   });
 });
 
-describe('time', () => {
-  test('a message that is not done in time comes again, and the others have results', async () => {
+describe('the remaining time', () => {
+  test('ends messages that take too long, which come again; the others have results', async () => {
     const held = await startImageServer();
     const event = sqsEvent({ slow: { img_url: `${held.url}/held.png` }, quick: { img_url: dataUri('small') } });
     expect(await deliver(event, collect, 2_500)).toEqual(failures('slow'));
@@ -290,7 +290,7 @@ describe('time', () => {
     expect(Object.keys(outcomes())).toEqual(['quick']);
   });
 
-  test('when there is none, all come again and nothing is begun', async () => {
+  test('is over: all messages come again, and none is begun', async () => {
     const infer = vi.spyOn(InferlessModel.prototype, 'inferTensors');
     await single.environment.load();
     const event = sqsEvent({ first: { img_url: dataUri('small') }, second: { img_url: dataUri('small') } });
@@ -300,7 +300,7 @@ describe('time', () => {
 });
 
 describe('a checkpoint that does not load', () => {
-  test('fails the whole batch with its error, so that all of it comes again', async () => {
+  test('fails the whole batch with its error, so that each message comes again', async () => {
     const broken = startFunction({ checkpoint: '/nowhere' }, { onResult: collect });
     const event = sqsEvent({ first: { img_url: dataUri('small') } });
     expect(await failureOf(broken.invoke(event))).toMatchObject({ errorType: 'CHECKPOINT_NOT_FOUND' });

@@ -15,7 +15,7 @@ const check = (client: GrpcClient) => client.call('Check', {}, { service: HEALTH
 const LIMIT_MS = 10_000;
 
 describe('a server that drains', () => {
-  test('answers what it accepted, and what still comes, while health says that it does not serve', async () => {
+  test('answers accepted and new requests, while health reports NOT_SERVING', async () => {
     const { client, grpc } = await doorsForTest();
     const watch = client.watch('Watch', {}, { service: HEALTH });
     const watchEnded = new Promise((_resolve, reject) => watch.once('error', reject));
@@ -41,7 +41,7 @@ describe('a server that drains', () => {
     await expect(late.call('ServerLive')).rejects.toMatchObject({ code: 14 });
   });
 
-  test('answers what it has read of a stream, and ends it', async () => {
+  test('answers the requests that it has read from a stream, then ends the stream', async () => {
     const { client, grpc } = await doorsForTest();
     const call = client.open('ModelStreamInfer');
     const ended = new Promise((_resolve, reject) => call.once('error', reject));
@@ -57,7 +57,7 @@ describe('a server that drains', () => {
     for (const answer of answers) expect(answer).toMatchObject({ error_message: '' });
   });
 
-  test('stops accepting at the limit, and still answers what runs', async () => {
+  test('stops accepting at the limit, and still answers running requests', async () => {
     const { client, grpc } = await doorsForTest();
     const running = client.call('ModelInfer', held());
     await images.held(1);
@@ -71,7 +71,7 @@ describe('a server that drains', () => {
   });
 });
 
-test('clients that leave their calls open, or do not read, do not keep a server from its end', async () => {
+test('a server ends although clients leave calls open, or do not read', async () => {
   const { client, grpc } = await doorsForTest({ apiTokens: ['one'] });
   const refused = openRaw(grpc.port, 'ModelInfer');
   expect(await refused.headers).toMatchObject({ 'error-code': 'UNAUTHORIZED' });

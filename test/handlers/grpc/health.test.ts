@@ -14,19 +14,19 @@ describe('a check', () => {
     expect(await check(doors.client, name)).toEqual(SERVING);
   });
 
-  test('of another name is refused', async () => {
+  test('of an unknown service is refused', async () => {
     const message = await expectStatus(check(doors.client, 'other'), 'NOT_FOUND', 'NOT_FOUND');
     expect(message).toContain('captioning');
   });
 
-  test('of all lists them', async () => {
+  test('of every service lists all of them', async () => {
     const statuses = { '': SERVING, [INFERENCE]: SERVING, captioning: SERVING };
     expect(await doors.client.call('List', {}, { service: HEALTH })).toEqual({ statuses });
   });
 });
 
 describe('the status follows the model', () => {
-  test('not serving before it is loaded and after it is finalized, when watched too', async () => {
+  test('is NOT_SERVING before the model is loaded and after it is finalized, for watchers as well', async () => {
     const starting = await doorsForTest({}, { initialize: false });
     const watch = starting.client.watch('Watch', { service: '' }, { service: HEALTH });
     watch.on('error', () => undefined); // It is cancelled below.
@@ -39,7 +39,7 @@ describe('the status follows the model', () => {
     watch.cancel();
   });
 
-  test('a model whose name is not known yet is unknown to a watcher, until it is', async () => {
+  test('is SERVICE_UNKNOWN for a watcher of a model that is not loaded', async () => {
     const starting = await doorsForTest({}, { initialize: false });
     const watch = starting.client.watch('Watch', { service: 'captioning' }, { service: HEALTH });
     watch.on('error', () => undefined); // It is cancelled below.

@@ -8,8 +8,8 @@ const images = withImageServer();
 const held = (parameters: object = {}) => ({ inputs: [bytes('img_url', [`${images.url}/held.png`])], parameters });
 const quick = { inputs: [bytes('img_url', [dataUri('chelsea')])] };
 
-describe('a request that gives itself a time', () => {
-  test('is answered with 504 when that is over, and takes no place any more', async () => {
+describe('a request with a timeout', () => {
+  test('is answered with 504 when its time is over, and frees its place in the queue', async () => {
     const server = await serverForTest({ maxQueueSize: 1 });
     const startMs = performance.now();
     expectError(await postInference(server.url, held({ timeout: 50_000 })), 504, 'DEADLINE_EXCEEDED');
@@ -20,19 +20,19 @@ describe('a request that gives itself a time', () => {
     expectError(await postInference(server.url, body, { path }), 504, 'DEADLINE_EXCEEDED');
   });
 
-  test('is answered in time', async () => {
+  test('is answered before its time is over', async () => {
     const server = await serverForTest();
     readAnswer(await postInference(server.url, { ...quick, parameters: { timeout: 60_000_000 } }));
     readAnswer(await postInference(server.url, { ...quick, parameters: { timeout: 0 } }));
   });
 
-  test.each([-1, 1.5, '1000', true, 1e300])('is refused with the time %s', async (timeout) => {
+  test.each([-1, 1.5, '1000', true, 1e300])('is refused with the timeout %s', async (timeout) => {
     const server = await serverForTest();
     expectError(await postInference(server.url, { ...quick, parameters: { timeout } }), 400, 'INVALID_PARAMETER');
   });
 });
 
-test('the service may give every request a time; a request may give itself less, and not more', async () => {
+test('the service may limit the time of every request; a request may set a shorter limit, not a longer one', async () => {
   const server = await serverForTest({ requestTimeoutMs: 100 });
   expectError(await postInference(server.url, held()), 504, 'DEADLINE_EXCEEDED');
   const { error } = expectError(await postInference(server.url, held({ timeout: 20_000 })), 504, 'DEADLINE_EXCEEDED');
@@ -40,7 +40,7 @@ test('the service may give every request a time; a request may give itself less,
   expectError(await postInference(server.url, held({ timeout: 60_000_000 })), 504, 'DEADLINE_EXCEEDED');
 });
 
-test('a request whose client leaves is dropped: its place is free', async () => {
+test('a request is dropped when its client disconnects, which frees its place', async () => {
   const pictures = await imageServerForTest();
   const server = await serverForTest({ maxQueueSize: 1 });
   const leaving = http.request(new URL(INFER_PATH, server.url), { method: 'POST', agent: false });

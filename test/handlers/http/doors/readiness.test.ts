@@ -8,7 +8,7 @@ import { temporaryFolder } from '../../../support/temporary-folder.ts';
 import { serverForTest } from '../../../support/with-server.ts';
 import { breakThread, watchDeadlyThreads, watchThreads } from '../../../support/worker-threads.ts';
 
-/** What a client sees when worker threads end: real ones, in the server of this process. */
+/** The server's answers after worker threads ended. The threads are real. */
 
 const RECOVERY = { timeout: 30_000 };
 const body = { inputs: [bytes('img_url', [dataUri('small')])] };
@@ -36,7 +36,7 @@ test('one worker of two is enough to be ready', async () => {
 });
 
 describe('without a worker', () => {
-  /** A server whose only worker has ended, and has no checkpoint to start from again. */
+  /** A server whose only worker has ended and cannot start again, as its checkpoint is gone. */
   async function startBroken() {
     const threads = watchThreads();
     const checkpoint = join(temporaryFolder(), 'checkpoint');
@@ -49,7 +49,7 @@ describe('without a worker', () => {
     return { ...server, wanted, bringBack: () => renameSync(`${checkpoint}-away`, checkpoint) };
   }
 
-  test('the service is live and not ready; a request waits for the next one', async () => {
+  test('the service is live and not ready, and a request waits for the next worker', async () => {
     const { url, statuses, wanted, bringBack } = await startBroken();
     const answer = postInference(url, body);
     expect(await statuses()).toEqual(UNREADY);
@@ -80,7 +80,7 @@ describe('without a worker', () => {
   });
 });
 
-test('a request that ends two workers fails with an error that says nothing of the inside', RECOVERY, async () => {
+test('a request that ends two workers fails with an error that reveals nothing internal', RECOVERY, async () => {
   let deadlyCount = 2;
   const threads = watchDeadlyThreads(() => {
     deadlyCount -= 1;

@@ -55,7 +55,7 @@ describe('predictions', () => {
     },
   );
 
-  test('with parameters for all, which an instance overrides; unknown ones are left alone', async () => {
+  test('with parameters for all instances, which an instance may override; unknown ones are ignored', async () => {
     const parameters = { max_new_tokens: 3, unknown: { a: 1 } };
     const instances = [chelsea, { ...chelsea, max_new_tokens: 5 }];
     expect(predictionsOf(await post(VERTEX_PATH, { instances, parameters }))).toEqual([
@@ -64,7 +64,7 @@ describe('predictions', () => {
     ]);
   });
 
-  test('of bytes in b64', async () => {
+  test('of an image in b64', async () => {
     const b64 = chelsea.img_url.split(',')[1];
     const instances = [{ img_url: { b64 } }, { img_url: [{ b64 }] }];
     const caption = { generated_output: await captionOf('chelsea') };
@@ -81,7 +81,7 @@ describe('predictions', () => {
     ]);
   });
 
-  test('where one instance fails', async () => {
+  test("have an error for an instance that fails, beside the others' captions", async () => {
     const caption = { generated_output: await captionOf('chelsea') };
     const failure = (code: string) => ({ error: expect.stringMatching(/^Expected .*\.$/), code });
     const instances = [{}, chelsea, 5, { img_url: 'http://169.254.169.254/' }, null, { ...chelsea, foo: 1 }, ['a']];
@@ -97,8 +97,8 @@ describe('predictions', () => {
   });
 });
 
-describe('what is refused', () => {
-  test('when all instances fail, with the first error', async () => {
+describe('refused are', () => {
+  test('instances that all fail, with the first error', async () => {
     const instances = [{ img_url: 'no base64!' }, {}];
     expectError(await post(VERTEX_PATH, { instances }), 400, 'IMAGE_SOURCE_INVALID');
   });
@@ -115,7 +115,7 @@ describe('what is refused', () => {
     expectError(await post(VERTEX_PATH, { instances: [chelsea], parameters: 5 }), 400, 'INVALID_REQUEST');
   });
 
-  test('more instances than may wait', async () => {
+  test('more instances than the queue has room for', async () => {
     const instances = Array.from({ length: 9 }, () => chelsea);
     expectError(await post(VERTEX_PATH, { instances }), 400, 'INVALID_INPUT');
   });
@@ -133,7 +133,7 @@ describe('what is refused', () => {
     expectError(await send(server.url, { path: VERTEX_PATH }), 405, 'METHOD_NOT_ALLOWED');
   });
 
-  test('a stranger', async () => {
+  test('requests without a token', async () => {
     const guarded = await serverForTest({ checkpoint, apiTokens: ['secret'] });
     for (const path of [VERTEX_PATH, KSERVE_PATH])
       expectError(await post(path, { instances: [chelsea] }, guarded.url), 401, 'UNAUTHORIZED');
@@ -141,7 +141,7 @@ describe('what is refused', () => {
 });
 
 describe("the models of KServe's first protocol", () => {
-  test('by their names, with their readiness', async () => {
+  test('are listed by name, with their readiness', async () => {
     const starting = await serverForTest({ checkpoint, modelName: 'cats' }, { initialize: false });
     const read = async (path: string) => {
       const { status, text } = await send(starting.url, { path });

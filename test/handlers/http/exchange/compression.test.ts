@@ -16,7 +16,7 @@ describe('requests', () => {
     ['x-gzip', gzipSync(body)],
     ['deflate', deflateSync(body)],
     ['identity', Buffer.from(body)],
-  ])('in %s are read', async (encoding, data) => {
+  ])('compressed with %s are read', async (encoding, data) => {
     const plain = readAnswer(await postInference(server.url, body));
     expect(readAnswer(await post(data, { 'content-encoding': encoding }))).toEqual(plain);
     const chunked = { 'content-encoding': encoding, 'transfer-encoding': 'chunked' };
@@ -24,7 +24,7 @@ describe('requests', () => {
   });
 
   test.each(['br', 'zstd', 'identity, gzip', 'gzip, gzip', '__proto__'])(
-    'in %s are refused, with what is read',
+    'compressed with %s are refused, with the list of known encodings',
     async (encoding) => {
       const answer = await post(brotliCompressSync(body), { 'content-encoding': encoding });
       expectError(answer, 415, 'UNSUPPORTED_ENCODING');
@@ -38,7 +38,7 @@ describe('requests', () => {
     ['a wrong checksum', Buffer.concat([gzipSync(body).subarray(0, -8), Buffer.alloc(8)])],
     ['another encoding', deflateSync(body)],
     ['nothing', Buffer.alloc(0)],
-  ])('that do not decode are refused: %s', async (_, data) => {
+  ])('that cannot be decompressed are refused: %s', async (_, data) => {
     expectError(await post(data, { 'content-encoding': 'gzip' }), 400, 'INVALID_REQUEST');
   });
 });
@@ -57,7 +57,7 @@ describe('answers', () => {
     ['deflate', 'deflate', inflateSync],
     ['br, gzip;q=0.5, deflate;q=0.1', 'gzip', gunzipSync],
     ['gzip;q=0.1, deflate', 'deflate', inflateSync],
-  ])('to a client that takes %s come in %s', async (accepted, encoding, decode) => {
+  ])('to a client that accepts %s are compressed with %s', async (accepted, encoding, decode) => {
     const plain = await postInference(server.url, long);
     const answer = await ask(accepted);
     expect(answer.headers).toMatchObject({
@@ -77,7 +77,7 @@ describe('answers', () => {
     },
   );
 
-  test('bytes behind the JSON are compressed with it, and its length is the one before', async () => {
+  test("are compressed whole, with the JSON's length before compression in the header", async () => {
     const plain = await postInference(server.url, {
       ...long,
       parameters: { ...long.parameters, binary_data_output: true },
@@ -88,7 +88,7 @@ describe('answers', () => {
     expect(gunzipSync(answer.bytes)).toEqual(plain.bytes);
   });
 
-  test('short ones are not worth it', async () => {
+  test('are not compressed where they are short', async () => {
     const answer = await send(server.url, { path: '/v2/health/live', headers: { 'accept-encoding': 'gzip' } });
     expect(answer.headers['content-encoding']).toBeUndefined();
     expect(answer.text).toBe('{"live":true}');
