@@ -29,10 +29,7 @@ export default defineConfig({
     maxWorkers: availableParallelism(), // Left alone, vitest keeps one core free: on two cores it uses one.
     testTimeout: 60_000,
     hookTimeout: 60_000,
-    // As files share a process, no spy and no replaced global may outlive its test.
-    restoreMocks: true,
-    unstubGlobals: true,
-    unstubEnvs: true,
+    setupFiles: 'test/support/clean-up.ts',
     projects: [
       {
         extends: true,

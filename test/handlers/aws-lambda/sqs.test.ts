@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { afterEach, beforeEach, describe, expect, type MockInstance, test, vi } from 'vitest';
+import { beforeEach, describe, expect, type MockInstance, test, vi } from 'vitest';
 import InferlessModel from '../../../app.ts';
 import { createHandlers } from '../../../handlers/aws-lambda/handlers.ts';
 import { type MessageResult, type OnResult, writeResult } from '../../../handlers/aws-lambda/sqs.ts';
@@ -255,9 +255,6 @@ describe('writeResult', () => {
   beforeEach(() => {
     write = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
   });
-
-  // Otherwise the output of the next tests would be lost.
-  afterEach(() => write.mockRestore());
 
   test('writes a line of JSON for each result', () => {
     const response = { model_name: 'captioning', model_version: '1', outputs: [] };

@@ -49,13 +49,13 @@ const runtime = {
 
 let served: TestFunction;
 
-beforeEach(() => {
-  vi.stubGlobal('awslambda', runtime);
+beforeAll(() => {
+  vi.stubGlobal('awslambda', runtime); // A handler is marked when it is made.
+  served = startFunction();
 });
 
-beforeAll(() => {
+beforeEach(() => {
   vi.stubGlobal('awslambda', runtime);
-  served = startFunction();
 });
 
 afterAll(() => served?.close());

@@ -183,7 +183,6 @@ describe('the end of a call', () => {
   test('comes when a message has not arrived whole within a minute', async () => {
     const { grpc, client } = await doorsForTest({ maxRequestsPerToken: 1 });
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'], shouldAdvanceTime: true });
-    onTestFinished(() => void vi.useRealTimers());
     const { stream, headers } = openRaw(grpc.port, 'ModelInfer');
     stream.write(Buffer.from([0, 0, 0, 0, 9, 1])); // The first of nine bytes.
     const ask = () => client.call('ModelInfer', quick).then(() => 'answered', String);
@@ -199,7 +198,6 @@ describe('the end of a call', () => {
     const { client } = await doorsForTest();
     await client.call('ServerLive'); // Opens the connection, which needs real timers.
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'], shouldAdvanceTime: true });
-    onTestFinished(() => void vi.useRealTimers());
     const reflected = client.open('ServerReflectionInfo', { service: 'grpc.reflection.v1.ServerReflection' });
     const ended = new Promise((_resolve, reject) => reflected.once('error', reject));
     const inference = client.open('ModelStreamInfer');

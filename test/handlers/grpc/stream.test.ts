@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { expectStatus, type GrpcClient, type InferAnswer, tensorsOf, typedBytes } from '../../support/grpc.ts';
 import { dataUri } from '../../support/server.ts';
 import { doorsForTest, withDoors, withImageServerForEach } from '../../support/with-server.ts';
@@ -81,7 +81,6 @@ test.each([
 
 test('a client that disconnects ends its stream and drops its requests', async () => {
   const infer = vi.spyOn(doors.model, 'inferTensors');
-  onTestFinished(() => infer.mockRestore());
   const call = doors.client.open('ModelStreamInfer');
   const ended = new Promise((resolve) => call.once('error', resolve));
   call.write(request('held', `${images.url}/held.png`));

@@ -1,6 +1,6 @@
 import { cpSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { Settings } from '../../../../pipeline/settings.ts';
 import { checkpointFolder } from '../../../support/goldens.ts';
 import { bytes, dataUri, expectError, outputOf, postInference, readAnswer, send } from '../../../support/server.ts';
@@ -60,7 +60,6 @@ describe('without a worker', () => {
 
   test('requests are refused after ten seconds, and from then on at once', RECOVERY, async () => {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'], shouldAdvanceTime: true });
-    onTestFinished(() => void vi.useRealTimers());
     const { url, model, statuses } = await startBroken();
     let isAnswered = false;
     const first = postInference(url, body).finally(() => {
