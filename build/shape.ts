@@ -37,8 +37,11 @@ function describeLengths({ count, median, percentile90, longest }: Lengths): str
 
 const sources = readSources();
 const named = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
-for (const folder of named.length === 0 ? folders : named)
-  process.stdout.write(`${describeFolder(shapeOf(folder, sources), sources)}\n\n`);
+for (const folder of named.length === 0 ? folders : named) {
+  const shape = shapeOf(folder, sources);
+  if (shape.rooms.length === 0) throw new Error(`Expected a folder with sources of the product, got ${folder}.`);
+  process.stdout.write(`${describeFolder(shape, sources)}\n\n`);
+}
 if (process.argv.includes('--check')) {
   const exceeded = Object.keys(houseBounds).flatMap((folder) => exceededBounds(shapeOf(folder, sources)));
   for (const sentence of exceeded) process.stderr.write(`${sentence}\n`);

@@ -1,7 +1,7 @@
 import { expect, test, vi } from 'vitest';
 import { watchState } from '../../../handlers/grpc/status-watch.ts';
 
-test('all who watch share one look at a time, and are told of changes; nobody looks where nobody watches', async () => {
+test('watchers share one timer and are notified of changes; without watchers there is no timer', async () => {
   vi.useFakeTimers();
   const stopping = new AbortController();
   const state = { isReady: false };
