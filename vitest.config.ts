@@ -8,8 +8,8 @@ import { defineConfig } from 'vitest/config';
 
 /** Programs of dist/ as processes. */
 const bundle = ['test/handlers/command-line/**/*.test.ts', 'test/**/*bundle.test.ts'];
-/** These files measure the memory of their process, which therefore runs no other file. */
-const ownProcess = ['test/**/*-own-process.test.ts'];
+/** These files measure time or memory: each has a process of its own, and no other test runs at the same time. */
+const measured = ['test/**/*-measured.test.ts'];
 /** Servers, and the function of AWS Lambda. */
 const doors = ['test/handlers/**/*.test.ts'];
 /** The running model: worker threads, images from the network, downloads. */
@@ -36,26 +36,35 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: [...pipeline, ...doors, ...ownProcess, ...bundle],
+          exclude: [...pipeline, ...doors, ...measured, ...bundle],
         },
       },
       {
         extends: true,
-        test: { name: 'pipeline', include: pipeline, sequence: { groupOrder: 1 } },
+        test: { name: 'pipeline', include: pipeline, exclude: measured, sequence: { groupOrder: 1 } },
       },
       {
         extends: true,
-        test: { name: 'doors', include: doors, exclude: [...ownProcess, ...bundle], sequence: { groupOrder: 2 } },
+        test: { name: 'doors', include: doors, exclude: [...measured, ...bundle], sequence: { groupOrder: 1 } },
       },
-      { extends: true, test: { name: 'own-process', include: ownProcess, isolate: true, sequence: { groupOrder: 2 } } },
       {
         extends: true,
         test: {
           name: 'bundle',
           include: bundle,
           globalSetup: 'test/support/built-bundle.ts',
-          maxWorkers: 1, // Some of these tests measure how soon a server answers.
-          sequence: { groupOrder: 3 },
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'measured',
+          include: measured,
+          globalSetup: 'test/support/built-bundle.ts',
+          isolate: true,
+          maxWorkers: 1,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

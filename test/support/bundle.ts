@@ -21,8 +21,7 @@ export interface TemporaryBundle extends Bundle {
 
 /**
  * Bundles the current sources into a temporary folder, which holds links to the sources besides dist/: the build script
- * runs there, so that it disturbs nobody who bundles at the same time. Tests of the project `bundle` share one bundle:
- * see built-bundle.ts.
+ * runs there, so that it disturbs nobody who bundles at the same time. All tests share one bundle: see built-bundle.ts.
  */
 export function buildBundle(): TemporaryBundle {
   const folder = mkdtempSync(join(tmpdir(), 'blip-handler-bundle-'));
