@@ -2,6 +2,8 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
+import { exceededBounds, houseBounds, shapeOf } from '../build/house.ts';
+import { readSources } from '../build/sources.ts';
 
 /** The laws of the house: who may import whom. docs/explanation/architecture.md says why. */
 
@@ -229,5 +231,48 @@ describe('the laws of the house', () => {
       .flatMap(sourceFiles)
       .filter((file) => numbers.test(readFileSync(join(root, file), 'utf8')));
     expect(found).toEqual([]);
+  });
+});
+
+/** Laws that need a parser, and the bounds of `npm run shape -- --check`. */
+describe('the shape of the house', () => {
+  const sources = readSources();
+
+  test.each(Object.keys(houseBounds))('stays within the bounds of build/house.ts: "%s"', (folder) => {
+    const shape = shapeOf(folder, sources);
+    expect(shape.lengths.count).toBeGreaterThan(0);
+    expect(exceededBounds(shape)).toEqual([]);
+  });
+
+  test('has no circle of rooms, on any floor', () => {
+    const folders = sources.flatMap(({ path }) =>
+      path.split('/').map((_, index, parts) => parts.slice(0, index).join('/')),
+    );
+    const circles = [...new Set(folders)].flatMap((folder) => shapeOf(folder, sources).upwards);
+    expect(circles).toEqual([]);
+  });
+
+  test('has no two exported types of one name', () => {
+    const pathsByName = new Map<string, string[]>();
+    for (const { path, exportedTypes } of sources)
+      for (const name of exportedTypes) pathsByName.set(name, [...(pathsByName.get(name) ?? []), path]);
+    expect(pathsByName.size).toBeGreaterThan(100);
+    expect([...pathsByName].filter(([, paths]) => paths.length > 1)).toEqual([]);
+  });
+
+  test('has no cast that the compiler does not check: to never, or by way of unknown', () => {
+    const casts = sources.flatMap(({ path, uncheckedCasts }) => uncheckedCasts.map((cast) => `${path}:${cast}`));
+    expect(casts).toEqual([]);
+  });
+
+  test('keeps models out of models/generation', () => {
+    const generation = sources.filter(({ path }) => path.startsWith('models/generation/'));
+    expect(generation.length).toBeGreaterThan(0);
+    const modelImports = generation.flatMap(({ path, imports }) =>
+      imports
+        .filter((target) => /^models\/(?:heads|language-models|towers)\//.test(target))
+        .map((target) => `${path} → ${target}`),
+    );
+    expect(modelImports).toEqual([]);
   });
 });

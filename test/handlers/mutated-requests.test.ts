@@ -50,7 +50,7 @@ const png = readFileSync(imagePath('small'));
 const image = dataUri('small');
 const text = 'a picture of';
 
-/** What words of an answer would tell of the inside: stacks, paths, what JavaScript and the libraries say. */
+/** Words that would reveal internals: stacks, paths, messages of JavaScript and of libraries. */
 const inside =
   /INTERNAL|\n\s+at |node_modules|node:|\/work\/|\.[cm]?[jt]s:\d|(Type|Range|Reference|Syntax)Error|undefined|Cannot read|is not (a function|iterable)|onnx|vips|sharp|fastify|busboy|ajv|polluted/i;
 
@@ -71,7 +71,7 @@ interface Door {
   readonly body: Json | Uint8Array;
   /** Stands behind the JSON. */
   readonly section?: Uint8Array;
-  /** What of a good answer is always the same. */
+  /** The part of a good answer that does not vary. */
   readonly read?: (text: string) => unknown;
   /** Where an answer says only that the request was accepted: the path that tells what came of it. */
   readonly endPath?: (text: string) => string | undefined;
@@ -228,7 +228,7 @@ function describeWork(work: unknown): string {
   return words.slice(0, 2_500);
 }
 
-/** What is wrong with an answer; `undefined` where nothing is. */
+/** The fault of an answer; `undefined` where it has none. */
 function wrongWith(status: number, answer: string): string | undefined {
   if (status < 200 || status >= 500) return `status ${status}: ${answer.slice(0, 300)}`;
   if (inside.test(answer)) return `tells of the inside: ${answer.slice(0, 500)}`;
@@ -358,7 +358,7 @@ function mutateLength(
   return { title: given, head, body };
 }
 
-/** What the server says until it closes; this end has nothing more to say. */
+/** Everything that the server sends until it closes the connection, whose other half is closed. */
 async function exchange({ head, body }: ReturnType<typeof mutateLength>): Promise<string | undefined> {
   const socket = net.connect({ port: Number(new URL(url).port), host: '127.0.0.1', allowHalfOpen: true });
   const chunks: Buffer[] = [];
@@ -563,19 +563,19 @@ describe('AWS Lambda', () => {
   });
 });
 
-/** What is wrong with an answer to an event of any kind: only those of HTTP have a status. */
+/** The fault of an answer to an event of any kind: only HTTP answers have a status. */
 function wrongWithAnswer(answer: unknown): string | undefined {
   const { statusCode, body = '' } = answer as { statusCode?: number; body?: string }; // Answers are objects.
   return statusCode === undefined ? undefined : wrongWith(statusCode, body);
 }
 
-/** The same of what an invocation fails with: a code of ours, and no other name. */
+/** The fault of a failed invocation, whose error must have one of our codes as its name. */
 function wrongWithFailure({ name, message }: Error): string | undefined {
   const isOurs = name !== 'INTERNAL' && /^[A-Z_]+$/.test(name) && !inside.test(message);
   return isOurs ? undefined : `${name}: ${message}`;
 }
 
-/** What Lambda makes of an event, which is JSON always. */
+/** The event as Lambda hands it over: it went through JSON. */
 function parsedOr(event: string): unknown {
   try {
     return JSON.parse(event);

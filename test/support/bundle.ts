@@ -1,25 +1,29 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { cpSync, linkSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** The bundle as `npm run build` makes it, and its programs as processes. */
+/** The bundle that `npm run build` makes, and its programs as processes. */
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
 export interface Bundle {
-  /** Holds dist/, and what it was made of. */
+  /** Holds dist/. */
   readonly folder: string;
+}
+
+/** A bundle in a temporary folder of its own. */
+export interface TemporaryBundle extends Bundle {
   remove(): void;
 }
 
 /**
- * Bundles the sources as they are now, into a temporary folder: the build script runs there, over links to the
- * sources, so that no other test and no developer who bundles at the same time gets in the way.
+ * Bundles the current sources into a temporary folder, which holds links to the sources besides dist/: the build script
+ * runs there, so that it disturbs nobody who bundles at the same time. All tests share one bundle: see built-bundle.ts.
  */
-export function buildBundle(): Bundle {
+export function buildBundle(): TemporaryBundle {
   const folder = mkdtempSync(join(tmpdir(), 'blip-handler-bundle-'));
   const copied = ['build', 'examples', 'package.json'];
   for (const name of readdirSync(root).filter((entry) => !['dist', '.git', ...copied].includes(entry)))
@@ -29,25 +33,37 @@ export function buildBundle(): Bundle {
   return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
-/** A copy of dist/ beside nothing but these packages. */
-export function copyDist(bundle: Bundle, packages: readonly string[]): Bundle {
+/**
+ * A copy of dist/ beside nothing but these packages. Its files are hard links, as a symbolic link would lead back to
+ * the folder of all packages: add files to the copy, but write into none.
+ */
+export function copyDist(bundle: Bundle, packages: readonly string[]): TemporaryBundle {
   const folder = mkdtempSync(join(tmpdir(), 'blip-handler-dist-'));
-  cpSync(join(bundle.folder, 'dist'), join(folder, 'dist'), { recursive: true });
-  for (const name of packages) copyPackage(name, join(folder, 'node_modules', name));
+  linkFiles(join(bundle.folder, 'dist'), join(folder, 'dist'));
+  for (const name of packages) linkFiles(join(root, 'node_modules', name), join(folder, 'node_modules', name));
   return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
-/** Copied, as a link would lead back to where all packages lie. Only this machine's binaries are. */
-function copyPackage(name: string, destination: string): void {
-  const own = `/${process.platform}/${process.arch}`;
-  mkdirSync(destination, { recursive: true });
-  cpSync(join(root, 'node_modules', name), destination, {
-    recursive: true,
-    filter: (source) => !/\/bin\/napi-v\d+\/\w+\/\w+/.test(source) || source.includes(own),
-  });
+/** Links every file below a folder, without binaries for other machines. */
+function linkFiles(source: string, destination: string): void {
+  const ownBinaries = `/${process.platform}/${process.arch}`;
+  for (const entry of readdirSync(source, { recursive: true, withFileTypes: true })) {
+    const from = join(entry.parentPath, entry.name);
+    const isForeign = /\/bin\/napi-v\d+\/\w+\/\w+/.test(from) && !from.includes(ownBinaries);
+    if (entry.isFile() && !isForeign) linkFile(from, join(destination, from.slice(source.length)));
+  }
 }
 
-/** The environment of a program: what it needs to run at all, and what a test sets. */
+function linkFile(source: string, destination: string): void {
+  mkdirSync(dirname(destination), { recursive: true });
+  try {
+    linkSync(source, destination);
+  } catch {
+    cpSync(source, destination); // The temporary folder lies on another file system.
+  }
+}
+
+/** The environment of a program: the variables that it needs to run at all, and those that a test sets. */
 export function programEnvironment(variables: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
   const { PATH = '', HOME = '', TMPDIR = '' } = process.env;
   return {
@@ -109,14 +125,14 @@ export function startProgram(
 export interface ServerProcess {
   readonly url: string;
   readonly pid: number;
-  /** Its log until now: one JSON object a line. */
+  /** The log until now: one JSON object a line. */
   log(): readonly Readonly<Record<string, unknown>>[];
   kill(signal: NodeJS.Signals): void;
-  /** How it ended, once it has. */
+  /** Resolves when the process has ended. */
   readonly exit: Promise<Exit>;
 }
 
-/** Starts the bundled server on any port, and waits until it is ready, or only listens. */
+/** Starts the bundled server on a free port, and waits until it is ready or, if so wished, listens. */
 export async function startServerProcess(
   bundle: Bundle,
   variables: Readonly<Record<string, string>> = {},
@@ -132,7 +148,7 @@ export async function startServerProcess(
   const died = exit.then((ended) => {
     throw new Error(`Expected the server to start, but it ended: ${JSON.stringify(ended)}`);
   });
-  died.catch(() => undefined); // It ends later, as tests want it to.
+  died.catch(() => undefined); // Every server ends later.
   const message = until === 'ready' ? /^ready$/ : /^Server listening/;
   while (!log().some(({ msg }) => message.test(String(msg)))) await Promise.race([once(child, 'output'), died]);
   const [, url] = /listening at (http:[^"\s]+)/.exec(output()) ?? [];

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { type BlipCheckpoint, type ClipCheckpoint, openCheckpoint } from '../../checkpoint/checkpoint.ts';
 import { readSafetensorsHeader, type TensorRegion } from '../../checkpoint/weights/safetensors.ts';
 
-/** What transformers computed with the small checkpoints: make_goldens.py and make_family_goldens.py of test/fixtures. */
+/** Results of transformers with the small checkpoints, by make_goldens.py and make_family_goldens.py of test/fixtures. */
 
 /** Captioning. */
 export const checkpointNames = ['narrow-vision', 'sharded-float16', 'untied-bfloat16'] as const;
@@ -51,7 +51,7 @@ export interface GoldenText {
   readonly input_ids: readonly number[];
 }
 
-/** What `cosine_similarity` and other golden matrices have as rows and columns. */
+/** The rows and columns of `cosine_similarity` and other golden matrices. */
 export interface GoldenPairs {
   readonly images: readonly ImageName[];
   readonly texts: readonly GoldenText[];

@@ -178,7 +178,7 @@ export function loadBalancerEvent(request: EventRequest = {}): ALBEvent {
   };
 }
 
-/** The same from a target group that has multi-value headers on. */
+/** The event of a target group with multi-value headers. */
 export function loadBalancerMultiValueEvent(request: EventRequest = {}): ALBEvent {
   const { method, path, query, headers } = filled(request);
   const pairs = rawPairs(query);

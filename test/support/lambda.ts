@@ -11,7 +11,7 @@ import { type TestSettings, testSettings } from './server.ts';
 export interface TestFunction {
   readonly environment: LambdaEnvironment;
   readonly streamHandler: ReturnType<typeof createHandlers>['streamHandler'];
-  /** Invokes the function with what is left of an event in JSON, and returns what is left of its answer. */
+  /** Invokes the function with an event that went through JSON, and returns an answer that went through JSON. */
   invoke(event: unknown, remainingMs?: number): Promise<unknown>;
   close(): Promise<void>;
 }
@@ -56,7 +56,7 @@ export function responseOf(answer: unknown): InferenceResponse {
   return answer as InferenceResponse; // The line above.
 }
 
-/** What an invocation fails with, as Lambda reports it. */
+/** The failure of an invocation, as Lambda reports it. */
 export async function failureOf(answer: Promise<unknown>): Promise<{ errorType: string; errorMessage: string }> {
   const error = await answer.then(
     () => undefined,

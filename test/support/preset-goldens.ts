@@ -1,6 +1,6 @@
 import { type GoldenSequence, type ImageName, openGoldenTensors, readGoldenJson } from './goldens.ts';
 
-/** What test/fixtures/make_preset_goldens.py wrote. */
+/** The goldens of test/fixtures/make_preset_goldens.py. */
 
 /** Sizes, other than the checkpoint's, that images were resized to. */
 export const otherSizes = {
@@ -25,7 +25,7 @@ export interface GoldenRanking {
   /** [CLS], the question and [SEP]. */
   readonly question_ids: readonly number[];
   readonly candidates: readonly GoldenCandidate[];
-  /** The same with [ENC] in place of [CLS]. */
+  /** With [ENC] in place of [CLS]. */
   readonly original: readonly GoldenCandidate[];
 }
 

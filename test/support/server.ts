@@ -11,7 +11,10 @@ import { readSettings, type Settings } from '../../pipeline/settings.ts';
 import type { NamedTensor } from '../../protocol/named-tensor.ts';
 import { checkpointFolder, type ImageName, imagePath } from './goldens.ts';
 
-/** The real server in this process, a server of images, and requests to both. Everything stays on loopback. */
+/**
+ * The real server in this process, a server of images, and requests to both, all on loopback. Tests start them by
+ * with-server.ts, which closes them as well.
+ */
 
 export const INFER_PATH = '/v2/models/captioning/infer';
 
@@ -19,8 +22,8 @@ export const INFER_PATH = '/v2/models/captioning/infer';
 export type TestSettings = Settings & ServerSettings;
 
 /**
- * The settings of an empty environment on a machine of two CPUs, silent, and what a test wants otherwise. The checkpoint
- * is a tiny one with random weights: what it says means nothing, and it says it fast.
+ * The settings of an empty environment on a machine of two CPUs, silent, with the changes that a test wants. The
+ * checkpoint is tiny and has random weights: its captions mean nothing and come fast.
  */
 export function testSettings(changes: Partial<TestSettings> = {}): TestSettings {
   const defaults = {
@@ -146,10 +149,14 @@ export async function startServer(
   return { ...server, model, settings };
 }
 
-/** The HTTP server around several models, none of which is loaded yet: one for each that the settings name. */
+export interface RunningServerOfModels extends Omit<RunningServer, 'model' | 'settings'> {
+  readonly models: readonly InferlessModel[];
+}
+
+/** The HTTP server around the models that the settings name, none of which is loaded yet. */
 export async function startServerOfModels(
   changes: Partial<TestSettings> & Pick<TestSettings, 'models'>,
-): Promise<Omit<RunningServer, 'model' | 'settings'> & { readonly models: readonly InferlessModel[] }> {
+): Promise<RunningServerOfModels> {
   const settings = testSettings(changes);
   const models = createModels(settings, settings.models);
   return { ...(await listen(models, settings)), models };

@@ -1,21 +1,16 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Bundle, buildBundle, programEnvironment } from '../../support/bundle.ts';
+import { describe, expect, test } from 'vitest';
+import { builtBundle } from '../../support/built-bundle.ts';
+import { programEnvironment } from '../../support/bundle.ts';
 import { functionUrlEvent, sqsEvent } from '../../support/lambda-events.ts';
 import { bytes, dataUri, INFER_PATH } from '../../support/server.ts';
 
-/** The function as it is deployed: dist/aws-lambda.js, imported by a process of its own as Lambda's runtime does it. */
+/** The deployed function: a process of its own imports dist/aws-lambda.js, as Lambda's runtime does. */
 
-let bundle: Bundle;
+const bundle = builtBundle();
 
-beforeAll(() => {
-  bundle = buildBundle();
-});
-
-afterAll(() => bundle?.remove());
-
-/** Imports the function, sends it events one after another, and prints what came of each. */
+/** Imports the function, sends it events one after another, and prints the outcome of each. */
 const runtime = `
   globalThis.awslambda = { streamifyResponse: (handler) => Object.assign(handler, { isStreaming: true }) };
   const outcome = async (answer) => { try { return { answer: await answer() }; } catch ({ name, message }) { return { name, message }; } };
@@ -89,7 +84,7 @@ describe('dist/aws-lambda.js', () => {
     expect(log.map(({ msg }) => msg).slice(0, 2)).toEqual(['ready', 'incoming request']);
   });
 
-  test('without tokens answers invocations, and no HTTP', async () => {
+  test('answers invocations without tokens, but no HTTP event', async () => {
     const { outcomes } = await run([request, functionUrlEvent({ path: '/v2' })]);
     expect(outcomes.slice(1)).toMatchObject([
       { answer: { model_name: 'captioning' } },
@@ -97,7 +92,7 @@ describe('dist/aws-lambda.js', () => {
     ]);
   });
 
-  test('a handler with options has the same models', async () => {
+  test('shares its models with a handler that has options', async () => {
     const { outcomes, taken, log } = await run([sqsEvent({ first: request, second: '' }), request]);
     expect(outcomes.slice(1)).toMatchObject([
       { answer: { batchItemFailures: [] } },
@@ -115,7 +110,7 @@ describe('dist/aws-lambda.js', () => {
     },
   );
 
-  test('a checkpoint that is not there ends no environment: invocations tell', async () => {
+  test('stays alive with a checkpoint that does not exist, and each invocation reports it', async () => {
     const { outcomes, log } = await run([request, request], { BLIP_CHECKPOINT: '/nowhere' });
     expect(outcomes.slice(1)).toMatchObject([{ name: 'CHECKPOINT_NOT_FOUND' }, { name: 'CHECKPOINT_NOT_FOUND' }]);
     expect(log.filter(({ msg }) => msg === 'not loaded')).toHaveLength(3);

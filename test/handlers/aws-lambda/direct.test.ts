@@ -1,32 +1,24 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { checkpointFolder } from '../../support/goldens.ts';
-import { failureOf, responseOf, startFunction, type TestFunction } from '../../support/lambda.ts';
+import { failureOf, responseOf } from '../../support/lambda.ts';
 import { bytes, dataUri } from '../../support/server.ts';
+import { withFunction } from '../../support/with-server.ts';
 
-/** Whoever may invoke the function itself sends a request body, and has its answer or an error with our code. */
+/** A client that may invoke the function sends a request body, and gets the answer or an error with our code. */
 
-let single: TestFunction;
-let several: TestFunction;
-
-beforeAll(() => {
-  single = startFunction({ lambdaAuthorizer: 'tokens' }); // IAM lets callers in; tokens are for HTTP.
-  several = startFunction({
-    models: [
-      { name: 'words', checkpoint: checkpointFolder('narrow-vision') },
-      { name: 'vectors', checkpoint: checkpointFolder('clip-placeholder-end') },
-    ],
-  });
-});
-
-afterAll(async () => {
-  await single?.close();
-  await several?.close();
+/** IAM lets callers in; tokens are for HTTP. */
+const single = withFunction({ lambdaAuthorizer: 'tokens' });
+const several = withFunction({
+  models: [
+    { name: 'words', checkpoint: checkpointFolder('narrow-vision') },
+    { name: 'vectors', checkpoint: checkpointFolder('clip-placeholder-end') },
+  ],
 });
 
 const image = bytes('img_url', [dataUri('chelsea')]);
 
 describe('a body of the protocol', () => {
-  test('has the answer of the protocol', async () => {
+  test('gets an answer of the protocol', async () => {
     const request = { id: 'x', inputs: [image, bytes('text', ['a picture of'])], parameters: { max_new_tokens: 3 } };
     expect(await single.invoke(request)).toEqual({
       model_name: 'captioning',
@@ -38,12 +30,12 @@ describe('a body of the protocol', () => {
     });
   });
 
-  test('has the outputs that it asks for', async () => {
+  test('gets the outputs that it names', async () => {
     const answer = responseOf(await single.invoke({ inputs: [image], outputs: [{ name: 'sequence_logprob' }] }));
     expect(answer.outputs).toEqual([expect.objectContaining({ name: 'sequence_logprob', datatype: 'FP32' })]);
   });
 
-  test('one image that fails leaves the others alone', async () => {
+  test('gets results for the good images beside an error for a bad one', async () => {
     const request = { inputs: [bytes('img_url', [dataUri('chelsea'), 'data:;base64,AAAA'])] };
     const answer = responseOf(await single.invoke(request));
     expect(answer.outputs.map(({ name }) => name)).toEqual(['generated_output', 'error']);
@@ -52,7 +44,7 @@ describe('a body of the protocol', () => {
 });
 
 describe('inputs alone', () => {
-  test('have the same answer', async () => {
+  test('get an answer of the protocol too', async () => {
     const flat = await single.invoke({ img_url: dataUri('chelsea'), text: 'a picture of', max_new_tokens: 3, id: 'y' });
     const parameters = { max_new_tokens: 3 };
     expect(flat).toEqual(
@@ -62,13 +54,13 @@ describe('inputs alone', () => {
 });
 
 describe('several models', () => {
-  test('model_name chooses', async () => {
+  test('are chosen by model_name', async () => {
     const words = responseOf(await several.invoke({ model_name: 'words', inputs: [image] }));
     const vectors = responseOf(await several.invoke({ model_name: 'vectors', text: ['a cat', 'a dog'] }));
     expect([words.model_name, vectors.model_name]).toEqual(['words', 'vectors']);
   });
 
-  test('without it there is no telling', async () => {
+  test('are an error without model_name', async () => {
     expect(await failureOf(several.invoke({ inputs: [image] }))).toEqual({
       errorType: 'INVALID_REQUEST',
       errorMessage: 'Expected model_name to be one of words, vectors, got none.',
@@ -78,7 +70,7 @@ describe('several models', () => {
     });
   });
 
-  test('one model may be named too', async () => {
+  test('may be one: model_name may name it', async () => {
     expect(responseOf(await single.invoke({ model_name: 'captioning', inputs: [image] })).outputs).toHaveLength(1);
     expect(await failureOf(single.invoke({ model_name: 'x', inputs: [image] }))).toMatchObject({
       errorType: 'NOT_FOUND',
@@ -86,7 +78,7 @@ describe('several models', () => {
   });
 });
 
-describe('failures have our code as type', () => {
+describe('a failure has our code as its type', () => {
   test.each([
     ['nothing', null, 'INVALID_REQUEST'],
     ['text', 'a cat', 'INVALID_REQUEST'],

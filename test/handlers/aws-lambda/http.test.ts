@@ -1,9 +1,9 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { createHandlers } from '../../../handlers/aws-lambda/handlers.ts';
 import { errorAnswer } from '../../../protocol/error-answer.ts';
 import { HandlerError } from '../../../protocol/errors.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
-import { type HttpResult, httpResultOf, startFunction, type TestFunction } from '../../support/lambda.ts';
+import { type HttpResult, httpResultOf, startFunction } from '../../support/lambda.ts';
 import {
   type EventRequest,
   functionUrlEvent,
@@ -14,17 +14,10 @@ import {
   loadBalancerMultiValueEvent,
   restApiEvent,
 } from '../../support/lambda-events.ts';
-import {
-  bytes,
-  dataUri,
-  INFER_PATH,
-  type RunningServer,
-  send,
-  startImageServer,
-  startServer,
-} from '../../support/server.ts';
+import { bytes, dataUri, INFER_PATH, send } from '../../support/server.ts';
+import { imageServerForTest, withFunction, withServer } from '../../support/with-server.ts';
 
-/** Every HTTP kind of event, through the real handler to the real model, held against the HTTP server's answers. */
+/** Every kind of HTTP event goes through the real handler to the real model; its answer must be the HTTP server's. */
 
 const TOKEN = 'a-token';
 const authorized = { Authorization: `Bearer ${TOKEN}` };
@@ -53,18 +46,8 @@ function withoutConnection(headers: object): object {
   return Object.fromEntries(Object.entries(headers).filter(([name]) => !connectionHeaders.includes(name)));
 }
 
-let served: TestFunction;
-let server: RunningServer;
-
-beforeAll(async () => {
-  served = startFunction({ apiTokens: [TOKEN], lambdaAuthorizer: 'tokens' });
-  server = await startServer({ apiTokens: [TOKEN] });
-});
-
-afterAll(async () => {
-  await served?.close();
-  await server?.close();
-});
+const served = withFunction({ apiTokens: [TOKEN], lambdaAuthorizer: 'tokens' });
+const server = withServer({ apiTokens: [TOKEN] });
 
 describe.each(kinds)('%s', (_name, event) => {
   test.each<[string, EventRequest]>([
@@ -123,7 +106,7 @@ describe.each(kinds)('%s', (_name, event) => {
     });
   });
 
-  test('answers what is no event of its kind as a request that is none', async () => {
+  test('answers a malformed event as a malformed request', async () => {
     const malformed = { ...event({ path: INFER_PATH, headers: authorized, body: inference }), body: 5 };
     const answer = httpResultOf(await served.invoke(malformed));
     expect(answer.statusCode).toBe(400);
@@ -147,7 +130,7 @@ describe('paths', () => {
     },
   );
 
-  test('a base path of a custom domain', async () => {
+  test('may begin with the base path of a custom domain', async () => {
     const { handler } = createHandlers(served.environment, { basePath: '/captions' });
     const ask = async (path: string) => httpResultOf(await handler(restApiEvent({ path }), lambdaContext())).statusCode;
     expect(await ask('/captions/v2')).toBe(200);
@@ -158,27 +141,21 @@ describe('paths', () => {
   test.each([
     ['BREW', 400],
     ['PROPFIND', 404],
-  ])('the method %s has no route', async (method, status) => {
+  ])('a request with the method %s is refused', async (method, status) => {
     expect(httpResultOf(await served.invoke(functionUrlEvent({ path: '/v2', method }))).statusCode).toBe(status);
   });
 });
 
 describe('several models', () => {
-  let several: TestFunction;
-
-  beforeAll(() => {
-    const models = [
-      { name: 'words', checkpoint: checkpointFolder('narrow-vision') },
-      { name: 'vectors', checkpoint: checkpointFolder('clip-placeholder-end') },
-    ];
-    several = startFunction({ models });
-  });
-
-  afterAll(() => several?.close());
+  const models = [
+    { name: 'words', checkpoint: checkpointFolder('narrow-vision') },
+    { name: 'vectors', checkpoint: checkpointFolder('clip-placeholder-end') },
+  ];
+  const several = withFunction({ models });
 
   const body = (request: EventRequest) => several.invoke(functionUrlEvent(request)).then(httpResultOf);
 
-  test('each has its path', async () => {
+  test('have a path each', async () => {
     expect(JSON.parse((await body({ path: '/v2/models' })).body)).toEqual({ models: ['words', 'vectors'] });
     const words = await body({
       path: '/v2/models/words/infer',
@@ -189,7 +166,7 @@ describe('several models', () => {
     expect(JSON.parse(vectors.body)).toMatchObject({ model_name: 'vectors', outputs: [{ name: 'text_embeds' }] });
   });
 
-  test("the routes of CLIP-API-service are CLIP's", async () => {
+  test('leave the routes of CLIP-API-service to CLIP', async () => {
     const encoded = await body({ path: '/encode', body: [{ text: 'a cat' }, { img_uri: dataUri('small') }] });
     expect(JSON.parse(encoded.body)).toHaveLength(2);
     const ranking = await body({
@@ -200,8 +177,8 @@ describe('several models', () => {
   });
 });
 
-describe('who may ask', () => {
-  test.each(kinds)('without tokens %s is closed', async (_name, event) => {
+describe('authorization', () => {
+  test.each(kinds)('%s is closed without tokens', async (_name, event) => {
     const open = startFunction({ lambdaAuthorizer: 'tokens' });
     for (const request of [{ path: '/v2' }, { path: INFER_PATH, body: inference }]) {
       const answer = httpResultOf(await open.invoke(event(request)));
@@ -211,17 +188,17 @@ describe('who may ask', () => {
         code: 'SETTINGS_INVALID',
       });
     }
-    expect(open.environment.models[0]?.model).toBeUndefined(); // Strangers do not even make it load.
+    expect(open.environment.models[0]?.model).toBeUndefined(); // Nor does an unauthorized request load the model.
   });
 
-  test('where AWS keeps strangers out, nobody else needs to', async () => {
+  test('needs no token where AWS authorizes callers', async () => {
     const trusted = startFunction({ lambdaAuthorizer: 'platform' });
     const answer = httpResultOf(await trusted.invoke(functionUrlEvent({ path: INFER_PATH, body: inference })));
     await trusted.close();
     expect(answer.statusCode).toBe(200);
   });
 
-  test('tokens hold there too, where there are some', async () => {
+  test('needs a token even there, where tokens are set', async () => {
     const both = startFunction({ apiTokens: [TOKEN], lambdaAuthorizer: 'platform' });
     const answer = httpResultOf(await both.invoke(functionUrlEvent({ path: INFER_PATH, body: inference })));
     await both.close();
@@ -229,13 +206,13 @@ describe('who may ask', () => {
   });
 });
 
-describe('answers that are too large for the platform', () => {
+describe('an answer that is too large for the platform', () => {
   /** The id of a request is part of its answer. */
   const withId = (length: number) => ({ ...inference, id: 'x'.repeat(length) });
   const ask = async (event: (request: EventRequest) => object, length: number) =>
     httpResultOf(await served.invoke(event({ path: INFER_PATH, headers: authorized, body: withId(length) })));
 
-  test.each(kinds)('%s: the answer says so', async (name, event) => {
+  test.each(kinds)('becomes an error that says so: %s', async (name, event) => {
     const limit = name.startsWith('a load balancer') ? 1_000_000 : 6 * 1024 * 1024;
     expect((await ask(event, limit - 2_000)).statusCode).toBe(200);
     const answer = await ask(event, limit);
@@ -250,7 +227,7 @@ describe('answers that are too large for the platform', () => {
 
 describe('a client that should ask again later', () => {
   test('is told when, at a full queue and before the models are loaded', async () => {
-    const images = await startImageServer();
+    const images = await imageServerForTest();
     const full = startFunction({ maxQueueSize: 1 });
     try {
       await full.environment.load();
@@ -266,7 +243,6 @@ describe('a client that should ask again later', () => {
       await unloaded.close();
     } finally {
       await full.close();
-      await images.close();
     }
   });
 

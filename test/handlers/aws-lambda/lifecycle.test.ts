@@ -1,24 +1,25 @@
 import { cpSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { beforeEach, describe, expect, type MockInstance, test, vi } from 'vitest';
 import InferlessModel from '../../../app.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
 import { failureOf, httpResultOf, responseOf, startFunction } from '../../support/lambda.ts';
 import { functionUrlEvent } from '../../support/lambda-events.ts';
-import { bytes, dataUri, INFER_PATH, startImageServer } from '../../support/server.ts';
+import { bytes, dataUri, INFER_PATH } from '../../support/server.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
+import { imageServerForTest } from '../../support/with-server.ts';
 
-/** Models are loaded once, a load that fails is told and tried again, and nothing waits for longer than the function may. */
+/** Models are loaded once; a load that fails is reported and tried again; nothing waits longer than the function may. */
 
 const request = { inputs: [bytes('img_url', [dataUri('small')])] };
-const initialize = vi.spyOn(InferlessModel.prototype, 'initialize');
+let initialize: MockInstance<InferlessModel['initialize']>;
 
-afterEach(() => {
-  initialize.mockReset();
+beforeEach(() => {
+  initialize = vi.spyOn(InferlessModel.prototype, 'initialize');
 });
 
 describe('loading', () => {
-  test('happens once, however many invocations come together', async () => {
+  test('happens once for many invocations at the same time', async () => {
     const served = startFunction();
     const early = served.environment.load();
     const answers = await Promise.all([
@@ -36,14 +37,14 @@ describe('loading', () => {
     expect(httpResultOf(answers[1]).statusCode).toBe(200);
   });
 
-  test('begins with the first invocation where nothing began it', async () => {
+  test('begins with the first invocation, unless it began earlier', async () => {
     const served = startFunction();
     expect(initialize).not.toHaveBeenCalled();
     expect(responseOf(await served.invoke(request)).outputs).toHaveLength(1);
     await served.close();
   });
 
-  test('that failed is told by each invocation, and tried again by the next', async () => {
+  test('that fails is reported by each invocation, and tried again by the next', async () => {
     const checkpoint = join(temporaryFolder(), 'checkpoint');
     const served = startFunction({ checkpoint });
     const answers = await Promise.all([failureOf(served.invoke(request)), failureOf(served.invoke(request))]);
@@ -58,7 +59,7 @@ describe('loading', () => {
     await served.close();
   });
 
-  test('that failed is 503 over HTTP, and names no folder', async () => {
+  test('that fails is status 503 over HTTP, without the name of a folder', async () => {
     const served = startFunction({ checkpoint: '/srv/private/checkpoint' });
     for (const path of [INFER_PATH, '/v2/health/ready', '/v2']) {
       const answer = httpResultOf(await served.invoke(functionUrlEvent({ path })));
@@ -70,7 +71,7 @@ describe('loading', () => {
     }
   });
 
-  test('of one model that fails leaves none to ask', async () => {
+  test('fails as a whole where one model fails', async () => {
     const models = [
       { name: 'good', checkpoint: checkpointFolder('narrow-vision') },
       { name: 'bad', checkpoint: '/nowhere' },
@@ -82,8 +83,8 @@ describe('loading', () => {
   });
 });
 
-describe('time', () => {
-  test('a load that takes too long is told before the function is killed, and goes on', async () => {
+describe('the remaining time', () => {
+  test('ends an invocation whose load takes too long before Lambda kills it; the load goes on', async () => {
     const served = startFunction();
     initialize.mockImplementationOnce(() => new Promise(() => undefined));
     expect(await failureOf(served.invoke(request, 700))).toEqual({
@@ -95,8 +96,8 @@ describe('time', () => {
     expect(initialize).toHaveBeenCalledTimes(1);
   });
 
-  test('so is an answer, and what waits is dropped', async () => {
-    const images = await startImageServer();
+  test('ends an invocation whose answer takes too long as well, and drops its request', async () => {
+    const images = await imageServerForTest();
     const served = startFunction();
     await served.environment.load();
     const slow = { inputs: [bytes('img_url', [`${images.url}/held.png`])] };
@@ -113,7 +114,6 @@ describe('time', () => {
     images.release();
     expect(responseOf(await served.invoke(slow)).outputs).toHaveLength(1);
     await served.close();
-    await images.close();
   });
 });
 

@@ -1,35 +1,27 @@
 import { readFileSync } from 'node:fs';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { beforeEach, describe, expect, type MockInstance, test, vi } from 'vitest';
 import InferlessModel from '../../../app.ts';
 import { createHandlers } from '../../../handlers/aws-lambda/handlers.ts';
 import { type MessageResult, type OnResult, writeResult } from '../../../handlers/aws-lambda/sqs.ts';
 import { type ErrorCode, errorCodes, HandlerError } from '../../../protocol/errors.ts';
 import { checkpointFolder, imagePath } from '../../support/goldens.ts';
-import { failureOf, startFunction, type TestFunction } from '../../support/lambda.ts';
+import { failureOf, startFunction } from '../../support/lambda.ts';
 import { lambdaContext, sqsEvent, sqsRecord } from '../../support/lambda-events.ts';
-import { bytes, dataUri, type ImageServer, startImageServer } from '../../support/server.ts';
+import { bytes, dataUri, startImageServer } from '../../support/server.ts';
+import { withFunction, withImageServer } from '../../support/with-server.ts';
 
-/** Batches of messages: what has a result, what comes again, and in which order. */
+/** Batches of messages: which messages get a result, which ones come again, and in which order. */
 
 const corrupt = `data:;base64,${readFileSync(imagePath('chelsea')).subarray(0, 20_000).toString('base64')}`;
-/** Nothing listens there. */
+/** No server listens at this address. */
 const unreachable = 'http://127.0.0.1:9/cat.png';
 
-let single: TestFunction;
-let images: ImageServer;
+const single = withFunction({ lambdaAuthorizer: 'tokens' });
+const images = withImageServer();
 let results: MessageResult[];
-
-beforeAll(async () => {
-  [single, images] = [startFunction({ lambdaAuthorizer: 'tokens' }), await startImageServer()];
-});
 
 beforeEach(() => {
   results = [];
-});
-
-afterAll(async () => {
-  await images?.close();
-  await single?.close();
 });
 
 const collect: OnResult = (result) => void results.push(result);
@@ -54,7 +46,7 @@ function outcomes(): Readonly<Record<string, unknown>> {
 }
 
 describe('a batch', () => {
-  test('has results for all but what is worth another try', async () => {
+  test('has a result for each message, except those worth another try', async () => {
     const event = sqsEvent({
       protocol: { id: 'x', inputs: [bytes('img_url', [dataUri('chelsea')]), bytes('text', ['a picture of'])] },
       flat: { img_url: dataUri('rocket'), text: 'a picture of' },
@@ -86,11 +78,11 @@ describe('a batch', () => {
     });
   });
 
-  test('of which nothing fails has no failures', async () => {
+  test('reports no failures where each message succeeds', async () => {
     expect(await deliver(sqsEvent({ first: { img_url: dataUri('small') } }))).toEqual(failures());
   });
 
-  test('is computed together', async () => {
+  test('is computed in one run', async () => {
     const answer = deliver(sqsEvent({ first: heldImage(), second: heldImage(), third: heldImage() }));
     await images.held(3);
     images.release();
@@ -98,7 +90,7 @@ describe('a batch', () => {
     expect(results).toHaveLength(3);
   });
 
-  test('larger than the queue of the model is no overload', async () => {
+  test('may be larger than the queue of the model', async () => {
     const small = startFunction({ maxQueueSize: 3 }, { onResult: collect });
     const bodies = Array.from(
       { length: 10 },
@@ -114,7 +106,7 @@ describe('a batch', () => {
     expect(results.map(({ record }) => record.messageId)).toEqual(bodies.map(([id]) => id));
   });
 
-  test('with a message that the queue could never take has a result for it', async () => {
+  test('has an error for a message that is larger than the queue', async () => {
     const small = startFunction({ maxQueueSize: 3 }, { onResult: collect });
     expect(await small.invoke(sqsEvent({ many: { img_url: pictures(4) }, few: { img_url: pictures(3) } }))).toEqual(
       failures(),
@@ -123,7 +115,7 @@ describe('a batch', () => {
     expect(outcomes()).toEqual({ many: 'INVALID_INPUT', few: Array.from({ length: 3 }, () => expect.any(String)) });
   });
 
-  test('is for the model that each message names', async () => {
+  test('sends each message to the model that it names', async () => {
     const several = startFunction(
       {
         models: [
@@ -151,20 +143,20 @@ describe('a batch', () => {
 
 const pictures = (count: number) => Array.from({ length: count }, () => dataUri('small'));
 
-/** An image whose host does not answer before it is told to; another for each message. */
+/** An image whose host answers when the test says so. */
 function heldImage(): object {
   return { img_url: `${images.url}/held.png` };
 }
 
-describe('what is worth another try', () => {
-  const infer = vi.spyOn(InferlessModel.prototype, 'inferTensors');
+describe('another try', () => {
+  let infer: MockInstance<InferlessModel['inferTensors']>;
   const codes = Object.keys(errorCodes) as readonly ErrorCode[]; // The keys of a table of codes.
 
-  afterAll(() => {
-    infer.mockRestore();
+  beforeEach(() => {
+    infer = vi.spyOn(InferlessModel.prototype, 'inferTensors');
   });
 
-  test('are troubles that may pass', async () => {
+  test('is for errors that may pass', async () => {
     const again: ErrorCode[] = [];
     for (const code of codes) {
       infer.mockRejectedValueOnce(new HandlerError(code, 'Expected nothing.'));
@@ -187,7 +179,7 @@ describe('what is worth another try', () => {
     );
   });
 
-  test('is what nobody foresaw', async () => {
+  test('is for unexpected errors', async () => {
     infer.mockRejectedValueOnce(new TypeError('Cannot read properties of undefined.'));
     expect(await deliver(sqsEvent({ first: {} }))).toEqual(failures('first'));
   });
@@ -198,7 +190,7 @@ describe('FIFO queues', () => {
   const bad = { img_url: unreachable };
   const message = (id: string, body: object, group: string) => sqsRecord(id, body, { MessageGroupId: group });
 
-  test('after a message that comes again, so does the rest of its group', async () => {
+  test('repeat the rest of a group after a message that comes again', async () => {
     const event = {
       Records: [
         message('a1', good, 'a'),
@@ -215,7 +207,7 @@ describe('FIFO queues', () => {
     expect(order.filter((id) => id.startsWith('b'))).toEqual(['b1', 'b2', 'b3']);
   });
 
-  test('results of a group are taken one after another', async () => {
+  test('hand over the results of a group one after another', async () => {
     const taken: string[] = [];
     const slow: OnResult = async ({ record }) => {
       taken.push(`${record.messageId} begins`);
@@ -231,7 +223,7 @@ describe('FIFO queues', () => {
 describe('onResult', () => {
   const event = sqsEvent({ first: { img_url: dataUri('small') }, second: { img_url: dataUri('small') } });
 
-  test('has the message with its result', async () => {
+  test('gets each message with its result', async () => {
     await deliver(sqsEvent({ first: { img_url: dataUri('small') } }, { ApproximateReceiveCount: '3' }));
     expect(results).toMatchObject([
       {
@@ -241,7 +233,7 @@ describe('onResult', () => {
     ]);
   });
 
-  test('refuses a result: the message comes again', async () => {
+  test('that rejects makes the message come again', async () => {
     const refuse: OnResult = async (result) => {
       if (result.record.messageId === 'second') throw new Error('No bucket.');
       results.push(result);
@@ -250,21 +242,17 @@ describe('onResult', () => {
     expect(results).toHaveLength(1);
   });
 
-  test('does not end: the message comes again, before the function is killed', async () => {
+  test('that does not end makes the message come again before Lambda kills the function', async () => {
     const hang: OnResult = ({ record }) => (record.messageId === 'first' ? new Promise(() => undefined) : undefined);
     expect(await deliver(event, hang, 2_500)).toEqual(failures('first'));
   });
 });
 
 describe('writeResult', () => {
-  const write = vi.spyOn(process.stdout, 'write');
+  let write: MockInstance<typeof process.stdout.write>;
 
   beforeEach(() => {
-    write.mockReset().mockReturnValue(true);
-  });
-
-  afterEach(() => {
-    write.mockReset();
+    write = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
   });
 
   test('writes a line of JSON for each result', () => {
@@ -277,7 +265,7 @@ describe('writeResult', () => {
     ]);
   });
 
-  test('is what a function without onResult does', async () => {
+  test('is the onResult of a function without one', async () => {
     await single.invoke(sqsEvent({ first: { img_url: dataUri('small') }, second: '' }));
     const lines = write.mock.calls.map(([line]) => JSON.parse(String(line)));
     expect(lines).toContainEqual({ messageId: 'first', response: expect.objectContaining({ model_version: '1' }) });
@@ -285,8 +273,8 @@ describe('writeResult', () => {
   });
 });
 
-describe('time', () => {
-  test('a message that is not done in time comes again, and the others have results', async () => {
+describe('the remaining time', () => {
+  test('ends messages that take too long, which come again; the others have results', async () => {
     const held = await startImageServer();
     const event = sqsEvent({ slow: { img_url: `${held.url}/held.png` }, quick: { img_url: dataUri('small') } });
     expect(await deliver(event, collect, 2_500)).toEqual(failures('slow'));
@@ -298,18 +286,17 @@ describe('time', () => {
     expect(Object.keys(outcomes())).toEqual(['quick']);
   });
 
-  test('when there is none, all come again and nothing is begun', async () => {
+  test('is over: all messages come again, and none is begun', async () => {
     const infer = vi.spyOn(InferlessModel.prototype, 'inferTensors');
     await single.environment.load();
     const event = sqsEvent({ first: { img_url: dataUri('small') }, second: { img_url: dataUri('small') } });
     expect(await deliver(event, collect, 100)).toEqual(failures('first', 'second'));
     expect(infer).not.toHaveBeenCalled();
-    infer.mockRestore();
   });
 });
 
 describe('a checkpoint that does not load', () => {
-  test('fails the whole batch with its error, so that all of it comes again', async () => {
+  test('fails the whole batch with its error, so that each message comes again', async () => {
     const broken = startFunction({ checkpoint: '/nowhere' }, { onResult: collect });
     const event = sqsEvent({ first: { img_url: dataUri('small') } });
     expect(await failureOf(broken.invoke(event))).toMatchObject({ errorType: 'CHECKPOINT_NOT_FOUND' });

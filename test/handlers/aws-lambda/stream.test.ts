@@ -1,11 +1,11 @@
 import { Writable } from 'node:stream';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createHandlers } from '../../../handlers/aws-lambda/handlers.ts';
 import { failureOf, startFunction, type TestFunction } from '../../support/lambda.ts';
 import { functionUrlEvent, lambdaContext, restApiEvent, sqsEvent } from '../../support/lambda-events.ts';
 import { bytes, dataUri, INFER_PATH } from '../../support/server.ts';
 
-/** Streamed answers, into a stream that behaves as that of AWS's runtime client does. */
+/** Streamed answers, written to a stream that behaves like the one of AWS's runtime client. */
 
 /** Source: aws/aws-lambda-nodejs-runtime-interface-client, src/ResponseStream.js. */
 class RuntimeStream extends Writable {
@@ -32,7 +32,7 @@ class RuntimeStream extends Writable {
   }
 }
 
-/** Source: the same, src/UserFunction.js and src/HttpResponseStream.js. */
+/** Source: aws/aws-lambda-nodejs-runtime-interface-client, src/UserFunction.js and src/HttpResponseStream.js. */
 const runtime = {
   streamifyResponse: (handler: object) => Object.assign(handler, { isStreaming: true }),
   HttpResponseStream: {
@@ -50,25 +50,26 @@ const runtime = {
 let served: TestFunction;
 
 beforeAll(() => {
-  vi.stubGlobal('awslambda', runtime);
+  vi.stubGlobal('awslambda', runtime); // A handler is marked when it is made.
   served = startFunction();
 });
 
-afterAll(async () => {
-  vi.unstubAllGlobals();
-  await served?.close();
+beforeEach(() => {
+  vi.stubGlobal('awslambda', runtime);
 });
+
+afterAll(() => served?.close());
 
 type ResponseStream = Parameters<TestFunction['streamHandler']>[1];
 
 async function stream(event: object): Promise<RuntimeStream> {
   const responseStream = new RuntimeStream();
-  await served.streamHandler(event, responseStream as unknown as ResponseStream, lambdaContext()); // What of it is used.
+  await served.streamHandler(event, responseStream as unknown as ResponseStream, lambdaContext()); // RuntimeStream has every member that the handler uses.
   expect(responseStream.writableEnded).toBe(true);
   return responseStream;
 }
 
-/** What stands before the eight zeros, and what after. */
+/** The prelude before the eight zeros, and the body after them. */
 function partsOf({ bytes: all }: RuntimeStream): readonly [prelude: unknown, body: string, bodyBytes: Buffer] {
   const zeros = all.indexOf(Buffer.alloc(8));
   const body = all.subarray(zeros + 8);
@@ -93,7 +94,7 @@ describe('streamHandler', () => {
     expect(JSON.parse(body)).toMatchObject({ model_name: 'captioning', outputs: [{ name: 'generated_output' }] });
   });
 
-  test('streams tensors as bytes as the HTTP server sends them', async () => {
+  test('streams binary tensors as the HTTP server sends them', async () => {
     const body = { ...request, outputs: [{ name: 'token_logprobs', parameters: { binary_data: true } }] };
     const [prelude, , streamed] = partsOf(await stream(functionUrlEvent({ path: INFER_PATH, body })));
     const reference = await served.environment.server.inject({ method: 'POST', url: INFER_PATH, payload: body });
@@ -102,14 +103,14 @@ describe('streamHandler', () => {
     expect(reference.rawPayload).not.toEqual(Buffer.from(reference.payload)); // Bytes that are no text.
   });
 
-  test('streams errors and answers without a body as well', async () => {
+  test('streams errors, and answers without a body', async () => {
     const [missing, missingBody] = partsOf(await stream(functionUrlEvent({ path: '/nothing' })));
     expect([missing, JSON.parse(missingBody)]).toMatchObject([{ statusCode: 404 }, { code: 'NOT_FOUND' }]);
     const [head, headBody] = partsOf(await stream(functionUrlEvent({ path: '/v2', method: 'HEAD' })));
     expect([head, headBody]).toMatchObject([{ statusCode: 200 }, '']);
   });
 
-  test('streams more than an answer in one piece may have', async () => {
+  test('streams an answer that is too large to be returned', async () => {
     const id = 'x'.repeat(7 * 1024 * 1024);
     const [prelude, body] = partsOf(await stream(functionUrlEvent({ path: INFER_PATH, body: { ...request, id } })));
     expect(prelude).toMatchObject({ statusCode: 200 });
@@ -122,7 +123,7 @@ describe('streamHandler', () => {
     expect(JSON.parse(answer.text)).toMatchObject({ model_name: 'captioning' });
   });
 
-  test('fails as an invocation does, before anything is written', async () => {
+  test('fails before anything is written, with the error of an invocation', async () => {
     const responseStream = new RuntimeStream();
     const target = responseStream as unknown as ResponseStream; // As above.
     const answer = async (event: object) => await served.streamHandler(event, target, lambdaContext());
@@ -133,7 +134,7 @@ describe('streamHandler', () => {
 });
 
 describe('threads of the models', () => {
-  test('keep neither handler from its next event', async () => {
+  test('do not keep a handler from its next event', async () => {
     const { handler, streamHandler } = createHandlers(served.environment);
     const [returned, streamed] = [lambdaContext(), lambdaContext()];
     await handler(request, returned);
@@ -142,9 +143,8 @@ describe('threads of the models', () => {
   });
 });
 
-test('outside the runtime, the handler is not marked', () => {
+test('a handler outside of the runtime is not marked as streaming', () => {
   vi.unstubAllGlobals();
   const { streamHandler } = startFunction();
-  vi.stubGlobal('awslambda', runtime);
   expect(streamHandler).not.toHaveProperty('isStreaming');
 });

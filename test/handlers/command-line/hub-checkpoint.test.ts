@@ -1,31 +1,19 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import {
-  type Bundle,
-  buildBundle,
-  type Exit,
-  runProgram,
-  startProgram,
-  startServerProcess,
-} from '../../support/bundle.ts';
+import { describe, expect, test } from 'vitest';
+import { builtBundle } from '../../support/built-bundle.ts';
+import { type Exit, runProgram, startProgram, startServerProcess } from '../../support/bundle.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
 import { COMMIT, hubEnvironment, MODEL, startHub, status } from '../../support/hub-server.ts';
 import { bytes, dataUri, outputOf, postInference, readAnswer } from '../../support/server.ts';
 
 /** BLIP_CHECKPOINT=owner/name, with programs of the bundle and a Hub on loopback. */
 
-let bundle: Bundle;
-
-beforeAll(() => {
-  bundle = buildBundle();
-});
-
-afterAll(() => bundle?.remove());
+const bundle = builtBundle();
 
 type Variables = Readonly<Record<string, string>>;
 
-/** What the environment of the tests sets, every value of which is text. */
+/** The variables of the tests' environment, which all have values. */
 function variablesOf(environment: ReturnType<typeof hubEnvironment>): Variables {
   return Object.fromEntries(Object.entries(environment).map(([name, value]) => [name, value ?? '']));
 }
@@ -39,7 +27,7 @@ function captionsOf({ exitCode, stdout, stderr }: Exit): readonly unknown[] {
 }
 
 describe('invoke', () => {
-  test('downloads the checkpoint, answers, and the second time asks nothing', async () => {
+  test('downloads the checkpoint and answers; a second run sends no request to the Hub', async () => {
     const hub = await startHub();
     const variables = { ...variablesOf(hubEnvironment(hub)), BLIP_CHECKPOINT: MODEL };
     const first = await invoke(variables);
@@ -76,7 +64,7 @@ describe('invoke', () => {
     expect(hub.requests).toEqual([]);
   });
 
-  test('offline with nothing cached fails with exit code 1, and JSON that says what is missing', async () => {
+  test('fails offline with an empty cache: exit code 1, and JSON that names the missing checkpoint', async () => {
     const hub = await startHub();
     const variables = { ...variablesOf(hubEnvironment(hub)), BLIP_CHECKPOINT: MODEL, HF_HUB_OFFLINE: '1' };
     const { exitCode, stdout } = await invoke(variables);
@@ -94,9 +82,9 @@ describe('invoke', () => {
     expect(hub.requests).toEqual([]);
   });
 
-  test('ended by SIGINT while it downloads, it leaves what has arrived to the next one', async () => {
+  test('leaves the downloaded part to the next run when SIGINT ends it', async () => {
     const hub = await startHub();
-    hub.fail('/config.json', () => undefined); // Never answered.
+    hub.fail('/config.json', () => undefined); // The Hub never answers.
     const variables: Variables = { ...variablesOf(hubEnvironment(hub)), BLIP_CHECKPOINT: MODEL };
     const { child, exit } = startProgram(bundle, 'invoke.js', [], bundle.folder, variables);
     while (!hub.requests.some(({ path }) => path.includes('/config.json')))
@@ -109,7 +97,7 @@ describe('invoke', () => {
     expect(statSync(join(blobs, left)).mtimeMs).toBe(0); // Nobody needs to wait for it.
   });
 
-  test('a model that the Hub does not have fails with exit code 1, and JSON that names it', async () => {
+  test('fails for a model that the Hub does not have: exit code 1, and JSON that names it', async () => {
     const hub = await startHub();
     const { exitCode, stdout } = await invoke(variablesOf(hubEnvironment(hub)), '--checkpoint', 'Nobody/Has-This');
     expect({ exitCode, stdout }).toEqual({
@@ -120,7 +108,7 @@ describe('invoke', () => {
 });
 
 describe('the server', () => {
-  test('downloads the checkpoint before it is ready, and says in its log what delays it', async () => {
+  test('downloads the checkpoint before it is ready, and logs the progress', async () => {
     const hub = await startHub();
     hub.fail('/config.json', status(503));
     const server = await startServerProcess(bundle, { ...variablesOf(hubEnvironment(hub)), BLIP_CHECKPOINT: MODEL });
@@ -139,9 +127,9 @@ describe('the server', () => {
     expect(await server.exit).toMatchObject({ exitCode: 0, stderr: '' });
   });
 
-  test('told to stop while it downloads, it ends at once, as it would later', async () => {
+  test('ends at once when a signal comes during the download', async () => {
     const hub = await startHub();
-    hub.fail('/config.json', () => undefined); // Never answered.
+    hub.fail('/config.json', () => undefined); // The Hub never answers.
     const variables = { ...variablesOf(hubEnvironment(hub)), BLIP_CHECKPOINT: MODEL };
     const server = await startServerProcess(bundle, variables, 'listening');
     while (!hub.requests.some(({ path }) => path.includes('/config.json')))
@@ -150,7 +138,7 @@ describe('the server', () => {
     expect(await server.exit).toMatchObject({ exitCode: 0, signal: null, stderr: '' });
   });
 
-  test('offline with nothing cached it does not start, and says what is missing', async () => {
+  test('does not start offline with an empty cache, and names the missing checkpoint', async () => {
     const variables = {
       ...variablesOf(hubEnvironment({ url: 'http://127.0.0.1:9' })),
       BLIP_CHECKPOINT: MODEL,

@@ -1,41 +1,26 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Bundle, buildBundle, copyDist, type Exit, runProgram } from '../../support/bundle.ts';
+import { describe, expect, test } from 'vitest';
+import { builtBundle } from '../../support/built-bundle.ts';
+import { copyDist, type Exit, runProgram } from '../../support/bundle.ts';
 import { imagePath } from '../../support/goldens.ts';
-import {
-  bytes,
-  dataUri,
-  type ImageServer,
-  type InferenceAnswer,
-  outputOf,
-  startImageServer,
-} from '../../support/server.ts';
+import { bytes, dataUri, type InferenceAnswer, outputOf } from '../../support/server.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
+import { withImageServer } from '../../support/with-server.ts';
 
-let bundle: Bundle;
-let images: ImageServer;
-
-beforeAll(async () => {
-  bundle = buildBundle();
-  images = await startImageServer();
-});
-
-afterAll(async () => {
-  await images?.close();
-  bundle?.remove();
-});
+const bundle = builtBundle();
+const images = withImageServer();
 
 const invoke = (...args: readonly string[]) => runProgram(bundle, 'invoke.js', { args });
 
-/** The answer of a run that must succeed: stdout has nothing but one line of JSON. */
+/** The answer of a successful run: stdout has one line of JSON, and nothing else. */
 function readAnswer({ exitCode, stdout, stderr }: Exit): InferenceAnswer {
   expect({ exitCode, stdout }, stderr).toEqual({ exitCode: 0, stdout: expect.stringMatching(/^\{[^\n]*\}\n$/) });
   return JSON.parse(stdout);
 }
 
-/** Code and message of a run that must fail. */
+/** Code and message of a failed run. */
 function readError({ exitCode, stdout }: Exit): string {
   expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: expect.stringMatching(/^\{[^\n]*\}\n$/) });
   const body = JSON.parse(stdout);
@@ -45,8 +30,8 @@ function readError({ exitCode, stdout }: Exit): string {
 
 const captionsOf = (exit: Exit) => outputOf(readAnswer(exit), 'generated_output').data;
 
-describe('one request without a server', () => {
-  test('captions the picture that ships; people read on stderr', async () => {
+describe('invoke', () => {
+  test('captions the shipped picture; text for people is on stderr', async () => {
     const exit = await invoke();
     expect(readAnswer(exit)).toEqual({
       model_name: 'captioning',
@@ -62,7 +47,7 @@ describe('one request without a server', () => {
     expect(exit.stderr).not.toMatch(/[{}]/);
   });
 
-  test('takes a file, a file: URL, an http URL and a data: URI alike', async () => {
+  test('takes a file, a file: URL, an http URL and a data: URI', async () => {
     const path = imagePath('chelsea');
     const [alone] = captionsOf(await invoke('--img_url', path));
     const exit = await invoke(
@@ -112,7 +97,7 @@ describe('one request without a server', () => {
     expect(captionsOf(byOption)).not.toEqual(captionsOf(await invoke()));
   });
 
-  test('fails some images and captions the others', async () => {
+  test('answers with captions of the good images beside errors for the bad ones', async () => {
     const answer = readAnswer(
       await invoke('--img_url', `${images.url}/missing.png`, '--img_url', imagePath('chelsea')),
     );
@@ -120,7 +105,7 @@ describe('one request without a server', () => {
     expect(outputOf(answer, 'error').data).toEqual([expect.stringMatching(/^IMAGE_FETCH_FAILED: /), '']);
   });
 
-  test('works from any folder, to which paths are relative', async () => {
+  test('reads paths relative to the working directory', async () => {
     const folder = temporaryFolder({ 'picture.png': readFileSync(imagePath('chelsea')) });
     const exit = await runProgram(bundle, 'invoke.js', { args: ['--img_url', 'picture.png'], cwd: folder });
     expect(captionsOf(exit)).toEqual(captionsOf(await invoke('--img_url', imagePath('chelsea'))));
@@ -175,7 +160,7 @@ describe('fails with exit code 1 and an error on stdout', () => {
     expect(readError(await invoke('--request', join(folder, 'request.json')))).toMatch(message);
   });
 
-  test('settings that are none', async () => {
+  test('invalid settings', async () => {
     const exit = await runProgram(bundle, 'invoke.js', { variables: { BLIP_WORKERS: 'many' } });
     expect(readError(exit)).toMatch(/^SETTINGS_INVALID: .*BLIP_WORKERS/);
   });
@@ -189,7 +174,7 @@ describe('the bundle', () => {
     `@img/sharp-libvips-${process.platform}-${process.arch}`,
   ];
 
-  test('needs nothing but its native packages beside it', { timeout: 120_000 }, async () => {
+  test('runs beside its native packages alone', { timeout: 120_000 }, async () => {
     const alone = copyDist(bundle, [...runtime, ...decoder, ...binaries]);
     try {
       expect(captionsOf(await runProgram(alone, 'invoke.js', { cwd: '/' }))).toEqual(captionsOf(await invoke()));
@@ -198,7 +183,7 @@ describe('the bundle', () => {
     }
   });
 
-  test('does need them: without one of them it does not start', { timeout: 120_000 }, async () => {
+  test('does not start without one of its native packages', { timeout: 120_000 }, async () => {
     const alone = copyDist(bundle, decoder);
     try {
       const { exitCode, stderr } = await runProgram(alone, 'invoke.js', { cwd: '/' });

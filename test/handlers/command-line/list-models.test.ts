@@ -1,21 +1,16 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { knownModels } from '../../../checkpoint/hub/known-models.ts';
-import { type Bundle, buildBundle, runProgram } from '../../support/bundle.ts';
+import { builtBundle } from '../../support/built-bundle.ts';
+import { runProgram } from '../../support/bundle.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 
-/** `list_models` of the bundle, over caches of small files: which files are there is what counts. */
+/** `list_models` of the bundle, over caches of small files: it looks at names of files only. */
 
 const COMMIT = 'c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00';
 
-let bundle: Bundle;
-
-beforeAll(() => {
-  bundle = buildBundle();
-});
-
-afterAll(() => bundle?.remove());
+const bundle = builtBundle();
 
 interface Line {
   readonly reference: string;
@@ -40,7 +35,7 @@ async function list(variables: Readonly<Record<string, string>>): Promise<readon
 
 const complete = ['config.json', 'preprocessor_config.json', 'tokenizer.json', 'model.safetensors'];
 
-/** The cache of one model as Python and this package lay it out, by the paths of its files in HF_HOME. */
+/** The files of one model in the cache of Python and of this package, by their paths in HF_HOME. */
 function cached(reference: string, files: readonly string[] = complete): Readonly<Record<string, string>> {
   const [name = '', revision = 'main'] = reference.split('@');
   const repository = `hub/models--${name.replace('/', '--')}`;
@@ -54,7 +49,7 @@ const presentIn = (lines: readonly Line[]) =>
   lines.filter(({ note }) => note !== '').map(({ reference, note }) => `${reference} ${note}`);
 
 describe('list_models', () => {
-  test('names every known model with its task and its size, none of which is there', async () => {
+  test('prints every known model with its task and size, and none as downloaded', async () => {
     const lines = await list({ HF_HOME: temporaryFolder() });
     expect(lines).toEqual(
       knownModels.map(({ reference, task, parameterCount }) => ({
@@ -69,7 +64,7 @@ describe('list_models', () => {
     );
   });
 
-  test('has its columns one below the other', async () => {
+  test('aligns its columns', async () => {
     const { stdout } = await runProgram(bundle, 'main.js', {
       args: ['list_models'],
       variables: { HF_HOME: temporaryFolder() },
@@ -82,7 +77,7 @@ describe('list_models', () => {
     expect(places[0]).toHaveLength(2);
   });
 
-  test('says which are there whole, at the revision that is named', async () => {
+  test('marks a model that is whole at the known revision', async () => {
     const home = temporaryFolder({
       ...cached('Salesforce/blip-vqa-base'),
       ...cached('Salesforce/blip-image-captioning-large@refs/pr/18'),
@@ -96,12 +91,12 @@ describe('list_models', () => {
     ]);
   });
 
-  test('another revision is not the one that is named', async () => {
+  test('does not mark a model at another revision', async () => {
     const home = temporaryFolder(cached('Salesforce/blip-image-captioning-large'));
     expect(presentIn(await list({ HF_HOME: home }))).toEqual([]);
   });
 
-  test.each(complete)('without its %s a model is not there', async (missing) => {
+  test.each(complete)('does not mark a model without %s', async (missing) => {
     const files = complete.filter((file) => file !== missing);
     const home = temporaryFolder(cached('Salesforce/blip-itm-base-coco', files));
     expect(presentIn(await list({ HF_HOME: home }))).toEqual([]);
@@ -112,12 +107,12 @@ describe('list_models', () => {
     ['merges', ['config.json', 'preprocessor_config.json', 'vocab.json', 'merges.txt', 'model.safetensors']],
     ['weights of PyTorch', ['config.json', 'preprocessor_config.json', 'tokenizer.json', 'pytorch_model.bin']],
     ['a processor of transformers 5', ['config.json', 'processor_config.json', 'tokenizer.json', 'model.safetensors']],
-  ])('with %s a model is there', async (_, files) => {
+  ])('marks a model with %s', async (_, files) => {
     const home = temporaryFolder(cached('Salesforce/blip-itm-base-coco', files));
     expect(presentIn(await list({ HF_HOME: home }))).toEqual(['Salesforce/blip-itm-base-coco present']);
   });
 
-  test('a download that is under way is not there: not all weights that an index names', async () => {
+  test('does not mark a model whose weights are downloaded in part', async () => {
     const shards = JSON.stringify({ weight_map: { a: 'model-1.safetensors', b: 'model-2.safetensors' } });
     const files = ['config.json', 'preprocessor_config.json', 'tokenizer.json', 'model-1.safetensors'];
     const home = temporaryFolder({
@@ -127,7 +122,7 @@ describe('list_models', () => {
     expect(presentIn(await list({ HF_HOME: home }))).toEqual([]);
   });
 
-  test('says what is wrong with a setting, with its code', async () => {
+  test('reports an invalid setting, with its code', async () => {
     const exit = await runProgram(bundle, 'main.js', { args: ['list_models'], variables: { HF_ENDPOINT: 'foo' } });
     expect(exit).toMatchObject({
       exitCode: 1,

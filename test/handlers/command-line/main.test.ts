@@ -1,5 +1,6 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Bundle, buildBundle, runProgram, startServerProcess } from '../../support/bundle.ts';
+import { describe, expect, test } from 'vitest';
+import { builtBundle } from '../../support/built-bundle.ts';
+import { runProgram, startServerProcess } from '../../support/bundle.ts';
 import { dataUri, outputOf, send } from '../../support/server.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 
@@ -7,18 +8,12 @@ import { temporaryFolder } from '../../support/temporary-folder.ts';
 
 const commands = ['serve', 'invoke', 'download', 'quantize', 'list_models'];
 
-let bundle: Bundle;
-
-beforeAll(() => {
-  bundle = buildBundle();
-});
-
-afterAll(() => bundle?.remove());
+const bundle = builtBundle();
 
 const main = (args: readonly string[], variables: Readonly<Record<string, string>> = {}) =>
   runProgram(bundle, 'main.js', { args, variables });
 
-describe('without a command that it knows', () => {
+describe('without a known command', () => {
   test.each([
     [[], 0],
     [['--help'], 0],
@@ -39,8 +34,8 @@ describe('without a command that it knows', () => {
   });
 });
 
-describe('each command is its program, with the arguments that follow', () => {
-  test('invoke answers, with its options', async () => {
+describe('a command', () => {
+  test('invoke answers a request, and takes options', async () => {
     const { exitCode, stdout, stderr } = await main([
       'invoke',
       '--img_url',
@@ -57,7 +52,7 @@ describe('each command is its program, with the arguments that follow', () => {
     expect(outputOf(answer, 'generated_output').data).toHaveLength(1);
   });
 
-  test('invoke explains itself, and refuses what it does not know', async () => {
+  test('invoke explains itself, and refuses unknown options', async () => {
     expect(await main(['invoke', '--help'])).toMatchObject({
       exitCode: 0,
       stdout: '',
@@ -71,7 +66,7 @@ describe('each command is its program, with the arguments that follow', () => {
     });
   });
 
-  test('download takes a model, and options', async () => {
+  test('download takes a model and options', async () => {
     expect(await main(['download', '--help'])).toMatchObject({
       exitCode: 0,
       stdout: '',
@@ -92,13 +87,13 @@ describe('each command is its program, with the arguments that follow', () => {
     });
   });
 
-  test('list_models lists', async () => {
+  test('list_models prints a list', async () => {
     const { exitCode, stdout } = await main(['list_models'], { HF_HOME: temporaryFolder() });
     expect(exitCode).toBe(0);
     expect(stdout).toMatch(/^MODEL .*\nSalesforce\/blip/);
   });
 
-  test('serve serves, as environment variables set it up, until it is told to stop', async () => {
+  test('serve reads environment variables, and serves until a signal', async () => {
     const server = await startServerProcess(bundle, { BLIP_MODEL_NAME: 'mine' }, 'ready', ['main.js', 'serve']);
     try {
       expect(await send(server.url, { path: '/v2/models' })).toMatchObject({
@@ -111,7 +106,7 @@ describe('each command is its program, with the arguments that follow', () => {
     expect(await server.exit).toMatchObject({ exitCode: 0, signal: null, stderr: '' });
   });
 
-  test('serve says what keeps it from starting', async () => {
+  test('serve reports the error that keeps it from starting', async () => {
     const { exitCode, stderr } = await main(['serve'], { BLIP_WORKERS: 'many' });
     expect(exitCode).toBe(1);
     expect(JSON.parse(stderr)).toEqual({ error: expect.stringContaining('BLIP_WORKERS'), code: 'SETTINGS_INVALID' });

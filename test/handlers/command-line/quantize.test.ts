@@ -1,27 +1,22 @@
 import { mkdirSync, readdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Bundle, buildBundle, runProgram } from '../../support/bundle.ts';
+import { describe, expect, test } from 'vitest';
+import { builtBundle } from '../../support/built-bundle.ts';
+import { runProgram } from '../../support/bundle.ts';
 import { checkpointFolder, imagePath } from '../../support/goldens.ts';
 import { MODEL, startHub } from '../../support/hub-server.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 
-/** `quantize` of the bundle, and what `invoke` makes of its folder. */
+/** `quantize` of the bundle, and `invoke` with the folder that it wrote. */
 
 const source = checkpointFolder('narrow-vision');
-let bundle: Bundle;
-
-beforeAll(() => {
-  bundle = buildBundle();
-});
-
-afterAll(() => bundle?.remove());
+const bundle = builtBundle();
 
 const quantize = (args: readonly string[], variables: Readonly<Record<string, string>> = {}) =>
   runProgram(bundle, 'main.js', { args: ['quantize', ...args], variables });
 
 describe('quantize', () => {
-  test('makes a folder that invoke captions with', async () => {
+  test('writes a folder that invoke captions with', async () => {
     const folder = join(temporaryFolder(), 'int8');
     const quantized = await quantize([source, folder]);
     expect(quantized).toMatchObject({ exitCode: 0, stdout: `${folder}\n` });
@@ -57,7 +52,7 @@ describe('quantize', () => {
     expect(stderr).toContain(message);
   });
 
-  test('does not write where something is', async () => {
+  test('does not overwrite an existing folder', async () => {
     const folder = temporaryFolder();
     mkdirSync(join(folder, 'mine'));
     const { exitCode, stderr } = await quantize([source, folder]);
@@ -68,14 +63,14 @@ describe('quantize', () => {
     expect(readdirSync(folder)).toEqual(['mine']);
   });
 
-  test('does not take a link that leads nowhere, or no name, for free', async () => {
+  test('refuses a dangling link and an empty name as a folder', async () => {
     const link = join(temporaryFolder(), 'link');
     symlinkSync('/nowhere/at/all', link);
     for (const target of [link, ''])
       expect((await quantize([source, target])).stderr).toContain('INVALID_REQUEST: Expected a FOLDER');
   });
 
-  test('says where it cannot write', async () => {
+  test('reports a folder that it cannot write', async () => {
     const target = join(temporaryFolder({ file: 'mine' }), 'file', 'int8');
     const { exitCode, stderr } = await quantize([source, target]);
     expect({ exitCode, stderr }).toEqual({
@@ -84,7 +79,7 @@ describe('quantize', () => {
     });
   });
 
-  test('says how it is used', async () => {
+  test('explains its arguments', async () => {
     expect(await quantize(['--help'])).toMatchObject({
       exitCode: 0,
       stderr: expect.stringContaining('Usage: npm run -s quantize -- CHECKPOINT FOLDER'),

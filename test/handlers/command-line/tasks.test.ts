@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import InferlessModel, { shippedPicture } from '../../../app.ts';
-import { type Bundle, buildBundle, type Exit, runProgram } from '../../support/bundle.ts';
+import { builtBundle } from '../../support/built-bundle.ts';
+import { type Exit, runProgram } from '../../support/bundle.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { checkpointFolder, imagePath } from '../../support/goldens.ts';
 import { bytes, dataUri, type InferenceAnswer, outputOf, testSettings } from '../../support/server.ts';
@@ -10,16 +11,10 @@ import { temporaryFolder } from '../../support/temporary-folder.ts';
 
 /** `invoke` with a checkpoint of each task. */
 
-/** The bundle may use other threads than this process. */
+/** Tolerance: the bundle may compute with another number of threads than this process. */
 const TOLERANCE = { absolute: 1e-5 };
 
-let bundle: Bundle;
-
-beforeAll(() => {
-  bundle = buildBundle();
-});
-
-afterAll(() => bundle?.remove());
+const bundle = builtBundle();
 
 type Name = Parameters<typeof checkpointFolder>[0];
 
@@ -36,7 +31,7 @@ function readError({ exitCode, stdout }: Exit): string {
   return JSON.parse(stdout).error;
 }
 
-/** The same from the handler in this process. */
+/** The answer of the handler in this process to the same request. */
 async function infer(name: Name, inputs: object): Promise<InferenceAnswer['outputs']> {
   const model = new InferlessModel(testSettings({ checkpoint: checkpointFolder(name) }));
   await model.initialize();
@@ -60,7 +55,7 @@ const pictures = ['--img_url', imagePath('chelsea'), '--img_url', imagePath('roc
 const sources = [dataUri('chelsea'), dataUri('rocket')];
 
 describe('question answering', () => {
-  test('--question asks about the picture that ships, or about another', async () => {
+  test('--question asks about the shipped picture, or about another one', async () => {
     const shipped = await invoke('answers-float32', '--question', 'is the cat black?');
     const answer = readAnswer(shipped);
     expect(answer).toMatchObject({ model_name: 'question-answering', outputs: [{ name: 'answer', shape: [1] }] });
@@ -73,7 +68,7 @@ describe('question answering', () => {
     expectOutputs(other, await infer('answers-float32', { img_url: sources[1], question: 'red' }));
   });
 
-  test('several times it asks one question of each picture, or all of one', async () => {
+  test('several --question ask one question about each picture, or all about one', async () => {
     const questions = ['is the cat black?', 'what is in the picture?'];
     const options = questions.flatMap((question) => ['--question', question]);
     const both = readAnswer(await invoke('answers-float32', ...pictures, ...options));
@@ -82,7 +77,7 @@ describe('question answering', () => {
     expectOutputs(one, await infer('answers-float32', { img_url: sources[1], question: questions }));
   });
 
-  test('takes parameters, presets among them', async () => {
+  test('takes parameters and presets', async () => {
     const parameters = { preset: 'original-blip', num_return_sequences: 2 };
     const asked = ['--question', 'red', '--parameters', JSON.stringify(parameters)];
     const answer = readAnswer(await invoke('answers-float32', ...pictures.slice(2), ...asked));
@@ -137,7 +132,7 @@ describe('retrieval', () => {
     expect(exit.stderr).not.toMatch(/tokens/);
   });
 
-  test('takes its parameter, and needs a text', async () => {
+  test('takes its own parameter, and needs a text', async () => {
     const asked = [...pictures, '--text', 'a cat', '--parameters', '{"rerank_top_k": 1}'];
     const answer = readAnswer(await invoke('retrieval-wide-vision', ...asked));
     expect(outputOf(answer, 'match_probability').data.filter((value) => value === -1)).toHaveLength(1);
@@ -147,7 +142,7 @@ describe('retrieval', () => {
 });
 
 describe('CLIP', () => {
-  test('--text is compared with every picture, and without it pictures have embeddings', async () => {
+  test('--text is compared with every picture; without it pictures have embeddings', async () => {
     const exit = await invoke('clip-real-end', ...pictures, '--text', 'a cat', '--text', 'a rocket');
     const answer = readAnswer(exit);
     expect(answer.model_name).toBe('clip');
@@ -158,7 +153,7 @@ describe('CLIP', () => {
     expectOutputs(alone, await infer('clip-real-end', { img_url: readFileSync(shippedPicture) }));
   });
 
-  test('takes its parameter, and a request of texts alone from a file', async () => {
+  test('takes its own parameter, and a request of texts alone from a file', async () => {
     const answer = readAnswer(await invoke('clip-real-end', '--parameters', '{"normalize": true}'));
     const length = Math.hypot(...outputOf(answer, 'image_embeds').data.map(Number));
     expectClose([length], [1], TOLERANCE);
@@ -177,7 +172,7 @@ describe('captioning', () => {
   });
 });
 
-test('another image size by its variable', async () => {
+test('an environment variable sets another image size', async () => {
   const variables = { BLIP_IMAGE_SIZE: '40', BLIP_CHECKPOINT: checkpointFolder('narrow-vision') };
   const resized = readAnswer(await runProgram(bundle, 'invoke.js', { variables }));
   expect(outputOf(resized, 'generated_output').data).not.toEqual(

@@ -2,50 +2,21 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { gzipSync } from 'node:zlib';
 import { compressionAlgorithms } from '@grpc/grpc-js';
-import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import InferlessModel from '../../../app.ts';
 import { startGrpcServer } from '../../../handlers/grpc/server.ts';
 import { createServer } from '../../../handlers/http/server.ts';
 import { createAdmission } from '../../../handlers/service/admission.ts';
 import type { Log } from '../../../handlers/service/log.ts';
 import { createMetrics } from '../../../handlers/service/metrics.ts';
-import {
-  expectStatus,
-  grpcClient,
-  HEALTH,
-  messageFrame,
-  openRaw,
-  type RunningDoors,
-  silentLog,
-  startDoors,
-  typedBytes,
-} from '../../support/grpc.ts';
-import {
-  bytes,
-  dataUri,
-  expectError,
-  type ImageServer,
-  postInference,
-  readAnswer,
-  startImageServer,
-  type TestSettings,
-  testSettings,
-} from '../../support/server.ts';
+import { expectStatus, grpcClient, HEALTH, messageFrame, openRaw, silentLog, typedBytes } from '../../support/grpc.ts';
+import { bytes, dataUri, expectError, postInference, readAnswer, testSettings } from '../../support/server.ts';
+import { doorsForTest, imageServerForTest, withImageServerForEach } from '../../support/with-server.ts';
 
-/** For machines that are busy. */
+/** On a busy machine, answers take long. */
 const PATIENCE = { timeout: 10_000 };
 
-let images: ImageServer;
-beforeEach(async () => {
-  images = await startImageServer();
-  return () => images.close();
-});
-
-async function start(changes: Partial<TestSettings> = {}): Promise<RunningDoors> {
-  const doors = await startDoors(changes);
-  onTestFinished(() => doors.close());
-  return doors;
-}
+const images = withImageServerForEach();
 
 const requestFor = (image: string) => ({ model_name: 'captioning', inputs: [typedBytes('img_url', [image])] });
 const quick = requestFor(dataUri('small'));
@@ -54,8 +25,8 @@ const held = () => requestFor(`${images.url}/held.png`);
 const bearer = (token: string) => ({ metadata: { authorization: `Bearer ${token}` } });
 
 describe('tokens', () => {
-  test('inference wants one that is known; health and metadata are open', async () => {
-    const { client } = await start({ apiTokens: ['one', 'two'] });
+  test('are needed for inference, not for health and metadata', async () => {
+    const { client } = await doorsForTest({ apiTokens: ['one', 'two'] });
     for (const options of [{}, bearer('three'), { metadata: { authorization: 'one' } }]) {
       const message = await expectStatus(client.call('ModelInfer', quick, options), 'UNAUTHENTICATED', 'UNAUTHORIZED');
       expect(message).not.toMatch(/one\b.*two|three/);
@@ -65,8 +36,8 @@ describe('tokens', () => {
     for (const method of ['ModelReady', 'ModelMetadata']) await client.call(method, { name: 'captioning' });
   });
 
-  test('a token has as many requests running as it may; no other token is refused for it', async () => {
-    const { client } = await start({ apiTokens: ['one', 'two'], maxRequestsPerToken: 2 });
+  test('limit the requests that run at the same time, each for itself', async () => {
+    const { client } = await doorsForTest({ apiTokens: ['one', 'two'], maxRequestsPerToken: 2 });
     const running = [
       client.call('ModelInfer', held(), bearer('one')),
       client.call('ModelInfer', held(), bearer('one')),
@@ -80,7 +51,7 @@ describe('tokens', () => {
     await client.call('ModelInfer', quick, bearer('one'));
   });
 
-  test('the limit holds over both doors of a process', async () => {
+  test('share one limit between HTTP and gRPC', async () => {
     const settings = testSettings({ maxRequestsPerToken: 1 });
     const model = new InferlessModel(settings);
     await model.initialize();
@@ -103,17 +74,17 @@ describe('tokens', () => {
     readAnswer(await overHttp);
     await client.call('ModelInfer', quick);
 
-    images = await startImageServer();
-    const overGrpc = client.call('ModelInfer', held());
-    await images.held(1);
+    const otherImages = await imageServerForTest();
+    const overGrpc = client.call('ModelInfer', requestFor(`${otherImages.url}/held.png`));
+    await otherImages.held(1);
     expectError(await postInference(url, { inputs: [bytes('img_url', [dataUri('small')])] }), 429, 'OVERLOADED');
-    images.release();
+    otherImages.release();
     await overGrpc;
     readAnswer(await postInference(url, { inputs: [bytes('img_url', [dataUri('small')])] }));
   });
 
-  test('what is refused counts no more', async () => {
-    const { client } = await start({ apiTokens: ['one'], maxRequestsPerToken: 1, maxBodyBytes: 100_000 });
+  test('do not count refused requests', async () => {
+    const { client } = await doorsForTest({ apiTokens: ['one'], maxRequestsPerToken: 1, maxBodyBytes: 100_000 });
     for (let count = 0; count < 3; count += 1) {
       const large = { ...quick, raw_input_contents: [Buffer.alloc(200_000)] };
       await expectStatus(client.call('ModelInfer', large, bearer('one')), 'RESOURCE_EXHAUSTED', 'PAYLOAD_TOO_LARGE');
@@ -125,8 +96,8 @@ describe('tokens', () => {
 });
 
 describe('messages', () => {
-  test('beyond the limit of a body are refused; those within are not', async () => {
-    const { client } = await start({ maxBodyBytes: 1_000_000 });
+  test('larger than the limit of a body are refused; smaller ones are not', async () => {
+    const { client } = await doorsForTest({ maxBodyBytes: 1_000_000 });
     const padded = (size: number) => ({ ...quick, parameters: { note: { string_param: 'x'.repeat(size) } } });
     await client.call('ModelInfer', padded(900_000));
     const message = await expectStatus(
@@ -137,8 +108,8 @@ describe('messages', () => {
     expect(message).toContain('BLIP_MAX_BODY_BYTES');
   });
 
-  test('may be compressed; the limit is one of decoded bytes', async () => {
-    const { grpc } = await start({ maxBodyBytes: 1_000_000 });
+  test('may be compressed; the limit counts decoded bytes', async () => {
+    const { grpc } = await doorsForTest({ maxBodyBytes: 1_000_000 });
     const client = grpcClient(grpc.port, undefined, {
       'grpc.default_compression_algorithm': compressionAlgorithms.gzip,
     });
@@ -152,9 +123,9 @@ describe('messages', () => {
     ['in an encoding that is not known', 'br', gzipSync('x'), '12', 'UNSUPPORTED_ENCODING'],
     ['that do not decode', 'gzip', Buffer.from('no gzip'), '3', 'INVALID_REQUEST'],
   ])('%s are refused', async (_what, encoding, body, status, code) => {
-    const { grpc } = await start();
+    const { grpc } = await doorsForTest();
     const { stream, headers } = openRaw(grpc.port, 'ModelInfer', { 'grpc-encoding': encoding });
-    const prefix = Buffer.from([1, 0, 0, 0, body.length]); // Compressed, and so long.
+    const prefix = Buffer.from([1, 0, 0, 0, body.length]); // The flag for compression, then the length.
     stream.end(Buffer.concat([prefix, body]));
     expect(await headers).toMatchObject({ 'grpc-status': status, 'error-code': code });
   });
@@ -163,16 +134,16 @@ describe('messages', () => {
     ['none', Buffer.alloc(0), {}],
     ['two', Buffer.alloc(10), {}],
     ['one with a time that is none', Buffer.alloc(5), { 'grpc-timeout': 'soon' }],
-  ])('%s in a call of one is refused', async (_what, messages, given) => {
-    const { grpc } = await start({ apiTokens: ['one'] });
+  ])('are refused in a call that takes one: %s', async (_what, messages, given) => {
+    const { grpc } = await doorsForTest({ apiTokens: ['one'] });
     const { stream, headers } = openRaw(grpc.port, 'ServerMetadata', given);
     stream.end(messages);
     expect(await headers).toMatchObject({ 'grpc-status': '3', 'error-code': 'INVALID_REQUEST' });
   });
 
-  test('to a method that needs no token are small', async () => {
-    const { client, grpc } = await start({ apiTokens: ['one'] });
-    const unknown = (count: number) => Buffer.from('7800'.repeat(count), 'hex'); // Field 15, which there is not.
+  test('have a small limit where a method needs no token', async () => {
+    const { client, grpc } = await doorsForTest({ apiTokens: ['one'] });
+    const unknown = (count: number) => Buffer.from('7800'.repeat(count), 'hex'); // Field 15, which no message has.
     const check = (bytes: Buffer) => client.callRaw('Check', bytes, { service: HEALTH });
     expect(await check(unknown(32_768))).toEqual({ status: 'SERVING' });
     await expectStatus(check(unknown(32_769)), 'RESOURCE_EXHAUSTED', 'PAYLOAD_TOO_LARGE');
@@ -189,48 +160,46 @@ describe('messages', () => {
 });
 
 test('a connection has a bounded number of calls', async () => {
-  const { grpc } = await start({ apiTokens: ['one'] });
+  const { grpc } = await doorsForTest({ apiTokens: ['one'] });
   const { session } = openRaw(grpc.port, 'ServerLive');
   await expect.poll(() => session.remoteSettings.maxConcurrentStreams, PATIENCE).toBe(128);
 });
 
-describe('clients that do not wait', () => {
-  test('a deadline that passes ends the call and drops what it asked: its place is free', async () => {
-    const { client, grpc } = await start({ maxRequestsPerToken: 1 });
+describe('the end of a call', () => {
+  test('comes at its deadline, which drops the request and frees its place', async () => {
+    const { client, grpc } = await doorsForTest({ maxRequestsPerToken: 1 });
     const { stream, headers } = openRaw(grpc.port, 'ModelInfer', { 'grpc-timeout': '500m' });
     stream.end(messageFrame('ModelInfer', held()));
     expect(await headers).toMatchObject({ 'grpc-status': '4', 'error-code': 'DEADLINE_EXCEEDED' });
     await expect.poll(() => client.call('ModelInfer', quick).then(() => 'answered', String), PATIENCE).toBe('answered');
   });
 
-  test('the time that a request or the service gives it counts as over HTTP', async () => {
-    const limited = await start({ requestTimeoutMs: 200 });
+  test('comes after the time that the request or the service allows, as over HTTP', async () => {
+    const limited = await doorsForTest({ requestTimeoutMs: 200 });
     await expectStatus(limited.client.call('ModelInfer', held()), 'DEADLINE_EXCEEDED', 'DEADLINE_EXCEEDED');
-    const { client } = await start();
+    const { client } = await doorsForTest();
     const timed = { ...held(), parameters: { timeout: { int64_param: 200_000 } } };
     await expectStatus(client.call('ModelInfer', timed), 'DEADLINE_EXCEEDED', 'DEADLINE_EXCEEDED');
   });
 
-  test('a message that does not arrive whole within a minute is refused', async () => {
-    const { grpc, client } = await start({ maxRequestsPerToken: 1 });
+  test('comes when a message has not arrived whole within a minute', async () => {
+    const { grpc, client } = await doorsForTest({ maxRequestsPerToken: 1 });
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'], shouldAdvanceTime: true });
-    onTestFinished(() => void vi.useRealTimers());
     const { stream, headers } = openRaw(grpc.port, 'ModelInfer');
-    stream.write(Buffer.from([0, 0, 0, 0, 9, 1])); // Of nine bytes the first.
+    stream.write(Buffer.from([0, 0, 0, 0, 9, 1])); // The first of nine bytes.
     const ask = () => client.call('ModelInfer', quick).then(() => 'answered', String);
     let answer = await ask();
-    while (answer === 'answered') answer = await ask(); // Until the server has seen it.
+    while (answer === 'answered') answer = await ask(); // Until the server counts the message.
     expect(answer).toContain('at most 1 requests');
     vi.advanceTimersByTime(60_000);
     expect(await headers).toMatchObject({ 'grpc-status': '4', 'error-code': 'REQUEST_TIMEOUT' });
-    while (answer !== 'answered') answer = await ask(); // Until it counts no more.
+    while (answer !== 'answered') answer = await ask(); // Until the server counts it no more.
   });
 
-  test('a stream that needs no token ends a minute after its last message; one that has a token goes on', async () => {
-    const { client } = await start();
-    await client.call('ServerLive'); // The connection keeps real time.
+  test('comes after a minute without messages for a stream without a token; a stream with one goes on', async () => {
+    const { client } = await doorsForTest();
+    await client.call('ServerLive'); // Opens the connection, which needs real timers.
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'], shouldAdvanceTime: true });
-    onTestFinished(() => void vi.useRealTimers());
     const reflected = client.open('ServerReflectionInfo', { service: 'grpc.reflection.v1.ServerReflection' });
     const ended = new Promise((_resolve, reject) => reflected.once('error', reject));
     const inference = client.open('ModelStreamInfer');
@@ -249,8 +218,8 @@ describe('clients that do not wait', () => {
     await once(inference, 'error');
   });
 
-  test('a cancelled call is not answered, and its signal reaches the model', async () => {
-    const { client, model } = await start({ maxRequestsPerToken: 1 });
+  test('comes when the client cancels, which aborts the work of the model', async () => {
+    const { client, model } = await doorsForTest({ maxRequestsPerToken: 1 });
     const infer = vi.spyOn(model, 'inferTensors');
     const leaving = new AbortController();
     const cancelled = client.call('ModelInfer', held(), { signal: leaving.signal });
@@ -265,7 +234,7 @@ describe('clients that do not wait', () => {
   });
 });
 
-describe('a server that is watched', () => {
+describe('a server with a log and metrics', () => {
   const path = '/inference.GRPCInferenceService/ModelInfer';
 
   async function startWatched() {
@@ -291,7 +260,7 @@ describe('a server that is watched', () => {
     return { client, grpc, model, metrics, lines };
   }
 
-  test('says in the log how each call ended, and names tokens by the beginning of their digest', async () => {
+  test("logs how each call ended, with the beginning of its token's digest", async () => {
     const { client, lines } = await startWatched();
     await client.call('ModelInfer', quick, bearer('one'));
     await expectStatus(client.call('ModelInfer', quick, bearer('two')), 'UNAUTHENTICATED', 'UNAUTHORIZED');
@@ -302,7 +271,7 @@ describe('a server that is watched', () => {
     ]);
   });
 
-  test('counts what it answered, and what it refused', async () => {
+  test('counts answered and refused calls', async () => {
     const { client, metrics } = await startWatched();
     await client.call('ModelInfer', quick, bearer('one'));
     for (let count = 0; count < 2; count += 1)
@@ -312,7 +281,7 @@ describe('a server that is watched', () => {
     expect(text).toContain('blip_answers_total{door="grpc",status="16"} 2');
   });
 
-  test('logs a call by the id and the trace that its client gave it, and answers with that id', async () => {
+  test('logs the id and the trace that a client sends, and answers with that id', async () => {
     const { grpc, model, lines } = await startWatched();
     vi.spyOn(model, 'inferTensors').mockRejectedValue(new TypeError('a secret of the house'));
     const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
@@ -335,8 +304,8 @@ describe('a server that is watched', () => {
   });
 });
 
-test('what fails inside is told to the log, and not to the client', async () => {
-  const { client, model } = await start();
+test('an internal error is in the log, and hidden from the client', async () => {
+  const { client, model } = await doorsForTest();
   vi.spyOn(model, 'inferTensors').mockRejectedValue(new TypeError('a secret of the house'));
   const message = await expectStatus(client.call('ModelInfer', quick), 'INTERNAL', 'INTERNAL');
   expect(message).not.toMatch(/secret|TypeError/);

@@ -1,12 +1,9 @@
 import { once } from 'node:events';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { expectStatus, type GrpcClient, HEALTH, INFERENCE, type RunningDoors, startDoors } from '../../support/grpc.ts';
+import { describe, expect, test } from 'vitest';
+import { expectStatus, type GrpcClient, HEALTH, INFERENCE } from '../../support/grpc.ts';
+import { doorsForTest, withDoors } from '../../support/with-server.ts';
 
-let doors: RunningDoors;
-beforeAll(async () => {
-  doors = await startDoors({ apiTokens: ['one'] });
-});
-afterAll(() => doors?.close());
+const doors = withDoors({ apiTokens: ['one'] });
 
 const check = (client: GrpcClient, name: string) => client.call('Check', { service: name }, { service: HEALTH });
 const SERVING = { status: 'SERVING' };
@@ -17,21 +14,20 @@ describe('a check', () => {
     expect(await check(doors.client, name)).toEqual(SERVING);
   });
 
-  test('of another name is refused', async () => {
+  test('of an unknown service is refused', async () => {
     const message = await expectStatus(check(doors.client, 'other'), 'NOT_FOUND', 'NOT_FOUND');
     expect(message).toContain('captioning');
   });
 
-  test('of all lists them', async () => {
+  test('of every service lists all of them', async () => {
     const statuses = { '': SERVING, [INFERENCE]: SERVING, captioning: SERVING };
     expect(await doors.client.call('List', {}, { service: HEALTH })).toEqual({ statuses });
   });
 });
 
 describe('the status follows the model', () => {
-  test('not serving before it is loaded and after it is finalized, when watched too', async () => {
-    const starting = await startDoors({}, { initialize: false });
-    onTestFinished(() => starting.close());
+  test('is NOT_SERVING before the model is loaded and after it is finalized, for watchers as well', async () => {
+    const starting = await doorsForTest({}, { initialize: false });
     const watch = starting.client.watch('Watch', { service: '' }, { service: HEALTH });
     watch.on('error', () => undefined); // It is cancelled below.
     const next = async () => (await once(watch, 'data'))[0];
@@ -43,9 +39,8 @@ describe('the status follows the model', () => {
     watch.cancel();
   });
 
-  test('a model whose name is not known yet is unknown to a watcher, until it is', async () => {
-    const starting = await startDoors({}, { initialize: false });
-    onTestFinished(() => starting.close());
+  test('is SERVICE_UNKNOWN for a watcher of a model that is not loaded', async () => {
+    const starting = await doorsForTest({}, { initialize: false });
     const watch = starting.client.watch('Watch', { service: 'captioning' }, { service: HEALTH });
     watch.on('error', () => undefined); // It is cancelled below.
     expect(await once(watch, 'data')).toEqual([{ status: 'SERVICE_UNKNOWN' }]);

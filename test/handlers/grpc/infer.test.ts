@@ -1,42 +1,15 @@
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { checkpointFolder, imagePath } from '../../support/goldens.ts';
-import {
-  expectStatus,
-  type InferAnswer,
-  type RunningDoors,
-  rawBytes,
-  startDoors,
-  tensorsOf,
-  typedBytes,
-} from '../../support/grpc.ts';
-import {
-  bytes,
-  dataUri,
-  type ImageServer,
-  outputOf,
-  postInference,
-  readAnswer,
-  startImageServer,
-} from '../../support/server.ts';
+import { expectStatus, type InferAnswer, rawBytes, tensorsOf, typedBytes } from '../../support/grpc.ts';
+import { bytes, dataUri, outputOf, postInference, readAnswer } from '../../support/server.ts';
+import { withDoors, withImageServer } from '../../support/with-server.ts';
 
-/** Answers are held against those of HTTP, which are held against transformers'. */
+/** The answers must equal those of HTTP, which other tests compare with transformers'. */
 
-let images: ImageServer;
-let doors: RunningDoors;
-let clip: RunningDoors;
-beforeAll(async () => {
-  [images, doors, clip] = await Promise.all([
-    startImageServer(),
-    startDoors(),
-    startDoors({ checkpoint: checkpointFolder('clip-real-end') }),
-  ]);
-});
-afterAll(async () => {
-  await doors?.close();
-  await clip?.close();
-  await images?.close();
-});
+const images = withImageServer();
+const doors = withDoors();
+const clip = withDoors({ checkpoint: checkpointFolder('clip-real-end') });
 
 const chelsea = dataUri('chelsea');
 const rocket = dataUri('rocket');
@@ -56,19 +29,19 @@ describe('an image and a prompt', () => {
   const prompt = 'a photo of';
   const expected = () => overHttp({ inputs: [bytes('img_url', [chelsea]), bytes('text', [prompt])] });
 
-  test('typed: a data: URI, and the bytes of the file', async () => {
+  test('come in typed fields: as a data: URI, and as the bytes of a file', async () => {
     for (const image of [chelsea, chelseaFile]) {
       const answer = await ask({ inputs: [typedBytes('img_url', [image]), typedBytes('text', [prompt])] });
       expect(tensorsOf(answer)).toEqual(await expected());
     }
   });
 
-  test('raw: a data: URI, and the bytes of the file', async () => {
+  test('come as raw bytes: of a data: URI, and of a file', async () => {
     for (const image of [chelsea, chelseaFile])
       expect(tensorsOf(await askRaw({ img_url: [image], text: [prompt] }))).toEqual(await expected());
   });
 
-  test('an answer says who gives it and for which request; an absent id stays absent', async () => {
+  test('get an answer with the model, its version and the id, which may be absent', async () => {
     const request = { inputs: [typedBytes('img_url', [chelsea])] };
     const named = { model_name: 'captioning', model_version: '1' };
     expect(await ask({ ...request, id: 'seven', model_version: '1' })).toMatchObject({ ...named, id: 'seven' });
@@ -88,7 +61,7 @@ test('several images and prompts', async () => {
   expect(tensorsOf(await askRaw({ img_url: [chelseaFile, rocketFile], text: texts }))).toEqual(expected);
 });
 
-test('a shape of several dimensions is row-major, as over HTTP', async () => {
+test('a tensor of several dimensions is read in row-major order, as over HTTP', async () => {
   const answer = await ask({ inputs: [{ ...typedBytes('img_url', [chelsea, rocket]), shape: [2, 1] }] });
   expect(tensorsOf(answer)).toEqual(await overHttp({ inputs: [bytes('img_url', [chelsea, rocket])] }));
 });
@@ -115,7 +88,7 @@ describe('parameters', () => {
     preset: { string_param: 'hf' },
   };
 
-  test('of every kind mean what they mean over HTTP; those unknown are left alone', async () => {
+  test('of every type mean the same as over HTTP; unknown ones are ignored', async () => {
     const expected = await overHttp({ inputs: [bytes('img_url', [chelsea])], parameters: http });
     const parameters = { ...typed, priority: { int64_param: 1 } };
     expect(tensorsOf(await ask({ inputs: [typedBytes('img_url', [chelsea])], parameters }))).toEqual(expected);
@@ -142,21 +115,21 @@ describe('parameters', () => {
     [{ num_beams: { string_param: 'three' } }, 'INVALID_INPUT', /num_beams/],
     [{ num_beams: {} }, 'INVALID_REQUEST', /^Expected parameter num_beams to have a value/],
     [{ num_return_sequences: { int64_param: 3 } }, 'INVALID_PARAMETER', /num_return_sequences/],
-  ])('that cannot be: %j', async (parameters, code, words) => {
+  ])('with invalid values are refused: %j', async (parameters, code, words) => {
     const failed = ask({ inputs: [typedBytes('img_url', [chelsea])], parameters });
     expect(await expectStatus(failed, 'INVALID_ARGUMENT', code)).toMatch(words);
   });
 });
 
 describe('outputs', () => {
-  test('that are asked for come in their order, with their numbers', async () => {
+  test('come in the order in which they are requested, with their numbers', async () => {
     const outputs = ['sequence_logprob', 'token_ids', 'generated_output', 'token_logprobs'].map((name) => ({ name }));
     const answer = tensorsOf(await ask({ inputs: [typedBytes('img_url', [chelsea])], outputs }));
     expect(answer.map(({ name }) => name)).toEqual(outputs.map(({ name }) => name));
     expect(answer).toEqual(await overHttp({ inputs: [bytes('img_url', [chelsea])], outputs }));
   });
 
-  test('that are unknown or twice are refused', async () => {
+  test('are refused where they are unknown or repeated', async () => {
     const inputs = [typedBytes('img_url', [chelsea])];
     for (const names of [['caption'], ['error', 'error']]) {
       const failed = ask({ inputs, outputs: names.map((name) => ({ name })) });
@@ -252,13 +225,13 @@ describe('requests that are refused', () => {
     await expectStatus(failed, 'FAILED_PRECONDITION', 'IMAGE_FETCH_FAILED');
   });
 
-  test('bytes that are no message', async () => {
+  test('bytes that are not a message', async () => {
     const failed = doors.client.callRaw('ModelInfer', Buffer.from([0xff, 0xff, 0xff]));
     const message = await expectStatus(failed, 'INVALID_ARGUMENT', 'INVALID_REQUEST');
     expect(message).toContain('inference.ModelInferRequest');
   });
 
-  test('names longer than any, which are not repeated whole', async () => {
+  test('very long names, which the message shortens', async () => {
     const long = 'x'.repeat(200_000);
     const numbers = { fp32_contents: [1] };
     for (const request of [
@@ -275,12 +248,12 @@ describe('requests that are refused', () => {
     expect(await expectStatus(failed, 'NOT_FOUND', 'NOT_FOUND')).toContain(`'${'x'.repeat(100)}…'`);
   });
 
-  test('more inputs than can be', async () => {
+  test('more inputs than a model has', async () => {
     const failed = doors.client.callRaw('ModelInfer', Buffer.from('2a00'.repeat(100_000), 'hex'));
     await expectStatus(failed, 'INVALID_ARGUMENT', 'INVALID_REQUEST');
   });
 
-  test('the service answers after all of them', async () => {
+  test('do not harm the service, which answers afterwards', async () => {
     expect(tensorsOf(await ask({ inputs: [image] }))).toHaveLength(1);
   });
 });

@@ -1,20 +1,17 @@
 import { status } from '@grpc/grpc-js';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { createModels, finalizeModels } from '../../../handlers/service/model-loading.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
-import { expectStatus, grpcClient, type RunningDoors, startDoors, startGrpc, typedBytes } from '../../support/grpc.ts';
+import { expectStatus, grpcClient, startGrpc, typedBytes } from '../../support/grpc.ts';
 import { dataUri, send, testSettings } from '../../support/server.ts';
+import { doorsForTest, withDoors } from '../../support/with-server.ts';
 
-let doors: RunningDoors;
-beforeAll(async () => {
-  doors = await startDoors();
-});
-afterAll(() => doors?.close());
+const doors = withDoors();
 
 const infer = { model_name: 'captioning', inputs: [typedBytes('img_url', [dataUri('small')])] };
 
 describe('health', () => {
-  test('the service is live and ready once the model is loaded', async () => {
+  test('is live and ready when the model is loaded', async () => {
     const { client } = doors;
     expect(await client.call('ServerLive')).toEqual({ live: true });
     expect(await client.call('ServerReady')).toEqual({ ready: true });
@@ -22,9 +19,8 @@ describe('health', () => {
     expect(await client.call('ModelReady', { name: 'captioning', version: '1' })).toEqual({ ready: true });
   });
 
-  test('it is live and not ready before that and after it is finalized', async () => {
-    const starting = await startDoors({}, { initialize: false });
-    onTestFinished(() => starting.close());
+  test('is live and not ready before the model is loaded and after it is finalized', async () => {
+    const starting = await doorsForTest({}, { initialize: false });
     const expectUnready = async () => {
       expect(await starting.client.call('ServerLive')).toEqual({ live: true });
       expect(await starting.client.call('ServerReady')).toEqual({ ready: false });
@@ -66,7 +62,7 @@ describe('metadata', () => {
     expect(await doors.client.call('RepositoryIndex', { ready: true })).toEqual({ models: overHttp });
   });
 
-  test('several models have names of their own; the index of what is ready lacks those that are not', async () => {
+  test('lists several models by name, and leaves out those that are not ready where only ready ones are requested', async () => {
     const settings = testSettings({
       models: [
         { name: 'first', checkpoint: checkpointFolder('narrow-vision') },
@@ -96,19 +92,19 @@ describe('metadata', () => {
   });
 });
 
-describe('what is not there', () => {
+describe('NOT_FOUND and UNIMPLEMENTED', () => {
   test.each([
     ['ModelReady', (name: string, version: string) => ({ name, version })],
     ['ModelMetadata', (name: string, version: string) => ({ name, version })],
     ['ModelInfer', (model_name: string, model_version: string) => ({ ...infer, model_name, model_version })],
-  ])('%s of other models and versions', async (method, request) => {
+  ])('answer %s of unknown models and versions', async (method, request) => {
     const other = await expectStatus(doors.client.call(method, request('other', '')), 'NOT_FOUND', 'NOT_FOUND');
     expect(other).toMatch(/^Request for unknown model: 'other' is not found/);
     const version = await expectStatus(doors.client.call(method, request('captioning', '2')), 'NOT_FOUND', 'NOT_FOUND');
     expect(version).toContain('version 2');
   });
 
-  test('a method that this server lacks', async () => {
+  test('answer a method that this server lacks', async () => {
     const { Client, credentials } = await import('@grpc/grpc-js');
     const client = new Client(`127.0.0.1:${doors.grpc.port}`, credentials.createInsecure());
     onTestFinished(() => client.close());

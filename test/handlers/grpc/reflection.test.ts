@@ -1,22 +1,19 @@
 import { createFileRegistry, fromBinary } from '@bufbuild/protobuf';
 import { FileDescriptorProtoSchema, FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import { Client, credentials } from '@grpc/grpc-js';
-import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { HEALTH, INFERENCE, type Message, type RunningDoors, startDoors } from '../../support/grpc.ts';
+import { expect, onTestFinished, test } from 'vitest';
+import { HEALTH, INFERENCE, type Message } from '../../support/grpc.ts';
+import { withDoors } from '../../support/with-server.ts';
 
 const REFLECTION = 'grpc.reflection.v1.ServerReflection';
 
-let doors: RunningDoors;
-beforeAll(async () => {
-  doors = await startDoors({ apiTokens: ['one'] }, { initialize: false });
-});
-afterAll(() => doors?.close());
+const doors = withDoors({ apiTokens: ['one'] }, { initialize: false });
 
 async function reflect(...requests: readonly object[]): Promise<readonly Message[]> {
   const call = doors.client.open('ServerReflectionInfo', { service: REFLECTION });
   for (const request of requests) call.write(request);
   call.end();
-  return (await call.toArray()) as Message[]; // As the .proto says.
+  return (await call.toArray()) as Message[]; // The .proto names the message.
 }
 
 interface FileAnswer {
@@ -32,7 +29,7 @@ test('lists the services', async () => {
   });
 });
 
-test('gives the file of a service, method, message or field, or by its name, from which all is known', async () => {
+test('sends the file of a service, method, message or field, and all files that it imports', async () => {
   const symbols = [
     INFERENCE,
     `${INFERENCE}.ModelInfer`,
@@ -65,7 +62,7 @@ test('gives the file of a service, method, message or field, or by its name, fro
   }
 });
 
-test('knows an enum by its name, and its values by names beside it', async () => {
+test('finds an enum by its name, and its values by names beside it', async () => {
   const scope = 'grpc.health.v1.HealthCheckResponse';
   for (const symbol of [`${scope}.ServingStatus`, `${scope}.SERVING`]) {
     const [answer] = await reflect({ file_containing_symbol: symbol });
@@ -73,7 +70,7 @@ test('knows an enum by its name, and its values by names beside it', async () =>
   }
 });
 
-test('says what it does not have', async () => {
+test('reports unknown names', async () => {
   const none = { message_response: 'error_response', error_response: { error_code: 5 } };
   const answers = await reflect(
     { file_containing_symbol: 'inference.Other' },
@@ -92,7 +89,7 @@ test('says what it does not have', async () => {
   expect(answers.at(-1)).toMatchObject({ error_response: { error_code: 3 } });
 });
 
-test('answers under its older name too', async () => {
+test('answers under its older name as well', async () => {
   const client = new Client(`127.0.0.1:${doors.grpc.port}`, credentials.createInsecure());
   onTestFinished(() => client.close());
   const listServices = Buffer.from([0x3a, 0]); // Field 7, empty.

@@ -1,9 +1,8 @@
-import { expect, onTestFinished, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { watchState } from '../../../handlers/grpc/status-watch.ts';
 
-test('all who watch share one look at a time, and are told of changes; nobody looks where nobody watches', async () => {
+test('watchers share one timer and are notified of changes; without watchers there is no timer', async () => {
   vi.useFakeTimers();
-  onTestFinished(() => void vi.useRealTimers());
   const stopping = new AbortController();
   const state = { isReady: false };
   const look = vi.fn(() => ({ ...state }));

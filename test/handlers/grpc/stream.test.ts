@@ -1,26 +1,11 @@
 import { once } from 'node:events';
-import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
-import {
-  expectStatus,
-  type GrpcClient,
-  type InferAnswer,
-  type RunningDoors,
-  startDoors,
-  tensorsOf,
-  typedBytes,
-} from '../../support/grpc.ts';
-import { dataUri, type ImageServer, startImageServer } from '../../support/server.ts';
+import { describe, expect, test, vi } from 'vitest';
+import { expectStatus, type GrpcClient, type InferAnswer, tensorsOf, typedBytes } from '../../support/grpc.ts';
+import { dataUri } from '../../support/server.ts';
+import { doorsForTest, withDoors, withImageServerForEach } from '../../support/with-server.ts';
 
-let images: ImageServer;
-let doors: RunningDoors;
-beforeAll(async () => {
-  doors = await startDoors();
-});
-afterAll(() => doors?.close());
-beforeEach(async () => {
-  images = await startImageServer();
-  return () => images.close();
-});
+const doors = withDoors();
+const images = withImageServerForEach();
 
 interface StreamAnswer {
   readonly error_message: string;
@@ -33,15 +18,15 @@ const request = (id: string, image: string) => ({
   inputs: [typedBytes('img_url', [image])],
 });
 
-/** Sends all requests, and reads answers to the end of the stream. */
+/** Sends all requests, then reads answers until the stream ends. */
 async function stream(client: GrpcClient, requests: readonly object[]): Promise<readonly StreamAnswer[]> {
   const call = client.open('ModelStreamInfer');
   for (const each of requests) call.write(each);
   call.end();
-  return (await call.toArray()) as StreamAnswer[]; // As the .proto says.
+  return (await call.toArray()) as StreamAnswer[]; // The .proto names the message.
 }
 
-test('every request of a stream is answered in its order; one that fails leaves the others alone', async () => {
+test('the requests of a stream are answered in their order; one that fails does not stop the others', async () => {
   const requests = [
     request('chelsea', dataUri('chelsea')),
     request('bad', '####'),
@@ -65,7 +50,7 @@ test('a stream without requests ends', async () => {
   expect(await stream(doors.client, [])).toEqual([]);
 });
 
-test('an answer comes while its client still may ask', async () => {
+test('an answer comes before the client ends the stream', async () => {
   const call = doors.client.open('ModelStreamInfer');
   for (const id of ['first', 'second']) {
     call.write(request(id, dataUri('small')));
@@ -79,9 +64,8 @@ test('an answer comes while its client still may ask', async () => {
 test.each([
   ['fill a batch', { maxBatchSize: 3 }],
   ['the queue takes', { maxQueueSize: 3 }],
-])('requests of a stream are under way together, as many as %s', async (_what, changes) => {
-  const few = await startDoors(changes);
-  onTestFinished(() => few.close());
+])('requests of a stream are computed at the same time, as many as %s', async (_what, changes) => {
+  const few = await doorsForTest(changes);
   const held = Array.from({ length: 5 }, (_, index) => request(String(index), `${images.url}/held.png`));
   const answers = stream(few.client, held);
   await images.held(3);
@@ -95,9 +79,8 @@ test.each([
   expect((await answers).map(({ error_message }) => error_message)).toEqual(['', '', '', '', '']);
 });
 
-test('a client that leaves takes its stream with it, and drops what it asked', async () => {
+test('a client that disconnects ends its stream and drops its requests', async () => {
   const infer = vi.spyOn(doors.model, 'inferTensors');
-  onTestFinished(() => infer.mockRestore());
   const call = doors.client.open('ModelStreamInfer');
   const ended = new Promise((resolve) => call.once('error', resolve));
   call.write(request('held', `${images.url}/held.png`));
@@ -111,9 +94,8 @@ test('a client that leaves takes its stream with it, and drops what it asked', a
 });
 
 describe('tokens', () => {
-  test('are asked for when the stream begins; requests of a stream count among those of its token', async () => {
-    const guarded = await startDoors({ apiTokens: ['one'], maxRequestsPerToken: 2 });
-    onTestFinished(() => guarded.close());
+  test('are checked when the stream begins; each request of a stream counts for its token', async () => {
+    const guarded = await doorsForTest({ apiTokens: ['one'], maxRequestsPerToken: 2 });
     const strange = guarded.client.open('ModelStreamInfer');
     const refused = new Promise((_resolve, reject) => strange.once('error', reject));
     await expectStatus(refused, 'UNAUTHENTICATED', 'UNAUTHORIZED');
@@ -126,7 +108,7 @@ describe('tokens', () => {
     await expectStatus(more, 'RESOURCE_EXHAUSTED', 'OVERLOADED');
     images.release();
     call.end();
-    const answers = (await call.toArray()) as StreamAnswer[]; // As the .proto says.
+    const answers = (await call.toArray()) as StreamAnswer[]; // The .proto names the message.
     expect(answers.map(({ error_message }) => error_message)).toEqual(['', '', '']);
   });
 });

@@ -1,22 +1,20 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { readServerSettings } from '../../../handlers/service/server-settings.ts';
 import { schemas } from '../../../input_schema.ts';
-import { type Bundle, buildBundle, runProgram, startServerProcess } from '../../support/bundle.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
 import {
   bytes,
   dataUri,
   expectError,
   type HttpAnswer,
-  type ImageServer,
   type InferenceAnswer,
   outputOf,
   postInference,
   readAnswer,
   send,
-  startImageServer,
   startServerOfModels,
 } from '../../support/server.ts';
+import { imageServerForTest, withImageServer, withServerOfModels } from '../../support/with-server.ts';
 
 /** One service of several models: one of each task. */
 
@@ -37,24 +35,13 @@ const checkpointOf = {
   'clip-b.32': 'clip-placeholder-end',
 } as const;
 
-/** As a platform sets them. */
+/** The models as an environment variable names them. */
 const { models } = readServerSettings({
   BLIP_MODELS: modelNames.map((name) => `${name}=${checkpointFolder(checkpointOf[name])}`).join(','),
 });
 
-type Server = Awaited<ReturnType<typeof startServerOfModels>>;
-let server: Server;
-let images: ImageServer;
-
-beforeAll(async () => {
-  [server, images] = await Promise.all([startServerOfModels({ models, maxQueueSize: 4 }), startImageServer()]);
-  await Promise.all(server.models.map((model) => model.initialize()));
-});
-
-afterAll(async () => {
-  await server?.close();
-  await images?.close();
-});
+const server = withServerOfModels({ models, maxQueueSize: 4 });
+const images = withImageServer();
 
 const chelsea = dataUri('chelsea');
 const rocket = dataUri('rocket');
@@ -63,7 +50,7 @@ const post = (name: string, body: object, url = server.url) =>
   postInference(url, body, { path: `/v2/models/${name}/infer` });
 const infer = async (name: ModelName, body: object) => readAnswer(await post(name, body));
 
-/** A small request that the model of that name answers. */
+/** A small request for the model of that name. */
 const requestOf: Readonly<Record<ModelName, { readonly inputs: readonly object[] }>> = {
   captions: { inputs: [bytes('img_url', [chelsea]), bytes('text', ['a picture of'])] },
   answers: { inputs: [bytes('img_url', [chelsea]), bytes('question', ['is the cat black?'])] },
@@ -79,8 +66,8 @@ function expectJson(answer: HttpAnswer, status: number, body: unknown): void {
 
 const namesAndShapes = ({ outputs }: InferenceAnswer) => outputs.map(({ name, shape }) => [name, shape]);
 
-describe('what the service says of its models', () => {
-  test('it lists all of them, and goes by the name of the first', async () => {
+describe('the metadata of the service', () => {
+  test('lists all models, and has the name of the first one', async () => {
     expectJson(await get('/v2/models'), 200, { models: modelNames });
     expectJson(await get('/v2'), 200, {
       name: 'captions',
@@ -89,7 +76,7 @@ describe('what the service says of its models', () => {
     });
   });
 
-  test.each(modelNames)('%s has the inputs and outputs of its task', async (name) => {
+  test.each(modelNames)('has the inputs and outputs of %s', async (name) => {
     const { inputs, outputs } = schemas[taskOf[name]];
     for (const path of [`/v2/models/${name}`, `/v2/models/${name}/versions/1`]) {
       expectJson(await get(path), 200, {
@@ -106,14 +93,14 @@ describe('what the service says of its models', () => {
     }
   });
 
-  test('tasks differ in what they take and give', () => {
+  test('differs between tasks', () => {
     const signatures = Object.values(schemas).map(({ inputs, outputs }) =>
       JSON.stringify([Object.keys(inputs), Object.keys(outputs)]),
     );
     expect(new Set(signatures).size).toBe(modelNames.length);
   });
 
-  test.each(modelNames)('%s is ready', async (name) => {
+  test.each(modelNames)('reports %s as ready', async (name) => {
     expectJson(await get(`/v2/models/${name}/ready`), 200, { name, ready: true });
   });
 });
@@ -130,10 +117,10 @@ describe('each model answers requests of its task', () => {
     const answer = await infer('answers', requestOf.answers);
     expect(answer.model_name).toBe('answers');
     expect(namesAndShapes(answer)).toEqual([['answer', [1]]]);
-    expect(outputOf(answer, 'answer').data).toEqual(['playing playing']); // As in the goldens of this checkpoint.
+    expect(outputOf(answer, 'answer').data).toEqual(['playing playing']); // The golden of this checkpoint.
   });
 
-  test('how well pictures and texts match', async () => {
+  test('matches of pictures and texts', async () => {
     const answer = await infer('matches', { ...requestOf.matches, parameters: { rerank_top_k: 1 } });
     expect(answer.model_name).toBe('matches');
     expect(namesAndShapes(answer)).toEqual([
@@ -160,13 +147,13 @@ describe('each model answers requests of its task', () => {
     expect(Math.hypot(...outputOf(alone, 'text_embeds').data.map(Number))).toBeCloseTo(1, 5);
   });
 
-  test('all at once, as one after the other', async () => {
+  test('all at the same time, with the answers that they have alone', async () => {
     const oneByOne: InferenceAnswer[] = [];
     for (const name of modelNames) oneByOne.push(await infer(name, requestOf[name]));
     expect(await Promise.all(modelNames.map((name) => infer(name, requestOf[name])))).toEqual(oneByOne);
   });
 
-  test.each(modelNames)('%s fails single pictures', async (name) => {
+  test.each(modelNames)('%s, with an error for each bad picture', async (name) => {
     const missing = `${images.url}/missing.png`;
     const inputs = requestOf[name].inputs.slice(1);
     const answer = await infer(name, { inputs: [bytes('img_url', [missing, chelsea]), ...inputs] });
@@ -174,8 +161,8 @@ describe('each model answers requests of its task', () => {
   });
 });
 
-describe('what is refused', () => {
-  test('a model that is not there, by the names of those that are', async () => {
+describe('a request is refused', () => {
+  test('for an unknown model, with the names of all models', async () => {
     for (const name of ['captioning', 'clip', 'answers2', 'ANSWERS']) {
       for (const answer of [await get(`/v2/models/${name}`), await post(name, requestOf.captions)]) {
         const { error } = expectError(answer, 404, 'NOT_FOUND');
@@ -194,7 +181,7 @@ describe('what is refused', () => {
     ['matches', 'num_beams', { name: 'num_beams', shape: [1], datatype: 'INT64', data: [3] }],
     ['clip-b.32', 'question', bytes('question', ['is it?'])],
     ['clip-b.32', 'max_new_tokens', { name: 'max_new_tokens', shape: [1], datatype: 'INT64', data: [3] }],
-  ] as const)('%s does not take %s, which another task takes', async (name, input, tensor) => {
+  ] as const)('by %s with the input %s of another task', async (name, input, tensor) => {
     const answer = await post(name, { inputs: [bytes('img_url', [chelsea]), tensor] });
     const { error } = expectError(answer, 400, 'INVALID_INPUT');
     expect(error).toContain(`got "${input}"`);
@@ -204,12 +191,12 @@ describe('what is refused', () => {
   test.each([
     ['answers', 'question'],
     ['matches', 'text'],
-  ] as const)('%s needs %s', async (name, input) => {
+  ] as const)('by %s without %s', async (name, input) => {
     const answer = await post(name, { inputs: [bytes('img_url', [chelsea])] });
     expect(expectError(answer, 400, 'INVALID_INPUT').error).toBe(`Expected the request to have ${input}, got none.`);
   });
 
-  test.each(['captions', 'answers', 'matches'] as const)('%s needs a picture', async (name) => {
+  test.each(['captions', 'answers', 'matches'] as const)('by %s without a picture', async (name) => {
     const answer = await post(name, { inputs: requestOf[name].inputs.slice(1) });
     expect(expectError(answer, 400, 'INVALID_INPUT').error).toBe('Expected the request to have img_url, got none.');
   });
@@ -219,7 +206,7 @@ describe('what is refused', () => {
     ['answers', 'generated_output'],
     ['matches', 'token_ids'],
     ['clip-b.32', 'match_probability'],
-  ] as const)('%s does not give %s, which another task gives', async (name, output) => {
+  ] as const)('by %s for the output %s of another task', async (name, output) => {
     const answer = await post(name, { ...requestOf[name], outputs: [{ name: output }] });
     expect(expectError(answer, 400, 'INVALID_REQUEST').error).toContain(`got "${output}"`);
   });
@@ -229,19 +216,19 @@ describe('what is refused', () => {
     ['matches', { rerank_top_k: 1.5 }, 'rerank_top_k'],
     ['clip-b.32', { normalize: 'yes' }, 'normalize'],
     ['answers', { num_beams: 0 }, 'num_beams'],
-  ] as const)('%s refuses the parameter %j', async (name, parameters, input) => {
+  ] as const)('by %s with the parameter %j', async (name, parameters, input) => {
     const answer = await post(name, { ...requestOf[name], parameters });
     expect(expectError(answer, 400, 'INVALID_INPUT').error).toContain(input);
   });
 
-  test('parameters of other tasks are left alone, as unknown ones are', async () => {
+  test('for no parameter of another task: it is ignored, as unknown ones are', async () => {
     const plain = await infer('matches', requestOf.matches);
     expect(await infer('matches', { ...requestOf.matches, parameters: { num_beams: 3, normalize: true } })).toEqual(
       plain,
     );
   });
 
-  test('a text that is too long, whatever the task', async () => {
+  test('for a text that is too long, by each task', async () => {
     const long = Array.from({ length: 60 }, () => 'dog').join(' ');
     const inputOf = { captions: 'text', answers: 'question', matches: 'text', 'clip-b.32': 'text' } as const;
     for (const name of modelNames) {
@@ -250,8 +237,8 @@ describe('what is refused', () => {
     }
   });
 
-  test('more items than one model may have waiting, while the others have room', async () => {
-    const pictures = await startImageServer();
+  test("for more items than the model's queue has room for, whatever room the others have", async () => {
+    const pictures = await imageServerForTest();
     const held = (count: number) => ({
       inputs: [
         bytes(
@@ -266,12 +253,11 @@ describe('what is refused', () => {
     for (const name of ['answers', 'matches', 'clip-b.32'] as const) readAnswer(await post(name, requestOf[name]));
     pictures.release();
     readAnswer(await waiting);
-    await pictures.close();
   });
 });
 
 describe('while some models are not loaded', () => {
-  test('each is ready once it is loaded, and the service once all are', async () => {
+  test('each is ready as soon as it is loaded, the service when all are', async () => {
     const starting = await startServerOfModels({ models });
     const [captions, ...others] = starting.models;
     expectJson(await get('/v2/models', starting.url), 200, { models: modelNames });
@@ -303,39 +289,4 @@ test('tokens guard every model', async () => {
     readAnswer(await postInference(guarded.url, requestOf[name], { path, headers }));
   }
   await guarded.close();
-});
-
-describe('as a process', () => {
-  let bundle: Bundle;
-  beforeAll(() => {
-    bundle = buildBundle();
-  });
-  afterAll(() => bundle?.remove());
-  const setting = (choices: typeof models) => choices.map(({ name, checkpoint }) => `${name}=${checkpoint}`).join(',');
-
-  test('BLIP_MODELS names what it serves, each says that it is ready, and all end when it is told to', async () => {
-    const running = await startServerProcess(bundle, { BLIP_MODELS: setting(models), BLIP_MODEL_NAME: 'unused' });
-    for (const name of modelNames) readAnswer(await post(name, requestOf[name], running.url));
-    expectJson(await get('/v2/models', running.url), 200, { models: modelNames });
-    const ready = running.log().filter(({ msg }) => msg === 'ready');
-    expect(ready.map(({ model, architecture }) => [model, architecture])).toEqual([
-      ['captions', 'BlipForConditionalGeneration'],
-      ['answers', 'BlipForQuestionAnswering'],
-      ['matches', 'BlipForImageTextRetrieval'],
-      ['clip-b.32', 'CLIPModel'],
-    ]);
-    running.kill('SIGTERM');
-    expect(await running.exit).toMatchObject({ exitCode: 0, stderr: '' });
-  });
-
-  test('one checkpoint that cannot be loaded keeps it from starting', async () => {
-    const choices = [...models.slice(0, 1), { name: 'gone', checkpoint: '/nowhere/at/all' }];
-    const variables = { BLIP_MODELS: setting(choices), PORT: '0' };
-    const { exitCode, stderr } = await runProgram(bundle, 'serve.js', { variables });
-    expect(exitCode).toBe(1);
-    expect(JSON.parse(stderr)).toEqual({
-      error: expect.stringContaining('/nowhere/at/all'),
-      code: 'CHECKPOINT_NOT_FOUND',
-    });
-  });
 });

@@ -3,18 +3,10 @@ import http from 'node:http';
 import net from 'node:net';
 import { uniformInt } from 'pure-rand/distribution/uniformInt';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import { createServer } from '../../../handlers/http/server.ts';
-import {
-  dataUri,
-  expectError,
-  INFER_PATH,
-  outputOf,
-  postInference,
-  type RunningServer,
-  readAnswer,
-  startServer,
-} from '../../support/server.ts';
+import { dataUri, expectError, INFER_PATH, outputOf, postInference, readAnswer } from '../../support/server.ts';
+import { withServer } from '../../support/with-server.ts';
 
 type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 type Path = readonly (string | number)[];
@@ -28,7 +20,7 @@ interface Malformed {
 const image = dataUri('small');
 const imageTensor = { name: 'img_url', shape: [1], datatype: 'BYTES', data: [image] };
 
-/** A request that is good, with something at every place that a request has. */
+/** A good request, with a value at every place that a request has. */
 const good = {
   id: 'good',
   parameters: { num_beams: 2 },
@@ -44,17 +36,9 @@ const goodText = JSON.stringify(good);
 const generator = xoroshiro128plus(20_261_121);
 const randomBelow = (end: number) => uniformInt(generator, 0, end - 1);
 
-let server: RunningServer;
+const server = withServer({ maxBatchSize: 1, batchWindowMs: 0 });
 const agent = new http.Agent({ keepAlive: true, maxSockets: 8 });
-
-beforeAll(async () => {
-  server = await startServer({ maxBatchSize: 1, batchWindowMs: 0 });
-});
-
-afterAll(async () => {
-  agent.destroy();
-  await server?.close();
-});
+afterAll(() => void agent.destroy());
 
 let refused = 0;
 
@@ -66,7 +50,7 @@ afterEach(async () => {
   expect(Object.keys(Object.getPrototypeOf({})), 'keys that every object has').toEqual([]);
 });
 
-/** Sends them all; none may be answered with anything but a refusal that says why. */
+/** Sends all requests. Each must be refused, with a message. */
 async function expectRefused(requests: readonly Malformed[]): Promise<void> {
   const answers = await Promise.all(
     requests.map(async ({ title, body }) => {
@@ -79,13 +63,13 @@ async function expectRefused(requests: readonly Malformed[]): Promise<void> {
   refused += requests.length;
 }
 
-/** An error in the form of the protocol, with a message that does not send back what came. */
+/** An error in the form of the protocol, whose message does not repeat the request. */
 function hasError(text: string): boolean {
   const { error, code } = JSON.parse(text);
   return typeof error === 'string' && error !== '' && error.length < 1_000 && typeof code === 'string';
 }
 
-/** `value` with what lies at `path` replaced, or taken away where there is no replacement. */
+/** A copy of `value` with the part at `path` replaced, or removed where there is no replacement. */
 function change(value: Json, path: Path, replacement: Json | undefined): Json {
   const [key, ...rest] = path;
   if (key === undefined) return replacement ?? null;
@@ -104,12 +88,12 @@ function raw(body: string): Malformed {
   return { title: body.slice(0, 60), body };
 }
 
-/** The good request with JSON text of ours for a tensor more. */
+/** The good request with one more tensor, given as JSON text. */
 function withTensorText(tensor: string): Malformed {
   return { title: tensor.slice(0, 80), body: goodText.replace('"inputs":[', `"inputs":[${tensor},`) };
 }
 
-/** The good request with JSON text of ours for its parameters. */
+/** The good request with other parameters, given as JSON text. */
 function withParametersText(parameters: string): Malformed {
   return { title: parameters.slice(0, 80), body: goodText.replace('{"num_beams":2}', parameters) };
 }
@@ -191,7 +175,7 @@ describe('text that is not JSON', () => {
   });
 });
 
-describe('JSON that is no request', () => {
+describe('JSON that is not a request', () => {
   test('other values at the top', async () => {
     await expectRefused(
       ['', ' ', 'null', 'true', 'false', '0', '-1.5e3', '""', '"inputs"', '[]', '{}', '[[]]', `[${goodText}]`].map(raw),
@@ -231,7 +215,7 @@ describe('JSON that is no request', () => {
     const requests = Array.from({ length: 60 }, (_, index) => {
       const path = places[randomBelow(places.length)] ?? [];
       const wrong = values.filter((value) => typeOf(value) !== typeOf(valueAt(path)));
-      // `extra` is nobody's key: it must not make the rest any better.
+      // The unknown key `extra` is ignored: it must not excuse the other values.
       const body = change(good, ['extra'], values[randomBelow(values.length)] ?? null);
       return {
         title: `${index}: ${path.join('.')}`,
@@ -241,7 +225,7 @@ describe('JSON that is no request', () => {
     await expectRefused(requests);
   });
 
-  test('keys that are missing', async () => {
+  test('missing keys', async () => {
     await expectRefused([
       changed(['inputs'], undefined),
       ...[0, 1, 2].flatMap((index) =>
@@ -253,7 +237,7 @@ describe('JSON that is no request', () => {
     ]);
   });
 
-  test('names that nobody knows', async () => {
+  test('unknown names', async () => {
     const names = ['', 'image', 'IMG_URL', ' img_url', 'img_url\0', '__proto__', 'constructor', 'toString', 'length'];
     const unknown = [...names, 'hasOwnProperty', '0', '\ud800', 'img_url\udfff', 'ﬁ', 'x'.repeat(1_000_000)];
     await expectRefused([
@@ -270,7 +254,7 @@ describe('JSON that is no request', () => {
     ]);
   });
 
-  test('names that come twice', async () => {
+  test('repeated names', async () => {
     await expectRefused([
       changed(['inputs', 1], imageTensor),
       changed(['inputs'], [...good.inputs, ...good.inputs]),
@@ -278,7 +262,7 @@ describe('JSON that is no request', () => {
     ]);
   });
 
-  test('names that every object has', async () => {
+  test('names of properties that every object has', async () => {
     const tensor = JSON.stringify(imageTensor);
     await expectRefused([
       raw(`{"__proto__":${goodText}}`),
@@ -298,7 +282,7 @@ describe('JSON that is no request', () => {
 });
 
 describe('tensors that do not fit', () => {
-  test('shapes that are not those of the data', async () => {
+  test('shapes that do not fit the data', async () => {
     const shapes: readonly Json[] = [[0], [2], [1, 2], [1, 0], [-1], [-1, -1], [1.5], [1e308], [2 ** 53], [2 ** 63]];
     const more: readonly Json[] = [
       ['1'],
@@ -314,7 +298,7 @@ describe('tensors that do not fit', () => {
     await expectRefused([...shapes, ...more].map((shape) => changed(['inputs', 0, 'shape'], shape)));
   });
 
-  test('a list of dimensions that has no end', async () => {
+  test('a very long list of dimensions', async () => {
     await expectRefused([
       changed(['inputs', 0, 'shape'], [...Array.from({ length: 100_000 }, () => 1), 2]),
       changed(
@@ -354,7 +338,7 @@ describe('tensors that do not fit', () => {
     ]);
   });
 
-  test('strings without end', async () => {
+  test('very long strings', async () => {
     const length = 1_000_000;
     await expectRefused([
       changed(['inputs', 0, 'data', 0], 'x'.repeat(length)),
@@ -370,7 +354,7 @@ describe('tensors that do not fit', () => {
     ]);
   });
 
-  test('white space without end before a character that base64 does not have', async () => {
+  test('very long white space before a character that base64 does not have', async () => {
     const startMs = performance.now();
     await expectRefused([changed(['inputs', 0, 'data', 0], `A${' '.repeat(100_000)}!`)]);
     expect(performance.now() - startMs).toBeLessThan(2_000);
@@ -388,12 +372,12 @@ describe('tensors that do not fit', () => {
   });
 });
 
-describe('numbers that are none, or too large or small', () => {
+describe('invalid numbers, and numbers that are too large or too small', () => {
   const integers = ['max_new_tokens', 'min_new_tokens', 'num_beams', 'num_return_sequences', 'no_repeat_ngram_size'];
   const floats = ['length_penalty', 'repetition_penalty', 'temperature', 'top_p'];
   const tensor = (name: string, datatype: string, value: string) =>
     withTensorText(`{"name":"${name}","shape":[1],"datatype":"${datatype}","data":[${value}]}`);
-  /** The good request has max_new_tokens; here it comes but once. */
+  /** Without the good request's own max_new_tokens, so that it comes once. */
   const once = ({ title, body }: Malformed): Malformed => ({
     title,
     body: String(body).replace(',{"name":"max_new_tokens","shape":[1],"datatype":"INT64","data":[3]}', ''),
@@ -416,7 +400,7 @@ describe('numbers that are none, or too large or small', () => {
     ]);
   });
 
-  test('for switches', async () => {
+  test('for booleans', async () => {
     const switches = ['0', '1', '"true"', 'null', '[]', '"yes"'];
     await expectRefused([
       ...switches.map((value) => tensor('do_sample', 'BOOL', value)),
@@ -427,8 +411,8 @@ describe('numbers that are none, or too large or small', () => {
   });
 });
 
-describe('what is not even HTTP', () => {
-  /** What the server says on a connection until it closes it. */
+describe('malformed HTTP', () => {
+  /** Everything that the server sends on a connection until it closes it. */
   async function exchange(text: string, url = server.url): Promise<string> {
     const socket = net.connect(Number(new URL(url).port), '127.0.0.1');
     let answer = '';
@@ -468,33 +452,33 @@ describe('what is not even HTTP', () => {
     ['POST /v2', 405],
     [`PUT ${INFER_PATH}`, 405],
     ['POST /v2/repository/index', 413],
-  ])('%s, whose body never comes, is refused with %d at once', async (line, status) => {
+  ])('%s is refused with %d before its body, which never comes', async (line, status) => {
     expect(await exchange(`${line} HTTP/1.1\r\n${pending}`)).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
   });
 
   test.each([
     ['a long head', `GET /v2 HTTP/1.1\r\nhost: a\r\nx: ${'x'.repeat(100_000)}\r\n\r\n`, 'at most 16384 bytes'],
     ['no HTTP', 'HELLO\r\n\r\n', 'does not parse'],
-  ])('what it is that does not parse: %s', async (_, text, words) => {
+  ])('is refused with the part that does not parse: %s', async (_, text, words) => {
     expect(await exchange(text)).toContain(words);
   });
 
   test.each([
     ['a head', 'GET /v2 HTTP/1.1\r\nhost: a\r\n'],
     ['a body', 'POST /v2/repository/index HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{'],
-  ])('%s that does not arrive in time', async (_, text) => {
+  ])('is refused when %s does not arrive in time', async (_, text) => {
     const impatient = createServer([server.model], server.settings);
-    Object.assign(impatient.server, { headersTimeout: 100, requestTimeout: 200 }); // Node looks every 5 s.
+    Object.assign(impatient.server, { headersTimeout: 100, requestTimeout: 200, connectionsCheckingInterval: 20 });
     const answer = await exchange(text, await impatient.listen({ host: '127.0.0.1', port: 0 }));
     await impatient.close();
     expect(answer).toMatch(/^HTTP\/1\.1 408 .*in time.*REQUEST_TIMEOUT/s);
   });
 
-  test('a request without a host, which Node refuses by itself', async () => {
+  test('is refused by Node where it has no host', async () => {
     expect(await exchange('GET /v2 HTTP/1.1\r\nconnection: close\r\n\r\n')).toMatch(/^HTTP\/1\.1 400 /);
   });
 
-  test('a client that leaves in the middle of its body', async () => {
+  test('a client that disconnects in the middle of its body does no harm', async () => {
     const socket = net.connect(Number(new URL(server.url).port), '127.0.0.1');
     socket.write(`POST ${INFER_PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n{"inputs":[`);
     await once(socket, 'connect');

@@ -1,21 +1,18 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { type Bundle, buildBundle, copyDist, startServerProcess } from '../../support/bundle.ts';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { builtBundle } from '../../support/built-bundle.ts';
+import { type Bundle, copyDist, startServerProcess } from '../../support/bundle.ts';
 import { bytes, dataUri, postInference, send } from '../../support/server.ts';
 
 /** The bundled server beside OpenTelemetry, beside a broken one, and beside none. */
 
 const needed = ['onnxruntime-node', 'onnxruntime-common', 'sharp', '@img', 'detect-libc', 'semver'];
 
-let bundle: Bundle;
-beforeAll(() => {
-  bundle = buildBundle();
-});
-afterAll(() => bundle?.remove());
+const bundle = builtBundle();
 
-/** A copy of dist/ beside nothing but what it needs, and these packages. */
+/** A copy of dist/ beside its native packages and these, and nothing else. */
 function copy(packages: readonly string[] = []): Bundle {
   const own = copyDist(bundle, [...needed, ...packages]);
   onTestFinished(() => own.remove());
@@ -37,21 +34,21 @@ async function askOnce(own: Bundle, variables: Readonly<Record<string, string>> 
 const complaints = (log: readonly Readonly<Record<string, unknown>>[]) =>
   log.filter(({ level }) => Number(level) > 30).map(({ msg }) => msg);
 
-test('without the API nobody notices, and the bundle has none of it', async () => {
+test('works without the API, and the bundle contains none of it', async () => {
   const { log, stderr } = await askOnce(copy());
   expect([complaints(log), stderr]).toEqual([[], '']);
   const files = readdirSync(join(bundle.folder, 'dist')).filter((name) => name.endsWith('.js'));
   const withApi = files.filter((name) => readFileSync(join(bundle.folder, 'dist', name), 'utf8').includes('js.api.'));
   expect(files.length).toBeGreaterThan(10);
-  expect(withApi).toEqual([]); // What the API calls itself by.
+  expect(withApi).toEqual([]); // The API registers itself under this name.
 });
 
 describe('an API that does not load', () => {
   test.each([
-    ['a file of it is not there', 'gone.js'],
-    ['it needs a package that is not there', 'incomplete.js'],
+    ['its main file is missing', 'gone.js'],
+    ['it imports a missing package', 'incomplete.js'],
     ['it throws', 'throwing.js'],
-  ])('is in the log, and the service works: %s', async (_, main) => {
+  ])('is reported in the log, and the service works: %s', async (_, main) => {
     const own = copy();
     const folder = join(own.folder, 'node_modules/@opentelemetry/api');
     mkdirSync(folder, { recursive: true });
@@ -64,7 +61,7 @@ describe('an API that does not load', () => {
   });
 });
 
-test('with an SDK there are spans, and the log has their trace', async () => {
+test('writes spans with an SDK, and their trace into the log', async () => {
   const own = copy(['@opentelemetry']);
   const instrumentation = join(own.folder, 'instrumentation.mjs');
   writeFileSync(

@@ -10,39 +10,28 @@ import {
   SimpleSpanProcessor,
 } from '@opentelemetry/sdk-trace-node';
 import { request } from 'undici';
-import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { createServer } from '../../../handlers/http/server.ts';
-import { expectStatus, type RunningDoors, startDoors, typedBytes } from '../../support/grpc.ts';
+import { expectStatus, typedBytes } from '../../support/grpc.ts';
 import { startFunction } from '../../support/lambda.ts';
 import { functionUrlEvent } from '../../support/lambda-events.ts';
+import { bytes, dataUri, expectError, INFER_PATH, postInference, readAnswer, send } from '../../support/server.ts';
 import {
-  bytes,
-  dataUri,
-  expectError,
-  type ImageServer,
-  INFER_PATH,
-  postInference,
-  readAnswer,
-  send,
-  startImageServer,
-  startServer,
-} from '../../support/server.ts';
+  doorsForTest,
+  imageServerForTest,
+  serverForTest,
+  withDoors,
+  withImageServer,
+} from '../../support/with-server.ts';
 
-/** Spans as an operator's SDK takes them, of requests over real connections. */
+/** The spans of requests over real connections, as an operator's SDK exports them. */
 
 const exporter = new InMemorySpanExporter();
 const provider = new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] });
 provider.register();
 
-let doors: RunningDoors;
-let images: ImageServer;
-beforeAll(async () => {
-  [doors, images] = await Promise.all([startDoors({ apiTokens: ['one-token'] }), startImageServer()]);
-});
-afterAll(async () => {
-  await doors?.close();
-  await images?.close();
-});
+const doors = withDoors({ apiTokens: ['one-token'] });
+const images = withImageServer();
 beforeEach(() => exporter.reset());
 
 const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
@@ -56,7 +45,7 @@ const infer = (image: string, texts: readonly string[] = ['']) => ({
 const nanoseconds = ([seconds, rest]: readonly [number, number]) => BigInt(seconds) * 1_000_000_000n + BigInt(rest);
 const parentOf = ({ parentSpanContext }: ReadableSpan) => parentSpanContext?.spanId;
 
-/** The span of the one request since the last test, and those inside it. It ends when its connection has the answer. */
+/** The span of the test's only request, and the spans inside it. It ends when the connection has the answer. */
 async function requestSpan(): Promise<{ readonly span: ReadableSpan; readonly stages: readonly ReadableSpan[] }> {
   const isRequest = ({ name }: ReadableSpan) => !/^(?:fetch|inspect|decode|queue|run)$/.test(name);
   await expect.poll(() => exporter.getFinishedSpans().filter(isRequest)).toHaveLength(1);
@@ -67,11 +56,11 @@ async function requestSpan(): Promise<{ readonly span: ReadableSpan; readonly st
   return { span, stages: spans.filter((each) => parentOf(each) === spanId) };
 }
 
-/** Holds the stages of a request about one image to its span. */
+/** The stages of a request about one image must lie within its span. */
 function expectStages({ span, stages }: Awaited<ReturnType<typeof requestSpan>>, batchSize: number): void {
   const names = stages.map(({ name }) => name);
   expect(names.filter((name) => name !== 'queue')).toEqual(['fetch', 'inspect', 'decode', 'run']);
-  expect(names).toContain('queue'); // For the batch; on a busy machine for memory too.
+  expect(names).toContain('queue'); // Once for the batch; on a busy machine once more for memory.
   expect(exporter.getFinishedSpans()).toHaveLength(stages.length + 1);
   for (const { name, kind, status, attributes } of stages) {
     const size = name === 'run' ? { 'blip.batch.size': batchSize } : {};
@@ -86,7 +75,7 @@ function expectStages({ span, stages }: Awaited<ReturnType<typeof requestSpan>>,
   expect(times.map(nanoseconds)).toEqual(inOrder);
 }
 
-/** Nothing of a request but what the service itself calls things. */
+/** Spans must hold names of the service only, nothing that a request contains. */
 function expectNoContent(secrets: RegExp): void {
   const told = exporter.getFinishedSpans().map(({ name, attributes, events, links, status, resource }) => {
     return { name, attributes, events, links, status, resource: resource.attributes };
@@ -102,7 +91,7 @@ const httpAttributes = {
 };
 
 describe('over HTTP', () => {
-  test('a request is a span inside that of its caller, and its stages are inside of it', async () => {
+  test("a request has a span inside its caller's span, and its stages have spans inside that", async () => {
     const body = infer(`${images.url}/chelsea.png#secret-fragment`, ['secret-prompt', 'secret-other']);
     const path = `${INFER_PATH}?secret-query`;
     readAnswer(await postInference(doors.url, body, { path, headers: traced }));
@@ -120,7 +109,7 @@ describe('over HTTP', () => {
     expectNoContent(/secret|chelsea|one-token|127\.0\.0\.1/);
   });
 
-  test('a request without a caller begins a trace; what its caller does not record, neither is here', async () => {
+  test('a request without a caller begins a trace; a request that its caller does not record is not recorded', async () => {
     await send(doors.url, { path: '/v2/health/live' });
     const { span } = await requestSpan();
     expect(span).toMatchObject({ name: 'GET /v2/health/live', parentSpanContext: undefined });
@@ -132,7 +121,7 @@ describe('over HTTP', () => {
     expect(exporter.getFinishedSpans()).toHaveLength(1);
   });
 
-  test('an error is one by its code; the server is to blame for some statuses only', async () => {
+  test('a failed request has its code as error type; only faults of the server set the status of the span', async () => {
     const path = '/nothing.png?secret-signature';
     const answer = await postInference(doors.url, infer(`${images.url}${path}`), { headers: traced });
     expectError(answer, 424, 'IMAGE_FETCH_FAILED');
@@ -147,8 +136,7 @@ describe('over HTTP', () => {
     expectNoContent(/secret/);
     exporter.reset();
 
-    const unloaded = await startServer({}, { initialize: false });
-    onTestFinished(() => unloaded.close());
+    const unloaded = await serverForTest({}, { initialize: false });
     expectError(await send(unloaded.url, { method: 'POST', path: '/predictions' }), 503, 'NOT_READY');
     expect((await requestSpan()).span).toMatchObject({
       name: 'POST /predictions',
@@ -163,14 +151,17 @@ describe('over HTTP', () => {
     ['GET', '/secret-path', 'GET', { 'error.type': 'NOT_FOUND', 'url.path': '/secret-path' }],
     ['GET', '/v2/models/%ff', 'GET', { 'error.type': 'INVALID_REQUEST', 'url.path': '/v2/models/%ff' }],
     ['PROPFIND', '/v2', 'HTTP', { 'http.request.method': '_OTHER', 'http.request.method_original': 'PROPFIND' }],
-  ])('what no model sees is named after its route: %s %s', async (method, path, name, attributes) => {
-    const { status } = await send(doors.url, { method, path });
-    const { span } = await requestSpan();
-    expect(span).toMatchObject({ name, attributes: { ...attributes, 'http.response.status_code': status } });
-    expect('http.route' in span.attributes).toBe(name.includes('/'));
-  });
+  ])(
+    'a request that reaches no model has a span with the name of its route: %s %s',
+    async (method, path, name, attributes) => {
+      const { status } = await send(doors.url, { method, path });
+      const { span } = await requestSpan();
+      expect(span).toMatchObject({ name, attributes: { ...attributes, 'http.response.status_code': status } });
+      expect('http.route' in span.attributes).toBe(name.includes('/'));
+    },
+  );
 
-  test('a job that fails is an error, though its answer is none', async () => {
+  test('a job that fails has a failed span, although its answer has status 200', async () => {
     const body = JSON.stringify({ input: { img_url: '####' } });
     for (const path of ['/predictions', '/runsync']) {
       exporter.reset();
@@ -182,11 +173,10 @@ describe('over HTTP', () => {
     }
   });
 
-  test('a client that leaves has no answer, and ends its request', async () => {
-    const own = await startImageServer();
-    onTestFinished(() => own.close());
+  test('a client that disconnects ends the span of its request', async () => {
+    const own = await imageServerForTest();
     const outgoing = http.request(new URL(INFER_PATH, doors.url), { method: 'POST', headers: traced });
-    outgoing.on('error', () => undefined); // It leaves.
+    outgoing.on('error', () => undefined); // It disconnects below.
     outgoing.end(JSON.stringify(infer(`${own.url}/held.png`)));
     await own.held(1);
     outgoing.destroy();
@@ -195,7 +185,7 @@ describe('over HTTP', () => {
     await expect.poll(() => exporter.getFinishedSpans().map(({ name }) => name)).toContain('fetch');
   });
 
-  test('inside the span of another instrumentation it is no second one of a server', async () => {
+  test('a request inside the span of another instrumentation has an internal span', async () => {
     const server = createServer([doors.model], doors.settings);
     onTestFinished(() => server.close());
     const outer = trace.getTracer('another').startSpan('POST', { kind: SpanKind.SERVER });
@@ -214,7 +204,7 @@ describe('over gRPC', () => {
     inputs: [typedBytes('img_url', [image]), typedBytes('text', ['secret-prompt'])],
   });
 
-  test('a call is a span inside that of its caller, and its stages are inside of it', async () => {
+  test("a call has a span inside its caller's span, and its stages have spans inside that", async () => {
     await doors.client.call('ModelInfer', requestFor(`${images.url}/chelsea.png#secret`), { metadata: traced });
     const { span, stages } = await requestSpan();
     expect(span).toMatchObject({
@@ -228,15 +218,14 @@ describe('over gRPC', () => {
     expectNoContent(/secret|chelsea|one-token|127\.0\.0\.1/);
   });
 
-  test('an error is one by its code; the server is to blame for some statuses only', async () => {
+  test('a failed request has its code as error type; only faults of the server set the status of the span', async () => {
     const image = requestFor(dataUri('small'));
     await expectStatus(doors.client.call('ModelInfer', image), 'UNAUTHENTICATED', 'UNAUTHORIZED');
     const { span } = await requestSpan();
     expect(span.status).toEqual({ code: SpanStatusCode.UNSET });
     expect(span.attributes).toEqual({ ...rpc, 'rpc.status_code': 'UNAUTHENTICATED', 'error.type': 'UNAUTHORIZED' });
     exporter.reset();
-    const unloaded = await startDoors({}, { initialize: false });
-    onTestFinished(() => unloaded.close());
+    const unloaded = await doorsForTest({}, { initialize: false });
     await expectStatus(unloaded.client.call('ModelInfer', image), 'UNAVAILABLE', 'NOT_READY');
     expect((await requestSpan()).span).toMatchObject({
       status: { code: SpanStatusCode.ERROR },
@@ -244,7 +233,7 @@ describe('over gRPC', () => {
     });
   });
 
-  test('a stream is one span, with the stages of all that it asks', async () => {
+  test('a stream has one span, with the stages of all its requests', async () => {
     const stream = doors.client.open('ModelStreamInfer', { metadata: traced });
     const ended = once(stream, 'end');
     stream.resume();
@@ -257,7 +246,7 @@ describe('over gRPC', () => {
   });
 });
 
-test('over AWS Lambda HTTP events reach the same routes', async () => {
+test('an HTTP event of AWS Lambda has the span of its route', async () => {
   const lambda = startFunction();
   onTestFinished(() => lambda.close());
   const event = functionUrlEvent({ path: INFER_PATH, body: infer(`${images.url}/chelsea.png`), headers: traced });
@@ -269,7 +258,7 @@ test('over AWS Lambda HTTP events reach the same routes', async () => {
 });
 
 describe('hosts of images', () => {
-  /** A host that keeps what headers it is sent, and answers 404. */
+  /** A host that records the headers of requests, and answers 404. */
   async function startHost(): Promise<{ readonly url: string; readonly received: http.IncomingHttpHeaders[] }> {
     const received: http.IncomingHttpHeaders[] = [];
     const host = http.createServer(({ headers }, response) => {
@@ -286,10 +275,10 @@ describe('hosts of images', () => {
     addHeader(name: string, value: string): unknown;
   }
 
-  /** Does what @opentelemetry/instrumentation-undici does: every request that undici sends carries the trace. */
+  /** Like @opentelemetry/instrumentation-undici: adds the trace to every request that undici sends. */
   function instrumentUndici(): void {
     const carry = (message: unknown) => {
-      const { request: outgoing } = message as { readonly request: OutgoingRequest }; // What undici publishes.
+      const { request: outgoing } = message as { readonly request: OutgoingRequest }; // undici publishes it.
       const span = trace.getTracer('undici').startSpan('GET', { kind: SpanKind.CLIENT });
       const inside = trace.setSpan(context.active(), span);
       propagation.inject(inside, outgoing, { set: (carrier, name, value) => void carrier.addHeader(name, value) });
@@ -298,7 +287,7 @@ describe('hosts of images', () => {
     onTestFinished(() => void diagnosticsChannel.unsubscribe('undici:request:create', carry));
   }
 
-  test('are told nothing of the trace, whoever instruments what fetches from them', async () => {
+  test('do not receive the trace, whatever instruments undici', async () => {
     instrumentUndici();
     const { url, received } = await startHost();
     const server = createServer([doors.model], doors.settings);

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import InferlessModel from '../../../../app.ts';
 import { createServer } from '../../../../handlers/http/server.ts';
 import { expectClose } from '../../../support/close-to.ts';
@@ -9,39 +9,27 @@ import {
   dataUri,
   expectError,
   type HttpAnswer,
-  type ImageServer,
   type InferenceAnswer,
   outputOf,
   postInference,
-  type RunningServer,
   readAnswer,
   send,
-  startImageServer,
-  startServer,
   testSettings,
 } from '../../../support/server.ts';
+import { serverForTest, withImageServer, withServer } from '../../../support/with-server.ts';
 
-/** The routes of bentoml/CLIP-API-service, whose README has the requests that these tests are shaped after. */
+/** The routes of bentoml/CLIP-API-service. The requests have the shapes of its README. */
 
 const clip = { checkpoint: checkpointFolder('clip-placeholder-end') };
 const CLIP_PATH = '/v2/models/clip/infer';
 
-/** An item that shares a request with others is computed in another batch than alone. */
+/** Tolerance between an item alone and beside others, which are computed in batches of other sizes. */
 const BATCH_TOLERANCE = { absolute: 1e-5 };
-/** Sums of float32 that were rounded once each. */
+/** Tolerance for sums of float32 values, each rounded once. */
 const SUM_TOLERANCE = 1e-5;
 
-let server: RunningServer;
-let images: ImageServer;
-
-beforeAll(async () => {
-  [server, images] = await Promise.all([startServer(clip), startImageServer()]);
-});
-
-afterAll(async () => {
-  await server?.close();
-  await images?.close();
-});
+const server = withServer(clip);
+const images = withImageServer();
 
 function post(path: string, body: unknown, headers: Record<string, string> = {}, url = server.url) {
   return send(url, { method: 'POST', path, headers, body: typeof body === 'string' ? body : JSON.stringify(body) });
@@ -49,14 +37,14 @@ function post(path: string, body: unknown, headers: Record<string, string> = {},
 
 type Matrix = readonly (readonly number[])[];
 
-/** The body of an answer, which must be a success. */
+/** The body of a successful answer. */
 function readJson(answer: HttpAnswer): unknown {
   expect(answer, answer.text).toMatchObject({ status: 200, headers: { 'content-type': 'application/json' } });
   return JSON.parse(answer.text);
 }
 
 async function encode(items: unknown): Promise<Matrix> {
-  return readJson(await post('/encode', items)) as Matrix; // What the route answers with.
+  return readJson(await post('/encode', items)) as Matrix; // The shape that the route answers with.
 }
 
 interface Ranking {
@@ -65,10 +53,10 @@ interface Ranking {
 }
 
 async function rank(queries: unknown, candidates: unknown): Promise<Ranking> {
-  return readJson(await post('/rank', { queries, candidates })) as Ranking; // As above.
+  return readJson(await post('/rank', { queries, candidates })) as Ranking; // The shape that the route answers with.
 }
 
-/** The KServe form of the same. */
+/** The answer of the KServe route to the equal request. */
 async function infer(
   inputs: readonly object[],
   request: { parameters?: object; outputs?: readonly string[] } = {},
@@ -82,7 +70,7 @@ function int64s(name: string, data: readonly number[]): object {
   return { name, shape: [data.length], datatype: 'INT64', data };
 }
 
-/** An output of two dimensions, row by row. */
+/** The rows of an output of two dimensions. */
 function matrixOf(answer: InferenceAnswer, name: string): Matrix {
   const { shape, data } = outputOf(answer, name);
   const [count = 0, length = 0] = shape;
@@ -107,7 +95,7 @@ const dog = { text: 'picture of a dog' };
 const cat = { text: 'picture of a cat' };
 
 describe('POST /encode', () => {
-  test('an image by its address, a text and an image in base64 have their vectors in that order', async () => {
+  test('an image by its address, a text and an image in base64 have their vectors in this order', async () => {
     const vectors = await encode([chelsea(), dog, small()]);
     const answer = await infer([
       bytes('img_url', [`${images.url}/chelsea.png`, dataUri('small')]),
@@ -117,7 +105,7 @@ describe('POST /encode', () => {
     expect(vectors).toEqual([first, ...matrixOf(answer, 'text_embeds'), last]);
   });
 
-  test('vectors are as CLIP computes them, not of unit length', async () => {
+  test('vectors are not scaled to unit length', async () => {
     const vectors = await encode([chelsea(), dog]);
     for (const vector of vectors) expect(Math.abs(lengthOf(vector) - 1)).toBeGreaterThan(0.1);
     const inputs = [bytes('img_url', [`${images.url}/chelsea.png`]), bytes('text', ['picture of a dog'])];
@@ -130,7 +118,7 @@ describe('POST /encode', () => {
     );
   });
 
-  test('whatever the order of images and texts, each has the vector that it has alone', async () => {
+  test('each image and text has the vector that it has alone, whatever their order', async () => {
     const items = [cat, rocket(), dog, small(), chelsea(), { text: 'x' }, rocket(), dog];
     const alone = [];
     for (const item of items) alone.push(...(await encode([item])));
@@ -138,12 +126,12 @@ describe('POST /encode', () => {
     expect(new Set(alone.map(String)).size).toBe(6);
   });
 
-  test('texts alone, and images alone, are answered too', async () => {
+  test('texts alone and images alone are answered', async () => {
     expect(await encode([dog, cat, { text: '' }])).toHaveLength(3);
     expect(await encode([rocket(), small()])).toHaveLength(2);
   });
 
-  test('keys that are null are as if they were not there', async () => {
+  test('keys with null are ignored', async () => {
     const items = [
       { img_uri: null, img_blob: null, text: 'x' },
       { img_uri: null, text: 'x' },
@@ -153,7 +141,7 @@ describe('POST /encode', () => {
     expect(await encode(items)).toEqual(await encode([{ text: 'x' }, { text: 'x' }, small(), rocket()]));
   });
 
-  test('of several keys an address comes before base64, and both before text', async () => {
+  test('an address overrides base64, and both override a text', async () => {
     const items = [
       { ...rocket(), ...small(), ...dog },
       { ...small(), ...dog },
@@ -162,7 +150,7 @@ describe('POST /encode', () => {
     expect(await encode(items)).toEqual(await encode([rocket(), small(), chelsea()]));
   });
 
-  test('keys that nobody knows are ignored', async () => {
+  test('unknown keys are ignored', async () => {
     const items = [
       { ...dog, id: 7, meta: { tags: ['a'] } },
       { ...small(), constructor: 1, img_url: 'x' },
@@ -177,7 +165,7 @@ describe('POST /encode', () => {
     expect(await encode([{ img_uri: dataUri('small') }])).toEqual([whole]);
   });
 
-  test('the body may come as any content type, or none, and the path with a slash at its end', async () => {
+  test('the body may have any content type or none, and the path a slash at its end', async () => {
     const vectors = await encode([dog]);
     for (const headers of [{}, { 'content-type': 'application/json' }, { 'content-type': 'text/plain' }])
       expect(readJson(await post('/encode/', [dog], headers))).toEqual(vectors);
@@ -188,7 +176,7 @@ describe('POST /rank', () => {
   const six = ['dog', 'cat', 'bird', 'car', 'plane', 'boat'].map((name) => `picture of a ${name}`);
   const texts = six.map((text) => ({ text }));
 
-  test('one image among six texts', async () => {
+  test('one image is compared with six texts', async () => {
     const ranking = await rank([chelsea()], texts);
     expect(Object.keys(ranking)).toEqual(['probabilities', 'cosine_similarities']);
     const answer = await infer([bytes('img_url', [`${images.url}/chelsea.png`]), bytes('text', six)]);
@@ -206,13 +194,13 @@ describe('POST /rank', () => {
       expect(Math.abs(sumOf(row) - 1)).toBeLessThan(SUM_TOLERANCE);
       for (const probability of row) expect(probability).toBeGreaterThanOrEqual(0);
     }
-    // A picture is just like itself; float32 may say a little more than 1.
+    // The cosine of a picture with itself is 1, which float32 may exceed slightly.
     for (const cosine of cosines.flat()) expect(Math.abs(cosine)).toBeLessThanOrEqual(1 + 1e-6);
     expectMatrix(transposed(cosines), cosines);
     for (const [index, row] of cosines.entries()) expect(Math.abs((row[index] ?? 0) - 1)).toBeLessThan(1e-5);
   });
 
-  test('cosines are those of the vectors, and probabilities the softmax of what CLIP scales them by', async () => {
+  test('cosines are those of the vectors, and probabilities the softmax of the scaled cosines', async () => {
     const [queries, candidates] = [
       [chelsea(), cat],
       [dog, small(), rocket(), { text: 'x' }],
@@ -235,7 +223,7 @@ describe('POST /rank', () => {
     );
   });
 
-  test('texts ask for images as images ask for texts', async () => {
+  test('texts may be queries for images as images for texts', async () => {
     const [pictures, words] = [
       [chelsea(), small(), rocket()],
       [dog, cat],
@@ -246,7 +234,7 @@ describe('POST /rank', () => {
     expectMatrix(forward.cosine_similarities, transposed(backward.cosine_similarities));
   });
 
-  test('images are compared with images, and texts with texts', async () => {
+  test('images may be compared with images, and texts with texts', async () => {
     const pictures = await rank([chelsea()], [rocket(), chelsea(), small()]);
     expect(Math.max(...(pictures.probabilities[0] ?? []))).toBe(pictures.probabilities[0]?.[1]);
     const words = await rank([cat, dog], [dog, cat]);
@@ -254,7 +242,7 @@ describe('POST /rank', () => {
     expect(words.cosine_similarities[1]?.[0]).toBeCloseTo(1, 5);
   });
 
-  test('both sides may be mixed, in any order', async () => {
+  test('queries and candidates may mix images and texts in any order', async () => {
     const queries = [dog, rocket(), { ...small(), img_uri: null }];
     const candidates = [chelsea(), cat, rocket(), { text: 'x', id: 1 }];
     const { probabilities, cosine_similarities: cosines } = await rank(queries, candidates);
@@ -278,7 +266,7 @@ describe('POST /rank', () => {
   });
 });
 
-describe('what is no request', () => {
+describe('a malformed request is refused', () => {
   const item = { text: 'x' };
   const bodies: readonly (readonly [title: string, path: string, body: unknown])[] = [
     ['an empty body', '/encode', ''],
@@ -318,8 +306,8 @@ describe('what is no request', () => {
     expect(error).toMatch(/^Expected /);
   });
 
-  test('more items than may ever wait are refused', async () => {
-    const narrow = await startServer({ ...clip, maxQueueSize: 3 });
+  test('more items than the queue holds are refused', async () => {
+    const narrow = await serverForTest({ ...clip, maxQueueSize: 3 });
     const items = [dog, cat, dog, cat];
     expectError(await post('/encode', items, {}, narrow.url), 400, 'INVALID_INPUT');
     expectError(
@@ -328,18 +316,17 @@ describe('what is no request', () => {
       'INVALID_INPUT',
     );
     readJson(await post('/encode', items.slice(1), {}, narrow.url));
-    await narrow.close();
   });
 
   test('a text that does not fit the positions of the model is refused', async () => {
     expectError(await post('/encode', [dog, { text: 'dog '.repeat(30) }]), 400, 'PROMPT_TOO_LONG');
   });
 
-  test('a body in an encoding that we do not know is refused', async () => {
+  test('a body in an unknown encoding is refused', async () => {
     expectError(await post('/encode', [dog], { 'content-encoding': 'br' }), 415, 'UNSUPPORTED_ENCODING');
   });
 
-  test.each(['/encode', '/rank'])('%s has no other method than POST', async (path) => {
+  test.each(['/encode', '/rank'])('%s takes POST alone', async (path) => {
     for (const method of ['GET', 'PUT', 'DELETE', 'OPTIONS']) {
       const answer = await send(server.url, { method, path });
       expectError(answer, 405, 'METHOD_NOT_ALLOWED');
@@ -348,7 +335,7 @@ describe('what is no request', () => {
   });
 });
 
-describe('an image that fails fails the whole request', () => {
+describe('a bad image fails the whole request', () => {
   const broken: readonly (readonly [title: string, item: () => object, status: number, code: string])[] = [
     ['not found', () => ({ img_uri: `${images.url}/missing.png` }), 424, 'IMAGE_FETCH_FAILED'],
     ['a web page', () => ({ img_uri: `${images.url}/page.html` }), 400, 'IMAGE_UNSUPPORTED'],
@@ -366,35 +353,33 @@ describe('an image that fails fails the whole request', () => {
     }
   });
 
-  test('and the next request is answered', async () => {
+  test('but not the next request', async () => {
     expectError(await post('/encode', [small(), { img_blob: '%%%' }]), 400, 'IMAGE_SOURCE_INVALID');
     expect(await encode([small()])).toHaveLength(1);
   });
 });
 
-describe('who may ask, and when', () => {
+describe('tokens and readiness', () => {
   const paths = ['/encode', '/rank'] as const;
   const bodyOf = (path: (typeof paths)[number]) => (path === '/encode' ? [dog] : { queries: [dog], candidates: [cat] });
 
-  test.each(paths)('%s of a service without CLIP is not found', async (path) => {
-    const captioning = await startServer();
+  test.each(paths)('%s is not found in a service without CLIP', async (path) => {
+    const captioning = await serverForTest();
     expectError(await post(path, bodyOf(path), {}, captioning.url), 404, 'NOT_FOUND');
-    await captioning.close();
   });
 
   test.each(paths)('%s needs one of the tokens', async (path) => {
-    const guarded = await startServer({ ...clip, apiTokens: ['first-token', 'second-token'] });
+    const guarded = await serverForTest({ ...clip, apiTokens: ['first-token', 'second-token'] });
     for (const headers of [{}, { authorization: 'Bearer other' }, { authorization: 'first-token' }] as const) {
       const answer = await post(path, bodyOf(path), { ...headers }, guarded.url);
       expectError(answer, 401, 'UNAUTHORIZED');
       expect(answer.headers['www-authenticate']).toBe('Bearer');
     }
     readJson(await post(path, bodyOf(path), { authorization: 'Bearer second-token' }, guarded.url));
-    await guarded.close();
   });
 
-  test.each(paths)('%s asks to wait before the model is loaded, and tells strangers nothing', async (path) => {
-    const starting = await startServer({ ...clip, apiTokens: ['first-token'] }, { initialize: false });
+  test.each(paths)('%s is not ready before the model is loaded, and does not say so without a token', async (path) => {
+    const starting = await serverForTest({ ...clip, apiTokens: ['first-token'] }, { initialize: false });
     const headers = { authorization: 'Bearer first-token' };
     const answer = await post(path, bodyOf(path), headers, starting.url);
     expectError(answer, 503, 'NOT_READY');
@@ -402,10 +387,9 @@ describe('who may ask, and when', () => {
     expectError(await post(path, bodyOf(path), {}, starting.url), 401, 'UNAUTHORIZED');
     await starting.model.initialize();
     readJson(await post(path, bodyOf(path), headers, starting.url));
-    await starting.close();
   });
 
-  test('of several models the one that is CLIP answers, once it is loaded', async () => {
+  test('the CLIP model among several models answers when it is loaded', async () => {
     const settings = testSettings({ modelName: 'captions' });
     const captions = new InferlessModel(settings);
     const pictures = new InferlessModel(testSettings({ ...clip, modelName: 'pictures' }));
@@ -427,13 +411,13 @@ describe('queries and candidates of the Open Inference Protocol', () => {
     bytes('img_url', [`${images.url}/chelsea.png`, `${images.url}/rocket.jpg`, dataUri('small')]),
     bytes('text', texts),
   ];
-  /** The same with an image in the first place that fails. */
+  /** The items with a bad image in the first place. */
   const failing = () => [
     bytes('img_url', [`${images.url}/missing.png`, `${images.url}/rocket.jpg`, dataUri('small')]),
     bytes('text', texts),
   ];
 
-  test('without them every image is compared with every text', async () => {
+  test('are every image and every text by default', async () => {
     const usual = await infer(inputs());
     const named = await infer([...inputs(), int64s('queries', [0, 1, 2]), int64s('candidates', [3, 4])]);
     expect(matrixOf(usual, 'cosine_similarity').map(({ length }) => length)).toEqual([2, 2, 2]);
@@ -454,7 +438,7 @@ describe('queries and candidates of the Open Inference Protocol', () => {
     for (const row of matrixOf(answer, 'probability')) expect(Math.abs(sumOf(row) - 1)).toBeLessThan(SUM_TOLERANCE);
   });
 
-  test('one of them may be left out', async () => {
+  test('may be left out, each of them', async () => {
     const usual = await infer(inputs());
     const query = await infer([...inputs(), int64s('queries', [1])]);
     expectMatrix(matrixOf(query, 'cosine_similarity'), matrixOf(usual, 'cosine_similarity').slice(1, 2));
@@ -478,7 +462,7 @@ describe('queries and candidates of the Open Inference Protocol', () => {
     ['queries', -1],
     ['candidates', 5],
     ['candidates', -1],
-  ])('%s with the number %d, which no item has, is refused', async (name, number) => {
+  ])('%s is refused with the number %d, which no item has', async (name, number) => {
     const body = { inputs: [...inputs(), int64s(name, [0, number])] };
     const { error } = expectError(await postInference(server.url, body, { path: CLIP_PATH }), 400, 'INVALID_INPUT');
     expect(error).toContain(name);
@@ -489,12 +473,12 @@ describe('queries and candidates of the Open Inference Protocol', () => {
     ['a fraction', { datatype: 'INT64', data: [0.5] }],
     ['text', { datatype: 'BYTES', data: ['0'] }],
     ['an empty list', { datatype: 'INT64', data: [] }],
-  ])('%s is no number of an item', async (_, tensor) => {
+  ])('%s is refused as the number of an item', async (_, tensor) => {
     const body = { inputs: [...inputs(), { name: 'queries', shape: [tensor.data.length], ...tensor }] };
     expectError(await postInference(server.url, body, { path: CLIP_PATH }), 400, 'INVALID_INPUT');
   });
 
-  test('a query that fails has zeros, and an error; the others keep their values', async () => {
+  test('a query that fails has zeros and an error; the others keep their values', async () => {
     const asked = [int64s('queries', [0, 2, 4]), int64s('candidates', [1, 3])];
     const [whole, part] = [await infer([...inputs(), ...asked]), await infer([...failing(), ...asked])];
     for (const name of ['cosine_similarity', 'probability']) {
@@ -523,7 +507,7 @@ describe('queries and candidates of the Open Inference Protocol', () => {
     }
   });
 
-  test('where one side fails whole, all values are zeros', async () => {
+  test('all values are zeros where one side fails whole', async () => {
     for (const asked of [
       [int64s('queries', [0]), int64s('candidates', [3, 4])],
       [int64s('queries', [3, 4]), int64s('candidates', [0])],
@@ -535,13 +519,13 @@ describe('queries and candidates of the Open Inference Protocol', () => {
     }
   });
 
-  test('an image that fails and is not compared changes no comparison', async () => {
+  test('a bad image that is not compared changes no comparison', async () => {
     const asked = [int64s('queries', [1]), int64s('candidates', [2, 4])];
     const [whole, part] = [await infer([...inputs(), ...asked]), await infer([...failing(), ...asked])];
     for (const name of ['cosine_similarity', 'probability']) expectMatrix(matrixOf(part, name), matrixOf(whole, name));
   });
 
-  test('where every image fails and there is no text, so does the request', async () => {
+  test('the request fails where every image fails and there is no text', async () => {
     const body = { inputs: [bytes('img_url', [`${images.url}/missing.png`, `${images.url}/page.html`])] };
     expectError(await postInference(server.url, body, { path: CLIP_PATH }), 424, 'IMAGE_FETCH_FAILED');
   });

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { checkpointFolder, imagePath } from '../../../support/goldens.ts';
 import { type FormPart, multipart } from '../../../support/multipart.ts';
 import {
@@ -7,16 +7,13 @@ import {
   dataUri,
   expectError,
   type HttpAnswer,
-  type ImageServer,
   outputOf,
   postInference,
-  type RunningServer,
   readAnswer,
   send,
-  startImageServer,
-  startServer,
   startServerOfModels,
 } from '../../../support/server.ts';
+import { serverForTest, withImageServer, withServer } from '../../../support/with-server.ts';
 
 /** The routes of bentoml/BentoBLIP. Requests are shaped as curl and BentoML's own client send them. */
 
@@ -24,20 +21,8 @@ const chelsea = readFileSync(imagePath('chelsea'));
 const file = { filename: 'chelsea.png', 'content-type': 'image/png' };
 const imageFile: FormPart = { name: 'img', value: chelsea, ...file };
 
-let server: RunningServer;
-let images: ImageServer;
-
-beforeAll(async () => {
-  [server, images] = await Promise.all([
-    startServer({ checkpoint: checkpointFolder('narrow-vision') }),
-    startImageServer(),
-  ]);
-});
-
-afterAll(async () => {
-  await server?.close();
-  await images?.close();
-});
+const server = withServer({ checkpoint: checkpointFolder('narrow-vision') });
+const images = withImageServer();
 
 function post(body: string | Uint8Array, contentType?: string, url = server.url): Promise<HttpAnswer> {
   const headers = contentType === undefined ? {} : { 'content-type': contentType };
@@ -53,13 +38,13 @@ function postJson(body: unknown, url = server.url): Promise<HttpAnswer> {
   return post(JSON.stringify(body), 'application/json', url);
 }
 
-/** The text of an answer, which must be a success. */
+/** The text of a successful answer. */
 function textOf(answer: HttpAnswer): string {
   expect(answer, answer.text).toMatchObject({ status: 200, headers: { 'content-type': 'text/plain; charset=utf-8' } });
   return answer.text;
 }
 
-/** The caption that the KServe route gives. */
+/** The caption as the KServe route answers it. */
 async function captionOf(text?: string, parameters: object = {}): Promise<string> {
   const inputs = [bytes('img_url', [dataUri('chelsea')]), ...(text === undefined ? [] : [bytes('text', [text])])];
   const answer = readAnswer(await postInference(server.url, { inputs, parameters }));
@@ -128,14 +113,14 @@ describe('a caption', () => {
     expect(textOf(await postJson({ img: dataUri('chelsea'), max_new_tokens: 3, num_beams: 2 }))).toBe(caption);
   });
 
-  test('several, one a line', async () => {
+  test('of several for one image: one a line', async () => {
     const lines = textOf(await postJson({ img: dataUri('chelsea'), num_beams: 3, num_return_sequences: 3 })).split(
       '\n',
     );
     expect(lines).toHaveLength(3);
   });
 
-  test('of a body in pieces', async () => {
+  test('of a body that comes in pieces', async () => {
     const { body, contentType } = multipart([imageFile]);
     const headers = { 'content-type': contentType, 'transfer-encoding': 'chunked' };
     expect(textOf(await send(server.url, { method: 'POST', path: '/generate', headers, body }))).toBe(
@@ -144,15 +129,15 @@ describe('a caption', () => {
   });
 });
 
-describe('what is refused', () => {
+describe('refused is', () => {
   const { body, contentType } = multipart([{ name: 'txt', value: 'a' }, imageFile]);
 
-  test('no body', async () => {
+  test('a request without a body', async () => {
     expectError(await post(''), 400, 'INVALID_REQUEST');
     expectError(await post('', contentType), 400, 'INVALID_REQUEST');
   });
 
-  test('no image', async () => {
+  test('a request without an image', async () => {
     const { error } = expectError(await postForm([{ name: 'txt', value: 'a' }]), 400, 'INVALID_INPUT');
     expect(error).toContain('img');
     expectError(await postJson({}), 400, 'INVALID_INPUT');
@@ -160,7 +145,7 @@ describe('what is refused', () => {
     expectError(await post('txt=a', 'application/x-www-form-urlencoded'), 400, 'INVALID_INPUT');
   });
 
-  test('an image that is none', async () => {
+  test('a file that is no image', async () => {
     expectError(await postForm([{ name: 'img', value: Buffer.alloc(0), ...file }]), 400, 'IMAGE_UNSUPPORTED');
     expectError(await postForm([{ name: 'img', value: 'no picture', ...file }]), 400, 'IMAGE_UNSUPPORTED');
     expectError(await postForm([{ name: 'img', value: chelsea.subarray(0, 5000), ...file }]), 400, 'IMAGE_CORRUPT');
@@ -174,7 +159,7 @@ describe('what is refused', () => {
     expect(text).toBe(`${await captionOf()}\n${await captionOf()}`);
   });
 
-  test('a URL that the gate keeps out', async () => {
+  test('a URL that the guard blocks', async () => {
     expectError(await postForm([{ name: 'img', value: 'http://169.254.169.254/' }]), 400, 'IMAGE_SOURCE_BLOCKED');
     expectError(await postForm([{ name: 'img', value: 'file:///etc/passwd' }]), 400, 'IMAGE_SOURCE_INVALID');
   });
@@ -186,7 +171,7 @@ describe('what is refused', () => {
     },
   );
 
-  test.each(['foo', '__proto__', 'constructor', 'error'])('the field %s, which is no input', async (name) => {
+  test.each(['foo', '__proto__', 'constructor', 'error'])('the field %s, which no model has', async (name) => {
     const { error } = expectError(await postForm([imageFile, { name, value: 'x' }]), 400, 'INVALID_INPUT');
     expect(error).toContain(name);
   });
@@ -196,7 +181,7 @@ describe('what is refused', () => {
     expectError(await postForm([imageFile, { name: 'num_beams', value: 'many' }]), 400, 'INVALID_INPUT');
   });
 
-  test('a name that comes twice, a second file, a part without a name', async () => {
+  test('a repeated name, a second file, a part without a name', async () => {
     expectError(await postForm([imageFile, imageFile]), 400, 'INVALID_REQUEST');
     expectError(await postForm([imageFile, { ...imageFile, name: 'other' }]), 400, 'INVALID_REQUEST');
     expectError(await postForm([imageFile, { name: 'img', value: 'a' }]), 400, 'INVALID_REQUEST');
@@ -204,7 +189,7 @@ describe('what is refused', () => {
     expectError(await post('img=a&img=b', 'application/x-www-form-urlencoded'), 400, 'INVALID_REQUEST');
   });
 
-  test('more parts than any request has, at once', async () => {
+  test('a form with too many parts, as soon as they are counted', async () => {
     const parts = Array.from({ length: 33 }, (_, index) => ({ name: `field${index}`, value: 'x' }));
     expectError(await postForm(parts), 400, 'INVALID_REQUEST');
     const startMs = performance.now();
@@ -214,13 +199,9 @@ describe('what is refused', () => {
   });
 
   test('a field larger than an image may be', async () => {
-    const small = await startServer({ checkpoint: checkpointFolder('narrow-vision'), imageMaxBytes: 3000 });
-    try {
-      expectError(await postForm([{ name: 'img', value: 'A'.repeat(6000) }], small.url), 413, 'PAYLOAD_TOO_LARGE');
-      expectError(await postForm([imageFile], small.url), 400, 'IMAGE_TOO_LARGE');
-    } finally {
-      await small.close();
-    }
+    const small = await serverForTest({ checkpoint: checkpointFolder('narrow-vision'), imageMaxBytes: 3000 });
+    expectError(await postForm([{ name: 'img', value: 'A'.repeat(6000) }], small.url), 413, 'PAYLOAD_TOO_LARGE');
+    expectError(await postForm([imageFile], small.url), 400, 'IMAGE_TOO_LARGE');
   });
 
   test.each([
@@ -234,9 +215,12 @@ describe('what is refused', () => {
     expect(answer.status, answer.text).toBe(400);
   });
 
-  test.each(['multipart/mixed; boundary=XX', 'image/png', 'text/plain'])('a form that says it is %s', async (type) => {
-    expectError(await post(body, type), 400, 'INVALID_REQUEST');
-  });
+  test.each(['multipart/mixed; boundary=XX', 'image/png', 'text/plain'])(
+    'a form with the content type %s',
+    async (type) => {
+      expectError(await post(body, type), 400, 'INVALID_REQUEST');
+    },
+  );
 
   test.each([
     ['no header of its part', '--XX\r\n\r\nvalue\r\n--XX--\r\n'],
@@ -257,19 +241,19 @@ describe('what is refused', () => {
     expect(answer.status, answer.text).toBe(400);
   });
 
-  test('a form cut short, wherever that is', async () => {
+  test('a form that is cut short anywhere', async () => {
     const small = multipart([
       { name: 'txt', value: '"a"' },
       { ...imageFile, value: 'GIF89a' },
     ]);
-    const end = small.body.lastIndexOf('--') + 2; // What follows the closing boundary is not missed.
+    const end = small.body.lastIndexOf('--') + 2; // A form is whole without the end after its last boundary.
     for (let length = 1; length < end; length += 1) {
       const answer = await post(small.body.subarray(0, length), small.contentType);
       expectError(answer, 400, 'INVALID_REQUEST');
     }
   });
 
-  test('a form with bytes changed, missing or in another place', async () => {
+  test('a form with changed, missing or moved bytes', async () => {
     const small = multipart([
       { name: 'txt', value: '"a"' },
       { ...imageFile, value: 'GIF89a' },
@@ -301,7 +285,7 @@ describe('the models of a service', () => {
   const captions = model('captions', checkpointFolder('narrow-vision'));
   const clip = model('clip', checkpointFolder('clip-real-end'));
 
-  test('question answering answers where no model captions; the text is the question', async () => {
+  test('without captioning, question answering answers; the text is the question', async () => {
     const several = await startServerOfModels({ models: [clip, answers] });
     try {
       await Promise.all(several.models.map((one) => one.initialize()));
@@ -314,7 +298,7 @@ describe('the models of a service', () => {
     }
   });
 
-  test('captioning comes first, and is waited for', async () => {
+  test('captioning comes first, even before it is loaded', async () => {
     const several = await startServerOfModels({ models: [answers, captions] });
     try {
       await several.models[0]?.initialize();
@@ -326,62 +310,46 @@ describe('the models of a service', () => {
     }
   });
 
-  test('CLIP alone has no such path', async () => {
-    const alone = await startServer({ checkpoint: clip.checkpoint });
-    try {
-      expectError(await postForm([imageFile], alone.url), 404, 'NOT_FOUND');
-    } finally {
-      await alone.close();
-    }
+  test('CLIP alone has no such route', async () => {
+    const alone = await serverForTest({ checkpoint: clip.checkpoint });
+    expectError(await postForm([imageFile], alone.url), 404, 'NOT_FOUND');
   });
 });
 
 describe('the guard', () => {
-  test('wants a token', async () => {
-    const guarded = await startServer({ checkpoint: checkpointFolder('narrow-vision'), apiTokens: ['secret'] });
-    try {
-      expectError(await postForm([imageFile], guarded.url), 401, 'UNAUTHORIZED');
-      const { body, contentType } = multipart([imageFile]);
-      const headers = { 'content-type': contentType, authorization: 'Bearer secret' };
-      textOf(await send(guarded.url, { method: 'POST', path: '/generate', headers, body }));
-      expect((await send(guarded.url, { path: '/schema.json' })).status).toBe(200);
-      expect((await send(guarded.url, { path: '/readyz' })).status).toBe(200);
-    } finally {
-      await guarded.close();
-    }
+  test('needs a token', async () => {
+    const guarded = await serverForTest({ checkpoint: checkpointFolder('narrow-vision'), apiTokens: ['secret'] });
+    expectError(await postForm([imageFile], guarded.url), 401, 'UNAUTHORIZED');
+    const { body, contentType } = multipart([imageFile]);
+    const headers = { 'content-type': contentType, authorization: 'Bearer secret' };
+    textOf(await send(guarded.url, { method: 'POST', path: '/generate', headers, body }));
+    expect((await send(guarded.url, { path: '/schema.json' })).status).toBe(200);
+    expect((await send(guarded.url, { path: '/readyz' })).status).toBe(200);
   });
 
-  test('bounds the body', async () => {
-    const small = await startServer({ checkpoint: checkpointFolder('narrow-vision'), maxBodyBytes: 1000 });
-    try {
-      expectError(await postForm([imageFile], small.url), 413, 'PAYLOAD_TOO_LARGE');
-    } finally {
-      await small.close();
-    }
+  test('limits the size of the body', async () => {
+    const small = await serverForTest({ checkpoint: checkpointFolder('narrow-vision'), maxBodyBytes: 1000 });
+    expectError(await postForm([imageFile], small.url), 413, 'PAYLOAD_TOO_LARGE');
   });
 });
 
-describe('what clients look at before', () => {
-  test('health', async () => {
-    const starting = await startServer({ checkpoint: checkpointFolder('narrow-vision') }, { initialize: false });
-    try {
-      const read = async (path: string) => {
-        const { status, headers, text } = await send(starting.url, { path });
-        return [status, headers['content-type'], text];
-      };
-      const lives = [200, 'text/plain; charset=utf-8', '\n'];
-      expect(await read('/livez')).toEqual(lives);
-      expect(await read('/healthz')).toEqual(lives);
-      expect(await read('/readyz')).toEqual([503, 'text/plain; charset=utf-8', '\n']);
-      expectError(await postForm([imageFile], starting.url), 503, 'NOT_READY');
-      await starting.model.initialize();
-      expect(await read('/readyz')).toEqual(lives);
-    } finally {
-      await starting.close();
-    }
+describe('before a client asks for a caption', () => {
+  test('it may read health', async () => {
+    const starting = await serverForTest({ checkpoint: checkpointFolder('narrow-vision') }, { initialize: false });
+    const read = async (path: string) => {
+      const { status, headers, text } = await send(starting.url, { path });
+      return [status, headers['content-type'], text];
+    };
+    const lives = [200, 'text/plain; charset=utf-8', '\n'];
+    expect(await read('/livez')).toEqual(lives);
+    expect(await read('/healthz')).toEqual(lives);
+    expect(await read('/readyz')).toEqual([503, 'text/plain; charset=utf-8', '\n']);
+    expectError(await postForm([imageFile], starting.url), 503, 'NOT_READY');
+    await starting.model.initialize();
+    expect(await read('/readyz')).toEqual(lives);
   });
 
-  test('the schema of the route', async () => {
+  test('it may read the schema of the route', async () => {
     const answer = await send(server.url, { path: '/schema.json' });
     expect(answer).toMatchObject({ status: 200, headers: { 'content-type': 'application/json' } });
     expect(JSON.parse(answer.text)).toMatchObject({

@@ -1,25 +1,12 @@
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { imagePath } from '../../../support/goldens.ts';
-import {
-  bytes,
-  dataUri,
-  expectError,
-  outputOf,
-  postInference,
-  type RunningServer,
-  readAnswer,
-  send,
-  startServer,
-} from '../../../support/server.ts';
+import { bytes, dataUri, expectError, outputOf, postInference, readAnswer, send } from '../../../support/server.ts';
+import { withServer } from '../../../support/with-server.ts';
 
-/** The binary tensor extension, as Triton's own clients use it. */
+/** The extension for binary tensors, as Triton's clients use it. */
 
-let server: RunningServer;
-beforeAll(async () => {
-  server = await startServer();
-});
-afterAll(() => server?.close());
+const server = withServer();
 
 const chelsea = readFileSync(imagePath('chelsea'));
 const element = (value: Uint8Array) => {
@@ -29,7 +16,7 @@ const element = (value: Uint8Array) => {
 };
 const plain = { inputs: [bytes('img_url', [dataUri('chelsea')]), bytes('text', ['a picture of'])] };
 
-/** Sends JSON with sections behind it. */
+/** Sends JSON with binary sections behind it. */
 function post(json: object, sections: readonly Uint8Array[], header?: string) {
   const head = Buffer.from(JSON.stringify(json));
   const headers = { 'inference-header-content-length': header ?? String(head.length) };
@@ -54,7 +41,7 @@ describe('inputs', () => {
     expect(readAnswer(answer)).toEqual(readAnswer(await postInference(server.url, plain)));
   });
 
-  test('tensors with bytes stand beside tensors with data, in their order', async () => {
+  test('may be binary beside tensors with data, in their order', async () => {
     const image = element(chelsea);
     const count = Buffer.from([3, 0, 0, 0]);
     const inputs = [
@@ -132,7 +119,7 @@ describe('inputs', () => {
     ['img_url', 'BYTES', 100_000, 'at most 65536 values'],
     ['seed', 'UINT8', 9, 'at most 1 values'],
     ['text', 'BYTES', 2, 'to have 2 values, got more'],
-  ])('are not read beyond what %s may have', async (name, datatype, count, words) => {
+  ])('are not read beyond the limit of %s', async (name, datatype, count, words) => {
     const section = Buffer.alloc(400_000);
     const answer = await post({ inputs: [{ ...binaryInput(name, datatype, section), shape: [count] }] }, [section]);
     expect(expectError(answer, 400, 'INVALID_INPUT').error).toContain(words);
@@ -161,7 +148,7 @@ describe('outputs', () => {
       },
       [false, true, true],
     ],
-  ])('come as bytes: %s', async (_, asked, binary) => {
+  ])('come as binary tensors: %s', async (_, asked, binary) => {
     const expected = readAnswer(
       await postInference(server.url, { ...plain, outputs: outputs.map((name) => ({ name })) }),
     );
@@ -187,12 +174,12 @@ describe('outputs', () => {
     expect(offset).toBe(answer.bytes.length);
   });
 
-  test('an error is JSON', async () => {
+  test('are not binary where the request fails: an error is JSON', async () => {
     const asked = { inputs: [bytes('img_url', ['####'])], parameters: { binary_data_output: true } };
     expectError(await postInference(server.url, asked), 400, 'IMAGE_SOURCE_INVALID');
   });
 });
 
-test('the service says that it has the extension', async () => {
+test('the metadata of the service names the extension', async () => {
   expect(JSON.parse((await send(server.url, { path: '/v2' })).text).extensions).toContain('binary_tensor_data');
 });

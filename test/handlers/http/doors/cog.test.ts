@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { checkpointFolder } from '../../../support/goldens.ts';
 import {
   bytes,
@@ -7,25 +7,16 @@ import {
   type HttpAnswer,
   outputOf,
   postInference,
-  type RunningServer,
   readAnswer,
   send,
-  startServer,
 } from '../../../support/server.ts';
+import { serverForTest, withServer } from '../../../support/with-server.ts';
 
 /** Cog's predictions. */
 
 const checkpoint = checkpointFolder('narrow-vision');
 
-let server: RunningServer;
-
-beforeAll(async () => {
-  server = await startServer({ checkpoint });
-});
-
-afterAll(async () => {
-  await server?.close();
-});
+const server = withServer({ checkpoint });
 
 interface Sent {
   readonly method?: string;
@@ -38,7 +29,7 @@ function predict(body: unknown, { method = 'POST', path = '/predictions', url = 
   return send(url, { method, path, headers, body: typeof body === 'string' ? body : JSON.stringify(body) });
 }
 
-/** A prediction, which is an answer with status 200 also where it failed. */
+/** A prediction. Its answer has status 200 even where it failed. */
 function readPrediction(answer: HttpAnswer): unknown {
   expect(answer, answer.text).toMatchObject({ status: 200, headers: { 'content-type': 'application/json' } });
   return JSON.parse(answer.text);
@@ -64,20 +55,20 @@ const succeeded = (output: unknown) => ({ ...prediction, status: 'succeeded', ou
 const failed = (error: unknown) => ({ ...prediction, status: 'failed', output: null, error });
 
 describe('a prediction', () => {
-  test('is the caption itself', async () => {
+  test('has the caption as its output', async () => {
     expect(readPrediction(await predict({ input: { image } }))).toEqual(succeeded(await captionOf()));
     expect(readPrediction(await predict({ input: { img_url: image }, id: null }))).toEqual(
       succeeded(await captionOf()),
     );
   });
 
-  test('takes inputs by their names, and leaves others alone', async () => {
+  test('takes inputs by name, and ignores unknown ones', async () => {
     const input = { image, text: 'a picture of', max_new_tokens: 3, task: 'image_captioning' };
     const caption = await captionOf({ max_new_tokens: 3 }, 'a picture of');
     expect(readPrediction(await predict({ input, version: 'any', webhook: null }))).toEqual(succeeded(caption));
   });
 
-  test('has the id that its client chose', async () => {
+  test('has the id that the client sent', async () => {
     const want = { ...succeeded(await captionOf()), id: 'mine' };
     expect(readPrediction(await predict({ id: 'mine', input: { image } }))).toEqual(want);
     const put = { method: 'PUT', path: '/predictions/mine' };
@@ -86,25 +77,21 @@ describe('a prediction', () => {
     expectError(await predict({ id: 'other', input: { image } }, put), 400, 'INVALID_REQUEST');
   });
 
-  test('is answered when it is done, whatever is preferred', async () => {
+  test('is answered when it has ended, whatever the header prefer says', async () => {
     const headers = { prefer: 'respond-async' };
     expect(readPrediction(await predict({ input: { image } }, { headers }))).toEqual(succeeded(await captionOf()));
   });
 
-  test('is a dictionary where there are several outputs', async () => {
-    const clip = await startServer({ checkpoint: checkpointFolder('clip-real-end') });
-    try {
-      const answer = await predict({ input: { image, text: ['a cat', 'a dog'] } }, { url: clip.url });
-      const output = {
-        image_embeds: expect.any(Array),
-        text_embeds: expect.any(Array),
-        probability: [expect.any(Number), expect.any(Number)],
-        cosine_similarity: [expect.any(Number), expect.any(Number)],
-      };
-      expect(readPrediction(answer)).toEqual(succeeded(output));
-    } finally {
-      await clip.close();
-    }
+  test('has a dictionary as its output where there are several outputs', async () => {
+    const clip = await serverForTest({ checkpoint: checkpointFolder('clip-real-end') });
+    const answer = await predict({ input: { image, text: ['a cat', 'a dog'] } }, { url: clip.url });
+    const output = {
+      image_embeds: expect.any(Array),
+      text_embeds: expect.any(Array),
+      probability: [expect.any(Number), expect.any(Number)],
+      cosine_similarity: [expect.any(Number), expect.any(Number)],
+    };
+    expect(readPrediction(answer)).toEqual(succeeded(output));
   });
 
   test('fails where its image does', async () => {
@@ -119,7 +106,7 @@ describe('a prediction', () => {
   });
 });
 
-describe('what is refused', () => {
+describe('refused is', () => {
   test.each([
     ['{'],
     [''],
@@ -133,7 +120,7 @@ describe('what is refused', () => {
     expectError(await predict(body), 400, 'INVALID_REQUEST');
   });
 
-  test('inputs that do not fit', async () => {
+  test('a prediction with invalid inputs', async () => {
     expectError(await predict({ input: {} }), 400, 'INVALID_INPUT');
     expectError(await predict({ input: { image: 5 } }), 400, 'INVALID_INPUT');
     expectError(await predict({ input: { image, num_beams: 0 } }), 400, 'INVALID_INPUT');
@@ -146,32 +133,24 @@ describe('what is refused', () => {
     expectError(await predict({ input: { image } }, { path: '/predictions/mine' }), 405, 'METHOD_NOT_ALLOWED');
   });
 
-  test('a stranger', async () => {
-    const guarded = await startServer({ checkpoint, apiTokens: ['secret'] });
-    try {
-      const { url } = guarded;
-      expectError(await predict({ input: { image } }, { url }), 401, 'UNAUTHORIZED');
-      const put = { method: 'PUT', path: '/predictions/mine', url };
-      expectError(await predict({ input: { image } }, put), 401, 'UNAUTHORIZED');
-      readPrediction(await predict({ input: { image } }, { ...put, headers: { authorization: 'Bearer secret' } }));
-    } finally {
-      await guarded.close();
-    }
+  test('a request without a token', async () => {
+    const guarded = await serverForTest({ checkpoint, apiTokens: ['secret'] });
+    const { url } = guarded;
+    expectError(await predict({ input: { image } }, { url }), 401, 'UNAUTHORIZED');
+    const put = { method: 'PUT', path: '/predictions/mine', url };
+    expectError(await predict({ input: { image } }, put), 401, 'UNAUTHORIZED');
+    readPrediction(await predict({ input: { image } }, { ...put, headers: { authorization: 'Bearer secret' } }));
   });
 });
 
-test('health is told with status 200', async () => {
-  const starting = await startServer({ checkpoint }, { initialize: false });
-  try {
-    const read = async () => {
-      const { status, text } = await send(starting.url, { path: '/health-check' });
-      return [status, JSON.parse(text)];
-    };
-    expect(await read()).toEqual([200, { status: 'STARTING', setup: { status: 'starting', logs: '' } }]);
-    expectError(await predict({ input: { image } }, { url: starting.url }), 503, 'NOT_READY');
-    await starting.model.initialize();
-    expect(await read()).toEqual([200, { status: 'READY', setup: { status: 'succeeded', logs: '' } }]);
-  } finally {
-    await starting.close();
-  }
+test('health is in the body; its status is always 200', async () => {
+  const starting = await serverForTest({ checkpoint }, { initialize: false });
+  const read = async () => {
+    const { status, text } = await send(starting.url, { path: '/health-check' });
+    return [status, JSON.parse(text)];
+  };
+  expect(await read()).toEqual([200, { status: 'STARTING', setup: { status: 'starting', logs: '' } }]);
+  expectError(await predict({ input: { image } }, { url: starting.url }), 503, 'NOT_READY');
+  await starting.model.initialize();
+  expect(await read()).toEqual([200, { status: 'READY', setup: { status: 'succeeded', logs: '' } }]);
 });

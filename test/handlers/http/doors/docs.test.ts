@@ -1,13 +1,10 @@
 import { Ajv2020 } from 'ajv/dist/2020.js';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { checkpointFolder } from '../../../support/goldens.ts';
-import { dataUri, type RunningServer, send, startServer, startServerOfModels } from '../../../support/server.ts';
+import { dataUri, send, startServerOfModels } from '../../../support/server.ts';
+import { withServer } from '../../../support/with-server.ts';
 
-let server: RunningServer;
-beforeAll(async () => {
-  server = await startServer();
-});
-afterAll(() => server?.close());
+const server = withServer();
 
 const get = (path: string, headers = {}, url = server.url) => send(url, { path, headers });
 const html = { accept: 'text/html,application/xhtml+xml,*/*;q=0.8' };
@@ -32,7 +29,7 @@ describe('the description in OpenAPI', () => {
     await several.close();
   });
 
-  test('is true: its examples are answered, and answers and errors are as it says', async () => {
+  test('has examples that are answered, and schemas that answers and errors conform to', async () => {
     const { paths, components } = JSON.parse((await get('/openapi.json')).text);
     const ajv = new Ajv2020({ strict: false });
     const { post } = paths['/v2/models/captioning/infer'];
@@ -61,7 +58,7 @@ describe('the description in OpenAPI', () => {
     expect(ajv.validate(generate, { img_url: 'a.png', max_new_tokens: 0 })).toBe(false);
   });
 
-  test('every GET that it names is answered as it says', async () => {
+  test('describes the answer of each GET that it names', async () => {
     const { paths } = JSON.parse((await get('/openapi.json')).text);
     const names = Object.keys(paths).filter((path) => 'get' in paths[path]);
     expect(names.length).toBeGreaterThan(5);
@@ -71,7 +68,7 @@ describe('the description in OpenAPI', () => {
     }
   });
 
-  test('is what BentoML calls docs.json', async () => {
+  test('is served as docs.json too, as BentoML does', async () => {
     expect((await get('/docs.json')).text).toBe((await get('/openapi.json')).text);
   });
 });
@@ -91,7 +88,7 @@ describe('pages', () => {
     expect(answer.text).toMatch(content);
   });
 
-  test('take nothing from elsewhere', async () => {
+  test('load nothing from other hosts', async () => {
     for (const path of ['/', '/docs']) {
       const { headers, text } = await get(path, html);
       expect(headers['content-security-policy']).toMatch(/^default-src 'none'/);
@@ -99,12 +96,12 @@ describe('pages', () => {
     }
   });
 
-  test('/ varies with what its clients accept', async () => {
+  test('at / depend on the header accept', async () => {
     expect((await get('/', html)).headers['vary']).toBe('accept, accept-encoding');
     expect((await get('/')).headers['vary']).toBe('accept');
   });
 
-  test('/ is no page for clients that do not ask for one', async () => {
+  test('at / are not sent to clients that do not accept HTML', async () => {
     expect((await get('/')).text).toBe('Ok');
     expect((await get('/', { accept: '*/*' })).text).toBe('Ok');
     expect((await get('/', { accept: 'application/json' })).text).toBe('{"status":"alive"}');

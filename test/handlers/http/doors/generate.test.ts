@@ -1,23 +1,10 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import {
-  bytes,
-  dataUri,
-  expectError,
-  outputOf,
-  postInference,
-  type RunningServer,
-  readAnswer,
-  send,
-  startServer,
-} from '../../../support/server.ts';
+import { describe, expect, test } from 'vitest';
+import { bytes, dataUri, expectError, outputOf, postInference, readAnswer, send } from '../../../support/server.ts';
+import { serverForTest, withServer } from '../../../support/with-server.ts';
 
 /** Triton's generate and generate_stream, and its repository index. */
 
-let server: RunningServer;
-beforeAll(async () => {
-  server = await startServer({ apiTokens: ['secret'] });
-});
-afterAll(() => server?.close());
+const server = withServer({ apiTokens: ['secret'] });
 
 const headers = { authorization: 'Bearer secret' };
 const post = (path: string, body: object | string) =>
@@ -34,7 +21,7 @@ async function captionsOf(inputs: readonly object[], parameters = {}) {
 }
 
 describe.each(['/generate', '/versions/1/generate'])('%s', (path) => {
-  test('takes inputs by their names, and answers with outputs by theirs', async () => {
+  test('takes inputs by name, and answers with outputs by name', async () => {
     const [caption] = await captionsOf([bytes('img_url', [dataUri('chelsea')]), bytes('text', ['a picture of'])]);
     const answer = await post(path, { img_url: dataUri('chelsea'), text: 'a picture of', id: '7' });
     expect(answer.headers['content-type']).toBe('application/json');
@@ -46,7 +33,7 @@ describe.each(['/generate', '/versions/1/generate'])('%s', (path) => {
     });
   });
 
-  test('takes lists, and parameters', async () => {
+  test('takes lists and parameters', async () => {
     const images = [dataUri('chelsea'), dataUri('rocket')];
     const captions = await captionsOf([bytes('img_url', images)], { max_new_tokens: 3 });
     const answer = await post(path, { img_url: images, parameters: { max_new_tokens: 3 }, unknown: 'left alone' });
@@ -56,13 +43,13 @@ describe.each(['/generate', '/versions/1/generate'])('%s', (path) => {
     });
   });
 
-  test('takes null for what is absent', async () => {
+  test('takes null as an absent value', async () => {
     const [caption] = await captionsOf([bytes('img_url', [dataUri('chelsea')])]);
     const answer = await post(path, { img_url: dataUri('chelsea'), text: null, max_new_tokens: null, timeout: null });
     expect(JSON.parse(answer.text)).toMatchObject({ generated_output: caption });
   });
 
-  test('takes parameters beside the inputs too, which count before the others', async () => {
+  test('takes parameters beside the inputs as well, which override those in parameters', async () => {
     const asked = { img_url: dataUri('chelsea'), parameters: { timeout: 'soon' } };
     expectError(await post(path, asked), 400, 'INVALID_PARAMETER');
     expectError(await post(path, { ...asked, parameters: {}, timeout: 'soon' }), 400, 'INVALID_PARAMETER');
@@ -88,19 +75,19 @@ describe.each(['/generate', '/versions/1/generate'])('%s', (path) => {
 });
 
 describe('/generate_stream', () => {
-  test('sends what generate answers, as one event', async () => {
+  test('sends the answer of generate as one event', async () => {
     const asked = { img_url: dataUri('chelsea'), text: 'a picture of' };
     const answer = await post('/generate_stream', asked);
     expect(answer).toMatchObject({ status: 200, headers: { 'content-type': 'text/event-stream; charset=utf-8' } });
     expect(answer.text).toBe(`data: ${(await post('/generate', asked)).text}\n\n`);
   });
 
-  test('an error before the first event has its status', async () => {
+  test('answers an error before the first event with its status', async () => {
     expectError(await post('/generate_stream', { img_url: '####' }), 400, 'IMAGE_SOURCE_INVALID');
   });
 });
 
-test.each(['/generate', '/generate_stream'])('%s asks for a token, a known model and POST', async (path) => {
+test.each(['/generate', '/generate_stream'])('%s needs a token, a known model and POST', async (path) => {
   const full = `/v2/models/captioning${path}`;
   expectError(await send(server.url, { method: 'POST', path: full, body: '{}' }), 401, 'UNAUTHORIZED');
   expectError(
@@ -116,7 +103,7 @@ test('the repository index lists the models with their states', async () => {
   expect(JSON.parse((await index(server.url)).text)).toEqual([
     { name: 'captioning', version: '1', state: 'READY', reason: '' },
   ]);
-  const starting = await startServer({ modelName: 'later' }, { initialize: false });
+  const starting = await serverForTest({ modelName: 'later' }, { initialize: false });
   expect(JSON.parse((await index(starting.url)).text)).toEqual([
     { name: 'later', version: '1', state: 'UNAVAILABLE', reason: 'not loaded' },
   ]);
@@ -125,5 +112,4 @@ test('the repository index lists the models with their states', async () => {
   expect(JSON.parse((await index(server.url, '{"ready":true}')).text)).toHaveLength(1);
   expectError(await index(server.url, '{"ready":1}'), 400, 'INVALID_REQUEST');
   expectError(await index(server.url, JSON.stringify({ more: 'x'.repeat(1024) })), 413, 'PAYLOAD_TOO_LARGE');
-  await starting.close();
 });

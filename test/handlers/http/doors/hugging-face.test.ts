@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { InferenceClient } from '@huggingface/inference';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { expectClose } from '../../../support/close-to.ts';
 import { checkpointFolder, imagePath } from '../../../support/goldens.ts';
 import {
@@ -8,44 +8,27 @@ import {
   dataUri,
   expectError,
   type HttpAnswer,
-  type ImageServer,
   type InferenceAnswer,
   outputOf,
   postInference,
   type RunningServer,
   readAnswer,
   send,
-  startImageServer,
-  startServer,
 } from '../../../support/server.ts';
+import { serverForTest, withImageServer, withServer } from '../../../support/with-server.ts';
 
-/** The routes of Hugging Face's Inference Endpoints, by hand and with its own client. */
+/** The routes of Hugging Face's Inference Endpoints, asked by hand and by Hugging Face's own client. */
 
 const chelsea = readFileSync(imagePath('chelsea'));
 const base64 = chelsea.toString('base64');
-/** A number passes through JSON in float32's digits and back. */
+/** A number goes through JSON in float32's digits, and back. */
 const TOLERANCE = { absolute: 1e-6 };
 
-let captions: RunningServer;
-let answers: RunningServer;
-let matches: RunningServer;
-let clip: RunningServer;
-let images: ImageServer;
-
-beforeAll(async () => {
-  [captions, answers, matches, clip, images] = await Promise.all([
-    startServer({ checkpoint: checkpointFolder('narrow-vision') }),
-    startServer({ checkpoint: checkpointFolder('answers-float32') }),
-    startServer({ checkpoint: checkpointFolder('retrieval-wide-vision') }),
-    startServer({ checkpoint: checkpointFolder('clip-real-end') }),
-    startImageServer(),
-  ]);
-});
-
-afterAll(async () => {
-  await Promise.all([captions, answers, matches, clip].map((server) => server?.close()));
-  await images?.close();
-});
+const captions = withServer({ checkpoint: checkpointFolder('narrow-vision') });
+const answers = withServer({ checkpoint: checkpointFolder('answers-float32') });
+const matches = withServer({ checkpoint: checkpointFolder('retrieval-wide-vision') });
+const clip = withServer({ checkpoint: checkpointFolder('clip-real-end') });
+const images = withImageServer();
 
 interface Posted {
   readonly path?: string;
@@ -58,13 +41,13 @@ function post(server: RunningServer, body: unknown, { path = '/', contentType }:
   return send(server.url, { method: 'POST', path, headers, body: raw });
 }
 
-/** The body of an answer, which must be a success. */
+/** The body of a successful answer. */
 function readJson(answer: HttpAnswer): unknown {
   expect(answer, answer.text).toMatchObject({ status: 200, headers: { 'content-type': 'application/json' } });
   return JSON.parse(answer.text);
 }
 
-/** The KServe form of the same. */
+/** The answer of the KServe route to the equal request. */
 async function infer(
   server: RunningServer,
   inputs: readonly object[],
@@ -116,7 +99,7 @@ describe('a caption', () => {
     },
   );
 
-  test('of an image by its name, with a prompt, also without inputs around them', async () => {
+  test('of a named image with a prompt, inside of inputs or beside them', async () => {
     const want = bothShapes(await captionOf({}, 'a picture of'));
     const inputs = { image: dataUri('chelsea'), text: 'a picture of' };
     expect(readJson(await post(captions, { inputs }))).toEqual(want);
@@ -126,7 +109,7 @@ describe('a caption', () => {
     ).toEqual(want);
   });
 
-  test('with parameters, in groups or not, and some that the model has not', async () => {
+  test('with parameters, grouped or not, of which unknown ones are ignored', async () => {
     const want = bothShapes(await captionOf({ max_new_tokens: 4, num_beams: 2 }));
     for (const parameters of [
       { max_new_tokens: 4, num_beams: 2, return_full_text: false, stop: null, tools: [{}] },
@@ -156,7 +139,7 @@ describe('a caption', () => {
     expect(readJson(answer)).toEqual([{ generated_text: await captionOf() }]);
   });
 
-  test('several', async () => {
+  test('of several for one image', async () => {
     const parameters = { num_beams: 3, num_return_sequences: 3 };
     const answer = await infer(captions, [image()], { parameters });
     const texts = outputOf(answer, 'generated_output').data.map(String);
@@ -178,26 +161,26 @@ describe('an answer', () => {
       await post(answers, inputs),
       await post(answers, chelsea, { path: `/?question=${encodeURIComponent(question)}` }),
     ]) {
-      const [only, ...others] = readJson(got) as readonly { answer: string; score: number }[]; // What the route gives.
+      const [only, ...others] = readJson(got) as readonly { answer: string; score: number }[]; // The shape that the route answers with.
       expect(others).toEqual([]);
       expect(only?.answer).toBe(answer);
       expectClose([only?.score ?? Number.NaN], [score], TOLERANCE);
     }
   });
 
-  test('several, the likeliest first, from candidates', async () => {
+  test('of several candidates, the likeliest first', async () => {
     const parameters = { candidates: ['yes', 'no', 'black'], num_return_sequences: 3 };
     const inputs = { image: base64, question: 'is the cat black?' };
     const ranked = readJson(await post(answers, { inputs, parameters })) as readonly {
       answer: string;
       score: number;
-    }[]; // As above.
+    }[]; // The shape that the route answers with.
     expect(ranked.map(({ answer }) => answer).toSorted()).toEqual(['black', 'no', 'yes']);
     const scores = ranked.map(({ score }) => score);
     expect(scores).toEqual(scores.toSorted((one, other) => other - one));
   });
 
-  test('wants a question', async () => {
+  test('needs a question', async () => {
     const { error } = expectError(await post(answers, { inputs: base64 }), 400, 'INVALID_INPUT');
     expect(error).toContain('question');
   });
@@ -206,7 +189,7 @@ describe('an answer', () => {
 describe('zero-shot classification', () => {
   const labels = ['dog', 'cat', 'rocket and the moon'];
 
-  /** Labels with what the KServe route says of them in a template, largest first. */
+  /** Labels with the scores that the KServe route computes for them in a template, largest first. */
   async function scores(server: RunningServer, output: string, template: string) {
     const texts = labels.map((label) => template.replace('{}', label));
     const { data } = outputOf(await infer(server, [image(), bytes('text', texts)], { outputs: [output] }), output);
@@ -238,7 +221,7 @@ describe('zero-shot classification', () => {
     expect(readJson(await post(matches, { inputs: base64, parameters }))).toEqual(want);
   });
 
-  test('leaves empty labels out, and parameters that no model has', async () => {
+  test('ignores empty labels and unknown parameters', async () => {
     const parameters = { candidate_labels: ` ${labels.join(',,')}, `, function_to_apply: 'softmax', normalize: true };
     const want = await scores(clip, 'probability', 'This is a photo of {}.');
     expect(readJson(await post(clip, { inputs: base64, parameters }))).toEqual(want);
@@ -255,7 +238,7 @@ describe('zero-shot classification', () => {
     expect(error).toContain(name);
   });
 
-  test('wants labels', async () => {
+  test('needs labels', async () => {
     for (const server of [clip, matches]) {
       const { error } = expectError(await post(server, { inputs: base64 }), 400, 'INVALID_INPUT');
       expect(error).toContain('candidate_labels');
@@ -266,7 +249,7 @@ describe('zero-shot classification', () => {
 
 describe("Hugging Face's own client", () => {
   const client = new InferenceClient('no-token');
-  /** It asks for ever while an answer is 503. */
+  /** The client asks again for ever while an answer is 503. */
   const options = { retry_on_error: false };
   const blob = () => new Blob([new Uint8Array(chelsea)], { type: 'image/png' });
 
@@ -302,14 +285,14 @@ describe("Hugging Face's own client", () => {
     expectClose([got.reduce((sum, { score }) => sum + score, 0)], [1], TOLERANCE);
   });
 
-  test('is told what is wrong', async () => {
+  test('receives the message of an error', async () => {
     const data = new Blob([new Uint8Array(10)], { type: 'image/png' });
     await expect(client.imageToText({ endpointUrl: captions.url, data }, options)).rejects.toThrow();
   });
 });
 
-describe('what is refused', () => {
-  test('no body', async () => {
+describe('refused is', () => {
+  test('a request without a body', async () => {
     expectError(await post(captions, ''), 400, 'INVALID_REQUEST');
   });
 
@@ -327,12 +310,12 @@ describe('what is refused', () => {
     expectError(await post(captions, body), 400, 'INVALID_REQUEST');
   });
 
-  test('JSON that is no object, or an image that says it is JSON', async () => {
+  test('JSON that is no object, and an image with the content type of JSON', async () => {
     for (const body of ['[]', '"text"', '5', chelsea])
       expectError(await post(captions, body, { contentType: 'application/json' }), 400, 'INVALID_REQUEST');
   });
 
-  test('no image, or none that decodes', async () => {
+  test('a request without an image, or with one that does not decode', async () => {
     expectError(await post(captions, {}), 400, 'INVALID_INPUT');
     expectError(await post(captions, { inputs: {} }), 400, 'INVALID_INPUT');
     expectError(await post(captions, { inputs: { image: null, text: 'a' } }), 400, 'INVALID_INPUT');
@@ -341,11 +324,11 @@ describe('what is refused', () => {
     expectError(await post(captions, chelsea.subarray(0, 5000)), 400, 'IMAGE_CORRUPT');
   });
 
-  test('a URL that the gate keeps out', async () => {
+  test('a URL that the guard blocks', async () => {
     expectError(await post(captions, { inputs: 'http://169.254.169.254/' }), 400, 'IMAGE_SOURCE_BLOCKED');
   });
 
-  test('a parameter that the model has, out of its range', async () => {
+  test('a parameter out of its range', async () => {
     expectError(await post(captions, { inputs: base64, parameters: { num_beams: 0 } }), 400, 'INVALID_INPUT');
     expectError(await post(captions, chelsea, { path: '/?num_beams=many' }), 400, 'INVALID_INPUT');
   });
@@ -357,21 +340,17 @@ describe('what is refused', () => {
     expect(answer.headers['allow']).toBe('GET, HEAD, POST');
   });
 
-  test('a stranger, and a body that is too large', async () => {
-    const guarded = await startServer({ apiTokens: ['secret'], maxBodyBytes: 1000 });
-    try {
-      expectError(await post(guarded, chelsea), 401, 'UNAUTHORIZED');
-      const headers = { authorization: 'Bearer secret' };
-      const answer = await send(guarded.url, { method: 'POST', path: '/', headers, body: chelsea });
-      expectError(answer, 413, 'PAYLOAD_TOO_LARGE');
-    } finally {
-      await guarded.close();
-    }
+  test('a request without a token, and a body that is too large', async () => {
+    const guarded = await serverForTest({ apiTokens: ['secret'], maxBodyBytes: 1000 });
+    expectError(await post(guarded, chelsea), 401, 'UNAUTHORIZED');
+    const headers = { authorization: 'Bearer secret' };
+    const answer = await send(guarded.url, { method: 'POST', path: '/', headers, body: chelsea });
+    expectError(answer, 413, 'PAYLOAD_TOO_LARGE');
   });
 });
 
 describe('health', () => {
-  test('is text that a page may take the place of', async () => {
+  test('is a text, or a page for a browser', async () => {
     for (const path of ['/', '/health']) {
       const answer = await send(captions.url, { path });
       expect(answer).toMatchObject({
@@ -390,13 +369,9 @@ describe('health', () => {
   });
 
   test('is 503 before the model is loaded', async () => {
-    const starting = await startServer({}, { initialize: false });
-    try {
-      expectError(await send(starting.url, { path: '/health' }), 503, 'NOT_READY');
-      expect((await send(starting.url)).status).toBe(200);
-      expectError(await post(starting, chelsea), 503, 'NOT_READY');
-    } finally {
-      await starting.close();
-    }
+    const starting = await serverForTest({}, { initialize: false });
+    expectError(await send(starting.url, { path: '/health' }), 503, 'NOT_READY');
+    expect((await send(starting.url)).status).toBe(200);
+    expectError(await post(starting, chelsea), 503, 'NOT_READY');
   });
 });

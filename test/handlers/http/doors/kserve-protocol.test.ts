@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { schemas } from '../../../../input_schema.ts';
 import { expectClose } from '../../../support/close-to.ts';
 import { type GoldenGeneration, readGoldenGenerations } from '../../../support/goldens.ts';
@@ -7,28 +7,16 @@ import {
   dataUri,
   expectError,
   type HttpAnswer,
-  type ImageServer,
   INFER_PATH,
   outputOf,
   postInference,
-  type RunningServer,
   readAnswer,
   send,
-  startImageServer,
-  startServer,
 } from '../../../support/server.ts';
+import { imageServerForTest, serverForTest, withImageServer, withServer } from '../../../support/with-server.ts';
 
-let images: ImageServer;
-let server: RunningServer;
-
-beforeAll(async () => {
-  [images, server] = await Promise.all([startImageServer(), startServer()]);
-});
-
-afterAll(async () => {
-  await server?.close();
-  await images?.close();
-});
+const server = withServer();
+const images = withImageServer();
 
 const get = (path: string, url = server.url) => send(url, { path });
 const post = (body: object | string | Uint8Array, headers: Record<string, string> = {}) =>
@@ -48,14 +36,14 @@ function expectJson(answer: HttpAnswer, status: number, body: unknown): void {
 }
 
 describe('health', () => {
-  test('the service is live and ready once the model is loaded', async () => {
+  test('is live and ready when the model is loaded', async () => {
     expectJson(await get('/v2/health/live'), 200, { live: true });
     expectJson(await get('/v2/health/ready'), 200, { live: true, ready: true });
     expectJson(await get('/v2/models/captioning/ready'), 200, { name: 'captioning', ready: true });
   });
 
-  test('the service is live but not ready before that and after it is finalized, and says when to try again', async () => {
-    const starting = await startServer({}, { initialize: false });
+  test('is live and not ready before the model is loaded and after it is finalized, with the time to try again', async () => {
+    const starting = await serverForTest({}, { initialize: false });
     const expectUnready = async () => {
       expect(JSON.parse((await get('/v2', starting.url)).text)).toMatchObject({ name: 'blip-handler' });
       expectJson(await get('/v2/health/live', starting.url), 200, { live: true });
@@ -72,10 +60,9 @@ describe('health', () => {
     readAnswer(await postInference(starting.url, { inputs: [bytes('img_url', [chelsea])] }));
     await starting.model.finalize();
     await expectUnready();
-    await starting.close();
   });
 
-  test('HEAD answers as GET does, without a body', async () => {
+  test('is answered to HEAD as to GET, without a body', async () => {
     const answer = await send(server.url, { method: 'HEAD', path: '/v2/health/ready' });
     expect(answer).toMatchObject({ status: 200, text: '' });
   });
@@ -115,15 +102,14 @@ describe('metadata', () => {
     },
   );
 
-  test('under another model name, every path follows', async () => {
-    const renamed = await startServer({ modelName: 'my blip/large' }, { initialize: false });
+  test("has the paths of the model's name", async () => {
+    const renamed = await serverForTest({ modelName: 'my blip/large' }, { initialize: false });
     expectJson(await get('/v2/models', renamed.url), 200, { models: ['my blip/large'] });
     expectJson(await get('/v2/models/my%20blip%2Flarge/ready', renamed.url), 503, {
       name: 'my blip/large',
       ready: false,
     });
     expectError(await get('/v2/models/captioning', renamed.url), 404, 'NOT_FOUND');
-    await renamed.close();
   });
 });
 
@@ -151,15 +137,15 @@ describe('paths and methods', () => {
     '/v2/models/captioning/infer/more',
     '/v2/models/captioning/unknown',
     '/v2/models//ready',
-  ])('%s is no path of the service', async (path) => {
+  ])('the path %s is not found', async (path) => {
     expectError(await get(path), 404, 'NOT_FOUND');
   });
 
-  test('a model name of thousands of characters is one that is not found', async () => {
+  test('a model name of thousands of characters is not found', async () => {
     expectError(await get(`/v2/models/${'x'.repeat(5_000)}/ready`), 404, 'NOT_FOUND');
   });
 
-  test('a slash at the end changes nothing', async () => {
+  test('a slash at the end is ignored', async () => {
     expect(await get('/v2/')).toMatchObject({ status: 200 });
     expect(await get('/v2/models/captioning/ready/')).toMatchObject({ status: 200 });
   });
@@ -179,7 +165,7 @@ describe('paths and methods', () => {
     ['OPTIONS', '/v2/models/captioning/versions/1'],
     ['TRACE', '/v2/models'],
     ['QUERY', '/v2/models'],
-  ])('%s %s is answered with the methods that are allowed', async (method, path) => {
+  ])('%s %s is refused with the allowed methods', async (method, path) => {
     const answer = await send(server.url, { method, path });
     expectError(answer, 405, 'METHOD_NOT_ALLOWED');
     expect(answer.headers['allow']).toBe('GET, HEAD');
@@ -193,7 +179,7 @@ describe('paths and methods', () => {
 });
 
 describe('the request of the Inferless template', () => {
-  /** As in its README, with the picture on loopback. */
+  /** The request of its README, with the picture on loopback. */
   const template = (url: string) => ({
     inputs: [
       { name: 'img_url', shape: [1], data: [url], datatype: 'BYTES' },
@@ -222,7 +208,7 @@ describe('the request of the Inferless template', () => {
     );
   });
 
-  test('may have keys that nobody knows, at every place', async () => {
+  test('may have unknown keys at every place', async () => {
     const plain = template(chelsea);
     const more = {
       ...plain,
@@ -269,7 +255,7 @@ describe('images and prompts', () => {
     expect(both).toEqual([first, second, first]);
   });
 
-  test('one prompt serves for all images, and each image may have its own', async () => {
+  test('one prompt may serve for all images, or each image has its own', async () => {
     const sources = bytes('img_url', [chelsea, rocket]);
     expect(await captions({ inputs: [sources, bytes('text', ['a picture of'])] })).toEqual([
       await alone(chelsea, 'a picture of'),
@@ -287,11 +273,11 @@ describe('images and prompts', () => {
     ).toEqual([await alone(chelsea, 'the'), await alone(chelsea, ''), await alone(chelsea, 'a picture of')]);
   });
 
-  test('an empty prompt is none', async () => {
+  test('an empty prompt is as no prompt', async () => {
     expect(await captions({ inputs: [bytes('img_url', [chelsea])] })).toEqual([await alone(chelsea, '')]);
   });
 
-  test('other numbers of prompts than images are refused', async () => {
+  test('as many prompts as neither one nor the images are refused', async () => {
     const answer = await post({ inputs: [bytes('img_url', [chelsea, rocket]), bytes('text', ['a', 'b', 'c'])] });
     expect(expectError(answer, 400, 'INVALID_INPUT').error).toContain('2 images');
   });
@@ -314,7 +300,7 @@ describe('images and prompts', () => {
     expect(expectError(answer, 400, 'PROMPT_TOO_LONG').error).toContain('48 positions');
   });
 
-  test('so are more new tokens than fit', async () => {
+  test('more new tokens than the positions of the model are refused', async () => {
     const body = (tokens: number) => ({
       inputs: [bytes('img_url', [chelsea])],
       parameters: { max_new_tokens: tokens },
@@ -324,18 +310,18 @@ describe('images and prompts', () => {
   });
 });
 
-describe('what an answer holds', () => {
+describe('an answer', () => {
   const outputs = (...names: string[]) => names.map((name) => ({ name }));
 
-  test.each(['', 'seven', 'ünïcödé 🐈', '7'.repeat(300)])('the id %j comes back', async (id) => {
+  test.each(['', 'seven', 'ünïcödé 🐈', '7'.repeat(300)])('has the id %j of its request', async (id) => {
     expect(readAnswer(await post({ id, inputs: [bytes('img_url', [chelsea])] })).id).toBe(id);
   });
 
-  test('without an id there is none', async () => {
+  test('has no id where its request has none', async () => {
     expect(readAnswer(await post({ inputs: [bytes('img_url', [chelsea])] }))).not.toHaveProperty('id');
   });
 
-  test('exactly the outputs that were asked for, in their order', async () => {
+  test('has exactly the requested outputs, in their order', async () => {
     const inputs = [bytes('img_url', [chelsea])];
     for (const names of [
       ['token_ids'],
@@ -355,7 +341,7 @@ describe('what an answer holds', () => {
     );
   });
 
-  test('tokens are padded to the longest caption, with their log-probabilities and scores', async () => {
+  test('has tokens padded to the longest caption, with their log-probabilities and scores', async () => {
     const prompts = ['', 'a photography of a small'];
     const answer = readAnswer(
       await post({
@@ -387,7 +373,7 @@ describe('what an answer holds', () => {
     }
   });
 
-  test('several captions per image have a second dimension', async () => {
+  test('has a second dimension for several captions per image', async () => {
     const answer = readAnswer(
       await post({
         inputs: [bytes('img_url', [chelsea, rocket])],
@@ -435,7 +421,7 @@ describe('generation parameters', () => {
     expect(asTensors).not.toEqual(await captions({ inputs }));
   });
 
-  test('a tensor counts more than a parameter of its name', async () => {
+  test('as a tensor override a parameter of the same name', async () => {
     const ids = readAnswer(
       await post({
         inputs: [...inputs, tensor('max_new_tokens', 'INT64', 3)],
@@ -459,7 +445,7 @@ describe('generation parameters', () => {
     );
   });
 
-  test('the same seed draws the same captions, another seed and no seed draw others', async () => {
+  test('with an equal seed draw equal captions; another seed or none draws others', async () => {
     const draw = (seed: object) =>
       captions({ inputs, parameters: { do_sample: true, temperature: 3, top_k: 0, max_new_tokens: 30, ...seed } });
     const first = await draw({ seed: 1 });
@@ -497,7 +483,7 @@ describe('generation parameters', () => {
     { repetition_penalty: 1e-30 },
     { num_beams: 2, length_penalty: 100 },
     { num_beams: 2, length_penalty: -100 },
-  ])('however small or large: the answer to %j has a token and numbers only, or it is refused', async (parameters) => {
+  ])('of extreme size (%j) are refused, or answered with a token and finite numbers', async (parameters) => {
     const answer = await post({
       inputs,
       parameters: { ...parameters, max_new_tokens: 20 },
@@ -533,7 +519,7 @@ describe('generation parameters', () => {
 });
 
 describe('images that cannot be captioned', () => {
-  test('leave the others alone, and say why', async () => {
+  test('have an error each, beside the captions of the others', async () => {
     const answer = readAnswer(
       await post({ inputs: [bytes('img_url', [chelsea, `${images.url}/missing.png`, rocket])] }),
     );
@@ -546,7 +532,7 @@ describe('images that cannot be captioned', () => {
     });
   });
 
-  test('one image of a request in beam search fails with empty rows', async () => {
+  test('have empty rows in beam search', async () => {
     const answer = readAnswer(
       await post({
         inputs: [bytes('img_url', ['!', chelsea])],
@@ -560,7 +546,7 @@ describe('images that cannot be captioned', () => {
     expect(outputOf(answer, 'error').data).toEqual([expect.stringMatching(/^IMAGE_SOURCE_INVALID: /), '']);
   });
 
-  test('one prompt that is too long fails alone', async () => {
+  test('for the length of their prompt fail alone as well', async () => {
     const long = Array.from({ length: 40 }, () => 'dog').join(' ');
     const answer = readAnswer(await post({ inputs: [bytes('img_url', [chelsea]), bytes('text', ['the', long])] }));
     expect(outputOf(answer, 'error').data).toEqual(['', expect.stringMatching(/^PROMPT_TOO_LONG: /)]);
@@ -569,7 +555,7 @@ describe('images that cannot be captioned', () => {
   test.each([
     ['/missing.png', 424, 'IMAGE_FETCH_FAILED'],
     ['/page.html', 400, 'IMAGE_UNSUPPORTED'],
-  ] as const)('fail the request where there is no other: %s', async (path, status, code) => {
+  ] as const)('fail the request where no image is good: %s', async (path, status, code) => {
     const source = `${images.url}${path}`;
     expectError(await post({ inputs: [bytes('img_url', [source])] }), status, code);
     expectError(await post({ inputs: [bytes('img_url', [source, source])] }), status, code);
@@ -585,33 +571,31 @@ describe('images that cannot be captioned', () => {
     ['SVG', 'data:image/svg+xml,<svg xmlns="http://www.w3.org/2000/svg"/>', 'IMAGE_UNSUPPORTED'],
     ['text', `data:;base64,${Buffer.from('no picture').toString('base64')}`, 'IMAGE_UNSUPPORTED'],
     ['half a picture', chelsea.slice(0, 160_000), 'IMAGE_CORRUPT'],
-  ])('are refused as what they are: %s', async (_, source, code) => {
+  ])('are refused with their own code: %s', async (_, source, code) => {
     const { error } = expectError(await post({ inputs: [bytes('img_url', [source])] }), 400, code);
     expect(error).not.toMatch(/root:|passwd/);
   });
 
-  test('an image that does not come in time', async () => {
-    const slow = await startServer({ imageTimeoutMs: 100 });
+  test('because they do not arrive in time are refused', async () => {
+    const slow = await serverForTest({ imageTimeoutMs: 100 });
     const answer = await postInference(slow.url, { inputs: [bytes('img_url', [`${images.url}/held.png`])] });
     expectError(answer, 424, 'IMAGE_FETCH_TIMEOUT');
-    await slow.close();
   });
 });
 
 describe('limits', () => {
-  test('a body that is too large is refused, whether or not it says so beforehand', async () => {
-    const small = await startServer({ maxBodyBytes: 1_000 });
+  test('a body that is too large is refused, with or without content-length', async () => {
+    const small = await serverForTest({ maxBodyBytes: 1_000 });
     const body = JSON.stringify({ inputs: [bytes('img_url', ['x'.repeat(2_000)])] });
     expectError(await postInference(small.url, body), 413, 'PAYLOAD_TOO_LARGE');
     const chunked = { 'transfer-encoding': 'chunked' };
     expectError(await postInference(small.url, body, { headers: chunked }), 413, 'PAYLOAD_TOO_LARGE');
     expectError(await postInference(small.url, 'x'.repeat(1_000)), 400, 'INVALID_REQUEST');
-    await small.close();
   });
 
-  test('a full queue refuses with the time to try again, and takes requests again when it has room', async () => {
-    const pictures = await startImageServer();
-    const narrow = await startServer({ maxQueueSize: 2 });
+  test('a full queue refuses with the time to try again, and takes requests when it has room', async () => {
+    const pictures = await imageServerForTest();
+    const narrow = await serverForTest({ maxQueueSize: 2 });
     const held = { inputs: [bytes('img_url', [`${pictures.url}/held.png`])] };
     const accepted = [postInference(narrow.url, held), postInference(narrow.url, held)];
     await pictures.held(2);
@@ -621,24 +605,17 @@ describe('limits', () => {
     pictures.release();
     for (const answer of await Promise.all(accepted)) readAnswer(answer);
     readAnswer(await postInference(narrow.url, { inputs: [bytes('img_url', [chelsea, rocket])] }));
-    await narrow.close();
-    await pictures.close();
   });
 
-  test('more captions in one request than can ever wait are refused for good', async () => {
-    const narrow = await startServer({ maxQueueSize: 2 });
+  test('more captions in one request than the queue holds are refused for good', async () => {
+    const narrow = await serverForTest({ maxQueueSize: 2 });
     const answer = await postInference(narrow.url, { inputs: [bytes('img_url', [chelsea, rocket, chelsea])] });
     expectError(answer, 400, 'INVALID_INPUT');
-    await narrow.close();
   });
 });
 
 describe('bearer tokens', () => {
-  let guarded: RunningServer;
-  beforeAll(async () => {
-    guarded = await startServer({ apiTokens: ['first-token', 'second-token'] });
-  });
-  afterAll(() => guarded?.close());
+  const guarded = withServer({ apiTokens: ['first-token', 'second-token'] });
   const ask = (headers: Record<string, string>, path = INFER_PATH) =>
     postInference(guarded.url, { inputs: [bytes('img_url', [chelsea])] }, { headers, path });
 
@@ -656,7 +633,7 @@ describe('bearer tokens', () => {
     [{ authorization: 'Basic first-token' }],
     [{ authorization: `Basic ${Buffer.from('first-token:').toString('base64')}` }],
     [{ 'x-api-key': 'first-token' }],
-  ])('%j may not ask for captions', async (headers) => {
+  ])('%j is refused', async (headers) => {
     const answer = await ask(headers);
     const { error } = expectError(answer, 401, 'UNAUTHORIZED');
     expect(answer.headers['www-authenticate']).toMatch(/^Bearer/);
@@ -669,11 +646,11 @@ describe('bearer tokens', () => {
     'bearer first-token',
     'BEARER second-token',
     'Bearer  first-token ',
-  ])('%j may', async (authorization) => {
+  ])('%j is accepted', async (authorization) => {
     readAnswer(await ask({ authorization }));
   });
 
-  test('the token is looked at before the model', async () => {
+  test("the token is checked before the model's name", async () => {
     expectError(await ask({}, '/v2/models/other/infer'), 401, 'UNAUTHORIZED');
   });
 
@@ -684,13 +661,13 @@ describe('bearer tokens', () => {
     '/v2/models',
     '/v2/models/captioning',
     '/v2/models/captioning/ready',
-  ])('%s needs none', async (path) => {
+  ])('%s needs no token', async (path) => {
     expect(await get(path, guarded.url)).toMatchObject({ status: 200 });
   });
 });
 
 describe('the captions themselves', () => {
-  test('are those that the handler gives', async () => {
+  test('equal those of the handler', async () => {
     const direct = await server.model.infer({ img_url: [chelsea, rocket], text: 'a picture of', num_beams: 3 });
     const served = await captions({
       inputs: [bytes('img_url', [chelsea, rocket]), bytes('text', ['a picture of'])],
@@ -707,7 +684,7 @@ describe('the captions themselves', () => {
     expect(rows.filter(({ parameters }) => Object.keys(parameters).length === 0)).toHaveLength(5);
   });
 
-  test.each(rows.map(named))('are those of transformers: %s', async (_, row) => {
+  test.each(rows.map(named))('equal those of transformers: %s', async (_, row) => {
     const { image, prompt, parameters, sequences } = row;
     const answer = readAnswer(
       await post({

@@ -5,15 +5,8 @@ import InferlessModel from '../../../../app.ts';
 import { createServer } from '../../../../handlers/http/server.ts';
 import { createAdmission } from '../../../../handlers/service/admission.ts';
 import { createMetrics } from '../../../../handlers/service/metrics.ts';
-import {
-  bytes,
-  dataUri,
-  expectError,
-  postInference,
-  send,
-  startServer,
-  testSettings,
-} from '../../../support/server.ts';
+import { bytes, dataUri, expectError, postInference, send, testSettings } from '../../../support/server.ts';
+import { serverForTest } from '../../../support/with-server.ts';
 
 const settings = testSettings();
 const model = new InferlessModel(settings);
@@ -42,7 +35,7 @@ async function samples(name: string): Promise<Readonly<Record<string, number>>> 
 }
 
 describe('metrics', () => {
-  test('count requests by what came of them, with their stages, tokens and batches', async () => {
+  test('count requests by outcome, with their stages, tokens and batches', async () => {
     const before = await samples('blip_generated_tokens_total');
     await postInference(url, { inputs: [chelsea], parameters: { max_new_tokens: 3 } });
     await postInference(url, {
@@ -71,14 +64,14 @@ describe('metrics', () => {
     expect(Object.keys(await samples('process_resident_memory_bytes'))).toHaveLength(1);
   });
 
-  test('count every answer by its status, also what no model saw', async () => {
+  test('count every answer by its status, even where no model was asked', async () => {
     await get('/nothing');
     const answers = await samples('blip_answers_total');
     expect(answers['{door="http",status="404"}']).toBeGreaterThan(0);
     expect(answers['{door="http",status="200"}']).toBeGreaterThan(0);
   });
 
-  test('count also what no route saw', async () => {
+  test('count requests that no route takes', async () => {
     const bad = async () => (await samples('blip_answers_total'))['{door="http",status="400"}'] ?? 0;
     const before = await bad();
     expect((await get('/v2/models/%ff', { 'x-request-id': 'abc-1' })).headers['x-request-id']).toBe('abc-1');
@@ -89,17 +82,16 @@ describe('metrics', () => {
     expect(await bad()).toBe(before + 2);
   });
 
-  test('come as Prometheus reads them', async () => {
+  test('have the format that Prometheus reads', async () => {
     const { headers, text } = await get('/metrics');
     expect(headers['content-type']).toMatch(/^text\/plain; version=0\.0\.4/);
     expect(text).toMatch(/# TYPE blip_request_seconds histogram/);
     expect(text).not.toMatch(/NaN|undefined/);
   });
 
-  test('are not there where the process collects none', async () => {
-    const plain = await startServer({}, { initialize: false });
+  test('are not found where the process collects none', async () => {
+    const plain = await serverForTest({}, { initialize: false });
     expectError(await send(plain.url, { path: '/metrics' }), 404, 'NOT_FOUND');
-    await plain.close();
   });
 });
 

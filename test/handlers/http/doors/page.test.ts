@@ -79,7 +79,7 @@ describe.skipIf(!existsSync(executablePath))('the page', () => {
     await page.getByLabel('Bearer token').fill('secret');
   }
 
-  /** What the shell says to the command that the page shows. */
+  /** The output of the command that the page shows, run by a shell. */
   async function captionsOfCurl(page: Page): Promise<unknown> {
     const command = (await page.locator('#curl').textContent()) ?? '';
     const options = { cwd: `${root}examples`, env: { ...process.env, TOKEN: 'secret' } };

@@ -1,6 +1,6 @@
 import http from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import InferlessModel from '../../../../app.ts';
 import { createServer } from '../../../../handlers/http/server.ts';
 import { checkpointFolder } from '../../../support/goldens.ts';
@@ -10,17 +10,14 @@ import {
   bytes,
   dataUri,
   expectError,
-  type ImageServer,
   outputOf,
   postInference,
-  type RunningServer,
   readAnswer,
   send,
-  startImageServer,
-  startServer,
   type TestSettings,
   testSettings,
 } from '../../../support/server.ts';
+import { serverForTest, withImageServerForEach, withServer } from '../../../support/with-server.ts';
 
 /** RunPod's endpoints. */
 
@@ -28,21 +25,13 @@ const checkpoint = checkpointFolder('narrow-vision');
 const paths = ['/runsync', '/v2/captioning/runsync', '/v2/captioning/runsync?wait=90000'];
 const image = dataUri('chelsea');
 
-let server: RunningServer;
-
-beforeAll(async () => {
-  server = await startServer({ checkpoint });
-});
-
-afterAll(async () => {
-  await server?.close();
-});
+const server = withServer({ checkpoint });
 
 function run(path: string, body: unknown, headers: Readonly<Record<string, string>> = {}, url = server.url) {
   return send(url, { method: 'POST', path, headers, body: typeof body === 'string' ? body : JSON.stringify(body) });
 }
 
-/** A job, which is an answer with status 200 also where it failed. */
+/** A job. Its answer has status 200 even where it failed. */
 async function job(path: string, input: object): Promise<unknown> {
   const answer = await run(path, { input });
   expect(answer, answer.text).toMatchObject({ status: 200, headers: { 'content-type': 'application/json' } });
@@ -53,7 +42,7 @@ const id = expect.stringMatching(/^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/);
 const ended = { id, delayTime: expect.any(Number), executionTime: expect.any(Number) };
 
 describe.each(paths)('%s', (path) => {
-  test('gives outputs by name', async () => {
+  test('answers with outputs by name', async () => {
     const parameters = { max_new_tokens: 3 };
     const answer = await postInference(server.url, { inputs: [bytes('img_url', [image])], parameters });
     const caption = outputOf(readAnswer(answer), 'generated_output').data[0];
@@ -69,7 +58,7 @@ describe.each(paths)('%s', (path) => {
     expect(await job(path, { img_url: 'no base64!' })).toEqual({ ...ended, status: 'FAILED', error });
   });
 
-  test('refuses what is no job', async () => {
+  test('refuses a body that is not a job', async () => {
     for (const body of ['{', '', '[]', '{}', '{"input": 5}', '{"input": {}, "webhook": "http://example.com"}'])
       expectError(await run(path, body), 400, 'INVALID_REQUEST');
     for (const policy of [5, { ttl: 0 }, { ttl: 1.5 }, { executionTimeout: 604_800_001 }, { executionTimeout: '1' }])
@@ -79,33 +68,25 @@ describe.each(paths)('%s', (path) => {
     expectError(await send(server.url, { path }), 405, 'METHOD_NOT_ALLOWED');
   });
 
-  test('wants a token', async () => {
-    const guarded = await startServer({ checkpoint, apiTokens: ['secret'] });
-    try {
-      const body = { input: { img_url: image } };
-      expectError(await run(path, body, {}, guarded.url), 401, 'UNAUTHORIZED');
-      expect((await run(path, body, { authorization: 'Bearer secret' }, guarded.url)).status).toBe(200);
-    } finally {
-      await guarded.close();
-    }
+  test('needs a token', async () => {
+    const guarded = await serverForTest({ checkpoint, apiTokens: ['secret'] });
+    const body = { input: { img_url: image } };
+    expectError(await run(path, body, {}, guarded.url), 401, 'UNAUTHORIZED');
+    expect((await run(path, body, { authorization: 'Bearer secret' }, guarded.url)).status).toBe(200);
   });
 });
 
-test('another endpoint is none', async () => {
+test('another endpoint is not found', async () => {
   expectError(await run('/v2/other/runsync', { input: { img_url: image } }), 404, 'NOT_FOUND');
 });
 
-describe('a job that is asked for later', () => {
-  let images: ImageServer;
-  beforeEach(async () => {
-    images = await startImageServer();
-    return () => images.close();
-  });
-  /** Waits until the server of images answers. */
+describe('a job that runs in the background', () => {
+  const images = withImageServerForEach();
+  /** A job that runs until the server of images answers. */
   const held = () => ({ input: { img_url: `${images.url}/held.png` } });
   const quick = { input: { img_url: dataUri('small') } };
 
-  /** A server, and its endpoint as one client sees it: answers in JSON, with status 200. */
+  /** An endpoint as one client uses it. Its answers must be JSON with status 200. */
   function client(url: string, token?: string, prefix = '/v2/captioning') {
     const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
     const ask = (path: string, method = 'GET', body?: object) =>
@@ -123,7 +104,7 @@ describe('a job that is asked for later', () => {
     return {
       ask,
       read,
-      /** Begins a job. */
+      /** Starts a job. */
       async run(body: object): Promise<string> {
         const begun = await read('/run', 'POST', body);
         expect(begun).toEqual({ id, status: 'IN_QUEUE' });
@@ -134,26 +115,28 @@ describe('a job that is asked for later', () => {
   }
 
   async function start(changes: Partial<TestSettings> = {}) {
-    const own = await startServer({ checkpoint, ...changes });
-    onTestFinished(() => own.close());
+    const own = await serverForTest({ checkpoint, ...changes });
     const queued = () => own.model.model?.queuedItems();
     return { ...own, ...client(own.url), queued };
   }
 
-  test.each(['', '/v2/captioning'])('is answered at once, and has its output when it is done (%s)', async (prefix) => {
-    const { run: begin, read } = client(server.url, undefined, prefix);
-    const job = await begin({ input: { img_url: image, max_new_tokens: 3 } });
-    await expect
-      .poll(() => read(`/status/${job}`), { timeout: 30_000 })
-      .toEqual({
-        ...ended,
-        id: job,
-        status: 'COMPLETED',
-        output: (await read('/runsync', 'POST', { input: { img_url: image, max_new_tokens: 3 } })).output,
-      });
-  });
+  test.each(['', '/v2/captioning'])(
+    'is accepted at once, and has its output when it has ended (%s)',
+    async (prefix) => {
+      const { run: begin, read } = client(server.url, undefined, prefix);
+      const job = await begin({ input: { img_url: image, max_new_tokens: 3 } });
+      await expect
+        .poll(() => read(`/status/${job}`), { timeout: 30_000 })
+        .toEqual({
+          ...ended,
+          id: job,
+          status: 'COMPLETED',
+          output: (await read('/runsync', 'POST', { input: { img_url: image, max_new_tokens: 3 } })).output,
+        });
+    },
+  );
 
-  test('waits while its image does, and is told when it has ended', async () => {
+  test('is in progress while its image is fetched, then completed', async () => {
     const { run: begin, read, end } = await start();
     const job = await begin(held());
     await images.held(1);
@@ -165,7 +148,7 @@ describe('a job that is asked for later', () => {
     expect(await read(`/status/${job}`)).toEqual(await told);
   });
 
-  test('says why it failed, also where its prompt is too long', async () => {
+  test('says why it failed, for instance of a prompt that is too long', async () => {
     const { run: begin, end } = client(server.url);
     for (const [input, code] of [
       [{ img_url: 'no base64!' }, 'IMAGE_SOURCE_INVALID'],
@@ -176,7 +159,7 @@ describe('a job that is asked for later', () => {
     }
   });
 
-  test('is dropped when it is cancelled, and takes no place any more', async () => {
+  test('is dropped when it is cancelled, which frees its place', async () => {
     const { run: begin, read, ask, queued } = await start({ maxQueueSize: 1, maxRequestsPerToken: 1 });
     const job = await begin(held());
     await images.held(1);
@@ -189,7 +172,7 @@ describe('a job that is asked for later', () => {
     expect(await read('/runsync', 'POST', quick)).toMatchObject({ status: 'COMPLETED' });
   });
 
-  test('is that of its token and endpoint', async () => {
+  test('belongs to its token and its endpoint', async () => {
     const { url } = await start({ apiTokens: ['one', 'two'] });
     const [one, two] = [client(url, 'one'), client(url, 'two')];
     const job = await one.run(held());
@@ -212,7 +195,7 @@ describe('a job that is asked for later', () => {
     expect(await one.read(`/status/${job}`)).toEqual({ id: job, status: 'IN_QUEUE' });
   });
 
-  test('takes a place of the queue until it ends', async () => {
+  test('has a place in the queue until it ends', async () => {
     const { run: begin, ask, end, url } = await start({ maxQueueSize: 2 });
     const jobs = [await begin(held()), await begin(held())];
     const refused = await ask('/run', 'POST', quick);
@@ -224,7 +207,7 @@ describe('a job that is asked for later', () => {
     expect(await end(await begin(quick))).toMatchObject({ status: 'COMPLETED' });
   });
 
-  test('is one of the requests of its token until it ends; to ask for it is none', async () => {
+  test('counts as a request of its token until it ends; requests for its status do not count', async () => {
     const { url } = await start({ apiTokens: ['one', 'two'], maxRequestsPerToken: 1 });
     const [one, two] = [client(url, 'one'), client(url, 'two')];
     const job = await one.run(held());
@@ -237,7 +220,7 @@ describe('a job that is asked for later', () => {
     expect(await one.read('/runsync', 'POST', quick)).toMatchObject({ status: 'COMPLETED' });
   });
 
-  test('goes on when the client of runsync has waited for long enough', async () => {
+  test('goes on when the wait of runsync is over', async () => {
     const { read, ask, end } = await start({ maxRequestsPerToken: 1 });
     const waited = await read('/runsync?wait=1', 'POST', held());
     expect(waited).toEqual({ id, status: 'IN_QUEUE' });
@@ -249,7 +232,7 @@ describe('a job that is asked for later', () => {
     expectError(await ask('/runsync?wait=soon', 'POST', quick), 400, 'INVALID_REQUEST');
   });
 
-  test('is dropped when the client of runsync leaves before it knows of it', async () => {
+  test('is dropped when the client of runsync disconnects before it has the id', async () => {
     const { url, read, queued } = await start();
     const leaving = http.request(new URL('/v2/captioning/runsync', url), { method: 'POST', agent: false });
     leaving.on('error', () => undefined);
@@ -261,7 +244,7 @@ describe('a job that is asked for later', () => {
     expect((await read('/health')).jobs).toMatchObject({ inQueue: 0 });
   });
 
-  test('ends when the time is over that its policy or the service gives it', async () => {
+  test('ends when the time of its policy or of the service is over', async () => {
     const timedOut = { ...ended, status: 'TIMED_OUT', error: expect.stringMatching(/^DEADLINE_EXCEEDED: .* 20 ms/) };
     const { run: begin, end } = await start();
     expect(await end(await begin({ ...held(), policy: { ttl: 20 } }))).toEqual(timedOut);
@@ -271,7 +254,7 @@ describe('a job that is asked for later', () => {
     );
   });
 
-  test('is purged while it waits; counts say what became of all', async () => {
+  test("is purged while it waits; the endpoint's health counts all jobs", async () => {
     const { run: begin, read, end, queued } = await start();
     await end(await begin(quick));
     await end(await begin({ input: { img_url: 'no base64!' } }));
@@ -289,7 +272,7 @@ describe('a job that is asked for later', () => {
     });
   });
 
-  test('is refused where it is none, and where it is too large', async () => {
+  test('is refused where it is malformed or too large', async () => {
     const { ask } = client(server.url);
     for (const body of [{}, { input: 5 }, { ...quick, webhook: 'http://a' }, { ...quick, webhookV2: 'http://a' }])
       expectError(await ask('/run', 'POST', body), 400, 'INVALID_REQUEST');
@@ -300,7 +283,7 @@ describe('a job that is asked for later', () => {
     expectError(await ask('/run'), 405, 'METHOD_NOT_ALLOWED');
   });
 
-  test('cannot be asked for where nothing goes on between requests', async () => {
+  test('is refused where nothing runs between requests', async () => {
     const served = startFunction();
     onTestFinished(() => served.close());
     const post = async (path: string, query = '') =>
@@ -323,7 +306,7 @@ describe('a job that is asked for later', () => {
       return { ...client(url), drain: (limitMs: number) => own.draining.drain(limitMs), model };
     }
 
-    test('is finished and can be asked for; new ones are refused', async () => {
+    test('is finished and its status can be read; new jobs are refused', async () => {
       const { drain, run: begin, ask, read, model } = await drainable();
       const job = await begin(held());
       await images.held(1);
@@ -332,12 +315,12 @@ describe('a job that is asked for later', () => {
       expect(await read(`/status/${job}`)).toEqual({ id: job, status: 'IN_QUEUE' });
       images.release();
       await expect.poll(() => model.model?.queuedItems()).toBe(0);
-      await sleep(500); // Longer than a server without jobs goes on.
+      await sleep(500); // A server without jobs would have stopped by now.
       expect(await read(`/status/${job}`)).toMatchObject({ status: 'COMPLETED' });
       await drained;
     });
 
-    test('is dropped when nobody can ask for it any more, but not while its client waits', async () => {
+    test('is dropped when its status can be read no more, but not while its client waits', async () => {
       const { drain, run: begin, read, model } = await drainable();
       const awaited = read('/runsync', 'POST', held());
       await begin(held());
@@ -359,7 +342,7 @@ test.each([
   ['/v2/models/run', 404],
   ['/v2/health/live', 200],
   ['/v2/health/ready', 200],
-])('the path %s stays that of the Open Inference Protocol', async (path, status) => {
+])('the path %s belongs to the Open Inference Protocol', async (path, status) => {
   const answer = await send(server.url, { path });
   expect(answer.status).toBe(status);
   if (status === 404) expect(JSON.parse(answer.text).error).toMatch(/model/);

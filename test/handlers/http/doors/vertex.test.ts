@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { checkpointFolder } from '../../../support/goldens.ts';
 import {
   bytes,
@@ -7,11 +7,10 @@ import {
   type HttpAnswer,
   outputOf,
   postInference,
-  type RunningServer,
   readAnswer,
   send,
-  startServer,
 } from '../../../support/server.ts';
+import { serverForTest, withServer } from '../../../support/with-server.ts';
 
 /** Vertex AI, and the first protocol of KServe. */
 
@@ -19,15 +18,7 @@ const VERTEX_PATH = '/vertex/predict';
 const KSERVE_PATH = '/v1/models/captioning:predict';
 const checkpoint = checkpointFolder('narrow-vision');
 
-let server: RunningServer;
-
-beforeAll(async () => {
-  server = await startServer({ checkpoint, maxQueueSize: 8 });
-});
-
-afterAll(async () => {
-  await server?.close();
-});
+const server = withServer({ checkpoint, maxQueueSize: 8 });
 
 function post(path: string, body: unknown, url = server.url): Promise<HttpAnswer> {
   return send(url, { method: 'POST', path, body: typeof body === 'string' ? body : JSON.stringify(body) });
@@ -64,7 +55,7 @@ describe('predictions', () => {
     },
   );
 
-  test('with parameters for all, which an instance overrides; unknown ones are left alone', async () => {
+  test('with parameters for all instances, which an instance may override; unknown ones are ignored', async () => {
     const parameters = { max_new_tokens: 3, unknown: { a: 1 } };
     const instances = [chelsea, { ...chelsea, max_new_tokens: 5 }];
     expect(predictionsOf(await post(VERTEX_PATH, { instances, parameters }))).toEqual([
@@ -73,7 +64,7 @@ describe('predictions', () => {
     ]);
   });
 
-  test('of bytes in b64', async () => {
+  test('of an image in b64', async () => {
     const b64 = chelsea.img_url.split(',')[1];
     const instances = [{ img_url: { b64 } }, { img_url: [{ b64 }] }];
     const caption = { generated_output: await captionOf('chelsea') };
@@ -90,7 +81,7 @@ describe('predictions', () => {
     ]);
   });
 
-  test('where one instance fails', async () => {
+  test("have an error for an instance that fails, beside the others' captions", async () => {
     const caption = { generated_output: await captionOf('chelsea') };
     const failure = (code: string) => ({ error: expect.stringMatching(/^Expected .*\.$/), code });
     const instances = [{}, chelsea, 5, { img_url: 'http://169.254.169.254/' }, null, { ...chelsea, foo: 1 }, ['a']];
@@ -106,8 +97,8 @@ describe('predictions', () => {
   });
 });
 
-describe('what is refused', () => {
-  test('when all instances fail, with the first error', async () => {
+describe('refused are', () => {
+  test('instances that all fail, with the first error', async () => {
     const instances = [{ img_url: 'no base64!' }, {}];
     expectError(await post(VERTEX_PATH, { instances }), 400, 'IMAGE_SOURCE_INVALID');
   });
@@ -124,7 +115,7 @@ describe('what is refused', () => {
     expectError(await post(VERTEX_PATH, { instances: [chelsea], parameters: 5 }), 400, 'INVALID_REQUEST');
   });
 
-  test('more instances than may wait', async () => {
+  test('more instances than the queue has room for', async () => {
     const instances = Array.from({ length: 9 }, () => chelsea);
     expectError(await post(VERTEX_PATH, { instances }), 400, 'INVALID_INPUT');
   });
@@ -142,34 +133,26 @@ describe('what is refused', () => {
     expectError(await send(server.url, { path: VERTEX_PATH }), 405, 'METHOD_NOT_ALLOWED');
   });
 
-  test('a stranger', async () => {
-    const guarded = await startServer({ checkpoint, apiTokens: ['secret'] });
-    try {
-      for (const path of [VERTEX_PATH, KSERVE_PATH])
-        expectError(await post(path, { instances: [chelsea] }, guarded.url), 401, 'UNAUTHORIZED');
-    } finally {
-      await guarded.close();
-    }
+  test('requests without a token', async () => {
+    const guarded = await serverForTest({ checkpoint, apiTokens: ['secret'] });
+    for (const path of [VERTEX_PATH, KSERVE_PATH])
+      expectError(await post(path, { instances: [chelsea] }, guarded.url), 401, 'UNAUTHORIZED');
   });
 });
 
 describe("the models of KServe's first protocol", () => {
-  test('by their names, with their readiness', async () => {
-    const starting = await startServer({ checkpoint, modelName: 'cats' }, { initialize: false });
-    try {
-      const read = async (path: string) => {
-        const { status, text } = await send(starting.url, { path });
-        return [status, JSON.parse(text)];
-      };
-      expect(await read('/v1/models/cats')).toEqual([503, { name: 'cats', ready: false }]);
-      expectError(await post('/v1/models/cats:predict', {}, starting.url), 503, 'NOT_READY');
-      await starting.model.initialize();
-      expect(await read('/v1/models')).toEqual([200, { models: ['cats'] }]);
-      expect(await read('/v1/models/cats')).toEqual([200, { name: 'cats', ready: true }]);
-      expectError(await send(starting.url, { path: '/v1/models/dogs' }), 404, 'NOT_FOUND');
-    } finally {
-      await starting.close();
-    }
+  test('are listed by name, with their readiness', async () => {
+    const starting = await serverForTest({ checkpoint, modelName: 'cats' }, { initialize: false });
+    const read = async (path: string) => {
+      const { status, text } = await send(starting.url, { path });
+      return [status, JSON.parse(text)];
+    };
+    expect(await read('/v1/models/cats')).toEqual([503, { name: 'cats', ready: false }]);
+    expectError(await post('/v1/models/cats:predict', {}, starting.url), 503, 'NOT_READY');
+    await starting.model.initialize();
+    expect(await read('/v1/models')).toEqual([200, { models: ['cats'] }]);
+    expect(await read('/v1/models/cats')).toEqual([200, { name: 'cats', ready: true }]);
+    expectError(await send(starting.url, { path: '/v1/models/dogs' }), 404, 'NOT_FOUND');
   });
 });
 
@@ -180,18 +163,14 @@ describe('the paths that Vertex AI chooses', () => {
     ['/v1/endpoints/1/deployedModels/2:predict', '/v1/endpoints/1/deployedModels/2'],
   ])('POST %s and GET %s', async (vertexPredictRoute, vertexHealthRoute) => {
     const routes = { vertexPredictRoute, vertexHealthRoute };
-    const starting = await startServer({ checkpoint, ...routes }, { initialize: false });
-    try {
-      expect((await send(starting.url, { path: vertexHealthRoute })).status).toBe(503);
-      await starting.model.initialize();
-      expect((await send(starting.url, { path: vertexHealthRoute })).status).toBe(200);
-      const caption = { generated_output: await captionOf('chelsea') };
-      const body = { instances: [chelsea] };
-      expect(predictionsOf(await post(vertexPredictRoute, body, starting.url))).toEqual([caption]);
-      expect(predictionsOf(await post(`${vertexPredictRoute}?a=b`, body, starting.url))).toEqual([caption]);
-      expect(predictionsOf(await post(KSERVE_PATH, body, starting.url))).toEqual([caption]);
-    } finally {
-      await starting.close();
-    }
+    const starting = await serverForTest({ checkpoint, ...routes }, { initialize: false });
+    expect((await send(starting.url, { path: vertexHealthRoute })).status).toBe(503);
+    await starting.model.initialize();
+    expect((await send(starting.url, { path: vertexHealthRoute })).status).toBe(200);
+    const caption = { generated_output: await captionOf('chelsea') };
+    const body = { instances: [chelsea] };
+    expect(predictionsOf(await post(vertexPredictRoute, body, starting.url))).toEqual([caption]);
+    expect(predictionsOf(await post(`${vertexPredictRoute}?a=b`, body, starting.url))).toEqual([caption]);
+    expect(predictionsOf(await post(KSERVE_PATH, body, starting.url))).toEqual([caption]);
   });
 });

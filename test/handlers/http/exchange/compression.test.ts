@@ -1,21 +1,9 @@
 import { brotliCompressSync, deflateSync, gunzipSync, gzipSync, inflateSync } from 'node:zlib';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import {
-  bytes,
-  dataUri,
-  expectError,
-  postInference,
-  type RunningServer,
-  readAnswer,
-  send,
-  startServer,
-} from '../../../support/server.ts';
+import { describe, expect, test } from 'vitest';
+import { bytes, dataUri, expectError, postInference, readAnswer, send } from '../../../support/server.ts';
+import { withServer } from '../../../support/with-server.ts';
 
-let server: RunningServer;
-beforeAll(async () => {
-  server = await startServer({ maxBodyBytes: 1_000_000 });
-});
-afterAll(() => server?.close());
+const server = withServer({ maxBodyBytes: 1_000_000 });
 
 const body = JSON.stringify({ inputs: [bytes('img_url', [dataUri('chelsea')])] });
 const post = (data: Uint8Array | string, headers: Record<string, string>) =>
@@ -28,7 +16,7 @@ describe('requests', () => {
     ['x-gzip', gzipSync(body)],
     ['deflate', deflateSync(body)],
     ['identity', Buffer.from(body)],
-  ])('in %s are read', async (encoding, data) => {
+  ])('compressed with %s are read', async (encoding, data) => {
     const plain = readAnswer(await postInference(server.url, body));
     expect(readAnswer(await post(data, { 'content-encoding': encoding }))).toEqual(plain);
     const chunked = { 'content-encoding': encoding, 'transfer-encoding': 'chunked' };
@@ -36,7 +24,7 @@ describe('requests', () => {
   });
 
   test.each(['br', 'zstd', 'identity, gzip', 'gzip, gzip', '__proto__'])(
-    'in %s are refused, with what is read',
+    'compressed with %s are refused, with the list of known encodings',
     async (encoding) => {
       const answer = await post(brotliCompressSync(body), { 'content-encoding': encoding });
       expectError(answer, 415, 'UNSUPPORTED_ENCODING');
@@ -50,17 +38,8 @@ describe('requests', () => {
     ['a wrong checksum', Buffer.concat([gzipSync(body).subarray(0, -8), Buffer.alloc(8)])],
     ['another encoding', deflateSync(body)],
     ['nothing', Buffer.alloc(0)],
-  ])('that do not decode are refused: %s', async (_, data) => {
+  ])('that cannot be decompressed are refused: %s', async (_, data) => {
     expectError(await post(data, { 'content-encoding': 'gzip' }), 400, 'INVALID_REQUEST');
-  });
-
-  test('the limit counts what was compressed: a small body does not grow without bound', async () => {
-    const bomb = gzipSync(Buffer.alloc(200_000_000, ' '));
-    expect(bomb.length).toBeLessThan(250_000);
-    const before = process.memoryUsage().rss;
-    expectError(await post(bomb, { 'content-encoding': 'gzip' }), 413, 'PAYLOAD_TOO_LARGE');
-    expect(process.memoryUsage().rss - before).toBeLessThan(100_000_000);
-    readAnswer(await postInference(server.url, body));
   });
 });
 
@@ -78,7 +57,7 @@ describe('answers', () => {
     ['deflate', 'deflate', inflateSync],
     ['br, gzip;q=0.5, deflate;q=0.1', 'gzip', gunzipSync],
     ['gzip;q=0.1, deflate', 'deflate', inflateSync],
-  ])('to a client that takes %s come in %s', async (accepted, encoding, decode) => {
+  ])('to a client that accepts %s are compressed with %s', async (accepted, encoding, decode) => {
     const plain = await postInference(server.url, long);
     const answer = await ask(accepted);
     expect(answer.headers).toMatchObject({
@@ -98,7 +77,7 @@ describe('answers', () => {
     },
   );
 
-  test('bytes behind the JSON are compressed with it, and its length is the one before', async () => {
+  test("are compressed whole, with the JSON's length before compression in the header", async () => {
     const plain = await postInference(server.url, {
       ...long,
       parameters: { ...long.parameters, binary_data_output: true },
@@ -109,7 +88,7 @@ describe('answers', () => {
     expect(gunzipSync(answer.bytes)).toEqual(plain.bytes);
   });
 
-  test('short ones are not worth it', async () => {
+  test('are not compressed where they are short', async () => {
     const answer = await send(server.url, { path: '/v2/health/live', headers: { 'accept-encoding': 'gzip' } });
     expect(answer.headers['content-encoding']).toBeUndefined();
     expect(answer.text).toBe('{"live":true}');

@@ -1,37 +1,30 @@
 import { once } from 'node:events';
 import http from 'node:http';
 import net from 'node:net';
-import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { HandlerError } from '../../../../protocol/errors.ts';
 import { checkpointFolder } from '../../../support/goldens.ts';
 import {
   bytes,
   dataUri,
   expectError,
-  type ImageServer,
   INFER_PATH,
   postInference,
   readAnswer,
-  startImageServer,
-  startServer,
   type TestSettings,
 } from '../../../support/server.ts';
+import { serverForTest, withImageServerForEach, withServer } from '../../../support/with-server.ts';
 
-/** How many requests of one token run at a time. */
+/** The number of requests of one token that may run at the same time. */
 
-let images: ImageServer;
-beforeEach(async () => {
-  images = await startImageServer();
-  return () => images.close();
-});
+const images = withImageServerForEach();
 
 const quick = { inputs: [bytes('img_url', [dataUri('small')])] };
 /** Runs until the server of images answers. */
 const held = () => ({ inputs: [bytes('img_url', [`${images.url}/held.png`])] });
 
 async function start(changes: Partial<TestSettings>) {
-  const server = await startServer({ maxRequestsPerToken: 2, ...changes });
-  onTestFinished(() => server.close());
+  const server = await serverForTest({ maxRequestsPerToken: 2, ...changes });
   const ask = (body: object | string, token?: string) =>
     postInference(server.url, body, { headers: token === undefined ? {} : { authorization: `Bearer ${token}` } });
   return { ...server, ask };
@@ -39,7 +32,7 @@ async function start(changes: Partial<TestSettings>) {
 
 const tokens = { apiTokens: ['one', 'two'] };
 
-test('a token that has as many running as it may is refused one more, and no other token is', async () => {
+test('a token with its number of running requests is refused another one; other tokens are not', async () => {
   const { ask } = await start(tokens);
   const running = [ask(held(), 'one'), ask(held(), 'one')];
   await images.held(2);
@@ -53,7 +46,7 @@ test('a token that has as many running as it may is refused one more, and no oth
   readAnswer(await ask(quick, 'one'));
 });
 
-test('where there are no tokens, all requests are those of one', async () => {
+test('without tokens, all requests count together', async () => {
   const { ask } = await start({});
   const running = [ask(held()), ask(held(), 'anything')];
   await images.held(2);
@@ -62,7 +55,7 @@ test('where there are no tokens, all requests are those of one', async () => {
   for (const answer of await Promise.all(running)) readAnswer(answer);
 });
 
-test('without the setting there is no limit', async () => {
+test('there is no limit without the setting', async () => {
   const { ask } = await start({ maxRequestsPerToken: undefined });
   const running = Array.from({ length: 20 }, () => ask(held()));
   await images.held(20);
@@ -71,14 +64,14 @@ test('without the setting there is no limit', async () => {
   for (const answer of await Promise.all(running)) readAnswer(answer);
 });
 
-test('where the queue is full, a request is refused before its body is read, and counted', async () => {
+test('a full queue refuses a request before its body is read, and the refusal is counted', async () => {
   const { ask, url, model } = await start({ maxQueueSize: 1, maxRequestsPerToken: undefined });
   const codes: string[] = [];
   model.observe({ onRequest: (outcome) => void codes.push(outcome instanceof HandlerError ? outcome.code : 'ok') });
   const running = ask(held());
   await images.held(1);
   const request = http.request(`${url}${INFER_PATH}`, { method: 'POST', headers: { 'content-length': '1000' } });
-  request.on('error', () => undefined); // It is given up below.
+  request.on('error', () => undefined); // It is destroyed below.
   request.write('{');
   const [answer] = await once(request, 'response');
   expect([answer.statusCode, codes]).toEqual([429, ['OVERLOADED']]);
@@ -87,13 +80,13 @@ test('where the queue is full, a request is refused before its body is read, and
   readAnswer(await running);
 });
 
-test('requests one after the other are never refused', async () => {
+test('requests one after the other are not refused', async () => {
   const { ask } = await start({ ...tokens, maxRequestsPerToken: 1 });
   for (let count = 0; count < 20; count += 1) readAnswer(await ask(quick, 'one'));
 });
 
-describe('what ends without an answer of the model', () => {
-  test('counts no more: refused bodies, items and models', async () => {
+describe('a request that ends without an answer of the model', () => {
+  test('counts no more: a refused body, too many items, an unknown model', async () => {
     const { ask, url } = await start({ ...tokens, maxBodyBytes: 100_000 });
     const headers = { authorization: 'Bearer one' };
     for (let count = 0; count < 4; count += 1) {
@@ -108,7 +101,7 @@ describe('what ends without an answer of the model', () => {
     readAnswer(await ask(quick, 'one'));
   });
 
-  test('counts no more when it breaks off, though its client keeps the connection', async () => {
+  test('counts no more when its computation fails, although the client keeps the connection', async () => {
     const { ask, url } = await start({ maxRequestsPerToken: 1 });
     const { hostname, port } = new URL(url);
     const socket = net.connect({ host: hostname, port: Number(port), allowHalfOpen: true });
@@ -121,7 +114,7 @@ describe('what ends without an answer of the model', () => {
     await expect.poll(async () => (await ask(quick)).status, { timeout: 30_000 }).toBe(200);
   });
 
-  test('counts no more when its client leaves before the body is whole', async () => {
+  test('counts no more when its client disconnects before the body is whole', async () => {
     const { ask, url } = await start({ maxRequestsPerToken: 1 });
     const { hostname, port } = new URL(url);
     const socket = net.connect(Number(port), hostname);
@@ -132,7 +125,7 @@ describe('what ends without an answer of the model', () => {
   });
 });
 
-test('a client that leaves makes room: its request is dropped', async () => {
+test('a client that disconnects frees a place: its request is dropped', async () => {
   const { ask, url } = await start({ maxRequestsPerToken: 1 });
   const leaving = http.request(new URL(INFER_PATH, url), { method: 'POST', agent: false });
   const hungUp = new Promise((resolve) => leaving.on('error', resolve));
@@ -145,16 +138,12 @@ test('a client that leaves makes room: its request is dropped', async () => {
 });
 
 describe('the routes of CLIP-API-service', () => {
-  let server: Awaited<ReturnType<typeof startServer>>;
-  beforeAll(async () => {
-    server = await startServer({ checkpoint: checkpointFolder('clip-placeholder-end'), maxRequestsPerToken: 1 });
-  });
-  afterAll(() => server?.close());
+  const server = withServer({ checkpoint: checkpointFolder('clip-placeholder-end'), maxRequestsPerToken: 1 });
 
   test.each([
     ['/encode', () => [{ img_uri: `${images.url}/held.png` }]],
     ['/rank', () => ({ queries: [{ img_uri: `${images.url}/held.png` }], candidates: [{ text: 'a cat' }] })],
-  ])('%s counts too', async (path, body) => {
+  ])('requests to %s count as well', async (path, body) => {
     const running = postInference(server.url, body(), { path });
     await images.held(1);
     expectError(await postInference(server.url, [{ text: 'a cat' }], { path: '/encode' }), 429, 'OVERLOADED');

@@ -1,7 +1,8 @@
 import http from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type Bundle, buildBundle, type ServerProcess, startServerProcess } from '../../../support/bundle.ts';
+import { builtBundle } from '../../../support/built-bundle.ts';
+import { type ServerProcess, startServerProcess } from '../../../support/bundle.ts';
 import {
   bytes,
   dataUri,
@@ -15,23 +16,20 @@ import {
 
 const PROBES = 20;
 
-let bundle: Bundle;
 let server: ServerProcess;
 const agent = new http.Agent({ keepAlive: true });
 
 beforeAll(async () => {
-  bundle = buildBundle();
-  server = await startServerProcess(bundle);
+  server = await startServerProcess(builtBundle());
 });
 
 afterAll(async () => {
   agent.destroy();
   server?.kill('SIGTERM');
   await server?.exit;
-  bundle?.remove();
 });
 
-/** Many captions of many images, by beam search as wide as it may be. */
+/** Many captions of many images, by the widest beam search. */
 const heavy = {
   inputs: [
     bytes(
@@ -45,11 +43,11 @@ const heavy = {
 interface Watched {
   readonly answer: HttpAnswer;
   readonly tookMs: number;
-  /** How long each question for liveness took that was answered meanwhile, shortest first. */
+  /** How long each liveness probe took during the request, shortest first. */
   readonly probeMs: readonly number[];
 }
 
-/** Sends a request, and asks whether the service is alive until that is answered, or often enough. */
+/** Sends a request, and probes liveness until it is answered, at most PROBES times. */
 async function watch(body: object): Promise<Watched> {
   const startMs = performance.now();
   let isAnswered = false;
@@ -68,7 +66,7 @@ async function watch(body: object): Promise<Watched> {
   return { ...(await asked), probeMs: times.toSorted((a, b) => a - b) };
 }
 
-test('the service says that it is alive while it computes', { timeout: 300_000 }, async () => {
+test('the service answers liveness probes soon while it computes', { timeout: 300_000 }, async () => {
   const { answer, tookMs, probeMs } = await watch(heavy);
   expect(outputOf(readAnswer(answer), 'generated_output').shape).toEqual([32, 32]);
   expect(tookMs, 'milliseconds of computing').toBeGreaterThan(500);
@@ -77,7 +75,7 @@ test('the service says that it is alive while it computes', { timeout: 300_000 }
   expect(probeMs.at(-1), 'the slowest').toBeLessThan(250);
 });
 
-test('it says so too while it refuses a prompt of megabytes', async () => {
+test('the service answers liveness probes soon while it refuses a prompt of megabytes', async () => {
   const { answer, probeMs } = await watch({
     inputs: [bytes('img_url', [dataUri('small')]), bytes('text', ['dog '.repeat(2_000_000)])],
   });

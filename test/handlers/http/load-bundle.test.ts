@@ -3,29 +3,17 @@ import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Bundle, buildBundle, runProgram, type ServerProcess, startServerProcess } from '../../support/bundle.ts';
-import {
-  bytes,
-  dataUri,
-  type HttpAnswer,
-  INFER_PATH,
-  postInference,
-  send,
-  startImageServer,
-} from '../../support/server.ts';
+import { describe, expect, test } from 'vitest';
+import { builtBundle } from '../../support/built-bundle.ts';
+import { runProgram, type ServerProcess, startServerProcess } from '../../support/bundle.ts';
+import { bytes, dataUri, type HttpAnswer, INFER_PATH, postInference, send } from '../../support/server.ts';
+import { imageServerForTest } from '../../support/with-server.ts';
 
-/** The bundled server as a process of its own. */
+/** The bundled server, started as a process. */
 
 const CONCURRENCY = 64;
 
-let bundle: Bundle;
-
-beforeAll(() => {
-  bundle = buildBundle();
-});
-
-afterAll(() => bundle?.remove());
+const bundle = builtBundle();
 
 const body = JSON.stringify({
   inputs: [bytes('img_url', [dataUri('small')]), bytes('text', ['a picture of'])],
@@ -52,7 +40,7 @@ async function stop(server: ServerProcess): Promise<void> {
   await server.exit;
 }
 
-test('thousands of requests at once are all answered, and memory stays flat', { timeout: 300_000 }, async () => {
+test('thousands of requests, 64 at a time, are all answered, and memory stays flat', { timeout: 300_000 }, async () => {
   const server = await startServerProcess(bundle);
   const agent = new http.Agent({ keepAlive: true });
   try {
@@ -75,11 +63,11 @@ test('thousands of requests at once are all answered, and memory stays flat', { 
   }
 });
 
-describe('told to stop in the middle of a load', () => {
+describe('a server that is told to stop', () => {
   /** The code of the error of a request that has no answer. */
   const failureCode = (error: unknown) => (error instanceof Error && 'code' in error ? error.code : error);
 
-  test('every accepted request has its whole answer, then the process ends well', { timeout: 120_000 }, async () => {
+  test('answers every accepted request whole, then exits with code 0', { timeout: 120_000 }, async () => {
     const server = await startServerProcess(bundle);
     const answers: HttpAnswer[] = [];
     const failures: unknown[] = [];
@@ -92,7 +80,7 @@ describe('told to stop in the middle of a load', () => {
     });
     const { exitCode, signal, stderr } = await server.exit;
     expect({ exitCode, signal, stderr }).toEqual({ exitCode: 0, signal: null, stderr: '' });
-    // The listener is closed by then; but nobody who came before that is turned away.
+    // A connection is refused once the listener is closed; no accepted one is reset.
     const counts = Object.fromEntries(
       failures.map((code) => [code, failures.filter((other) => other === code).length]),
     );
@@ -110,12 +98,12 @@ describe('told to stop in the middle of a load', () => {
   async function fill(server: ServerProcess, agent?: http.Agent): Promise<{ readonly answers: Promise<HttpAnswer[]> }> {
     const request = agent === undefined ? {} : { agent };
     const answers = Promise.all(Array.from({ length: CONCURRENCY }, () => postInference(server.url, body, request)));
-    answers.catch(() => undefined); // Whoever called awaits it.
+    answers.catch(() => undefined); // The caller awaits the answers.
     while (server.log().filter(({ msg }) => msg === 'incoming request').length < CONCURRENCY) await sleep(1);
     return { answers };
   }
 
-  test('clients that keep their connections do not keep the process', { timeout: 120_000 }, async () => {
+  test('exits although clients keep their connections open', { timeout: 120_000 }, async () => {
     const server = await startServerProcess(bundle);
     const agent = new http.Agent({ keepAlive: true });
     const { answers } = await fill(server, agent);
@@ -127,14 +115,14 @@ describe('told to stop in the middle of a load', () => {
     expect(ended).toMatchObject({ exitCode: 0, signal: null, stderr: '' });
   });
 
-  test('nor do clients that send nothing, or half a request; what came whole is answered', async () => {
-    const images = await startImageServer();
+  test('exits although clients send nothing, or half a request; whole requests are answered', async () => {
+    const images = await imageServerForTest();
     const server = await startServerProcess(bundle, { BLIP_DRAIN_LIMIT_MS: '500' });
     const { hostname, port } = new URL(server.url);
     const half = `POST ${INFER_PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n{"inputs":[`;
     const idle = ['', 'GET /v2 HTTP/1.1\r\n', half].map((text) => {
       const socket = net.connect(Number(port), hostname).resume();
-      socket.on('error', () => undefined); // The server hangs up.
+      socket.on('error', () => undefined); // The server closes the connection.
       socket.write(text);
       return once(socket, 'close');
     });
@@ -146,10 +134,9 @@ describe('told to stop in the middle of a load', () => {
     images.release();
     expect(await answer).toMatchObject({ status: 200 });
     expect(await server.exit).toMatchObject({ exitCode: 0, signal: null, stderr: '' });
-    await images.close();
   });
 
-  test('a second signal changes nothing', { timeout: 120_000 }, async () => {
+  test('ignores a second signal', { timeout: 120_000 }, async () => {
     const server = await startServerProcess(bundle);
     const { answers } = await fill(server);
     server.kill('SIGTERM');
@@ -159,7 +146,7 @@ describe('told to stop in the middle of a load', () => {
     expect(await server.exit).toMatchObject({ exitCode: 0, signal: null, stderr: '' });
   });
 
-  test('clients that left in the middle do not keep the process', { timeout: 120_000 }, async () => {
+  test('exits after clients disconnected in the middle of a request', { timeout: 120_000 }, async () => {
     const server = await startServerProcess(bundle);
     const { hostname, port } = new URL(server.url);
     const head = `POST ${INFER_PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: ${body.length}\r\n\r\n`;
@@ -176,15 +163,15 @@ describe('told to stop in the middle of a load', () => {
     expect(ended).toMatchObject({ exitCode: 0, signal: null, stderr: '' });
   });
 
-  test.each(['ready', 'listening'] as const)('with nothing to do, it ends well too: when it is %s', async (until) => {
+  test.each(['ready', 'listening'] as const)('exits with code 0 without requests: while %s', async (until) => {
     const server = await startServerProcess(bundle, {}, until);
     server.kill('SIGINT');
     expect(await server.exit).toMatchObject({ exitCode: 0, signal: null, stderr: '' });
   });
 });
 
-describe('the address it listens on', () => {
-  /** Local addresses of listening sockets on a port, as the kernel has them: hexadecimal, in its byte order. */
+describe('the address that the server listens on', () => {
+  /** The local addresses of sockets that listen on a port, in the kernel's form: hexadecimal, in its byte order. */
   function listeners(server: ServerProcess, decimal = Number(new URL(server.url).port)): readonly string[] {
     const port = decimal.toString(16).toUpperCase().padStart(4, '0');
     return ['tcp', 'tcp6']
@@ -213,7 +200,7 @@ describe('the address it listens on', () => {
     const logged = expect.objectContaining({ method: 'GET', url: '/v2/models', remoteAddress: '127.0.0.1' });
     await expect.poll(everywhere.log).toContainEqual(expect.objectContaining({ req: logged }));
     expect(JSON.stringify(everywhere.log())).not.toMatch(/secret-/);
-    // The beginning of its SHA-256.
+    // The token's digest is the beginning of its SHA-256.
     const named = { tokenDigest: '930bbdc5', reqId: 'abc-1', traceId: 'a'.repeat(32) };
     const completed = expect.objectContaining({ ...named, msg: 'request completed' });
     await expect.poll(everywhere.log).toContainEqual(completed);
@@ -236,7 +223,7 @@ describe('the address it listens on', () => {
     return port;
   }
 
-  test('is every address at the port of Vertex AI, where that keeps strangers out of HTTP', async () => {
+  test('is every address at the port of Vertex AI, which authorizes HTTP requests', async () => {
     const port = await freePort();
     const vertex = { AIP_HTTP_PORT: String(port), PORT: '1', BLIP_GRPC_PORT: '0' };
     const open = await startServerProcess(bundle, { ...vertex, BLIP_VERTEX_AUTHORIZER: 'platform' });
@@ -249,7 +236,7 @@ describe('the address it listens on', () => {
     await stop(closed);
   });
 
-  test('is none where Vertex AI lets clients in, and tokens would keep them out', async () => {
+  test('is none where Vertex AI authorizes clients that have no token', async () => {
     const variables = { AIP_HTTP_PORT: '0', BLIP_VERTEX_AUTHORIZER: 'platform', BLIP_API_TOKENS: 'secret-token' };
     const { exitCode, stderr } = await runProgram(bundle, 'serve.js', { variables });
     expect(exitCode).toBe(1);
@@ -271,22 +258,17 @@ describe('the address it listens on', () => {
   });
 });
 
-describe('what keeps it from starting', () => {
+describe('a server that cannot start', () => {
   test.each([
-    ['a setting that is none', { PORT: 'many' }, /PORT/, 'SETTINGS_INVALID'],
-    [
-      'a checkpoint that is not there',
-      { BLIP_CHECKPOINT: '/nowhere/at/all' },
-      /\/nowhere\/at\/all/,
-      'CHECKPOINT_NOT_FOUND',
-    ],
-  ])('%s ends it with exit code 1 and one line that says why', async (_, variables, message, code) => {
+    ['an invalid setting', { PORT: 'many' }, /PORT/, 'SETTINGS_INVALID'],
+    ['a missing checkpoint', { BLIP_CHECKPOINT: '/nowhere/at/all' }, /\/nowhere\/at\/all/, 'CHECKPOINT_NOT_FOUND'],
+  ])('exits with code 1 and one line that says why: %s', async (_, variables, message, code) => {
     const { exitCode, stderr } = await runProgram(bundle, 'serve.js', { variables: { PORT: '0', ...variables } });
     expect(exitCode).toBe(1);
     expect(JSON.parse(stderr)).toEqual({ error: expect.stringMatching(message), code });
   });
 
-  test('a port that is taken', async () => {
+  test('exits with code 1 where its port is taken', async () => {
     const server = await startServerProcess(bundle);
     const { port } = new URL(server.url);
     const { exitCode, stderr } = await runProgram(bundle, 'serve.js', { variables: { PORT: port } });
