@@ -44,5 +44,8 @@ test('does not start where one of its checkpoints cannot be loaded', async () =>
   const variables = { BLIP_MODELS: `${captions},gone=/nowhere/at/all`, PORT: '0' };
   const { exitCode, stderr } = await runProgram(bundle, 'serve.js', { variables });
   expect(exitCode).toBe(1);
-  expect(JSON.parse(stderr)).toEqual({ error: expect.stringContaining('/nowhere/at/all') });
+  expect(JSON.parse(stderr)).toEqual({
+    error: expect.stringContaining('/nowhere/at/all'),
+    code: 'CHECKPOINT_NOT_FOUND',
+  });
 });
