@@ -4,7 +4,7 @@ import { HandlerError } from '../../protocol/errors.ts';
 import { float32Tensor, type NamedTensor } from '../../protocol/named-tensor.ts';
 import type { InputLists } from '../../protocol/schema.ts';
 import type { ImageSource } from '../images/image-source.ts';
-import type { ClipBatch, ClipResult, ClipText } from '../sessions/clip-model.ts';
+import type { ClipBatch, ClipResult, ClipText } from '../sessions/clip-session.ts';
 import { watchRun } from '../stages.ts';
 import { encoderTokens, readInTurns } from '../texts/text-tokens.ts';
 import type { Tokenizer } from '../texts/tokenizer.ts';

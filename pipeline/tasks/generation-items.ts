@@ -4,7 +4,7 @@ import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
 import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
 import { releaseImages } from '../images/byte-budget.ts';
 import type { ImageSource, LoadedImage } from '../images/image-source.ts';
-import type { GeneratedSequence } from '../sessions/generation-model.ts';
+import type { GeneratedSequence } from '../sessions/generation-session.ts';
 import { type GenerationSettings, newTokenLimit } from '../sessions/generation-settings.ts';
 import { requireModelSize } from '../sessions/image-resizer.ts';
 import { watchRun } from '../stages.ts';

@@ -3,7 +3,7 @@ import { generationInputNames } from '../../input_schema.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import type { InputLists } from '../../protocol/schema.ts';
 import type { ImageSource } from '../images/image-source.ts';
-import type { GenerationBatch, GenerationResult } from '../sessions/generation-model.ts';
+import type { GenerationBatch, GenerationResult } from '../sessions/generation-session.ts';
 import {
   type GenerationInputs,
   type GenerationSettings,

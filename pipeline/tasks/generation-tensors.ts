@@ -1,5 +1,5 @@
 import { bytesTensor, float32Tensor, int64Tensor, type NamedTensor } from '../../protocol/named-tensor.ts';
-import type { GeneratedSequence } from '../sessions/generation-model.ts';
+import type { GeneratedSequence } from '../sessions/generation-session.ts';
 import type { Generated } from './generation-items.ts';
 import { errorTensor, type Failure, isFailure, withErrors } from './outcome.ts';
 

@@ -2,7 +2,7 @@ import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import { float32Tensor, type NamedTensor } from '../../protocol/named-tensor.ts';
 import type { InputLists } from '../../protocol/schema.ts';
 import type { ImageSource } from '../images/image-source.ts';
-import type { RetrievalBatch, RetrievalResult } from '../sessions/retrieval-model.ts';
+import type { RetrievalBatch, RetrievalResult } from '../sessions/retrieval-session.ts';
 import { watchRun } from '../stages.ts';
 import { encoderTokens, readInTurns } from '../texts/text-tokens.ts';
 import { createRunQueue, type RunQueue } from '../workers/run-queue.ts';

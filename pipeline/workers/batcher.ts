@@ -5,7 +5,7 @@ import type {
   GenerationResult,
   GenerationRow,
   SharedSettings,
-} from '../sessions/generation-model.ts';
+} from '../sessions/generation-session.ts';
 
 /** Captions wanted of one image. They stay together, so that the image passes through the vision model once. */
 export interface RowGroup {

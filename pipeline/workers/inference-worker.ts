@@ -1,7 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { CheckpointError } from '../../checkpoint/errors.ts';
-import { loadModel } from '../sessions/load-model.ts';
-import type { LoadOptions, ModelBatch } from '../sessions/loaded-model.ts';
+import { loadSession } from '../sessions/load-session.ts';
+import type { ImageBatch, LoadOptions } from '../sessions/loaded-session.ts';
 
 /** The entry of a worker thread: it owns one model, and computes one batch at a time. */
 
@@ -10,7 +10,7 @@ export interface WorkerSettings extends LoadOptions {
 }
 
 /** To the worker: a batch, or `close` to release the model and end the thread. */
-export type WorkerRequest = { readonly batch: ModelBatch } | 'close';
+export type WorkerRequest = { readonly batch: ImageBatch } | 'close';
 
 /** From the worker: `ready` once, then one answer for each batch. */
 export type WorkerAnswer =
@@ -29,7 +29,7 @@ function describeFailure(error: unknown): WorkerAnswer {
 
 async function serve(settings: WorkerSettings): Promise<void> {
   const startMs = performance.now();
-  const model = await loadModel(settings.folder, settings);
+  const model = await loadSession(settings.folder, settings);
   parentPort?.on('message', async (request: WorkerRequest) => {
     if (request === 'close') {
       await model.release();

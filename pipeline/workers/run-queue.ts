@@ -1,5 +1,5 @@
 import { releaseImages } from '../images/byte-budget.ts';
-import type { ModelBatch } from '../sessions/loaded-model.ts';
+import type { ImageBatch } from '../sessions/loaded-session.ts';
 import type { WorkerPool } from './worker-pool.ts';
 
 /** Runs batches one after the other as workers become idle, in the order in which they came. */
@@ -16,7 +16,7 @@ export interface RunQueue<Batch, Result> {
   ): Promise<{ readonly result: Result; readonly queueMs: number }>;
 }
 
-export function createRunQueue<Batch extends ModelBatch, Result>(
+export function createRunQueue<Batch extends ImageBatch, Result>(
   pool: WorkerPool<Batch, Result>,
 ): RunQueue<Batch, Result> {
   const waiting: (() => void)[] = [];

@@ -1,11 +1,11 @@
-import type { ModelBatch } from '../sessions/loaded-model.ts';
+import type { ImageBatch } from '../sessions/loaded-session.ts';
 import type { WorkerSettings } from './inference-worker.ts';
 import { keepAlive, type Replacement } from './worker-replacement.ts';
 import { createWorkerRoster, type WorkerRoster } from './worker-roster.ts';
-import { type ModelWorker, startModelWorker, WorkerEndedError } from './worker-thread.ts';
+import { type InferenceWorker, startInferenceWorker, WorkerEndedError } from './worker-thread.ts';
 
 /** Worker threads that each own a session on the same, shared weights. One that ends is replaced. */
-export interface WorkerPool<Batch extends ModelBatch = never, Result = unknown>
+export interface WorkerPool<Batch extends ImageBatch = never, Result = unknown>
   extends Pick<WorkerRoster, 'liveCount' | 'hasRoom' | 'onRoom' | 'requireServing'> {
   /** The slowest worker's time to load the model. */
   readonly loadMs: number;
@@ -35,13 +35,13 @@ const usualRecovery: RecoveryOptions = {
  * @returns a pool that computes batches of the task of the checkpoint in `settings.folder`; the caller says which.
  * @throws CheckpointError when the checkpoint cannot be served.
  */
-export async function startWorkerPool<Batch extends ModelBatch, Result>(
+export async function startWorkerPool<Batch extends ImageBatch, Result>(
   settings: WorkerSettings,
   workerCount: number,
   options: Partial<RecoveryOptions> = {},
 ): Promise<WorkerPool<Batch, Result>> {
   const { outageLimitMs, ...recovery } = { ...usualRecovery, ...options };
-  const start = () => startModelWorker(settings);
+  const start = () => startInferenceWorker(settings);
   const workers = await startAll(start, workerCount);
   const roster = createWorkerRoster(outageLimitMs);
   const stopping = new AbortController();
@@ -68,7 +68,10 @@ export async function startWorkerPool<Batch extends ModelBatch, Result>(
   };
 }
 
-async function startAll(start: () => Promise<ModelWorker>, workerCount: number): Promise<readonly ModelWorker[]> {
+async function startAll(
+  start: () => Promise<InferenceWorker>,
+  workerCount: number,
+): Promise<readonly InferenceWorker[]> {
   const starts = await Promise.allSettled(Array.from({ length: workerCount }, start));
   const workers = starts.filter((each) => each.status === 'fulfilled').map((each) => each.value);
   const failed = starts.find((each) => each.status === 'rejected');
@@ -78,7 +81,7 @@ async function startAll(start: () => Promise<ModelWorker>, workerCount: number):
 }
 
 /** Whose fault it is that a worker ended, nobody knows: the batch has a second worker, and no third. */
-async function runTwice(batch: ModelBatch, roster: WorkerRoster): Promise<unknown> {
+async function runTwice(batch: ImageBatch, roster: WorkerRoster): Promise<unknown> {
   try {
     return await runOn(roster.take(), batch, roster);
   } catch (thrown) {
@@ -94,7 +97,7 @@ async function runTwice(batch: ModelBatch, roster: WorkerRoster): Promise<unknow
   }
 }
 
-async function runOn(worker: ModelWorker, batch: ModelBatch, roster: WorkerRoster): Promise<unknown> {
+async function runOn(worker: InferenceWorker, batch: ImageBatch, roster: WorkerRoster): Promise<unknown> {
   let hasEnded = false;
   try {
     return await worker.run(batch);

@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ModelWorker } from './worker-thread.ts';
+import type { InferenceWorker } from './worker-thread.ts';
 
 /** How a worker that ends is replaced: docs/decisions/0011-workers-that-die.md. */
 export interface Replacement {
-  start(): Promise<ModelWorker>;
-  onAlive(worker: ModelWorker): void;
-  onEnded(worker: ModelWorker): void;
+  start(): Promise<InferenceWorker>;
+  onAlive(worker: InferenceWorker): void;
+  onEnded(worker: InferenceWorker): void;
   /** Takes a line for people: what ended, and when there will be another. */
   onNotice(line: string): void;
   /** Pauses before the first, the second, … start in a row. The last is that of all that follow. */
@@ -17,9 +17,9 @@ export interface Replacement {
 }
 
 /** Keeps a worker alive: whenever it ends, a new one takes its place. Resolves when that was told to end, and none is left. */
-export async function keepAlive(first: ModelWorker, replacement: Replacement): Promise<void> {
+export async function keepAlive(first: InferenceWorker, replacement: Replacement): Promise<void> {
   const { pausesMs, stableMs } = replacement;
-  let worker: ModelWorker | undefined = first;
+  let worker: InferenceWorker | undefined = first;
   let pauses = pausesMs.values();
   while (worker !== undefined) {
     const sinceMs = performance.now();
@@ -30,7 +30,7 @@ export async function keepAlive(first: ModelWorker, replacement: Replacement): P
 }
 
 /** One worker's life, from its start to its end, with what ended it. */
-async function live(worker: ModelWorker, { onAlive, onEnded, signal }: Replacement): Promise<Error> {
+async function live(worker: InferenceWorker, { onAlive, onEnded, signal }: Replacement): Promise<Error> {
   const close = () => void worker.close();
   signal.addEventListener('abort', close);
   if (signal.aborted) close(); // Since it was started.
@@ -46,7 +46,7 @@ async function startAgain(
   ended: Error,
   nextPauseMs: () => number,
   { start, onNotice, signal }: Replacement,
-): Promise<ModelWorker | undefined> {
+): Promise<InferenceWorker | undefined> {
   let reason: unknown = ended;
   while (!signal.aborted) {
     const pauseMs = nextPauseMs();

@@ -1,5 +1,5 @@
 import { HandlerError } from '../../protocol/errors.ts';
-import type { ModelWorker } from './worker-thread.ts';
+import type { InferenceWorker } from './worker-thread.ts';
 
 /** Who of a pool's workers lives, and who of them is idle. Batches wait for a worker, but not for ever. */
 export interface WorkerRoster {
@@ -14,31 +14,31 @@ export interface WorkerRoster {
    * Takes an idle worker; there must be room.
    * @throws HandlerError as `requireServing` does.
    */
-  take(): ModelWorker;
+  take(): InferenceWorker;
   /**
    * Takes the next worker that is idle, before any batch that has not begun.
    * @throws HandlerError as `requireServing` does, also when batches come to be refused meanwhile.
    */
-  takeNext(): Promise<ModelWorker>;
+  takeNext(): Promise<InferenceWorker>;
   /** A worker began to live. */
-  join(worker: ModelWorker): void;
+  join(worker: InferenceWorker): void;
   /** A worker is done with its batch, and lives. */
-  giveBack(worker: ModelWorker): void;
+  giveBack(worker: InferenceWorker): void;
   /** A worker ended. */
-  leave(worker: ModelWorker): void;
+  leave(worker: InferenceWorker): void;
   /** From here on workers leave because they were told to. */
   close(): void;
 }
 
 interface Waiting {
-  readonly resolve: (worker: ModelWorker) => void;
+  readonly resolve: (worker: InferenceWorker) => void;
   readonly reject: (error: unknown) => void;
 }
 
 /** @param outageLimitMs how long batches wait while no worker lives; then they are refused, until one does. */
 export function createWorkerRoster(outageLimitMs: number): WorkerRoster {
-  const live = new Set<ModelWorker>();
-  const idle: ModelWorker[] = [];
+  const live = new Set<InferenceWorker>();
+  const idle: InferenceWorker[] = [];
   const waiting: Waiting[] = [];
   const outage = createOutage(outageLimitMs, () => {
     for (const { reject } of waiting.splice(0)) reject(noWorker());
@@ -48,7 +48,7 @@ export function createWorkerRoster(outageLimitMs: number): WorkerRoster {
   const announceRoom = () => {
     for (const listener of listeners) listener();
   };
-  const offer = (worker: ModelWorker) => {
+  const offer = (worker: InferenceWorker) => {
     const next = waiting.shift();
     if (next !== undefined) return next.resolve(worker);
     idle.push(worker);
@@ -70,7 +70,7 @@ export function createWorkerRoster(outageLimitMs: number): WorkerRoster {
     },
     async takeNext() {
       requireServing();
-      return idle.pop() ?? (await new Promise<ModelWorker>((resolve, reject) => waiting.push({ resolve, reject })));
+      return idle.pop() ?? (await new Promise<InferenceWorker>((resolve, reject) => waiting.push({ resolve, reject })));
     },
     join(worker) {
       outage.end();

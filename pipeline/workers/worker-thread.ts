@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { CheckpointError, type CheckpointErrorCode } from '../../checkpoint/errors.ts';
-import type { ModelBatch } from '../sessions/loaded-model.ts';
+import type { ImageBatch } from '../sessions/loaded-session.ts';
 import type { WorkerAnswer, WorkerRequest, WorkerSettings } from './inference-worker.ts';
 
 /** A worker thread is no more. What it ended of is the cause, where it said so. */
@@ -9,7 +9,7 @@ export class WorkerEndedError extends Error {
 }
 
 /** A worker thread with a loaded model. */
-export interface ModelWorker {
+export interface InferenceWorker {
   readonly loadMs: number;
   /** Resolves when the thread has ended, whether or not it was told to. */
   readonly ended: Promise<WorkerEndedError>;
@@ -17,7 +17,7 @@ export interface ModelWorker {
    * Computes a batch; one at a time. The batch is copied into the thread, so that it can be given to another.
    * @throws WorkerEndedError when the thread ends before it answers; another Error when the model fails.
    */
-  run(batch: ModelBatch): Promise<unknown>;
+  run(batch: ImageBatch): Promise<unknown>;
   /** Releases the model and waits for the thread to end. Not while a batch runs. */
   close(): Promise<void>;
 }
@@ -35,7 +35,7 @@ function startThread(settings: WorkerSettings): Worker {
  * Starts a worker thread and loads the model in it.
  * @throws CheckpointError when the checkpoint cannot be served, WorkerEndedError when the thread ends before it is ready.
  */
-export async function startModelWorker(settings: WorkerSettings): Promise<ModelWorker> {
+export async function startInferenceWorker(settings: WorkerSettings): Promise<InferenceWorker> {
   const thread = startThread(settings);
   const { nextAnswer, ended } = listenTo(thread);
   const post = (request: WorkerRequest) => thread.postMessage(request);

@@ -1,4 +1,4 @@
-import type { GenerationBatch } from '../../pipeline/sessions/generation-model.ts';
+import type { GenerationBatch } from '../../pipeline/sessions/generation-session.ts';
 import type { WorkerSettings } from '../../pipeline/workers/inference-worker.ts';
 import { checkpointFolder } from './goldens.ts';
 import { greedySettings } from './greedy-settings.ts';

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
-import { loadGenerationModel, type SharedSettings } from '../../../pipeline/sessions/generation-model.ts';
+import { loadGenerationSession, type SharedSettings } from '../../../pipeline/sessions/generation-session.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { checkpointFolder, openBlipCheckpoint } from '../../support/goldens.ts';
 import { greedySettings } from '../../support/greedy-settings.ts';
@@ -30,7 +30,7 @@ const rows = [row(2, [], 1), row(0, [5, 6, 7], 2), row(0, [8], 3), row(1, [], 4)
 
 async function generate(settings: Partial<SharedSettings>, sequenceBytes: number) {
   const options = { executionProvider: 'cpu', threadCount: 1 } as const;
-  const model = await loadGenerationModel(checkpoint, openWeights(folder), options, { sequenceBytes });
+  const model = await loadGenerationSession(checkpoint, openWeights(folder), options, { sequenceBytes });
   try {
     return (await model.run({ images, rows, settings: { ...greedySettings, ...settings } })).sequences;
   } finally {

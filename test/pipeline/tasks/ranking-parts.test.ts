@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
-import { type GenerationBatch, loadGenerationModel } from '../../../pipeline/sessions/generation-model.ts';
+import { type GenerationBatch, loadGenerationSession } from '../../../pipeline/sessions/generation-session.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { checkpointFolder, openBlipCheckpoint } from '../../support/goldens.ts';
 import { greedySettings } from '../../support/greedy-settings.ts';
@@ -35,7 +35,7 @@ const batch: GenerationBatch = {
 async function rank(rankingLogitsBytes?: number) {
   const options = { executionProvider: 'cpu', threadCount: 1 } as const;
   const limits = rankingLogitsBytes === undefined ? {} : { rankingLogitsBytes };
-  const model = await loadGenerationModel(checkpoint, openWeights(folder), options, limits);
+  const model = await loadGenerationSession(checkpoint, openWeights(folder), options, limits);
   try {
     return (await model.run(batch)).sequences;
   } finally {

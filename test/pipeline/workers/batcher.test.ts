@@ -1,6 +1,10 @@
 import { getEventListeners } from 'node:events';
 import { describe, expect, test } from 'vitest';
-import type { GenerationBatch, GenerationResult, SharedSettings } from '../../../pipeline/sessions/generation-model.ts';
+import type {
+  GenerationBatch,
+  GenerationResult,
+  SharedSettings,
+} from '../../../pipeline/sessions/generation-session.ts';
 import { type BatcherOptions, createBatcher, type RowGroup } from '../../../pipeline/workers/batcher.ts';
 import { greedySettings } from '../../support/greedy-settings.ts';
 

@@ -1,10 +1,10 @@
 import { getEventListeners } from 'node:events';
 import { describe, expect, test } from 'vitest';
 import { createByteBudget, decodeHolding } from '../../../pipeline/images/byte-budget.ts';
-import type { ModelBatch } from '../../../pipeline/sessions/loaded-model.ts';
+import type { ImageBatch } from '../../../pipeline/sessions/loaded-session.ts';
 import { createRunQueue } from '../../../pipeline/workers/run-queue.ts';
 
-interface NumberedBatch extends ModelBatch {
+interface NumberedBatch extends ImageBatch {
   readonly number: number;
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { GenerationBatch, GenerationResult } from '../../../pipeline/sessions/generation-model.ts';
+import type { GenerationBatch, GenerationResult } from '../../../pipeline/sessions/generation-session.ts';
 import { startWorkerPool } from '../../../pipeline/workers/worker-pool.ts';
 import { greyBatch as batch, smallWorkerSettings as settings } from '../../support/worker-batches.ts';
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { startModel } from '../../../pipeline/model.ts';
-import type { GenerationBatch, GenerationResult } from '../../../pipeline/sessions/generation-model.ts';
+import type { GenerationBatch, GenerationResult } from '../../../pipeline/sessions/generation-session.ts';
 import { createRunQueue } from '../../../pipeline/workers/run-queue.ts';
 import { type RecoveryOptions, startWorkerPool, type WorkerPool } from '../../../pipeline/workers/worker-pool.ts';
 import { checkpointFolder } from '../../support/goldens.ts';

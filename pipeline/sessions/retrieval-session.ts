@@ -2,13 +2,13 @@ import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
 import { NOT_COMPARED, retrievalGraph } from '../../models/heads/retrieval.ts';
 import { createImageResizer } from './image-resizer.ts';
-import type { LoadedModel, LoadOptions, ModelBatch } from './loaded-model.ts';
+import type { ImageBatch, LoadedSession, LoadOptions } from './loaded-session.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';
 import { float32Data, joined, paddedRows, parts, runtimeInt64s } from './tensors.ts';
 import { openWeightsSession } from './weights-session.ts';
 
 /** Images that are compared with texts. */
-export interface RetrievalBatch extends ModelBatch {
+export interface RetrievalBatch extends ImageBatch {
   /** Each [CLS], the text and [SEP]. */
   readonly texts: readonly (readonly number[])[];
   /** For each text, how many images, the most similar ones, ITM compares it with; 0 for none. */
@@ -29,12 +29,12 @@ export interface RetrievalResult {
 }
 
 /** @throws CheckpointError when the folder cannot be served. */
-export async function loadRetrievalModel(
+export async function loadRetrievalSession(
   checkpoint: BlipCheckpoint,
   weights: Weights,
   options: LoadOptions,
   maxPairTokens = MAX_PAIR_TOKENS_PER_RUN,
-): Promise<LoadedModel<RetrievalBatch, RetrievalResult>> {
+): Promise<LoadedSession<RetrievalBatch, RetrievalResult>> {
   const session = await openWeightsSession(retrievalGraph(checkpoint, weights), weights, options);
   const { imageSize } = checkpoint.config.vision;
   const resizer = await createImageResizer(checkpoint.imageProcessor, imageSize, options.threadCount);

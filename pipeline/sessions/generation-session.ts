@@ -10,7 +10,7 @@ import { questionAnsweringGraph } from '../../models/heads/question-answering.ts
 import type { RgbImage } from '../images/image-decode.ts';
 import type { GenerationSettings } from './generation-settings.ts';
 import { createImageResizer, type ImageResizer } from './image-resizer.ts';
-import type { LoadedModel, LoadOptions } from './loaded-model.ts';
+import type { LoadedSession, LoadOptions } from './loaded-session.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';
 import { float32Data, int64Data, paddedRows, runtimeFloat32, runtimeInt64s } from './tensors.ts';
 import { openWeightsSession } from './weights-session.ts';
@@ -76,12 +76,12 @@ const usualLimits: RunLimits = { rankingLogitsBytes: 256_000_000, sequenceBytes:
  * Loads a checkpoint that generates text, captions or answers: writes its graphs, and opens a session on each.
  * @throws CheckpointError when the folder cannot be served.
  */
-export async function loadGenerationModel(
+export async function loadGenerationSession(
   checkpoint: BlipCheckpoint,
   weights: Weights,
   options: LoadOptions,
   limits: Partial<RunLimits> = {},
-): Promise<LoadedModel<GenerationBatch, GenerationResult>> {
+): Promise<LoadedSession<GenerationBatch, GenerationResult>> {
   const graph = checkpoint.task === 'question-answering' ? questionAnsweringGraph : captioningGraph;
   const session = await openWeightsSession(graph(checkpoint, weights), weights, options);
   let ranking: Session | undefined; // Few requests rank candidates: its session waits for the first.

@@ -9,12 +9,12 @@ export interface LoadOptions {
 }
 
 /** What every batch has: its images, whose pixels are copied to the thread that computes. */
-export interface ModelBatch {
+export interface ImageBatch {
   readonly images: readonly RgbImage[];
 }
 
 /** A model in a worker thread, ready to compute batches of its task. */
-export interface LoadedModel<Batch extends ModelBatch, Result> {
+export interface LoadedSession<Batch extends ImageBatch, Result> {
   run(batch: Batch): Promise<Result>;
   release(): Promise<void>;
 }

@@ -2,13 +2,13 @@ import type { ClipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
 import { clipImageGraph, clipRankGraph, clipTextGraph } from '../../models/heads/clip.ts';
 import { createImageResizer, type ImageResizer } from './image-resizer.ts';
-import type { LoadedModel, LoadOptions, ModelBatch } from './loaded-model.ts';
+import type { ImageBatch, LoadedSession, LoadOptions } from './loaded-session.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';
 import { float32Data, joined, paddedRows, parts, runtimeInt64s } from './tensors.ts';
 import { openWeightsSession } from './weights-session.ts';
 
 /** Images and texts to encode. All of them together are the batch's items: the images first, then the texts. */
-export interface ClipBatch extends ModelBatch {
+export interface ClipBatch extends ImageBatch {
   /** The most images, or texts, that are computed at a time. */
   readonly itemsPerRun: number;
   readonly texts: readonly ClipText[];
@@ -41,11 +41,11 @@ interface Sessions {
 }
 
 /** @throws CheckpointError when the folder cannot be served. */
-export async function loadClipModel(
+export async function loadClipSession(
   checkpoint: ClipCheckpoint,
   weights: Weights,
   options: LoadOptions,
-): Promise<LoadedModel<ClipBatch, ClipResult>> {
+): Promise<LoadedSession<ClipBatch, ClipResult>> {
   const { config, imageProcessor } = checkpoint;
   const sessions: Sessions = {
     image: await openWeightsSession(clipImageGraph(checkpoint, weights), weights, options),
