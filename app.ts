@@ -1,14 +1,13 @@
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { type Inputs, type Outputs, schemas } from './input_schema.ts';
-import { type Model, type StartOptions, startModel } from './pipeline/model.ts';
+import type { Inputs, Outputs } from './input_schema.ts';
+import { type RunningModel, type StartOptions, startModel } from './pipeline/model.ts';
 import { readSettings, type Settings } from './pipeline/settings.ts';
 import type { Progress, TensorAnswer } from './pipeline/tasks/task.ts';
 import { HandlerError, toHandlerError } from './protocol/errors.ts';
 import { valuesByName } from './protocol/named-tensor.ts';
-import type { InputLists, TaskSchema } from './protocol/schema.ts';
-import { compileInputs } from './protocol/validation.ts';
+import type { TaskSchema } from './protocol/schema.ts';
 
 /** What ships with the package lies beside this file, in the sources as in the bundle. */
 const shippedCheckpoint = fileURLToPath(new URL('./checkpoints/scenes-captioning', import.meta.url));
@@ -38,18 +37,18 @@ export interface ModelObserver {
  * The handler, with the lifecycle of an Inferless model: `initialize` once, `infer` any number of times, `finalize`.
  * Everything a platform needs goes through this class; handlers/ holds what is particular to each.
  */
-export default class InferlessModel {
+export default class Handler {
   readonly settings: Settings;
   readonly #observers = new Set<ModelObserver>();
-  #starting: Promise<Model> | undefined;
-  #model: Model | undefined;
+  #starting: Promise<RunningModel> | undefined;
+  #model: RunningModel | undefined;
 
   constructor(settings: Settings = settingsFromEnvironment()) {
     this.settings = settings;
   }
 
   /** The loaded model; `undefined` before `initialize` and after `finalize`. */
-  get model(): Model | undefined {
+  get model(): RunningModel | undefined {
     return this.#model;
   }
 
@@ -63,7 +62,7 @@ export default class InferlessModel {
    * @throws HandlerError `NOT_READY` before `initialize` and after `finalize`.
    */
   get schema(): TaskSchema {
-    return schemas[this.#requireModel().checkpoint.task];
+    return this.#requireModel().schema;
   }
 
   /**
@@ -112,9 +111,7 @@ export default class InferlessModel {
     const observe = (outcome: TensorAnswer | HandlerError) => this.#tell(outcome, performance.now() - startMs);
     try {
       const model = this.#requireModel();
-      const { task } = model.checkpoint;
-      const wanted = outputs ?? usualOutputs(schemas[task]);
-      const answer = await model.infer(checkInputs(task, inputs), wanted, signal, progress);
+      const answer = await model.infer(inputs, outputs ?? usualOutputs(model.schema), signal, progress);
       observe(answer);
       return answer;
     } catch (thrown) {
@@ -155,19 +152,10 @@ export default class InferlessModel {
     for (const observer of this.#observers) observer.onRequest?.(outcome, durationMs);
   }
 
-  #requireModel(): Model {
+  #requireModel(): RunningModel {
     if (this.#model !== undefined) return this.#model;
     throw new HandlerError('NOT_READY', 'Expected the model to be loaded, got a request before or after that.');
   }
-}
-
-const checks = new Map<string, (inputs: unknown) => InputLists>();
-
-/** Schemas are compiled when they are first needed: most processes need one. */
-function checkInputs(task: keyof typeof schemas, inputs: unknown): InputLists {
-  const check = checks.get(task) ?? compileInputs(schemas[task].inputs);
-  checks.set(task, check);
-  return check(inputs);
 }
 
 function usualOutputs({ outputs }: TaskSchema): readonly string[] {

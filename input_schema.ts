@@ -1,4 +1,4 @@
-import type { InputField, InputFields, OutputField, TaskSchema } from './protocol/schema.ts';
+import type { InputField, InputFields, NamesWhere, OutputField, TaskSchema, ValueOf } from './protocol/schema.ts';
 
 /** Counts beyond this mean nothing, and do not fit a tensor of 32 bits. */
 const MAX_COUNT = 2_147_483_647;
@@ -342,41 +342,21 @@ export const schemas = {
 
 type TaskName = keyof typeof schemas;
 
-interface ValueTypes {
-  readonly STRING: string;
-  readonly INT64: number;
-  readonly FP32: number;
-  readonly BOOL: boolean;
-}
+/** One value, or a list of values where several are possible (Inferless' unwrapping rule). */
+type SentValue<Field extends InputField> = Field['shape'] extends readonly [1]
+  ? ValueOf<Field>
+  : ValueOf<Field> | readonly ValueOf<Field>[];
 
-/** The value of one input: from `allowed` where there is such a list, else by its datatype. */
-type FieldValue<Field extends InputField> = Field extends { readonly allowed: readonly (infer Value)[] }
-  ? Value
-  : ValueTypes[Field['datatype']];
-
-type FieldItem<Field extends InputField> =
-  | FieldValue<Field>
-  | (Field extends { readonly acceptsBytes: true } ? Uint8Array : never);
-
-type FieldInput<Field extends InputField> = Field['shape'] extends readonly [1]
-  ? FieldValue<Field>
-  : FieldItem<Field> | readonly FieldItem<Field>[];
-
-type NamesWhere<Fields extends InputFields, Required extends boolean> = {
-  [Name in keyof Fields]: Fields[Name]['required'] extends Required ? Name : never;
-}[keyof Fields];
-
-/** One value where one was sent, a list where several were (Inferless' unwrapping rule). */
-type InputsOf<Fields extends InputFields> = {
-  readonly [Name in NamesWhere<Fields, true>]: FieldInput<Fields[Name]>;
+type SentInputs<Fields extends InputFields> = {
+  readonly [Name in NamesWhere<Fields, true>]: SentValue<Fields[Name]>;
 } & {
-  readonly [Name in NamesWhere<Fields, false>]?: FieldInput<Fields[Name]> | undefined;
+  readonly [Name in NamesWhere<Fields, false>]?: SentValue<Fields[Name]> | undefined;
 };
 
 type InputName = { [Task in TaskName]: keyof (typeof schemas)[Task]['inputs'] }[TaskName];
 
 /** The inputs of one task, and of no other. */
-type InputsOfTask<Task extends TaskName> = InputsOf<(typeof schemas)[Task]['inputs']> & {
+type InputsOfTask<Task extends TaskName> = SentInputs<(typeof schemas)[Task]['inputs']> & {
   readonly [Name in Exclude<InputName, keyof (typeof schemas)[Task]['inputs']>]?: never;
 };
 
@@ -385,7 +365,7 @@ export type Inputs = { [Task in TaskName]: InputsOfTask<Task> }[TaskName];
 
 /** Inputs that steer generation, with their values. */
 export type GenerationInputName = keyof typeof generationInputs;
-export type GenerationInputValue<Name extends GenerationInputName> = FieldValue<(typeof generationInputs)[Name]>;
+export type GenerationInputValue<Name extends GenerationInputName> = ValueOf<(typeof generationInputs)[Name]>;
 
 export const generationInputNames = Object.keys(generationInputs) as readonly GenerationInputName[]; // The keys of a constant.
 

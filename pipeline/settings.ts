@@ -1,5 +1,5 @@
 import { HandlerError } from '../protocol/errors.ts';
-import { type ExecutionProviderChoice, executionProviderChoices } from './sessions/execution-provider.ts';
+import { type ExecutionProviderChoice, executionProviderChoices } from './sessions/execution-provider-choices.ts';
 
 /** A model by its name and its checkpoint. */
 interface ModelChoice {

@@ -21,6 +21,9 @@ export interface GenerationSettings {
   readonly seed: number | undefined;
 }
 
+/** The settings that all rows of a batch have in common. */
+export type SharedSettings = Omit<GenerationSettings, 'maxNewTokens' | 'minNewTokens' | 'seed'>;
+
 /** A number of new tokens, or a length that includes the prompt. */
 interface LengthLimit {
   readonly tokens: number;

@@ -1,5 +1,5 @@
-import type { RgbImage } from '../images/image-decode.ts';
-import type { ExecutionProvider } from './runtime.ts';
+import type { ExecutionProvider } from './execution-provider-choices.ts';
+import type { BatchOf, ResultOf, WorkKind } from './work.ts';
 
 export interface LoadOptions {
   readonly executionProvider: ExecutionProvider;
@@ -8,13 +8,9 @@ export interface LoadOptions {
   readonly imageSize?: number | undefined;
 }
 
-/** What every batch has: its images, whose pixels are copied to the thread that computes. */
-export interface ImageBatch {
-  readonly images: readonly RgbImage[];
-}
-
-/** A model in a worker thread, ready to compute batches of its task. */
-export interface LoadedSession<Batch extends ImageBatch, Result> {
-  run(batch: Batch): Promise<Result>;
+/** A checkpoint in a worker thread, ready to compute batches of some kinds. */
+export interface LoadedSession<Kinds extends WorkKind> {
+  /** Computes one batch at a time, of the kind that names the function. */
+  readonly runs: { readonly [Kind in Kinds]: (batch: BatchOf<Kind>) => Promise<ResultOf<Kind>> };
   release(): Promise<void>;
 }

@@ -1,32 +1,12 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
 import { NOT_COMPARED, retrievalGraph } from '../../models/heads/retrieval.ts';
-import { createImageResizer } from './image-resizer.ts';
-import type { ImageBatch, LoadedSession, LoadOptions } from './loaded-session.ts';
+import { createImageResizer, type ImageResizer } from './image-resizer.ts';
+import type { LoadedSession, LoadOptions } from './loaded-session.ts';
+import type { RetrievalBatch, RetrievalResult } from './retrieval-batch.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';
 import { float32Data, joined, paddedRows, parts, runtimeInt64s } from './tensors.ts';
 import { openWeightsSession } from './weights-session.ts';
-
-/** Images that are compared with texts. */
-export interface RetrievalBatch extends ImageBatch {
-  /** Each [CLS], the text and [SEP]. */
-  readonly texts: readonly (readonly number[])[];
-  /** For each text, how many images, the most similar ones, ITM compares it with; 0 for none. */
-  readonly comparedImages: number;
-  /** The most images that are computed at a time. */
-  readonly imagesPerRun: number;
-}
-
-/** Everything row by row: [images, texts], [images, length], [texts, length]. */
-export interface RetrievalResult {
-  /** -1 for pairs that ITM did not compare. */
-  readonly matchProbability: Float32Array;
-  readonly cosineSimilarity: Float32Array;
-  readonly imageEmbeds: Float32Array;
-  readonly textEmbeds: Float32Array;
-  readonly resizeMs: number;
-  readonly computeMs: number;
-}
 
 /** @throws CheckpointError when the folder cannot be served. */
 export async function loadRetrievalSession(
@@ -34,37 +14,12 @@ export async function loadRetrievalSession(
   weights: Weights,
   options: LoadOptions,
   maxPairTokens = MAX_PAIR_TOKENS_PER_RUN,
-): Promise<LoadedSession<RetrievalBatch, RetrievalResult>> {
+): Promise<LoadedSession<'retrieval'>> {
   const session = await openWeightsSession(retrievalGraph(checkpoint, weights), weights, options);
   const { imageSize } = checkpoint.config.vision;
   const resizer = await createImageResizer(checkpoint.imageProcessor, imageSize, options.threadCount);
   return {
-    async run(batch) {
-      const startMs = performance.now();
-      const { imagesPerRun, textsPerRun } = runSize(batch, maxPairTokens);
-      const rows: Part[] = [];
-      let resizeMs = 0;
-      for (const own of parts(batch.images, imagesPerRun)) {
-        const partStartMs = performance.now();
-        const images = await resizer.resizeAll(own);
-        resizeMs += performance.now() - partStartMs;
-        const row: Part[] = [];
-        for (const texts of parts(batch.texts, textsPerRun))
-          row.push(await compare(session, images, texts, batch.comparedImages));
-        rows.push(besideEachOther(row, own.length));
-      }
-      const cosineSimilarity = joined(rows.map((row) => row.cosineSimilarity));
-      const matchProbability = joined(rows.map((row) => row.matchProbability));
-      if (rows.length > 1) keepMostSimilar(matchProbability, cosineSimilarity, batch);
-      return {
-        matchProbability,
-        cosineSimilarity,
-        imageEmbeds: joined(rows.map((row) => row.imageEmbeds)),
-        textEmbeds: rows[0]?.textEmbeds ?? new Float32Array(0),
-        resizeMs,
-        computeMs: performance.now() - startMs - resizeMs,
-      };
-    },
+    runs: { retrieval: (batch) => runBatch(session, resizer, batch, runSize(batch, maxPairTokens)) },
     async release() {
       await session.release();
       await resizer.release();
@@ -72,19 +27,52 @@ export async function loadRetrievalSession(
   };
 }
 
+async function runBatch(
+  session: Session,
+  resizer: ImageResizer,
+  batch: RetrievalBatch,
+  { imagesPerRun, textsPerRun }: RunSize,
+): Promise<RetrievalResult> {
+  const startMs = performance.now();
+  const rows: Part[] = [];
+  let resizeMs = 0;
+  for (const images of parts(batch.images, imagesPerRun)) {
+    const partStartMs = performance.now();
+    const resized = await resizer.resizeAll(images);
+    resizeMs += performance.now() - partStartMs;
+    const row: Part[] = [];
+    for (const texts of parts(batch.texts, textsPerRun))
+      row.push(await compare(session, resized, texts, batch.comparedImages));
+    rows.push(besideEachOther(row, images.length));
+  }
+  const cosineSimilarity = joined(rows.map((row) => row.cosineSimilarity));
+  const matchProbability = joined(rows.map((row) => row.matchProbability));
+  if (rows.length > 1) keepMostSimilar(matchProbability, cosineSimilarity, batch);
+  return {
+    matchProbability,
+    cosineSimilarity,
+    imageEmbeds: joined(rows.map((row) => row.imageEmbeds)),
+    textEmbeds: rows[0]?.textEmbeds ?? new Float32Array(0),
+    resizeMs,
+    computeMs: performance.now() - startMs - resizeMs,
+  };
+}
+
 /**
- * Each pair is a text that is read with its image, padded to the longest: beyond this, fewer images at a time, and then
- * fewer texts, for which the images are looked at again. The scores of one token's attention to an image of BLIP-large
- * take 28 kB (12 heads, 577 patches).
+ * The most tokens of all pairs in one run. Each pair is a text, read with its image and padded to the longest text. A
+ * larger batch is computed with fewer images at a time, and then with fewer texts, which repeats the vision pass. The
+ * attention scores of one token to an image of BLIP-large take 28 kB (12 heads, 577 patches).
  */
 const MAX_PAIR_TOKENS_PER_RUN = 16_384;
-/** Shorter texts count as this long: 512 pairs are the most. */
+/** Shorter texts count as this long, so that a run has at most 512 pairs. */
 const LEAST_TOKENS_PER_PAIR = 32;
 
-function runSize(
-  batch: RetrievalBatch,
-  maxPairTokens: number,
-): { readonly imagesPerRun: number; readonly textsPerRun: number } {
+interface RunSize {
+  readonly imagesPerRun: number;
+  readonly textsPerRun: number;
+}
+
+function runSize(batch: RetrievalBatch, maxPairTokens: number): RunSize {
   const longest = Math.max(LEAST_TOKENS_PER_PAIR, ...batch.texts.map((text) => text.length));
   const pairs = Math.max(1, Math.floor(maxPairTokens / longest));
   const textsPerRun = Math.min(batch.texts.length, pairs);
@@ -93,7 +81,7 @@ function runSize(
 
 type Part = Omit<RetrievalResult, 'resizeMs' | 'computeMs'>;
 
-/** Runs of the same images with different texts, as one run with all texts would have given it. */
+/** Joins runs of the same images with different texts to the result of one run with all texts. */
 function besideEachOther(row: readonly Part[], imageCount: number): Part {
   const columns = (valuesOf: (part: Part) => Float32Array) =>
     joined(
@@ -112,7 +100,7 @@ function besideEachOther(row: readonly Part[], imageCount: number): Part {
   };
 }
 
-/** One run: some images with some texts. */
+/** Runs the graph once, for some images with some texts. */
 async function compare(
   session: Session,
   images: RuntimeTensor,
@@ -134,7 +122,7 @@ async function compare(
   };
 }
 
-/** Every run compared the most similar of its own images. Of all images, only the most similar ones count. */
+/** Each run compared the most similar of its own images; this keeps those that are the most similar of all images. */
 function keepMostSimilar(
   matchProbability: Float32Array,
   cosineSimilarity: Float32Array,

@@ -2,13 +2,12 @@ import { env, InferenceSession, Tensor } from 'onnxruntime-node';
 import { addInput, addOutput, createGraph, type Graph } from '../../onnx/graph.ts';
 import { encodeModel } from '../../onnx/model-proto.ts';
 import { add } from '../../onnx/operators.ts';
+import type { ExecutionProvider } from './execution-provider-choices.ts';
 
 /** The only file that knows onnxruntime-node. See docs/decisions/0003-runtime-options.md for each option. */
 
 // Whatever goes wrong is thrown as well; the native log would only repeat it on stderr.
 env.logLevel = 'fatal';
-
-export type ExecutionProvider = 'cpu' | 'cuda' | 'webgpu';
 
 export interface RuntimeOptions {
   readonly executionProvider: ExecutionProvider;

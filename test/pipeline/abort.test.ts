@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { unlessAborted } from '../../pipeline/abort.ts';
 import { loadImage } from '../../pipeline/images/image-source.ts';
-import { type Model, startModel } from '../../pipeline/model.ts';
+import { type RunningModel, startModel } from '../../pipeline/model.ts';
 import { checkpointFolder, imagePath } from '../support/goldens.ts';
 import { type ImageServer, startImageServer, testSettings } from '../support/server.ts';
 
@@ -33,7 +33,7 @@ describe.each([
   ['retrieval', 'retrieval-wide-vision', { text: ['a red cat'] }],
   ['clip', 'clip-real-end', {}],
 ] as const)('a request for %s that is dropped', (_, folder, inputs) => {
-  let model: Model;
+  let model: RunningModel;
   let images: ImageServer;
   const settings = () =>
     testSettings({ checkpoint: checkpointFolder(folder), maxQueueSize: 1, imageTimeoutMs: 60_000 });

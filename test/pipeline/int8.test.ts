@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { quantizeCheckpoint } from '../../checkpoint/quantize/quantize-checkpoint.ts';
-import { type Model, startModel } from '../../pipeline/model.ts';
+import { type RunningModel, startModel } from '../../pipeline/model.ts';
 import { chooseForInt8 } from '../../pipeline/sessions/execution-provider.ts';
 import { valuesOf } from '../support/answers.ts';
 import { expectClose } from '../support/close-to.ts';
@@ -21,7 +21,7 @@ import { temporaryFolder } from '../support/temporary-folder.ts';
 /** The small random checkpoints made int8: every task runs, and a row answers in a batch what it answers alone. */
 
 const folder = mkdtempSync(join(tmpdir(), 'blip-handler-test-'));
-let model: Model | undefined;
+let model: RunningModel | undefined;
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 

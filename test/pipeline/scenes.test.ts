@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { quantizeCheckpoint } from '../../checkpoint/quantize/quantize-checkpoint.ts';
-import { type Model, startModel } from '../../pipeline/model.ts';
+import { type RunningModel, startModel } from '../../pipeline/model.ts';
 import type { TensorAnswer } from '../../pipeline/tasks/task.ts';
 import { valuesOf } from '../support/answers.ts';
 import { expectClose } from '../support/close-to.ts';
@@ -47,8 +47,8 @@ const picturesOf = (rows: readonly Asked[]) =>
   [...new Set(rows.map(({ picture }) => picture))].map((name) => readFileSync(`${root}examples/${name}.png`));
 const textsOf = (rows: readonly Asked[]) => [...new Set(rows.flatMap(({ text }) => text ?? []))];
 
-function running(name: string, form: Form): () => Model {
-  let model: Model | undefined;
+function running(name: string, form: Form): () => RunningModel {
+  let model: RunningModel | undefined;
   const temporary = mkdtempSync(join(tmpdir(), 'blip-handler-test-'));
   beforeAll(async () => {
     const shipped = `${root}checkpoints/${name}`;

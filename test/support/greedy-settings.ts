@@ -1,4 +1,4 @@
-import type { SharedSettings } from '../../pipeline/sessions/generation-session.ts';
+import type { SharedSettings } from '../../pipeline/sessions/generation-settings.ts';
 
 /** Greedy search with nothing else turned on. */
 export const greedySettings: SharedSettings = {

@@ -154,7 +154,9 @@ describe('a config.json and weights that do not agree are not served', () => {
     else cpSync(source, folder, { recursive: true });
     const own = JSON.parse(readFileSync(join(source, 'config.json'), 'utf8')) as object;
     writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...own, ...config }));
-    await expect(loadSession(folder, { executionProvider: 'cpu', threadCount: 1 })).rejects.toMatchObject({
+    await expect(
+      loadSession(openCheckpoint(folder), { executionProvider: 'cpu', threadCount: 1 }),
+    ).rejects.toMatchObject({
       code: 'CHECKPOINT_CONFIG_INVALID',
       message: `${folder}: expected weights of ${said}, as config.json says, got ${there}.`,
     });

@@ -8,7 +8,7 @@ import { child, rootModule } from '../../../models/module.ts';
 import { pixelValues } from '../../../models/towers/image-processor.ts';
 import { visionTransformer } from '../../../models/towers/vision-transformer.ts';
 import { addInput, addOutput, createGraph, type Graph } from '../../../onnx/graph.ts';
-import { type Model, startModel } from '../../../pipeline/model.ts';
+import { type RunningModel, startModel } from '../../../pipeline/model.ts';
 import { createSession } from '../../../pipeline/sessions/runtime.ts';
 import { readSettings } from '../../../pipeline/settings.ts';
 import type { NamedTensor } from '../../../protocol/named-tensor.ts';
@@ -125,7 +125,7 @@ describe('a checkpoint opened at another size', () => {
   });
 });
 
-function start(name: Parameters<typeof checkpointFolder>[0], imageSize?: number): Promise<Model> {
+function start(name: Parameters<typeof checkpointFolder>[0], imageSize?: number): Promise<RunningModel> {
   const environment = {
     BLIP_CHECKPOINT: checkpointFolder(name),
     BLIP_EXECUTION_PROVIDER: 'cpu',

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import sharp from 'sharp';
 import { describe, expect, test } from 'vitest';
-import { type Model, startModel } from '../../../pipeline/model.ts';
+import { type RunningModel, startModel } from '../../../pipeline/model.ts';
 import { readSettings } from '../../../pipeline/settings.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { fixtures, imagePath } from '../../support/goldens.ts';
@@ -9,7 +9,7 @@ import { expectHandlerError } from '../../support/thrown.ts';
 
 /** Requests larger than BLIP_MAX_BATCH_SIZE are computed in several runs, and answered as if in one. */
 
-function start(checkpoint: string, maxBatchSize: number): Promise<Model> {
+function start(checkpoint: string, maxBatchSize: number): Promise<RunningModel> {
   const environment = { BLIP_CHECKPOINT: `${fixtures}checkpoints/${checkpoint}`, BLIP_EXECUTION_PROVIDER: 'cpu' };
   const settings = readSettings({ environment, cpuCount: 2, shippedCheckpoint: '' });
   return startModel({ ...settings, maxBatchSize });

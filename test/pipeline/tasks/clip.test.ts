@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Model, startModel } from '../../../pipeline/model.ts';
+import { type RunningModel, startModel } from '../../../pipeline/model.ts';
 import { openTokenizer } from '../../../pipeline/texts/tokenizer.ts';
 import { rowsOf, shapesOf, valuesOf } from '../../support/answers.ts';
 import { expectClose } from '../../support/close-to.ts';
@@ -30,7 +30,7 @@ describe.each(clipCheckpointNames)('CLIP with %s', (name) => {
   const [length = 0] = goldens.floats('image_embeds').shape.slice(1);
   const pictures = { img_url: images.map((image) => dataUri(image)) };
   const descriptions = { text: texts.map(({ text }) => text) };
-  let model: Model;
+  let model: RunningModel;
   beforeAll(async () => {
     model = await startModel(testSettings({ checkpoint: checkpointFolder(name) }));
   });
@@ -107,7 +107,7 @@ describe('requests that cannot be answered, whole or in part', () => {
   const [name] = clipCheckpointNames;
   const [chelsea, rocket] = [dataUri('chelsea'), dataUri('rocket')];
   const text = ['a cat', 'two dogs'];
-  let model: Model;
+  let model: RunningModel;
   let images: ImageServer;
   beforeAll(async () => {
     [model, images] = await Promise.all([

@@ -1,6 +1,8 @@
 import { expect, test } from 'vitest';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
-import { loadGenerationSession, type SharedSettings } from '../../../pipeline/sessions/generation-session.ts';
+import { captioningGraph } from '../../../models/heads/captioning.ts';
+import { loadGenerationSession } from '../../../pipeline/sessions/generation-session.ts';
+import type { SharedSettings } from '../../../pipeline/sessions/generation-settings.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { checkpointFolder, openBlipCheckpoint } from '../../support/goldens.ts';
 import { greedySettings } from '../../support/greedy-settings.ts';
@@ -30,11 +32,12 @@ const rows = [row(2, [], 1), row(0, [5, 6, 7], 2), row(0, [8], 3), row(1, [], 4)
 
 async function generate(settings: Partial<SharedSettings>, sequenceBytes: number) {
   const options = { executionProvider: 'cpu', threadCount: 1 } as const;
-  const model = await loadGenerationSession(checkpoint, openWeights(folder), options, { sequenceBytes });
+  const weights = openWeights(folder);
+  const session = await loadGenerationSession(captioningGraph, checkpoint, weights, options, sequenceBytes);
   try {
-    return (await model.run({ images, rows, settings: { ...greedySettings, ...settings } })).sequences;
+    return (await session.runs.generation({ images, rows, settings: { ...greedySettings, ...settings } })).results;
   } finally {
-    await model.release();
+    await session.release();
   }
 }
 

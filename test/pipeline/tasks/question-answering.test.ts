@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Model, startModel } from '../../../pipeline/model.ts';
+import { type RunningModel, startModel } from '../../../pipeline/model.ts';
 import { rowsOf, shapesOf, valuesOf } from '../../support/answers.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { answerCheckpointNames, checkpointFolder, type GoldenAnswer, readGoldenJson } from '../../support/goldens.ts';
@@ -25,14 +25,14 @@ describe.each(answerCheckpointNames)('question answering with %s', (name) => {
   const goldens = readGoldenJson<readonly GoldenAnswer[]>(`${name}.json`);
   /** Greedy, with the defaults of transformers. */
   const greedy = goldens.filter(({ parameters }) => Object.keys(parameters).length === 0);
-  let model: Model;
+  let model: RunningModel;
   beforeAll(async () => {
     model = await startModel(testSettings({ checkpoint: checkpointFolder(name) }));
   });
   afterAll(() => model?.close());
 
   /** One answer to each of the rows, as the goldens have them. */
-  function expectGolden(answer: Awaited<ReturnType<Model['infer']>>, rows: readonly GoldenAnswer[]): void {
+  function expectGolden(answer: Awaited<ReturnType<RunningModel['infer']>>, rows: readonly GoldenAnswer[]): void {
     expect(valuesOf(answer, 'answer')).toEqual(rows.map((row) => row.answer));
     const [ids, logprobs] = [rowsOf(answer, 'token_ids'), rowsOf(answer, 'token_logprobs')];
     for (const [index, { sequences }] of rows.entries()) {
@@ -108,7 +108,7 @@ describe('requests that cannot be answered, whole or in part', () => {
   const [image, question] = [dataUri('rocket'), golden?.question ?? ''];
   /** 42 tokens; the model has 40 positions. */
   const tooLong = Array.from({ length: 40 }, () => 'dog').join(' ');
-  let model: Model;
+  let model: RunningModel;
   let images: ImageServer;
   beforeAll(async () => {
     [model, images] = await Promise.all([

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Model, startModel } from '../../../pipeline/model.ts';
+import { type RunningModel, startModel } from '../../../pipeline/model.ts';
 import { rowsOf, shapesOf, valuesOf } from '../../support/answers.ts';
 import { expectClose } from '../../support/close-to.ts';
 import {
@@ -26,7 +26,7 @@ describe.each(retrievalCheckpointNames)('retrieval with %s', (name) => {
   const goldens = openGoldenTensors(name);
   const golden = (tensor: string) => Array.from(goldens.floats(tensor).data);
   const inputs = { img_url: images.map((image) => dataUri(image)), text: texts.map(({ text }) => text) };
-  let model: Model;
+  let model: RunningModel;
   beforeAll(async () => {
     model = await startModel(testSettings({ checkpoint: checkpointFolder(name) }));
   });
@@ -109,7 +109,7 @@ describe('requests that cannot be answered, whole or in part', () => {
   const text = texts.map((each) => each.text);
   /** 38 words and the two tokens around them fill the positions. */
   const words = (count: number) => Array.from({ length: count }, () => 'dog').join(' ');
-  let model: Model;
+  let model: RunningModel;
   let images: ImageServer;
   beforeAll(async () => {
     [model, images] = await Promise.all([

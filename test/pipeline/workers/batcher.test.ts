@@ -1,15 +1,17 @@
 import { getEventListeners } from 'node:events';
 import { describe, expect, test } from 'vitest';
-import type {
-  GenerationBatch,
-  GenerationResult,
-  SharedSettings,
-} from '../../../pipeline/sessions/generation-session.ts';
-import { type BatcherOptions, createBatcher, type RowGroup } from '../../../pipeline/workers/batcher.ts';
+import type { GenerationBatch, GenerationResult, GenerationRow } from '../../../pipeline/sessions/generation-batch.ts';
+import type { SharedSettings } from '../../../pipeline/sessions/generation-settings.ts';
+import type { Sequence } from '../../../pipeline/sessions/row-batch.ts';
+import { Batcher, type BatcherOptions, type RowGroup } from '../../../pipeline/workers/batcher.ts';
 import { greedySettings } from '../../support/greedy-settings.ts';
 
 /** A group of `rowCount` rows; `tag` comes back as the token of its answers. */
-function group(tag: number, rowCount = 1, changed: Partial<SharedSettings> = {}): RowGroup {
+function group(
+  tag: number,
+  rowCount = 1,
+  changed: Partial<SharedSettings> = {},
+): RowGroup<GenerationRow, SharedSettings> {
   const row = { inputIds: [tag], maxNewTokens: 20, minNewTokens: 0, seed: 0 };
   return {
     image: { width: 1, height: 1, data: new Uint8Array(3) },
@@ -33,10 +35,10 @@ function createRunner(workers: number) {
     batches.push(batch);
     return new Promise<GenerationResult>((resolve, reject) => {
       finishers.push((failure) => {
-        const sequences = batch.rows.map(({ inputIds }) => [
+        const results = batch.rows.map(({ inputIds }) => [
           { tokenIds: inputIds, tokenLogprobs: [0], generatedCount: 0, score: 0 },
         ]);
-        if (failure === undefined) resolve({ sequences, resizeMs: 1, computeMs: 2 });
+        if (failure === undefined) resolve({ results, resizeMs: 1, computeMs: 2 });
         else reject(failure);
         setIdle(idle + 1);
       });
@@ -51,9 +53,13 @@ function createRunner(workers: number) {
 
 function start(workers: number, options: Partial<BatcherOptions> = {}) {
   const { runner, batches, finish, setIdle } = createRunner(workers);
-  const batcher = createBatcher(runner, { maxBatchSize: 4, batchWindowMs: 0, ...options });
-  const submit = async (next: RowGroup) =>
-    (await batcher.submit(next)).sequences.map(([sequence]) => sequence?.tokenIds[0]);
+  const batcher = new Batcher<GenerationRow, SharedSettings, readonly Sequence[]>(runner, {
+    maxBatchSize: 4,
+    batchWindowMs: 0,
+    ...options,
+  });
+  const submit = async (next: RowGroup<GenerationRow, SharedSettings>) =>
+    (await batcher.submit(next)).results.map(([sequence]) => sequence?.tokenIds[0]);
   return { batcher, batches, finish, setIdle, submit };
 }
 

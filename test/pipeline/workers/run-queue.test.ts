@@ -1,10 +1,11 @@
 import { getEventListeners } from 'node:events';
 import { describe, expect, test } from 'vitest';
 import { createByteBudget, decodeHolding } from '../../../pipeline/images/byte-budget.ts';
-import type { ImageBatch } from '../../../pipeline/sessions/loaded-session.ts';
-import { createRunQueue } from '../../../pipeline/workers/run-queue.ts';
+import type { RgbImage } from '../../../pipeline/images/image-decode.ts';
+import { RunQueue } from '../../../pipeline/workers/run-queue.ts';
 
-interface NumberedBatch extends ImageBatch {
+interface NumberedBatch {
+  readonly images: readonly RgbImage[];
   readonly number: number;
 }
 
@@ -20,14 +21,11 @@ function start(workerCount: number) {
     idle = count;
     if (idle > 0) announceRoom();
   };
-  const queue = createRunQueue<NumberedBatch, number>({
-    loadMs: 0,
-    liveCount: () => workerCount,
+  const queue = new RunQueue<NumberedBatch, number>({
     hasRoom: () => idle > 0,
     onRoom(listener) {
       announceRoom = listener;
     },
-    requireServing: () => undefined,
     run({ number }) {
       idle -= 1;
       begun.push(number);
@@ -39,7 +37,6 @@ function start(workerCount: number) {
         });
       });
     },
-    close: async () => undefined,
   });
   const finish = async (failure?: Error) => {
     finishers.shift()?.(failure);
@@ -107,8 +104,8 @@ describe('the queue of runs', () => {
       const { queue, begun, finish } = start(1);
       const dropped = new AbortController();
       const first = queue.run(batch(1));
-      const second = queue.run(batch(2), dropped.signal);
-      const third = queue.run(batch(3), new AbortController().signal);
+      const second = queue.run(batch(2), { signal: dropped.signal });
+      const third = queue.run(batch(3), { signal: new AbortController().signal });
       dropped.abort(reason);
       await expect(second).rejects.toBe(reason);
       await finish();
@@ -121,7 +118,7 @@ describe('the queue of runs', () => {
     test('are computed to their end when they run', async () => {
       const { queue, finish } = start(1);
       const dropped = new AbortController();
-      const running = queue.run(batch(1), dropped.signal);
+      const running = queue.run(batch(1), { signal: dropped.signal });
       dropped.abort(reason);
       await finish();
       expect((await running).result).toBe(1);
@@ -130,8 +127,8 @@ describe('the queue of runs', () => {
     test('are not kept by their signals once they run', () => {
       const { queue } = start(1);
       const { signal } = new AbortController();
-      void queue.run(batch(1), signal);
-      void queue.run(batch(2), signal);
+      void queue.run(batch(1), { signal: signal });
+      void queue.run(batch(2), { signal: signal });
       expect(getEventListeners(signal, 'abort')).toHaveLength(1);
     });
 
@@ -143,8 +140,8 @@ describe('the queue of runs', () => {
         return { number, images: [await decodeHolding(async () => image, await budget.acquire(1))] };
       };
       const dropped = new AbortController();
-      const running = queue.run(await withImage(1), dropped.signal);
-      const waiting = queue.run(await withImage(2), dropped.signal);
+      const running = queue.run(await withImage(1), { signal: dropped.signal });
+      const waiting = queue.run(await withImage(2), { signal: dropped.signal });
       dropped.abort(reason);
       await expect(waiting).rejects.toBe(reason);
       (await budget.acquire(1))();
@@ -156,7 +153,7 @@ describe('the queue of runs', () => {
 
     test('do not begin when they are dropped before', async () => {
       const { queue, begun } = start(1);
-      await expect(queue.run(batch(1), AbortSignal.abort(reason))).rejects.toBe(reason);
+      await expect(queue.run(batch(1), { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
       expect(begun).toEqual([]);
     });
   });
