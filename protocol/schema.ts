@@ -61,5 +61,5 @@ export type NamesWhere<Fields extends InputFields, Required extends boolean> = {
 export type InputsOf<Fields extends InputFields> = {
   readonly [Name in NamesWhere<Fields, true>]: CheckedValue<Fields[Name]>;
 } & {
-  readonly [Name in NamesWhere<Fields, false>]?: CheckedValue<Fields[Name]>;
+  readonly [Name in NamesWhere<Fields, false>]?: CheckedValue<Fields[Name]> | undefined;
 };

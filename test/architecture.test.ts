@@ -7,13 +7,14 @@ import { describe, expect, test } from 'vitest';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** For each room, the places it may import from besides itself. `input_schema.ts` and `app.ts` are rooms of one file. */
+/** For each room, the rooms and files it may import from besides itself. `input_schema.ts` and `app.ts` are rooms of one file. */
 const allowedImports: Readonly<Record<string, readonly string[]>> = {
   onnx: [],
   checkpoint: [],
   models: ['onnx', 'checkpoint'],
   protocol: [],
-  'input_schema.ts': ['protocol'],
+  // The inputs of generation follow from the table that checkpoints, graphs and feeds follow from.
+  'input_schema.ts': ['protocol', 'checkpoint/config/generation-parameters.ts'],
   pipeline: ['onnx', 'checkpoint', 'models', 'protocol', 'input_schema.ts'],
   'app.ts': ['pipeline', 'protocol', 'input_schema.ts'],
   // A command may be about checkpoints alone: downloading one needs nothing of the running model.
@@ -97,7 +98,8 @@ describe('the laws of the house', () => {
 
   test.each(Object.entries(allowedImports))('%s imports only what it may', (place, allowed) => {
     const broken = ownImports.filter(
-      ({ file, target }) => room(file) === place && ![place, ...allowed].includes(room(target)),
+      ({ file, target }) =>
+        room(file) === place && ![place, ...allowed].includes(room(target)) && !allowed.includes(target),
     );
     expect(broken).toEqual([]);
   });

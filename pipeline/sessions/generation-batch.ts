@@ -1,4 +1,4 @@
-import type { SharedSettings } from './generation-settings.ts';
+import type { ParameterColumn } from '../../checkpoint/config/generation-parameters.ts';
 import type { RowBatch, RowResults, Sequence } from './row-batch.ts';
 
 /** One text to generate. */
@@ -11,6 +11,15 @@ export interface GenerationRow {
   readonly minNewTokens: number;
   readonly seed: number;
 }
+
+type GraphInputs = ParameterColumn<'graph'>;
+
+/** The parameters that all rows of a batch share, under transformers' names, as the graph takes them. */
+export type SharedSettings = {
+  readonly [Name in keyof ParameterColumn<'default'>]: GraphInputs[Name]['elementType'] extends 'bool'
+    ? boolean
+    : number;
+};
 
 /** Rows share everything but prompt, question, lengths and seed. */
 export type GenerationBatch = RowBatch<GenerationRow, SharedSettings>;

@@ -1,7 +1,7 @@
 import { uniformFloat32 } from 'pure-rand/distribution/uniformFloat32';
 import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
-import { earlyStopping } from '../../models/generation/parameters.ts';
-import type { GenerationBatch } from './generation-batch.ts';
+import { parameterColumn } from '../../checkpoint/config/generation-parameters.ts';
+import type { GenerationBatch, SharedSettings } from './generation-batch.ts';
 import { questionFeeds } from './row-feeds.ts';
 import type { RuntimeTensor } from './runtime.ts';
 import { runtimeFloat32, runtimeInt64s } from './tensors.ts';
@@ -24,30 +24,27 @@ export function rowFeeds(rows: GenerationBatch['rows']): Record<string, RuntimeT
   };
 }
 
-/** The settings that all rows share, and the random numbers that sampling draws with. */
-export function settingFeeds({ rows, settings }: Omit<GenerationBatch, 'images'>): Record<string, RuntimeTensor> {
-  return {
-    num_beams: runtimeInt64s([settings.numBeams], []),
-    num_return_sequences: runtimeInt64s([settings.numReturnSequences], []),
-    length_penalty: runtimeFloat32(settings.lengthPenalty),
-    early_stopping: runtimeInt64s([earlyStopping[settings.earlyStopping]], []),
-    repetition_penalty: runtimeFloat32(settings.repetitionPenalty),
-    no_repeat_ngram_size: runtimeInt64s([settings.noRepeatNgramSize], []),
-    do_sample: { data: Uint8Array.of(settings.doSample ? 1 : 0), shape: [], isBool: true },
-    temperature: runtimeFloat32(settings.temperature),
-    top_k: runtimeInt64s([settings.topK], []),
-    top_p: runtimeFloat32(settings.topP),
-    uniforms: settings.doSample ? uniforms(rows, settings) : { data: new Float32Array(1), shape: [1, 1, 1] },
-  };
+/** The settings that all rows share, each a scalar. */
+export function settingFeeds(settings: SharedSettings): Record<string, RuntimeTensor> {
+  const inputs = Object.entries(parameterColumn('graph')).filter(([, { shape }]) => shape.length === 0);
+  const values: Readonly<Record<string, number | boolean>> = settings;
+  return Object.fromEntries(inputs.map(([name, { elementType }]) => [name, scalar(values[name] ?? 0, elementType)]));
+}
+
+function scalar(value: number | boolean, elementType: 'int64' | 'float32' | 'bool'): RuntimeTensor {
+  if (elementType === 'int64') return runtimeInt64s([Number(value)], []);
+  if (elementType === 'float32') return runtimeFloat32(Number(value));
+  return { data: Uint8Array.of(Number(value)), shape: [], isBool: true };
 }
 
 /**
  * Random numbers from 0 up to 1, [rows, steps, draws]. Each row has its own stream, so that it draws the same tokens in
  * any batch. A step of beam search draws twice as many continuations as there are beams.
  */
-function uniforms(rows: GenerationBatch['rows'], settings: GenerationBatch['settings']): RuntimeTensor {
+export function uniformFeeds({ rows, settings }: Omit<GenerationBatch, 'images'>): Record<string, RuntimeTensor> {
+  if (!settings.do_sample) return { uniforms: { data: new Float32Array(1), shape: [1, 1, 1] } };
   const steps = Math.max(...rows.map((row) => row.maxNewTokens));
-  const draws = settings.numBeams > 1 ? 2 * settings.numBeams : settings.numReturnSequences;
+  const draws = settings.num_beams > 1 ? 2 * settings.num_beams : settings.num_return_sequences;
   const data = new Float32Array(rows.length * steps * draws);
   for (const [index, row] of rows.entries()) {
     const generator = xoroshiro128plus(row.seed);
@@ -55,5 +52,5 @@ function uniforms(rows: GenerationBatch['rows'], settings: GenerationBatch['sett
     const end = start + row.maxNewTokens * draws;
     for (let position = start; position < end; position += 1) data[position] = uniformFloat32(generator);
   }
-  return { data, shape: [rows.length, steps, draws] };
+  return { uniforms: { data, shape: [rows.length, steps, draws] } };
 }

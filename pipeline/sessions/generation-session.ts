@@ -2,9 +2,8 @@ import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
 import type { Graph } from '../../onnx/graph.ts';
-import type { GenerationBatch, GenerationResult, GenerationRow } from './generation-batch.ts';
-import { rowFeeds, settingFeeds } from './generation-feeds.ts';
-import type { SharedSettings } from './generation-settings.ts';
+import type { GenerationBatch, GenerationResult, GenerationRow, SharedSettings } from './generation-batch.ts';
+import { rowFeeds, settingFeeds, uniformFeeds } from './generation-feeds.ts';
 import { createImageResizer, type ImageResizer } from './image-resizer.ts';
 import type { LoadedSession, LoadOptions } from './loaded-session.ts';
 import { type OfImage, type Sequence, withOwnImages } from './row-batch.ts';
@@ -55,7 +54,7 @@ function sequenceBytesOf(rows: readonly BatchRow[], settings: SharedSettings, te
     longest(({ maxNewTokens }) => maxNewTokens);
   const keysAndValuesBytes = text.layerCount * 2 * text.hiddenSize * Float32Array.BYTES_PER_ELEMENT;
   const logitsBytes = text.vocabularySize * Float32Array.BYTES_PER_ELEMENT;
-  const sequences = rows.length * Math.max(settings.numBeams, settings.numReturnSequences);
+  const sequences = rows.length * Math.max(settings.num_beams, settings.num_return_sequences);
   return sequences * (positions * keysAndValuesBytes + logitsBytes);
 }
 
@@ -98,7 +97,12 @@ async function runBatch(session: Session, resizer: ImageResizer, batch: Generati
   const startMs = performance.now();
   const images = await resizer.resizeAll(batch.images);
   const resizedMs = performance.now();
-  const outputs = await session.run({ images, ...rowFeeds(batch.rows), ...settingFeeds(batch) });
+  const outputs = await session.run({
+    images,
+    ...rowFeeds(batch.rows),
+    ...settingFeeds(batch.settings),
+    ...uniformFeeds(batch),
+  });
   return {
     results: readSequences(batch, outputs),
     resizeMs: resizedMs - startMs,
@@ -116,8 +120,8 @@ function readSequences(
   const length = outputs['token_ids']?.shape[2] ?? 0;
   const promptLength = Math.max(...rows.map((row) => row.inputIds.length));
   return rows.map((row, rowIndex) =>
-    Array.from({ length: settings.numReturnSequences }, (_, offset) => {
-      const sequence = rowIndex * settings.numReturnSequences + offset;
+    Array.from({ length: settings.num_return_sequences }, (_, offset) => {
+      const sequence = rowIndex * settings.num_return_sequences + offset;
       const from = sequence * length + promptLength - row.inputIds.length;
       const to = sequence * length + Number(allEnds[sequence]);
       return {

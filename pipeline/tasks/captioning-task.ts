@@ -1,10 +1,10 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { schemas } from '../../input_schema.ts';
 import type { InputsOf } from '../../protocol/schema.ts';
-import { resolveGenerationSettings } from '../sessions/generation-settings.ts';
 import { textTokens } from '../texts/text-tokens.ts';
 import { Batcher } from '../workers/batcher.ts';
 import type { WorkerPool } from '../workers/worker-pool.ts';
+import { resolveGenerationSettings } from './generation-settings.ts';
 import { packAnswer } from './generation-tensors.ts';
 import { generationWork } from './generation-work.ts';
 import { answerItems, pairItems } from './items.ts';

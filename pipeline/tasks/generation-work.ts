@@ -1,11 +1,11 @@
 import { randomInt } from 'node:crypto';
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import { HandlerError } from '../../protocol/errors.ts';
-import type { GenerationRow } from '../sessions/generation-batch.ts';
-import { type GenerationSettings, newTokenLimit, type SharedSettings } from '../sessions/generation-settings.ts';
+import type { GenerationRow, SharedSettings } from '../sessions/generation-batch.ts';
 import type { Sequence } from '../sessions/row-batch.ts';
 import type { Tokenizer } from '../texts/tokenizer.ts';
 import type { Batcher } from '../workers/batcher.ts';
+import { type GenerationSettings, newTokenLimit } from './generation-settings.ts';
 import type { ItemWork } from './items.ts';
 
 /** The parts of a running model that generate texts. */
@@ -20,7 +20,7 @@ type RowStart = Pick<GenerationRow, 'inputIds' | 'questionIds'>;
 /** How texts are generated. All rows of a request share a seed, so that equal prompts draw equal texts. */
 export function generationWork(
   readStart: (text: string) => RowStart,
-  { maxNewTokens, minNewTokens, seed: requestedSeed, ...settings }: GenerationSettings,
+  { maxNewTokens, minNewTokens, seed: requestedSeed, shared }: GenerationSettings,
   checkpoint: BlipCheckpoint,
   { tokenizer, batcher }: GenerationParts,
 ): ItemWork<GenerationRow, SharedSettings, readonly Sequence[]> {
@@ -36,7 +36,7 @@ export function generationWork(
       requirePositions(promptLength, lengths.maxNewTokens, checkpoint.config.text);
       return { ...start, ...lengths, seed };
     },
-    settings,
+    settings: shared,
     batcher,
     readResult: (sequences) => ({ texts: sequences.map(({ tokenIds }) => tokenizer.decode(tokenIds)), sequences }),
   };

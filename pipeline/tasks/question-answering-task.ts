@@ -3,15 +3,11 @@ import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
 import type { schemas } from '../../input_schema.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import type { InputsOf } from '../../protocol/schema.ts';
-import {
-  type GenerationInputs,
-  type GenerationSettings,
-  resolveGenerationSettings,
-} from '../sessions/generation-settings.ts';
 import { encoderTokens } from '../texts/text-tokens.ts';
 import type { Tokenizer } from '../texts/tokenizer.ts';
 import { Batcher } from '../workers/batcher.ts';
 import type { WorkerPool } from '../workers/worker-pool.ts';
+import { type GenerationInputs, type GenerationSettings, resolveGenerationSettings } from './generation-settings.ts';
 import { packAnswer } from './generation-tensors.ts';
 import { type GenerationParts, generationWork } from './generation-work.ts';
 import { answerItems, type Item, type ItemAnswers, pairItems } from './items.ts';

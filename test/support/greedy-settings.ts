@@ -1,15 +1,15 @@
-import type { SharedSettings } from '../../pipeline/sessions/generation-settings.ts';
+import type { SharedSettings } from '../../pipeline/sessions/generation-batch.ts';
 
 /** Greedy search with nothing else turned on. */
 export const greedySettings: SharedSettings = {
-  numBeams: 1,
-  lengthPenalty: 1,
-  earlyStopping: 'false',
-  numReturnSequences: 1,
-  repetitionPenalty: 1,
-  noRepeatNgramSize: 0,
-  doSample: false,
+  num_beams: 1,
+  length_penalty: 1,
+  early_stopping: 0,
+  num_return_sequences: 1,
+  repetition_penalty: 1,
+  no_repeat_ngram_size: 0,
+  do_sample: false,
   temperature: 1,
-  topK: 50,
-  topP: 1,
+  top_k: 50,
+  top_p: 1,
 };

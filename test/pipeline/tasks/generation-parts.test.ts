@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
 import { captioningGraph } from '../../../models/heads/captioning.ts';
+import type { SharedSettings } from '../../../pipeline/sessions/generation-batch.ts';
 import { loadGenerationSession } from '../../../pipeline/sessions/generation-session.ts';
-import type { SharedSettings } from '../../../pipeline/sessions/generation-settings.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { checkpointFolder, openBlipCheckpoint } from '../../support/goldens.ts';
 import { greedySettings } from '../../support/greedy-settings.ts';
@@ -45,12 +45,12 @@ async function generate(settings: Partial<SharedSettings>, sequenceBytes: number
 const sequenceBytes = 4 * ((1 + 3 + NEW_TOKENS) * text.layerCount * 2 * text.hiddenSize + text.vocabularySize);
 
 test.each([
-  ['greedily', { numReturnSequences: 1 }, 1],
-  ['by beams', { numBeams: 3, numReturnSequences: 2 }, 3],
-  ['at random', { doSample: true, numReturnSequences: 2 }, 2],
+  ['greedily', { num_return_sequences: 1 }, 1],
+  ['by beams', { num_beams: 3, num_return_sequences: 2 }, 3],
+  ['at random', { do_sample: true, num_return_sequences: 2 }, 2],
 ] as const)('rows that are generated %s', async (_, settings, sequencesPerRow) => {
   const whole = await generate(settings, Number.POSITIVE_INFINITY);
-  expect(whole.map((sequences) => sequences.length)).toEqual(rows.map(() => settings.numReturnSequences));
+  expect(whole.map((sequences) => sequences.length)).toEqual(rows.map(() => settings.num_return_sequences));
   for (const [rowsPerRun, rowCounts] of [
     [0, [1, 1, 1, 1, 1]],
     [2, [2, 2, 1]],

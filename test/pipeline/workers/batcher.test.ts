@@ -1,7 +1,11 @@
 import { getEventListeners } from 'node:events';
 import { describe, expect, test } from 'vitest';
-import type { GenerationBatch, GenerationResult, GenerationRow } from '../../../pipeline/sessions/generation-batch.ts';
-import type { SharedSettings } from '../../../pipeline/sessions/generation-settings.ts';
+import type {
+  GenerationBatch,
+  GenerationResult,
+  GenerationRow,
+  SharedSettings,
+} from '../../../pipeline/sessions/generation-batch.ts';
 import type { Sequence } from '../../../pipeline/sessions/row-batch.ts';
 import { Batcher, type BatcherOptions, type RowGroup } from '../../../pipeline/workers/batcher.ts';
 import { greedySettings } from '../../support/greedy-settings.ts';
@@ -99,12 +103,12 @@ describe('the batcher', () => {
   test('keeps groups with different settings apart', async () => {
     const { submit, batches, finish } = start(1);
     void submit(group(1));
-    for (const numBeams of [1, 3, 1, 3]) void submit(group(numBeams, 1, { numBeams }));
+    for (const numBeams of [1, 3, 1, 3]) void submit(group(numBeams, 1, { num_beams: numBeams }));
     for (let turn = 0; turn < 3; turn += 1) {
       finish();
       await new Promise(setImmediate);
     }
-    expect(batches.map(({ rows, settings: { numBeams } }) => [numBeams, rows.length])).toEqual([
+    expect(batches.map(({ rows, settings: { num_beams: numBeams } }) => [numBeams, rows.length])).toEqual([
       [1, 1],
       [1, 2],
       [3, 2],
@@ -132,11 +136,11 @@ describe('the batcher', () => {
 
   test('ends no window because groups of other settings wait, nor lets one that is full wait for it', () => {
     const { submit, batches } = start(2, { batchWindowMs: 60_000 });
-    const beams = { numBeams: 3 };
+    const beams = { num_beams: 3 };
     for (const next of [group(1), group(2, 1, beams)]) void submit(next);
     expect(batches).toEqual([]);
     void submit(group(3, 3, beams));
-    expect(batches.map(({ rows, settings }) => [settings.numBeams, rows.length])).toEqual([[3, 4]]);
+    expect(batches.map(({ rows, settings }) => [settings.num_beams, rows.length])).toEqual([[3, 4]]);
     void submit(group(4, 3));
     expect(sizes(batches)).toEqual([4, 4]);
   });
