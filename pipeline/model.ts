@@ -6,11 +6,12 @@ import type { TaskSchema } from '../protocol/schema.ts';
 import { unlessAborted } from './abort.ts';
 import { AcceptedRequests } from './accepted-requests.ts';
 import { sharedByteBudget } from './images/byte-budget.ts';
+import type { InferRequest, TensorAnswer } from './infer-request.ts';
 import type { ChosenExecutionProvider } from './sessions/execution-provider-choices.ts';
 import type { CheckpointOf, KindsOf } from './sessions/work.ts';
 import type { Settings } from './settings.ts';
 import { registry } from './tasks/registry.ts';
-import type { Progress, ReadRequest, TaskContext, TensorAnswer } from './tasks/task.ts';
+import type { ReadRequest, TaskContext } from './tasks/task.ts';
 import { openTokenizer } from './texts/tokenizer.ts';
 import { startWorkerPool, type WorkerPool } from './workers/worker-pool.ts';
 
@@ -31,16 +32,11 @@ export interface RunningModel {
   /** @throws HandlerError `OVERLOADED` where `infer` would refuse any request, because there is no room for one item. */
   requireRoom(): void;
   /**
-   * Answers one request. An item that fails leaves the others alone.
-   * @param inputs values by name, each one value or a list; checked against the schema.
-   * @param outputs names of the tensors to return, in their order.
-   * @param signal when it aborts, its reason is thrown at once. Items that wait are dropped; a batch that runs goes on,
-   *   and its result is dropped.
-   * @param progress is told how far it has come.
+   * Answers one request. An item that fails leaves the others alone. Of the events, `done` is left to the caller.
    * @throws HandlerError `INVALID_INPUT`, `INVALID_PARAMETER`, `OVERLOADED` or `NOT_READY`, which concern all items, as
    *   `PROMPT_TOO_LONG` of retrieval, CLIP and candidates does; or that of the first item, when none has a result.
    */
-  infer(inputs: unknown, outputs: readonly string[], signal?: AbortSignal, progress?: Progress): Promise<TensorAnswer>;
+  infer(request: InferRequest): Promise<TensorAnswer>;
   /** Finishes what was accepted, then releases the sessions and their threads. */
   close(): Promise<void>;
 }
@@ -63,14 +59,22 @@ export async function startModel(settings: Settings, options: StartOptions = {})
   const startMs = performance.now();
   const checkpoint = openCheckpoint(folder, settings.imageSize);
   const task = await startTask(checkpoint.task, checkpoint, settings, options);
+  const { schema } = registry[checkpoint.task];
   return {
     checkpoint,
     loadMs: performance.now() - startMs,
-    schema: registry[checkpoint.task].schema,
+    schema,
     executionProvider: task.pool.executionProvider,
     modelLoadMs: task.pool.loadMs,
-    ...answering(task, settings.maxQueueSize),
+    ...answering(task, usualOutputs(schema), settings.maxQueueSize),
   };
+}
+
+/** The outputs of a request that names none. */
+function usualOutputs({ outputs }: TaskSchema): readonly string[] {
+  return Object.entries(outputs)
+    .filter(([, { onRequest }]) => !onRequest)
+    .map(([name]) => name);
 }
 
 interface RunningTask {
@@ -141,6 +145,7 @@ function imageOptions(settings: Settings): TaskContext['imageOptions'] {
 /** Takes requests while there is room for their items, and answers them. */
 function answering(
   { read, pool }: RunningTask,
+  usualOutputs: readonly string[],
   maxQueueSize: number,
 ): Pick<RunningModel, 'infer' | 'isHealthy' | 'queuedItems' | 'requireRoom' | 'close'> {
   const accepted = new AcceptedRequests(maxQueueSize);
@@ -148,13 +153,13 @@ function answering(
     isHealthy: () => pool.liveCount() > 0,
     queuedItems: () => accepted.itemCount,
     requireRoom: () => accepted.requireRoom(1),
-    async infer(inputs, outputs, signal, progress) {
+    async infer({ inputs, outputs = usualOutputs, signal, events }) {
       signal?.throwIfAborted();
       const { itemCount, run } = read(inputs, outputs);
       pool.requireServing();
       accepted.requireRoom(itemCount);
-      progress?.onAccepted?.();
-      return await unlessAborted(accepted.add(itemCount, run(signal, progress)), signal);
+      events?.accepted?.();
+      return await unlessAborted(accepted.add(itemCount, run({ signal, events })), signal);
     },
     async close() {
       await accepted.settled();

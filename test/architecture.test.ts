@@ -21,13 +21,13 @@ const allowedImports: Readonly<Record<string, readonly string[]>> = {
   handlers: ['app.ts', 'pipeline', 'protocol', 'input_schema.ts', 'checkpoint', 'package.json'],
 };
 
-/** The same for the rooms within pipeline/: which of them each may import from. Measuring times is everybody's. */
+/** The same for the rooms within pipeline/: which of them each may import from. Stages and requests are everybody's. */
 const allowedWithinPipeline: Readonly<Record<string, readonly string[]>> = {
   images: ['stages.ts'],
   texts: [],
   sessions: ['images'],
   workers: ['images', 'sessions'],
-  tasks: ['stages.ts', 'images', 'texts', 'sessions', 'workers'],
+  tasks: ['infer-request.ts', 'stages.ts', 'images', 'texts', 'sessions', 'workers'],
 };
 
 /** The only files that may import a package. */

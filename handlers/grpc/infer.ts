@@ -34,7 +34,7 @@ export async function infer(
     model,
     question,
     signal,
-    span?.progressOf(model),
+    span?.eventsOf(model),
   );
   for (const failure of failures) logInternal(failure, log);
   log.debug({ times, generatedTokens }, 'stages');

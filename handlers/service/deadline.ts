@@ -1,5 +1,5 @@
 import type InferlessModel from '../../app.ts';
-import type { Progress, TensorAnswer } from '../../pipeline/tasks/task.ts';
+import type { RequestEvents, TensorAnswer } from '../../pipeline/infer-request.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { untraced } from './tracing.ts';
 
@@ -58,10 +58,10 @@ export async function inferInTime(
   model: InferlessModel,
   { inputs, outputs, parameters }: TimedQuestion,
   signal: AbortSignal,
-  progress?: Progress,
+  events?: RequestEvents,
 ): Promise<TensorAnswer> {
   const timeoutMs = shortest(requestTimeoutMs(parameters?.['timeout']), model.settings.requestTimeoutMs);
-  const infer = (until: AbortSignal) => untraced(() => model.inferTensors(inputs, outputs, until, progress));
+  const infer = (until: AbortSignal) => untraced(() => model.inferTensors({ inputs, outputs, signal: until, events }));
   return await withDeadline(timeoutMs, signal, infer);
 }
 

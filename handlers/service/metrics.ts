@@ -99,8 +99,8 @@ function modelObserver(registry: Registry): (model: InferlessModel) => void {
   return (observed) => {
     const labelOf = () => observed.name ?? '';
     observed.observe({
-      onRun: (itemCount) => batches.observe({ model: labelOf() }, itemCount),
-      onRequest(outcome, durationMs) {
+      batchDone: (itemCount) => batches.observe({ model: labelOf() }, itemCount),
+      done(outcome, durationMs) {
         const model = labelOf();
         if (outcome instanceof HandlerError) return requests.inc({ model, code: outcome.code });
         requests.inc({ model, code: 'ok' });

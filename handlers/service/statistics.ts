@@ -54,12 +54,12 @@ export function collectStatistics(observed: InferlessModel): () => ModelStatisti
   const batches = new Map<number, Duration>();
   let lastInference = 0;
   observed.observe({
-    onRun(itemCount, durationMs) {
+    batchDone(itemCount, durationMs) {
       const batch = batches.get(itemCount) ?? noDuration();
       add(batch, durationMs);
       batches.set(itemCount, batch);
     },
-    onRequest(outcome, durationMs) {
+    done(outcome, durationMs) {
       lastInference = Date.now();
       if (outcome instanceof HandlerError) return add(stages.fail, durationMs);
       const { fetchMs, decodeMs, resizeMs, queueMs, computeMs } = outcome.times;

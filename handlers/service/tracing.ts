@@ -1,7 +1,7 @@
 import type { Attributes, Context, Tracer } from '@opentelemetry/api';
 import type InferlessModel from '../../app.ts';
+import type { RequestEvents } from '../../pipeline/infer-request.ts';
 import type { OnStage } from '../../pipeline/stages.ts';
-import type { Progress } from '../../pipeline/tasks/task.ts';
 import { version } from './version.ts';
 
 /** Spans of requests, where OpenTelemetry's API is installed and an SDK takes them: docs/decisions/0019-tracing.md. */
@@ -58,8 +58,8 @@ export interface TracedRequest {
 export interface RequestSpan {
   /** `undefined` where no SDK has given it one. */
   readonly traceId: string | undefined;
-  /** Makes spans of the stages of what the model is asked; `undefined` where nobody takes them. */
-  readonly progressOf: (model: InferlessModel) => Progress | undefined;
+  /** Makes spans of the stages of a request to the model; `undefined` where nobody takes them. */
+  readonly eventsOf: (model: InferlessModel) => RequestEvents | undefined;
   /** Says with which of our codes the request fails; the last counts. */
   readonly setError: (code: string) => void;
   /** It is answered, or was left. @param isFault whether its status is one of those that a server is to blame for. */
@@ -80,12 +80,12 @@ export function startRequestSpan({ name, attributes, headers }: TracedRequest): 
   const { traceId } = span.spanContext();
   return {
     traceId: isValidTraceId(traceId) ? traceId : undefined,
-    progressOf(model) {
+    eventsOf(model) {
       if (!span.isRecording()) return undefined;
       const ofModel = modelAttributes(model);
       span.setAttributes(ofModel);
       return {
-        onStage: stageRecorder({ tracer, inside: trace.setSpan(parent, span), ofModel, epochMs, SpanStatusCode }),
+        stage: stageRecorder({ tracer, inside: trace.setSpan(parent, span), ofModel, epochMs, SpanStatusCode }),
       };
     },
     setError: (code) => void span.setAttribute('error.type', code),

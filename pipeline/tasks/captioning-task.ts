@@ -32,9 +32,9 @@ export function captioningTask(
     const settings = resolveGenerationSettings(inputs, checkpoint.generationDefaults, preset.settings);
     return {
       itemCount: items.length,
-      async run(signal, progress) {
+      async run(listening) {
         const work = generationWork(readStart, settings, checkpoint, { tokenizer, batcher });
-        const answered = await answerItems(items, checkpoint, work, requestContext(context, signal, progress));
+        const answered = await answerItems(items, checkpoint, work, requestContext(context, listening));
         return packAnswer(answered, outputs, text);
       },
     };

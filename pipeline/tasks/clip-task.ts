@@ -37,7 +37,7 @@ export function clipTask(
     };
     return {
       itemCount: request.sources.length + request.texts.length,
-      run: (signal, progress) => encodeRequest(request, outputs, work, requestContext(context, signal, progress)),
+      run: (listening) => encodeRequest(request, outputs, work, requestContext(context, listening)),
     };
   };
 }

@@ -1,12 +1,13 @@
 import type { NamedTensor } from '../../protocol/named-tensor.ts';
 import type { RgbImage } from '../images/image-decode.ts';
 import type { ImageSource } from '../images/image-source.ts';
+import type { TensorAnswer } from '../infer-request.ts';
 import { watchRun } from '../stages.ts';
 import { readInTurns } from '../texts/text-tokens.ts';
 import type { RunQueue } from '../workers/run-queue.ts';
 import { errorTensor, failuresOf, isSuccess, requireSomeSuccess, withErrors } from './outcome.ts';
 import { loadImages, type ModelImages } from './request-images.ts';
-import { noTimes, type RequestContext, recordSlowest, type TensorAnswer } from './task.ts';
+import { noTimes, type RequestContext, recordSlowest } from './task.ts';
 
 /** Images and texts that are encoded together. */
 export interface EncodeRequest {
@@ -49,14 +50,14 @@ export async function encodeRequest<
   work: EncodeWork<Text, Batch, Result>,
   context: RequestContext,
 ): Promise<TensorAnswer> {
-  const { signal, progress } = context;
+  const { signal, events } = context;
   const texts = await readInTurns(request.texts, work.readText, signal);
   const times = noTimes();
   const outcomes = await loadImages(request.sources, work.modelImages, context, times);
   if (work.needsImages || texts.length === 0) requireSomeSuccess(outcomes);
   const inputs = { images: outcomes.filter(isSuccess), texts, succeeded: outcomes.map(isSuccess) };
-  const { result, queueMs } = await watchRun(progress, inputs.images.length + texts.length, (onComputing) =>
-    work.queue.run(work.toBatch(inputs), { signal, onComputing }),
+  const { result, queueMs } = await watchRun(events, inputs.images.length + texts.length, (computing) =>
+    work.queue.run(work.toBatch(inputs), { signal, computing }),
   );
   recordSlowest(times, { ...result, queueMs });
   const pack = (name: string) => (name === 'error' ? [errorTensor(outcomes)] : work.outputs[name]?.(result, inputs));

@@ -1,4 +1,5 @@
 import { bytesTensor, float32Tensor, int64Tensor, type NamedTensor } from '../../protocol/named-tensor.ts';
+import type { TensorAnswer } from '../infer-request.ts';
 import type { Sequence } from '../sessions/row-batch.ts';
 import type { AnsweredItem, ItemAnswers } from './items.ts';
 import {
@@ -10,7 +11,6 @@ import {
   requireSomeSuccess,
   withErrors,
 } from './outcome.ts';
-import type { TensorAnswer } from './task.ts';
 
 /** The layout of texts: one text per item leaves out the second dimension. */
 interface Layout {

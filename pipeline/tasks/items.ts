@@ -2,13 +2,14 @@ import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
 import { releaseImages } from '../images/byte-budget.ts';
 import type { ImageSource, LoadedImage } from '../images/image-source.ts';
+import type { StageTimes } from '../infer-request.ts';
 import type { Sequence } from '../sessions/row-batch.ts';
 import { watchRun } from '../stages.ts';
 import { readInTurns } from '../texts/text-tokens.ts';
 import type { Batcher, GroupResult } from '../workers/batcher.ts';
 import { requireModelSize } from './model-size.ts';
 import { attempt, type Failure, isFailure, isSuccess } from './outcome.ts';
-import { noTimes, type RequestContext, recordSlowest, type StageTimes } from './task.ts';
+import { noTimes, type RequestContext, recordSlowest } from './task.ts';
 
 /** An image and a text: a caption or an answer is wanted of them. */
 export interface Item {
@@ -147,13 +148,13 @@ async function runRows<Row extends object, Settings, Result>(
   rows: readonly Row[],
   { imageProcessor, config }: BlipCheckpoint,
   { settings, batcher }: ItemWork<Row, Settings, Result>,
-  { signal, progress }: RequestContext,
+  { signal, events }: RequestContext,
 ): Promise<GroupResult<Result>> {
   try {
     // A checkpoint that does not resize takes images of its own size only. An image of another size would fail its batch.
     requireModelSize(image, imageProcessor, config.vision.imageSize);
-    return await watchRun(progress, rows.length, (onComputing) =>
-      batcher.submit({ image, rows, settings, signal, onComputing }),
+    return await watchRun(events, rows.length, (computing) =>
+      batcher.submit({ image, rows, settings, signal, computing }),
     );
   } finally {
     releaseImages([image]);

@@ -38,8 +38,7 @@ export function questionAnsweringTask(
         : answerByRanking(items, readQuestion, candidates, checkpoint, ranking);
     return {
       itemCount: items.length,
-      run: async (signal, progress) =>
-        packAnswer(await answer(requestContext(context, signal, progress)), outputs, text),
+      run: async (listening) => packAnswer(await answer(requestContext(context, listening)), outputs, text),
     };
   };
   function resolve(requested: GenerationInputs, ofPreset: Preset['settings']): GenerationSettings {

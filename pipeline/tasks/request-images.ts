@@ -3,9 +3,10 @@ import { toHandlerError } from '../../protocol/errors.ts';
 import { type JointBudget, jointBudgets, releaseImages } from '../images/byte-budget.ts';
 import type { RgbImage } from '../images/image-decode.ts';
 import type { ImageSource } from '../images/image-source.ts';
+import type { StageTimes } from '../infer-request.ts';
 import { requireModelSize } from './model-size.ts';
 import type { Failure } from './outcome.ts';
-import { recordSlowest, type StageTimes, type TaskContext } from './task.ts';
+import { recordSlowest, type TaskContext } from './task.ts';
 
 /** How a checkpoint resizes images, and to which size. */
 export interface ModelImages {

@@ -36,8 +36,8 @@ export function retrievalTask(
     };
     return {
       itemCount: sources.length * texts.length,
-      run: (signal, progress) =>
-        encodeRequest({ sources, texts }, outputs, { ...shared, toBatch }, requestContext(context, signal, progress)),
+      run: (listening) =>
+        encodeRequest({ sources, texts }, outputs, { ...shared, toBatch }, requestContext(context, listening)),
     };
   };
 }

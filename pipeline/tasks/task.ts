@@ -1,50 +1,23 @@
-import type { HandlerError } from '../../protocol/errors.ts';
-import type { NamedTensor } from '../../protocol/named-tensor.ts';
 import type { ImageOptions, ImageSource, LoadedImage } from '../images/image-source.ts';
-import type { OnStage } from '../stages.ts';
+import type { InferRequest, RequestEvents, StageTimes, TensorAnswer } from '../infer-request.ts';
 import type { Tokenizer } from '../texts/tokenizer.ts';
 import type { BatcherOptions } from '../workers/batcher.ts';
-
-/** The time of each stage of a request: that of its slowest item. */
-export interface StageTimes {
-  fetchMs: number;
-  decodeMs: number;
-  queueMs: number;
-  resizeMs: number;
-  computeMs: number;
-}
-
-/** An answer in named tensors, with its times. */
-export interface TensorAnswer {
-  readonly outputs: readonly NamedTensor[];
-  /** Why some items have no result; the output `error` has their messages. */
-  readonly failures: readonly HandlerError[];
-  readonly times: StageTimes;
-  readonly generatedTokens: number;
-}
-
-/** Is told how far a request has come. */
-export interface Progress {
-  /** It has its place in the queue: it is not refused any more. */
-  readonly onAccepted?: () => void;
-  /** A worker takes some of it, which nothing stops any more. Comes for each batch that it has a part in. */
-  readonly onComputing?: () => void;
-  /** A stage of it is over, well or not. Also comes when nobody waits for its answer any more. */
-  readonly onStage?: OnStage;
-}
 
 /** A request that was read and has not begun. */
 export interface TaskRequest {
   /** How many results it asks for, which count against the queue's limit. */
   readonly itemCount: number;
   /**
-   * @param signal when it aborts, items that wait are dropped.
-   * @param progress is told of the request's stages, and whenever a worker takes some of it.
+   * Computes the answer. When the signal aborts, items that wait are dropped. Of the events, `accepted` and `done` are left
+   * to the caller.
    * @throws HandlerError when no item has a result, or a text that all items need is too long; the signal's reason, when
    *   the request was dropped.
    */
-  readonly run: (signal: AbortSignal | undefined, progress?: Progress) => Promise<TensorAnswer>;
+  readonly run: (listening: Listening) => Promise<TensorAnswer>;
 }
+
+/** Who drops a request, and who is told of it. */
+export type Listening = Pick<InferRequest, 'signal' | 'events'>;
 
 /**
  * Reads the checked inputs of a task.
@@ -63,15 +36,11 @@ export interface TaskContext extends BatcherOptions {
 /** The context of one request: its images are loaded, and its batches wait, until the signal aborts. */
 export interface RequestContext extends TaskContext {
   readonly signal: AbortSignal | undefined;
-  readonly progress: Progress;
+  readonly events: RequestEvents;
 }
 
-export function requestContext(
-  context: TaskContext,
-  signal: AbortSignal | undefined,
-  progress: Progress = {},
-): RequestContext {
-  return { ...context, signal, progress, imageOptions: { ...context.imageOptions, signal, onStage: progress.onStage } };
+export function requestContext(context: TaskContext, { signal, events = {} }: Listening): RequestContext {
+  return { ...context, signal, events, imageOptions: { ...context.imageOptions, signal, onStage: events.stage } };
 }
 
 export function noTimes(): StageTimes {

@@ -10,7 +10,7 @@ export interface RowGroup<Row, Settings> {
   /** While the group waits, it leaves when this aborts. */
   readonly signal?: AbortSignal | undefined;
   /** Called when a worker takes the batch that has the group, with the number of rows of all groups in the batch. */
-  readonly onComputing?: ((rowCount: number) => void) | undefined;
+  readonly computing?: ((rowCount: number) => void) | undefined;
 }
 
 export interface GroupResult<Result> extends RowResults<Result> {
@@ -88,7 +88,7 @@ export class Batcher<Row extends object, Settings, Result> {
       this.#waiting.splice(this.#waiting.indexOf(member), 1);
       // A signal outlives the batch, and its listener would keep the pixels.
       member.group.signal?.removeEventListener('abort', member.withdraw);
-      member.group.onComputing?.(rowCount(members));
+      member.group.computing?.(rowCount(members));
     }
     void this.#run(members);
     this.#dispatch();

@@ -7,7 +7,7 @@ export interface RunOptions {
   /** While the batch waits, it leaves when this aborts. */
   readonly signal?: AbortSignal | undefined;
   /** Called when a worker takes the batch. */
-  readonly onComputing?: (() => void) | undefined;
+  readonly computing?: (() => void) | undefined;
 }
 
 /** Runs batches one after the other as workers become idle, in the order in which they came. */
@@ -34,14 +34,14 @@ export class RunQueue<Batch extends { readonly images: readonly RgbImage[] }, Re
 
   #runInTurn(
     batch: Batch,
-    { signal, onComputing }: RunOptions,
+    { signal, computing }: RunOptions,
   ): Promise<{ readonly result: Result; readonly queueMs: number }> {
     const arrivedMs = performance.now();
     return new Promise((resolve, reject) => {
       const start = () => {
         signal?.removeEventListener('abort', withdraw); // It would keep the pixels as long as the signal lives.
         const queueMs = performance.now() - arrivedMs;
-        onComputing?.();
+        computing?.();
         this.#runner.run(batch).then((result) => resolve({ result, queueMs }), reject);
       };
       const withdraw = () => {

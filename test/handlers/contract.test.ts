@@ -194,7 +194,7 @@ async function answerOf(
   sources: readonly string[],
   inputs = {},
 ): Promise<readonly NamedTensor[]> {
-  return (await model.inferTensors({ img_url: sources, ...inputs })).outputs;
+  return (await model.inferTensors({ inputs: { img_url: sources, ...inputs } })).outputs;
 }
 
 const everyDoor: readonly Door[] = [
@@ -488,7 +488,7 @@ describe.each(having())('%s', (_, door) => {
     const held = Array.from({ length: door.model().settings.maxQueueSize }, () =>
       door
         .model()
-        .inferTensors({ img_url: `${images.url}/held.png` }, undefined, stop.signal)
+        .inferTensors({ inputs: { img_url: `${images.url}/held.png` }, signal: stop.signal })
         .catch(() => undefined),
     );
     expect(await door.ask({ images: [small] })).toBe(said(door, 'OVERLOADED'));

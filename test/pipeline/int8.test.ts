@@ -35,7 +35,7 @@ function running(name: Parameters<typeof checkpointFolder>[0]): void {
 
 async function ask(inputs: Readonly<Record<string, readonly unknown[]>>, output: string) {
   if (model === undefined) throw new Error('Expected a model, got none yet.');
-  return valuesOf(await model.infer(inputs, [output]), output);
+  return valuesOf(await model.infer({ inputs, outputs: [output] }), output);
 }
 
 const images = (['chelsea', 'rocket', 'small'] as const).map((name) => readFileSync(imagePath(name)));

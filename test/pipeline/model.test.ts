@@ -56,7 +56,7 @@ describe.each(checkpointNames)('captioning with %s', (name) => {
 
   async function caption(rows: readonly GoldenGeneration[], parameters = {}): Promise<readonly Caption[]> {
     const inputs = { img_url: rows.map(({ image }) => source(image)), text: rows.map(({ prompt }) => prompt ?? '') };
-    const answer = await model.infer({ ...inputs, ...parameters }, outputs);
+    const answer = await model.infer({ inputs: { ...inputs, ...parameters }, outputs });
     return captionsOf(answer.outputs, 0);
   }
 
@@ -96,7 +96,10 @@ test('a checkpoint that does not resize refuses other sizes one by one', async (
     .png()
     .toBuffer();
   const images = [source('rocket'), fitting.toString('base64')];
-  const { failures, outputs: tensors } = await model.infer({ img_url: images }, ['generated_output']);
+  const { failures, outputs: tensors } = await model.infer({
+    inputs: { img_url: images },
+    outputs: ['generated_output'],
+  });
   await model.close();
   expect(failures).toMatchObject([
     { code: 'IMAGE_UNSUPPORTED', message: expect.stringMatching(/32 x 32.* got 640 x 427/) },

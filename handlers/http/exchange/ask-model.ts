@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger, FastifyReply } from 'fastify';
 import type InferlessModel from '../../../app.ts';
-import type { Progress, TensorAnswer } from '../../../pipeline/tasks/task.ts';
+import { joinEvents, type RequestEvents, type TensorAnswer } from '../../../pipeline/infer-request.ts';
 import { inferInTime, type TimedQuestion } from '../../service/deadline.ts';
 import { logInternal } from '../../service/log-internal.ts';
 import type { RequestSpan } from '../../service/tracing.ts';
@@ -29,7 +29,7 @@ export async function askModel(
 export interface Asking {
   readonly signal: AbortSignal;
   readonly log: FastifyBaseLogger;
-  readonly progress?: Progress;
+  readonly events?: RequestEvents;
   /** Where its stages show. */
   readonly span?: RequestSpan | undefined;
 }
@@ -38,9 +38,9 @@ export interface Asking {
 export async function askUntil(
   model: InferlessModel,
   question: TimedQuestion,
-  { signal, log, progress, span }: Asking,
+  { signal, log, events, span }: Asking,
 ): Promise<TensorAnswer> {
-  const given = await inferInTime(model, question, signal, { ...span?.progressOf(model), ...progress });
+  const given = await inferInTime(model, question, signal, joinEvents([span?.eventsOf(model), events]));
   for (const failure of given.failures) logInternal(failure, log);
   log.debug({ times: given.times, generatedTokens: given.generatedTokens }, 'stages');
   return given;

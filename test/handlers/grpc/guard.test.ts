@@ -255,7 +255,7 @@ describe('clients that do not wait', () => {
     await images.held(1);
     leaving.abort();
     await expect(cancelled).rejects.toMatchObject({ code: 1 });
-    const signal = infer.mock.calls[0]?.[2];
+    const signal = infer.mock.calls[0]?.[0].signal;
     await expect.poll(() => signal?.aborted).toBe(true);
     expect(signal?.reason).toMatchObject({ code: 'CANCELLED' });
     images.release();

@@ -104,7 +104,7 @@ test('a client that leaves takes its stream with it, and drops what it asked', a
   await images.held(1);
   call.cancel();
   expect(await ended).toMatchObject({ code: 1 });
-  const signal = infer.mock.calls[0]?.[2];
+  const signal = infer.mock.calls[0]?.[0].signal;
   await expect.poll(() => signal?.reason, { timeout: 10_000 }).toMatchObject({ code: 'CANCELLED' });
   images.release();
   expect(await stream(doors.client, [request('next', dataUri('small'))])).toHaveLength(1);

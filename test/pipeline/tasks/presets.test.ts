@@ -171,7 +171,7 @@ describe('captions', () => {
       img_url: captions.map(({ image }) => dataUri(image)),
       text: captions.map(({ prompt }) => prompt ?? ''),
     };
-    return rowsOf((await model.inferTensors({ ...asked, ...inputs }, outputNames)).outputs);
+    return rowsOf((await model.inferTensors({ inputs: { ...asked, ...inputs }, outputs: outputNames })).outputs);
   }
 
   test('of original-blip are those that transformers generates with its parameters', async () => {
@@ -232,7 +232,7 @@ describe('answers', () => {
 
   async function answer(inputs: object, rows = answers): Promise<readonly Row[]> {
     const asked = { img_url: rows.map(({ image }) => dataUri(image)), question: rows.map(({ question }) => question) };
-    return rowsOf((await model.inferTensors({ ...asked, ...inputs }, outputNames)).outputs);
+    return rowsOf((await model.inferTensors({ inputs: { ...asked, ...inputs }, outputs: outputNames })).outputs);
   }
 
   test('of original-blip are to questions that start with [ENC]', async () => {
@@ -273,11 +273,11 @@ describe('answers', () => {
     const other = await load(folder);
     const asked = { img_url: dataUri('small'), question: 'red' };
     const error = await expectHandlerError(
-      other.inferTensors({ ...asked, preset: 'original-blip' }),
+      other.inferTensors({ inputs: { ...asked, preset: 'original-blip' } }),
       'INVALID_PARAMETER',
     );
     expect(error.message).toContain('[ENC]');
-    expect((await other.inferTensors(asked)).outputs).toHaveLength(1);
+    expect((await other.inferTensors({ inputs: asked })).outputs).toHaveLength(1);
     await other.finalize();
   });
 });
@@ -306,7 +306,7 @@ describe('a preset that nobody knows', () => {
     async (name) => {
       const model = await load(checkpointFolder(name));
       const inputs = { img_url: dataUri('small'), text: 'red', preset: 'hf' };
-      await expectHandlerError(model.inferTensors(inputs), 'INVALID_INPUT');
+      await expectHandlerError(model.inferTensors({ inputs }), 'INVALID_INPUT');
       await model.finalize();
     },
   );

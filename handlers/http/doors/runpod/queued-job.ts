@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { unlessAborted } from '../../../../pipeline/abort.ts';
-import type { Progress } from '../../../../pipeline/tasks/task.ts';
+import type { RequestEvents } from '../../../../pipeline/infer-request.ts';
 import { HandlerError, toHandlerError } from '../../../../protocol/errors.ts';
 import { abortLater, withDeadline } from '../../../service/deadline.ts';
 
@@ -45,7 +45,7 @@ export interface QueuedJob {
 }
 
 /** What a job does: it asks a model, tells how far that has come, and ends with the reason of the signal when that aborts. */
-export type JobWork = (signal: AbortSignal, progress: Progress) => Promise<unknown>;
+export type JobWork = (signal: AbortSignal, events: RequestEvents) => Promise<unknown>;
 
 /**
  * Begins a job.
@@ -66,12 +66,12 @@ export async function startJob(
   const accepted = new Promise<void>((resolve) => {
     accept = resolve;
   });
-  const onComputing = () => {
+  const computing = () => {
     if (takenMs !== undefined) return; // Another of its batches.
     takenMs = nowMs();
     timers.push(abortLater(stopping, executionTimeoutMs));
   };
-  const working = work(stopping.signal, { onAccepted: () => accept(), onComputing });
+  const working = work(stopping.signal, { accepted: () => accept(), computing });
   const ended = outcomeOf(working).then((outcome) => {
     for (const timer of timers) clearTimeout(timer);
     const endedMs = nowMs();

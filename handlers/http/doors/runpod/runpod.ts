@@ -120,8 +120,8 @@ async function begin(
 ): Promise<QueuedJob> {
   const { inputs, limits } = readJob(request);
   const span = spanOf(request);
-  const job = await startJob(async (signal, progress) => {
-    const { outputs } = await askUntil(model, { inputs }, { signal, log, progress, span });
+  const job = await startJob(async (signal, events) => {
+    const { outputs } = await askUntil(model, { inputs }, { signal, log, events, span });
     return valuesByName(outputs);
   }, limits);
   const leave = place.keep();

@@ -74,7 +74,7 @@ test('without the setting there is no limit', async () => {
 test('where the queue is full, a request is refused before its body is read, and counted', async () => {
   const { ask, url, model } = await start({ maxQueueSize: 1, maxRequestsPerToken: undefined });
   const codes: string[] = [];
-  model.observe({ onRequest: (outcome) => void codes.push(outcome instanceof HandlerError ? outcome.code : 'ok') });
+  model.observe({ done: (outcome) => void codes.push(outcome instanceof HandlerError ? outcome.code : 'ok') });
   const running = ask(held());
   await images.held(1);
   const request = http.request(`${url}${INFER_PATH}`, { method: 'POST', headers: { 'content-length': '1000' } });
