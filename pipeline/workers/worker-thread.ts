@@ -32,8 +32,7 @@ export interface InferenceWorker {
  */
 export async function startInferenceWorker(settings: WorkerSettings): Promise<InferenceWorker> {
   const thread = new MessageThread(startThread(settings));
-  const ready = await thread.receive(isReady);
-  const { loadMs, executionProvider, reason } = ready;
+  const { loadMs, executionProvider, reason } = await thread.receive(isReady).catch(rethrowAtStart);
   return {
     loadMs,
     executionProvider: { executionProvider, reason },
@@ -48,6 +47,12 @@ export async function startInferenceWorker(settings: WorkerSettings): Promise<In
       await thread.ended;
     },
   };
+}
+
+/** Names the cause: where onnxruntime is missing, or does not load, this message is all that a user sees of it. */
+function rethrowAtStart(thrown: unknown): never {
+  if (!(thrown instanceof WorkerEndedError && thrown.cause instanceof Error)) throw thrown;
+  throw new WorkerEndedError(`Expected the worker thread to start, but it ended: ${thrown.cause.message}`);
 }
 
 /** A bundle has the worker beside this file. The sources have it in TypeScript, which Node 20 reads through tsx. */
