@@ -1,6 +1,6 @@
 import type { RgbImage } from '../images/image-decode.ts';
 
-/** Images and texts to encode. All of them together are the batch's items: the images first, then the texts. */
+/** Images and texts to encode. Together they are the batch's items: the images first, then the texts. */
 export interface ClipBatch {
   readonly images: readonly RgbImage[];
   /** The most images, or texts, that are computed at a time. */
@@ -12,12 +12,12 @@ export interface ClipBatch {
 
 export interface ClipText {
   readonly inputIds: readonly number[];
-  /** Place of the token that stands for the text. */
+  /** Position of the token whose state becomes the embedding of the text. */
   readonly endPosition: number;
 }
 
 export interface ClipResult {
-  /** [items, length], as CLIP gives them, and of unit length. */
+  /** [items, length]: as CLIP computes them, and of unit length. */
   readonly embeds: Float32Array;
   readonly normalizedEmbeds: Float32Array;
   /** [queries, candidates]. */

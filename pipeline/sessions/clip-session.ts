@@ -16,7 +16,10 @@ interface Sessions {
   readonly embedLength: number;
 }
 
-/** @throws CheckpointError when the folder cannot be served. */
+/**
+ * Loads a CLIP checkpoint: one session each for images, texts and ranking, because requests may want any of them alone.
+ * @throws CheckpointError when the folder cannot be served.
+ */
 export async function loadClipSession(
   checkpoint: ClipCheckpoint,
   weights: Weights,

@@ -1,17 +1,17 @@
 import type { RgbImage } from '../images/image-decode.ts';
 
-/** Images that are compared with texts. */
+/** Images and texts; every image is compared with every text. */
 export interface RetrievalBatch {
   readonly images: readonly RgbImage[];
   /** Each [CLS], the text and [SEP]. */
   readonly texts: readonly (readonly number[])[];
-  /** For each text, how many images, the most similar ones, ITM compares it with; 0 for none. */
+  /** How many images ITM compares with each text: those that are most similar to it. 0 for none. */
   readonly comparedImages: number;
   /** The most images that are computed at a time. */
   readonly imagesPerRun: number;
 }
 
-/** Everything row by row: [images, texts], [images, length], [texts, length]. */
+/** Row by row: probabilities and similarities [images, texts], embeddings [images, length] and [texts, length]. */
 export interface RetrievalResult {
   /** -1 for pairs that ITM did not compare. */
   readonly matchProbability: Float32Array;

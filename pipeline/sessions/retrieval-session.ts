@@ -8,7 +8,10 @@ import type { RuntimeTensor, Session } from './runtime.ts';
 import { float32Data, joined, paddedRows, parts, runtimeInt64s } from './tensors.ts';
 import { openWeightsSession } from './weights-session.ts';
 
-/** @throws CheckpointError when the folder cannot be served. */
+/**
+ * Loads a checkpoint for image-text retrieval.
+ * @throws CheckpointError when the folder cannot be served.
+ */
 export async function loadRetrievalSession(
   checkpoint: BlipCheckpoint,
   weights: Weights,

@@ -5,7 +5,7 @@ import type { GenerationBatch, GenerationResult } from './generation-batch.ts';
 import type { RankingBatch, RankingResult } from './ranking-batch.ts';
 import type { RetrievalBatch, RetrievalResult } from './retrieval-batch.ts';
 
-/** What crosses between the main thread and a worker thread, by kind. Types only: the main thread loads no runtime. */
+/** The batches and results that cross between threads, by kind. Types only: the main thread must load no runtime. */
 
 interface BatchOfKind {
   readonly generation: GenerationBatch;

@@ -27,6 +27,8 @@ export function questionAnsweringTask(
   const { tokenizer } = context;
   const generation = { tokenizer, batcher: new Batcher(pool.runner('generation'), context) };
   const ranking = { tokenizer, batcher: new Batcher(pool.runner('ranking'), context) };
+  const resolve = (inputs: GenerationInputs, ofPreset: Preset['settings']) =>
+    resolveGenerationSettings(inputs, checkpoint.generationDefaults, ofPreset);
   return (inputs, outputs) => {
     const items = pairItems(inputs.img_url, inputs.question, 'question');
     const { settings: ofPreset, questionStart } = presets['question-answering'][inputs.preset ?? 'hf'];
@@ -41,9 +43,6 @@ export function questionAnsweringTask(
       run: async (listening) => packAnswer(await answer(requestContext(context, listening)), outputs, text),
     };
   };
-  function resolve(requested: GenerationInputs, ofPreset: Preset['settings']): GenerationSettings {
-    return resolveGenerationSettings(requested, checkpoint.generationDefaults, ofPreset);
-  }
 }
 
 type ReadQuestion = (question: string) => readonly number[];

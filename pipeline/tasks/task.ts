@@ -16,7 +16,7 @@ export interface TaskRequest {
   readonly run: (listening: Listening) => Promise<TensorAnswer>;
 }
 
-/** Who drops a request, and who is told of it. */
+/** The signal that drops a request, and the events that tell of it. */
 export type Listening = Pick<InferRequest, 'signal' | 'events'>;
 
 /**

@@ -1,13 +1,23 @@
 import { describe, expect, test } from 'vitest';
 import { newTokenLimit, resolveGenerationSettings } from '../../../pipeline/tasks/generation-settings.ts';
-import { greedySettings } from '../../support/greedy-settings.ts';
 
 describe('generation settings', () => {
   test("are transformers' where neither request nor checkpoint says otherwise", () => {
     expect(resolveGenerationSettings({}, {})).toMatchObject({
       maxNewTokens: { tokens: 20, includesPrompt: false },
       minNewTokens: { tokens: 0 },
-      shared: greedySettings,
+      shared: {
+        num_beams: 1,
+        length_penalty: 1,
+        early_stopping: 0,
+        num_return_sequences: 1,
+        repetition_penalty: 1,
+        no_repeat_ngram_size: 0,
+        do_sample: false,
+        temperature: 1,
+        top_k: 50,
+        top_p: 1,
+      },
       seed: undefined,
     });
   });
