@@ -72,8 +72,8 @@ function partsOf(
     else parts.push([row]);
   }
   return parts.map((part) => {
-    const own = withOwnImages(part);
-    return { images: own.images.flatMap((image) => images[image] ?? []), rows: own.rows, settings };
+    const { rows: rowsOfPart, images: imagesOfPart } = withOwnImages(part);
+    return { images: imagesOfPart.flatMap((image) => images[image] ?? []), rows: rowsOfPart, settings };
   });
 }
 

@@ -132,8 +132,8 @@ function keepMostSimilar(
   { images, texts, comparedImages }: RetrievalBatch,
 ): void {
   for (let text = 0; text < texts.length; text += 1) {
-    const places = images.map((_, image) => image * texts.length + text);
-    places.sort((a, b) => (cosineSimilarity[b] ?? 0) - (cosineSimilarity[a] ?? 0));
-    for (const place of places.slice(comparedImages)) matchProbability[place] = NOT_COMPARED;
+    const pairs = images.map((_, image) => image * texts.length + text);
+    pairs.sort((a, b) => (cosineSimilarity[b] ?? 0) - (cosineSimilarity[a] ?? 0));
+    for (const pair of pairs.slice(comparedImages)) matchProbability[pair] = NOT_COMPARED;
   }
 }

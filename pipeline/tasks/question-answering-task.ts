@@ -12,7 +12,7 @@ import { packAnswer } from './generation-tensors.ts';
 import { type GenerationParts, generationWork } from './generation-work.ts';
 import { answerItems, type Item, type ItemAnswers, pairItems } from './items.ts';
 import { type Preset, presets } from './presets.ts';
-import { type Candidates, type RankingParts, rankingWork, readCandidates } from './ranking-work.ts';
+import { type CandidateAnswers, type RankingParts, rankingWork, readCandidates } from './ranking-work.ts';
 import { type ReadRequest, type RequestContext, requestContext, type TaskContext } from './task.ts';
 
 type Inputs = InputsOf<(typeof schemas)['question-answering']['inputs']>;
@@ -66,7 +66,7 @@ function answerByGeneration(
 function answerByRanking(
   items: readonly Item[],
   readQuestion: ReadQuestion,
-  candidates: Candidates,
+  candidates: CandidateAnswers,
   checkpoint: BlipCheckpoint,
   ranking: RankingParts,
 ): Answer {

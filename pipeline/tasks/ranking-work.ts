@@ -10,7 +10,7 @@ import type { ItemWork } from './items.ts';
 const MAX_CANDIDATES = 256;
 
 /** The only possible answers of a request. */
-export interface Candidates {
+export interface CandidateAnswers {
   readonly texts: readonly string[];
   /** How many of them each item gets back, best first. */
   readonly returnedCount: number;
@@ -24,7 +24,7 @@ export interface Candidates {
 export function readCandidates(
   texts: readonly string[] | undefined,
   returnedCount: number = 1,
-): Candidates | undefined {
+): CandidateAnswers | undefined {
   if (texts === undefined) return undefined;
   if (texts.length > MAX_CANDIDATES)
     throw new HandlerError('INVALID_INPUT', `Expected at most ${MAX_CANDIDATES} candidates, got ${texts.length}.`);
@@ -48,7 +48,7 @@ export interface RankingParts {
  */
 export async function rankingWork(
   readQuestion: (question: string) => readonly number[],
-  { texts, returnedCount }: Candidates,
+  { texts, returnedCount }: CandidateAnswers,
   config: TextConfig,
   { tokenizer, batcher }: RankingParts,
   signal: AbortSignal | undefined,
