@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { WorkerSettings } from '../../../pipeline/workers/inference-worker.ts';
 import { startWorkerPool } from '../../../pipeline/workers/worker-pool.ts';
 import { greyBatch as batch, smallWorkerSettings as settings } from '../../support/worker-batches.ts';
 
@@ -6,6 +7,7 @@ describe('the worker pool', () => {
   test('computes as many batches at a time as it has workers, and all the same', async () => {
     const pool = await startWorkerPool(settings, 2);
     expect(pool.liveCount()).toBe(2);
+    expect(pool.executionProvider).toEqual({ executionProvider: 'cpu', reason: 'cpu was asked for' });
     const runs = [pool.run('generation', batch())];
     expect(pool.hasRoom()).toBe(true);
     runs.push(pool.run('generation', batch()));
@@ -39,5 +41,21 @@ describe('the worker pool', () => {
   test('says what is wrong with a checkpoint, as the error it is', async () => {
     const starting = startWorkerPool({ ...settings, folder: '/nowhere' }, 2);
     await expect(starting).rejects.toMatchObject({ name: 'CheckpointError', code: 'CHECKPOINT_NOT_FOUND' });
+  });
+
+  test('refuses a checkpoint that is for another task than the main thread found', async () => {
+    const starting = startWorkerPool({ ...settings, task: 'clip' }, 1);
+    await expect(starting).rejects.toMatchObject({
+      code: 'CHECKPOINT_CONFIG_INVALID',
+      message: expect.stringContaining('expected a checkpoint for clip'),
+    });
+  });
+
+  test('refuses a batch of a kind that its task has not', async () => {
+    const anyTask: WorkerSettings = settings;
+    const pool = await startWorkerPool(anyTask, 1);
+    const nothing = { images: [], texts: [], itemsPerRun: 1 };
+    await expect(pool.run('clip', nothing)).rejects.toThrow('Expected a batch of kind generation, got clip.');
+    await pool.close();
   });
 });
