@@ -1,21 +1,20 @@
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { type Inputs, type Outputs, schemas } from './input_schema.ts';
-import { type Model, type StartOptions, startModel } from './pipeline/model.ts';
+import type { Inputs, Outputs } from './input_schema.ts';
+import { type InferRequest, joinEvents, type RequestEvents, type TensorAnswer } from './pipeline/infer-request.ts';
+import { type RunningModel, type StartOptions, startModel } from './pipeline/model.ts';
 import { readSettings, type Settings } from './pipeline/settings.ts';
-import type { Progress, TensorAnswer } from './pipeline/tasks/task.ts';
 import { HandlerError, toHandlerError } from './protocol/errors.ts';
 import { valuesByName } from './protocol/named-tensor.ts';
-import type { InputLists, TaskSchema } from './protocol/schema.ts';
-import { compileInputs } from './protocol/validation.ts';
+import type { TaskSchema } from './protocol/schema.ts';
 
-/** What ships with the package lies beside this file, in the sources as in the bundle. */
+/** Files that ship with the package are beside this file, in the sources as in the bundle. */
 const shippedCheckpoint = fileURLToPath(new URL('./checkpoints/scenes-captioning', import.meta.url));
 export const shippedPage = fileURLToPath(new URL('./handlers/http/doors/page-and-docs/page', import.meta.url));
 export const shippedPicture = fileURLToPath(new URL('./examples/apples-and-cat.png', import.meta.url));
 
-/** Swagger UI: copied beside the bundle; in the sources, where npm put it. */
+/** The folder of Swagger UI: copied beside the bundle; in the sources, where npm installed it. */
 export function swaggerUiFolder(): string {
   const copied = fileURLToPath(new URL('./swagger-ui', import.meta.url));
   return existsSync(copied) ? copied : fileURLToPath(new URL('./node_modules/swagger-ui-dist', import.meta.url));
@@ -26,34 +25,32 @@ export function settingsFromEnvironment(): Settings {
   return readSettings({ environment: process.env, cpuCount: availableParallelism(), shippedCheckpoint });
 }
 
-/** Is told what a model does: for metrics and statistics. */
-export interface ModelObserver {
-  /** After every request: what came of it, and how long it took. */
-  readonly onRequest?: (outcome: TensorAnswer | HandlerError, durationMs: number) => void;
-  /** After every run of a worker: how many items were computed together, and how long that took. */
-  readonly onRun?: (itemCount: number, durationMs: number) => void;
+/** The events of all requests to a handler, and of its batches: for metrics and statistics. */
+export interface HandlerEvents extends RequestEvents {
+  /** A worker has computed a batch of so many items. */
+  readonly batchDone?: (itemCount: number, durationMs: number) => void;
 }
 
 /**
  * The handler, with the lifecycle of an Inferless model: `initialize` once, `infer` any number of times, `finalize`.
- * Everything a platform needs goes through this class; handlers/ holds what is particular to each.
+ * Every platform uses this class; handlers/ has the code that is particular to one platform.
  */
-export default class InferlessModel {
+export default class Handler {
   readonly settings: Settings;
-  readonly #observers = new Set<ModelObserver>();
-  #starting: Promise<Model> | undefined;
-  #model: Model | undefined;
+  readonly #listeners = new Set<HandlerEvents>();
+  #starting: Promise<RunningModel> | undefined;
+  #model: RunningModel | undefined;
 
   constructor(settings: Settings = settingsFromEnvironment()) {
     this.settings = settings;
   }
 
   /** The loaded model; `undefined` before `initialize` and after `finalize`. */
-  get model(): Model | undefined {
+  get model(): RunningModel | undefined {
     return this.#model;
   }
 
-  /** The name in paths and answers: that of the settings, else the checkpoint's task, which is known once it is loaded. */
+  /** The name in paths and answers: that of the settings, else the checkpoint's task; `undefined` until that is loaded. */
   get name(): string | undefined {
     return this.settings.modelName ?? this.#model?.checkpoint.task;
   }
@@ -63,16 +60,16 @@ export default class InferlessModel {
    * @throws HandlerError `NOT_READY` before `initialize` and after `finalize`.
    */
   get schema(): TaskSchema {
-    return schemas[this.#requireModel().checkpoint.task];
+    return this.#requireModel().schema;
   }
 
   /**
-   * Loads the checkpoint; once, however often it is called. One of the Hub is fetched, where the cache lacks it.
-   * @throws CheckpointError when it cannot be served, HandlerError when the execution provider does not work here.
+   * Loads the checkpoint once, however often it is called. A checkpoint of the Hub is fetched, where the cache lacks it.
+   * @throws CheckpointError when it cannot be served, HandlerError when the execution provider does not work.
    */
   async initialize(options: StartOptions = {}): Promise<void> {
     const onRun = (itemCount: number, durationMs: number) => {
-      for (const observer of this.#observers) observer.onRun?.(itemCount, durationMs);
+      for (const { batchDone } of this.#listeners) batchDone?.(itemCount, durationMs);
     };
     const starting = this.#starting ?? startModel(this.settings, { ...options, onRun });
     this.#starting = starting;
@@ -80,98 +77,67 @@ export default class InferlessModel {
       const model = await starting;
       if (this.#starting === starting) this.#model = model;
     } catch (error) {
-      if (this.#starting === starting) this.#starting = undefined; // Another may have begun meanwhile.
+      if (this.#starting === starting) this.#starting = undefined; // Another start may have begun meanwhile.
       throw error;
     }
   }
 
   /**
-   * Answers a request of the checkpoint's task. Takes the dictionary that Inferless passes (input_schema.ts).
+   * Answers a request of the checkpoint's task, in the form of Inferless: a dictionary of inputs (input_schema.ts).
    * @throws HandlerError when an input is not valid, or no item has a result.
    */
   async infer(inputs: Inputs): Promise<Outputs> {
-    const { outputs } = await this.inferTensors(inputs);
+    const { outputs } = await this.inferTensors({ inputs });
     return valuesByName(outputs);
   }
 
   /**
-   * The same with named tensors.
-   * @param inputs values by name, each one value or a list; checked here against input_schema.ts.
-   * @param outputs names of the tensors to return; `undefined` for the usual ones.
-   * @param signal when it aborts, what waits is dropped, and its reason is thrown; what runs goes on unheard.
-   * @param progress is told how far the request has come.
-   * @throws HandlerError as `infer` does.
+   * Answers a request with named tensors.
+   * @throws HandlerError when an input is not valid, or no item has a result; the signal's reason, when it aborts.
    */
-  async inferTensors(
-    inputs: unknown,
-    outputs?: readonly string[],
-    signal?: AbortSignal,
-    progress?: Progress,
-  ): Promise<TensorAnswer> {
+  async inferTensors(request: InferRequest): Promise<TensorAnswer> {
     const startMs = performance.now();
-    const observe = (outcome: TensorAnswer | HandlerError) => this.#tell(outcome, performance.now() - startMs);
+    const events = joinEvents([...this.#listeners, request.events]);
     try {
-      const model = this.#requireModel();
-      const { task } = model.checkpoint;
-      const wanted = outputs ?? usualOutputs(schemas[task]);
-      const answer = await model.infer(checkInputs(task, inputs), wanted, signal, progress);
-      observe(answer);
+      const answer = await this.#requireModel().infer({ ...request, events });
+      events.done?.(answer, performance.now() - startMs);
       return answer;
     } catch (thrown) {
-      observe(toHandlerError(thrown));
+      events.done?.(toHandlerError(thrown), performance.now() - startMs);
       throw thrown;
     }
   }
 
   /**
    * Refuses a request before anything of it is read, as `inferTensors` would refuse it then.
-   * @throws HandlerError `NOT_READY`, or `OVERLOADED` where there is no room in the queue, which observers are told of.
+   * @throws HandlerError `NOT_READY`; or `OVERLOADED` where there is no room in the queue, which listeners are told of.
    */
   requireRoom(): void {
     const model = this.#requireModel();
     try {
       model.requireRoom();
     } catch (thrown) {
-      this.#tell(toHandlerError(thrown), 0);
+      for (const { done } of this.#listeners) done?.(toHandlerError(thrown), 0);
       throw thrown;
     }
   }
 
-  /** Tells an observer of all that follows. */
-  observe(observer: ModelObserver): void {
-    this.#observers.add(observer);
+  /** Tells a listener of all requests and batches that follow. */
+  observe(listener: HandlerEvents): void {
+    this.#listeners.add(listener);
   }
 
-  /** Finishes what was accepted and releases everything. `initialize` may follow again. */
+  /** Finishes the accepted requests and releases everything. `initialize` may follow again. */
   async finalize(): Promise<void> {
     const starting = this.#starting;
     this.#starting = undefined;
     this.#model = undefined;
-    const model = await starting?.catch(() => undefined); // Whoever called initialize has the error.
+    const model = await starting?.catch(() => undefined); // The caller of initialize has the error.
     await model?.close();
   }
 
-  #tell(outcome: TensorAnswer | HandlerError, durationMs: number): void {
-    for (const observer of this.#observers) observer.onRequest?.(outcome, durationMs);
-  }
-
-  #requireModel(): Model {
+  #requireModel(): RunningModel {
     if (this.#model !== undefined) return this.#model;
     throw new HandlerError('NOT_READY', 'Expected the model to be loaded, got a request before or after that.');
   }
-}
-
-const checks = new Map<string, (inputs: unknown) => InputLists>();
-
-/** Schemas are compiled when they are first needed: most processes need one. */
-function checkInputs(task: keyof typeof schemas, inputs: unknown): InputLists {
-  const check = checks.get(task) ?? compileInputs(schemas[task].inputs);
-  checks.set(task, check);
-  return check(inputs);
-}
-
-function usualOutputs({ outputs }: TaskSchema): readonly string[] {
-  return Object.entries(outputs)
-    .filter(([, { onRequest }]) => !onRequest)
-    .map(([name]) => name);
 }

@@ -1,11 +1,9 @@
-import type { InputField, InputFields, OutputField, TaskSchema } from './protocol/schema.ts';
-
-/** Counts beyond this mean nothing, and do not fit a tensor of 32 bits. */
-const MAX_COUNT = 2_147_483_647;
+import { MAX_COUNT, parameterColumn } from './checkpoint/config/generation-parameters.ts';
+import type { InputField, InputFields, NamesWhere, OutputField, TaskSchema, ValueOf } from './protocol/schema.ts';
 
 /**
- * The inputs and outputs of each task, in Inferless' shape: datatype, required, shape, example. This is the one source
- * for validation, for the TypeScript types, and for the metadata that servers publish.
+ * The inputs and outputs of each task, in Inferless' shape: datatype, required, shape, example. Validation, the
+ * TypeScript types and the metadata that servers publish follow from them.
  */
 
 const exampleUrl = 'https://storage.googleapis.com/sfr-vision-language-research/BLIP/demo.jpg';
@@ -20,133 +18,8 @@ const image = {
     'The image: an http(s) URL, a data: URI, or base64; the bytes of its file where the platform carries them.',
 } as const satisfies InputField;
 
-/** How text is generated: captions and answers. */
-const generationInputs = {
-  preset: {
-    datatype: 'STRING',
-    required: false,
-    shape: [1],
-    example: ['hf'],
-    allowed: ['hf', 'bentoblip', 'original-blip'],
-    description:
-      "Whose defaults hold for what the request leaves open: transformers' (hf), BentoBLIP's, or the original BLIP's.",
-  },
-  max_new_tokens: {
-    datatype: 'INT64',
-    required: false,
-    shape: [1],
-    example: [20],
-    minimum: 1,
-    maximum: MAX_COUNT,
-    description: 'The most tokens a text has, its end token included.',
-  },
-  min_new_tokens: {
-    datatype: 'INT64',
-    required: false,
-    shape: [1],
-    example: [5],
-    minimum: 0,
-    maximum: MAX_COUNT,
-    description: 'The fewest tokens before a text may end.',
-  },
-  num_beams: {
-    datatype: 'INT64',
-    required: false,
-    shape: [1],
-    example: [3],
-    minimum: 1,
-    maximum: 32,
-    description: 'Beams that compete in beam search; 1 is greedy search.',
-  },
-  length_penalty: {
-    datatype: 'FP32',
-    required: false,
-    shape: [1],
-    example: [1],
-    minimum: -10,
-    maximum: 10,
-    description: 'Power of the length that a sequence score is divided by: above 0 favours long texts.',
-  },
-  early_stopping: {
-    datatype: 'STRING',
-    required: false,
-    shape: [1],
-    example: ['never'],
-    allowed: [true, false, 'true', 'false', 'never'],
-    description:
-      'When beam search ends: as soon as num_beams texts are complete (true), when a better one is unlikely (false), or impossible (never).',
-  },
-  num_return_sequences: {
-    datatype: 'INT64',
-    required: false,
-    shape: [1],
-    example: [1],
-    minimum: 1,
-    maximum: 32,
-    description: 'Texts per image and prompt; more than 1 needs num_beams or do_sample.',
-  },
-  repetition_penalty: {
-    datatype: 'FP32',
-    required: false,
-    shape: [1],
-    example: [1.5],
-    minimum: 0.001,
-    maximum: 100,
-    description: 'Makes tokens that stand in the text already less likely (above 1) or more (below 1).',
-  },
-  no_repeat_ngram_size: {
-    datatype: 'INT64',
-    required: false,
-    shape: [1],
-    example: [3],
-    minimum: 0,
-    maximum: MAX_COUNT,
-    description: 'No run of this many tokens may occur twice; 0 turns it off.',
-  },
-  do_sample: {
-    datatype: 'BOOL',
-    required: false,
-    shape: [1],
-    example: [true],
-    description: 'Draws tokens at random by their probability, in place of taking the best.',
-  },
-  temperature: {
-    datatype: 'FP32',
-    required: false,
-    shape: [1],
-    example: [0.7],
-    minimum: 0.001,
-    maximum: 100,
-    description: 'Sampling: scores are divided by it, so that below 1 likely tokens are drawn more often.',
-  },
-  top_k: {
-    datatype: 'INT64',
-    required: false,
-    shape: [1],
-    example: [50],
-    minimum: 0,
-    maximum: MAX_COUNT,
-    description: 'Sampling: only this many of the best tokens can be drawn; 0 allows all.',
-  },
-  top_p: {
-    datatype: 'FP32',
-    required: false,
-    shape: [1],
-    example: [0.9],
-    exclusiveMinimum: 0,
-    maximum: 1,
-    description: 'Sampling: only the best tokens that together have this probability can be drawn.',
-  },
-  seed: {
-    datatype: 'INT64',
-    required: false,
-    shape: [1],
-    example: [42],
-    minimum: 0,
-    maximum: 4_294_967_295,
-    description: 'Sampling: the same seed draws the same texts.',
-  },
-} as const satisfies Record<string, InputField>;
+/** The parameters of generation, for captions and answers. */
+const generationInputs = parameterColumn('input');
 
 const captioningInputs = {
   img_url: image,
@@ -240,7 +113,7 @@ const clipInputs = {
   },
 } as const satisfies Record<string, InputField>;
 
-/** What comes with generated text besides the text itself. */
+/** The outputs of generated text besides the text itself. */
 const generationOutputs = {
   token_ids: {
     datatype: 'INT64',
@@ -332,7 +205,7 @@ const clipOutputs = {
   error,
 } as const satisfies Record<string, OutputField>;
 
-/** What each task takes and gives. With several texts per item, the second dimension of generated texts counts them. */
+/** The inputs and outputs of each task. With several texts per item, the second dimension of generated texts counts them. */
 export const schemas = {
   captioning: { inputs: captioningInputs, outputs: captioningOutputs },
   'question-answering': { inputs: questionAnsweringInputs, outputs: questionAnsweringOutputs },
@@ -342,52 +215,26 @@ export const schemas = {
 
 type TaskName = keyof typeof schemas;
 
-interface ValueTypes {
-  readonly STRING: string;
-  readonly INT64: number;
-  readonly FP32: number;
-  readonly BOOL: boolean;
-}
+/** One value, or a list of values where several are possible (Inferless' unwrapping rule). */
+type SentValue<Field extends InputField> = Field['shape'] extends readonly [1]
+  ? ValueOf<Field>
+  : ValueOf<Field> | readonly ValueOf<Field>[];
 
-/** The value of one input: from `allowed` where there is such a list, else by its datatype. */
-type FieldValue<Field extends InputField> = Field extends { readonly allowed: readonly (infer Value)[] }
-  ? Value
-  : ValueTypes[Field['datatype']];
-
-type FieldItem<Field extends InputField> =
-  | FieldValue<Field>
-  | (Field extends { readonly acceptsBytes: true } ? Uint8Array : never);
-
-type FieldInput<Field extends InputField> = Field['shape'] extends readonly [1]
-  ? FieldValue<Field>
-  : FieldItem<Field> | readonly FieldItem<Field>[];
-
-type NamesWhere<Fields extends InputFields, Required extends boolean> = {
-  [Name in keyof Fields]: Fields[Name]['required'] extends Required ? Name : never;
-}[keyof Fields];
-
-/** One value where one was sent, a list where several were (Inferless' unwrapping rule). */
-type InputsOf<Fields extends InputFields> = {
-  readonly [Name in NamesWhere<Fields, true>]: FieldInput<Fields[Name]>;
+type SentInputs<Fields extends InputFields> = {
+  readonly [Name in NamesWhere<Fields, true>]: SentValue<Fields[Name]>;
 } & {
-  readonly [Name in NamesWhere<Fields, false>]?: FieldInput<Fields[Name]> | undefined;
+  readonly [Name in NamesWhere<Fields, false>]?: SentValue<Fields[Name]> | undefined;
 };
 
 type InputName = { [Task in TaskName]: keyof (typeof schemas)[Task]['inputs'] }[TaskName];
 
 /** The inputs of one task, and of no other. */
-type InputsOfTask<Task extends TaskName> = InputsOf<(typeof schemas)[Task]['inputs']> & {
+type InputsOfTask<Task extends TaskName> = SentInputs<(typeof schemas)[Task]['inputs']> & {
   readonly [Name in Exclude<InputName, keyof (typeof schemas)[Task]['inputs']>]?: never;
 };
 
-/** What `infer` takes: the inputs of the task that the checkpoint is for. */
+/** The inputs that `infer` takes: those of the task that the checkpoint is for. */
 export type Inputs = { [Task in TaskName]: InputsOfTask<Task> }[TaskName];
-
-/** Inputs that steer generation, with their values. */
-export type GenerationInputName = keyof typeof generationInputs;
-export type GenerationInputValue<Name extends GenerationInputName> = FieldValue<(typeof generationInputs)[Name]>;
-
-export const generationInputNames = Object.keys(generationInputs) as readonly GenerationInputName[]; // The keys of a constant.
 
 type OutputName = { [Task in TaskName]: keyof (typeof schemas)[Task]['outputs'] }[TaskName];
 
@@ -405,5 +252,5 @@ type OutputType<Name extends OutputName> = {
     : never;
 }[TaskName];
 
-/** What `infer` returns: the usual outputs of the checkpoint's task. One value, or a list; matrices row by row. */
+/** The outputs that `infer` returns: the usual ones of the checkpoint's task. One value, or a list; matrices row by row. */
 export type Outputs = { readonly [Name in OutputName]?: OutputType<Name> | readonly OutputType<Name>[] };

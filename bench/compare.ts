@@ -79,10 +79,10 @@ interface Timed {
 
 async function caption(model: InferlessModel, text: readonly string[]): Promise<Timed> {
   const startMs = performance.now();
-  const { outputs, times } = await model.inferTensors({ img_url: source, text, ...forced }, [
-    'generated_output',
-    'token_ids',
-  ]);
+  const { outputs, times } = await model.inferTensors({
+    inputs: { img_url: source, text, ...forced },
+    outputs: ['generated_output', 'token_ids'],
+  });
   return { totalMs: performance.now() - startMs, generateMs: times.computeMs, ids: outputs[1]?.data.join(',') ?? '' };
 }
 

@@ -52,7 +52,7 @@ async function start(checkpoint: string): Promise<InferlessModel> {
 
 async function measure(model: InferlessModel, inputs: unknown, output: string, place = 0) {
   const startMs = performance.now();
-  const { outputs } = await model.inferTensors(inputs, [output]);
+  const { outputs } = await model.inferTensors({ inputs, outputs: [output] });
   return { ms: performance.now() - startMs, first: Number(outputs[0]?.data[place]) };
 }
 

@@ -1,5 +1,5 @@
 /**
- * What a promise resolves with, unless the signal aborts first. The work behind it goes on.
+ * Waits for work, unless the signal aborts first. The work itself goes on.
  * @throws the reason of the signal.
  */
 export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {

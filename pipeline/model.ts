@@ -1,69 +1,61 @@
 import { availableParallelism } from 'node:os';
 import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.ts';
+import type { Task } from '../checkpoint/config/architectures.ts';
 import { locateCheckpoint } from '../checkpoint/hub/locate.ts';
-import { HandlerError } from '../protocol/errors.ts';
-import type { InputLists } from '../protocol/schema.ts';
+import type { TaskSchema } from '../protocol/schema.ts';
 import { unlessAborted } from './abort.ts';
+import { AcceptedRequests } from './accepted-requests.ts';
 import type { ByteBudget } from './images/byte-budget.ts';
 import { decodedBudget } from './images/process-budget.ts';
-import type { ClipBatch, ClipResult } from './sessions/clip-model.ts';
-import { type ChosenExecutionProvider, chooseExecutionProvider, chooseForInt8 } from './sessions/execution-provider.ts';
-import type { GenerationBatch, GenerationResult } from './sessions/generation-model.ts';
-import type { RetrievalBatch, RetrievalResult } from './sessions/retrieval-model.ts';
+import type { InferRequest, TensorAnswer } from './infer-request.ts';
+import type { ChosenExecutionProvider } from './sessions/execution-provider-choices.ts';
+import type { CheckpointOf, KindsOf } from './sessions/work.ts';
 import type { Settings } from './settings.ts';
-import { clipTask } from './tasks/clip-task.ts';
-import { generationTask } from './tasks/generation-task.ts';
-import { retrievalTask } from './tasks/retrieval-task.ts';
-import type { Progress, Task, TaskContext, TensorAnswer } from './tasks/task.ts';
+import { registry } from './tasks/registry.ts';
+import type { ReadRequest, TaskContext } from './tasks/task.ts';
 import { openTokenizer } from './texts/tokenizer.ts';
 import { startWorkerPool, type WorkerPool } from './workers/worker-pool.ts';
 
 /** A loaded checkpoint, ready for requests of its task. */
-export interface Model {
+export interface RunningModel {
   readonly checkpoint: Checkpoint;
+  /** The inputs and outputs of its task. */
+  readonly schema: TaskSchema;
   readonly executionProvider: ChosenExecutionProvider;
-  /** Time to be ready: threads, imports, tokenizer and model. */
+  /** Time to be ready: threads, imports, tokenizer and sessions. */
   readonly loadMs: number;
-  /** The model's part of it: graph written, weights mapped, session open. */
+  /** The sessions' part of it: graphs written, weights mapped, sessions open. */
   readonly modelLoadMs: number;
   /** Whether a worker lives, so that a request would be computed now. */
   isHealthy(): boolean;
-  /** Items that were accepted and are not answered yet: what `maxQueueSize` bounds. */
+  /** Items that were accepted and are not answered yet: `maxQueueSize` is their limit. */
   queuedItems(): number;
-  /** @throws HandlerError `OVERLOADED` where `infer` would, whatever it was asked: there is no room for one more item. */
+  /** @throws HandlerError `OVERLOADED` where `infer` would refuse any request, because there is no room for one item. */
   requireRoom(): void;
   /**
-   * Answers one request. An item that fails leaves the others alone.
-   * @param inputs checked against the schema of the checkpoint's task.
-   * @param signal when it aborts, the answer is its reason, at once; what waits is dropped, what runs goes on unheard.
-   * @param progress is told how far it has come.
+   * Answers one request. An item that fails leaves the others alone. Of the events, `done` is left to the caller.
    * @throws HandlerError `INVALID_INPUT`, `INVALID_PARAMETER`, `OVERLOADED` or `NOT_READY`, which concern all items, as
    *   `PROMPT_TOO_LONG` of retrieval, CLIP and candidates does; or that of the first item, when none has a result.
    */
-  infer(
-    inputs: InputLists,
-    outputs: readonly string[],
-    signal?: AbortSignal,
-    progress?: Progress,
-  ): Promise<TensorAnswer>;
-  /** Finishes what was accepted, then releases the model and its threads. */
+  infer(request: InferRequest): Promise<TensorAnswer>;
+  /** Finishes what was accepted, then releases the sessions and their threads. */
   close(): Promise<void>;
 }
 
 export interface StartOptions {
-  /** Takes lines for people: that a checkpoint is fetched, and what delays it; later, that a worker ended, and why. */
+  /** Takes lines for people: that a checkpoint is fetched and what delays it; later, that a worker ended and why. */
   readonly onNotice?: (line: string) => void;
   /** Ends a download that is under way. */
   readonly signal?: AbortSignal;
-  /** Takes, after every run of a worker, how many items it computed and in what time. */
+  /** Called after every batch, with the number of its items and the time that it took. */
   readonly onRun?: (itemCount: number, durationMs: number) => void;
 }
 
 /**
- * Loads the checkpoint of the settings; one of the Hub is fetched first, where the cache lacks it.
+ * Loads the checkpoint of the settings. A checkpoint of the Hub is fetched first, where the cache lacks it.
  * @throws CheckpointError or HandlerError when the checkpoint or the execution provider cannot be used.
  */
-export async function startModel(settings: Settings, options: StartOptions = {}): Promise<Model> {
+export async function startModel(settings: Settings, options: StartOptions = {}): Promise<RunningModel> {
   const share = decodedBudget.join(settings.maxDecodedBytes);
   try {
     const model = await startWithin(share.budget, settings, options);
@@ -74,36 +66,61 @@ export async function startModel(settings: Settings, options: StartOptions = {})
   }
 }
 
-async function startWithin(budget: ByteBudget, settings: Settings, options: StartOptions): Promise<Model> {
+async function startWithin(budget: ByteBudget, settings: Settings, options: StartOptions): Promise<RunningModel> {
   const folder = await locateCheckpoint(settings.checkpoint, process.env, options);
   const startMs = performance.now();
   const checkpoint = openCheckpoint(folder, settings.imageSize);
-  const choose = checkpoint.isInt8 ? chooseForInt8 : chooseExecutionProvider;
-  const executionProvider = await choose(settings.executionProvider);
-  const starting = startWorkerPool(
+  const task = await startTask(checkpoint.task, checkpoint, settings, { ...options, budget });
+  const { schema } = registry[checkpoint.task];
+  return {
+    checkpoint,
+    loadMs: performance.now() - startMs,
+    schema,
+    executionProvider: task.pool.executionProvider,
+    modelLoadMs: task.pool.loadMs,
+    ...answering(task, usualOutputs(schema), settings.maxQueueSize),
+  };
+}
+
+/** The outputs of a request that names none. */
+function usualOutputs({ outputs }: TaskSchema): readonly string[] {
+  return Object.entries(outputs)
+    .filter(([, { onRequest }]) => !onRequest)
+    .map(([name]) => name);
+}
+
+interface RunningTask {
+  readonly read: ReadRequest<unknown>;
+  readonly pool: PoolState;
+}
+
+/** The pool as seen from outside the task, which alone knows its kinds of batches. */
+type PoolState = Pick<WorkerPool<never>, 'close' | 'executionProvider' | 'liveCount' | 'loadMs' | 'requireServing'>;
+
+/** Starts the workers, and meanwhile the main thread's part of the task. */
+async function startTask<Name extends Task>(
+  name: Name,
+  checkpoint: CheckpointOf<Name> & { readonly folder: string },
+  settings: Settings,
+  { onNotice, onRun, budget }: StartOptions & { readonly budget: ByteBudget },
+): Promise<RunningTask> {
+  const starting: Promise<WorkerPool<KindsOf<Name>>> = startWorkerPool(
     {
-      folder,
+      folder: checkpoint.folder,
+      task: name,
       imageSize: settings.imageSize,
-      executionProvider: executionProvider.executionProvider,
+      executionProvider: settings.executionProvider,
       threadCount: Math.min(settings.threadsPerWorker, availableParallelism()),
     },
     settings.workerCount,
-    { onNotice: (line) => options.onNotice?.(`${settings.modelName ?? checkpoint.task}: ${line}`) },
+    {
+      onNotice: (line) => onNotice?.(`${settings.modelName ?? name}: ${line}`),
+      ...(onRun === undefined ? {} : { onRun }),
+    },
   );
   try {
-    // sharp and undici take as long to import as the worker takes to load the model, so both happen at once.
-    const importing = import('./images/image-source.ts');
-    const tokenizer = openTokenizer(folder);
-    const [{ loadImage }, pool] = await Promise.all([importing, starting]);
-    const task = createTask(
-      checkpoint,
-      observed(pool, options.onRun),
-      { tokenizer, loadImage, imageOptions: imageOptions(settings, budget) },
-      settings,
-    );
-    const loadMs = performance.now() - startMs;
-    const { maxQueueSize } = settings;
-    return { checkpoint, executionProvider, loadMs, modelLoadMs: pool.loadMs, ...admitting(task, pool, maxQueueSize) };
+    const [context, pool] = await Promise.all([taskContext(checkpoint.folder, settings, budget), starting]);
+    return { read: registry[name].start(checkpoint, pool, context), pool };
   } catch (error) {
     await starting.then(
       (pool) => pool.close(),
@@ -111,6 +128,15 @@ async function startWithin(budget: ByteBudget, settings: Settings, options: Star
     );
     throw error;
   }
+}
+
+/** sharp and undici take as long to import as the worker takes to load the session, so both happen at once. */
+async function taskContext(folder: string, settings: Settings, budget: ByteBudget): Promise<TaskContext> {
+  const importing = import('./images/image-source.ts');
+  const tokenizer = openTokenizer(folder);
+  const { loadImage } = await importing;
+  const { maxBatchSize, batchWindowMs } = settings;
+  return { tokenizer, loadImage, imageOptions: imageOptions(settings, budget), maxBatchSize, batchWindowMs };
 }
 
 function imageOptions(settings: Settings, budget: ByteBudget): TaskContext['imageOptions'] {
@@ -128,82 +154,28 @@ function imageOptions(settings: Settings, budget: ByteBudget): TaskContext['imag
   };
 }
 
-/** A pool that tells of its runs. */
-function observed(pool: WorkerPool, onRun: StartOptions['onRun']): WorkerPool {
-  if (onRun === undefined) return pool;
-  return {
-    ...pool,
-    async run(batch: GenerationBatch | RetrievalBatch | ClipBatch) {
-      const startMs = performance.now();
-      const result = await pool.run(batch as never); // It was made for batches of this task.
-      onRun(itemCountOf(batch), performance.now() - startMs);
-      return result;
-    },
-  };
-}
-
-/** Texts that are generated, or images and texts that are encoded. */
-function itemCountOf(batch: GenerationBatch | RetrievalBatch | ClipBatch): number {
-  return 'rows' in batch ? batch.rows.length : batch.images.length + batch.texts.length;
-}
-
-/** The workers opened the same checkpoint, so they compute the batches of its task. */
-function createTask(checkpoint: Checkpoint, pool: WorkerPool, context: TaskContext, settings: Settings): Task {
-  const bounded = { ...context, maxBatchSize: settings.maxBatchSize };
-  switch (checkpoint.task) {
-    case 'clip':
-      return clipTask(checkpoint, pool as WorkerPool<ClipBatch, ClipResult>, bounded);
-    case 'retrieval':
-      return retrievalTask(checkpoint, pool as WorkerPool<RetrievalBatch, RetrievalResult>, bounded);
-    default:
-      return generationTask(checkpoint, pool as WorkerPool<GenerationBatch, GenerationResult>, {
-        ...bounded,
-        batchWindowMs: settings.batchWindowMs,
-      });
-  }
-}
-
-/** Takes requests while there is room for their items. */
-function admitting(
-  task: Task,
-  pool: WorkerPool,
+/** Takes requests while there is room for their items, and answers them. */
+function answering(
+  { read, pool }: RunningTask,
+  usualOutputs: readonly string[],
   maxQueueSize: number,
-): Pick<Model, 'infer' | 'isHealthy' | 'queuedItems' | 'requireRoom' | 'close'> {
-  const accepted = new Set<Promise<TensorAnswer>>();
-  let acceptedItems = 0;
+): Pick<RunningModel, 'infer' | 'isHealthy' | 'queuedItems' | 'requireRoom' | 'close'> {
+  const accepted = new AcceptedRequests(maxQueueSize);
   return {
     isHealthy: () => pool.liveCount() > 0,
-    queuedItems: () => acceptedItems,
-    requireRoom: () => requireRoom(1, acceptedItems, maxQueueSize),
-    async infer(inputs, outputs, signal, progress) {
+    queuedItems: () => accepted.itemCount,
+    requireRoom: () => accepted.requireRoom(1),
+    async infer({ inputs, outputs = usualOutputs, signal, events }) {
       signal?.throwIfAborted();
-      const { itemCount, run } = task(inputs, outputs);
+      const { itemCount, run } = read(inputs, outputs);
       pool.requireServing();
-      requireRoom(itemCount, acceptedItems, maxQueueSize);
-      acceptedItems += itemCount;
-      progress?.onAccepted?.();
-      const answer = run(signal, progress).finally(() => {
-        accepted.delete(answer);
-        acceptedItems -= itemCount; // Not before: what runs unheard still takes its place.
-      });
-      accepted.add(answer);
-      return await unlessAborted(answer, signal);
+      accepted.requireRoom(itemCount);
+      events?.accepted?.();
+      return await unlessAborted(accepted.add(itemCount, run({ signal, events })), signal);
     },
     async close() {
-      await Promise.allSettled(accepted);
+      await accepted.settled();
       await pool.close();
     },
   };
-}
-
-function requireRoom(itemCount: number, acceptedItems: number, maxQueueSize: number): void {
-  if (itemCount > maxQueueSize) {
-    throw new HandlerError('INVALID_INPUT', `Expected at most ${maxQueueSize} items in one request, got ${itemCount}.`);
-  }
-  if (acceptedItems + itemCount > maxQueueSize) {
-    throw new HandlerError(
-      'OVERLOADED',
-      `Expected at most ${maxQueueSize} items to be waiting, got more. Try again soon.`,
-    );
-  }
 }

@@ -1,12 +1,12 @@
 import { type HandlerError, toHandlerError } from '../protocol/errors.ts';
 
-/** A stretch of the work on a request, when it is over. Times are in milliseconds, on the clock of `performance.now()`. */
+/** A part of the work on a request that is over. Times are in milliseconds, on the clock of `performance.now()`. */
 export interface Stage {
-  /** `queue` is any wait: for memory, for others to share a batch, or for a worker. `run` is all that a worker does. */
+  /** `queue` is a wait for memory, for others to share a batch, or for a worker. `run` is the whole work of a worker. */
   readonly name: 'fetch' | 'inspect' | 'decode' | 'queue' | 'run';
   readonly startMs: number;
   readonly endMs: number;
-  /** How many items a run computes, those of other requests too. */
+  /** How many items a run computes, those of other requests included. */
   readonly itemCount?: number;
   /** Why it ended before its work was done. */
   readonly error?: HandlerError | undefined;
@@ -14,7 +14,7 @@ export interface Stage {
 
 export type OnStage = (stage: Stage) => void;
 
-/** Does the work of a stage, and tells of it when it is over, well or not. */
+/** Does the work of a stage, and tells of the stage when it is over, well or not. */
 export async function watchStage<T>(
   name: Stage['name'],
   onStage: OnStage | undefined,
@@ -25,28 +25,33 @@ export async function watchStage<T>(
   return await doneOrFailed(work, (error) => onStage({ name, startMs, endMs: performance.now(), error }));
 }
 
+/** The events of a request that a run of its items is told by. */
+interface RunEvents {
+  readonly computing?: (() => void) | undefined;
+  readonly stage?: OnStage | undefined;
+}
+
 /**
- * Has items computed, and tells of their wait, and of their run, when it is over, well or not.
- * @param itemCount how many they are.
- * @param submit calls back when a worker takes them: with how many it takes, where others are among them.
+ * Has items computed, and tells of their wait and of their run when each is over, well or not.
+ * @param submit calls back when a worker takes the items: with the size of the batch, where others are among them.
  */
 export async function watchRun<T>(
-  { onComputing, onStage }: { readonly onComputing?: () => void; readonly onStage?: OnStage },
+  { computing, stage }: RunEvents,
   itemCount: number,
-  submit: (onComputing: ((batchSize?: number) => void) | undefined) => Promise<T>,
+  submit: (computing: ((batchSize?: number) => void) | undefined) => Promise<T>,
 ): Promise<T> {
-  if (onStage === undefined) return await submit(onComputing);
+  if (stage === undefined) return await submit(computing && (() => computing()));
   let current: Omit<Stage, 'endMs'> = { name: 'queue', startMs: performance.now() };
-  const end = (error?: HandlerError) => onStage({ ...current, endMs: performance.now(), error });
+  const end = (error?: HandlerError) => stage({ ...current, endMs: performance.now(), error });
   const take = (batchSize = itemCount) => {
     end();
     current = { name: 'run', startMs: performance.now(), itemCount: batchSize };
-    onComputing?.();
+    computing?.();
   };
   return await doneOrFailed(() => submit(take), end);
 }
 
-/** Does work, and says when it is done, or why it failed. */
+/** Does work, and calls `end` when it is done or has failed. */
 async function doneOrFailed<T>(work: () => Promise<T> | T, end: (error?: HandlerError) => void): Promise<T> {
   let result: T;
   try {

@@ -1,11 +1,11 @@
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import { type ErrorCode, HandlerError } from './errors.ts';
-import type { InputField, InputFields, InputLists } from './schema.ts';
+import type { InputField, InputFields, InputLists, InputsOf } from './schema.ts';
 
-/** What a value must be, in the words of JSON Schema. */
+/** A JSON schema of a value. */
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
-/** Names that a client made up are cut after as many characters in messages. */
+/** Messages repeat at most this many characters of a name that a client made up. */
 const MAX_NAME_CHARACTERS = 40;
 
 const ajv = new Ajv({ verbose: true, allowUnionTypes: true });
@@ -17,12 +17,15 @@ ajv.addKeyword({
   error: { message: 'must be string' },
 });
 
-/** A text, or null in place of none, as clients of several peers send it. */
+/** A text, or null, which clients of several platforms send for an absent text. */
 export const nullableText = { type: ['string', 'null'] };
 
 const jsonTypes = { STRING: 'string', INT64: 'integer', FP32: 'number', BOOL: 'boolean' } as const;
 
-/** Compiles a JSON schema to a function that returns its argument as `T`, or throws a HandlerError that names the place. */
+/**
+ * Compiles a JSON schema, at the first call, to a function that returns its argument as `T`.
+ * @throws HandlerError with the given code, naming the place.
+ */
 export function compile<T>(schema: object, code: ErrorCode): (value: unknown) => T {
   let validate: ValidateFunction<T> | undefined;
   return (value) => {
@@ -33,10 +36,10 @@ export function compile<T>(schema: object, code: ErrorCode): (value: unknown) =>
 }
 
 /**
- * A function that checks the inputs of a handler against its schema.
- * @throws HandlerError `INVALID_INPUT`, naming the input, what was expected and what came.
+ * Makes a function that checks the inputs of a handler against their fields.
+ * @throws HandlerError `INVALID_INPUT`, naming the input, the expected value and the actual one.
  */
-export function compileInputs(fields: InputFields): (inputs: unknown) => InputLists {
+export function compileInputs<Fields extends InputFields>(fields: Fields): (inputs: unknown) => InputsOf<Fields> {
   const check = compile<InputLists>(
     {
       type: 'object',
@@ -46,23 +49,27 @@ export function compileInputs(fields: InputFields): (inputs: unknown) => InputLi
     },
     'INVALID_INPUT',
   );
-  return (inputs) => check(typeof inputs === 'object' && inputs !== null ? toLists(inputs) : inputs);
+  return (inputs) => {
+    const lists = check(typeof inputs === 'object' && inputs !== null ? toLists(inputs) : inputs);
+    const values = Object.entries(lists).map(([name, list]) => [name, fields[name]?.shape[0] === 1 ? list[0] : list]);
+    return Object.fromEntries(values) as InputsOf<Fields>; // Ajv has just checked each list against its own field.
+  };
 }
 
-/** One value stands for a list of one; absent values are left out. */
+/** Makes a list of each single value, and leaves out absent values. */
 function toLists(inputs: object): InputLists {
   const present = Object.entries(inputs).filter(([, value]) => value !== undefined && value !== null);
   return Object.fromEntries(present.map(([name, value]) => [name, Array.isArray(value) ? value : [value]]));
 }
 
-/** What one value of an input may be, in JSON Schema: requests are held against it, and OpenAPI says it. */
+/** The JSON schema of one value of an input: requests are checked against it, and OpenAPI publishes it. */
 export function valueSchema({ datatype, allowed, minimum, exclusiveMinimum, maximum }: InputField): JsonSchema {
   if (allowed !== undefined) return { enum: allowed };
   const bounds = Object.entries({ minimum, exclusiveMinimum, maximum }).filter(([, bound]) => bound !== undefined);
   return { type: jsonTypes[datatype], ...Object.fromEntries(bounds) };
 }
 
-/** The same of all its values. */
+/** The JSON schema of all values of an input. */
 export function listSchema({ shape: [size] }: InputField, items: JsonSchema): JsonSchema {
   return { type: 'array', minItems: 1, ...(size === 1 ? { maxItems: 1 } : {}), items };
 }
@@ -71,7 +78,7 @@ function fieldSchema(field: InputField): JsonSchema {
   return listSchema(field, field.acceptsBytes ? { textOrBytes: true } : valueSchema(field));
 }
 
-/** Ajv says what a value must be; this says where, and what came. */
+/** Adds to Ajv's message the place of the value, and the value. */
 function describeError(error: ErrorObject | undefined): string {
   if (error === undefined) return 'Expected a valid value, got something else.';
   const { keyword, params, data } = error;
@@ -99,7 +106,7 @@ function clamp(name: string): string {
   return name.length <= MAX_NAME_CHARACTERS ? name : `${name.slice(0, MAX_NAME_CHARACTERS)}…`;
 }
 
-/** A value for a message: numbers and booleans as they are; the length of anything that may hold content. */
+/** Describes a value in a message: numbers and booleans in full, of anything that may hold content the length. */
 export function describeValue(value: unknown): string {
   if (typeof value === 'string')
     return value.length <= MAX_NAME_CHARACTERS ? JSON.stringify(value) : `a string of ${value.length} characters`;

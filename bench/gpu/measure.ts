@@ -58,7 +58,7 @@ async function start(checkpoint: string, executionProvider: Provider): Promise<R
 }
 
 async function ask(handler: RunningHandler, inputs: Inputs, names: readonly string[]): Promise<Tensors> {
-  const { outputs } = await handler.inferTensors(inputs, names);
+  const { outputs } = await handler.inferTensors({ inputs, outputs: names });
   return Object.fromEntries(outputs.map(({ name, data }) => [name, [...data]]));
 }
 
@@ -213,7 +213,7 @@ interface Run {
 async function captionOnce(handler: RunningHandler, images: readonly string[]): Promise<Run> {
   const startMs = performance.now();
   const inputs = { img_url: images, text: images.map(() => ''), ...forced };
-  const { times } = await handler.inferTensors(inputs, ['token_ids']);
+  const { times } = await handler.inferTensors({ inputs, outputs: ['token_ids'] });
   return { totalMs: performance.now() - startMs, computeMs: times.computeMs };
 }
 

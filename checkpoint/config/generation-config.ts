@@ -1,44 +1,16 @@
 import type { JsonSection } from '../files/json-file.ts';
 import { invalid } from '../files/json-section.ts';
+import { type ParameterColumn, parameterColumn } from './generation-parameters.ts';
 
-/** Generation parameters of a checkpoint, by their names in transformers' `GenerationConfig`. Only those it sets. */
-export interface GenerationDefaults {
-  readonly max_length?: number;
-  readonly max_new_tokens?: number;
-  readonly min_length?: number;
-  readonly min_new_tokens?: number;
-  readonly num_beams?: number;
-  readonly length_penalty?: number;
-  readonly early_stopping?: boolean | 'never';
-  readonly num_return_sequences?: number;
-  readonly repetition_penalty?: number;
-  readonly no_repeat_ngram_size?: number;
-  readonly do_sample?: boolean;
-  readonly temperature?: number;
-  readonly top_k?: number;
-  readonly top_p?: number;
-}
+type Checks = ParameterColumn<'checkpoint'>;
+type Checked<Check> = Check extends (value: unknown) => value is infer Value ? Value : never;
 
-const keys = {
-  max_length: isPositiveCount,
-  max_new_tokens: isPositiveCount,
-  min_length: isCount,
-  min_new_tokens: isCount,
-  num_beams: isPositiveCount,
-  length_penalty: isNumber,
-  early_stopping: (value: unknown) => typeof value === 'boolean' || value === 'never',
-  num_return_sequences: isPositiveCount,
-  repetition_penalty: isPositive,
-  no_repeat_ngram_size: isCount,
-  do_sample: (value: unknown) => typeof value === 'boolean',
-  temperature: isPositive,
-  top_k: isCount,
-  top_p: (value: unknown) => isPositive(value) && Number(value) <= 1,
-} satisfies Record<keyof GenerationDefaults, (value: unknown) => boolean>;
+/** The generation parameters that a checkpoint sets, by their names in transformers' `GenerationConfig`. */
+export type GenerationDefaults = { readonly [Name in keyof Checks]?: Checked<Checks[Name]> };
 
 /**
- * The generation defaults of a checkpoint: what config.json's `text_config` says (the place where published BLIP files
- * keep it), overridden by generation_config.json. `null` counts as absent.
+ * Reads the generation defaults of a checkpoint: those of generation_config.json over those of `text_config` in
+ * config.json, where published BLIP files have them. `null` counts as absent.
  * @throws CheckpointError `CHECKPOINT_CONFIG_INVALID` on a value of the wrong type, or out of its range.
  */
 export function readGenerationDefaults(
@@ -49,28 +21,12 @@ export function readGenerationDefaults(
 }
 
 function readKeys(section: JsonSection): GenerationDefaults {
-  const found: Record<string, unknown> = {};
-  for (const [key, isValid] of Object.entries(keys)) {
-    const value = section.values[key];
+  const values: Record<string, unknown> = {};
+  for (const [name, isValid] of Object.entries(parameterColumn('checkpoint'))) {
+    const value = section.values[name];
     if (value === undefined || value === null) continue;
-    if (!isValid(value)) throw invalid(section, key, 'a generation parameter of its usual type and range', value);
-    found[key] = value;
+    if (!isValid(value)) throw invalid(section, name, 'a generation parameter of its usual type and range', value);
+    values[name] = value;
   }
-  return found; // Each value passed the check of its own key.
-}
-
-function isCount(value: unknown): boolean {
-  return Number.isSafeInteger(value) && Number(value) >= 0;
-}
-
-function isPositiveCount(value: unknown): boolean {
-  return isCount(value) && Number(value) > 0;
-}
-
-function isPositive(value: unknown): boolean {
-  return isNumber(value) && Number(value) > 0;
-}
-
-function isNumber(value: unknown): boolean {
-  return typeof value === 'number' && Number.isFinite(value);
+  return values; // Each value passed the check of its own name.
 }

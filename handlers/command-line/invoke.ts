@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import InferlessModel, { settingsFromEnvironment, shippedPicture } from '../../app.ts';
-import type { TensorAnswer } from '../../pipeline/tasks/task.ts';
+import type { TensorAnswer } from '../../pipeline/infer-request.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { readInferenceRequest } from '../../protocol/inference-request.ts';
 import { inferenceResponse } from '../../protocol/inference-response.ts';
@@ -128,7 +128,7 @@ async function invoke(options: Options): Promise<void> {
   try {
     printLoaded(handler);
     const { id, inputs, outputs } = readInferenceRequest(body, handler.schema);
-    const answer = await handler.inferTensors(inputs, outputs, signal);
+    const answer = await handler.inferTensors({ inputs, outputs, signal });
     printTimes(answer);
     process.stdout.write(`${JSON.stringify(inferenceResponse(handler.name ?? '', id, answer.outputs))}\n`);
   } finally {

@@ -28,7 +28,7 @@ export async function infer(
 ): Promise<MessageInitShape<typeof ModelInferResponseSchema>> {
   const model = findVersion(models, request.modelName, request.modelVersion);
   const { id = '', ...question } = readInferRequest(request, model.schema);
-  const options = { signal, timeLimitMs, progress: span?.progressOf(model) };
+  const options = { signal, timeLimitMs, events: span?.eventsOf(model) };
   const { outputs, failures, times, generatedTokens } = await inferInTime(model, question, options);
   for (const failure of failures) logInternal(failure, log);
   log.debug({ times, generatedTokens }, 'stages');

@@ -1,5 +1,5 @@
 import type InferlessModel from '../../app.ts';
-import type { Progress, TensorAnswer } from '../../pipeline/tasks/task.ts';
+import type { RequestEvents, TensorAnswer } from '../../pipeline/infer-request.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { untraced } from './tracing.ts';
 
@@ -55,7 +55,7 @@ export interface InferOptions {
   readonly signal: AbortSignal;
   /** The most milliseconds that the service allows; `undefined` for any time. */
   readonly timeLimitMs: number | undefined;
-  readonly progress?: Progress | undefined;
+  readonly events?: RequestEvents | undefined;
 }
 
 /**
@@ -65,10 +65,10 @@ export interface InferOptions {
 export async function inferInTime(
   model: InferlessModel,
   { inputs, outputs, parameters }: Question,
-  { signal, timeLimitMs, progress }: InferOptions,
+  { signal, timeLimitMs, events }: InferOptions,
 ): Promise<TensorAnswer> {
   const timeoutMs = shortest(requestTimeoutMs(parameters?.['timeout']), timeLimitMs);
-  const infer = (until: AbortSignal) => untraced(() => model.inferTensors(inputs, outputs, until, progress));
+  const infer = (until: AbortSignal) => untraced(() => model.inferTensors({ inputs, outputs, signal: until, events }));
   return await withDeadline(timeoutMs, signal, infer);
 }
 

@@ -1,6 +1,6 @@
 import { Counter, Histogram, type Registry } from 'prom-client';
 import type InferlessModel from '../../app.ts';
-import type { TensorAnswer } from '../../pipeline/tasks/task.ts';
+import type { TensorAnswer } from '../../pipeline/infer-request.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 
 /** From a small model on a GPU to a large one on a CPU. */
@@ -60,8 +60,8 @@ export class ModelMetrics {
   observe(observedModel: InferlessModel): void {
     const label = () => observedModel.name ?? '';
     observedModel.observe({
-      onRun: (itemCount) => this.#batches.observe({ model: label() }, itemCount),
-      onRequest: (outcome, durationMs) => {
+      batchDone: (itemCount) => this.#batches.observe({ model: label() }, itemCount),
+      done: (outcome, durationMs) => {
         const model = label();
         if (outcome instanceof HandlerError) this.#requests.inc({ model, code: outcome.code });
         else this.#countAnswer(model, outcome, durationMs);

@@ -1,5 +1,5 @@
 import type InferlessModel from '../../app.ts';
-import type { TensorAnswer } from '../../pipeline/tasks/task.ts';
+import type { TensorAnswer } from '../../pipeline/infer-request.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { MODEL_VERSION } from '../../protocol/metadata.ts';
 
@@ -61,8 +61,8 @@ export class StatisticsCollector {
   constructor(model: InferlessModel) {
     this.#model = model;
     model.observe({
-      onRun: (itemCount, durationMs) => this.#addBatch(itemCount, durationMs),
-      onRequest: (outcome, durationMs) => this.#addRequest(outcome, durationMs),
+      batchDone: (itemCount, durationMs) => this.#addBatch(itemCount, durationMs),
+      done: (outcome, durationMs) => this.#addRequest(outcome, durationMs),
     });
   }
 

@@ -1,7 +1,7 @@
 import type { Attributes, Context, Tracer } from '@opentelemetry/api';
 import type InferlessModel from '../../app.ts';
+import type { RequestEvents } from '../../pipeline/infer-request.ts';
 import type { OnStage } from '../../pipeline/stages.ts';
-import type { Progress } from '../../pipeline/tasks/task.ts';
 import type { Log } from './log.ts';
 import { version } from './version.ts';
 
@@ -55,7 +55,7 @@ export interface RequestSpan {
   /** `undefined` without an SDK. */
   readonly traceId: string | undefined;
   /** Makes spans of the stages of a question to a model; `undefined` if nobody collects them. */
-  readonly progressOf: (model: InferlessModel) => Progress | undefined;
+  readonly eventsOf: (model: InferlessModel) => RequestEvents | undefined;
   /** Sets the code of the error that the request fails with; the last call counts. */
   readonly setError: (code: string) => void;
   /** The request was answered, or its client left. @param isFault whether its status is a fault of the server. */
@@ -76,12 +76,12 @@ export function startRequestSpan({ name, attributes, headers }: TracedRequest): 
   const { traceId } = span.spanContext();
   return {
     traceId: isValidTraceId(traceId) ? traceId : undefined,
-    progressOf(model) {
+    eventsOf(model) {
       if (!span.isRecording()) return undefined;
       const ofModel = modelAttributes(model);
       span.setAttributes(ofModel);
       return {
-        onStage: stageRecorder({ tracer, inside: trace.setSpan(parent, span), ofModel, epochMs, SpanStatusCode }),
+        stage: stageRecorder({ tracer, inside: trace.setSpan(parent, span), ofModel, epochMs, SpanStatusCode }),
       };
     },
     setError: (code) => void span.setAttribute('error.type', code),

@@ -1,47 +1,43 @@
+import {
+  generationParameters,
+  type ParameterColumn,
+  parameterColumn,
+} from '../../checkpoint/config/generation-parameters.ts';
 import { addInput, type Graph, type Value } from '../../onnx/graph.ts';
 
+type GraphInputs = ParameterColumn<'graph'>;
+
+type CamelCase<Name extends string> = Name extends `${infer Head}_${infer Tail}`
+  ? `${Head}${Capitalize<CamelCase<Tail>>}`
+  : Name;
+
 /**
- * Generation parameters as inputs of the graph, under transformers' names (generation/configuration_utils.py), so that
- * one graph serves every combination. Scalars unless a shape is given.
+ * Generation parameters as inputs of the graph, so that one graph serves every combination. Each is a scalar, except for
+ * `maxNewTokens` and `minNewTokens`, [rows].
  */
-export interface GenerationParameters {
-  /** [rows] */
-  readonly maxNewTokens: Value<'int64'>;
-  /** [rows] */
-  readonly minNewTokens: Value<'int64'>;
-  readonly numBeams: Value<'int64'>;
-  readonly numReturnSequences: Value<'int64'>;
-  readonly lengthPenalty: Value<'float32'>;
-  /** One of `earlyStopping`. */
-  readonly earlyStopping: Value<'int64'>;
-  readonly repetitionPenalty: Value<'float32'>;
-  readonly noRepeatNgramSize: Value<'int64'>;
-  readonly doSample: Value<'bool'>;
-  readonly temperature: Value<'float32'>;
-  readonly topK: Value<'int64'>;
-  readonly topP: Value<'float32'>;
-  /** [rows, steps, draws]: numbers from 0 up to 1 that sampling draws with; their seed makes it repeatable. */
+export type GenerationParameters = {
+  readonly [Name in keyof GraphInputs as CamelCase<Name>]: Value<GraphInputs[Name]['elementType']>;
+} & {
+  /** [rows, steps, draws]: numbers from 0 up to 1 that sampling draws with. Equal numbers draw equal tokens. */
   readonly uniforms: Value<'float32'>;
-}
+};
 
 /** `early_stopping` as a number: `false`, `true` and `"never"`. */
-export const earlyStopping = { false: 0, true: 1, never: 2 } as const;
+export const earlyStopping = generationParameters.early_stopping.graph.numbers;
 
-/** Declares the parameters as inputs of `graph`. */
+/** Declares the parameters as inputs of `graph`, under transformers' names. */
 export function addGenerationParameters(graph: Graph): GenerationParameters {
-  return {
-    maxNewTokens: addInput(graph, 'max_new_tokens', 'int64', ['rows']),
-    minNewTokens: addInput(graph, 'min_new_tokens', 'int64', ['rows']),
-    numBeams: addInput(graph, 'num_beams', 'int64', []),
-    numReturnSequences: addInput(graph, 'num_return_sequences', 'int64', []),
-    lengthPenalty: addInput(graph, 'length_penalty', 'float32', []),
-    earlyStopping: addInput(graph, 'early_stopping', 'int64', []),
-    repetitionPenalty: addInput(graph, 'repetition_penalty', 'float32', []),
-    noRepeatNgramSize: addInput(graph, 'no_repeat_ngram_size', 'int64', []),
-    doSample: addInput(graph, 'do_sample', 'bool', []),
-    temperature: addInput(graph, 'temperature', 'float32', []),
-    topK: addInput(graph, 'top_k', 'int64', []),
-    topP: addInput(graph, 'top_p', 'float32', []),
-    uniforms: addInput(graph, 'uniforms', 'float32', ['uniform_rows', 'uniform_steps', 'uniform_draws']),
-  };
+  const inputs = Object.entries(parameterColumn('graph'));
+  const isFirst = ([, input]: (typeof inputs)[number]) => 'comesFirst' in input;
+  const ordered = [...inputs.filter(isFirst), ...inputs.filter((input) => !isFirst(input))];
+  const values = ordered.map(([name, { elementType, shape }]) => [
+    camelCase(name),
+    addInput(graph, name, elementType, shape),
+  ]);
+  const uniforms = addInput(graph, 'uniforms', 'float32', ['uniform_rows', 'uniform_steps', 'uniform_draws']);
+  return { ...Object.fromEntries(values), uniforms } as GenerationParameters; // One value for each row of the table.
+}
+
+function camelCase(name: string): string {
+  return name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
 }

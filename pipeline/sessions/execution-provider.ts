@@ -1,17 +1,11 @@
 import { HandlerError } from '../../protocol/errors.ts';
-import type { ExecutionProviderChoice } from './execution-provider-choices.ts';
-import { type ExecutionProvider, probeExecutionProvider } from './runtime.ts';
-
-export interface ChosenExecutionProvider {
-  readonly executionProvider: ExecutionProvider;
-  /** Why, for the log. */
-  readonly reason: string;
-}
+import type { ChosenExecutionProvider, ExecutionProviderChoice } from './execution-provider-choices.ts';
+import { probeExecutionProvider } from './runtime.ts';
 
 /**
- * Decides where graphs run. `webgpu` is never chosen by `auto`: Loop runs on the CPU there, and its state would cross
- * the bus at every token.
- * @throws HandlerError `EXECUTION_PROVIDER_UNAVAILABLE` when the one that was asked for does not work here.
+ * Decides where graphs run. `auto` never chooses `webgpu`: Loop runs on the CPU there, and its state would cross the bus
+ * at every token.
+ * @throws HandlerError `EXECUTION_PROVIDER_UNAVAILABLE` when the requested one does not work on this machine.
  */
 export async function chooseExecutionProvider(
   choice: ExecutionProviderChoice,
@@ -35,8 +29,8 @@ export async function chooseExecutionProvider(
 }
 
 /**
- * The same for a checkpoint of int8 weights: their products have kernels on the CPU alone.
- * @throws HandlerError `EXECUTION_PROVIDER_UNAVAILABLE` when another was asked for.
+ * Decides where graphs with int8 weights run. Only the CPU has kernels for their products.
+ * @throws HandlerError `EXECUTION_PROVIDER_UNAVAILABLE` when another provider was requested.
  */
 export function chooseForInt8(choice: ExecutionProviderChoice): ChosenExecutionProvider {
   if (choice === 'auto' || choice === 'cpu') return { executionProvider: 'cpu', reason: 'int8 weights run on the CPU' };

@@ -2,13 +2,12 @@ import { env, InferenceSession, Tensor } from 'onnxruntime-node';
 import { addInput, addOutput, createGraph, type Graph } from '../../onnx/graph.ts';
 import { encodeModel } from '../../onnx/model-proto.ts';
 import { createScope } from '../../onnx/scope.ts';
+import type { ExecutionProvider } from './execution-provider-choices.ts';
 
-/** The only file that knows onnxruntime-node. See docs/decisions/0003-runtime-options.md for each option. */
+/** The only file that imports onnxruntime-node. docs/decisions/0003-runtime-options.md explains each option. */
 
-// Whatever goes wrong is thrown as well; the native log would only repeat it on stderr.
+// Every failure is thrown as well; the native log would only repeat it on stderr.
 env.logLevel = 'fatal';
-
-export type ExecutionProvider = 'cpu' | 'cuda' | 'webgpu';
 
 export interface RuntimeOptions {
   readonly executionProvider: ExecutionProvider;
@@ -16,23 +15,23 @@ export interface RuntimeOptions {
   readonly threadCount: number;
   /** Folder that the graph's external data is relative to; a real path. */
   readonly dataFolder?: string;
-  /** Folds constants at load: worth it where weights are float16 or bfloat16, which would be widened at every run. */
+  /** Folds constants at load. Weights of float16 or bfloat16 would otherwise be widened at every run. */
   readonly foldConstants?: boolean;
   /**
-   * Whether constant matrices are copied into the order that products read them in: private memory and time at load,
-   * for speed where there are few rows.
+   * Copies constant matrices into the order that products read them in. This takes private memory and time at load, and
+   * makes runs of few rows faster.
    */
   readonly prepacksWeights?: boolean;
   /**
-   * Whether threads go on looking for work when a run is over. They answer the next run sooner, and until then take the
-   * processor from every other session.
+   * Lets threads look for work after a run is over. They start the next run sooner, and until then take the processor
+   * from every other session.
    */
   readonly keepsThreadsSpinning?: boolean;
 }
 
 export type TensorData = Uint8Array | Float32Array | BigInt64Array;
 
-/** A tensor at the border of a graph. The element type follows from the array, except for `bool`. */
+/** An input or output of a graph. The element type follows from the array, except for `bool`. */
 export interface RuntimeTensor {
   readonly data: TensorData;
   readonly shape: readonly number[];
@@ -41,14 +40,14 @@ export interface RuntimeTensor {
 
 export interface Session {
   /**
-   * Runs the graph once. Blocks the calling thread until it is done.
+   * Runs the graph once, which blocks the calling thread.
    * @throws Error of the runtime when a shape does not fit.
    */
   run(inputs: Readonly<Record<string, RuntimeTensor>>): Promise<Readonly<Record<string, RuntimeTensor>>>;
   release(): Promise<void>;
 }
 
-/** Loads a graph. Weights are mapped from their files, and neither copied nor repacked unless the options say so. */
+/** Loads a graph. Weights are mapped from their files; they are copied or repacked only where the options say so. */
 export async function createSession(graph: Graph, options: RuntimeOptions): Promise<Session> {
   const session = await InferenceSession.create(encodeModel(graph), {
     executionProviders: [options.executionProvider],

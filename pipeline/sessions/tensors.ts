@@ -11,7 +11,7 @@ export function runtimeFloat32(value: number): RuntimeTensor {
   return { data: Float32Array.of(value), shape: [] };
 }
 
-/** The data of an output that must be float32. */
+/** The data of an output, which must be float32. */
 export function float32Data(outputs: Readonly<Record<string, RuntimeTensor>>, name: string): Float32Array {
   const data = outputs[name]?.data;
   if (data instanceof Float32Array) return data;
@@ -34,7 +34,7 @@ export function paddedRows(rows: readonly (readonly number[])[]): {
   return { ids: runtimeInt64s(padded, [rows.length, longest]), lengths: runtimeInt64s(rows.map((row) => row.length)) };
 }
 
-/** All rows one after the other. */
+/** Joins all parts to one array. */
 export function joined(parts: readonly Float32Array[]): Float32Array {
   const whole = new Float32Array(parts.reduce((length, part) => length + part.length, 0));
   let start = 0;
@@ -45,7 +45,7 @@ export function joined(parts: readonly Float32Array[]): Float32Array {
   return whole;
 }
 
-/** The list in pieces of at most `size`. */
+/** Splits the list into parts of at most `size` items. */
 export function parts<T>(items: readonly T[], size: number): readonly (readonly T[])[] {
   return Array.from({ length: Math.ceil(items.length / size) }, (_, index) =>
     items.slice(index * size, (index + 1) * size),

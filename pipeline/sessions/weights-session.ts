@@ -1,7 +1,7 @@
 import { hasQuantizedWeights } from '../../checkpoint/weights/int8-format.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
 import { castsInitializers, type Graph, makeOverridable } from '../../onnx/graph.ts';
-import type { LoadOptions } from './loaded-model.ts';
+import type { LoadOptions } from './loaded-session.ts';
 import { createSession, type Session } from './runtime.ts';
 
 /** Opens a session on a graph whose weights lie in a checkpoint's files. */

@@ -1,11 +1,20 @@
 import { bytesTensor, float32Tensor, int64Tensor, type NamedTensor } from '../../protocol/named-tensor.ts';
-import type { GeneratedSequence } from '../sessions/generation-model.ts';
-import type { Generated } from './generation-items.ts';
-import { errorTensor, type Failure, isFailure, withErrors } from './outcome.ts';
+import type { TensorAnswer } from '../infer-request.ts';
+import type { Sequence } from '../sessions/row-batch.ts';
+import type { AnsweredItem, ItemAnswers } from './items.ts';
+import {
+  errorTensor,
+  type Failure,
+  failuresOf,
+  isFailure,
+  isSuccess,
+  requireSomeSuccess,
+  withErrors,
+} from './outcome.ts';
 
-/** How texts are laid out: with one text per item the second dimension is left out. */
+/** The layout of texts: one text per item leaves out the second dimension. */
 interface Layout {
-  readonly outcomes: readonly (Generated | Failure)[];
+  readonly outcomes: readonly (AnsweredItem | Failure)[];
   readonly textsPerItem: number;
   readonly shape: readonly number[];
   readonly padTokenId: number;
@@ -24,41 +33,51 @@ const packers: Readonly<Record<string, (layout: Layout, name: string) => NamedTe
 };
 
 /**
- * Packs generated texts as named tensors. Items that failed have empty text, padding and zeros; when some did, `error`
- * is added even if it was not asked for.
+ * Packs the answers of a request as named tensors. Items that failed have empty text, padding and zeros; `error` is added
+ * when some did.
+ * @throws HandlerError the first failure, when no item has a result.
  */
-export function packGenerated(
-  outcomes: readonly (Generated | Failure)[],
-  names: readonly string[],
-  context: { readonly textsPerItem: number; readonly padTokenId: number },
-): readonly NamedTensor[] {
-  const { textsPerItem, padTokenId } = context;
+export function packAnswer(
+  { outcomes, times }: ItemAnswers,
+  outputNames: readonly string[],
+  { padTokenId }: { readonly padTokenId: number },
+): TensorAnswer {
+  requireSomeSuccess(outcomes);
+  const answered = outcomes.filter(isSuccess);
+  const textsPerItem = answered[0]?.texts.length ?? 1;
   const shape = textsPerItem === 1 ? [outcomes.length] : [outcomes.length, textsPerItem];
   const layout = { outcomes, textsPerItem, shape, padTokenId };
-  return withErrors(names, outcomes).flatMap((name) => packers[name]?.(layout, name) ?? []);
+  return {
+    outputs: withErrors(outputNames, outcomes).flatMap((name) => packers[name]?.(layout, name) ?? []),
+    failures: failuresOf(outcomes),
+    times,
+    generatedTokens: answered
+      .flatMap(({ sequences }) => sequences)
+      .reduce((sum, { generatedCount }) => sum + generatedCount, 0),
+  };
 }
 
 function packTexts(layout: Layout, name: string): NamedTensor {
-  const texts = perText(layout, (generated, index) => generated?.texts[index] ?? '');
+  const texts = perText(layout, (item, index) => item?.texts[index] ?? '');
   return bytesTensor(name, layout.shape, texts);
 }
 
-function packNumbers(layout: Layout, name: string, read: (sequence: GeneratedSequence) => number): NamedTensor {
-  const numbers = perText(layout, (generated, index) => {
-    const sequence = generated?.sequences[index];
+function packNumbers(layout: Layout, name: string, read: (sequence: Sequence) => number): NamedTensor {
+  const numbers = perText(layout, (item, index) => {
+    const sequence = item?.sequences[index];
     return sequence === undefined ? 0 : read(sequence);
   });
   return float32Tensor(name, layout.shape, numbers);
 }
 
 /** Start token and prompt have a log-probability of 0. */
-function summedLogprob({ tokenLogprobs }: GeneratedSequence): number {
+function summedLogprob({ tokenLogprobs }: Sequence): number {
   return tokenLogprobs.reduce((sum, logprob) => sum + logprob, 0);
 }
 
 function perText<T>(
   { outcomes, textsPerItem }: Layout,
-  read: (generated: Generated | undefined, index: number) => T,
+  read: (item: AnsweredItem | undefined, index: number) => T,
 ): readonly T[] {
   return outcomes.flatMap((outcome) =>
     Array.from({ length: textsPerItem }, (_, index) => read(isFailure(outcome) ? undefined : outcome, index)),
@@ -71,7 +90,7 @@ function perToken(
   padding: number,
   part: 'tokenIds' | 'tokenLogprobs',
 ): [shape: readonly number[], data: readonly number[]] {
-  const sequences = perText(layout, (generated, index) => generated?.sequences[index]?.[part] ?? []);
+  const sequences = perText(layout, (item, index) => item?.sequences[index]?.[part] ?? []);
   const longest = Math.max(...sequences.map((sequence) => sequence.length));
   const data = sequences.flatMap((sequence) => [
     ...sequence,

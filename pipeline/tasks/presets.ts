@@ -1,13 +1,14 @@
-import type { GenerationSettings } from '../sessions/generation-settings.ts';
+import type { generationParameters } from '../../checkpoint/config/generation-parameters.ts';
+import type { PresetSettings } from './generation-settings.ts';
 
-/** Where references disagree: whose ways to follow. What a request sets itself comes before its preset. */
+/** The defaults of one reference implementation, where they disagree. A request's own parameters come first. */
 export interface Preset {
-  readonly settings: Partial<Pick<GenerationSettings, 'maxNewTokens' | 'minNewTokens' | 'numBeams'>>;
-  /** The question's first token: [CLS], or [ENC], which the original replaces it by. */
+  readonly settings: PresetSettings;
+  /** The question's first token: [CLS], which the original replaces by [ENC]. */
   readonly questionStart: '[CLS]' | '[ENC]';
 }
 
-type PresetName = 'hf' | 'bentoblip' | 'original-blip';
+type PresetName = (typeof generationParameters.preset.input.allowed)[number];
 type GenerationTaskName = 'captioning' | 'question-answering';
 
 /** transformers' `generate`, with the checkpoint's own defaults. */
@@ -25,7 +26,7 @@ const bentoblip: Preset = {
 /** salesforce/BLIP, models/blip.py and demo.ipynb: 3 beams, 5 to 20 tokens with the prompt. */
 const originalCaptioning: Preset = {
   settings: {
-    numBeams: 3,
+    num_beams: 3,
     maxNewTokens: { tokens: 20, includesPrompt: true },
     minNewTokens: { tokens: 5, includesPrompt: true },
   },
@@ -35,7 +36,7 @@ const originalCaptioning: Preset = {
 /** salesforce/BLIP, models/blip_vqa.py: 3 beams, 1 to 10 tokens, questions that begin with [ENC]. */
 const originalQuestionAnswering: Preset = {
   settings: {
-    numBeams: 3,
+    num_beams: 3,
     maxNewTokens: { tokens: 10, includesPrompt: true },
     minNewTokens: { tokens: 1, includesPrompt: true },
   },

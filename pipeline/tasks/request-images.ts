@@ -4,19 +4,20 @@ import { releaseImages } from '../images/held-images.ts';
 import type { RgbImage } from '../images/image-decode.ts';
 import type { ImageSource } from '../images/image-source.ts';
 import { type JointBudget, jointBudgets } from '../images/joint-budgets.ts';
-import { requireModelSize } from '../sessions/image-resizer.ts';
+import type { StageTimes } from '../infer-request.ts';
+import { requireModelSize } from './model-size.ts';
 import type { Failure } from './outcome.ts';
-import { recordSlowest, type StageTimes, type TaskContext } from './task.ts';
+import { recordSlowest, type TaskContext } from './task.ts';
 
-/** What a model wants of its images. */
-interface ModelImages {
+/** How a checkpoint resizes images, and to which size. */
+export interface ModelImages {
   readonly imageProcessor: ImageProcessorConfig;
   readonly imageSize: number;
 }
 
 /**
- * Loads all images of a request that needs them at once, each source once. One that fails leaves the others alone, but
- * all fail where they are more than may be decoded at once. Those that succeed hold memory until `releaseImages`.
+ * Loads all images of a request that needs them at once, each source once. An image that fails leaves the others alone,
+ * but all fail when together they exceed the budget of decoded bytes. Loaded images hold memory until `releaseImages`.
  */
 export async function loadImages(
   sources: readonly ImageSource[],
@@ -42,7 +43,7 @@ export async function loadImages(
   return sources.flatMap((source) => loads[unique.indexOf(source)] ?? []);
 }
 
-/** @throws HandlerError as `requireModelSize` does; the image holds no memory then. */
+/** @throws HandlerError as `requireModelSize` does, after it gave back the memory of the image. */
 function requireOrRelease(image: RgbImage, { imageProcessor, imageSize }: ModelImages): RgbImage {
   try {
     requireModelSize(image, imageProcessor, imageSize);
@@ -53,7 +54,7 @@ function requireOrRelease(image: RgbImage, { imageProcessor, imageSize }: ModelI
   }
 }
 
-/** Spreads rows of values over all items: those that failed have `filler`. */
+/** Spreads rows of values over all items. Items that failed get rows of `filler`. */
 export function spread(
   data: Float32Array,
   succeeded: readonly boolean[],

@@ -1,96 +1,61 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
-import { float32Tensor, type NamedTensor } from '../../protocol/named-tensor.ts';
-import type { InputLists } from '../../protocol/schema.ts';
-import type { ImageSource } from '../images/image-source.ts';
-import type { RetrievalBatch, RetrievalResult } from '../sessions/retrieval-model.ts';
-import { watchRun } from '../stages.ts';
-import { encoderTokens, readInTurns } from '../texts/text-tokens.ts';
-import { createRunQueue, type RunQueue } from '../workers/run-queue.ts';
+import type { schemas } from '../../input_schema.ts';
+import { float32Tensor } from '../../protocol/named-tensor.ts';
+import type { InputsOf } from '../../protocol/schema.ts';
+import type { RetrievalBatch, RetrievalResult } from '../sessions/retrieval-batch.ts';
+import { encoderTokens } from '../texts/text-tokens.ts';
+import { RunQueue } from '../workers/run-queue.ts';
 import type { WorkerPool } from '../workers/worker-pool.ts';
-import { errorTensor, failuresOf, isSuccess, requireSomeSuccess, withErrors } from './outcome.ts';
-import { loadImages, spread } from './request-images.ts';
-import {
-  contextUntil,
-  noTimes,
-  type RequestContext,
-  recordSlowest,
-  type Task,
-  type TaskContext,
-  type TensorAnswer,
-} from './task.ts';
+import { type EncodeInputs, type EncodeWork, encodeRequest } from './encode-request.ts';
+import { spread } from './request-images.ts';
+import { type ReadRequest, requestContext, type TaskContext } from './task.ts';
 
-/** Image-text matching: every image with every text. */
+type Inputs = InputsOf<typeof schemas.retrieval.inputs>;
+/** The token ids of each text: [CLS], the text and [SEP]. */
+type RetrievalInputs = EncodeInputs<readonly number[]>;
+
+/** Image-text retrieval: every image is compared with every text. */
 export function retrievalTask(
   checkpoint: BlipCheckpoint,
-  pool: WorkerPool<RetrievalBatch, RetrievalResult>,
-  context: TaskContext & { readonly maxBatchSize: number },
-): Task {
-  const queue = createRunQueue(pool);
-  return (inputs, outputs) => {
-    const request = readRequest(inputs);
+  pool: WorkerPool<'retrieval'>,
+  context: TaskContext,
+): ReadRequest<Inputs> {
+  const { config, imageProcessor } = checkpoint;
+  const shared = {
+    readText: (text: string) => encoderTokens(text, 'text', config.text, context.tokenizer),
+    modelImages: { imageProcessor, imageSize: config.vision.imageSize },
+    needsImages: true,
+    queue: new RunQueue(pool.runner('retrieval')),
+    outputs: retrievalOutputs(config.imageTextHiddenSize),
+  };
+  return ({ img_url: sources, text: texts, rerank_top_k: rerankTopK }, outputs) => {
+    const toBatch = ({ images, texts: textIds }: RetrievalInputs): RetrievalBatch => {
+      const wanted = outputs.includes('match_probability') ? (rerankTopK ?? images.length) : 0;
+      const comparedImages = Math.min(wanted, images.length);
+      return { images, texts: textIds, comparedImages, imagesPerRun: context.maxBatchSize };
+    };
     return {
-      itemCount: request.sources.length * request.texts.length,
-      run: (signal, progress) =>
-        compare(request, outputs, checkpoint, { ...contextUntil(signal, context, progress), queue }),
+      itemCount: sources.length * texts.length,
+      run: (listening) =>
+        encodeRequest({ sources, texts }, outputs, { ...shared, toBatch }, requestContext(context, listening)),
     };
   };
 }
 
-interface Comparison {
-  readonly sources: readonly ImageSource[];
-  readonly texts: readonly string[];
-  readonly rerankTopK: number | undefined;
-}
-
-function readRequest(inputs: InputLists): Comparison {
+/** @param length of an embedding. */
+function retrievalOutputs(length: number): EncodeWork<readonly number[], RetrievalBatch, RetrievalResult>['outputs'] {
+  /** [images, texts]; `filler` for images that could not be loaded. */
+  const pairs = (name: string, data: Float32Array, { texts, succeeded }: RetrievalInputs, filler: number) => [
+    float32Tensor(name, [succeeded.length, texts.length], spread(data, succeeded, texts.length, filler)),
+  ];
   return {
-    sources: (inputs['img_url'] ?? []) as readonly ImageSource[], // The schema let only these types through.
-    texts: (inputs['text'] ?? []) as readonly string[],
-    rerankTopK: inputs['rerank_top_k']?.[0] as number | undefined,
-  };
-}
-
-async function compare(
-  request: Comparison,
-  outputs: readonly string[],
-  { config, imageProcessor }: BlipCheckpoint,
-  context: RequestContext & {
-    readonly maxBatchSize: number;
-    readonly queue: RunQueue<RetrievalBatch, RetrievalResult>;
-  },
-): Promise<TensorAnswer> {
-  const { sources, rerankTopK } = request;
-  const readText = (text: string) => encoderTokens(text, 'text', config.text, context.tokenizer);
-  const texts = await readInTurns(request.texts, readText, context.signal);
-  const times = noTimes();
-  const loaded = await loadImages(sources, { imageProcessor, imageSize: config.vision.imageSize }, context, times);
-  requireSomeSuccess(loaded);
-  const images = loaded.filter(isSuccess);
-  const wanted = outputs.includes('match_probability') ? (rerankTopK ?? images.length) : 0;
-  const comparedImages = Math.min(wanted, images.length);
-  const batch = { images, texts, comparedImages, imagesPerRun: context.maxBatchSize };
-  const { result, queueMs } = await watchRun(context.progress, images.length + texts.length, (onComputing) =>
-    context.queue.run(batch, context.signal, onComputing),
-  );
-  recordSlowest(times, { ...result, queueMs });
-  const succeeded = loaded.map(isSuccess);
-  const tensors: Readonly<Record<string, () => NamedTensor>> = {
-    match_probability: () => pairs('match_probability', result.matchProbability, -1),
-    cosine_similarity: () => pairs('cosine_similarity', result.cosineSimilarity, 0),
-    image_embeds: () => {
-      const length = config.imageTextHiddenSize;
-      return float32Tensor('image_embeds', [sources.length, length], spread(result.imageEmbeds, succeeded, length, 0));
-    },
-    text_embeds: () =>
-      float32Tensor('text_embeds', [texts.length, config.imageTextHiddenSize], Array.from(result.textEmbeds)),
-    error: () => errorTensor(loaded),
-  };
-  const pairs = (name: string, data: Float32Array, filler: number) =>
-    float32Tensor(name, [sources.length, texts.length], spread(data, succeeded, texts.length, filler));
-  return {
-    outputs: withErrors(outputs, loaded).flatMap((name) => tensors[name]?.() ?? []),
-    failures: failuresOf(loaded),
-    times,
-    generatedTokens: 0,
+    match_probability: ({ matchProbability }, inputs) => pairs('match_probability', matchProbability, inputs, -1),
+    cosine_similarity: ({ cosineSimilarity }, inputs) => pairs('cosine_similarity', cosineSimilarity, inputs, 0),
+    image_embeds: ({ imageEmbeds }, { succeeded }) => [
+      float32Tensor('image_embeds', [succeeded.length, length], spread(imageEmbeds, succeeded, length, 0)),
+    ],
+    text_embeds: ({ textEmbeds }, { texts }) => [
+      float32Tensor('text_embeds', [texts.length, length], Array.from(textEmbeds)),
+    ],
   };
 }

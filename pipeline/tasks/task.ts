@@ -1,85 +1,55 @@
-import type { HandlerError } from '../../protocol/errors.ts';
-import type { NamedTensor } from '../../protocol/named-tensor.ts';
-import type { InputLists } from '../../protocol/schema.ts';
 import type { ImageOptions, ImageSource, LoadedImage } from '../images/image-source.ts';
-import type { OnStage } from '../stages.ts';
+import type { InferRequest, RequestEvents, StageTimes, TensorAnswer } from '../infer-request.ts';
 import type { Tokenizer } from '../texts/tokenizer.ts';
+import type { BatcherOptions } from '../workers/batcher.ts';
 
-/** Where the time of a request went: for each stage, its slowest item. */
-export interface StageTimes {
-  fetchMs: number;
-  decodeMs: number;
-  queueMs: number;
-  resizeMs: number;
-  computeMs: number;
-}
-
-/** An answer in named tensors, with what it took. */
-export interface TensorAnswer {
-  readonly outputs: readonly NamedTensor[];
-  /** Why some items have no result; the output `error` has their messages. */
-  readonly failures: readonly HandlerError[];
-  readonly times: StageTimes;
-  readonly generatedTokens: number;
-}
-
-/** Is told how far a request has come. */
-export interface Progress {
-  /** It has its place in the queue: it is not refused any more. */
-  readonly onAccepted?: () => void;
-  /** A worker takes some of it, which nothing stops any more. Comes for each batch that it has a part in. */
-  readonly onComputing?: () => void;
-  /** A stage of it is over, well or not. Also comes when nobody waits for its answer any more. */
-  readonly onStage?: OnStage;
-}
-
-/** A request that was understood, and not begun. */
+/** A request that was read and has not begun. */
 export interface TaskRequest {
-  /** How many results it asks for: what the queue is bounded by. */
+  /** How many results it asks for, which count against the queue's limit. */
   readonly itemCount: number;
   /**
-   * @param signal when it aborts, what waits is dropped.
-   * @param progress is told of its stages, and whenever a worker takes some of it.
-   * @throws HandlerError when no item has a result, or a text that all need is too long; the signal's reason, when the
-   *   request was dropped.
+   * Computes the answer. When the signal aborts, items that wait are dropped. Of the events, `accepted` and `done` are left
+   * to the caller.
+   * @throws HandlerError when no item has a result, or a text that all items need is too long; the signal's reason, when
+   *   the request was dropped.
    */
-  readonly run: (signal: AbortSignal | undefined, progress?: Progress) => Promise<TensorAnswer>;
+  readonly run: (listening: Listening) => Promise<TensorAnswer>;
 }
 
+/** The signal that drops a request, and the events that tell of it. */
+export type Listening = Pick<InferRequest, 'signal' | 'events'>;
+
 /**
- * What a model does with the inputs of its task.
+ * Reads the checked inputs of a task.
  * @param outputs names of the tensors to return, in their order.
  * @throws HandlerError `INVALID_INPUT` or `INVALID_PARAMETER`, which concern all items.
  */
-export type Task = (inputs: InputLists, outputs: readonly string[]) => TaskRequest;
+export type ReadRequest<Inputs> = (inputs: Inputs, outputs: readonly string[]) => TaskRequest;
 
-/** What every task needs of a model besides its checkpoint. */
-export interface TaskContext {
+/** The parts of a running model that its task uses, besides checkpoint and workers. */
+export interface TaskContext extends BatcherOptions {
   readonly tokenizer: Tokenizer;
   readonly loadImage: (source: ImageSource, options: ImageOptions) => Promise<LoadedImage>;
   readonly imageOptions: ImageOptions;
 }
 
-/** What one request needs: its images are loaded, and its batches wait, until the signal aborts. */
+/** The context of one request: its images are loaded, and its batches wait, until the signal aborts. */
 export interface RequestContext extends TaskContext {
   readonly signal: AbortSignal | undefined;
-  readonly progress: Progress;
+  readonly events: RequestEvents;
 }
 
-export function contextUntil<Context extends TaskContext>(
-  signal: AbortSignal | undefined,
-  context: Context,
-  progress: Progress = {},
-): Context & RequestContext {
-  return { ...context, signal, progress, imageOptions: { ...context.imageOptions, signal, onStage: progress.onStage } };
+export function requestContext(context: TaskContext, { signal, events = {} }: Listening): RequestContext {
+  return { ...context, signal, events, imageOptions: { ...context.imageOptions, signal, onStage: events.stage } };
 }
 
 export function noTimes(): StageTimes {
   return { fetchMs: 0, decodeMs: 0, queueMs: 0, resizeMs: 0, computeMs: 0 };
 }
 
-/** Keeps the slowest of each stage. */
+const stageNames = ['fetchMs', 'decodeMs', 'queueMs', 'resizeMs', 'computeMs'] as const satisfies (keyof StageTimes)[];
+
+/** Keeps the slowest time of each stage. */
 export function recordSlowest(times: StageTimes, measured: Partial<StageTimes>): void {
-  for (const stage of Object.keys(times) as (keyof StageTimes)[]) // The keys of a record of five.
-    times[stage] = Math.max(times[stage], measured[stage] ?? 0);
+  for (const stage of stageNames) times[stage] = Math.max(times[stage], measured[stage] ?? 0);
 }

@@ -6,46 +6,40 @@ const START = '<|startoftext|>';
 const END = '<|endoftext|>';
 const PIECES = `<\\|startoftext\\|>|<\\|endoftext\\|>|'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+`;
 
+const normalizer = {
+  type: 'Sequence',
+  normalizers: [{ type: 'NFC' }, { type: 'Replace', pattern: { Regex: '\\s+' }, content: ' ' }, { type: 'Lowercase' }],
+};
+
+const preTokenizer = {
+  type: 'Sequence',
+  pretokenizers: [
+    { type: 'Split', pattern: { Regex: PIECES }, behavior: 'Removed', invert: true },
+    { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+  ],
+};
+
 /**
- * What transformers' `CLIPTokenizer` makes of vocab.json and merges.txt (models/clip/tokenization_clip.py), as older
- * checkpoints have them.
- * @returns the definition of a tokenizer, as tokenizer.json holds one; `undefined` when there are no such files.
+ * Reads vocab.json and merges.txt of older checkpoints, as transformers' `CLIPTokenizer` does
+ * (models/clip/tokenization_clip.py).
+ * @returns the definition of a tokenizer, in the form of tokenizer.json; `undefined` when there are no such files.
  * @throws CheckpointError `CHECKPOINT_TOKENIZER_INVALID`.
  */
 export function readClipVocabulary(folder: string): JsonObject | undefined {
   const vocabulary = readJsonFile(join(folder, 'vocab.json'), 'CHECKPOINT_TOKENIZER_INVALID');
   const merges = readTextFile(join(folder, 'merges.txt'));
   if (vocabulary === undefined || merges === undefined) return undefined;
-  const idOf = (token: string) => {
-    const id = vocabulary.values[token];
-    if (typeof id === 'number') return id;
-    throw new CheckpointError(
-      'CHECKPOINT_TOKENIZER_INVALID',
-      `${vocabulary.path}: expected the token ${token}, got none.`,
-    );
-  };
-  const special = (content: string) => ({ id: idOf(content), content, special: true, normalized: false });
+  const { path, values } = vocabulary;
+  const [startId, endId] = [requireToken(path, values, START), requireToken(path, values, END)];
+  const special = (content: string, id: number) => ({ id, content, special: true, normalized: false });
   return {
-    added_tokens: [special(START), special(END)],
-    normalizer: {
-      type: 'Sequence',
-      normalizers: [
-        { type: 'NFC' },
-        { type: 'Replace', pattern: { Regex: '\\s+' }, content: ' ' },
-        { type: 'Lowercase' },
-      ],
-    },
-    pre_tokenizer: {
-      type: 'Sequence',
-      pretokenizers: [
-        { type: 'Split', pattern: { Regex: PIECES }, behavior: 'Removed', invert: true },
-        { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
-      ],
-    },
+    added_tokens: [special(START, startId), special(END, endId)],
+    normalizer,
+    pre_tokenizer: preTokenizer,
     post_processor: {
       type: 'RobertaProcessing',
-      sep: [END, idOf(END)],
-      cls: [START, idOf(START)],
+      sep: [END, endId],
+      cls: [START, startId],
       trim_offsets: false,
       add_prefix_space: false,
     },
@@ -55,10 +49,17 @@ export function readClipVocabulary(folder: string): JsonObject | undefined {
       unk_token: END,
       continuing_subword_prefix: '',
       end_of_word_suffix: '</w>',
-      vocab: vocabulary.values,
+      vocab: values,
       merges: mergesOf(merges),
     },
   };
+}
+
+/** @throws CheckpointError when the vocabulary lacks the token. */
+function requireToken(path: string, vocabulary: JsonObject, token: string): number {
+  const id = vocabulary[token];
+  if (typeof id === 'number') return id;
+  throw new CheckpointError('CHECKPOINT_TOKENIZER_INVALID', `${path}: expected the token ${token}, got none.`);
 }
 
 /** One pair a line, after a line that names the version. */

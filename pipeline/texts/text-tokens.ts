@@ -2,20 +2,21 @@ import { setImmediate } from 'node:timers/promises';
 import { HandlerError } from '../../protocol/errors.ts';
 import type { Tokenizer } from './tokenizer.ts';
 
-/** Longer words are one unknown token (WordPiece's `max_input_chars_per_word`). */
+/** WordPiece makes one unknown token of a longer word (`max_input_chars_per_word`). */
 const MAX_CHARACTERS_PER_TOKEN = 100;
+
+/** The limits that a model sets to its texts. */
+interface TextLimits {
+  readonly maxPositions: number;
+  readonly vocabularySize: number;
+}
 
 /**
  * The token ids of a text, with the tokens that the tokenizer puts around it.
- * @param kind what the text is, for messages: `prompt`, `question`, `text`.
- * @throws HandlerError `PROMPT_TOO_LONG`, `INTERNAL` when the tokenizer has tokens that the model lacks.
+ * @param kind names the text in messages: `prompt`, `question`, `text`.
+ * @throws HandlerError `PROMPT_TOO_LONG`; `INTERNAL` when the tokenizer has tokens that the model lacks.
  */
-export function textTokens(
-  text: string,
-  kind: string,
-  model: { readonly maxPositions: number; readonly vocabularySize: number },
-  tokenizer: Tokenizer,
-): readonly number[] {
+export function textTokens(text: string, kind: string, model: TextLimits, tokenizer: Tokenizer): readonly number[] {
   requireCharacters(text, kind, model.maxPositions * MAX_CHARACTERS_PER_TOKEN);
   requireWords(text, kind, model.maxPositions);
   const tokenIds = tokenizer.encode(text);
@@ -29,10 +30,13 @@ export function textTokens(
   return tokenIds;
 }
 
-/** The same, for a model that reads the whole text at once. */
-export function encoderTokens(...given: Parameters<typeof textTokens>): readonly number[] {
-  const tokenIds = textTokens(...given);
-  const [, kind, { maxPositions }] = given;
+/**
+ * The token ids of a text for a model that reads all of it at once.
+ * @throws HandlerError as `textTokens` does.
+ */
+export function encoderTokens(text: string, kind: string, model: TextLimits, tokenizer: Tokenizer): readonly number[] {
+  const tokenIds = textTokens(text, kind, model, tokenizer);
+  const { maxPositions } = model;
   if (tokenIds.length <= maxPositions) return tokenIds;
   throw new HandlerError(
     'PROMPT_TOO_LONG',
@@ -41,9 +45,9 @@ export function encoderTokens(...given: Parameters<typeof textTokens>): readonly
 }
 
 /**
- * Makes tokens of texts, one text after the other, and lets other requests have their turns in between: a text of the
- * greatest length takes tens of milliseconds.
- * @throws the signal's reason, when it aborts before all are done; what `read` throws.
+ * Reads one text after the other, and lets other requests have their turns in between: the longest text that is not
+ * refused takes tens of milliseconds.
+ * @throws the signal's reason, when it aborts before all texts are read; the error of `read`.
  */
 export async function readInTurns<Read>(
   texts: readonly string[],
@@ -60,8 +64,9 @@ export async function readInTurns<Read>(
 }
 
 /**
- * Every word is a token at least: counting words refuses in a thousandth of the time what would be refused anyway. Only
- * words with an ASCII letter or digit count, and only spaces and line ends part them: normalizers drop some other signs.
+ * Refuses a text of too many words before the tokenizer reads it, which would take a thousand times as long: every word
+ * is at least one token. Only words with an ASCII letter or digit count, and only spaces and line ends separate them,
+ * because normalizers drop some other characters.
  */
 function requireWords(text: string, kind: string, maxPositions: number): void {
   const wordCount = text.match(/[a-z0-9][^ \n]*/gi)?.length ?? 0;
@@ -72,7 +77,7 @@ function requireWords(text: string, kind: string, maxPositions: number): void {
   );
 }
 
-/** Splitting megabytes into tokens only to refuse them would hold up every other request. */
+/** Refuses megabytes of text, whose splitting into tokens would hold up every other request. */
 function requireCharacters(text: string, kind: string, maxCharacters: number): void {
   if (text.length <= maxCharacters) return;
   throw new HandlerError(

@@ -1,29 +1,20 @@
 import type { RgbImage } from '../images/image-decode.ts';
-import type {
-  GeneratedSequence,
-  GenerationBatch,
-  GenerationResult,
-  GenerationRow,
-  SharedSettings,
-} from '../sessions/generation-model.ts';
+import type { RowBatch, RowResults } from '../sessions/row-batch.ts';
+import type { BatchRunner } from './batch-runner.ts';
 
-/** Captions wanted of one image. They stay together, so that the image passes through the vision model once. */
-export interface RowGroup {
+/** Rows about one image. They stay together, so that the image passes through the vision model once. */
+export interface RowGroup<Row, Settings> {
   readonly image: RgbImage;
-  readonly rows: readonly Omit<GenerationRow, 'image'>[];
-  readonly settings: SharedSettings;
+  readonly rows: readonly Row[];
+  readonly settings: Settings;
   /** While the group waits, it leaves when this aborts. */
   readonly signal?: AbortSignal | undefined;
-  /** Is called when it is in a batch that a worker takes, with the rows of all groups in that. */
-  readonly onComputing?: ((rowCount: number) => void) | undefined;
+  /** Called when a worker takes the batch that has the group, with the number of rows of all groups in the batch. */
+  readonly computing?: ((rowCount: number) => void) | undefined;
 }
 
-export interface GroupResult {
-  /** For each row, its sequences. */
-  readonly sequences: readonly (readonly GeneratedSequence[])[];
+export interface GroupResult<Result> extends RowResults<Result> {
   readonly queueMs: number;
-  readonly resizeMs: number;
-  readonly computeMs: number;
 }
 
 export interface BatcherOptions {
@@ -32,83 +23,106 @@ export interface BatcherOptions {
   readonly batchWindowMs: number;
 }
 
-/** What computes batches, as many at a time as there is room for. */
-export interface BatchRunner {
-  hasRoom(): boolean;
-  /** Calls back whenever there comes to be room. */
-  onRoom(listener: () => void): void;
-  run(batch: GenerationBatch): Promise<GenerationResult>;
-}
-
-export interface Batcher {
-  /** @throws the reason of the group's signal, when it aborts before the group is in a batch. */
-  submit(group: RowGroup): Promise<GroupResult>;
-}
-
-interface Waiting {
-  readonly group: RowGroup;
+interface Waiting<Row, Settings, Result> {
+  readonly group: RowGroup<Row, Settings>;
+  /** Groups with equal keys have equal settings. */
   readonly key: string;
   readonly arrivedMs: number;
-  readonly resolve: (result: GroupResult) => void;
+  readonly resolve: (result: GroupResult<Result>) => void;
   readonly reject: (error: unknown) => void;
   readonly withdraw: () => void;
 }
 
 /**
- * Collects groups with equal settings into batches. A batch leaves when it is full, or when its oldest group has
- * waited for the window, and the runner has room; of several that may leave, the one of the oldest group is first.
+ * Collects groups with equal settings into batches. A batch leaves when the runner has room and the batch is full, or
+ * its oldest group has waited for the window. Of several batches that may leave, the one with the oldest group is first.
  * Prompts of any length share a batch (docs/decisions/0004).
  */
-export function createBatcher(runner: BatchRunner, options: BatcherOptions): Batcher {
-  const waiting: Waiting[] = [];
-  let timer: NodeJS.Timeout | undefined;
+export class Batcher<Row extends object, Settings, Result> {
+  readonly #runner: BatchRunner<RowBatch<Row, Settings>, RowResults<Result>>;
+  readonly #options: BatcherOptions;
+  readonly #waiting: Waiting<Row, Settings, Result>[] = [];
+  #timer: NodeJS.Timeout | undefined;
 
-  const dispatch = (): void => {
-    clearTimeout(timer);
-    timer = undefined;
-    const oldest = waiting[0];
-    if (oldest === undefined || !runner.hasRoom()) return;
+  constructor(runner: BatchRunner<RowBatch<Row, Settings>, RowResults<Result>>, options: BatcherOptions) {
+    this.#runner = runner;
+    this.#options = options;
+    runner.onRoom(() => this.#dispatch());
+  }
+
+  /** @throws the reason of the group's signal, when it aborts before the group is in a batch. */
+  submit(group: RowGroup<Row, Settings>): Promise<GroupResult<Result>> {
+    return new Promise((resolve, reject) => {
+      group.signal?.throwIfAborted();
+      const member: Waiting<Row, Settings, Result> = {
+        group,
+        key: JSON.stringify(group.settings),
+        arrivedMs: performance.now(),
+        resolve,
+        reject,
+        withdraw: () => this.#withdraw(member),
+      };
+      this.#waiting.push(member);
+      group.signal?.addEventListener('abort', member.withdraw, { once: true });
+      this.#dispatch();
+    });
+  }
+
+  #withdraw(member: Waiting<Row, Settings, Result>): void {
+    this.#waiting.splice(this.#waiting.indexOf(member), 1);
+    member.reject(member.group.signal?.reason);
+  }
+
+  #dispatch(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const [oldest] = this.#waiting;
+    if (oldest === undefined || !this.#runner.hasRoom()) return;
     const nowMs = performance.now();
-    const members = nextBatch(waiting, options, nowMs);
+    const members = nextBatch(this.#waiting, this.#options, nowMs);
     if (members === undefined) {
-      timer = setTimeout(dispatch, oldest.arrivedMs + options.batchWindowMs - nowMs);
+      this.#timer = setTimeout(() => this.#dispatch(), oldest.arrivedMs + this.#options.batchWindowMs - nowMs);
       return;
     }
     for (const member of members) {
-      waiting.splice(waiting.indexOf(member), 1);
-      // A signal outlives the batch, and would keep the pixels with its listener.
+      this.#waiting.splice(this.#waiting.indexOf(member), 1);
+      // A signal outlives the batch, and its listener would keep the pixels.
       member.group.signal?.removeEventListener('abort', member.withdraw);
-      member.group.onComputing?.(rowCount(members));
+      member.group.computing?.(rowCount(members));
     }
-    void runMembers(runner, members);
-    dispatch();
-  };
-  runner.onRoom(dispatch);
-  const withdraw = (member: Waiting): void => {
-    waiting.splice(waiting.indexOf(member), 1);
-    member.reject(member.group.signal?.reason);
-  };
+    void this.#run(members);
+    this.#dispatch();
+  }
 
-  return {
-    submit: (group) =>
-      new Promise((resolve, reject) => {
-        group.signal?.throwIfAborted();
-        const key = JSON.stringify(group.settings);
-        const arrivedMs = performance.now();
-        const member: Waiting = { group, key, arrivedMs, resolve, reject, withdraw: () => withdraw(member) };
-        waiting.push(member);
-        group.signal?.addEventListener('abort', member.withdraw, { once: true });
-        dispatch();
-      }),
-  };
+  async #run(members: readonly Waiting<Row, Settings, Result>[]): Promise<void> {
+    const startMs = performance.now();
+    try {
+      const { results, ...times } = await this.#runner.run(joinGroups(members.map(({ group }) => group)));
+      let firstRow = 0;
+      for (const { group, arrivedMs, resolve } of members) {
+        const end = firstRow + group.rows.length;
+        resolve({ ...times, results: results.slice(firstRow, end), queueMs: startMs - arrivedMs });
+        firstRow = end;
+      }
+    } catch (error) {
+      for (const { reject } of members) reject(error);
+    }
+  }
 }
 
-/** Of the groups of each key, the batch that comes next; the first of them that is full or has waited long enough. */
-function nextBatch(
-  waiting: readonly Waiting[],
+/** The parts of a waiting group that decide about its batch. */
+interface Candidate {
+  readonly group: { readonly rows: readonly unknown[] };
+  readonly key: string;
+  readonly arrivedMs: number;
+}
+
+/** Forms a batch of each key's groups, and returns the first that is full or has waited long enough. */
+function nextBatch<Member extends Candidate>(
+  waiting: readonly Member[],
   { maxBatchSize, batchWindowMs }: BatcherOptions,
   nowMs: number,
-): readonly Waiting[] | undefined {
+): readonly Member[] | undefined {
   for (const key of new Set(waiting.map((each) => each.key))) {
     const equal = waiting.filter((each) => each.key === key);
     const members = fitting(equal, maxBatchSize);
@@ -120,7 +134,10 @@ function nextBatch(
 }
 
 /** The oldest group and all later ones that fit beside it. A group larger than a batch goes alone. */
-function fitting([oldest, ...later]: readonly Waiting[], maxBatchSize: number): readonly Waiting[] {
+function fitting<Member extends Candidate>(
+  [oldest, ...later]: readonly Member[],
+  maxBatchSize: number,
+): readonly Member[] {
   const members = oldest === undefined ? [] : [oldest];
   for (const candidate of later) {
     if (rowCount(members) + candidate.group.rows.length <= maxBatchSize) members.push(candidate);
@@ -128,26 +145,11 @@ function fitting([oldest, ...later]: readonly Waiting[], maxBatchSize: number): 
   return members;
 }
 
-function rowCount(members: readonly Waiting[]): number {
+function rowCount(members: readonly Candidate[]): number {
   return members.reduce((count, { group }) => count + group.rows.length, 0);
 }
 
-async function runMembers(runner: BatchRunner, members: readonly Waiting[]): Promise<void> {
-  const startMs = performance.now();
-  try {
-    const { sequences, resizeMs, computeMs } = await runner.run(joinGroups(members.map(({ group }) => group)));
-    let firstRow = 0;
-    for (const { group, arrivedMs, resolve } of members) {
-      const own = sequences.slice(firstRow, firstRow + group.rows.length);
-      firstRow += group.rows.length;
-      resolve({ sequences: own, queueMs: startMs - arrivedMs, resizeMs, computeMs });
-    }
-  } catch (error) {
-    for (const { reject } of members) reject(error);
-  }
-}
-
-function joinGroups(groups: readonly RowGroup[]): GenerationBatch {
+function joinGroups<Row extends object, Settings>(groups: readonly RowGroup<Row, Settings>[]): RowBatch<Row, Settings> {
   const [first] = groups;
   if (first === undefined) throw new RangeError('Expected at least one group.');
   return {

@@ -1,46 +1,92 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { CheckpointError } from '../../checkpoint/errors.ts';
-import { loadModel } from '../sessions/load-model.ts';
-import type { LoadOptions, ModelBatch } from '../sessions/loaded-model.ts';
+import { type Checkpoint, openCheckpoint } from '../../checkpoint/checkpoint.ts';
+import type { Task } from '../../checkpoint/config/architectures.ts';
+import { CheckpointError, type CheckpointErrorCode } from '../../checkpoint/errors.ts';
+import { type ErrorCode, HandlerError } from '../../protocol/errors.ts';
+import { chooseExecutionProvider, chooseForInt8 } from '../sessions/execution-provider.ts';
+import type { ChosenExecutionProvider, ExecutionProviderChoice } from '../sessions/execution-provider-choices.ts';
+import { loadSession } from '../sessions/load-session.ts';
+import type { LoadedSession, LoadOptions } from '../sessions/loaded-session.ts';
+import type { BatchOf, WorkBatch, WorkKind, WorkResult } from '../sessions/work.ts';
 
-/** The entry of a worker thread: it owns one model, and computes one batch at a time. */
+/** The entry of a worker thread. The thread owns one session and computes one batch at a time. */
 
-export interface WorkerSettings extends LoadOptions {
+export interface WorkerSettings<Name extends Task = Task> extends Omit<LoadOptions, 'executionProvider'> {
   readonly folder: string;
+  /** The task of the checkpoint, as the main thread read it: it sends batches of this task. */
+  readonly task: Name;
+  /** The worker tries it: only worker threads load the runtime. */
+  readonly executionProvider: ExecutionProviderChoice;
 }
 
-/** To the worker: a batch, or `close` to release the model and end the thread. */
-export type WorkerRequest = { readonly batch: ModelBatch } | 'close';
+/** Sent to the worker: a batch, or `close` to release the session and end the thread. */
+export type WorkerRequest = WorkBatch | 'close';
 
-/** From the worker: `ready` once, then one answer for each batch. */
-export type WorkerAnswer =
-  | { readonly ready: true; readonly loadMs: number }
-  | { readonly result: unknown }
-  | { readonly failure: { readonly name: string; readonly message: string; readonly code?: string } };
+/** Sent by the worker: `ready` once, then one answer for each batch. */
+export type WorkerAnswer = ReadyAnswer | WorkResult | { readonly failure: WorkerFailure };
 
-function answer(message: WorkerAnswer): void {
+export interface ReadyAnswer extends ChosenExecutionProvider {
+  readonly ready: true;
+  /** Time to write the graph, map the weights and open the session. */
+  readonly loadMs: number;
+}
+
+/** An error as plain data, because a thread boundary keeps no classes. */
+export type WorkerFailure =
+  | { readonly kind: 'checkpoint'; readonly code: CheckpointErrorCode; readonly message: string }
+  | { readonly kind: 'handler'; readonly code: ErrorCode; readonly message: string }
+  | { readonly kind: 'other'; readonly message: string };
+
+function send(message: WorkerAnswer): void {
   parentPort?.postMessage(message);
 }
 
-function describeFailure(error: unknown): WorkerAnswer {
+function describeFailure(error: unknown): WorkerFailure {
   const { name, message } = error instanceof Error ? error : new Error(String(error));
-  return { failure: error instanceof CheckpointError ? { name, message, code: error.code } : { name, message } };
+  if (error instanceof CheckpointError) return { kind: 'checkpoint', code: error.code, message };
+  if (error instanceof HandlerError) return { kind: 'handler', code: error.code, message };
+  return { kind: 'other', message: `${name}: ${message}` };
+}
+
+/** @throws CheckpointError when the folder has changed since the main thread read it. */
+function openOfTask({ folder, imageSize, task }: WorkerSettings): Checkpoint {
+  const checkpoint = openCheckpoint(folder, imageSize);
+  if (checkpoint.task === task) return checkpoint;
+  const expected = `a checkpoint for ${task}, as at the start of the process`;
+  throw new CheckpointError(
+    'CHECKPOINT_CONFIG_INVALID',
+    `${folder}: expected ${expected}, got one for ${checkpoint.task}.`,
+  );
+}
+
+type Runs = LoadedSession<WorkKind>['runs'];
+
+/** Checks the kind of a batch before it runs: the sender is another thread, which no compiler looks at. */
+async function compute<Kind extends WorkKind>(runs: Partial<Runs>, kind: Kind, batch: BatchOf<Kind>) {
+  const run: Partial<Runs>[Kind] = runs[kind];
+  if (run === undefined)
+    throw new TypeError(`Expected a batch of kind ${Object.keys(runs).join(' or ')}, got ${kind}.`);
+  return { kind, result: await run(batch) };
 }
 
 async function serve(settings: WorkerSettings): Promise<void> {
+  const checkpoint = openOfTask(settings);
+  const choose = checkpoint.isInt8 ? chooseForInt8 : chooseExecutionProvider;
+  const chosen = await choose(settings.executionProvider);
   const startMs = performance.now();
-  const model = await loadModel(settings.folder, settings);
+  const { threadCount, imageSize } = settings;
+  const session = await loadSession(checkpoint, { ...chosen, threadCount, imageSize });
   parentPort?.on('message', async (request: WorkerRequest) => {
     if (request === 'close') {
-      await model.release();
-      // Closing the port lets the thread end by itself; terminating it during a run would abort the process.
+      await session.release();
+      // Closing the port lets the thread end by itself. Terminating it during a run would abort the process.
       parentPort?.close();
       return;
     }
-    // Whoever posts batches opened the same checkpoint, and posts those of its task.
-    answer(await model.run(request.batch as never).then((result) => ({ result }), describeFailure));
+    const { kind, batch } = request;
+    send(await compute(session.runs, kind, batch).catch((error: unknown) => ({ failure: describeFailure(error) })));
   });
-  answer({ ready: true, loadMs: performance.now() - startMs });
+  send({ ready: true, ...chosen, loadMs: performance.now() - startMs });
 }
 
-await serve(workerData).catch((error: unknown) => answer(describeFailure(error)));
+await serve(workerData).catch((error: unknown) => send({ failure: describeFailure(error) }));

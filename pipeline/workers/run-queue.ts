@@ -1,51 +1,62 @@
 import { releaseImages } from '../images/held-images.ts';
-import type { ModelBatch } from '../sessions/loaded-model.ts';
-import type { WorkerPool } from './worker-pool.ts';
+import type { RgbImage } from '../images/image-decode.ts';
+import type { BatchRunner } from './batch-runner.ts';
 
-/** Runs batches one after the other as workers become idle, in the order in which they came. */
-export interface RunQueue<Batch, Result> {
-  /**
-   * Runs a batch, and gives back the memory of its images when that is done.
-   * @param onComputing is called when a worker takes it.
-   * @throws the reason of the signal, when it aborts before the batch runs.
-   */
-  run(
-    batch: Batch,
-    signal?: AbortSignal,
-    onComputing?: () => void,
-  ): Promise<{ readonly result: Result; readonly queueMs: number }>;
+/** How a batch is run: until when it may wait, and whom to tell. */
+export interface RunOptions {
+  /** While the batch waits, it leaves when this aborts. */
+  readonly signal?: AbortSignal | undefined;
+  /** Called when a worker takes the batch. */
+  readonly computing?: (() => void) | undefined;
 }
 
-export function createRunQueue<Batch extends ModelBatch, Result>(
-  pool: WorkerPool<Batch, Result>,
-): RunQueue<Batch, Result> {
-  const waiting: (() => void)[] = [];
-  const dispatch = (): void => {
-    while (pool.hasRoom() && waiting.length > 0) waiting.shift()?.();
-  };
-  pool.onRoom(dispatch);
-  return {
-    run: (batch, signal, onComputing) =>
-      new Promise((resolve, reject) => {
-        const arrivedMs = performance.now();
-        const start = () => {
-          signal?.removeEventListener('abort', withdraw); // It would keep the pixels as long as the signal lives.
-          const queueMs = performance.now() - arrivedMs;
-          onComputing?.();
-          pool
-            .run(batch)
-            .finally(() => releaseImages(batch.images))
-            .then((result) => resolve({ result, queueMs }), reject);
-        };
-        const withdraw = () => {
-          waiting.splice(waiting.indexOf(start), 1);
-          releaseImages(batch.images);
-          reject(signal?.reason);
-        };
-        waiting.push(start);
-        if (signal?.aborted) return withdraw();
-        signal?.addEventListener('abort', withdraw, { once: true });
-        dispatch();
-      }),
-  };
+/** Runs batches one after the other as workers become idle, in the order in which they came. */
+export class RunQueue<Batch extends { readonly images: readonly RgbImage[] }, Result> {
+  readonly #runner: BatchRunner<Batch, Result>;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(runner: BatchRunner<Batch, Result>) {
+    this.#runner = runner;
+    runner.onRoom(() => this.#dispatch());
+  }
+
+  /**
+   * Runs a batch. The memory of its images is given back whatever comes of it.
+   * @throws the reason of the signal, when it aborts before the batch runs.
+   */
+  async run(batch: Batch, options: RunOptions = {}): Promise<{ readonly result: Result; readonly queueMs: number }> {
+    try {
+      return await this.#runInTurn(batch, options);
+    } finally {
+      releaseImages(batch.images);
+    }
+  }
+
+  #runInTurn(
+    batch: Batch,
+    { signal, computing }: RunOptions,
+  ): Promise<{ readonly result: Result; readonly queueMs: number }> {
+    const arrivedMs = performance.now();
+    return new Promise((resolve, reject) => {
+      const start = () => {
+        signal?.removeEventListener('abort', withdraw); // It would keep the pixels as long as the signal lives.
+        const queueMs = performance.now() - arrivedMs;
+        computing?.();
+        this.#runner.run(batch).then((result) => resolve({ result, queueMs }), reject);
+      };
+      const withdraw = () => {
+        this.#waiting.splice(this.#waiting.indexOf(start), 1);
+        reject(signal?.reason);
+      };
+      if (signal?.aborted) return reject(signal.reason);
+      this.#waiting.push(start);
+      signal?.addEventListener('abort', withdraw, { once: true });
+      this.#dispatch();
+    });
+  }
+
+  /** Starts batches in the same turn of the event loop: a worker that is taken leaves no room for the next. */
+  #dispatch(): void {
+    while (this.#runner.hasRoom() && this.#waiting.length > 0) this.#waiting.shift()?.();
+  }
 }

@@ -1,22 +1,12 @@
-import type { ModelBatch } from '../sessions/loaded-model.ts';
+import type { Task } from '../../checkpoint/config/architectures.ts';
+import type { ChosenExecutionProvider } from '../sessions/execution-provider-choices.ts';
+import type { BatchOf, KindsOf, ResultOf, WorkKind } from '../sessions/work.ts';
+import type { BatchRunner } from './batch-runner.ts';
 import type { WorkerSettings } from './inference-worker.ts';
+import { itemCountOf } from './item-count.ts';
 import { keepAlive, type Replacement } from './worker-replacement.ts';
-import { createWorkerRoster, type WorkerRoster } from './worker-roster.ts';
-import { type ModelWorker, startModelWorker, WorkerEndedError } from './worker-thread.ts';
-
-/** Worker threads that each own a session on the same, shared weights. One that ends is replaced. */
-export interface WorkerPool<Batch extends ModelBatch = never, Result = unknown>
-  extends Pick<WorkerRoster, 'liveCount' | 'hasRoom' | 'onRoom' | 'requireServing'> {
-  /** The slowest worker's time to load the model. */
-  readonly loadMs: number;
-  /**
-   * Runs a batch on an idle worker; there must be room. A batch whose worker ends is run once more, on another.
-   * @throws HandlerError `NOT_READY` when no worker lives. Error when the batch ended two workers, or the model fails.
-   */
-  run(batch: Batch): Promise<Result>;
-  /** Lets running batches finish, and ends the threads. */
-  close(): Promise<void>;
-}
+import { WorkerRoster } from './worker-roster.ts';
+import { type InferenceWorker, startInferenceWorker, WorkerEndedError } from './worker-thread.ts';
 
 /** How a pool goes on after a worker has ended: docs/decisions/0011-workers-that-die.md. */
 export interface RecoveryOptions extends Pick<Replacement, 'onNotice' | 'pausesMs' | 'stableMs'> {
@@ -24,7 +14,13 @@ export interface RecoveryOptions extends Pick<Replacement, 'onNotice' | 'pausesM
   readonly outageLimitMs: number;
 }
 
-const usualRecovery: RecoveryOptions = {
+export interface PoolOptions extends RecoveryOptions {
+  /** Called after every batch, with the number of its items and the time that it took. */
+  readonly onRun: (itemCount: number, durationMs: number) => void;
+}
+
+const defaultOptions: PoolOptions = {
+  onRun: () => undefined,
   onNotice: () => undefined,
   pausesMs: [0, 1_000, 5_000, 30_000],
   stableMs: 60_000,
@@ -32,76 +28,138 @@ const usualRecovery: RecoveryOptions = {
 };
 
 /**
- * @returns a pool that computes batches of the task of the checkpoint in `settings.folder`; the caller says which.
- * @throws CheckpointError when the checkpoint cannot be served.
+ * Starts worker threads that compute batches of the task in `settings`.
+ * @throws CheckpointError when the checkpoint cannot be served, HandlerError when the execution provider does not work.
  */
-export async function startWorkerPool<Batch extends ModelBatch, Result>(
-  settings: WorkerSettings,
+export async function startWorkerPool<Name extends Task>(
+  settings: WorkerSettings<Name>,
   workerCount: number,
-  options: Partial<RecoveryOptions> = {},
-): Promise<WorkerPool<Batch, Result>> {
-  const { outageLimitMs, ...recovery } = { ...usualRecovery, ...options };
-  const start = () => startModelWorker(settings);
-  const workers = await startAll(start, workerCount);
-  const roster = createWorkerRoster(outageLimitMs);
-  const stopping = new AbortController();
-  const replacement = { ...recovery, start, onAlive: roster.join, onEnded: roster.leave, signal: stopping.signal };
-  const lives = workers.map((worker) => keepAlive(worker, replacement));
-  const running = new Set<Promise<unknown>>();
-  return {
-    liveCount: roster.liveCount,
-    hasRoom: roster.hasRoom,
-    onRoom: roster.onRoom,
-    requireServing: roster.requireServing,
-    loadMs: Math.max(...workers.map((worker) => worker.loadMs)),
-    async run(batch) {
-      const run = runTwice(batch, roster) as Promise<Result>; // What that task's model returns.
-      running.add(run);
-      return await run.finally(() => running.delete(run));
-    },
-    async close() {
-      await Promise.allSettled(running);
-      roster.close();
-      stopping.abort();
-      await Promise.all(lives);
-    },
-  };
+  options: Partial<PoolOptions> = {},
+): Promise<WorkerPool<KindsOf<Name>>> {
+  const workers = await startAll(() => startInferenceWorker(settings), workerCount);
+  return new WorkerPool(workers, settings, { ...defaultOptions, ...options });
 }
 
-async function startAll(start: () => Promise<ModelWorker>, workerCount: number): Promise<readonly ModelWorker[]> {
+/** Worker threads with one session each, on shared weights. A worker that ends is replaced. */
+export class WorkerPool<Kinds extends WorkKind> {
+  /** The slowest worker's time to load the session. */
+  readonly loadMs: number;
+  /** The choice of the first worker. Each worker tries for itself; on one machine they come to the same choice. */
+  readonly executionProvider: ChosenExecutionProvider;
+  readonly #roster: WorkerRoster;
+  readonly #onRun: PoolOptions['onRun'];
+  readonly #lives: readonly Promise<void>[];
+  readonly #stopping = new AbortController();
+  readonly #running = new Set<Promise<unknown>>();
+
+  constructor(
+    workers: readonly [InferenceWorker, ...InferenceWorker[]],
+    settings: WorkerSettings,
+    options: PoolOptions,
+  ) {
+    const { onRun, outageLimitMs, ...recovery } = options;
+    const roster = new WorkerRoster(outageLimitMs);
+    this.#roster = roster;
+    this.#onRun = onRun;
+    this.loadMs = Math.max(...workers.map(({ loadMs }) => loadMs));
+    this.executionProvider = workers[0].executionProvider;
+    // A new worker computes where the others do, or does not start: a GPU that has gone must not go unnoticed.
+    const { executionProvider } = this.executionProvider;
+    const replacement: Replacement = {
+      ...recovery,
+      start: () => startInferenceWorker({ ...settings, executionProvider }),
+      onAlive: (worker) => roster.join(worker),
+      onEnded: (worker) => roster.leave(worker),
+      signal: this.#stopping.signal,
+    };
+    this.#lives = workers.map((worker) => keepAlive(worker, replacement));
+  }
+
+  liveCount(): number {
+    return this.#roster.liveCount();
+  }
+
+  hasRoom(): boolean {
+    return this.#roster.hasRoom();
+  }
+
+  onRoom(listener: () => void): void {
+    this.#roster.onRoom(listener);
+  }
+
+  /** @throws HandlerError `NOT_READY` when no worker has been alive for so long that batches are refused. */
+  requireServing(): void {
+    this.#roster.requireServing();
+  }
+
+  /** The pool as what computes batches of one kind. */
+  runner<Kind extends Kinds>(kind: Kind): BatchRunner<BatchOf<Kind>, ResultOf<Kind>> {
+    return {
+      hasRoom: () => this.hasRoom(),
+      onRoom: (listener) => this.onRoom(listener),
+      run: (batch) => this.run(kind, batch),
+    };
+  }
+
+  /**
+   * Runs a batch on an idle worker; there must be room. When its worker ends, the batch is run once more, on another.
+   * @throws HandlerError `NOT_READY` when no worker lives. Error when the batch ended two workers, or the session fails.
+   */
+  async run<Kind extends Kinds>(kind: Kind, batch: BatchOf<Kind>): Promise<ResultOf<Kind>> {
+    const startMs = performance.now();
+    const run = this.#runTwice((worker) => worker.run(kind, batch));
+    this.#running.add(run);
+    const result = await run.finally(() => this.#running.delete(run));
+    this.#onRun(itemCountOf(kind, batch), performance.now() - startMs);
+    return result;
+  }
+
+  /** Lets running batches finish, and ends the threads. */
+  async close(): Promise<void> {
+    await Promise.allSettled(this.#running);
+    this.#roster.close();
+    this.#stopping.abort();
+    await Promise.all(this.#lives);
+  }
+
+  /** A worker may have ended because of this batch or by chance, so the batch is tried once more, on another worker. */
+  async #runTwice<Result>(run: (worker: InferenceWorker) => Promise<Result>): Promise<Result> {
+    try {
+      return await this.#runOn(this.#roster.take(), run);
+    } catch (thrown) {
+      if (!(thrown instanceof WorkerEndedError)) throw thrown;
+    }
+    try {
+      return await this.#runOn(await this.#roster.takeNext(), run);
+    } catch (cause) {
+      if (!(cause instanceof WorkerEndedError)) throw cause;
+      throw new Error('Expected a worker thread to outlive a batch, got two that ended while they computed it.', {
+        cause,
+      });
+    }
+  }
+
+  async #runOn<Result>(worker: InferenceWorker, run: (worker: InferenceWorker) => Promise<Result>): Promise<Result> {
+    let hasEnded = false;
+    try {
+      return await run(worker);
+    } catch (thrown) {
+      hasEnded = thrown instanceof WorkerEndedError;
+      throw thrown;
+    } finally {
+      if (!hasEnded) this.#roster.giveBack(worker);
+    }
+  }
+}
+
+async function startAll(
+  start: () => Promise<InferenceWorker>,
+  workerCount: number,
+): Promise<readonly [InferenceWorker, ...InferenceWorker[]]> {
   const starts = await Promise.allSettled(Array.from({ length: workerCount }, start));
-  const workers = starts.filter((each) => each.status === 'fulfilled').map((each) => each.value);
+  const [first, ...others] = starts.filter((each) => each.status === 'fulfilled').map((each) => each.value);
   const failed = starts.find((each) => each.status === 'rejected');
-  if (failed === undefined) return workers;
-  await Promise.all(workers.map((worker) => worker.close()));
-  throw failed.reason;
-}
-
-/** Whose fault it is that a worker ended, nobody knows: the batch has a second worker, and no third. */
-async function runTwice(batch: ModelBatch, roster: WorkerRoster): Promise<unknown> {
-  try {
-    return await runOn(roster.take(), batch, roster);
-  } catch (thrown) {
-    if (!(thrown instanceof WorkerEndedError)) throw thrown;
-  }
-  try {
-    return await runOn(await roster.takeNext(), batch, roster);
-  } catch (cause) {
-    if (!(cause instanceof WorkerEndedError)) throw cause;
-    throw new Error('Expected a worker thread to outlive a batch, got two that ended while they computed it.', {
-      cause,
-    });
-  }
-}
-
-async function runOn(worker: ModelWorker, batch: ModelBatch, roster: WorkerRoster): Promise<unknown> {
-  let hasEnded = false;
-  try {
-    return await worker.run(batch);
-  } catch (thrown) {
-    hasEnded = thrown instanceof WorkerEndedError;
-    throw thrown;
-  } finally {
-    if (!hasEnded) roster.giveBack(worker);
-  }
+  if (failed === undefined && first !== undefined) return [first, ...others];
+  await Promise.all([first, ...others].map((worker) => worker?.close()));
+  throw failed?.reason ?? new RangeError(`Expected at least one worker thread, got ${workerCount}.`);
 }

@@ -1,25 +1,25 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ModelWorker } from './worker-thread.ts';
+import type { InferenceWorker } from './worker-thread.ts';
 
 /** How a worker that ends is replaced: docs/decisions/0011-workers-that-die.md. */
 export interface Replacement {
-  start(): Promise<ModelWorker>;
-  onAlive(worker: ModelWorker): void;
-  onEnded(worker: ModelWorker): void;
-  /** Takes a line for people: what ended, and when there will be another. */
+  start(): Promise<InferenceWorker>;
+  onAlive(worker: InferenceWorker): void;
+  onEnded(worker: InferenceWorker): void;
+  /** Takes a line for people: why a worker ended, and when a new one starts. */
   onNotice(line: string): void;
-  /** Pauses before the first, the second, … start in a row. The last is that of all that follow. */
+  /** Pauses before the first, the second, … start in a row. All later starts have the last pause. */
   readonly pausesMs: readonly number[];
-  /** A worker that lived for so long is followed by the first pause again. */
+  /** After a worker that lived for so long, the pauses begin anew. */
   readonly stableMs: number;
-  /** Ends it: the worker is closed, and not replaced. Not while a batch runs. */
+  /** When it aborts, the worker is closed and not replaced. Not while a batch runs. */
   readonly signal: AbortSignal;
 }
 
-/** Keeps a worker alive: whenever it ends, a new one takes its place. Resolves when that was told to end, and none is left. */
-export async function keepAlive(first: ModelWorker, replacement: Replacement): Promise<void> {
+/** Keeps a worker alive: whenever it ends, a new one starts. Resolves after the signal aborted and the worker ended. */
+export async function keepAlive(first: InferenceWorker, replacement: Replacement): Promise<void> {
   const { pausesMs, stableMs } = replacement;
-  let worker: ModelWorker | undefined = first;
+  let worker: InferenceWorker | undefined = first;
   let pauses = pausesMs.values();
   while (worker !== undefined) {
     const sinceMs = performance.now();
@@ -29,11 +29,11 @@ export async function keepAlive(first: ModelWorker, replacement: Replacement): P
   }
 }
 
-/** One worker's life, from its start to its end, with what ended it. */
-async function live(worker: ModelWorker, { onAlive, onEnded, signal }: Replacement): Promise<Error> {
+/** Waits for the end of a worker, and returns the error that ended it. */
+async function live(worker: InferenceWorker, { onAlive, onEnded, signal }: Replacement): Promise<Error> {
   const close = () => void worker.close();
   signal.addEventListener('abort', close);
-  if (signal.aborted) close(); // Since it was started.
+  if (signal.aborted) close(); // It aborted while the worker started.
   onAlive(worker);
   const ended = await worker.ended;
   onEnded(worker);
@@ -41,22 +41,22 @@ async function live(worker: ModelWorker, { onAlive, onEnded, signal }: Replaceme
   return ended;
 }
 
-/** Starts a worker in place of one that ended, however often that fails; `undefined` once it is told to stop. */
+/** Starts a worker in place of one that ended, however often that fails; `undefined` once the signal aborts. */
 async function startAgain(
   ended: Error,
   nextPauseMs: () => number,
   { start, onNotice, signal }: Replacement,
-): Promise<ModelWorker | undefined> {
+): Promise<InferenceWorker | undefined> {
   let reason: unknown = ended;
   while (!signal.aborted) {
     const pauseMs = nextPauseMs();
     onNotice(`${describe(reason)} A new worker thread is started ${pauseMs === 0 ? 'at once' : `in ${pauseMs} ms`}.`);
-    await sleep(pauseMs, undefined, { signal }).catch(() => undefined); // It rejects when it is told to stop.
+    await sleep(pauseMs, undefined, { signal }).catch(() => undefined); // It rejects when the signal aborts.
     if (signal.aborted) break;
     try {
       const worker = await start();
       if (!signal.aborted) return worker;
-      await worker.close(); // Told to stop while it was loading.
+      await worker.close(); // The signal aborted while the worker was loading.
     } catch (thrown) {
       reason = thrown;
     }

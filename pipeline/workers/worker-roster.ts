@@ -1,91 +1,104 @@
 import { HandlerError } from '../../protocol/errors.ts';
-import type { ModelWorker } from './worker-thread.ts';
-
-/** Who of a pool's workers lives, and who of them is idle. Batches wait for a worker, but not for ever. */
-export interface WorkerRoster {
-  liveCount(): number;
-  /** Whether `take` would not have to wait: a worker is idle, or batches are refused. */
-  hasRoom(): boolean;
-  /** Calls back whenever that becomes so. */
-  onRoom(listener: () => void): void;
-  /** @throws HandlerError `NOT_READY` when no worker has been alive for so long that batches are refused. */
-  requireServing(): void;
-  /**
-   * Takes an idle worker; there must be room.
-   * @throws HandlerError as `requireServing` does.
-   */
-  take(): ModelWorker;
-  /**
-   * Takes the next worker that is idle, before any batch that has not begun.
-   * @throws HandlerError as `requireServing` does, also when batches come to be refused meanwhile.
-   */
-  takeNext(): Promise<ModelWorker>;
-  /** A worker began to live. */
-  join(worker: ModelWorker): void;
-  /** A worker is done with its batch, and lives. */
-  giveBack(worker: ModelWorker): void;
-  /** A worker ended. */
-  leave(worker: ModelWorker): void;
-  /** From here on workers leave because they were told to. */
-  close(): void;
-}
+import type { InferenceWorker } from './worker-thread.ts';
 
 interface Waiting {
-  readonly resolve: (worker: ModelWorker) => void;
+  readonly resolve: (worker: InferenceWorker) => void;
   readonly reject: (error: unknown) => void;
 }
 
-/** @param outageLimitMs how long batches wait while no worker lives; then they are refused, until one does. */
-export function createWorkerRoster(outageLimitMs: number): WorkerRoster {
-  const live = new Set<ModelWorker>();
-  const idle: ModelWorker[] = [];
-  const waiting: Waiting[] = [];
-  const outage = createOutage(outageLimitMs, () => {
-    for (const { reject } of waiting.splice(0)) reject(noWorker());
-    announceRoom();
-  });
-  const listeners: (() => void)[] = [];
-  const announceRoom = () => {
-    for (const listener of listeners) listener();
-  };
-  const offer = (worker: ModelWorker) => {
-    const next = waiting.shift();
-    if (next !== undefined) return next.resolve(worker);
-    idle.push(worker);
-    announceRoom();
-  };
-  const requireServing = () => {
-    if (outage.isTooLong()) throw noWorker();
-  };
-  return {
-    liveCount: () => live.size,
-    hasRoom: () => idle.length > 0 || outage.isTooLong(),
-    onRoom: (listener) => void listeners.push(listener),
-    requireServing,
-    take() {
-      requireServing();
-      const worker = idle.pop();
-      if (worker === undefined) throw new Error('Expected an idle worker, got none.');
-      return worker;
-    },
-    async takeNext() {
-      requireServing();
-      return idle.pop() ?? (await new Promise<ModelWorker>((resolve, reject) => waiting.push({ resolve, reject })));
-    },
-    join(worker) {
-      outage.end();
-      live.add(worker);
-      offer(worker);
-    },
-    giveBack: offer,
-    leave(worker) {
-      live.delete(worker);
-      const place = idle.indexOf(worker);
-      if (place !== -1) idle.splice(place, 1);
-      if (live.size === 0) outage.begin();
-    },
-    close: () => outage.close(),
-  };
+/** Knows which workers of a pool live, and which of them are idle. Batches wait for a worker, but not for ever. */
+export class WorkerRoster {
+  readonly #live = new Set<InferenceWorker>();
+  readonly #idle: InferenceWorker[] = [];
+  readonly #waiting: Waiting[] = [];
+  readonly #listeners: (() => void)[] = [];
+  readonly #outage: Outage;
+
+  /** @param outageLimitMs how long batches wait while no worker lives. Then they are refused, until one lives again. */
+  constructor(outageLimitMs: number) {
+    this.#outage = new Outage(outageLimitMs, () => {
+      for (const { reject } of this.#waiting.splice(0)) reject(noWorker());
+      this.#announceRoom();
+    });
+  }
+
+  liveCount(): number {
+    return this.#live.size;
+  }
+
+  /** Whether `take` returns or throws at once: a worker is idle, or batches are refused. */
+  hasRoom(): boolean {
+    return this.#idle.length > 0 || this.#outage.isTooLong;
+  }
+
+  /** Calls back whenever there comes to be room. Several listeners are called in turns. */
+  onRoom(listener: () => void): void {
+    this.#listeners.push(listener);
+  }
+
+  /** @throws HandlerError `NOT_READY` when no worker has lived for `outageLimitMs`. */
+  requireServing(): void {
+    if (this.#outage.isTooLong) throw noWorker();
+  }
+
+  /**
+   * Takes an idle worker. The caller has made sure that there is room.
+   * @throws HandlerError as `requireServing` does.
+   */
+  take(): InferenceWorker {
+    this.requireServing();
+    const worker = this.#idle.pop();
+    if (worker === undefined) throw new Error('Expected an idle worker, got none.');
+    return worker;
+  }
+
+  /**
+   * Takes the next worker that is idle, before any batch that has not begun.
+   * @throws HandlerError as `requireServing` does, also when that becomes true while the caller waits.
+   */
+  async takeNext(): Promise<InferenceWorker> {
+    this.requireServing();
+    const idle = this.#idle.pop();
+    return idle ?? (await new Promise<InferenceWorker>((resolve, reject) => this.#waiting.push({ resolve, reject })));
+  }
+
+  /** Adds a worker that has started. */
+  join(worker: InferenceWorker): void {
+    this.#outage.end();
+    this.#live.add(worker);
+    this.giveBack(worker);
+  }
+
+  /** Takes back a worker that is done with its batch and lives. */
+  giveBack(worker: InferenceWorker): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) {
+      this.#idle.push(worker);
+      this.#announceRoom();
+    } else {
+      next.resolve(worker);
+    }
+  }
+
+  /** Removes a worker that ended. */
+  leave(worker: InferenceWorker): void {
+    this.#live.delete(worker);
+    const index = this.#idle.indexOf(worker);
+    if (index !== -1) this.#idle.splice(index, 1);
+    if (this.#live.size === 0) this.#outage.begin();
+  }
+
+  /** From here on workers end because they were told to, which is no outage. */
+  close(): void {
+    this.#outage.close();
+  }
+
+  /** Begins with another listener each time, so that none takes every idle worker from the others. */
+  #announceRoom(): void {
+    const first = this.#listeners.shift();
+    if (first !== undefined) this.#listeners.push(first);
+    for (const listener of [...this.#listeners]) listener();
+  }
 }
 
 function noWorker(): HandlerError {
@@ -95,28 +108,38 @@ function noWorker(): HandlerError {
   );
 }
 
-/** A time without workers; `onTooLong` is called when it has lasted for `limitMs`. */
-function createOutage(limitMs: number, onTooLong: () => void) {
-  let timer: NodeJS.Timeout | undefined;
-  let isTooLong = false;
-  let isClosed = false;
-  const end = () => {
-    clearTimeout(timer);
-    isTooLong = false;
-  };
-  return {
-    isTooLong: () => isTooLong,
-    begin() {
-      if (isClosed) return;
-      timer = setTimeout(() => {
-        isTooLong = true;
-        onTooLong();
-      }, limitMs);
-    },
-    end,
-    close() {
-      isClosed = true;
-      end();
-    },
-  };
+/** A time without workers. It calls `onTooLong` after `limitMs`. */
+class Outage {
+  readonly #limitMs: number;
+  readonly #onTooLong: () => void;
+  #timer: NodeJS.Timeout | undefined;
+  #isTooLong = false;
+  #isClosed = false;
+
+  constructor(limitMs: number, onTooLong: () => void) {
+    this.#limitMs = limitMs;
+    this.#onTooLong = onTooLong;
+  }
+
+  get isTooLong(): boolean {
+    return this.#isTooLong;
+  }
+
+  begin(): void {
+    if (this.#isClosed) return;
+    this.#timer = setTimeout(() => {
+      this.#isTooLong = true;
+      this.#onTooLong();
+    }, this.#limitMs);
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+    this.#isTooLong = false;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.end();
+  }
 }

@@ -1,28 +1,61 @@
 import { Worker } from 'node:worker_threads';
-import { CheckpointError, type CheckpointErrorCode } from '../../checkpoint/errors.ts';
-import type { ModelBatch } from '../sessions/loaded-model.ts';
-import type { WorkerAnswer, WorkerRequest, WorkerSettings } from './inference-worker.ts';
+import { CheckpointError } from '../../checkpoint/errors.ts';
+import { HandlerError } from '../../protocol/errors.ts';
+import type { ChosenExecutionProvider } from '../sessions/execution-provider-choices.ts';
+import type { BatchOf, ResultOf, WorkKind, WorkResult } from '../sessions/work.ts';
+import type { ReadyAnswer, WorkerAnswer, WorkerFailure, WorkerRequest, WorkerSettings } from './inference-worker.ts';
 
-/** A worker thread is no more. What it ended of is the cause, where it said so. */
+/** A worker thread has ended. `cause` is the error that ended it, where the thread reported one. */
 export class WorkerEndedError extends Error {
   override readonly name = 'WorkerEndedError';
 }
 
-/** A worker thread with a loaded model. */
-export interface ModelWorker {
+/** A worker thread with a loaded session. */
+export interface InferenceWorker {
   readonly loadMs: number;
+  readonly executionProvider: ChosenExecutionProvider;
   /** Resolves when the thread has ended, whether or not it was told to. */
   readonly ended: Promise<WorkerEndedError>;
   /**
-   * Computes a batch; one at a time. The batch is copied into the thread, so that it can be given to another.
-   * @throws WorkerEndedError when the thread ends before it answers; another Error when the model fails.
+   * Computes one batch at a time. The batch is copied into the thread, so another thread can compute it again.
+   * @throws WorkerEndedError when the thread ends before it answers; another Error when the session fails.
    */
-  run(batch: ModelBatch): Promise<unknown>;
-  /** Releases the model and waits for the thread to end. Not while a batch runs. */
+  run<Kind extends WorkKind>(kind: Kind, batch: BatchOf<Kind>): Promise<ResultOf<Kind>>;
+  /** Releases the session and waits for the thread to end. Not while a batch runs. */
   close(): Promise<void>;
 }
 
-/** In a bundle the worker lies beside this file; from the sources it is TypeScript, which Node 20 reads through tsx. */
+/**
+ * Starts a worker thread and loads the session in it.
+ * @throws CheckpointError when the checkpoint cannot be served, HandlerError when the execution provider does not work,
+ *   WorkerEndedError when the thread ends before it is ready.
+ */
+export async function startInferenceWorker(settings: WorkerSettings): Promise<InferenceWorker> {
+  const thread = new MessageThread(startThread(settings));
+  const { loadMs, executionProvider, reason } = await thread.receive(isReady).catch(rethrowAtStart);
+  return {
+    loadMs,
+    executionProvider: { executionProvider, reason },
+    ended: thread.ended,
+    async run<Kind extends WorkKind>(kind: Kind, batch: BatchOf<Kind>) {
+      thread.send({ kind, batch });
+      const { result } = await thread.receive((answer) => isResultOf(kind, answer));
+      return result;
+    },
+    async close() {
+      thread.send('close');
+      await thread.ended;
+    },
+  };
+}
+
+/** Names the cause: where onnxruntime is missing, or does not load, this message is all that a user sees of it. */
+function rethrowAtStart(thrown: unknown): never {
+  if (!(thrown instanceof WorkerEndedError && thrown.cause instanceof Error)) throw thrown;
+  throw new WorkerEndedError(`Expected the worker thread to start, but it ended: ${thrown.cause.message}`);
+}
+
+/** A bundle has the worker beside this file. The sources have it in TypeScript, which Node 20 reads through tsx. */
 function startThread(settings: WorkerSettings): Worker {
   if (!import.meta.url.endsWith('.ts'))
     return new Worker(new URL('./inference-worker.js', import.meta.url), { workerData: settings, execArgv: [] });
@@ -31,74 +64,71 @@ function startThread(settings: WorkerSettings): Worker {
   return new Worker(loader, { eval: true, workerData: settings, execArgv: [] });
 }
 
-/**
- * Starts a worker thread and loads the model in it.
- * @throws CheckpointError when the checkpoint cannot be served, WorkerEndedError when the thread ends before it is ready.
- */
-export async function startModelWorker(settings: WorkerSettings): Promise<ModelWorker> {
-  const thread = startThread(settings);
-  const { nextAnswer, ended } = listenTo(thread);
-  const post = (request: WorkerRequest) => thread.postMessage(request);
-  const first = await nextAnswer();
-  if (!('ready' in first)) throw toError(first);
-  return {
-    loadMs: first.loadMs,
-    ended,
-    async run(batch) {
-      post({ batch });
-      const answer = await nextAnswer();
-      if ('result' in answer) return answer.result;
-      throw toError(answer);
-    },
-    async close() {
-      post('close');
-      await ended;
-    },
-  };
-}
-
-interface Listening {
-  /** What the thread says next; one at a time. Rejects with a WorkerEndedError when it ends before that. */
-  nextAnswer(): Promise<WorkerAnswer>;
-  readonly ended: Promise<WorkerEndedError>;
-}
-
-interface Waiting {
+interface Receiver {
   readonly resolve: (answer: WorkerAnswer) => void;
   readonly reject: (error: unknown) => void;
 }
 
-function listenTo(thread: Worker): Listening {
-  let waiting: Waiting | undefined;
-  let ending: WorkerEndedError | undefined;
-  let lastError: unknown;
-  thread.on('message', (answer: WorkerAnswer) => waiting?.resolve(answer));
-  thread.on('messageerror', (error) => waiting?.reject(error));
-  // Without a listener an error in the thread would be one of this process.
-  thread.on('error', (error) => {
-    lastError = error;
-  });
-  const ended = new Promise<WorkerEndedError>((resolve) => {
-    thread.once('exit', (exitCode) => {
-      const options = lastError === undefined ? {} : { cause: lastError };
-      ending = new WorkerEndedError(`The worker thread ended with exit code ${exitCode}.`, options);
-      waiting?.reject(ending);
-      resolve(ending);
+/** A thread that answers one message at a time. */
+class MessageThread {
+  readonly ended: Promise<WorkerEndedError>;
+  readonly #thread: Worker;
+  #receiver: Receiver | undefined;
+  #end: WorkerEndedError | undefined;
+
+  constructor(thread: Worker) {
+    this.#thread = thread;
+    thread.on('message', (answer: WorkerAnswer) => this.#receiver?.resolve(answer));
+    thread.on('messageerror', (error) => this.#receiver?.reject(error));
+    this.ended = endOf(thread);
+    void this.ended.then((end) => {
+      this.#end = end;
+      this.#receiver?.reject(end);
     });
-  });
-  return {
-    nextAnswer: () =>
-      new Promise((resolve, reject) => {
-        if (ending === undefined) waiting = { resolve, reject };
-        else reject(ending);
-      }),
-    ended,
-  };
+  }
+
+  send(request: WorkerRequest): void {
+    this.#thread.postMessage(request);
+  }
+
+  /**
+   * The next answer of the thread.
+   * @throws WorkerEndedError when the thread ends first; the error that the thread reports.
+   */
+  async receive<Answer extends WorkerAnswer>(isExpected: (answer: WorkerAnswer) => answer is Answer): Promise<Answer> {
+    const answer = await new Promise<WorkerAnswer>((resolve, reject) => {
+      if (this.#end === undefined) this.#receiver = { resolve, reject };
+      else reject(this.#end);
+    });
+    if (isExpected(answer)) return answer;
+    throw 'failure' in answer ? toError(answer.failure) : new Error('Expected another message from the worker thread.');
+  }
 }
 
-function toError(answer: WorkerAnswer): Error {
-  if (!('failure' in answer)) return new Error('Expected a result from the worker thread, got another message.');
-  const { name, message, code } = answer.failure;
-  if (code !== undefined) return new CheckpointError(code as CheckpointErrorCode, message); // It was one in the thread.
-  return new Error(`${name}: ${message}`);
+function endOf(thread: Worker): Promise<WorkerEndedError> {
+  let cause: unknown;
+  // Without a listener, an error in the thread would become one of this process.
+  thread.on('error', (error) => {
+    cause = error;
+  });
+  return new Promise((resolve) => {
+    thread.once('exit', (exitCode) => {
+      const options = cause === undefined ? {} : { cause };
+      resolve(new WorkerEndedError(`The worker thread ended with exit code ${exitCode}.`, options));
+    });
+  });
+}
+
+function isReady(answer: WorkerAnswer): answer is ReadyAnswer {
+  return 'ready' in answer;
+}
+
+function isResultOf<Kind extends WorkKind>(kind: Kind, answer: WorkerAnswer): answer is WorkResult<Kind> {
+  return 'result' in answer && answer.kind === kind;
+}
+
+function toError(failure: WorkerFailure): Error {
+  if (failure.kind === 'checkpoint') return new CheckpointError(failure.code, failure.message);
+  if (failure.kind === 'handler') return new HandlerError(failure.code, failure.message);
+  return new Error(failure.message);
 }

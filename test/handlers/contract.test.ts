@@ -78,7 +78,7 @@ describe.each(doorsWith())('%s', (_, door) => {
     const stop = new AbortController();
     const model = door.model(servers);
     const held = Array.from({ length: model.settings.maxQueueSize }, () =>
-      model.inferTensors({ img_url: `${images.url}/held.png` }, undefined, stop.signal).catch(() => undefined),
+      model.inferTensors({ inputs: { img_url: `${images.url}/held.png` }, signal: stop.signal }).catch(() => undefined),
     );
     expect(await ask(door, { images: [small] })).toBe(seen(door, 'OVERLOADED'));
     stop.abort();

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { unlessAborted } from '../../pipeline/abort.ts';
 import { loadImage } from '../../pipeline/images/image-source.ts';
-import { type Model, startModel } from '../../pipeline/model.ts';
+import { type RunningModel, startModel } from '../../pipeline/model.ts';
 import { checkpointFolder, imagePath } from '../support/goldens.ts';
 import { type ImageServer, startImageServer, testSettings } from '../support/server.ts';
 
@@ -33,7 +33,7 @@ describe.each([
   ['retrieval', 'retrieval-wide-vision', { text: ['a red cat'] }],
   ['clip', 'clip-real-end', {}],
 ] as const)('a request for %s that is dropped', (_, folder, inputs) => {
-  let model: Model;
+  let model: RunningModel;
   let images: ImageServer;
   const settings = () =>
     testSettings({ checkpoint: checkpointFolder(folder), maxQueueSize: 1, imageTimeoutMs: 60_000 });
@@ -49,15 +49,15 @@ describe.each([
 
   test('before it begins costs nothing, and nothing waits for its image', async () => {
     const slow = { img_url: [`${images.url}/held.png`], ...inputs };
-    await expect(model.infer(slow, outputs, AbortSignal.abort(reason))).rejects.toBe(reason);
+    await expect(model.infer({ inputs: slow, outputs, signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
     const dropped = new AbortController();
-    const answer = model.infer(slow, outputs, dropped.signal);
+    const answer = model.infer({ inputs: slow, outputs, signal: dropped.signal });
     const ended = images.held(1).then(() => dropped.abort(reason));
     await expect(answer).rejects.toBe(reason);
     await ended;
     // The one place of the queue is free again, once the fetch has ended.
     await expect
-      .poll(() => model.infer({ img_url: [chelsea], ...inputs }, outputs).then(() => true, String))
+      .poll(() => model.infer({ inputs: { img_url: [chelsea], ...inputs }, outputs }).then(() => true, String))
       .toBe(true);
   });
 });

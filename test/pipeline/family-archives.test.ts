@@ -50,8 +50,12 @@ async function answer(checkpoint: string, inputs: object, outputs: readonly stri
   const environment = { BLIP_CHECKPOINT: checkpoint, BLIP_EXECUTION_PROVIDER: 'cpu' };
   const model = await startModel(readSettings({ environment, cpuCount: 2, shippedCheckpoint: '' }));
   try {
-    return (await model.infer({ img_url: [readFileSync(imagePath('chelsea')).toString('base64')], ...inputs }, outputs))
-      .outputs;
+    return (
+      await model.infer({
+        inputs: { img_url: [readFileSync(imagePath('chelsea')).toString('base64')], ...inputs },
+        outputs,
+      })
+    ).outputs;
   } finally {
     await model.close();
   }

@@ -39,7 +39,7 @@ async function load(changes: Partial<Settings>, options: StartOptions = {}): Pro
 /** Loads a checkpoint, asks it once, and lets it go. */
 async function answerOf(checkpoint: string, inputs: object, options: StartOptions = {}): Promise<unknown> {
   const model = await load({ checkpoint }, options);
-  const { outputs } = await model.inferTensors(inputs);
+  const { outputs } = await model.inferTensors({ inputs });
   await model.finalize();
   return outputs;
 }
@@ -64,7 +64,7 @@ describe('a checkpoint of the Hub', () => {
     );
     expect(notices.join('\n')).toMatch(/Owner\/Some-Model.*503; trying again/);
     expect(hub.requests.length).toBeGreaterThan(5);
-    const first = await model.inferTensors(picture);
+    const first = await model.inferTensors({ inputs: picture });
     await model.finalize();
     expect(first.outputs).toEqual(await answerOf(checkpointFolder('narrow-vision'), picture));
 
@@ -121,7 +121,7 @@ describe('a checkpoint of the Hub', () => {
     const sizes = [];
     for (const checkpoint of [MODEL, checkpointFolder('narrow-vision')]) {
       const model = await load({ checkpoint, imageSize: 40 });
-      sizes.push((await model.inferTensors(picture)).outputs);
+      sizes.push((await model.inferTensors({ inputs: picture })).outputs);
       await model.finalize();
     }
     expect(sizes[0]).toEqual(sizes[1]);

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { quantizeCheckpoint } from '../../checkpoint/quantize/quantize-checkpoint.ts';
-import { type Model, startModel } from '../../pipeline/model.ts';
+import { type RunningModel, startModel } from '../../pipeline/model.ts';
 import { chooseForInt8 } from '../../pipeline/sessions/execution-provider.ts';
 import { valuesOf } from '../support/answers.ts';
 import { expectClose } from '../support/close-to.ts';
@@ -21,7 +21,7 @@ import { temporaryFolder } from '../support/temporary-folder.ts';
 /** The small random checkpoints made int8: every task runs, and a row answers in a batch what it answers alone. */
 
 const folder = mkdtempSync(join(tmpdir(), 'blip-handler-test-'));
-let model: Model | undefined;
+let model: RunningModel | undefined;
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -35,7 +35,7 @@ function running(name: Parameters<typeof checkpointFolder>[0]): void {
 
 async function ask(inputs: Readonly<Record<string, readonly unknown[]>>, output: string) {
   if (model === undefined) throw new Error('Expected a model, got none yet.');
-  return valuesOf(await model.infer(inputs, [output]), output);
+  return valuesOf(await model.infer({ inputs, outputs: [output] }), output);
 }
 
 const images = (['chelsea', 'rocket', 'small'] as const).map((name) => readFileSync(imagePath(name)));

@@ -1,7 +1,7 @@
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Model, startModel } from '../../pipeline/model.ts';
+import { type RunningModel, startModel } from '../../pipeline/model.ts';
 import { readSettings } from '../../pipeline/settings.ts';
 import type { NamedTensor } from '../../protocol/named-tensor.ts';
 import { expectClose } from '../support/close-to.ts';
@@ -19,7 +19,7 @@ import { temporaryFolder } from '../support/temporary-folder.ts';
 
 const source = (image: ImageName) => `data:;base64,${readFileSync(imagePath(image)).toString('base64')}`;
 
-function start(folder: string): Promise<Model> {
+function start(folder: string): Promise<RunningModel> {
   const environment = { BLIP_CHECKPOINT: folder, BLIP_EXECUTION_PROVIDER: 'cpu' };
   return startModel(readSettings({ environment, cpuCount: 2, shippedCheckpoint: '' }));
 }
@@ -48,7 +48,7 @@ const outputs = ['generated_output', 'token_ids', 'token_logprobs'];
 describe.each(checkpointNames)('captioning with %s', (name) => {
   /** Greedy rows that transformers computed with its defaults. */
   const goldens = readGoldenGenerations(name).filter(({ parameters }) => Object.keys(parameters).length === 0);
-  let model: Model;
+  let model: RunningModel;
   beforeAll(async () => {
     model = await start(checkpointFolder(name));
   });
@@ -56,7 +56,7 @@ describe.each(checkpointNames)('captioning with %s', (name) => {
 
   async function caption(rows: readonly GoldenGeneration[], parameters = {}): Promise<readonly Caption[]> {
     const inputs = { img_url: rows.map(({ image }) => source(image)), text: rows.map(({ prompt }) => prompt ?? '') };
-    const answer = await model.infer({ ...inputs, ...parameters }, outputs);
+    const answer = await model.infer({ inputs: { ...inputs, ...parameters }, outputs });
     return captionsOf(answer.outputs, 0);
   }
 
@@ -96,7 +96,10 @@ test('a checkpoint that does not resize refuses other sizes one by one', async (
     .png()
     .toBuffer();
   const images = [source('rocket'), fitting.toString('base64')];
-  const { failures, outputs: tensors } = await model.infer({ img_url: images }, ['generated_output']);
+  const { failures, outputs: tensors } = await model.infer({
+    inputs: { img_url: images },
+    outputs: ['generated_output'],
+  });
   await model.close();
   expect(failures).toMatchObject([
     { code: 'IMAGE_UNSUPPORTED', message: expect.stringMatching(/32 x 32.* got 640 x 427/) },

@@ -17,11 +17,11 @@ test.each([
   onTestFinished(() => model.finalize());
   await model.initialize();
   const told: string[] = [];
-  const progress = { onAccepted: () => told.push('accepted'), onComputing: () => told.push('computing') };
-  await model.inferTensors(inputs, undefined, undefined, progress);
+  const events = { accepted: () => told.push('accepted'), computing: () => told.push('computing') };
+  await model.inferTensors({ inputs, events });
   expect(told).toEqual(['accepted', 'computing']);
   const many = { ...inputs, img_url: [image, image, image] };
-  await expect(model.inferTensors(many, undefined, undefined, progress)).rejects.toMatchObject({
+  await expect(model.inferTensors({ inputs: many, events })).rejects.toMatchObject({
     code: 'INVALID_INPUT',
   });
   expect(told).toHaveLength(2);

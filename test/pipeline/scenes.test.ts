@@ -5,8 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { quantizeCheckpoint } from '../../checkpoint/quantize/quantize-checkpoint.ts';
-import { type Model, startModel } from '../../pipeline/model.ts';
-import type { TensorAnswer } from '../../pipeline/tasks/task.ts';
+import type { TensorAnswer } from '../../pipeline/infer-request.ts';
+import { type RunningModel, startModel } from '../../pipeline/model.ts';
 import { valuesOf } from '../support/answers.ts';
 import { expectClose } from '../support/close-to.ts';
 import { readGoldenJson } from '../support/goldens.ts';
@@ -47,8 +47,8 @@ const picturesOf = (rows: readonly Asked[]) =>
   [...new Set(rows.map(({ picture }) => picture))].map((name) => readFileSync(`${root}examples/${name}.png`));
 const textsOf = (rows: readonly Asked[]) => [...new Set(rows.flatMap(({ text }) => text ?? []))];
 
-function running(name: string, form: Form): () => Model {
-  let model: Model | undefined;
+function running(name: string, form: Form): () => RunningModel {
+  let model: RunningModel | undefined;
   const temporary = mkdtempSync(join(tmpdir(), 'blip-handler-test-'));
   beforeAll(async () => {
     const shipped = `${root}checkpoints/${name}`;
@@ -88,7 +88,10 @@ describe.each([float, int8])('$form', (form) => {
     test('of every picture with every prompt', async () => {
       const found = await different(captions, 'generated_output', async (row) => {
         const text = row.text === null ? {} : { text: [row.text] };
-        return await model().infer({ img_url: picturesOf([row]), ...text }, ['generated_output', 'token_ids']);
+        return await model().infer({
+          inputs: { img_url: picturesOf([row]), ...text },
+          outputs: ['generated_output', 'token_ids'],
+        });
       });
       expect(found.length / captions.length, JSON.stringify(found)).toBeLessThanOrEqual(form.differentTexts);
     });
@@ -98,7 +101,10 @@ describe.each([float, int8])('$form', (form) => {
     const model = running('scenes-question-answering', form);
     test('to every question', async () => {
       const found = await different(answers, 'answer', async (row) => {
-        return await model().infer({ img_url: picturesOf([row]), question: textsOf([row]) }, ['answer', 'token_ids']);
+        return await model().infer({
+          inputs: { img_url: picturesOf([row]), question: textsOf([row]) },
+          outputs: ['answer', 'token_ids'],
+        });
       });
       expect(found.length / answers.length, JSON.stringify(found)).toBeLessThanOrEqual(form.differentTexts);
     });
@@ -108,7 +114,7 @@ describe.each([float, int8])('$form', (form) => {
     const model = running('scenes-retrieval', form);
     test('every picture with every text', async () => {
       const inputs = { img_url: picturesOf(matches), text: textsOf(matches) };
-      const answer = await model().infer(inputs, ['match_probability', 'cosine_similarity']);
+      const answer = await model().infer({ inputs, outputs: ['match_probability', 'cosine_similarity'] });
       const of = (output: 'match_probability' | 'cosine_similarity') => matches.map((row) => row[output]);
       expectClose(valuesOf(answer, 'match_probability').map(Number), of('match_probability'), {
         absolute: form.probabilityTolerance,
@@ -123,7 +129,7 @@ describe.each([float, int8])('$form', (form) => {
     const model = running('scenes-clip', form);
     test('every picture with every text', async () => {
       const inputs = { img_url: picturesOf(similarities), text: textsOf(similarities) };
-      const answer = await model().infer(inputs, ['cosine_similarity']);
+      const answer = await model().infer({ inputs, outputs: ['cosine_similarity'] });
       const wanted = similarities.map((row) => row.cosine_similarity);
       expectClose(valuesOf(answer, 'cosine_similarity').map(Number), wanted, { absolute: form.cosineTolerance });
     });

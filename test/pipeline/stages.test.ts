@@ -18,7 +18,7 @@ async function start(checkpoint: Parameters<typeof checkpointFolder>[0], changes
   await model.initialize();
   const stages: Stage[] = [];
   const ask = (inputs: object, signal?: AbortSignal) =>
-    model.inferTensors(inputs, undefined, signal, { onStage: (stage) => stages.push(stage) });
+    model.inferTensors({ inputs, signal, events: { stage: (stage) => stages.push(stage) } });
   return { ask, images, stages };
 }
 

@@ -1,5 +1,5 @@
 import { expect } from 'vitest';
-import type { TensorAnswer } from '../../pipeline/tasks/task.ts';
+import type { TensorAnswer } from '../../pipeline/infer-request.ts';
 
 /** Reading what a model answers with. */
 

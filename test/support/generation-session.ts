@@ -1,10 +1,11 @@
 import { expect } from 'vitest';
 import { openWeights } from '../../checkpoint/weights/weights.ts';
-import { earlyStopping } from '../../models/generation/parameters.ts';
 import { captioningGraph } from '../../models/heads/captioning.ts';
 import { questionAnsweringGraph } from '../../models/heads/question-answering.ts';
 import type { GraphOptions } from '../../models/module.ts';
+import { settingFeeds } from '../../pipeline/sessions/generation-feeds.ts';
 import { createSession, type RuntimeTensor } from '../../pipeline/sessions/runtime.ts';
+import { resolveGenerationSettings } from '../../pipeline/tasks/generation-settings.ts';
 import { expectClose } from './close-to.ts';
 import {
   type AnswerCheckpointName,
@@ -161,19 +162,7 @@ function parameterInputs(rows: readonly GoldenRow[]): Record<string, RuntimeTens
   return {
     max_new_tokens: int64s(rows.map(() => number('max_new_tokens', 20))),
     min_new_tokens: int64s(rows.map(() => number('min_new_tokens', 0))),
-    num_beams: int64s([number('num_beams', 1)], []),
-    num_return_sequences: int64s([number('num_return_sequences', 1)], []),
-    length_penalty: float32s([number('length_penalty', 1)], []),
-    early_stopping: int64s(
-      [earlyStopping[String(parameters['early_stopping'] ?? false) as keyof typeof earlyStopping]],
-      [],
-    ),
-    repetition_penalty: float32s([number('repetition_penalty', 1)], []),
-    no_repeat_ngram_size: int64s([number('no_repeat_ngram_size', 0)], []),
-    do_sample: { data: Uint8Array.of(parameters['do_sample'] === true ? 1 : 0), shape: [], isBool: true },
-    temperature: float32s([number('temperature', 1)], []),
-    top_k: int64s([number('top_k', 50)], []),
-    top_p: float32s([number('top_p', 1)], []),
+    ...settingFeeds(resolveGenerationSettings({ ...parameters }, {}).shared),
     uniforms: uniforms.length === 0 ? float32s([0], [1, 1, 1]) : float32s(uniforms, [rows.length, steps, draws]),
   };
 }

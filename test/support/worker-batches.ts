@@ -1,11 +1,12 @@
-import type { GenerationBatch } from '../../pipeline/sessions/generation-model.ts';
+import type { GenerationBatch } from '../../pipeline/sessions/generation-batch.ts';
 import type { WorkerSettings } from '../../pipeline/workers/inference-worker.ts';
 import { checkpointFolder } from './goldens.ts';
 import { greedySettings } from './greedy-settings.ts';
 
 /** The smallest work there is for a worker thread. */
 
-export const smallWorkerSettings: WorkerSettings = {
+export const smallWorkerSettings: WorkerSettings<'captioning'> = {
+  task: 'captioning',
   folder: checkpointFolder('narrow-vision'),
   executionProvider: 'cpu',
   threadCount: 1,

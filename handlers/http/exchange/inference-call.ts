@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify';
 import type InferlessModel from '../../../app.ts';
-import type { Progress, TensorAnswer } from '../../../pipeline/tasks/task.ts';
+import { joinEvents, type RequestEvents, type TensorAnswer } from '../../../pipeline/infer-request.ts';
 import type { AdmittedRequest } from '../../service/admitted-request.ts';
 import { inferInTime, type Question } from '../../service/deadline.ts';
 import { logInternal } from '../../service/log-internal.ts';
@@ -35,7 +35,7 @@ interface AskOptions {
   readonly signal: AbortSignal;
   readonly timeLimitMs: number | undefined;
   readonly log: FastifyBaseLogger;
-  readonly progress?: Progress;
+  readonly events?: RequestEvents;
   /** Gets a child for each stage. */
   readonly span: RequestSpan | undefined;
 }
@@ -44,9 +44,9 @@ interface AskOptions {
 export async function askUntil(
   model: InferlessModel,
   question: Question,
-  { signal, timeLimitMs, log, progress, span }: AskOptions,
+  { signal, timeLimitMs, log, events, span }: AskOptions,
 ): Promise<TensorAnswer> {
-  const options = { signal, timeLimitMs, progress: { ...span?.progressOf(model), ...progress } };
+  const options = { signal, timeLimitMs, events: joinEvents([span?.eventsOf(model), events]) };
   const answer = await inferInTime(model, question, options);
   for (const failure of answer.failures) logInternal(failure, log);
   log.debug({ times: answer.times, generatedTokens: answer.generatedTokens }, 'stages');

@@ -6,7 +6,7 @@ import { readFloats } from '../../../checkpoint/quantize/float-tensor.ts';
 import { quantizeCheckpoint } from '../../../checkpoint/quantize/quantize-checkpoint.ts';
 import type { TensorRegion } from '../../../checkpoint/weights/safetensors.ts';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
-import { loadModel } from '../../../pipeline/sessions/load-model.ts';
+import { loadSession } from '../../../pipeline/sessions/load-session.ts';
 import {
   answerCheckpointNames,
   checkpointFolder,
@@ -154,7 +154,9 @@ describe('a config.json and weights that do not agree are not served', () => {
     else cpSync(source, folder, { recursive: true });
     const own = JSON.parse(readFileSync(join(source, 'config.json'), 'utf8')) as object;
     writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...own, ...config }));
-    await expect(loadModel(folder, { executionProvider: 'cpu', threadCount: 1 })).rejects.toMatchObject({
+    await expect(
+      loadSession(openCheckpoint(folder), { executionProvider: 'cpu', threadCount: 1 }),
+    ).rejects.toMatchObject({
       code: 'CHECKPOINT_CONFIG_INVALID',
       message: `${folder}: expected weights of ${said}, as config.json says, got ${there}.`,
     });

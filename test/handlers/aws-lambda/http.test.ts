@@ -231,7 +231,7 @@ describe('a client that should ask again later', () => {
     const full = startFunction({ maxQueueSize: 1 });
     try {
       await full.environment.load();
-      const waiting = full.environment.models[0]?.inferTensors({ img_url: `${images.url}/held.png` });
+      const waiting = full.environment.models[0]?.inferTensors({ inputs: { img_url: `${images.url}/held.png` } });
       await images.held(1);
       const refused = httpResultOf(await full.invoke(functionUrlEvent({ path: INFER_PATH, body: inference })));
       expect(refused).toMatchObject({ statusCode: 429, headers: { 'retry-after': '1' } });

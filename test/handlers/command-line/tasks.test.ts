@@ -35,7 +35,7 @@ function readError({ exitCode, stdout }: Exit): string {
 async function infer(name: Name, inputs: object): Promise<InferenceAnswer['outputs']> {
   const model = new InferlessModel(testSettings({ checkpoint: checkpointFolder(name) }));
   await model.initialize();
-  const { outputs } = await model.inferTensors(inputs);
+  const { outputs } = await model.inferTensors({ inputs });
   await model.finalize();
   return outputs;
 }

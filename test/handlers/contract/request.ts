@@ -101,5 +101,5 @@ export async function answerOfModel(
   images: readonly string[],
   inputs = {},
 ): Promise<readonly NamedTensor[]> {
-  return (await model.inferTensors({ img_url: images, ...inputs })).outputs;
+  return (await model.inferTensors({ inputs: { img_url: images, ...inputs } })).outputs;
 }

@@ -226,7 +226,7 @@ describe('the end of a call', () => {
     await images.held(1);
     leaving.abort();
     await expect(cancelled).rejects.toMatchObject({ code: 1 });
-    const signal = infer.mock.calls[0]?.[2];
+    const signal = infer.mock.calls[0]?.[0].signal;
     await expect.poll(() => signal?.aborted).toBe(true);
     expect(signal?.reason).toMatchObject({ code: 'CANCELLED' });
     images.release();

@@ -87,7 +87,7 @@ test('a client that disconnects ends its stream and drops its requests', async (
   await images.held(1);
   call.cancel();
   expect(await ended).toMatchObject({ code: 1 });
-  const signal = infer.mock.calls[0]?.[2];
+  const signal = infer.mock.calls[0]?.[0].signal;
   await expect.poll(() => signal?.reason, { timeout: 10_000 }).toMatchObject({ code: 'CANCELLED' });
   images.release();
   expect(await stream(doors.client, [request('next', dataUri('small'))])).toHaveLength(1);

@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest';
-import InferlessModel, { type ModelObserver } from '../../../app.ts';
+import InferlessModel, { type HandlerEvents } from '../../../app.ts';
 import { StatisticsCollector } from '../../../handlers/service/statistics.ts';
 import { testSettings } from '../../support/server.ts';
 
-const observers: ModelObserver[] = [];
+const observers: HandlerEvents[] = [];
 class ObservedModel extends InferlessModel {
-  override observe(observer: ModelObserver): void {
+  override observe(observer: HandlerEvents): void {
     observers.push(observer);
   }
 }
@@ -17,7 +17,7 @@ test("batches and requests have the durations that Triton's have", () => {
     [1, 1],
     [2, 4],
   ] as const)
-    for (const { onRun } of observers) onRun?.(itemCount, durationMs);
+    for (const { batchDone } of observers) batchDone?.(itemCount, durationMs);
   const { batch_stats, inference_stats, inference_count, execution_count } = collector.collect();
   const none = (count: number) => ({ count, ns: 0 });
   expect(batch_stats).toEqual([

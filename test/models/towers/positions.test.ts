@@ -8,7 +8,7 @@ import { child, rootModule } from '../../../models/module.ts';
 import { pixelValues } from '../../../models/towers/image-processor.ts';
 import { visionTransformer } from '../../../models/towers/vision-transformer.ts';
 import { addInput, addOutput, createGraph, type Graph } from '../../../onnx/graph.ts';
-import { type Model, startModel } from '../../../pipeline/model.ts';
+import { type RunningModel, startModel } from '../../../pipeline/model.ts';
 import { createSession } from '../../../pipeline/sessions/runtime.ts';
 import { readSettings } from '../../../pipeline/settings.ts';
 import type { NamedTensor } from '../../../protocol/named-tensor.ts';
@@ -125,7 +125,7 @@ describe('a checkpoint opened at another size', () => {
   });
 });
 
-function start(name: Parameters<typeof checkpointFolder>[0], imageSize?: number): Promise<Model> {
+function start(name: Parameters<typeof checkpointFolder>[0], imageSize?: number): Promise<RunningModel> {
   const environment = {
     BLIP_CHECKPOINT: checkpointFolder(name),
     BLIP_EXECUTION_PROVIDER: 'cpu',
@@ -151,7 +151,7 @@ describe('BLIP_IMAGE_SIZE, from image files', () => {
     const rows = byPlace(name, size);
     const model = await start(name, size);
     const inputs = { img_url: rows.map(({ image }) => dataUri(image)) };
-    const { outputs } = await model.infer(inputs, ['token_ids', 'token_logprobs']);
+    const { outputs } = await model.infer({ inputs, outputs: ['token_ids', 'token_logprobs'] });
     await model.close();
     const length = outputs[0]?.shape[1] ?? 0;
     const wanted = rows.map(({ sequences }) => sequences[0]);
@@ -172,14 +172,14 @@ describe('BLIP_IMAGE_SIZE, from image files', () => {
   ] as const)('embeddings of %s at %d are those of transformers', async (name, size) => {
     const model = await start(name, size);
     const inputs = { img_url: [dataUri('chelsea'), dataUri('rocket')], text: ['a cat'] };
-    const { outputs } = await model.infer(inputs, ['image_embeds', 'text_embeds']);
+    const { outputs } = await model.infer({ inputs, outputs: ['image_embeds', 'text_embeds'] });
     await model.close();
     const wanted = ['chelsea', 'rocket'].flatMap((image) =>
       Array.from(goldens.floats(`${name}.${size}.${image}.image_embeds`).data),
     );
     expectClose(numbersOf(outputs, 'image_embeds'), wanted, GREY_LEVEL_TOLERANCE);
     const usual = await start(name);
-    const own = await usual.infer(inputs, ['image_embeds', 'text_embeds']);
+    const own = await usual.infer({ inputs, outputs: ['image_embeds', 'text_embeds'] });
     await usual.close();
     expect(numbersOf(own.outputs, 'image_embeds')).not.toEqual(numbersOf(outputs, 'image_embeds'));
     expect(numbersOf(own.outputs, 'text_embeds')).toEqual(numbersOf(outputs, 'text_embeds'));
@@ -193,7 +193,10 @@ describe('BLIP_IMAGE_SIZE, from image files', () => {
     for (const imageSize of [size, undefined]) {
       const model = await start(name, imageSize);
       answers.push(
-        numbersOf((await model.infer({ img_url: [dataUri('rocket')], ...asked }, [output])).outputs, output),
+        numbersOf(
+          (await model.infer({ inputs: { img_url: [dataUri('rocket')], ...asked }, outputs: [output] })).outputs,
+          output,
+        ),
       );
       await model.close();
     }
@@ -205,7 +208,10 @@ describe('BLIP_IMAGE_SIZE, from image files', () => {
     const answers = [];
     for (const imageSize of [32, undefined]) {
       const model = await start('narrow-vision', imageSize);
-      answers.push((await model.infer({ img_url: [dataUri('rocket')] }, ['token_ids', 'token_logprobs'])).outputs);
+      answers.push(
+        (await model.infer({ inputs: { img_url: [dataUri('rocket')] }, outputs: ['token_ids', 'token_logprobs'] }))
+          .outputs,
+      );
       await model.close();
     }
     expect(answers[0]).toEqual(answers[1]);

@@ -106,7 +106,7 @@ describe('captions', () => {
     const images = await sources(2);
     const dropped = new AbortController();
     // One image has the memory and waits for others to share its batch; the second waits for its memory.
-    const answer = model.infer({ img_url: images }, ['generated_output'], dropped.signal);
+    const answer = model.infer({ inputs: { img_url: images }, outputs: ['generated_output'], signal: dropped.signal });
     const { budget, leave } = processBudget.join(IMAGE_BYTES + 2);
     onTestFinished(leave);
     await listeners(dropped.signal, 3); // The third is that of the whole request.
@@ -119,7 +119,7 @@ describe('captions', () => {
     const model = await start('narrow-vision', IMAGE_BYTES * 2);
     const images = await sources(9);
     const asked = [images, images.slice(0, 5), images.slice(4)].map((img_url) =>
-      model.infer({ img_url }, ['generated_output']),
+      model.infer({ inputs: { img_url }, outputs: ['generated_output'] }),
     );
     const answers = await Promise.all(asked);
     expect(answers.map((answer) => valuesOf(answer, 'generated_output').length)).toEqual([9, 5, 5]);
@@ -129,7 +129,7 @@ describe('captions', () => {
   test('of an image that takes more than the budget are refused, the others are not', async () => {
     const model = await start('narrow-vision', IMAGE_BYTES * 2 + 1);
     const images = [await source(1), await source(2, HEIGHT * 3), await source(3)];
-    const answer = await model.infer({ img_url: images }, ['generated_output', 'error']);
+    const answer = await model.infer({ inputs: { img_url: images }, outputs: ['generated_output', 'error'] });
     expect(answer.failures).toMatchObject([
       { code: 'IMAGE_TOO_LARGE', message: expect.stringMatching(/got 27000\.$/) },
     ]);
@@ -142,7 +142,10 @@ describe('captions', () => {
     writeFileSync(`${folder}/preprocessor_config.json`, JSON.stringify({ do_resize: false }));
     const model = await start('narrow-vision', IMAGE_BYTES + 1, { checkpoint: folder });
     for (const image of await sources(3))
-      await expectHandlerError(model.infer({ img_url: [image] }, ['generated_output']), 'IMAGE_UNSUPPORTED');
+      await expectHandlerError(
+        model.infer({ inputs: { img_url: [image] }, outputs: ['generated_output'] }),
+        'IMAGE_UNSUPPORTED',
+      );
   });
 });
 
@@ -157,14 +160,14 @@ describe.each([
     const model = await start(checkpoint, budget);
     const images = await sources(3);
     for (let count = 0; count < 2; count += 1) {
-      const refused = await model.infer({ img_url: images, text: ['a cat'] }, ['error']).then(
+      const refused = await model.infer({ inputs: { img_url: images, text: ['a cat'] }, outputs: ['error'] }).then(
         ({ failures }) => failures, // The texts of CLIP have their embeddings.
         (error: unknown) => [error, error, error],
       );
       expect(refused).toMatchObject(
         images.map(() => ({ code: 'IMAGE_TOO_LARGE', message: expect.stringMatching(/got 27000\.$/) })),
       );
-      const answer = await model.infer({ img_url: images.slice(0, 2), text: ['a cat'] }, [output]);
+      const answer = await model.infer({ inputs: { img_url: images.slice(0, 2), text: ['a cat'] }, outputs: [output] });
       expect(valuesOf(answer, output)).toHaveLength(2);
     }
   });
@@ -173,7 +176,7 @@ describe.each([
     const model = await start(checkpoint, budget + 2);
     const [first = '', second = ''] = await sources(2);
     const asked = Array.from({ length: 8 }, () =>
-      model.infer({ img_url: [first, second, first, second], text: ['a cat'] }, [output]),
+      model.infer({ inputs: { img_url: [first, second, first, second], text: ['a cat'] }, outputs: [output] }),
     );
     for (const answer of await Promise.all(asked)) expect(valuesOf(answer, output)).toHaveLength(4);
   });
@@ -182,7 +185,7 @@ describe.each([
     const model = await start(checkpoint, budget + 4);
     const images = ['data:,nothing', ...(await sources(2)), 'data:;base64,####'];
     for (let count = 0; count < 3; count += 1) {
-      const { failures } = await model.infer({ img_url: images, text: ['a cat'] }, [output]);
+      const { failures } = await model.infer({ inputs: { img_url: images, text: ['a cat'] }, outputs: [output] });
       expect(failures).toHaveLength(2);
     }
   });

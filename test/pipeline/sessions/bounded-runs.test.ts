@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import sharp from 'sharp';
 import { describe, expect, test } from 'vitest';
-import { type Model, startModel } from '../../../pipeline/model.ts';
+import { type RunningModel, startModel } from '../../../pipeline/model.ts';
 import { readSettings } from '../../../pipeline/settings.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { fixtures, imagePath } from '../../support/goldens.ts';
@@ -9,7 +9,7 @@ import { expectHandlerError } from '../../support/thrown.ts';
 
 /** Requests larger than BLIP_MAX_BATCH_SIZE are computed in several runs, and answered as if in one. */
 
-function start(checkpoint: string, maxBatchSize: number): Promise<Model> {
+function start(checkpoint: string, maxBatchSize: number): Promise<RunningModel> {
   const environment = { BLIP_CHECKPOINT: `${fixtures}checkpoints/${checkpoint}`, BLIP_EXECUTION_PROVIDER: 'cpu' };
   const settings = readSettings({ environment, cpuCount: 2, shippedCheckpoint: '' });
   return startModel({ ...settings, maxBatchSize });
@@ -29,7 +29,7 @@ const texts = ['a red cat', 'the', 'two dogs on a table'];
 async function answers(checkpoint: string, maxBatchSize: number, inputs: object, outputs: readonly string[]) {
   const model = await start(checkpoint, maxBatchSize);
   try {
-    return (await model.infer({ img_url: await pictures(), text: texts, ...inputs }, outputs)).outputs;
+    return (await model.infer({ inputs: { img_url: await pictures(), text: texts, ...inputs }, outputs })).outputs;
   } finally {
     await model.close();
   }
@@ -54,7 +54,10 @@ test('a picture of one line, which would be endless when resized, is refused bef
   const model = await start('clip-real-end', 8);
   const create = { width: 16_000, height: 1, channels: 3, background: 'red' } as const;
   const line = (await sharp({ create }).png().toBuffer()).toString('base64');
-  const refused = await expectHandlerError(model.infer({ img_url: [line] }, ['image_embeds']), 'IMAGE_TOO_LARGE');
+  const refused = await expectHandlerError(
+    model.infer({ inputs: { img_url: [line] }, outputs: ['image_embeds'] }),
+    'IMAGE_TOO_LARGE',
+  );
   expect(refused.message).toMatch(/16000000 pixels when its shorter side has 61, got 16000 x 1/);
   await model.close();
 });

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { chooseExecutionProvider } from '../../../pipeline/sessions/execution-provider.ts';
-import { type ExecutionProvider, probeExecutionProvider } from '../../../pipeline/sessions/runtime.ts';
+import type { ExecutionProvider } from '../../../pipeline/sessions/execution-provider-choices.ts';
+import { probeExecutionProvider } from '../../../pipeline/sessions/runtime.ts';
 
 /** A machine on which only the given providers work. */
 const machine = (working: readonly ExecutionProvider[]) => async (provider: ExecutionProvider) =>

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import InferlessModel from '../../../app.ts';
-import type { TensorAnswer } from '../../../pipeline/tasks/task.ts';
+import type { TensorAnswer } from '../../../pipeline/infer-request.ts';
 import type { NamedTensor } from '../../../protocol/named-tensor.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
@@ -38,7 +38,7 @@ function asked(rows: readonly GoldenRanking[] = rankings): object {
 }
 
 async function ask(inputs: object, outputs = outputNames): Promise<TensorAnswer> {
-  return await model.inferTensors(inputs, outputs);
+  return await model.inferTensors({ inputs, outputs });
 }
 
 function tensorOf({ outputs }: TensorAnswer, name: string): NamedTensor {
@@ -238,7 +238,7 @@ describe('at the same time', () => {
     const fresh = new InferlessModel(testSettings({ checkpoint: checkpointFolder('answers-float32') }));
     await fresh.initialize();
     const answers = [{ candidates: texts }, {}, { candidates: ['city'] }].map((more) =>
-      fresh.inferTensors({ ...asked(), ...more }, ['answer']),
+      fresh.inferTensors({ inputs: { ...asked(), ...more }, outputs: ['answer'] }),
     );
     await fresh.finalize();
     for (const { outputs } of await Promise.all(answers)) expect(outputs[0]?.data).toHaveLength(2);

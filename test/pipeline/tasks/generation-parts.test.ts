@@ -1,6 +1,8 @@
 import { expect, test } from 'vitest';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
-import { loadGenerationModel, type SharedSettings } from '../../../pipeline/sessions/generation-model.ts';
+import { captioningGraph } from '../../../models/heads/captioning.ts';
+import type { SharedSettings } from '../../../pipeline/sessions/generation-batch.ts';
+import { loadGenerationSession } from '../../../pipeline/sessions/generation-session.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { checkpointFolder, openBlipCheckpoint } from '../../support/goldens.ts';
 import { greedySettings } from '../../support/greedy-settings.ts';
@@ -30,11 +32,12 @@ const rows = [row(2, [], 1), row(0, [5, 6, 7], 2), row(0, [8], 3), row(1, [], 4)
 
 async function generate(settings: Partial<SharedSettings>, sequenceBytes: number) {
   const options = { executionProvider: 'cpu', threadCount: 1 } as const;
-  const model = await loadGenerationModel(checkpoint, openWeights(folder), options, { sequenceBytes });
+  const weights = openWeights(folder);
+  const session = await loadGenerationSession(captioningGraph, checkpoint, weights, options, sequenceBytes);
   try {
-    return (await model.run({ images, rows, settings: { ...greedySettings, ...settings } })).sequences;
+    return (await session.runs.generation({ images, rows, settings: { ...greedySettings, ...settings } })).results;
   } finally {
-    await model.release();
+    await session.release();
   }
 }
 
@@ -42,12 +45,12 @@ async function generate(settings: Partial<SharedSettings>, sequenceBytes: number
 const sequenceBytes = 4 * ((1 + 3 + NEW_TOKENS) * text.layerCount * 2 * text.hiddenSize + text.vocabularySize);
 
 test.each([
-  ['greedily', { numReturnSequences: 1 }, 1],
-  ['by beams', { numBeams: 3, numReturnSequences: 2 }, 3],
-  ['at random', { doSample: true, numReturnSequences: 2 }, 2],
+  ['greedily', { num_return_sequences: 1 }, 1],
+  ['by beams', { num_beams: 3, num_return_sequences: 2 }, 3],
+  ['at random', { do_sample: true, num_return_sequences: 2 }, 2],
 ] as const)('rows that are generated %s', async (_, settings, sequencesPerRow) => {
   const whole = await generate(settings, Number.POSITIVE_INFINITY);
-  expect(whole.map((sequences) => sequences.length)).toEqual(rows.map(() => settings.numReturnSequences));
+  expect(whole.map((sequences) => sequences.length)).toEqual(rows.map(() => settings.num_return_sequences));
   for (const [rowsPerRun, rowCounts] of [
     [0, [1, 1, 1, 1, 1]],
     [2, [2, 2, 1]],

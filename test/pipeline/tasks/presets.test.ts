@@ -7,7 +7,7 @@ import {
   type GenerationSettings,
   newTokenLimit,
   resolveGenerationSettings,
-} from '../../../pipeline/sessions/generation-settings.ts';
+} from '../../../pipeline/tasks/generation-settings.ts';
 import { presets } from '../../../pipeline/tasks/presets.ts';
 import type { NamedTensor } from '../../../protocol/named-tensor.ts';
 import { expectClose } from '../../support/close-to.ts';
@@ -57,13 +57,13 @@ describe('which settings result', () => {
     test.each(['bentoblip', 'original-blip'] as const)('a preset comes before the checkpoint: %s', (name) => {
       const checkpoint = { max_new_tokens: 33, min_new_tokens: 7, max_length: 44, min_length: 8 };
       expect(limits(resolve(task, name, {}, checkpoint), 3)).toEqual(limits(resolve(task, name), 3));
-      expect(resolve(task, 'original-blip', {}, { num_beams: 5 }).numBeams).toBe(3);
-      expect(resolve(task, 'bentoblip', {}, { num_beams: 5 }).numBeams).toBe(5);
+      expect(resolve(task, 'original-blip', {}, { num_beams: 5 }).shared.num_beams).toBe(3);
+      expect(resolve(task, 'bentoblip', {}, { num_beams: 5 }).shared.num_beams).toBe(5);
     });
 
     test.each(['bentoblip', 'original-blip'] as const)('the request comes before its preset: %s', (name) => {
       const settings = resolve(task, name, { num_beams: 2, max_new_tokens: 9, min_new_tokens: 6 }, { num_beams: 5 });
-      expect(settings.numBeams).toBe(2);
+      expect(settings.shared.num_beams).toBe(2);
       for (const inputLength of [1, 5]) expect(limits(settings, inputLength)).toEqual([6, 9]);
       expect(limits(resolve(task, name, { min_new_tokens: 0 }), 1)[0]).toBe(0);
     });
@@ -76,30 +76,32 @@ describe('which settings result', () => {
         early_stopping: true,
       };
       expect(resolve(task, name, { no_repeat_ngram_size: 3 }, checkpoint)).toMatchObject({
-        lengthPenalty: 0.5,
-        repetitionPenalty: 1.2,
-        noRepeatNgramSize: 3,
-        earlyStopping: 'true',
-        doSample: false,
+        shared: {
+          length_penalty: 0.5,
+          repetition_penalty: 1.2,
+          no_repeat_ngram_size: 3,
+          early_stopping: 1,
+          do_sample: false,
+        },
       });
     });
 
     test('the beams of original-blip allow as many texts, and no more', () => {
-      expect(resolve(task, 'original-blip', { num_return_sequences: 3 }).numReturnSequences).toBe(3);
+      expect(resolve(task, 'original-blip', { num_return_sequences: 3 }).shared.num_return_sequences).toBe(3);
       expect(() => resolve(task, 'original-blip', { num_return_sequences: 4 })).toThrow(/at most num_beams 3, got 4/);
     });
   });
 
   test('original-blip has 3 beams, and lengths that count the prompt: of captions, and of answers', () => {
     const captions = resolve('captioning', 'original-blip');
-    expect(captions.numBeams).toBe(3);
+    expect(captions.shared.num_beams).toBe(3);
     expect([limits(captions, 1), limits(captions, 4), limits(captions, 20)]).toEqual([
       [4, 19],
       [1, 16],
       [0, 0],
     ]);
     const answers = resolve('question-answering', 'original-blip');
-    expect([answers.numBeams, limits(answers, 1)]).toEqual([3, [0, 9]]);
+    expect([answers.shared.num_beams, limits(answers, 1)]).toEqual([3, [0, 9]]);
   });
 
   test('questions start with [ENC] in original-blip alone', () => {
@@ -169,7 +171,7 @@ describe('captions', () => {
       img_url: captions.map(({ image }) => dataUri(image)),
       text: captions.map(({ prompt }) => prompt ?? ''),
     };
-    return rowsOf((await model.inferTensors({ ...asked, ...inputs }, outputNames)).outputs);
+    return rowsOf((await model.inferTensors({ inputs: { ...asked, ...inputs }, outputs: outputNames })).outputs);
   }
 
   test('of original-blip are those that transformers generates with its parameters', async () => {
@@ -230,7 +232,7 @@ describe('answers', () => {
 
   async function answer(inputs: object, rows = answers): Promise<readonly Row[]> {
     const asked = { img_url: rows.map(({ image }) => dataUri(image)), question: rows.map(({ question }) => question) };
-    return rowsOf((await model.inferTensors({ ...asked, ...inputs }, outputNames)).outputs);
+    return rowsOf((await model.inferTensors({ inputs: { ...asked, ...inputs }, outputs: outputNames })).outputs);
   }
 
   test('of original-blip are to questions that start with [ENC]', async () => {
@@ -271,11 +273,11 @@ describe('answers', () => {
     const other = await load(folder);
     const asked = { img_url: dataUri('small'), question: 'red' };
     const error = await expectHandlerError(
-      other.inferTensors({ ...asked, preset: 'original-blip' }),
+      other.inferTensors({ inputs: { ...asked, preset: 'original-blip' } }),
       'INVALID_PARAMETER',
     );
     expect(error.message).toContain('[ENC]');
-    expect((await other.inferTensors(asked)).outputs).toHaveLength(1);
+    expect((await other.inferTensors({ inputs: asked })).outputs).toHaveLength(1);
     await other.finalize();
   });
 });
@@ -304,7 +306,7 @@ describe('a preset that nobody knows', () => {
     async (name) => {
       const model = await load(checkpointFolder(name));
       const inputs = { img_url: dataUri('small'), text: 'red', preset: 'hf' };
-      await expectHandlerError(model.inferTensors(inputs), 'INVALID_INPUT');
+      await expectHandlerError(model.inferTensors({ inputs }), 'INVALID_INPUT');
       await model.finalize();
     },
   );

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Model, startModel } from '../../../pipeline/model.ts';
+import { type RunningModel, startModel } from '../../../pipeline/model.ts';
 import { rowsOf, shapesOf, valuesOf } from '../../support/answers.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { answerCheckpointNames, checkpointFolder, type GoldenAnswer, readGoldenJson } from '../../support/goldens.ts';
@@ -25,14 +25,14 @@ describe.each(answerCheckpointNames)('question answering with %s', (name) => {
   const goldens = readGoldenJson<readonly GoldenAnswer[]>(`${name}.json`);
   /** Greedy, with the defaults of transformers. */
   const greedy = goldens.filter(({ parameters }) => Object.keys(parameters).length === 0);
-  let model: Model;
+  let model: RunningModel;
   beforeAll(async () => {
     model = await startModel(testSettings({ checkpoint: checkpointFolder(name) }));
   });
   afterAll(() => model?.close());
 
   /** One answer to each of the rows, as the goldens have them. */
-  function expectGolden(answer: Awaited<ReturnType<Model['infer']>>, rows: readonly GoldenAnswer[]): void {
+  function expectGolden(answer: Awaited<ReturnType<RunningModel['infer']>>, rows: readonly GoldenAnswer[]): void {
     expect(valuesOf(answer, 'answer')).toEqual(rows.map((row) => row.answer));
     const [ids, logprobs] = [rowsOf(answer, 'token_ids'), rowsOf(answer, 'token_logprobs')];
     for (const [index, { sequences }] of rows.entries()) {
@@ -45,7 +45,7 @@ describe.each(answerCheckpointNames)('question answering with %s', (name) => {
 
   test('five questions about three pictures in one request', async () => {
     expect(greedy).toHaveLength(5);
-    const answer = await model.infer(inputsOf(greedy), outputs);
+    const answer = await model.infer({ inputs: inputsOf(greedy), outputs });
     expectGolden(answer, greedy);
     const generated = greedy.reduce((sum, { sequences }) => sum + (sequences[0]?.token_logprobs.length ?? 0), 0);
     expect(answer).toMatchObject({ failures: [], generatedTokens: generated });
@@ -54,7 +54,7 @@ describe.each(answerCheckpointNames)('question answering with %s', (name) => {
   });
 
   test('the same as requests of their own, all at once', async () => {
-    const answers = await Promise.all(greedy.map((row) => model.infer(inputsOf([row]), outputs)));
+    const answers = await Promise.all(greedy.map((row) => model.infer({ inputs: inputsOf([row]), outputs })));
     for (const [index, answer] of answers.entries()) expectGolden(answer, greedy.slice(index, index + 1));
   });
 
@@ -62,12 +62,12 @@ describe.each(answerCheckpointNames)('question answering with %s', (name) => {
     const about = greedy.filter(({ image }) => image === 'rocket');
     const questions = about.map(({ question }) => question);
     expect(questions).toHaveLength(2);
-    expectGolden(await model.infer({ img_url: [dataUri('rocket')], question: questions }, outputs), about);
+    expectGolden(await model.infer({ inputs: { img_url: [dataUri('rocket')], question: questions }, outputs }), about);
     const [first] = greedy;
     const asked = greedy.filter(({ question }) => question === first?.question);
     const pictures = asked.map(({ image }) => dataUri(image));
     expect(pictures).toHaveLength(2);
-    expectGolden(await model.infer({ img_url: pictures, question: [first?.question] }, outputs), asked);
+    expectGolden(await model.infer({ inputs: { img_url: pictures, question: [first?.question] }, outputs }), asked);
   });
 
   test.each(['num_beams', 'repetition_penalty', 'min_new_tokens'])('with %s', async (parameter) => {
@@ -79,7 +79,7 @@ describe.each(answerCheckpointNames)('question answering with %s', (name) => {
     expect(equal).toHaveLength(5);
     const [first] = equal;
     if (first === undefined) return;
-    const answer = await model.infer({ ...inputsOf(equal), ...parametersOf(first) }, outputs);
+    const answer = await model.infer({ inputs: { ...inputsOf(equal), ...parametersOf(first) }, outputs });
     expect(valuesOf(answer, 'answer')).toEqual(equal.map((row) => row.answer));
   });
 
@@ -87,7 +87,7 @@ describe.each(answerCheckpointNames)('question answering with %s', (name) => {
     const rows = goldens.filter(({ parameters }) => parameters['num_return_sequences'] === 3);
     const [first] = rows;
     if (first === undefined) throw new Error('Expected goldens with several sequences.');
-    const answer = await model.infer({ ...inputsOf(rows), ...parametersOf(first) }, outputs);
+    const answer = await model.infer({ inputs: { ...inputsOf(rows), ...parametersOf(first) }, outputs });
     const longest = Math.max(...rows.flatMap(({ sequences }) => sequences.map(({ token_ids: ids }) => ids.length)));
     expect(shapesOf(answer)).toEqual([
       ['answer', [5, 3]],
@@ -108,7 +108,7 @@ describe('requests that cannot be answered, whole or in part', () => {
   const [image, question] = [dataUri('rocket'), golden?.question ?? ''];
   /** 42 tokens; the model has 40 positions. */
   const tooLong = Array.from({ length: 40 }, () => 'dog').join(' ');
-  let model: Model;
+  let model: RunningModel;
   let images: ImageServer;
   beforeAll(async () => {
     [model, images] = await Promise.all([
@@ -123,7 +123,7 @@ describe('requests that cannot be answered, whole or in part', () => {
 
   test('a picture that cannot be loaded leaves the others alone', async () => {
     const sources = [`${images.url}/missing.png`, image, '!'];
-    const answer = await model.infer({ img_url: sources, question: [question] }, outputs);
+    const answer = await model.infer({ inputs: { img_url: sources, question: [question] }, outputs });
     expect(valuesOf(answer, 'answer')).toEqual(['', golden?.answer, '']);
     expect(answer.failures).toMatchObject([{ code: 'IMAGE_FETCH_FAILED' }, { code: 'IMAGE_SOURCE_INVALID' }]);
     expect(valuesOf(answer, 'error')).toEqual([
@@ -141,40 +141,49 @@ describe('requests that cannot be answered, whole or in part', () => {
 
   test('where no picture can be loaded, the first failure is thrown', async () => {
     const sources = [`${images.url}/page.html`, `${images.url}/missing.png`];
-    await expectHandlerError(model.infer({ img_url: sources, question: [question] }, usual), 'IMAGE_UNSUPPORTED');
+    await expectHandlerError(
+      model.infer({ inputs: { img_url: sources, question: [question] }, outputs: usual }),
+      'IMAGE_UNSUPPORTED',
+    );
   });
 
   test('a question that is too long is refused, and leaves others about the same picture alone', async () => {
-    const answer = await model.infer({ img_url: [image], question: [tooLong, question] }, usual);
+    const answer = await model.infer({ inputs: { img_url: [image], question: [tooLong, question] }, outputs: usual });
     expect(valuesOf(answer, 'answer')).toEqual(['', golden?.answer]);
     expect(valuesOf(answer, 'error')).toEqual([expect.stringMatching(/^PROMPT_TOO_LONG: .*question.* 40 tokens/), '']);
-    await expectHandlerError(model.infer({ img_url: [image], question: [tooLong] }, usual), 'PROMPT_TOO_LONG');
+    await expectHandlerError(
+      model.infer({ inputs: { img_url: [image], question: [tooLong] }, outputs: usual }),
+      'PROMPT_TOO_LONG',
+    );
   });
 
   test('a question of as many tokens as there are positions is answered', async () => {
     const fitting = Array.from({ length: 38 }, () => 'dog').join(' ');
-    const answer = await model.infer({ img_url: [image], question: [fitting] }, usual);
+    const answer = await model.infer({ inputs: { img_url: [image], question: [fitting] }, outputs: usual });
     expect(answer.failures).toEqual([]);
-    await expectHandlerError(model.infer({ img_url: [image], question: [`${fitting} dog`] }, usual), 'PROMPT_TOO_LONG');
+    await expectHandlerError(
+      model.infer({ inputs: { img_url: [image], question: [`${fitting} dog`] }, outputs: usual }),
+      'PROMPT_TOO_LONG',
+    );
   });
 
   test('the tokens of an answer count against the positions too, those of the question do not', async () => {
     const ask = (tokens: number) =>
-      model.infer({ img_url: [image], question: [question], max_new_tokens: [tokens] }, usual);
+      model.infer({ inputs: { img_url: [image], question: [question], max_new_tokens: [tokens] }, outputs: usual });
     expect((await ask(40)).failures).toEqual([]);
     await expectHandlerError(ask(41), 'PROMPT_TOO_LONG');
   });
 
   test('other numbers of questions than pictures are refused', async () => {
     const inputs = { img_url: [image, image], question: ['a', 'b', 'c'] };
-    const { message } = await expectHandlerError(model.infer(inputs, usual), 'INVALID_INPUT');
+    const { message } = await expectHandlerError(model.infer({ inputs, outputs: usual }), 'INVALID_INPUT');
     expect(message).toContain('question for each of 2 images');
   });
 
   test('more questions than can wait are refused for good, and those beside others until there is room', async () => {
     const questions = ['a', 'b', 'c', 'd'];
     const ask = (source: string, count: number) =>
-      model.infer({ img_url: [source], question: questions.slice(0, count) }, usual);
+      model.infer({ inputs: { img_url: [source], question: questions.slice(0, count) }, outputs: usual });
     const { message } = await expectHandlerError(ask(image, 4), 'INVALID_INPUT');
     expect(message).toContain('at most 3 items');
     const held = ask(`${images.url}/held.png`, 2);

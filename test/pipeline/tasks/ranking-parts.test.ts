@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
-import { type GenerationBatch, loadGenerationModel } from '../../../pipeline/sessions/generation-model.ts';
+import type { RankingBatch } from '../../../pipeline/sessions/ranking-batch.ts';
+import { prepareRankingSession } from '../../../pipeline/sessions/ranking-session.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { checkpointFolder, openBlipCheckpoint } from '../../support/goldens.ts';
-import { greedySettings } from '../../support/greedy-settings.ts';
 
 /** A ranking whose logits would take too much memory goes through several runs. */
 
@@ -18,28 +18,20 @@ const grey = (value: number) => ({
 });
 const { bosTokenId, sepTokenId } = text;
 const candidateIds = [[5], [6, 7], [8], [9, 10, 11], [12]].map((ids) => [bosTokenId, ...ids, sepTokenId]);
-const row = (image: number, word: number) => ({
-  image,
-  inputIds: [bosTokenId],
-  questionIds: [2, word, word + 1, sepTokenId],
-  maxNewTokens: 1,
-  minNewTokens: 0,
-  seed: 0,
-});
-const batch: GenerationBatch = {
+const row = (image: number, word: number) => ({ image, questionIds: [2, word, word + 1, sepTokenId] });
+const batch: RankingBatch = {
   images: [grey(40), grey(200)],
   rows: [row(0, 20), row(1, 30), row(0, 40)],
-  settings: { ...greedySettings, numReturnSequences: candidateIds.length, candidateIds },
+  settings: { returnedCount: candidateIds.length, candidateIds },
 };
 
-async function rank(rankingLogitsBytes?: number) {
+async function rank(maxLogitsBytes?: number) {
   const options = { executionProvider: 'cpu', threadCount: 1 } as const;
-  const limits = rankingLogitsBytes === undefined ? {} : { rankingLogitsBytes };
-  const model = await loadGenerationModel(checkpoint, openWeights(folder), options, limits);
+  const session = prepareRankingSession(checkpoint, openWeights(folder), options, maxLogitsBytes);
   try {
-    return (await model.run(batch)).sequences;
+    return (await session.runs.ranking(batch)).results;
   } finally {
-    await model.release();
+    await session.release();
   }
 }
 

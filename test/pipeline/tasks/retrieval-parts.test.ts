@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
-import { loadRetrievalModel } from '../../../pipeline/sessions/retrieval-model.ts';
+import { loadRetrievalSession } from '../../../pipeline/sessions/retrieval-session.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { checkpointFolder, openBlipCheckpoint } from '../../support/goldens.ts';
 import { recordRuns } from '../../support/session-runs.ts';
@@ -20,11 +20,11 @@ const texts = [[5], [6, 7, 8], [9], [10, 11], [12]].map((ids) => [2, ...ids, 3])
 
 async function compare(comparedImages: number, maxPairTokens?: number) {
   const options = { executionProvider: 'cpu', threadCount: 1 } as const;
-  const model = await loadRetrievalModel(checkpoint, openWeights(folder), options, maxPairTokens);
+  const session = await loadRetrievalSession(checkpoint, openWeights(folder), options, maxPairTokens);
   try {
-    return await model.run({ images, texts, comparedImages, imagesPerRun: 3 });
+    return await session.runs.retrieval({ images, texts, comparedImages, imagesPerRun: 3 });
   } finally {
-    await model.release();
+    await session.release();
   }
 }
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Model, startModel } from '../../../pipeline/model.ts';
+import { type RunningModel, startModel } from '../../../pipeline/model.ts';
 import { rowsOf, shapesOf, valuesOf } from '../../support/answers.ts';
 import { expectClose } from '../../support/close-to.ts';
 import {
@@ -26,14 +26,14 @@ describe.each(retrievalCheckpointNames)('retrieval with %s', (name) => {
   const goldens = openGoldenTensors(name);
   const golden = (tensor: string) => Array.from(goldens.floats(tensor).data);
   const inputs = { img_url: images.map((image) => dataUri(image)), text: texts.map(({ text }) => text) };
-  let model: Model;
+  let model: RunningModel;
   beforeAll(async () => {
     model = await startModel(testSettings({ checkpoint: checkpointFolder(name) }));
   });
   afterAll(() => model?.close());
 
   test('every picture with every text, as transformers compares each pair alone', async () => {
-    const answer = await model.infer(inputs, usual);
+    const answer = await model.infer({ inputs, outputs: usual });
     expect(shapesOf(answer)).toEqual([
       ['match_probability', [3, 4]],
       ['cosine_similarity', [3, 4]],
@@ -44,7 +44,7 @@ describe.each(retrievalCheckpointNames)('retrieval with %s', (name) => {
   });
 
   test('embeddings and errors on request, in the order of the request', async () => {
-    const answer = await model.infer(inputs, ['error', 'text_embeds', 'image_embeds']);
+    const answer = await model.infer({ inputs, outputs: ['error', 'text_embeds', 'image_embeds'] });
     const length = goldens.floats('0.text_embeds').data.length;
     expect(shapesOf(answer)).toEqual([
       ['error', [3]],
@@ -61,7 +61,7 @@ describe.each(retrievalCheckpointNames)('retrieval with %s', (name) => {
   });
 
   test('the product of embeddings is the cosine', async () => {
-    const answer = await model.infer(inputs, ['cosine_similarity', 'image_embeds', 'text_embeds']);
+    const answer = await model.infer({ inputs, outputs: ['cosine_similarity', 'image_embeds', 'text_embeds'] });
     const products = rowsOf(answer, 'image_embeds').map((image) =>
       rowsOf(answer, 'text_embeds').map((text) =>
         image.reduce((sum, value, place) => sum + value * (text[place] ?? 0), 0),
@@ -71,9 +71,9 @@ describe.each(retrievalCheckpointNames)('retrieval with %s', (name) => {
   });
 
   test.each([0, 1, 2, 3, 99])('match_probability with the best %d pictures of each text', async (count) => {
-    const answer = await model.infer({ ...inputs, rerank_top_k: [count] }, usual);
+    const answer = await model.infer({ inputs: { ...inputs, rerank_top_k: [count] }, outputs: usual });
     const [matching, similarity] = [rowsOf(answer, 'match_probability'), rowsOf(answer, 'cosine_similarity')];
-    const full = rowsOf(await model.infer(inputs, ['match_probability']), 'match_probability');
+    const full = rowsOf(await model.infer({ inputs, outputs: ['match_probability'] }), 'match_probability');
     for (const [text] of texts.entries()) {
       const column = similarity.map((row) => row[text] ?? 0);
       const best = column.toSorted((first, second) => second - first).slice(0, count);
@@ -89,10 +89,10 @@ describe.each(retrievalCheckpointNames)('retrieval with %s', (name) => {
   });
 
   test('pairs of one request are as those of requests of their own, all at once', async () => {
-    const together = await model.infer(inputs, usual);
+    const together = await model.infer({ inputs, outputs: usual });
     const alone = await Promise.all(
       inputs.img_url.flatMap((image) =>
-        inputs.text.map((text) => model.infer({ img_url: [image], text: [text] }, usual)),
+        inputs.text.map((text) => model.infer({ inputs: { img_url: [image], text: [text] }, outputs: usual })),
       ),
     );
     for (const tensor of usual) {
@@ -109,7 +109,7 @@ describe('requests that cannot be answered, whole or in part', () => {
   const text = texts.map((each) => each.text);
   /** 38 words and the two tokens around them fill the positions. */
   const words = (count: number) => Array.from({ length: count }, () => 'dog').join(' ');
-  let model: Model;
+  let model: RunningModel;
   let images: ImageServer;
   beforeAll(async () => {
     [model, images] = await Promise.all([
@@ -124,8 +124,11 @@ describe('requests that cannot be answered, whole or in part', () => {
 
   test('a picture that cannot be loaded leaves the others alone', async () => {
     const outputs = [...usual, 'image_embeds', 'text_embeds'];
-    const good = await model.infer({ img_url: [chelsea, rocket], text }, outputs);
-    const answer = await model.infer({ img_url: [chelsea, `${images.url}/missing.png`, rocket], text }, outputs);
+    const good = await model.infer({ inputs: { img_url: [chelsea, rocket], text }, outputs });
+    const answer = await model.infer({
+      inputs: { img_url: [chelsea, `${images.url}/missing.png`, rocket], text },
+      outputs,
+    });
     expect(answer.outputs.map(({ name: output }) => output)).toEqual([...outputs, 'error']);
     expect(answer.failures).toMatchObject([{ code: 'IMAGE_FETCH_FAILED' }]);
     expect(valuesOf(answer, 'error')).toEqual(['', expect.stringMatching(/^IMAGE_FETCH_FAILED: .*404/), '']);
@@ -140,41 +143,47 @@ describe('requests that cannot be answered, whole or in part', () => {
 
   test('the best pictures are those among the ones that could be loaded', async () => {
     const inputs = { img_url: ['!', chelsea, '!'], text, rerank_top_k: [2] };
-    const [first, second, third] = rowsOf(await model.infer(inputs, usual), 'match_probability');
+    const [first, second, third] = rowsOf(await model.infer({ inputs, outputs: usual }), 'match_probability');
     for (const failed of [first, third]) expect(new Set(failed)).toEqual(new Set([NOT_COMPARED]));
     expect(Math.min(...(second ?? []))).toBeGreaterThanOrEqual(0);
   });
 
   test('where no picture can be loaded, the first failure is thrown', async () => {
     const sources = [`${images.url}/page.html`, `${images.url}/missing.png`];
-    await expectHandlerError(model.infer({ img_url: sources, text }, usual), 'IMAGE_UNSUPPORTED');
+    await expectHandlerError(model.infer({ inputs: { img_url: sources, text }, outputs: usual }), 'IMAGE_UNSUPPORTED');
   });
 
   test('a text that is too long is refused, with all others', async () => {
-    const fitting = await model.infer({ img_url: [chelsea], text: [words(38)] }, usual);
+    const fitting = await model.infer({ inputs: { img_url: [chelsea], text: [words(38)] }, outputs: usual });
     expect(fitting.failures).toEqual([]);
     const inputs = { img_url: [chelsea], text: ['a cat', words(39)] };
-    const { message } = await expectHandlerError(model.infer(inputs, usual), 'PROMPT_TOO_LONG');
+    const { message } = await expectHandlerError(model.infer({ inputs, outputs: usual }), 'PROMPT_TOO_LONG');
     expect(message).toBe('Expected a text of at most 40 tokens, got 41.');
     const { message: ofMany } = await expectHandlerError(
-      model.infer({ img_url: [chelsea], text: ['x'.repeat(4_001)] }, usual),
+      model.infer({ inputs: { img_url: [chelsea], text: ['x'.repeat(4_001)] }, outputs: usual }),
       'PROMPT_TOO_LONG',
     );
     expect(ofMany).toBe('Expected a text of at most 4000 characters, got 4001.');
   });
 
   test('an empty text is a text', async () => {
-    const answer = await model.infer({ img_url: [chelsea], text: ['', 'a cat'] }, usual);
+    const answer = await model.infer({ inputs: { img_url: [chelsea], text: ['', 'a cat'] }, outputs: usual });
     expect(new Set(valuesOf(answer, 'match_probability')).size).toBe(2);
   });
 
   test('every pair counts as an item: more than can wait are refused', async () => {
     const ask = (sources: readonly string[], count: number) =>
-      model.infer({ img_url: sources, text: Array.from({ length: count }, (_, index) => `text ${index}`) }, usual);
+      model.infer({
+        inputs: { img_url: sources, text: Array.from({ length: count }, (_, index) => `text ${index}`) },
+        outputs: usual,
+      });
     expect(shapesOf(await ask([chelsea, rocket], 6))[0]).toEqual(['match_probability', [2, 6]]);
     const { message } = await expectHandlerError(ask([chelsea, rocket], 7), 'INVALID_INPUT');
     expect(message).toContain('at most 12 items in one request, got 14');
-    const unread = model.infer({ img_url: [chelsea], text: [words(99), ...Array(12).fill('')] }, usual);
+    const unread = model.infer({
+      inputs: { img_url: [chelsea], text: [words(99), ...Array(12).fill('')] },
+      outputs: usual,
+    });
     await expectHandlerError(unread, 'INVALID_INPUT');
     const held = ask([`${images.url}/held.png`], 10);
     await images.held(1);

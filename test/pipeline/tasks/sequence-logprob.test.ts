@@ -65,7 +65,7 @@ describe.each([
   afterAll(() => model?.finalize());
 
   async function ask(parameters: object, from: object = inputs): Promise<Answer> {
-    const { outputs } = await model.inferTensors({ ...from, ...parameters }, names);
+    const { outputs } = await model.inferTensors({ inputs: { ...from, ...parameters }, outputs: names });
     return Object.fromEntries(outputs.map((tensor) => [tensor.name, tensor])) as unknown as Answer; // It has what was asked for.
   }
 
@@ -105,7 +105,7 @@ describe.each([
   });
 
   test('neither is returned unless it is asked for', async () => {
-    const { outputs } = await model.inferTensors(inputs);
+    const { outputs } = await model.inferTensors({ inputs });
     expect(outputs).toHaveLength(1);
   });
 });

@@ -1,11 +1,21 @@
 import { getEventListeners } from 'node:events';
 import { describe, expect, test } from 'vitest';
-import type { GenerationBatch, GenerationResult, SharedSettings } from '../../../pipeline/sessions/generation-model.ts';
-import { type BatcherOptions, createBatcher, type RowGroup } from '../../../pipeline/workers/batcher.ts';
+import type {
+  GenerationBatch,
+  GenerationResult,
+  GenerationRow,
+  SharedSettings,
+} from '../../../pipeline/sessions/generation-batch.ts';
+import type { Sequence } from '../../../pipeline/sessions/row-batch.ts';
+import { Batcher, type BatcherOptions, type RowGroup } from '../../../pipeline/workers/batcher.ts';
 import { greedySettings } from '../../support/greedy-settings.ts';
 
 /** A group of `rowCount` rows; `tag` comes back as the token of its answers. */
-function group(tag: number, rowCount = 1, changed: Partial<SharedSettings> = {}): RowGroup {
+function group(
+  tag: number,
+  rowCount = 1,
+  changed: Partial<SharedSettings> = {},
+): RowGroup<GenerationRow, SharedSettings> {
   const row = { inputIds: [tag], maxNewTokens: 20, minNewTokens: 0, seed: 0 };
   return {
     image: { width: 1, height: 1, data: new Uint8Array(3) },
@@ -29,10 +39,10 @@ function createRunner(workers: number) {
     batches.push(batch);
     return new Promise<GenerationResult>((resolve, reject) => {
       finishers.push((failure) => {
-        const sequences = batch.rows.map(({ inputIds }) => [
+        const results = batch.rows.map(({ inputIds }) => [
           { tokenIds: inputIds, tokenLogprobs: [0], generatedCount: 0, score: 0 },
         ]);
-        if (failure === undefined) resolve({ sequences, resizeMs: 1, computeMs: 2 });
+        if (failure === undefined) resolve({ results, resizeMs: 1, computeMs: 2 });
         else reject(failure);
         setIdle(idle + 1);
       });
@@ -47,9 +57,13 @@ function createRunner(workers: number) {
 
 function start(workers: number, options: Partial<BatcherOptions> = {}) {
   const { runner, batches, finish, setIdle } = createRunner(workers);
-  const batcher = createBatcher(runner, { maxBatchSize: 4, batchWindowMs: 0, ...options });
-  const submit = async (next: RowGroup) =>
-    (await batcher.submit(next)).sequences.map(([sequence]) => sequence?.tokenIds[0]);
+  const batcher = new Batcher<GenerationRow, SharedSettings, readonly Sequence[]>(runner, {
+    maxBatchSize: 4,
+    batchWindowMs: 0,
+    ...options,
+  });
+  const submit = async (next: RowGroup<GenerationRow, SharedSettings>) =>
+    (await batcher.submit(next)).results.map(([sequence]) => sequence?.tokenIds[0]);
   return { batcher, batches, finish, setIdle, submit };
 }
 
@@ -89,12 +103,12 @@ describe('the batcher', () => {
   test('keeps groups with different settings apart', async () => {
     const { submit, batches, finish } = start(1);
     void submit(group(1));
-    for (const numBeams of [1, 3, 1, 3]) void submit(group(numBeams, 1, { numBeams }));
+    for (const numBeams of [1, 3, 1, 3]) void submit(group(numBeams, 1, { num_beams: numBeams }));
     for (let turn = 0; turn < 3; turn += 1) {
       finish();
       await new Promise(setImmediate);
     }
-    expect(batches.map(({ rows, settings: { numBeams } }) => [numBeams, rows.length])).toEqual([
+    expect(batches.map(({ rows, settings: { num_beams: numBeams } }) => [numBeams, rows.length])).toEqual([
       [1, 1],
       [1, 2],
       [3, 2],
@@ -122,11 +136,11 @@ describe('the batcher', () => {
 
   test('ends no window because groups of other settings wait, nor lets one that is full wait for it', () => {
     const { submit, batches } = start(2, { batchWindowMs: 60_000 });
-    const beams = { numBeams: 3 };
+    const beams = { num_beams: 3 };
     for (const next of [group(1), group(2, 1, beams)]) void submit(next);
     expect(batches).toEqual([]);
     void submit(group(3, 3, beams));
-    expect(batches.map(({ rows, settings }) => [settings.numBeams, rows.length])).toEqual([[3, 4]]);
+    expect(batches.map(({ rows, settings }) => [settings.num_beams, rows.length])).toEqual([[3, 4]]);
     void submit(group(4, 3));
     expect(sizes(batches)).toEqual([4, 4]);
   });

@@ -2,10 +2,11 @@ import { getEventListeners } from 'node:events';
 import { describe, expect, test } from 'vitest';
 import { FixedByteBudget } from '../../../pipeline/images/byte-budget.ts';
 import { decodeHolding } from '../../../pipeline/images/held-images.ts';
-import type { ModelBatch } from '../../../pipeline/sessions/loaded-model.ts';
-import { createRunQueue } from '../../../pipeline/workers/run-queue.ts';
+import type { RgbImage } from '../../../pipeline/images/image-decode.ts';
+import { RunQueue } from '../../../pipeline/workers/run-queue.ts';
 
-interface NumberedBatch extends ModelBatch {
+interface NumberedBatch {
+  readonly images: readonly RgbImage[];
   readonly number: number;
 }
 
@@ -21,14 +22,11 @@ function start(workerCount: number) {
     idle = count;
     if (idle > 0) announceRoom();
   };
-  const queue = createRunQueue<NumberedBatch, number>({
-    loadMs: 0,
-    liveCount: () => workerCount,
+  const queue = new RunQueue<NumberedBatch, number>({
     hasRoom: () => idle > 0,
     onRoom(listener) {
       announceRoom = listener;
     },
-    requireServing: () => undefined,
     run({ number }) {
       idle -= 1;
       begun.push(number);
@@ -40,7 +38,6 @@ function start(workerCount: number) {
         });
       });
     },
-    close: async () => undefined,
   });
   const finish = async (failure?: Error) => {
     finishers.shift()?.(failure);
@@ -108,8 +105,8 @@ describe('the queue of runs', () => {
       const { queue, begun, finish } = start(1);
       const dropped = new AbortController();
       const first = queue.run(batch(1));
-      const second = queue.run(batch(2), dropped.signal);
-      const third = queue.run(batch(3), new AbortController().signal);
+      const second = queue.run(batch(2), { signal: dropped.signal });
+      const third = queue.run(batch(3), { signal: new AbortController().signal });
       dropped.abort(reason);
       await expect(second).rejects.toBe(reason);
       await finish();
@@ -122,7 +119,7 @@ describe('the queue of runs', () => {
     test('are computed to their end when they run', async () => {
       const { queue, finish } = start(1);
       const dropped = new AbortController();
-      const running = queue.run(batch(1), dropped.signal);
+      const running = queue.run(batch(1), { signal: dropped.signal });
       dropped.abort(reason);
       await finish();
       expect((await running).result).toBe(1);
@@ -131,8 +128,8 @@ describe('the queue of runs', () => {
     test('are not kept by their signals once they run', () => {
       const { queue } = start(1);
       const { signal } = new AbortController();
-      void queue.run(batch(1), signal);
-      void queue.run(batch(2), signal);
+      void queue.run(batch(1), { signal: signal });
+      void queue.run(batch(2), { signal: signal });
       expect(getEventListeners(signal, 'abort')).toHaveLength(1);
     });
 
@@ -144,8 +141,8 @@ describe('the queue of runs', () => {
         return { number, images: [await decodeHolding(async () => image, await budget.acquire(1))] };
       };
       const dropped = new AbortController();
-      const running = queue.run(await withImage(1), dropped.signal);
-      const waiting = queue.run(await withImage(2), dropped.signal);
+      const running = queue.run(await withImage(1), { signal: dropped.signal });
+      const waiting = queue.run(await withImage(2), { signal: dropped.signal });
       dropped.abort(reason);
       await expect(waiting).rejects.toBe(reason);
       (await budget.acquire(1))();
@@ -157,7 +154,7 @@ describe('the queue of runs', () => {
 
     test('do not begin when they are dropped before', async () => {
       const { queue, begun } = start(1);
-      await expect(queue.run(batch(1), AbortSignal.abort(reason))).rejects.toBe(reason);
+      await expect(queue.run(batch(1), { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
       expect(begun).toEqual([]);
     });
   });

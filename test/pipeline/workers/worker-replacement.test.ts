@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { startModel } from '../../../pipeline/model.ts';
-import type { GenerationBatch, GenerationResult } from '../../../pipeline/sessions/generation-model.ts';
-import { createRunQueue } from '../../../pipeline/workers/run-queue.ts';
+import type { BatchOf } from '../../../pipeline/sessions/work.ts';
+import { RunQueue } from '../../../pipeline/workers/run-queue.ts';
 import { type RecoveryOptions, startWorkerPool, type WorkerPool } from '../../../pipeline/workers/worker-pool.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
 import { testSettings } from '../../support/server.ts';
@@ -15,7 +15,7 @@ import { breakThread, livingThreads, watchDeadlyThreads, watchThreads } from '..
 
 /** Real threads that really end. */
 
-type Pool = WorkerPool<GenerationBatch, GenerationResult>;
+type Pool = WorkerPool<'generation'>;
 
 /** A pool that is closed when the test ends, and what it says. */
 async function startPool(workerCount: number, options: Partial<RecoveryOptions> = {}, settings = smallWorkerSettings) {
@@ -26,20 +26,21 @@ async function startPool(workerCount: number, options: Partial<RecoveryOptions> 
   return { pool, notices };
 }
 
-const livesAgain = (pool: Pool, count = 1) => expect.poll(pool.liveCount, { timeout: 20_000 }).toBe(count);
+const livesAgain = (pool: Pool, count = 1) => expect.poll(() => pool.liveCount(), { timeout: 20_000 }).toBe(count);
 /** A marker that the batches of these tests carry in their pixels. */
 const DEADLY = 13;
-const isDeadly = ({ batch }: { readonly batch: unknown }) => (batch as GenerationBatch).images[0]?.data[0] === DEADLY; // These tests post no other batches.
+const isDeadly = ({ batch }: { readonly batch: unknown }) =>
+  (batch as BatchOf<'generation'>).images[0]?.data[0] === DEADLY; // These tests post no other batches.
 
 test('a worker that ends between batches is replaced, and the reason is told', async () => {
   const threads = watchThreads();
   const { pool, notices } = await startPool(1);
-  const { sequences: wanted } = await pool.run(greyBatch());
+  const { results: wanted } = await pool.run('generation', greyBatch());
   breakThread(threads[0]);
-  await expect.poll(pool.liveCount).toBe(0);
+  await expect.poll(() => pool.liveCount()).toBe(0);
   expect(pool.hasRoom()).toBe(false);
   await livesAgain(pool);
-  expect((await pool.run(greyBatch())).sequences).toEqual(wanted);
+  expect((await pool.run('generation', greyBatch())).results).toEqual(wanted);
   expect(notices).toEqual([
     expect.stringMatching(
       /^The worker thread ended with exit code 1\. .*undefined.* A new worker thread is started at once\.$/,
@@ -65,7 +66,7 @@ test('a worker that is ended from outside is replaced', async () => {
   const { pool, notices } = await startPool(1);
   await threads[0]?.terminate(); // It is idle: no run is aborted.
   await livesAgain(pool);
-  expect((await pool.run(greyBatch())).sequences).toHaveLength(1);
+  expect((await pool.run('generation', greyBatch())).results).toHaveLength(1);
   expect(notices).toHaveLength(1);
 });
 
@@ -83,15 +84,15 @@ describe('a batch whose worker ends', () => {
   test('is computed by another worker that is idle', async () => {
     breakAtDeadlyBatches(1);
     const { pool } = await startPool(2, { pausesMs: [60_000] });
-    const { sequences } = await pool.run(greyBatch(DEADLY));
+    const { results } = await pool.run('generation', greyBatch(DEADLY));
     expect(pool.liveCount()).toBe(1);
-    expect((await pool.run(greyBatch(DEADLY))).sequences).toEqual(sequences);
+    expect((await pool.run('generation', greyBatch(DEADLY))).results).toEqual(results);
   });
 
   test('waits for a new worker where there is no other, and goes before batches that wait', async () => {
     breakAtDeadlyBatches(1);
     const { pool } = await startPool(1);
-    const queue = createRunQueue(pool);
+    const queue = new RunQueue(pool.runner('generation'));
     const order: string[] = [];
     await Promise.all([
       queue.run(greyBatch(DEADLY)).then(() => order.push('first')),
@@ -103,23 +104,23 @@ describe('a batch whose worker ends', () => {
   test('and which ends the other too, fails with the reason; then the pool goes on', async () => {
     breakAtDeadlyBatches(2);
     const { pool, notices } = await startPool(1);
-    const failure = await pool.run(greyBatch(DEADLY)).catch((error: unknown) => error);
+    const failure = await pool.run('generation', greyBatch(DEADLY)).catch((error: unknown) => error);
     expect(failure).toMatchObject({
       message: expect.stringContaining('two that ended'),
       cause: { name: 'WorkerEndedError', cause: { name: 'TypeError' } },
     });
     expect(notices).toHaveLength(2);
     await livesAgain(pool);
-    expect((await pool.run(greyBatch())).sequences).toHaveLength(1);
+    expect((await pool.run('generation', greyBatch())).results).toHaveLength(1);
   });
 
   test('keeps no other worker from its work', async () => {
     breakAtDeadlyBatches(1);
     const { pool } = await startPool(2, { pausesMs: [60_000] });
-    const queue = createRunQueue(pool);
+    const queue = new RunQueue(pool.runner('generation'));
     const greys = [1, 2, DEADLY, 4, 5];
     const answers = await Promise.all(greys.map((grey) => queue.run(greyBatch(grey))));
-    expect(answers.map(({ result }) => result.sequences.length)).toEqual([1, 1, 1, 1, 1]);
+    expect(answers.map(({ result }) => result.results.length)).toEqual([1, 1, 1, 1, 1]);
     expect(pool.liveCount()).toBe(1);
   });
 });
@@ -127,7 +128,7 @@ describe('a batch whose worker ends', () => {
 test('many ends in a row fail the batches that they are of, and no others; no thread is left over', async () => {
   const threads = breakAtDeadlyBatches(8);
   const { pool } = await startPool(2);
-  const queue = createRunQueue(pool);
+  const queue = new RunQueue(pool.runner('generation'));
   const greys = [DEADLY, 1, DEADLY, 2, DEADLY, 3, DEADLY, 4];
   const outcomes = await Promise.allSettled(greys.map((grey) => queue.run(greyBatch(grey))));
   expect(outcomes.map(({ status }) => status === 'rejected')).toEqual(greys.map((grey) => grey === DEADLY));
@@ -165,20 +166,20 @@ describe('new workers that do not start', () => {
   test('make batches wait for so long and no longer; once there is a worker, they are taken again', async () => {
     const recovery = { pausesMs: [0, 500], outageLimitMs: 300 };
     const { pool, threads, takeAway, bringBack } = await startRemovable(recovery);
-    const queue = createRunQueue(pool);
+    const queue = new RunQueue(pool.runner('generation'));
     takeAway();
     breakThread(threads[0]);
-    await expect.poll(pool.liveCount).toBe(0);
+    await expect.poll(() => pool.liveCount()).toBe(0);
     pool.requireServing();
     const [first, second] = [queue.run(greyBatch()), queue.run(greyBatch())];
     second.catch(() => undefined); // Both are refused at the same time.
     await expectHandlerError(first, 'NOT_READY');
     await expectHandlerError(second, 'NOT_READY');
     await expectHandlerError(queue.run(greyBatch()), 'NOT_READY');
-    expect(pool.requireServing).toThrow('Expected a worker thread to be alive');
+    expect(() => pool.requireServing()).toThrow('Expected a worker thread to be alive');
     bringBack();
     await livesAgain(pool);
-    expect((await queue.run(greyBatch())).result.sequences).toHaveLength(1);
+    expect((await queue.run(greyBatch())).result.results).toHaveLength(1);
     pool.requireServing();
   });
 
@@ -186,7 +187,7 @@ describe('new workers that do not start', () => {
     const { pool, threads, takeAway } = await startRemovable({ pausesMs: [60_000], outageLimitMs: 100 });
     takeAway();
     breakThread(threads[0]);
-    await expectHandlerError(pool.run(greyBatch()), 'NOT_READY');
+    await expectHandlerError(pool.run('generation', greyBatch()), 'NOT_READY');
   });
 });
 
@@ -206,7 +207,7 @@ describe('closing', () => {
     const threads = watchThreads();
     const { pool } = await startPool(1, { pausesMs: [60_000] });
     breakThread(threads[0]);
-    await expect.poll(pool.liveCount).toBe(0);
+    await expect.poll(() => pool.liveCount()).toBe(0);
     await pool.close();
     expect(threads).toHaveLength(1);
     expect(livingThreads(threads)).toEqual([]);
@@ -226,16 +227,16 @@ describe('closing', () => {
   test('waits for the second try of a batch', async () => {
     const threads = breakAtDeadlyBatches(1);
     const { pool } = await startPool(1);
-    const run = pool.run(greyBatch(DEADLY));
+    const run = pool.run('generation', greyBatch(DEADLY));
     await pool.close();
-    expect((await run).sequences).toHaveLength(1);
+    expect((await run).results).toHaveLength(1);
     expect(livingThreads(threads)).toEqual([]);
   });
 
   test('waits no longer than batches do where no worker lives', async () => {
     const threads = breakAtDeadlyBatches(1);
     const { pool } = await startPool(1, { pausesMs: [60_000], outageLimitMs: 100 });
-    const refused = expectHandlerError(pool.run(greyBatch(DEADLY)), 'NOT_READY');
+    const refused = expectHandlerError(pool.run('generation', greyBatch(DEADLY)), 'NOT_READY');
     await pool.close();
     await refused;
     expect(livingThreads(threads)).toEqual([]);

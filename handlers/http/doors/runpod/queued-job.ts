@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { unlessAborted } from '../../../../pipeline/abort.ts';
-import type { Progress } from '../../../../pipeline/tasks/task.ts';
+import type { RequestEvents } from '../../../../pipeline/infer-request.ts';
 import { HandlerError, toHandlerError } from '../../../../protocol/errors.ts';
 import { abortLater, withDeadline } from '../../../service/deadline.ts';
 
@@ -24,7 +24,7 @@ export interface JobEnd {
 }
 
 /** Asks a model, reports its progress, and ends with the reason of the signal when that aborts. */
-export type JobWork = (signal: AbortSignal, progress: Progress) => Promise<unknown>;
+export type JobWork = (signal: AbortSignal, events: RequestEvents) => Promise<unknown>;
 
 /** A job that runs whether or not its client waits. */
 export class QueuedJob {
@@ -51,8 +51,8 @@ export class QueuedJob {
       accept = resolve;
     });
     const working = work(this.#stopping.signal, {
-      onAccepted: () => accept(),
-      onComputing: () => this.#take(executionTimeoutMs),
+      accepted: () => accept(),
+      computing: () => this.#take(executionTimeoutMs),
     });
     this.accepted = Promise.race([accepted, working]);
     this.ended = this.#end(working);

@@ -100,8 +100,8 @@ async function begin({ request, reply, model, admitted, timeLimitMs }: Inference
   const { inputs, limits } = readJob(request);
   const { log } = reply;
   const span = spanOf(request);
-  const job = await startJob(async (signal, progress) => {
-    const { outputs } = await askUntil(model, { inputs }, { signal, timeLimitMs, log, progress, span });
+  const job = await startJob(async (signal, events) => {
+    const { outputs } = await askUntil(model, { inputs }, { signal, timeLimitMs, log, events, span });
     return valuesByName(outputs);
   }, limits);
   const leave = admitted.keep();

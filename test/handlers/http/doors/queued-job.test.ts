@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { JobShelf } from '../../../../handlers/http/doors/runpod/job-shelf.ts';
 import { type JobLimits, type JobWork, startJob } from '../../../../handlers/http/doors/runpod/queued-job.ts';
-import type { Progress } from '../../../../pipeline/tasks/task.ts';
+import type { RequestEvents } from '../../../../pipeline/infer-request.ts';
 import { HandlerError } from '../../../../protocol/errors.ts';
 
 /** Jobs and their shelf, with work that the test does itself. */
@@ -11,12 +11,12 @@ const never = new AbortController().signal;
 
 /** Work that is accepted at once, and otherwise does what it is told; or ends with the reason of its signal. */
 function handWork() {
-  let progress: Progress = {};
+  let events: RequestEvents = {};
   let resolve: (output: unknown) => void = () => undefined;
   let reject: (error: unknown) => void = () => undefined;
   const work: JobWork = (signal, told) => {
-    progress = told;
-    told.onAccepted?.();
+    events = told;
+    told.accepted?.();
     return new Promise((succeed, fail) => {
       resolve = succeed;
       reject = fail;
@@ -25,7 +25,7 @@ function handWork() {
   };
   return {
     work,
-    take: () => progress.onComputing?.(),
+    take: () => events.computing?.(),
     succeed: (output: unknown) => resolve(output),
     fail: (error: unknown) => reject(error),
   };

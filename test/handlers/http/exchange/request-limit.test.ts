@@ -67,7 +67,7 @@ test('there is no limit without the setting', async () => {
 test('a full queue refuses a request before its body is read, and the refusal is counted', async () => {
   const { ask, url, model } = await start({ maxQueueSize: 1, maxRequestsPerToken: undefined });
   const codes: string[] = [];
-  model.observe({ onRequest: (outcome) => void codes.push(outcome instanceof HandlerError ? outcome.code : 'ok') });
+  model.observe({ done: (outcome) => void codes.push(outcome instanceof HandlerError ? outcome.code : 'ok') });
   const running = ask(held());
   await images.held(1);
   const request = http.request(`${url}${INFER_PATH}`, { method: 'POST', headers: { 'content-length': '1000' } });

@@ -1,36 +1,12 @@
 import type { ClipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
 import { clipImageGraph, clipRankGraph, clipTextGraph } from '../../models/heads/clip.ts';
+import type { ClipBatch, ClipResult, ClipText } from './clip-batch.ts';
 import { createImageResizer, type ImageResizer } from './image-resizer.ts';
-import type { LoadedModel, LoadOptions, ModelBatch } from './loaded-model.ts';
+import type { LoadedSession, LoadOptions } from './loaded-session.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';
 import { float32Data, joined, paddedRows, parts, runtimeInt64s } from './tensors.ts';
 import { openWeightsSession } from './weights-session.ts';
-
-/** Images and texts to encode. All of them together are the batch's items: the images first, then the texts. */
-export interface ClipBatch extends ModelBatch {
-  /** The most images, or texts, that are computed at a time. */
-  readonly itemsPerRun: number;
-  readonly texts: readonly ClipText[];
-  /** Items to compare: each query with each candidate. */
-  readonly ranking?: { readonly queries: readonly number[]; readonly candidates: readonly number[] };
-}
-
-export interface ClipText {
-  readonly inputIds: readonly number[];
-  /** Place of the token that stands for the text. */
-  readonly endPosition: number;
-}
-
-export interface ClipResult {
-  /** [items, length], as CLIP gives them, and of unit length. */
-  readonly embeds: Float32Array;
-  readonly normalizedEmbeds: Float32Array;
-  /** [queries, candidates]. */
-  readonly ranking?: { readonly cosineSimilarity: Float32Array; readonly probability: Float32Array };
-  readonly resizeMs: number;
-  readonly computeMs: number;
-}
 
 interface Sessions {
   readonly image: Session;
@@ -40,12 +16,15 @@ interface Sessions {
   readonly embedLength: number;
 }
 
-/** @throws CheckpointError when the folder cannot be served. */
-export async function loadClipModel(
+/**
+ * Loads a CLIP checkpoint: one session each for images, texts and ranking, because requests may want any of them alone.
+ * @throws CheckpointError when the folder cannot be served.
+ */
+export async function loadClipSession(
   checkpoint: ClipCheckpoint,
   weights: Weights,
   options: LoadOptions,
-): Promise<LoadedModel<ClipBatch, ClipResult>> {
+): Promise<LoadedSession<'clip'>> {
   const { config, imageProcessor } = checkpoint;
   const sessions: Sessions = {
     image: await openWeightsSession(clipImageGraph(checkpoint, weights), weights, options),
@@ -55,7 +34,7 @@ export async function loadClipModel(
     embedLength: config.projectionSize,
   };
   return {
-    run: (batch) => runBatch(sessions, batch),
+    runs: { clip: (batch) => runBatch(sessions, batch) },
     async release() {
       for (const session of [sessions.image, sessions.text, sessions.rank]) await session.release();
       await sessions.resizer.release();

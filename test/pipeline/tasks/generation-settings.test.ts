@@ -1,21 +1,23 @@
 import { describe, expect, test } from 'vitest';
-import { newTokenLimit, resolveGenerationSettings } from '../../../pipeline/sessions/generation-settings.ts';
+import { newTokenLimit, resolveGenerationSettings } from '../../../pipeline/tasks/generation-settings.ts';
 
 describe('generation settings', () => {
   test("are transformers' where neither request nor checkpoint says otherwise", () => {
     expect(resolveGenerationSettings({}, {})).toMatchObject({
       maxNewTokens: { tokens: 20, includesPrompt: false },
       minNewTokens: { tokens: 0 },
-      numBeams: 1,
-      lengthPenalty: 1,
-      earlyStopping: 'false',
-      numReturnSequences: 1,
-      repetitionPenalty: 1,
-      noRepeatNgramSize: 0,
-      doSample: false,
-      temperature: 1,
-      topK: 50,
-      topP: 1,
+      shared: {
+        num_beams: 1,
+        length_penalty: 1,
+        early_stopping: 0,
+        num_return_sequences: 1,
+        repetition_penalty: 1,
+        no_repeat_ngram_size: 0,
+        do_sample: false,
+        temperature: 1,
+        top_k: 50,
+        top_p: 1,
+      },
       seed: undefined,
     });
   });
@@ -23,19 +25,19 @@ describe('generation settings', () => {
   test("take the request's over the checkpoint's", () => {
     const checkpoint = { num_beams: 5, max_new_tokens: 30, top_p: 0.8 };
     expect(resolveGenerationSettings({ num_beams: 2, top_p: undefined }, checkpoint)).toMatchObject({
-      numBeams: 2,
       maxNewTokens: { tokens: 30 },
-      topP: 0.8,
+      shared: { num_beams: 2, top_p: 0.8 },
     });
   });
 
   test.each([
-    [true, 'true'],
-    [false, 'false'],
-    ['true', 'true'],
-    ['never', 'never'],
-  ] as const)('spell early_stopping %j as %s', (given, wanted) => {
-    expect(resolveGenerationSettings({ early_stopping: given }, {}).earlyStopping).toBe(wanted);
+    [true, 1],
+    [false, 0],
+    ['true', 1],
+    ['false', 0],
+    ['never', 2],
+  ] as const)('give the graph early_stopping %j as %d', (requested, expected) => {
+    expect(resolveGenerationSettings({ early_stopping: requested }, {}).shared.early_stopping).toBe(expected);
   });
 
   test('count the prompt where a checkpoint sets max_length or min_length, except for the 20 that means unset', () => {
@@ -55,6 +57,8 @@ describe('generation settings', () => {
   });
 
   test('allow several samples without beams', () => {
-    expect(resolveGenerationSettings({ num_return_sequences: 4, do_sample: true }, {}).numReturnSequences).toBe(4);
+    expect(
+      resolveGenerationSettings({ num_return_sequences: 4, do_sample: true }, {}).shared.num_return_sequences,
+    ).toBe(4);
   });
 });

@@ -1,0 +1,69 @@
+import type { HandlerError } from '../protocol/errors.ts';
+import type { NamedTensor } from '../protocol/named-tensor.ts';
+import type { Stage } from './stages.ts';
+
+/** One request to a model. */
+export interface InferRequest {
+  /** Values by input name, each one value or a list. They are checked against the schema of the model's task. */
+  readonly inputs: unknown;
+  /** Names of the tensors to return, in their order; `undefined` for the usual ones. */
+  readonly outputs?: readonly string[] | undefined;
+  /**
+   * When it aborts, its reason is thrown at once. Items that wait are dropped; a batch that runs goes on, and its result
+   * is dropped.
+   */
+  readonly signal?: AbortSignal | undefined;
+  readonly events?: RequestEvents | undefined;
+}
+
+/** The story of a request, for those who listen: metrics, traces, jobs. Each function is called when its part is over. */
+export interface RequestEvents {
+  /** The request has room in the queue, and is not refused any more. */
+  readonly accepted?: (() => void) | undefined;
+  /** A worker takes a batch with some of the request, which nothing stops any more. */
+  readonly computing?: (() => void) | undefined;
+  /** A stage is over, well or not. Also called when nobody waits for the answer any more. */
+  readonly stage?: ((stage: Stage) => void) | undefined;
+  /** The request is answered, or fails. */
+  readonly done?: ((outcome: TensorAnswer | HandlerError, durationMs: number) => void) | undefined;
+}
+
+/** The time of each stage of a request: that of its slowest item. */
+export interface StageTimes {
+  fetchMs: number;
+  decodeMs: number;
+  queueMs: number;
+  resizeMs: number;
+  computeMs: number;
+}
+
+/** An answer in named tensors, with its times. */
+export interface TensorAnswer {
+  readonly outputs: readonly NamedTensor[];
+  /** Why some items have no result; the output `error` has their messages. */
+  readonly failures: readonly HandlerError[];
+  readonly times: StageTimes;
+  readonly generatedTokens: number;
+}
+
+/** Tells several listeners of one request. `stage` is absent where nobody listens to it, so that no times are taken. */
+export function joinEvents(listeners: readonly (RequestEvents | undefined)[]): RequestEvents {
+  const present = listeners.filter((each) => each !== undefined);
+  const stage: RequestEvents['stage'] = present.some((each) => each.stage !== undefined)
+    ? (ended) => {
+        for (const each of present) each.stage?.(ended);
+      }
+    : undefined;
+  return {
+    accepted() {
+      for (const each of present) each.accepted?.();
+    },
+    computing() {
+      for (const each of present) each.computing?.();
+    },
+    stage,
+    done(outcome, durationMs) {
+      for (const each of present) each.done?.(outcome, durationMs);
+    },
+  };
+}

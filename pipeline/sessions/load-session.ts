@@ -1,0 +1,65 @@
+import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
+import type { Task } from '../../checkpoint/config/architectures.ts';
+import { CheckpointError } from '../../checkpoint/errors.ts';
+import { hasQuantizedWeights } from '../../checkpoint/weights/int8-format.ts';
+import { openWeights, type Weights } from '../../checkpoint/weights/weights.ts';
+import { captioningGraph } from '../../models/heads/captioning.ts';
+import { questionAnsweringGraph } from '../../models/heads/question-answering.ts';
+import { loadClipSession } from './clip-session.ts';
+import { loadGenerationSession } from './generation-session.ts';
+import type { LoadedSession, LoadOptions } from './loaded-session.ts';
+import { prepareRankingSession } from './ranking-session.ts';
+import { loadRetrievalSession } from './retrieval-session.ts';
+import type { CheckpointOf, KindsOf } from './work.ts';
+
+/** The worker thread's half of the task registry: for each task, how its checkpoint is loaded (tasks/registry.ts). */
+
+type Load<Name extends Task> = (
+  checkpoint: CheckpointOf<Name>,
+  weights: Weights,
+  options: LoadOptions,
+) => Promise<LoadedSession<KindsOf<Name>>>;
+
+const loaders: { readonly [Name in Task]: Load<Name> } = {
+  captioning: (...loading) => loadGenerationSession(captioningGraph, ...loading),
+  'question-answering': loadAnswerSession,
+  retrieval: (...loading) => loadRetrievalSession(...loading),
+  clip: loadClipSession,
+};
+
+/** Answers are generated, or candidates are ranked: two graphs on the same weights. */
+async function loadAnswerSession(...loading: Parameters<Load<'question-answering'>>) {
+  const generation = await loadGenerationSession(questionAnsweringGraph, ...loading);
+  const ranking = prepareRankingSession(...loading);
+  return {
+    runs: { ...generation.runs, ...ranking.runs },
+    async release() {
+      await generation.release();
+      await ranking.release();
+    },
+  };
+}
+
+/**
+ * Loads a checkpoint of any task.
+ * @throws CheckpointError when it cannot be served.
+ */
+export async function loadSession(checkpoint: Checkpoint, options: LoadOptions): Promise<LoadedSession<KindsOf<Task>>> {
+  const weights = openWeights(checkpoint.folder);
+  requireAgreement(checkpoint, weights);
+  return await load(checkpoint.task, checkpoint, weights, options);
+}
+
+function load<Name extends Task>(task: Name, ...loading: Parameters<Load<Name>>): ReturnType<Load<Name>> {
+  return loaders[task](...loading);
+}
+
+/** The weights must be what config.json says, because that decides the execution provider before they are opened. */
+function requireAgreement({ folder, isInt8 }: Checkpoint, weights: Weights): void {
+  if (isInt8 === hasQuantizedWeights(weights)) return;
+  const [expected, actual] = isInt8 ? ['int8', 'floats'] : ['floats', 'int8'];
+  throw new CheckpointError(
+    'CHECKPOINT_CONFIG_INVALID',
+    `${folder}: expected weights of ${expected}, as config.json says, got ${actual}.`,
+  );
+}

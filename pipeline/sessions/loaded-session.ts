@@ -1,0 +1,16 @@
+import type { ExecutionProvider } from './execution-provider-choices.ts';
+import type { BatchOf, ResultOf, WorkKind } from './work.ts';
+
+export interface LoadOptions {
+  readonly executionProvider: ExecutionProvider;
+  readonly threadCount: number;
+  /** Side of images in pixels, where it is not the checkpoint's. */
+  readonly imageSize?: number | undefined;
+}
+
+/** A checkpoint in a worker thread, ready to compute batches of some kinds. */
+export interface LoadedSession<Kinds extends WorkKind> {
+  /** Computes one batch at a time, of the kind that names the function. */
+  readonly runs: { readonly [Kind in Kinds]: (batch: BatchOf<Kind>) => Promise<ResultOf<Kind>> };
+  release(): Promise<void>;
+}

@@ -1,0 +1,122 @@
+import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
+import type { Weights } from '../../checkpoint/weights/weights.ts';
+import { answerRankingGraph } from '../../models/heads/answer-ranking.ts';
+import { createImageResizer, type ImageResizer } from './image-resizer.ts';
+import type { LoadedSession, LoadOptions } from './loaded-session.ts';
+import type { RankedCandidate, RankingBatch, RankingResult, RankingSettings } from './ranking-batch.ts';
+import { type Sequence, withOwnImages } from './row-batch.ts';
+import { questionFeeds, selectedImages } from './row-feeds.ts';
+import type { RuntimeTensor, Session } from './runtime.ts';
+import { float32Data, paddedRows, parts } from './tensors.ts';
+import { openWeightsSession } from './weights-session.ts';
+
+/** The most bytes of logits in one run. More candidates and questions than this allows go through several runs. */
+const MAX_LOGITS_BYTES = 256_000_000;
+
+/**
+ * Prepares the ranking of candidate answers. Few requests rank candidates, so its graph and session are opened by the
+ * first batch.
+ * @throws CheckpointError, at the first batch, when the checkpoint cannot be served.
+ */
+export function prepareRankingSession(
+  checkpoint: BlipCheckpoint,
+  weights: Weights,
+  options: LoadOptions,
+  maxLogitsBytes = MAX_LOGITS_BYTES,
+): LoadedSession<'ranking'> {
+  const tokenBytes = checkpoint.config.text.vocabularySize * Float32Array.BYTES_PER_ELEMENT;
+  let ranking: OpenRanking | undefined;
+  return {
+    runs: {
+      async ranking(batch) {
+        ranking ??= await openRanking(checkpoint, weights, options);
+        return await rankCandidates(ranking, batch, maxLogitsBytes / tokenBytes);
+      },
+    },
+    async release() {
+      await ranking?.session.release();
+      await ranking?.resizer.release();
+    },
+  };
+}
+
+interface OpenRanking {
+  readonly session: Session;
+  readonly resizer: ImageResizer;
+}
+
+async function openRanking(checkpoint: BlipCheckpoint, weights: Weights, options: LoadOptions): Promise<OpenRanking> {
+  const { imageProcessor, config } = checkpoint;
+  return {
+    session: await openWeightsSession(answerRankingGraph(checkpoint, weights), weights, options),
+    resizer: await createImageResizer(imageProcessor, config.vision.imageSize, options.threadCount),
+  };
+}
+
+/** Scores every row with every candidate, and keeps the best of each row. */
+async function rankCandidates(
+  { session, resizer }: OpenRanking,
+  { images, rows, settings }: RankingBatch,
+  tokensPerRun: number,
+): Promise<RankingResult> {
+  const startMs = performance.now();
+  const resized = await resizer.resizeAll(images);
+  const resizedMs = performance.now();
+  const { candidateIds, returnedCount } = settings;
+  const { rowsPerRun, candidatesPerRun } = runSize(candidateIds, tokensPerRun);
+  const results: (readonly RankedCandidate[])[] = [];
+  for (const rowsOfRun of parts(rows, rowsPerRun)) {
+    const scored: RankedCandidate[][] = rowsOfRun.map(() => []);
+    for (const [part, candidates] of parts(candidateIds, candidatesPerRun).entries()) {
+      const scoredPart = await scoreCandidates(session, resized, rowsOfRun, candidates);
+      for (const [row, ofRow] of scoredPart.entries())
+        scored[row]?.push(...ofRow.map((each, index) => ({ ...each, candidate: part * candidatesPerRun + index })));
+    }
+    results.push(...scored.map((ofRow) => ofRow.sort((a, b) => b.score - a.score).slice(0, returnedCount)));
+  }
+  return { results, resizeMs: resizedMs - startMs, computeMs: performance.now() - resizedMs };
+}
+
+/**
+ * How much one run computes. All candidates of few rows come before few candidates of all rows, because every run repeats
+ * the vision pass of its rows.
+ */
+function runSize(
+  candidates: RankingSettings['candidateIds'],
+  tokensPerRun: number,
+): { readonly rowsPerRun: number; readonly candidatesPerRun: number } {
+  const longest = Math.max(...candidates.map((candidate) => candidate.length));
+  const sequencesPerRun = Math.max(1, Math.floor(tokensPerRun / longest));
+  const candidatesPerRun = Math.min(candidates.length, sequencesPerRun);
+  return { candidatesPerRun, rowsPerRun: Math.max(1, Math.floor(sequencesPerRun / candidatesPerRun)) };
+}
+
+/** Runs the graph once, for some rows with some candidates. [rows][candidates] */
+async function scoreCandidates(
+  session: Session,
+  resized: RuntimeTensor,
+  rowsOfRun: RankingBatch['rows'],
+  candidates: RankingSettings['candidateIds'],
+): Promise<readonly (readonly Sequence[])[]> {
+  const { rows, images } = withOwnImages(rowsOfRun);
+  const outputs = await session.run({
+    images: selectedImages(resized, images), // The graph looks at every image that it gets.
+    ...questionFeeds(rows),
+    ...candidateFeeds(candidates),
+  });
+  const logprobs = float32Data(outputs, 'token_logprobs'); // [rows, candidates, length]
+  const length = outputs['token_logprobs']?.shape[2] ?? 0;
+  return rows.map((_, row) =>
+    candidates.map((tokenIds, candidate) => {
+      const start = (row * candidates.length + candidate) * length;
+      const tokenLogprobs = Array.from(logprobs.subarray(start, start + tokenIds.length));
+      const score = tokenLogprobs.reduce((sum, logprob) => sum + logprob, 0);
+      return { tokenIds, tokenLogprobs, generatedCount: tokenIds.length - 1, score };
+    }),
+  );
+}
+
+function candidateFeeds(candidates: RankingSettings['candidateIds']): Record<string, RuntimeTensor> {
+  const { ids, lengths } = paddedRows(candidates);
+  return { candidate_ids: ids, candidate_length: lengths };
+}

@@ -1,0 +1,139 @@
+import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
+import type { Weights } from '../../checkpoint/weights/weights.ts';
+import { NOT_COMPARED, retrievalGraph } from '../../models/heads/retrieval.ts';
+import { createImageResizer, type ImageResizer } from './image-resizer.ts';
+import type { LoadedSession, LoadOptions } from './loaded-session.ts';
+import type { RetrievalBatch, RetrievalResult } from './retrieval-batch.ts';
+import type { RuntimeTensor, Session } from './runtime.ts';
+import { float32Data, joined, paddedRows, parts, runtimeInt64s } from './tensors.ts';
+import { openWeightsSession } from './weights-session.ts';
+
+/**
+ * Loads a checkpoint for image-text retrieval.
+ * @throws CheckpointError when the folder cannot be served.
+ */
+export async function loadRetrievalSession(
+  checkpoint: BlipCheckpoint,
+  weights: Weights,
+  options: LoadOptions,
+  maxPairTokens = MAX_PAIR_TOKENS_PER_RUN,
+): Promise<LoadedSession<'retrieval'>> {
+  const session = await openWeightsSession(retrievalGraph(checkpoint, weights), weights, options);
+  const { imageSize } = checkpoint.config.vision;
+  const resizer = await createImageResizer(checkpoint.imageProcessor, imageSize, options.threadCount);
+  return {
+    runs: { retrieval: (batch) => runBatch(session, resizer, batch, runSize(batch, maxPairTokens)) },
+    async release() {
+      await session.release();
+      await resizer.release();
+    },
+  };
+}
+
+async function runBatch(
+  session: Session,
+  resizer: ImageResizer,
+  batch: RetrievalBatch,
+  { imagesPerRun, textsPerRun }: RunSize,
+): Promise<RetrievalResult> {
+  const startMs = performance.now();
+  const rows: Part[] = [];
+  let resizeMs = 0;
+  for (const images of parts(batch.images, imagesPerRun)) {
+    const partStartMs = performance.now();
+    const resized = await resizer.resizeAll(images);
+    resizeMs += performance.now() - partStartMs;
+    const row: Part[] = [];
+    for (const texts of parts(batch.texts, textsPerRun))
+      row.push(await compare(session, resized, texts, batch.comparedImages));
+    rows.push(besideEachOther(row, images.length));
+  }
+  const cosineSimilarity = joined(rows.map((row) => row.cosineSimilarity));
+  const matchProbability = joined(rows.map((row) => row.matchProbability));
+  if (rows.length > 1) keepMostSimilar(matchProbability, cosineSimilarity, batch);
+  return {
+    matchProbability,
+    cosineSimilarity,
+    imageEmbeds: joined(rows.map((row) => row.imageEmbeds)),
+    textEmbeds: rows[0]?.textEmbeds ?? new Float32Array(0),
+    resizeMs,
+    computeMs: performance.now() - startMs - resizeMs,
+  };
+}
+
+/**
+ * The most tokens of all pairs in one run. Each pair is a text, read with its image and padded to the longest text. A
+ * larger batch is computed with fewer images at a time, and then with fewer texts, which repeats the vision pass. The
+ * attention scores of one token to an image of BLIP-large take 28 kB (12 heads, 577 patches).
+ */
+const MAX_PAIR_TOKENS_PER_RUN = 16_384;
+/** Shorter texts count as this long, so that a run has at most 512 pairs. */
+const LEAST_TOKENS_PER_PAIR = 32;
+
+interface RunSize {
+  readonly imagesPerRun: number;
+  readonly textsPerRun: number;
+}
+
+function runSize(batch: RetrievalBatch, maxPairTokens: number): RunSize {
+  const longest = Math.max(LEAST_TOKENS_PER_PAIR, ...batch.texts.map((text) => text.length));
+  const pairs = Math.max(1, Math.floor(maxPairTokens / longest));
+  const textsPerRun = Math.min(batch.texts.length, pairs);
+  return { textsPerRun, imagesPerRun: Math.min(batch.imagesPerRun, Math.floor(pairs / textsPerRun)) };
+}
+
+type Part = Omit<RetrievalResult, 'resizeMs' | 'computeMs'>;
+
+/** Joins runs of the same images with different texts to the result of one run with all texts. */
+function besideEachOther(row: readonly Part[], imageCount: number): Part {
+  const columns = (valuesOf: (part: Part) => Float32Array) =>
+    joined(
+      Array.from({ length: imageCount }, (_, image) =>
+        row.map((part) => {
+          const textCount = valuesOf(part).length / imageCount;
+          return valuesOf(part).subarray(image * textCount, (image + 1) * textCount);
+        }),
+      ).flat(),
+    );
+  return {
+    matchProbability: columns((part) => part.matchProbability),
+    cosineSimilarity: columns((part) => part.cosineSimilarity),
+    imageEmbeds: row[0]?.imageEmbeds ?? new Float32Array(0),
+    textEmbeds: joined(row.map((part) => part.textEmbeds)),
+  };
+}
+
+/** Runs the graph once, for some images with some texts. */
+async function compare(
+  session: Session,
+  images: RuntimeTensor,
+  texts: RetrievalBatch['texts'],
+  comparedImages: number,
+): Promise<Part> {
+  const { ids, lengths } = paddedRows(texts);
+  const outputs = await session.run({
+    images,
+    input_ids: ids,
+    text_length: lengths,
+    compared_images: runtimeInt64s([Math.min(comparedImages, images.shape[0] ?? 0)], []),
+  });
+  return {
+    matchProbability: float32Data(outputs, 'match_probability'),
+    cosineSimilarity: float32Data(outputs, 'cosine_similarity'),
+    imageEmbeds: float32Data(outputs, 'image_embeds'),
+    textEmbeds: float32Data(outputs, 'text_embeds'),
+  };
+}
+
+/** Each run compared the most similar of its own images; this keeps those that are the most similar of all images. */
+function keepMostSimilar(
+  matchProbability: Float32Array,
+  cosineSimilarity: Float32Array,
+  { images, texts, comparedImages }: RetrievalBatch,
+): void {
+  for (let text = 0; text < texts.length; text += 1) {
+    const pairs = images.map((_, image) => image * texts.length + text);
+    pairs.sort((a, b) => (cosineSimilarity[b] ?? 0) - (cosineSimilarity[a] ?? 0));
+    for (const pair of pairs.slice(comparedImages)) matchProbability[pair] = NOT_COMPARED;
+  }
+}

@@ -1,0 +1,42 @@
+import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
+import type { schemas } from '../../input_schema.ts';
+import type { InputsOf } from '../../protocol/schema.ts';
+import { textTokens } from '../texts/text-tokens.ts';
+import { Batcher } from '../workers/batcher.ts';
+import type { WorkerPool } from '../workers/worker-pool.ts';
+import { resolveGenerationSettings } from './generation-settings.ts';
+import { packAnswer } from './generation-tensors.ts';
+import { generationWork } from './generation-work.ts';
+import { answerItems, pairItems } from './items.ts';
+import { presets } from './presets.ts';
+import { type ReadRequest, requestContext, type TaskContext } from './task.ts';
+
+type Inputs = InputsOf<typeof schemas.captioning.inputs>;
+
+/** Captioning: one text for each image and its prompt. */
+export function captioningTask(
+  checkpoint: BlipCheckpoint,
+  pool: WorkerPool<'generation'>,
+  context: TaskContext,
+): ReadRequest<Inputs> {
+  const { tokenizer } = context;
+  const { text } = checkpoint.config;
+  const batcher = new Batcher(pool.runner('generation'), context);
+  /** [CLS] becomes [DEC], and the final [SEP] is left out, as in `BlipForConditionalGeneration.generate`. */
+  const readStart = (prompt: string) => ({
+    inputIds: [text.bosTokenId, ...textTokens(prompt, 'prompt', text, tokenizer).slice(1, -1)],
+  });
+  return (inputs, outputs) => {
+    const items = pairItems(inputs.img_url, inputs.text ?? [''], 'text');
+    const preset = presets.captioning[inputs.preset ?? 'hf'];
+    const settings = resolveGenerationSettings(inputs, checkpoint.generationDefaults, preset.settings);
+    return {
+      itemCount: items.length,
+      async run(listening) {
+        const work = generationWork(readStart, settings, checkpoint, { tokenizer, batcher });
+        const answered = await answerItems(items, checkpoint, work, requestContext(context, listening));
+        return packAnswer(answered, outputs, text);
+      },
+    };
+  };
+}

@@ -1,0 +1,110 @@
+import type { GenerationDefaults } from '../../checkpoint/config/generation-config.ts';
+import { type ParameterColumn, parameterColumn } from '../../checkpoint/config/generation-parameters.ts';
+import { HandlerError } from '../../protocol/errors.ts';
+import type { InputsOf } from '../../protocol/schema.ts';
+import type { SharedSettings } from '../sessions/generation-batch.ts';
+
+/** The generation parameters of one request, complete and consistent. */
+export interface GenerationSettings {
+  readonly maxNewTokens: LengthLimit;
+  readonly minNewTokens: LengthLimit;
+  /** Absent: every request draws anew. */
+  readonly seed: number | undefined;
+  readonly shared: SharedSettings;
+}
+
+/** A number of new tokens; or a length that includes the prompt, as `max_length` of a checkpoint does. */
+interface LengthLimit {
+  readonly tokens: number;
+  readonly includesPrompt: boolean;
+}
+
+/** The parameters that a request sets. */
+export type GenerationInputs = InputsOf<ParameterColumn<'input'>>;
+
+/** The parameters that a preset sets. */
+export interface PresetSettings {
+  readonly maxNewTokens?: LengthLimit;
+  readonly minNewTokens?: LengthLimit;
+  readonly num_beams?: number;
+}
+
+/** `max_length` that transformers takes for "not set" (generation/utils.py, `_prepare_generated_length`). */
+const UNSET_MAX_LENGTH = 20;
+const DEFAULT_NEW_TOKENS = 20;
+
+/**
+ * Resolves each parameter: the request's value before its preset's, the checkpoint's and transformers'. Every value is
+ * valid by itself (input_schema.ts); this function checks them against each other.
+ * @throws HandlerError `INVALID_PARAMETER`.
+ */
+export function resolveGenerationSettings(
+  inputs: GenerationInputs,
+  checkpoint: GenerationDefaults,
+  preset: PresetSettings = {},
+): GenerationSettings {
+  const shared = resolveShared(inputs, checkpoint, preset);
+  requireConsistent(shared);
+  return {
+    maxNewTokens: newTokens(inputs.max_new_tokens) ?? preset.maxNewTokens ?? maxNewTokens(checkpoint),
+    minNewTokens: newTokens(inputs.min_new_tokens) ?? preset.minNewTokens ?? minNewTokens(checkpoint),
+    seed: inputs.seed,
+    shared,
+  };
+}
+
+/** The number of tokens that a row may add to its prompt: 0 where the limit includes the prompt and the prompt fills it. */
+export function newTokenLimit(limit: LengthLimit, promptLength: number): number {
+  return limit.includesPrompt ? Math.max(limit.tokens - promptLength, 0) : limit.tokens;
+}
+
+function resolveShared(
+  inputs: GenerationInputs,
+  checkpoint: GenerationDefaults,
+  preset: PresetSettings,
+): SharedSettings {
+  const sources: readonly Readonly<Record<string, unknown>>[] = [inputs, { ...preset }, checkpoint];
+  const settings = Object.entries(parameterColumn('default')).map(([name, usual]) => {
+    const value = sources.map((source) => source[name]).find((each) => each !== undefined) ?? usual;
+    return [name, graphValue(name, value)];
+  });
+  return Object.fromEntries(settings) as SharedSettings; // One valid value for each row of the table with a default.
+}
+
+/** The value as the graph takes it: its number, where the table numbers the values. */
+function graphValue(name: string, value: unknown): unknown {
+  const input = Object.entries(parameterColumn('graph')).find(([each]) => each === name)?.[1];
+  if (input === undefined || !('numbers' in input)) return value;
+  const numbers: Readonly<Record<string, number>> = input.numbers;
+  return numbers[String(value)];
+}
+
+function newTokens(tokens: number | undefined): LengthLimit | undefined {
+  return tokens === undefined ? undefined : { tokens, includesPrompt: false };
+}
+
+function maxNewTokens(checkpoint: GenerationDefaults): LengthLimit {
+  const limit = newTokens(checkpoint.max_new_tokens);
+  if (limit !== undefined) return limit;
+  const { max_length: maxLength = UNSET_MAX_LENGTH } = checkpoint;
+  if (maxLength === UNSET_MAX_LENGTH) return { tokens: DEFAULT_NEW_TOKENS, includesPrompt: false };
+  return { tokens: maxLength, includesPrompt: true };
+}
+
+function minNewTokens(checkpoint: GenerationDefaults): LengthLimit {
+  return newTokens(checkpoint.min_new_tokens) ?? { tokens: checkpoint.min_length ?? 0, includesPrompt: true };
+}
+
+function requireConsistent(settings: SharedSettings): void {
+  const { num_beams: numBeams, num_return_sequences: numReturnSequences, do_sample: doSample } = settings;
+  if (numBeams > 1 && numReturnSequences > numBeams) {
+    throw invalid(`num_return_sequences to be at most num_beams ${numBeams}, got ${numReturnSequences}`);
+  }
+  if (numBeams === 1 && numReturnSequences > 1 && !doSample) {
+    throw invalid(`num_return_sequences 1 without num_beams or do_sample, got ${numReturnSequences}`);
+  }
+}
+
+function invalid(expectation: string): HandlerError {
+  return new HandlerError('INVALID_PARAMETER', `Expected ${expectation}.`);
+}
