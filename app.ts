@@ -1,6 +1,4 @@
-import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { fileURLToPath } from 'node:url';
 import type { Inputs, Outputs } from './input_schema.ts';
 import { type InferRequest, joinEvents, type RequestEvents, type TensorAnswer } from './pipeline/infer-request.ts';
 import { type RunningModel, type StartOptions, startModel } from './pipeline/model.ts';
@@ -8,17 +6,7 @@ import { readSettings, type Settings } from './pipeline/settings.ts';
 import { HandlerError, toHandlerError } from './protocol/errors.ts';
 import { valuesByName } from './protocol/named-tensor.ts';
 import type { TaskSchema } from './protocol/schema.ts';
-
-/** Files that ship with the package are beside this file, in the sources as in the bundle. */
-const shippedCheckpoint = fileURLToPath(new URL('./checkpoints/scenes-captioning', import.meta.url));
-export const shippedPage = fileURLToPath(new URL('./handlers/http/doors/page-and-docs/page', import.meta.url));
-export const shippedPicture = fileURLToPath(new URL('./examples/apples-and-cat.png', import.meta.url));
-
-/** The folder of Swagger UI: copied beside the bundle; in the sources, where npm installed it. */
-export function swaggerUiFolder(): string {
-  const copied = fileURLToPath(new URL('./swagger-ui', import.meta.url));
-  return existsSync(copied) ? copied : fileURLToPath(new URL('./node_modules/swagger-ui-dist', import.meta.url));
-}
+import { shippedCheckpoint } from './shipped-files.ts';
 
 /** Settings from the environment variables of this process. */
 export function settingsFromEnvironment(): Settings {
@@ -141,3 +129,5 @@ export default class Handler {
     throw new HandlerError('NOT_READY', 'Expected the model to be loaded, got a request before or after that.');
   }
 }
+
+export { Handler, Handler as InferlessModel };

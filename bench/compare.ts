@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import InferlessModel, { settingsFromEnvironment } from '../app.ts';
+import Handler, { settingsFromEnvironment } from '../app.ts';
 import { withInt8 } from './int8.ts';
 
 /**
@@ -65,8 +65,8 @@ async function startTorch(
   };
 }
 
-async function startHandler(checkpoint: string): Promise<InferlessModel> {
-  const model = new InferlessModel({ ...settingsFromEnvironment(), checkpoint, threadsPerWorker: THREADS });
+async function startHandler(checkpoint: string): Promise<Handler> {
+  const model = new Handler({ ...settingsFromEnvironment(), checkpoint, threadsPerWorker: THREADS });
   await model.initialize();
   return model;
 }
@@ -77,7 +77,7 @@ interface Timed {
   readonly ids: string;
 }
 
-async function caption(model: InferlessModel, text: readonly string[]): Promise<Timed> {
+async function caption(model: Handler, text: readonly string[]): Promise<Timed> {
   const startMs = performance.now();
   const { outputs, times } = await model.inferTensors({
     inputs: { img_url: source, text, ...forced },
@@ -91,9 +91,9 @@ async function measureLoad(
   checkpoint: string,
 ): Promise<{ loadMs: number; modelLoadMs: number; anonymousMegabytes: number }> {
   const script = `
-    import InferlessModel, { settingsFromEnvironment } from '${root}dist/app.js';
+    import Handler, { settingsFromEnvironment } from '${root}dist/app.js';
     import { readFileSync } from 'node:fs';
-    const model = new InferlessModel({ ...settingsFromEnvironment(), checkpoint: '${checkpoint}' });
+    const model = new Handler({ ...settingsFromEnvironment(), checkpoint: '${checkpoint}' });
     await model.initialize();
     const anonymous = Number(/RssAnon:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]);
     const { loadMs, modelLoadMs } = model.model;
@@ -172,7 +172,7 @@ async function compareCaptions(checkpoint: string, int8Checkpoint: string): Prom
   await models.int8.finalize();
 }
 
-async function fourPrompts(model: InferlessModel): Promise<number> {
+async function fourPrompts(model: Handler): Promise<number> {
   const ratios: number[] = [];
   for (let run = 0; run < PAIRS; run += 1) {
     const one = await caption(model, ['a picture of']);

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import InferlessModel, { settingsFromEnvironment } from '../app.ts';
+import Handler, { settingsFromEnvironment } from '../app.ts';
 import { withInt8 } from './int8.ts';
 
 /**
@@ -44,13 +44,13 @@ async function startTorch(task: string, checkpoint: string) {
   };
 }
 
-async function start(checkpoint: string): Promise<InferlessModel> {
-  const model = new InferlessModel({ ...settingsFromEnvironment(), checkpoint, threadsPerWorker: THREADS });
+async function start(checkpoint: string): Promise<Handler> {
+  const model = new Handler({ ...settingsFromEnvironment(), checkpoint, threadsPerWorker: THREADS });
   await model.initialize();
   return model;
 }
 
-async function measure(model: InferlessModel, inputs: unknown, output: string, place = 0) {
+async function measure(model: Handler, inputs: unknown, output: string, place = 0) {
   const startMs = performance.now();
   const { outputs } = await model.inferTensors({ inputs, outputs: [output] });
   return { ms: performance.now() - startMs, first: Number(outputs[0]?.data[place]) };

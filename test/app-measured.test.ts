@@ -1,7 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { expect, test } from 'vitest';
-import InferlessModel from '../app.ts';
+import Handler from '../app.ts';
 import { dataUri, testSettings } from './support/server.ts';
 
 /** Resident memory, after the garbage is collected. */
@@ -13,7 +13,7 @@ function residentBytes(): number {
 }
 
 test('loading and releasing a model again and again takes no more memory', { timeout: 120_000 }, async () => {
-  const model = new InferlessModel(testSettings());
+  const model = new Handler(testSettings());
   const loadAndRelease = async () => {
     await model.initialize();
     await model.infer({ img_url: dataUri('chelsea') });

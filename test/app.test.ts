@@ -1,7 +1,7 @@
 import { readdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import InferlessModel from '../app.ts';
+import Handler from '../app.ts';
 import type { Inputs } from '../input_schema.ts';
 import { checkpointFolder } from './support/goldens.ts';
 import { dataUri, type ImageServer, startImageServer, testSettings } from './support/server.ts';
@@ -20,10 +20,10 @@ beforeAll(async () => {
 afterAll(() => images?.close());
 
 describe('infer', () => {
-  let model: InferlessModel;
+  let model: Handler;
 
   beforeAll(async () => {
-    model = new InferlessModel(testSettings());
+    model = new Handler(testSettings());
     await model.initialize();
   });
 
@@ -114,8 +114,8 @@ describe('infer', () => {
 
 describe('infer of the other tasks', () => {
   const checkpoints = ['answers-float32', 'retrieval-wide-vision', 'clip-placeholder-end'] as const;
-  const models = checkpoints.map((name) => new InferlessModel(testSettings({ checkpoint: checkpointFolder(name) })));
-  const [answers, matches, clip] = models as [InferlessModel, InferlessModel, InferlessModel]; // Three in, three out.
+  const models = checkpoints.map((name) => new Handler(testSettings({ checkpoint: checkpointFolder(name) })));
+  const [answers, matches, clip] = models as [Handler, Handler, Handler]; // Three in, three out.
 
   beforeAll(() => Promise.all(models.map((model) => model.initialize())));
   afterAll(() => Promise.all(models.map((model) => model.finalize())));
@@ -179,7 +179,7 @@ function threadCount(): number {
 
 describe('the lifecycle', () => {
   test('before initialize and after finalize there is no model', async () => {
-    const model = new InferlessModel(testSettings());
+    const model = new Handler(testSettings());
     await expectHandlerError(model.infer({ img_url: chelsea }), 'NOT_READY');
     await model.initialize();
     expect(model.model).toBeDefined();
@@ -189,7 +189,7 @@ describe('the lifecycle', () => {
   });
 
   test('finalize before initialize, and twice, does nothing', async () => {
-    const model = new InferlessModel(testSettings());
+    const model = new Handler(testSettings());
     await model.finalize();
     await model.initialize();
     await Promise.all([model.finalize(), model.finalize()]);
@@ -197,7 +197,7 @@ describe('the lifecycle', () => {
   });
 
   test('initialize again gives the same captions', async () => {
-    const model = new InferlessModel(testSettings());
+    const model = new Handler(testSettings());
     await model.initialize();
     const first = await model.infer({ img_url: chelsea });
     await model.finalize();
@@ -207,7 +207,7 @@ describe('the lifecycle', () => {
   });
 
   test('initialize twice, even at once, loads one model, and finalize releases it', async () => {
-    const model = new InferlessModel(testSettings({ workerCount: 1, threadsPerWorker: 1 }));
+    const model = new Handler(testSettings({ workerCount: 1, threadsPerWorker: 1 }));
     const threadsBefore = threadCount();
     await model.initialize();
     const first = model.model;
@@ -223,7 +223,7 @@ describe('the lifecycle', () => {
   });
 
   test('finalize while initialize runs leaves no model', async () => {
-    const model = new InferlessModel(testSettings());
+    const model = new Handler(testSettings());
     const initialized = model.initialize().catch(() => undefined); // Whether it succeeds does not matter here.
     await model.finalize();
     await initialized;
@@ -233,7 +233,7 @@ describe('the lifecycle', () => {
 
   test('finalize waits for captions that run, and they are not lost', async () => {
     const pictures = await startImageServer();
-    const model = new InferlessModel(testSettings());
+    const model = new Handler(testSettings());
     await model.initialize();
     const expected = await model.infer({ img_url: chelsea });
     const order: string[] = [];
@@ -253,7 +253,7 @@ describe('the lifecycle', () => {
   });
 
   test('finalize waits for captions that run in beam search too', async () => {
-    const model = new InferlessModel(testSettings({ maxBatchSize: 2 }));
+    const model = new Handler(testSettings({ maxBatchSize: 2 }));
     await model.initialize();
     const results = Promise.all(
       Array.from({ length: 8 }, (_, index) =>
@@ -265,7 +265,7 @@ describe('the lifecycle', () => {
   });
 
   test('a checkpoint that cannot be loaded leaves nothing behind', async () => {
-    const model = new InferlessModel(testSettings({ checkpoint: '/nowhere/at/all' }));
+    const model = new Handler(testSettings({ checkpoint: '/nowhere/at/all' }));
     await expect(model.initialize()).rejects.toThrow('/nowhere/at/all');
     await expect(model.initialize()).rejects.toThrow('/nowhere/at/all');
     expect(model.model).toBeUndefined();
@@ -274,7 +274,7 @@ describe('the lifecycle', () => {
 
   test('a start that failed leaves a later one alone', async () => {
     const checkpoint = join(temporaryFolder(), 'checkpoint');
-    const model = new InferlessModel(testSettings({ checkpoint }));
+    const model = new Handler(testSettings({ checkpoint }));
     const first = model.initialize();
     symlinkSync(checkpointFolder('narrow-vision'), checkpoint);
     const finalized = model.finalize();

@@ -20,9 +20,10 @@ const allowedImports: Readonly<Record<string, readonly string[]>> = {
   // The inputs of generation follow from the table that checkpoints, graphs and feeds follow from.
   'input_schema.ts': ['protocol', 'checkpoint/config/generation-parameters.ts'],
   pipeline: ['numbers', 'network', 'onnx', 'checkpoint', 'models', 'protocol', 'input_schema.ts'],
-  'app.ts': ['pipeline', 'protocol', 'input_schema.ts'],
+  'shipped-files.ts': [],
+  'app.ts': ['pipeline', 'protocol', 'input_schema.ts', 'shipped-files.ts'],
   // Some commands need checkpoints alone: a download needs nothing of the running model.
-  handlers: ['app.ts', 'pipeline', 'protocol', 'input_schema.ts', 'checkpoint', 'package.json'],
+  handlers: ['app.ts', 'shipped-files.ts', 'pipeline', 'protocol', 'input_schema.ts', 'checkpoint', 'package.json'],
 };
 
 /** For each room within pipeline/, the others that it may import from. All may measure times and know requests. */

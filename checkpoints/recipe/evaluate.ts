@@ -14,7 +14,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import InferlessModel, { settingsFromEnvironment } from '../../app.ts';
+import Handler, { settingsFromEnvironment } from '../../app.ts';
 import type { Task } from '../../checkpoint/config/architectures.ts';
 import type { Outputs } from '../../input_schema.ts';
 
@@ -157,7 +157,7 @@ const { values, positionals } = parseArgs({
 const [checkpoint = '', folder = ''] = positionals;
 const scenes = JSON.parse(await readFile(join(folder, 'scenes.json'), 'utf8')) as readonly Scene[];
 
-const model = new InferlessModel({ ...settingsFromEnvironment(), checkpoint });
+const model = new Handler({ ...settingsFromEnvironment(), checkpoint });
 await model.initialize();
 const task = model.model?.checkpoint.task ?? 'captioning';
 const ask: Ask = async ({ file }, inputs) =>

@@ -1,4 +1,4 @@
-import type InferlessModel from '../../app.ts';
+import type Handler from '../../app.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { type InferenceRequest, readInferenceRequest } from '../../protocol/inference-request.ts';
 import { type InferenceResponse, inferenceResponse } from '../../protocol/inference-response.ts';
@@ -44,7 +44,7 @@ function readBody(request: RequestBody, schema: TaskSchema): Pick<InferenceReque
   return { id, inputs, outputs: undefined };
 }
 
-function requireModel(models: readonly InferlessModel[], name: string | undefined): InferlessModel {
+function requireModel(models: readonly Handler[], name: string | undefined): Handler {
   if (name !== undefined) return findModel(models, name);
   const [only, ...others] = models;
   if (only !== undefined && others.length === 0) return only;

@@ -5,7 +5,7 @@ import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
 import { logInternal } from '../service/log-internal.ts';
 import { requireAuthorizer } from './authorizer.ts';
 import type { LambdaEnvironment } from './environment.ts';
-import { type HttpAnswer, type HttpEvent, type HttpRequest, readHttpEvent, withoutPrefix } from './http-event.ts';
+import { type EventAnswer, type HttpEvent, type HttpRequest, readHttpEvent, withoutPrefix } from './http-event.ts';
 import { type Clock, inTime, loadedInTime } from './invocation-clock.ts';
 import { loadError } from './invocation-error.ts';
 import { injectUntil } from './invocation-signal.ts';
@@ -23,7 +23,7 @@ export async function answerHttp(
   event: HttpEvent,
   clock: Clock,
   basePath: string,
-): Promise<HttpAnswer> {
+): Promise<EventAnswer> {
   const { settings, server } = environment;
   try {
     requireAuthorizer(settings);
@@ -45,7 +45,7 @@ async function loadForClient(environment: LambdaEnvironment, clock: Clock): Prom
   await loadedInTime(clock, loading);
 }
 
-async function inject(server: FastifyInstance, request: HttpRequest, until: AbortSignal): Promise<HttpAnswer> {
+async function inject(server: FastifyInstance, request: HttpRequest, until: AbortSignal): Promise<EventAnswer> {
   const { method, path, query, headers, body, clientAddress } = request;
   const response = await injectUntil(until, server, {
     method: requireMethod(method),

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { settingsFromEnvironment } from '../../app.ts';
 import { readServerSettings } from '../service/server-settings.ts';
 import { createEnvironment, type LambdaEnvironment } from './environment.ts';
-import type { Handler, HandlerOptions } from './handler-options.ts';
+import type { HandlerOptions, LambdaHandler } from './handler-options.ts';
 import { createHandlers } from './handlers.ts';
 import { invocationError } from './invocation-error.ts';
 
@@ -37,7 +37,7 @@ function startEnvironment(): LambdaEnvironment {
 const environment = startEnvironment();
 
 /** A handler with other options, for a function file of your own. All handlers share the models. */
-export function createHandler(options: HandlerOptions): Handler {
+export function createHandler(options: HandlerOptions): LambdaHandler {
   return createHandlers(environment, options).handler;
 }
 

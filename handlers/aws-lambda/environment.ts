@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify';
-import type InferlessModel from '../../app.ts';
+import type Handler from '../../app.ts';
 import type { Settings } from '../../pipeline/settings.ts';
 import { createServer } from '../http/server.ts';
 import { createModels, finalizeModels, loadModels, logReady } from '../service/model-loading.ts';
@@ -9,13 +9,13 @@ import { heedInvocations } from './invocation-signal.ts';
 /** An execution environment of Lambda: the models that all invocations share, and the routes to them. */
 export interface LambdaEnvironment {
   readonly settings: ServerSettings;
-  readonly models: readonly InferlessModel[];
+  readonly models: readonly Handler[];
   /** The HTTP server. It never listens; requests are handed to it. */
   readonly server: FastifyInstance;
   /**
    * Loads the models; once, however many invocations wait. After a failure the next call tries again, because an
    * environment lives on and a download may succeed later.
-   * @throws CheckpointError or HandlerError as `InferlessModel.initialize` does.
+   * @throws CheckpointError or HandlerError as `Handler.initialize` does.
    */
   load(): Promise<void>;
   /** Releases the models. */

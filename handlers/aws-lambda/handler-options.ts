@@ -9,4 +9,4 @@ export interface HandlerOptions {
 }
 
 /** The function that Lambda calls: one event of any kind, one answer. */
-export type Handler = (event: unknown, context: Context) => Promise<unknown>;
+export type LambdaHandler = (event: unknown, context: Context) => Promise<unknown>;

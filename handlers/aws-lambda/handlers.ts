@@ -8,7 +8,7 @@ import { answerHttp } from './answer-http.ts';
 import { answerMessages } from './answer-messages.ts';
 import type { LambdaEnvironment } from './environment.ts';
 import { eventKind } from './event-kind.ts';
-import type { Handler, HandlerOptions } from './handler-options.ts';
+import type { HandlerOptions, LambdaHandler } from './handler-options.ts';
 import { type HttpEvent, httpResult } from './http-event.ts';
 import { type Clock, inTime, loadedInTime } from './invocation-clock.ts';
 import { invocationError } from './invocation-error.ts';
@@ -24,7 +24,7 @@ const LOAD_BALANCER_LIMIT = 1_000_000;
 export function createHandlers(
   environment: LambdaEnvironment,
   { onResult = writeResult, basePath = '' }: HandlerOptions = {},
-): { readonly handler: Handler; readonly streamHandler: ReturnType<typeof streamify> } {
+): { readonly handler: LambdaHandler; readonly streamHandler: ReturnType<typeof streamify> } {
   return {
     async handler(event, context) {
       keepThreads(context);

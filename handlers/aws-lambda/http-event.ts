@@ -23,7 +23,7 @@ export interface HttpRequest {
 }
 
 /** The answer to an HTTP request. Its body is text, or bytes where it has binary tensors. */
-export interface HttpAnswer {
+export interface EventAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string | Buffer;
@@ -93,7 +93,7 @@ export function readHttpEvent(http: HttpEvent): HttpRequest {
 }
 
 /** The answer in the form that API Gateway, a Function URL or a load balancer turns into an HTTP response. */
-export function httpResult({ kind, event }: HttpEvent, { status, headers, body }: HttpAnswer): HttpResult {
+export function httpResult({ kind, event }: HttpEvent, { status, headers, body }: EventAnswer): HttpResult {
   const isBase64Encoded = typeof body !== 'string';
   const result = {
     statusCode: status,

@@ -1,5 +1,5 @@
 import type { StreamifyHandler } from 'aws-lambda';
-import type { HttpAnswer } from './http-event.ts';
+import type { EventAnswer } from './http-event.ts';
 
 type ResponseStream = Parameters<StreamifyHandler>[1];
 
@@ -14,7 +14,7 @@ export function streamify(handler: StreamifyHandler<unknown, Promise<void>>): St
 }
 
 /** Streams an HTTP answer: status and headers first, then the body. */
-export function writeHttp(stream: ResponseStream, { status, headers, body }: HttpAnswer): void {
+export function writeHttp(stream: ResponseStream, { status, headers, body }: EventAnswer): void {
   write(awslambda.HttpResponseStream.from(stream, { statusCode: status, headers }), body);
 }
 

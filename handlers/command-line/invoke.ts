@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import InferlessModel, { settingsFromEnvironment, shippedPicture } from '../../app.ts';
+import Handler, { settingsFromEnvironment } from '../../app.ts';
 import type { TensorAnswer } from '../../pipeline/infer-request.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { readInferenceRequest } from '../../protocol/inference-request.ts';
 import { inferenceResponse } from '../../protocol/inference-response.ts';
+import { shippedPicture } from '../../shipped-files.ts';
 import { failureLine } from '../service/failure.ts';
 import { abortOnSignals, readArguments } from './command.ts';
 
@@ -99,7 +100,7 @@ function printLine(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
-function printLoaded(handler: InferlessModel): void {
+function printLoaded(handler: Handler): void {
   const { model } = handler;
   if (model === undefined) return;
   const { executionProvider, reason } = model.executionProvider;
@@ -120,7 +121,7 @@ function ms(time: number): string {
 
 async function invoke(options: Options): Promise<void> {
   const settings = settingsFromEnvironment();
-  const handler = new InferlessModel({ ...settings, checkpoint: options.checkpoint ?? settings.checkpoint });
+  const handler = new Handler({ ...settings, checkpoint: options.checkpoint ?? settings.checkpoint });
   const body = readBody(options);
   printLine(`Loading ${handler.settings.checkpoint} …`);
   const signal = abortOnSignals();

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import type InferlessModel from '../../app.ts';
+import type Handler from '../../app.ts';
 import { settingsFromEnvironment } from '../../app.ts';
 import type { Settings } from '../../pipeline/settings.ts';
 import { HandlerError } from '../../protocol/errors.ts';
@@ -43,7 +43,7 @@ function grpcAddress(settings: ServerSettings): string {
 /** One process that serves models, from its start to its end. */
 class Service {
   readonly #settings: ServerSettings;
-  readonly #models: readonly InferlessModel[];
+  readonly #models: readonly Handler[];
   readonly #admission: Admission;
   readonly #metrics: Promise<Metrics>;
   readonly #http: HttpServer;
@@ -108,7 +108,7 @@ class Service {
 }
 
 /** Imports the metrics while the models load, which takes longer. */
-async function collectMetrics(models: readonly InferlessModel[]): Promise<Metrics> {
+async function collectMetrics(models: readonly Handler[]): Promise<Metrics> {
   const { createMetrics } = await import('../service/metrics.ts');
   return createMetrics(models);
 }

@@ -1,4 +1,4 @@
-import type InferlessModel from '../../app.ts';
+import type Handler from '../../app.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import type { Drain } from '../service/drain.ts';
 import { areReady } from '../service/readiness.ts';
@@ -17,11 +17,11 @@ const WATCH_INTERVAL_MS = 100;
  */
 export function addHealthService(
   context: MethodContext,
-  models: readonly InferlessModel[],
+  models: readonly Handler[],
   drain: Pick<Drain, 'isDraining'>,
 ): void {
   const { stopping } = context;
-  const statusOf = (served: readonly InferlessModel[]) =>
+  const statusOf = (served: readonly Handler[]) =>
     areReady(served, drain) ? ServingStatus.SERVING : ServingStatus.NOT_SERVING;
   const statuses = (): readonly (readonly [string, ServingStatus])[] => [
     ['', statusOf(models)],

@@ -1,5 +1,5 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import type InferlessModel from '../../app.ts';
+import type Handler from '../../app.ts';
 import { encodeTensor } from '../../protocol/binary-tensor.ts';
 import { MODEL_VERSION } from '../../protocol/metadata.ts';
 import { inferInTime } from '../service/deadline.ts';
@@ -22,7 +22,7 @@ export interface InferCall extends CallRecord {
  *   request or the service allows; the signal's reason when that aborts.
  */
 export async function infer(
-  models: readonly InferlessModel[],
+  models: readonly Handler[],
   request: ModelInferRequest,
   { signal, timeLimitMs, log, span }: InferCall,
 ): Promise<MessageInitShape<typeof ModelInferResponseSchema>> {
@@ -45,6 +45,6 @@ export async function infer(
  * The model that a message names. An empty version stands for the only one there is.
  * @throws HandlerError `NOT_FOUND` or `NOT_READY`.
  */
-export function findVersion(models: readonly InferlessModel[], name: string, version: string): InferlessModel {
+export function findVersion(models: readonly Handler[], name: string, version: string): Handler {
   return findModel(models, name, version === '' ? undefined : version);
 }

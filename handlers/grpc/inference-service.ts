@@ -1,4 +1,4 @@
-import type InferlessModel from '../../app.ts';
+import type Handler from '../../app.ts';
 import { modelMetadata } from '../../protocol/metadata.ts';
 import type { Drain } from '../service/drain.ts';
 import { areReady, isReady } from '../service/readiness.ts';
@@ -19,7 +19,7 @@ const { method } = GRPCInferenceService;
 export const inferencePaths: ReadonlySet<string> = new Set([method.modelInfer, method.modelStreamInfer].map(pathOf));
 
 export interface InferenceServiceOptions {
-  readonly models: readonly InferlessModel[];
+  readonly models: readonly Handler[];
   readonly guard: CallGuard;
   readonly drain: Drain;
   /** The most bytes of a message that asks a model. */

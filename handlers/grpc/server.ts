@@ -1,7 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import { isIPv6 } from 'node:net';
 import { Server } from '@grpc/grpc-js';
-import type InferlessModel from '../../app.ts';
+import type Handler from '../../app.ts';
 import type { Admission } from '../service/admission.ts';
 import { Drain } from '../service/drain.ts';
 import type { Log } from '../service/log.ts';
@@ -41,7 +41,7 @@ export interface GrpcServer {
 }
 
 export interface GrpcServerOptions {
-  readonly models: readonly InferlessModel[];
+  readonly models: readonly Handler[];
   readonly settings: ServerSettings;
   readonly host: string;
   readonly log: Log;
@@ -105,7 +105,7 @@ function createServer(
 }
 
 /** As many as fill a batch, but no more than the queue and the token allow, so that a stream is never refused by its own. */
-function maxStreamed(models: readonly InferlessModel[], { maxRequestsPerToken }: ServerSettings): number {
+function maxStreamed(models: readonly Handler[], { maxRequestsPerToken }: ServerSettings): number {
   const limits = models.map(({ settings: { maxBatchSize, maxQueueSize } }) => Math.min(maxBatchSize, maxQueueSize));
   return Math.min(...limits, maxRequestsPerToken ?? Number.POSITIVE_INFINITY);
 }

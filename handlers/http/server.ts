@@ -1,6 +1,6 @@
 import type { Server } from 'node:http';
 import { type FastifyHttpOptions, type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
-import type InferlessModel from '../../app.ts';
+import type Handler from '../../app.ts';
 import { errorCodes } from '../../protocol/errors.ts';
 import { type Admission, createAdmission } from '../service/admission.ts';
 import type { Metrics } from '../service/metrics.ts';
@@ -27,7 +27,7 @@ export type HttpServer = FastifyInstance & { readonly draining: HttpDrain };
 
 /** The server of all HTTP doors. It does not listen yet, so that AWS Lambda can hand requests to it too. */
 export function createServer(
-  models: readonly InferlessModel[],
+  models: readonly Handler[],
   settings: ServerSettings,
   admission: Admission = createAdmission(settings),
   metrics?: Promise<Metrics>,

@@ -1,4 +1,4 @@
-import type InferlessModel from '../../app.ts';
+import type Handler from '../../app.ts';
 import type { RequestEvents, TensorAnswer } from '../../pipeline/infer-request.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { untraced } from './tracing.ts';
@@ -63,7 +63,7 @@ export interface InferOptions {
  * @throws HandlerError as the model does, or `DEADLINE_EXCEEDED`; the reason of the signal, when that aborts.
  */
 export async function inferInTime(
-  model: InferlessModel,
+  model: Handler,
   { inputs, outputs, parameters }: Question,
   { signal, timeLimitMs, events }: InferOptions,
 ): Promise<TensorAnswer> {

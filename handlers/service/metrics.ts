@@ -1,5 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-import type InferlessModel from '../../app.ts';
+import type Handler from '../../app.ts';
 import { ModelMetrics } from './model-metrics.ts';
 
 const MILLISECONDS_PER_SECOND = 1000;
@@ -13,7 +13,7 @@ export interface Metrics {
 }
 
 /** Prometheus metrics of a process and its models, which are observed from here on. */
-export function createMetrics(models: readonly InferlessModel[]): Metrics {
+export function createMetrics(models: readonly Handler[]): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   addGauges(registry, models);
@@ -33,8 +33,8 @@ export function createMetrics(models: readonly InferlessModel[]): Metrics {
 }
 
 /** Adds values that are read when metrics are asked for. */
-function addGauges(registry: Registry, models: readonly InferlessModel[]): void {
-  const add = (name: string, help: string, read: (model: NonNullable<InferlessModel['model']>) => number) =>
+function addGauges(registry: Registry, models: readonly Handler[]): void {
+  const add = (name: string, help: string, read: (model: NonNullable<Handler['model']>) => number) =>
     new Gauge({
       name,
       help,

@@ -1,4 +1,4 @@
-import InferlessModel from '../../app.ts';
+import Handler from '../../app.ts';
 import type { Settings } from '../../pipeline/settings.ts';
 import type { ModelChoice } from './server-settings.ts';
 
@@ -11,8 +11,8 @@ export function settingsOfModels(settings: Settings, choices: readonly ModelChoi
 }
 
 /** Models that are not loaded yet. */
-export function createModels(settings: Settings, choices: readonly ModelChoice[]): readonly InferlessModel[] {
-  return settingsOfModels(settings, choices).map((modelSettings) => new InferlessModel(modelSettings));
+export function createModels(settings: Settings, choices: readonly ModelChoice[]): readonly Handler[] {
+  return settingsOfModels(settings, choices).map((modelSettings) => new Handler(modelSettings));
 }
 
 /** Where a server logs that models are loaded. */
@@ -25,15 +25,15 @@ interface LoadLog {
 /**
  * Loads models at once.
  * @param signal ends downloads that are under way.
- * @throws CheckpointError or HandlerError as `InferlessModel.initialize` does.
+ * @throws CheckpointError or HandlerError as `Handler.initialize` does.
  */
-export async function loadModels(models: readonly InferlessModel[], log: LoadLog, signal: AbortSignal): Promise<void> {
+export async function loadModels(models: readonly Handler[], log: LoadLog, signal: AbortSignal): Promise<void> {
   const onNotice = (line: string) => log.info(line);
   await Promise.all(models.map((model) => model.initialize({ onNotice, signal })));
 }
 
 /** Logs of each model that it is ready, and what it runs on. */
-export function logReady(models: readonly InferlessModel[], log: LoadLog): void {
+export function logReady(models: readonly Handler[], log: LoadLog): void {
   for (const { model, name, settings } of models) {
     if (model === undefined) continue;
     for (const warning of model.checkpoint.config.warnings) log.warn(warning);
@@ -55,6 +55,6 @@ export function logReady(models: readonly InferlessModel[], log: LoadLog): void 
 }
 
 /** Finishes what the models accepted, and releases them. */
-export async function finalizeModels(models: readonly InferlessModel[]): Promise<void> {
+export async function finalizeModels(models: readonly Handler[]): Promise<void> {
   await Promise.all(models.map((model) => model.finalize()));
 }

@@ -1,5 +1,5 @@
 import { Counter, Histogram, type Registry } from 'prom-client';
-import type InferlessModel from '../../app.ts';
+import type Handler from '../../app.ts';
 import type { TensorAnswer } from '../../pipeline/infer-request.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 
@@ -57,7 +57,7 @@ export class ModelMetrics {
   }
 
   /** Counts everything that a model does from here on. */
-  observe(observedModel: InferlessModel): void {
+  observe(observedModel: Handler): void {
     const label = () => observedModel.name ?? '';
     observedModel.observe({
       batchDone: (itemCount) => this.#batches.observe({ model: label() }, itemCount),

@@ -1,4 +1,4 @@
-import type InferlessModel from '../../app.ts';
+import type Handler from '../../app.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { MODEL_VERSION } from '../../protocol/metadata.ts';
 import { shortName } from './short-name.ts';
@@ -6,12 +6,12 @@ import { shortName } from './short-name.ts';
 /** Finds the models of a process by the names that requests use. */
 
 /** Whether a model has no name now: one that is named by its task has a name only while it is loaded. */
-export function isUnnamed({ name }: InferlessModel): boolean {
+export function isUnnamed({ name }: Handler): boolean {
   return name === undefined;
 }
 
 /** The names of all models that have one now. */
-export function namesOf(models: readonly InferlessModel[]): readonly string[] {
+export function namesOf(models: readonly Handler[]): readonly string[] {
   return models.map(({ name }) => name).filter((name) => name !== undefined);
 }
 
@@ -19,11 +19,7 @@ export function namesOf(models: readonly InferlessModel[]): readonly string[] {
  * The model of that name and version.
  * @throws HandlerError `NOT_FOUND`, or `NOT_READY` while a model has no name yet.
  */
-export function findModel(
-  models: readonly InferlessModel[],
-  name: string,
-  modelVersion: string = MODEL_VERSION,
-): InferlessModel {
+export function findModel(models: readonly Handler[], name: string, modelVersion: string = MODEL_VERSION): Handler {
   const model = models.find((candidate) => candidate.name === name);
   if (model === undefined) {
     if (models.some(isUnnamed))
@@ -53,7 +49,7 @@ interface ModelIndex {
  * The index of the models, as of Triton's model repository.
  * Source: triton-inference-server/server, docs/protocol/extension_model_repository.md.
  */
-export function repositoryIndex(models: readonly InferlessModel[]): readonly ModelIndex[] {
+export function repositoryIndex(models: readonly Handler[]): readonly ModelIndex[] {
   return models.map(({ name = '', model }) => {
     const entry = { name, version: MODEL_VERSION };
     if (model === undefined) return { ...entry, state: 'UNAVAILABLE', reason: 'not loaded' };

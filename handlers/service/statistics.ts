@@ -1,4 +1,4 @@
-import type InferlessModel from '../../app.ts';
+import type Handler from '../../app.ts';
 import type { TensorAnswer } from '../../pipeline/infer-request.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { MODEL_VERSION } from '../../protocol/metadata.ts';
@@ -53,12 +53,12 @@ const noStages = () => ({
 
 /** The statistics of one model, from here on. */
 export class StatisticsCollector {
-  readonly #model: InferlessModel;
+  readonly #model: Handler;
   readonly #stages = noStages();
   readonly #batches = new Map<number, Duration>();
   #lastInferenceMs = 0;
 
-  constructor(model: InferlessModel) {
+  constructor(model: Handler) {
     this.#model = model;
     model.observe({
       batchDone: (itemCount, durationMs) => this.#addBatch(itemCount, durationMs),

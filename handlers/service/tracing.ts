@@ -1,5 +1,5 @@
 import type { Attributes, Context, Tracer } from '@opentelemetry/api';
-import type InferlessModel from '../../app.ts';
+import type Handler from '../../app.ts';
 import type { RequestEvents } from '../../pipeline/infer-request.ts';
 import type { OnStage } from '../../pipeline/stages.ts';
 import type { Log } from './log.ts';
@@ -55,7 +55,7 @@ export interface RequestSpan {
   /** `undefined` without an SDK. */
   readonly traceId: string | undefined;
   /** Makes spans of the stages of a question to a model; `undefined` if nobody collects them. */
-  readonly eventsOf: (model: InferlessModel) => RequestEvents | undefined;
+  readonly eventsOf: (model: Handler) => RequestEvents | undefined;
   /** Sets the code of the error that the request fails with; the last call counts. */
   readonly setError: (code: string) => void;
   /** The request was answered, or its client left. @param isFault whether its status is a fault of the server. */
@@ -132,7 +132,7 @@ function epochClock(): EpochClock {
   return (nowMs) => originMs + nowMs;
 }
 
-function modelAttributes({ name = '', model }: InferlessModel): Attributes {
+function modelAttributes({ name = '', model }: Handler): Attributes {
   return { 'blip.model.name': name, ...(model === undefined ? {} : { 'blip.task': model.checkpoint.task }) };
 }
 

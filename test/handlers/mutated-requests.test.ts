@@ -3,7 +3,7 @@ import http from 'node:http';
 import net from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type InferlessModel from '../../app.ts';
+import type Handler from '../../app.ts';
 import { createHandlers } from '../../handlers/aws-lambda/handlers.ts';
 import type { GrpcServer } from '../../handlers/grpc/server.ts';
 import { checkpointFolder, imagePath } from '../support/goldens.ts';
@@ -174,7 +174,7 @@ const doors: readonly Door[] = [
 
 let url: string;
 let close: () => Promise<void>;
-let models: readonly InferlessModel[];
+let models: readonly Handler[];
 let grpc: GrpcServer;
 let client: GrpcClient;
 let lambda: TestFunction;

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import InferlessModel from '../../app.ts';
+import Handler from '../../app.ts';
 import type { Environment } from '../../checkpoint/hub/hub-settings.ts';
 import type { StartOptions } from '../../pipeline/model.ts';
 import type { Settings } from '../../pipeline/settings.ts';
@@ -30,8 +30,8 @@ function useEnvironment(environment: Environment): void {
   for (const [name, value] of Object.entries(environment)) vi.stubEnv(name, value ?? '');
 }
 
-async function load(changes: Partial<Settings>, options: StartOptions = {}): Promise<InferlessModel> {
-  const model = new InferlessModel(testSettings(changes));
+async function load(changes: Partial<Settings>, options: StartOptions = {}): Promise<Handler> {
+  const model = new Handler(testSettings(changes));
   await model.initialize(options);
   return model;
 }
@@ -131,7 +131,7 @@ describe('a checkpoint of the Hub', () => {
 describe('a start that ends without a model', () => {
   test('offline with nothing cached it says what is missing and where it comes from', async () => {
     useEnvironment({ HF_HUB_OFFLINE: '1', ...hubEnvironment({ url: 'http://127.0.0.1:9' }) });
-    const model = new InferlessModel(testSettings({ checkpoint: MODEL }));
+    const model = new Handler(testSettings({ checkpoint: MODEL }));
     await expect(model.initialize()).rejects.toMatchObject({
       code: 'CHECKPOINT_NOT_CACHED',
       message: expect.stringMatching(
@@ -163,7 +163,7 @@ describe('a start that ends without a model', () => {
       controller.abort(new Error('Told to stop.'));
       stallAfter(0)(response, answer, request);
     });
-    const model = new InferlessModel(testSettings({ checkpoint: MODEL }));
+    const model = new Handler(testSettings({ checkpoint: MODEL }));
     await expect(model.initialize({ signal: controller.signal })).rejects.toThrow(/Told to stop|abort/);
     expect(model.model).toBeUndefined();
     await model.initialize();

@@ -1,5 +1,5 @@
 import { expect, onTestFinished, test } from 'vitest';
-import InferlessModel from '../../app.ts';
+import Handler from '../../app.ts';
 import { checkpointFolder } from '../support/goldens.ts';
 import { dataUri, testSettings } from '../support/server.ts';
 
@@ -13,7 +13,7 @@ test.each([
   ['retrieval-wide-vision', { img_url: image, text: 'a cat' }],
   ['clip-real-end', { img_url: image, text: 'a cat' }],
 ] as const)('%s', async (checkpoint, inputs) => {
-  const model = new InferlessModel(testSettings({ checkpoint: checkpointFolder(checkpoint), maxQueueSize: 2 }));
+  const model = new Handler(testSettings({ checkpoint: checkpointFolder(checkpoint), maxQueueSize: 2 }));
   onTestFinished(() => model.finalize());
   await model.initialize();
   const told: string[] = [];

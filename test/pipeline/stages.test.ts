@@ -1,5 +1,5 @@
 import { expect, onTestFinished, test } from 'vitest';
-import InferlessModel from '../../app.ts';
+import Handler from '../../app.ts';
 import type { Settings } from '../../pipeline/settings.ts';
 import type { Stage } from '../../pipeline/stages.ts';
 import { HandlerError } from '../../protocol/errors.ts';
@@ -9,7 +9,7 @@ import { dataUri, startImageServer, testSettings } from '../support/server.ts';
 /** What is told of the stages of a request, whatever its task. */
 
 async function start(checkpoint: Parameters<typeof checkpointFolder>[0], changes: Partial<Settings> = {}) {
-  const model = new InferlessModel(testSettings({ checkpoint: checkpointFolder(checkpoint), ...changes }));
+  const model = new Handler(testSettings({ checkpoint: checkpointFolder(checkpoint), ...changes }));
   const images = await startImageServer();
   onTestFinished(async () => {
     await images.close();

@@ -15,7 +15,7 @@ import {
 } from '@grpc/grpc-js';
 import { loadSync, type ServiceDefinition } from '@grpc/proto-loader';
 import { expect, onTestFinished } from 'vitest';
-import type InferlessModel from '../../app.ts';
+import type Handler from '../../app.ts';
 import { type GrpcServer, startGrpcServer } from '../../handlers/grpc/server.ts';
 import { createAdmission } from '../../handlers/service/admission.ts';
 import type { Log } from '../../handlers/service/log.ts';
@@ -196,7 +196,7 @@ export async function startDoors(
 }
 
 /** The gRPC server alone, on any port. */
-export function startGrpc(models: readonly InferlessModel[], settings: ServerSettings): Promise<GrpcServer> {
+export function startGrpc(models: readonly Handler[], settings: ServerSettings): Promise<GrpcServer> {
   const admission = createAdmission(settings);
   const host = '127.0.0.1';
   return startGrpcServer({ models, settings: { ...settings, grpcPort: 0 }, host, log: silentLog, admission });

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect } from 'vitest';
-import InferlessModel from '../../app.ts';
+import Handler from '../../app.ts';
 import { createServer } from '../../handlers/http/server.ts';
 import { createModels } from '../../handlers/service/model-loading.ts';
 import { readServerSettings, type ServerSettings } from '../../handlers/service/server-settings.ts';
@@ -132,7 +132,7 @@ export function dataUri(image: ImageName, label?: string): string {
 
 export interface RunningServer {
   readonly url: string;
-  readonly model: InferlessModel;
+  readonly model: Handler;
   readonly settings: TestSettings;
   close(): Promise<void>;
 }
@@ -143,14 +143,14 @@ export async function startServer(
   { initialize = true }: { readonly initialize?: boolean } = {},
 ): Promise<RunningServer> {
   const settings = testSettings(changes);
-  const model = new InferlessModel(settings);
+  const model = new Handler(settings);
   const server = await listen([model], settings);
   if (initialize) await model.initialize();
   return { ...server, model, settings };
 }
 
 export interface RunningServerOfModels extends Omit<RunningServer, 'model' | 'settings'> {
-  readonly models: readonly InferlessModel[];
+  readonly models: readonly Handler[];
 }
 
 /** The HTTP server around the models that the settings name, none of which is loaded yet. */
@@ -163,7 +163,7 @@ export async function startServerOfModels(
 }
 
 async function listen(
-  models: readonly InferlessModel[],
+  models: readonly Handler[],
   settings: ServerSettings,
 ): Promise<Pick<RunningServer, 'url' | 'close'>> {
   const server = createServer(models, settings);

@@ -1,5 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify';
-import type InferlessModel from '../../../app.ts';
+import type Handler from '../../../app.ts';
 import type { Drain } from '../../service/drain.ts';
 import type { Metrics } from '../../service/metrics.ts';
 import type { ServerSettings } from '../../service/server-settings.ts';
@@ -9,7 +9,7 @@ import type { RouteTable } from './route-table.ts';
 /** The parts of a server that doors add their routes with. */
 export interface DoorContext {
   readonly routes: RouteTable;
-  readonly models: readonly InferlessModel[];
+  readonly models: readonly Handler[];
   readonly settings: ServerSettings;
   /** The guard of routes that ask a model. */
   readonly guard: InferenceGuard;

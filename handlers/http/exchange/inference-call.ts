@@ -1,5 +1,5 @@
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify';
-import type InferlessModel from '../../../app.ts';
+import type Handler from '../../../app.ts';
 import { joinEvents, type RequestEvents, type TensorAnswer } from '../../../pipeline/infer-request.ts';
 import type { AdmittedRequest } from '../../service/admitted-request.ts';
 import { inferInTime, type Question } from '../../service/deadline.ts';
@@ -12,7 +12,7 @@ import { spanOf } from './request-span.ts';
 export interface InferenceCall {
   readonly request: FastifyRequest;
   readonly reply: FastifyReply;
-  readonly model: InferlessModel;
+  readonly model: Handler;
   readonly admitted: AdmittedRequest;
   /** The most milliseconds that the service allows; `undefined` for any time. */
   readonly timeLimitMs: number | undefined;
@@ -42,7 +42,7 @@ interface AskOptions {
 
 /** Asks a model as `askModel` does, for work that may outlive its request: it holds nothing of the request. */
 export async function askUntil(
-  model: InferlessModel,
+  model: Handler,
   question: Question,
   { signal, timeLimitMs, log, events, span }: AskOptions,
 ): Promise<TensorAnswer> {

@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type InferlessModel from '../../../app.ts';
+import type Handler from '../../../app.ts';
 import type { schemas } from '../../../input_schema.ts';
 import { HandlerError } from '../../../protocol/errors.ts';
 import { isReady, type Stopping } from '../../service/readiness.ts';
@@ -16,7 +16,7 @@ export interface ModelPath {
  * The model that a path names.
  * @throws HandlerError `NOT_FOUND`, or `NOT_READY` while a model has no name yet.
  */
-export function requireModel({ params }: FastifyRequest, models: readonly InferlessModel[]): InferlessModel {
+export function requireModel({ params }: FastifyRequest, models: readonly Handler[]): Handler {
   const { model: name, version: modelVersion } = params as ModelPath; // The routes have these parameters.
   return findModel(models, name, modelVersion);
 }
@@ -25,7 +25,7 @@ export function requireModel({ params }: FastifyRequest, models: readonly Inferl
 export function sendModelReadiness(
   request: FastifyRequest,
   reply: FastifyReply,
-  models: readonly InferlessModel[],
+  models: readonly Handler[],
   server: Stopping,
 ): FastifyReply {
   const { model: name } = request.params as ModelPath; // The routes have this parameter.
@@ -38,10 +38,7 @@ export function sendModelReadiness(
  * The model for a path that names none: a model of the first of these tasks that any model has.
  * @throws HandlerError `NOT_FOUND` when no model has such a task, `NOT_READY` while that is not known yet.
  */
-export function requireModelOfTask(
-  models: readonly InferlessModel[],
-  tasks: readonly (keyof typeof schemas)[],
-): InferlessModel {
+export function requireModelOfTask(models: readonly Handler[], tasks: readonly (keyof typeof schemas)[]): Handler {
   const candidates = tasks.map((task) => models.find(({ model }) => model?.checkpoint.task === task));
   const best = candidates.find((model) => model !== undefined);
   const isKnown = candidates[0] !== undefined || models.every(({ model }) => model !== undefined);
@@ -54,7 +51,7 @@ export function requireModelOfTask(
  * The model for the paths of platforms that serve one model at a time.
  * @throws HandlerError `NOT_FOUND` when there is none.
  */
-export function firstModel([first]: readonly InferlessModel[]): InferlessModel {
+export function firstModel([first]: readonly Handler[]): Handler {
   if (first !== undefined) return first;
   throw new HandlerError('NOT_FOUND', 'Expected a model behind this path, got none.');
 }

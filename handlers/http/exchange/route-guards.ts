@@ -1,12 +1,12 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type InferlessModel from '../../../app.ts';
+import type Handler from '../../../app.ts';
 import type { Admission } from '../../service/admission.ts';
 import type { AdmittedRequest } from '../../service/admitted-request.ts';
 import type { InferenceCall } from './inference-call.ts';
 import type { MethodAnswer } from './route-table.ts';
 
 /** Finds the model that a request is for. */
-export type FindModel = (request: FastifyRequest) => InferlessModel;
+export type FindModel = (request: FastifyRequest) => Handler;
 
 /** Asks the model of a call, and answers. */
 export type InferenceHandler = (call: InferenceCall) => Promise<FastifyReply>;

@@ -1,7 +1,7 @@
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import InferlessModel from '../../../app.ts';
+import Handler from '../../../app.ts';
 import { openCheckpoint } from '../../../checkpoint/checkpoint.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
 import { readGoldenPresets } from '../../support/preset-goldens.ts';
@@ -100,7 +100,7 @@ test('a checkpoint with it alone answers as the one that it was made of', async 
     checkpointFolder('clip-real-end'),
     copyWith('clip-real-end', { 'processor_config.json': processors['clip-real-end'] }),
   ]) {
-    const model = new InferlessModel(testSettings({ checkpoint }));
+    const model = new Handler(testSettings({ checkpoint }));
     await model.initialize();
     answers.push(await model.infer({ img_url: [dataUri('chelsea'), dataUri('rocket')], text: 'a cat' }));
     await model.finalize();

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { chmodSync, cpSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import InferlessModel from '../../../app.ts';
+import Handler from '../../../app.ts';
 import { findTensor, openWeights } from '../../../checkpoint/weights/weights.ts';
 import { readSettings } from '../../../pipeline/settings.ts';
 import { type CheckpointName, checkpointFolder, imagePath } from '../../support/goldens.ts';
@@ -32,7 +32,7 @@ function index(weightMap: unknown): string {
 /** Captions the smallest picture with a checkpoint folder, through the handler. */
 async function captionWith(folder: string): Promise<string | readonly string[] | undefined> {
   const environment = { BLIP_CHECKPOINT: folder, BLIP_EXECUTION_PROVIDER: 'cpu', BLIP_THREADS: '1' };
-  const model = new InferlessModel(readSettings({ environment, cpuCount: 1, shippedCheckpoint: folder }));
+  const model = new Handler(readSettings({ environment, cpuCount: 1, shippedCheckpoint: folder }));
   await model.initialize();
   const image = `data:;base64,${readFileSync(imagePath('small')).toString('base64')}`;
   const { generated_output } = await model.infer({ img_url: image, text: 'a picture of' });

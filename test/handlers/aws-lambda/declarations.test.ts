@@ -11,11 +11,11 @@ const root = fileURLToPath(new URL('../../..', import.meta.url));
 const compiler = join(root, 'node_modules/typescript/bin/tsc');
 
 const functionFile = `
-import InferlessModel from 'blip-handler';
+import Handler from 'blip-handler';
 import { createHandler, streamHandler } from 'blip-handler/aws-lambda';
 
 export const handler = createHandler({ basePath: '/captions', onResult: ({ record }) => void record.messageId });
-export const caption = async (img_url: string) => (await new InferlessModel().infer({ img_url })).generated_output;
+export const caption = async (img_url: string) => (await new Handler().infer({ img_url })).generated_output;
 export { streamHandler };
 // @ts-expect-error A path is text.
 createHandler({ basePath: 7 });

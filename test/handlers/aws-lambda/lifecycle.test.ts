@@ -1,7 +1,7 @@
 import { cpSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, type MockInstance, test, vi } from 'vitest';
-import InferlessModel from '../../../app.ts';
+import Handler from '../../../app.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
 import { failureOf, httpResultOf, responseOf, startFunction } from '../../support/lambda.ts';
 import { functionUrlEvent } from '../../support/lambda-events.ts';
@@ -12,10 +12,10 @@ import { imageServerForTest } from '../../support/with-server.ts';
 /** Models are loaded once; a load that fails is reported and tried again; nothing waits longer than the function may. */
 
 const request = { inputs: [bytes('img_url', [dataUri('small')])] };
-let initialize: MockInstance<InferlessModel['initialize']>;
+let initialize: MockInstance<Handler['initialize']>;
 
 beforeEach(() => {
-  initialize = vi.spyOn(InferlessModel.prototype, 'initialize');
+  initialize = vi.spyOn(Handler.prototype, 'initialize');
 });
 
 describe('loading', () => {

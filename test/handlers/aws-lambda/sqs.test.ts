@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { beforeEach, describe, expect, type MockInstance, test, vi } from 'vitest';
-import InferlessModel from '../../../app.ts';
+import Handler from '../../../app.ts';
 import { createHandlers } from '../../../handlers/aws-lambda/handlers.ts';
 import { type MessageResult, type OnResult, writeResult } from '../../../handlers/aws-lambda/sqs.ts';
 import { type ErrorCode, errorCodes, HandlerError } from '../../../protocol/errors.ts';
@@ -149,11 +149,11 @@ function heldImage(): object {
 }
 
 describe('another try', () => {
-  let infer: MockInstance<InferlessModel['inferTensors']>;
+  let infer: MockInstance<Handler['inferTensors']>;
   const codes = Object.keys(errorCodes) as readonly ErrorCode[]; // The keys of a table of codes.
 
   beforeEach(() => {
-    infer = vi.spyOn(InferlessModel.prototype, 'inferTensors');
+    infer = vi.spyOn(Handler.prototype, 'inferTensors');
   });
 
   test('is for errors that may pass', async () => {
@@ -287,7 +287,7 @@ describe('the remaining time', () => {
   });
 
   test('is over: all messages come again, and none is begun', async () => {
-    const infer = vi.spyOn(InferlessModel.prototype, 'inferTensors');
+    const infer = vi.spyOn(Handler.prototype, 'inferTensors');
     await single.environment.load();
     const event = sqsEvent({ first: { img_url: dataUri('small') }, second: { img_url: dataUri('small') } });
     expect(await deliver(event, collect, 100)).toEqual(failures('first', 'second'));

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import InferlessModel, { shippedPicture } from '../../../app.ts';
+import Handler from '../../../app.ts';
+import { shippedPicture } from '../../../shipped-files.ts';
 import { builtBundle } from '../../support/built-bundle.ts';
 import { type Exit, runProgram } from '../../support/bundle.ts';
 import { expectClose } from '../../support/close-to.ts';
@@ -33,7 +34,7 @@ function readError({ exitCode, stdout }: Exit): string {
 
 /** The answer of the handler in this process to the same request. */
 async function infer(name: Name, inputs: object): Promise<InferenceAnswer['outputs']> {
-  const model = new InferlessModel(testSettings({ checkpoint: checkpointFolder(name) }));
+  const model = new Handler(testSettings({ checkpoint: checkpointFolder(name) }));
   await model.initialize();
   const { outputs } = await model.inferTensors({ inputs });
   await model.finalize();

@@ -1,4 +1,4 @@
-import type InferlessModel from '../../../app.ts';
+import type Handler from '../../../app.ts';
 import type { ErrorCode } from '../../../protocol/errors.ts';
 import type { NamedTensor } from '../../../protocol/named-tensor.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
@@ -31,7 +31,7 @@ export interface DoorUnderContract {
   readonly name: string;
   readonly lacks: readonly Feature[];
   /** The model behind the door. */
-  readonly model: (servers: ContractServers) => InferlessModel;
+  readonly model: (servers: ContractServers) => Handler;
   /** Captions; an error's code is the message of the Error that it throws. */
   readonly ask: (servers: ContractServers, request: ContractRequest) => Promise<readonly string[]>;
   /** The answer that these images should have; the model's captions where this is absent. */
@@ -69,9 +69,9 @@ export async function startContractServers(
   return { captioning, clip, lambda, close };
 }
 
-export const modelOfServer = ({ captioning }: ContractServers): InferlessModel => captioning.model;
+export const modelOfServer = ({ captioning }: ContractServers): Handler => captioning.model;
 
-export function modelOfLambda({ lambda }: ContractServers): InferlessModel {
+export function modelOfLambda({ lambda }: ContractServers): Handler {
   const [model] = lambda.environment.models;
   if (model === undefined) throw new Error('Expected the function to have a model, got none.');
   return model;
@@ -97,7 +97,7 @@ export const captionsIn = (text: string): readonly string[] => JSON.parse(text).
 
 /** The model's own answer, asked without any door. */
 export async function answerOfModel(
-  model: InferlessModel,
+  model: Handler,
   images: readonly string[],
   inputs = {},
 ): Promise<readonly NamedTensor[]> {

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { gzipSync } from 'node:zlib';
 import { compressionAlgorithms } from '@grpc/grpc-js';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import InferlessModel from '../../../app.ts';
+import Handler from '../../../app.ts';
 import { startGrpcServer } from '../../../handlers/grpc/server.ts';
 import { createServer } from '../../../handlers/http/server.ts';
 import { createAdmission } from '../../../handlers/service/admission.ts';
@@ -53,7 +53,7 @@ describe('tokens', () => {
 
   test('share one limit between HTTP and gRPC', async () => {
     const settings = testSettings({ maxRequestsPerToken: 1 });
-    const model = new InferlessModel(settings);
+    const model = new Handler(settings);
     await model.initialize();
     const admission = createAdmission(settings);
     const http = createServer([model], settings, admission);
@@ -239,7 +239,7 @@ describe('a server with a log and metrics', () => {
 
   async function startWatched() {
     const settings = testSettings({ apiTokens: ['one'], grpcPort: 0 });
-    const model = new InferlessModel(settings);
+    const model = new Handler(settings);
     await model.initialize();
     const metrics = createMetrics([model]);
     const lines: object[] = [];

@@ -1,5 +1,5 @@
 import { afterAll, expect, test } from 'vitest';
-import InferlessModel from '../../../app.ts';
+import Handler from '../../../app.ts';
 import { doors } from '../../../handlers/http/doors.ts';
 import { ownsRoute } from '../../../handlers/http/exchange/door.ts';
 import { RouteTable } from '../../../handlers/http/exchange/route-table.ts';
@@ -9,7 +9,7 @@ import { testSettings } from '../../support/server.ts';
 /** Every route of the server belongs to one door of the list. */
 
 const settings = testSettings();
-const server = createServer([new InferlessModel(settings)], settings);
+const server = createServer([new Handler(settings)], settings);
 afterAll(() => server.close());
 
 /** The routes as Fastify prints them: a tree, whose lines have the segments that the lines above lack. */

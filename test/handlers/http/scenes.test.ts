@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import InferlessModel, { settingsFromEnvironment, shippedPicture } from '../../../app.ts';
+import Handler, { settingsFromEnvironment } from '../../../app.ts';
+import { shippedPicture } from '../../../shipped-files.ts';
 import { bytes, outputOf, readAnswer, send, startServerOfModels } from '../../support/server.ts';
 
 /**
@@ -64,7 +65,7 @@ async function caption(name: Picture, prompt: string): Promise<string> {
 }
 
 test('by default the handler says something true about the picture that ships', async () => {
-  const model = new InferlessModel({ ...settingsFromEnvironment(), executionProvider: 'cpu' });
+  const model = new Handler({ ...settingsFromEnvironment(), executionProvider: 'cpu' });
   await model.initialize();
   const { generated_output } = await model.infer({ img_url: readFileSync(shippedPicture) });
   expectTrue(generated_output, 'apples-and-cat');

@@ -1,11 +1,11 @@
 import { expect, onTestFinished, test, vi } from 'vitest';
-import InferlessModel from '../../../app.ts';
+import Handler from '../../../app.ts';
 import { findModel, repositoryIndex } from '../../../handlers/service/served-models.ts';
 import { testSettings } from '../../support/server.ts';
 import { thrownBy } from '../../support/thrown.ts';
 
 test('the index says why a model does not answer', async () => {
-  const model = new InferlessModel(testSettings({ modelName: 'one' }));
+  const model = new Handler(testSettings({ modelName: 'one' }));
   onTestFinished(() => model.finalize());
   const reason = () => repositoryIndex([model]).map((entry) => [entry.state, entry.reason]);
   expect(reason()).toEqual([['UNAVAILABLE', 'not loaded']]);
@@ -17,7 +17,7 @@ test('the index says why a model does not answer', async () => {
 });
 
 test('a name that no model has is repeated as far as it is short', () => {
-  const models = [new InferlessModel(testSettings({ modelName: 'one' }))];
+  const models = [new Handler(testSettings({ modelName: 'one' }))];
   const long = 'x'.repeat(200_000);
   for (const find of [() => findModel(models, long), () => findModel(models, 'one', long)]) {
     const error = thrownBy(find);

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
-import InferlessModel, { type HandlerEvents } from '../../../app.ts';
+import Handler, { type HandlerEvents } from '../../../app.ts';
 import { StatisticsCollector } from '../../../handlers/service/statistics.ts';
 import { testSettings } from '../../support/server.ts';
 
 const observers: HandlerEvents[] = [];
-class ObservedModel extends InferlessModel {
+class ObservedModel extends Handler {
   override observe(observer: HandlerEvents): void {
     observers.push(observer);
   }

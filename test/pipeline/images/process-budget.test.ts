@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import InferlessModel from '../../../app.ts';
+import Handler from '../../../app.ts';
 import { ProcessBudget } from '../../../pipeline/images/process-budget.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
 import { testSettings } from '../../support/server.ts';
@@ -37,7 +37,7 @@ describe('the budget of a process', () => {
 
 describe('two models in one process', () => {
   const create = (maxDecodedBytes: number, checkpoint = checkpointFolder('narrow-vision')) =>
-    new InferlessModel(testSettings({ checkpoint, maxDecodedBytes }));
+    new Handler(testSettings({ checkpoint, maxDecodedBytes }));
 
   test('have one bound for decoded images until all are finalized', async () => {
     const [first, second, other] = [create(1_000_000), create(1_000_000), create(2_000_000)];

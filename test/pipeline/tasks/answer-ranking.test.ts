@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import InferlessModel from '../../../app.ts';
+import Handler from '../../../app.ts';
 import type { TensorAnswer } from '../../../pipeline/infer-request.ts';
 import type { NamedTensor } from '../../../protocol/named-tensor.ts';
 import { expectClose } from '../../support/close-to.ts';
@@ -15,10 +15,10 @@ const BATCH_TOLERANCE = { absolute: 1e-4, relative: 1e-5 };
 
 const { rankings } = readGoldenPresets();
 const texts = rankings[0]?.candidates.map(({ text }) => text) ?? [];
-let model: InferlessModel;
+let model: Handler;
 
 beforeAll(async () => {
-  model = new InferlessModel(testSettings({ checkpoint: checkpointFolder('answers-float32') }));
+  model = new Handler(testSettings({ checkpoint: checkpointFolder('answers-float32') }));
   await model.initialize();
 });
 
@@ -199,7 +199,7 @@ describe('refused', () => {
   });
 
   test('are candidates of a checkpoint that captions', async () => {
-    const captioning = new InferlessModel(testSettings());
+    const captioning = new Handler(testSettings());
     await captioning.initialize();
     await expectHandlerError(
       captioning.infer({ img_url: dataUri('small'), candidates: ['a'] } as never),
@@ -235,7 +235,7 @@ describe('at the same time', () => {
   });
 
   test('finalize waits for a first ranking too', async () => {
-    const fresh = new InferlessModel(testSettings({ checkpoint: checkpointFolder('answers-float32') }));
+    const fresh = new Handler(testSettings({ checkpoint: checkpointFolder('answers-float32') }));
     await fresh.initialize();
     const answers = [{ candidates: texts }, {}, { candidates: ['city'] }].map((more) =>
       fresh.inferTensors({ inputs: { ...asked(), ...more }, outputs: ['answer'] }),

@@ -1,7 +1,7 @@
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import InferlessModel from '../../../app.ts';
+import Handler from '../../../app.ts';
 import {
   type GenerationInputs,
   type GenerationSettings,
@@ -152,15 +152,15 @@ function expectSame(rows: readonly Row[], wanted: readonly Row[]): void {
     expectClose(rows[index]?.tokenLogprobs ?? [], tokenLogprobs, { absolute: 1e-4 });
 }
 
-async function load(folder: string): Promise<InferlessModel> {
-  const model = new InferlessModel(testSettings({ checkpoint: folder }));
+async function load(folder: string): Promise<Handler> {
+  const model = new Handler(testSettings({ checkpoint: folder }));
   await model.initialize();
   return model;
 }
 
 describe('captions', () => {
   const { captions } = goldens;
-  let model: InferlessModel;
+  let model: Handler;
   beforeAll(async () => {
     model = await load(checkpointFolder('narrow-vision'));
   });
@@ -224,7 +224,7 @@ describe('answers', () => {
   const { answers } = goldens;
   /** The parameters of original-blip under hf. */
   const spelledOut = { preset: 'hf', num_beams: 3, max_new_tokens: 9, min_new_tokens: 0 };
-  let model: InferlessModel;
+  let model: Handler;
   beforeAll(async () => {
     model = await load(checkpointFolder('answers-float32'));
   });

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import InferlessModel from '../../../app.ts';
+import Handler from '../../../app.ts';
 import type { NamedTensor } from '../../../protocol/named-tensor.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
@@ -57,9 +57,9 @@ describe.each([
     img_url: [dataUri('chelsea'), dataUri('rocket'), dataUri('small')],
     [textInput]: ['', 'a picture of', 'two dogs'],
   };
-  let model: InferlessModel;
+  let model: Handler;
   beforeAll(async () => {
-    model = new InferlessModel(testSettings({ checkpoint: checkpointFolder(checkpoint) }));
+    model = new Handler(testSettings({ checkpoint: checkpointFolder(checkpoint) }));
     await model.initialize();
   });
   afterAll(() => model?.finalize());

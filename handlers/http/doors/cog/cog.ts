@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type InferlessModel from '../../../../app.ts';
+import type Handler from '../../../../app.ts';
 import { errorText } from '../../../../protocol/error-answer.ts';
 import { HandlerError } from '../../../../protocol/errors.ts';
 import { pickInputs } from '../../../../protocol/inference-request.ts';
@@ -58,7 +58,7 @@ const checkBody = compile<PredictionBody>(
 /** Outputs that are the prediction itself, without a name, where they are the only one. */
 const textOutputs: readonly string[] = ['generated_output', 'answer'];
 
-function healthOf(models: readonly InferlessModel[], server: Stopping): 'READY' | 'STARTING' | 'UNHEALTHY' {
+function healthOf(models: readonly Handler[], server: Stopping): 'READY' | 'STARTING' | 'UNHEALTHY' {
   if (areReady(models, server)) return 'READY';
   return models.some(({ model }) => model === undefined) ? 'STARTING' : 'UNHEALTHY';
 }
@@ -92,7 +92,7 @@ function predictionId({ params }: FastifyRequest, idInBody: string | null | unde
   throw new HandlerError('INVALID_REQUEST', 'Expected the same id in the path and in the body, got two.');
 }
 
-function knownInputs({ image, ...input }: PredictionBody['input'], { schema }: InferlessModel): object {
+function knownInputs({ image, ...input }: PredictionBody['input'], { schema }: Handler): object {
   return { ...(image === undefined ? {} : { img_url: image }), ...pickInputs(input, schema.inputs) };
 }
 

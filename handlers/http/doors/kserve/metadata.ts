@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type InferlessModel from '../../../../app.ts';
+import type Handler from '../../../../app.ts';
 import { modelMetadata } from '../../../../protocol/metadata.ts';
 import { compile } from '../../../../protocol/validation.ts';
 import { namesOf, repositoryIndex } from '../../../service/served-models.ts';
@@ -44,7 +44,7 @@ export function addMetadataRoutes({ routes, models }: DoorContext): void {
 }
 
 /** Answers with an index of all models, or with `ready` of those that would answer. Clients may send no body. */
-function sendIndex({ body }: FastifyRequest, reply: FastifyReply, models: readonly InferlessModel[]): FastifyReply {
+function sendIndex({ body }: FastifyRequest, reply: FastifyReply, models: readonly Handler[]): FastifyReply {
   const isEmpty = !(body instanceof Uint8Array) || body.length === 0;
   const { ready = false } = isEmpty ? {} : checkIndexRequest(parseJson(body));
   const index = repositoryIndex(models);

@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify';
-import type InferlessModel from '../../../../app.ts';
+import type Handler from '../../../../app.ts';
 import { HandlerError } from '../../../../protocol/errors.ts';
 import { findModel, namesOf } from '../../../service/served-models.ts';
 import type { DoorContext } from '../../exchange/door.ts';
@@ -25,7 +25,7 @@ export function addVersion1Routes({ routes, guard, models, drain }: DoorContext)
 }
 
 /** @throws HandlerError `NOT_FOUND` when the path has another verb than `predict`, or names no model. */
-function requirePredictedModel({ params }: FastifyRequest, models: readonly InferlessModel[]): InferlessModel {
+function requirePredictedModel({ params }: FastifyRequest, models: readonly Handler[]): Handler {
   const { model: name } = params as ModelPath; // The route has this parameter.
   if (name.endsWith(PREDICT_SUFFIX)) return findModel(models, name.slice(0, -PREDICT_SUFFIX.length));
   throw new HandlerError('NOT_FOUND', `Expected a path that ends with ${PREDICT_SUFFIX}, got another.`);

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { FastifyReply } from 'fastify';
-import { swaggerUiFolder } from '../../../../app.ts';
 import { HandlerError } from '../../../../protocol/errors.ts';
+import { swaggerUiFolder } from '../../../../shipped-files.ts';
 import type { DoorContext } from '../../exchange/door.ts';
 import { sendJson } from '../../exchange/reply.ts';
 import { openApiDocument } from './openapi.ts';

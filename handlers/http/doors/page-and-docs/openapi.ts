@@ -1,4 +1,4 @@
-import type InferlessModel from '../../../../app.ts';
+import type Handler from '../../../../app.ts';
 import { errorCodes } from '../../../../protocol/errors.ts';
 import { wireDatatype } from '../../../../protocol/inference-request.ts';
 import type { InputField, InputFields, TaskSchema } from '../../../../protocol/schema.ts';
@@ -26,7 +26,7 @@ const errorSchema: JsonSchema = {
 };
 
 /** The document for the models that are loaded now. Other models have no paths in it yet. */
-export function openApiDocument(models: readonly InferlessModel[]): object {
+export function openApiDocument(models: readonly Handler[]): object {
   const described = models.flatMap((model): readonly Described[] => {
     const { name } = model;
     return name === undefined || model.model === undefined ? [] : [{ name, schema: model.schema }];

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { shippedPage } from '../../../../app.ts';
+import { shippedPage } from '../../../../shipped-files.ts';
 import type { DoorContext } from '../../exchange/door.ts';
 import { sendJson, sendText } from '../../exchange/reply.ts';
 

@@ -1,4 +1,4 @@
-import type InferlessModel from '../../../../app.ts';
+import type Handler from '../../../../app.ts';
 import { errorText } from '../../../../protocol/error-answer.ts';
 import { isReady, type Stopping } from '../../../service/readiness.ts';
 import type { JobShelf } from './job-shelf.ts';
@@ -28,7 +28,7 @@ function outcomeOf({ output, error }: JobEnd): object {
 }
 
 /** The health of an endpoint. Its jobs are those of the token; its one worker is this process. */
-export function healthOf(model: InferlessModel, shelf: JobShelf, server: Stopping): object {
+export function healthOf(model: Handler, shelf: JobShelf, server: Stopping): object {
   const { waiting, computing, completed, failed } = shelf.counts();
   const ready = isReady(model, server);
   const running = ready && (model.model?.queuedItems() ?? 0) > 0;

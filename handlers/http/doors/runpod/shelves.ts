@@ -1,11 +1,11 @@
-import type InferlessModel from '../../../../app.ts';
+import type Handler from '../../../../app.ts';
 import { encodeEnd } from './job-answers.ts';
 import { JobShelf } from './job-shelf.ts';
 
 /** A shelf for each token and model, so that nobody sees the jobs of another. */
 export class Shelves {
   readonly #maxBytes: number;
-  readonly #shelves = new Map<InferlessModel, Map<string | undefined, JobShelf>>();
+  readonly #shelves = new Map<Handler, Map<string | undefined, JobShelf>>();
 
   /** @param maxBytes the most bytes of answers that each shelf keeps. */
   constructor(maxBytes: number) {
@@ -13,7 +13,7 @@ export class Shelves {
   }
 
   /** The shelf of a token and a model; an empty one at first. */
-  of(token: string | undefined, model: InferlessModel): JobShelf {
+  of(token: string | undefined, model: Handler): JobShelf {
     const shelvesOfModel = this.#shelves.get(model) ?? new Map<string | undefined, JobShelf>();
     const shelf = shelvesOfModel.get(token) ?? new JobShelf({ maxBytes: this.#maxBytes, encode: encodeEnd });
     this.#shelves.set(model, shelvesOfModel.set(token, shelf));

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import InferlessModel from '../../../../app.ts';
+import Handler from '../../../../app.ts';
 import { createServer } from '../../../../handlers/http/server.ts';
 import { expectClose } from '../../../support/close-to.ts';
 import { checkpointFolder, type ImageName, imagePath } from '../../../support/goldens.ts';
@@ -391,8 +391,8 @@ describe('tokens and readiness', () => {
 
   test('the CLIP model among several models answers when it is loaded', async () => {
     const settings = testSettings({ modelName: 'captions' });
-    const captions = new InferlessModel(settings);
-    const pictures = new InferlessModel(testSettings({ ...clip, modelName: 'pictures' }));
+    const captions = new Handler(settings);
+    const pictures = new Handler(testSettings({ ...clip, modelName: 'pictures' }));
     const both = createServer([captions, pictures], settings);
     const url = await both.listen({ host: '127.0.0.1', port: 0 });
     await captions.initialize();

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import net, { type AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import InferlessModel from '../../../../app.ts';
+import Handler from '../../../../app.ts';
 import { createServer } from '../../../../handlers/http/server.ts';
 import { createAdmission } from '../../../../handlers/service/admission.ts';
 import { createMetrics } from '../../../../handlers/service/metrics.ts';
@@ -9,7 +9,7 @@ import { bytes, dataUri, expectError, postInference, send, testSettings } from '
 import { serverForTest } from '../../../support/with-server.ts';
 
 const settings = testSettings();
-const model = new InferlessModel(settings);
+const model = new Handler(settings);
 const server = createServer([model], settings, createAdmission(settings), Promise.resolve(createMetrics([model])));
 let url: string;
 

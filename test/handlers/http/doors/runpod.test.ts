@@ -1,7 +1,7 @@
 import http from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import InferlessModel from '../../../../app.ts';
+import Handler from '../../../../app.ts';
 import { createServer } from '../../../../handlers/http/server.ts';
 import { checkpointFolder } from '../../../support/goldens.ts';
 import { httpResultOf, startFunction } from '../../../support/lambda.ts';
@@ -295,7 +295,7 @@ describe('a job that runs in the background', () => {
   describe('while the server drains', () => {
     async function drainable() {
       const settings = testSettings({ checkpoint });
-      const model = new InferlessModel(settings);
+      const model = new Handler(settings);
       const own = createServer([model], settings);
       const url = await own.listen({ host: '127.0.0.1', port: 0 });
       await model.initialize();
