@@ -27,15 +27,24 @@ export const earlyStopping = generationParameters.early_stopping.graph.numbers;
 
 /** Declares the parameters as inputs of `graph`, under transformers' names. */
 export function addGenerationParameters(graph: Graph): GenerationParameters {
+  return eachGenerationParameter(
+    (name, { elementType, shape }) => addInput(graph, name, elementType, shape),
+    () => addInput(graph, 'uniforms', 'float32', ['uniform_rows', 'uniform_steps', 'uniform_draws']),
+  );
+}
+
+type GraphInput = GraphInputs[keyof GraphInputs];
+
+/** Makes a value for each row of the table that graphs have an input for, and then the random numbers. */
+export function eachGenerationParameter(
+  make: (name: string, input: GraphInput) => Value<GraphInput['elementType']>,
+  makeUniforms: () => Value<'float32'>,
+): GenerationParameters {
   const inputs = Object.entries(parameterColumn('graph'));
   const isFirst = ([, input]: (typeof inputs)[number]) => 'comesFirst' in input;
   const ordered = [...inputs.filter(isFirst), ...inputs.filter((input) => !isFirst(input))];
-  const values = ordered.map(([name, { elementType, shape }]) => [
-    camelCase(name),
-    addInput(graph, name, elementType, shape),
-  ]);
-  const uniforms = addInput(graph, 'uniforms', 'float32', ['uniform_rows', 'uniform_steps', 'uniform_draws']);
-  return { ...Object.fromEntries(values), uniforms } as GenerationParameters; // One value for each row of the table.
+  const values = ordered.map(([name, input]) => [camelCase(name), make(name, input)]);
+  return { ...Object.fromEntries(values), uniforms: makeUniforms() } as GenerationParameters; // One value for each row of the table.
 }
 
 function camelCase(name: string): string {

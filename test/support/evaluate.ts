@@ -1,8 +1,11 @@
-import type { GenerationParameters } from '../../models/generation/parameters.ts';
+import { eachGenerationParameter, type GenerationParameters } from '../../models/generation/parameters.ts';
 import { addOutput, createGraph, type Value } from '../../onnx/graph.ts';
 import { createScope, type Scope } from '../../onnx/scope.ts';
 import { flatten } from '../../onnx/value-tree.ts';
+import { settingFeeds } from '../../pipeline/sessions/generation-feeds.ts';
 import { createSession, type RuntimeTensor } from '../../pipeline/sessions/runtime.ts';
+import { runtimeInt64s } from '../../pipeline/sessions/tensors.ts';
+import { greedySettings } from './greedy-settings.ts';
 
 export interface Evaluated {
   readonly data: readonly number[];
@@ -27,27 +30,23 @@ export async function evaluate(
   );
 }
 
-/** Generation parameters that are written into the graph, as greedy search has them unless others are given. */
+/** Generation parameters that are written into the graph: those of greedy search, unless others are given. */
 export function constantParameters({ op }: Scope, others: Partial<GenerationParameters> = {}): GenerationParameters {
-  const int64 = (value: number) => op.constant('int64', value);
-  const float32 = (value: number) => op.constant('float32', value);
-  return {
-    maxNewTokens: op.constant('int64', [20]),
-    minNewTokens: op.constant('int64', [0]),
-    numBeams: int64(1),
-    numReturnSequences: int64(1),
-    lengthPenalty: float32(1),
-    earlyStopping: int64(0),
-    repetitionPenalty: float32(1),
-    noRepeatNgramSize: int64(0),
-    doSample: op.constant('bool', false),
-    temperature: float32(1),
-    topK: int64(50),
-    topP: float32(1),
-    uniforms: op.constant('float32', [0], [1, 1, 1]),
-    ...others,
-  };
+  const feeds = { ...settingFeeds(greedySettings), ...lengthFeeds };
+  const parameters = eachGenerationParameter(
+    (name, { elementType, shape }) => {
+      const numbers = Array.from(feeds[name]?.data ?? [], Number);
+      return op.constant(elementType, shape.length === 0 ? (numbers[0] ?? 0) : numbers);
+    },
+    () => op.constant('float32', [0], [1, 1, 1]),
+  );
+  return { ...parameters, ...others };
 }
+
+const lengthFeeds: Readonly<Record<string, RuntimeTensor>> = {
+  max_new_tokens: runtimeInt64s([20]),
+  min_new_tokens: runtimeInt64s([0]),
+};
 
 /** A matrix of numbers as a constant. */
 export function matrix<T extends 'int64' | 'float32'>(

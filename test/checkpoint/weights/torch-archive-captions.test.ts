@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import { openCheckpoint } from '../../../checkpoint/checkpoint.ts';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
 import { captioningGraph } from '../../../models/heads/captioning.ts';
+import { settingFeeds } from '../../../pipeline/sessions/generation-feeds.ts';
 import { createSession, type RuntimeTensor } from '../../../pipeline/sessions/runtime.ts';
 import {
   type CheckpointName,
@@ -12,6 +13,7 @@ import {
   openGoldenTensors,
   readGoldenGenerations,
 } from '../../support/goldens.ts';
+import { greedySettings } from '../../support/greedy-settings.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 import { torchArchivePath } from '../../support/torch-archive-file.ts';
 
@@ -57,18 +59,9 @@ async function greedyTokenIds(
 }
 
 const greedyInputs: Readonly<Record<string, RuntimeTensor>> = {
+  ...settingFeeds(greedySettings),
   max_new_tokens: int64s([20]),
   min_new_tokens: int64s([0]),
-  num_beams: int64s([1], []),
-  num_return_sequences: int64s([1], []),
-  length_penalty: float32(1),
-  early_stopping: int64s([0], []),
-  repetition_penalty: float32(1),
-  no_repeat_ngram_size: int64s([0], []),
-  do_sample: { data: Uint8Array.of(0), shape: [], isBool: true },
-  temperature: float32(1),
-  top_k: int64s([50], []),
-  top_p: float32(1),
   uniforms: { data: new Float32Array(1), shape: [1, 1, 1] },
 };
 
@@ -79,10 +72,6 @@ function promptIds({ sequences: [first] }: GoldenGeneration): readonly number[] 
 
 function int64s(values: readonly number[], shape: readonly number[] = [values.length]): RuntimeTensor {
   return { data: BigInt64Array.from(values, BigInt), shape };
-}
-
-function float32(value: number): RuntimeTensor {
-  return { data: Float32Array.of(value), shape: [] };
 }
 
 test.each([
