@@ -203,6 +203,19 @@ export const generationParameters = {
     default: 1,
     graph: { elementType: 'float32', shape: [] },
   },
+  min_p: {
+    input: {
+      ...optional,
+      datatype: 'FP32',
+      example: [0.05],
+      minimum: 0,
+      maximum: 1,
+      description: 'Sampling: only tokens at least this fraction as probable as the best can be drawn; 0 allows all.',
+    },
+    checkpoint: isProbability,
+    default: 0,
+    graph: { elementType: 'float32', shape: [] },
+  },
   seed: {
     input: {
       ...optional,
@@ -237,6 +250,10 @@ function isNumber(value: unknown): value is number {
 
 function isPositive(value: unknown): value is number {
   return isNumber(value) && value > 0;
+}
+
+function isProbability(value: unknown): value is number {
+  return isNumber(value) && value >= 0 && value <= 1;
 }
 
 function isPositiveProbability(value: unknown): value is number {

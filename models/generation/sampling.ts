@@ -5,7 +5,7 @@ import type { GenerationParameters } from './parameters.ts';
 
 /** Tokens that may be drawn, most probable first. */
 export interface Candidates {
-  /** [sequences, candidates]; -inf where top_p leaves a token out. */
+  /** [sequences, candidates]; -inf where top_p or min_p leaves a token out. */
   readonly scores: Value<'float32'>;
   /** [sequences, candidates] */
   readonly tokenIds: Value<'int64'>;
@@ -15,17 +15,19 @@ export interface Candidates {
 const SMALLEST_PROBABILITY = 1e-30;
 
 /**
- * `TemperatureLogitsWarper`, `TopKLogitsWarper` and `TopPLogitsWarper` (generation/logits_process.py), in that order.
+ * `TemperatureLogitsWarper`, `TopKLogitsWarper`, `TopPLogitsWarper` and `MinPLogitsWarper`
+ * (generation/logits_process.py), in that order.
  * Only the `top_k` best tokens are sorted; all of them when `top_k` is 0.
  * @param scores [sequences, vocabulary].
  * @param minimumCount how many of the best tokens always stay.
  */
 export function warpLogits(
-  { op }: Scope,
+  scope: Scope,
   scores: Value<'float32'>,
   parameters: GenerationParameters,
   minimumCount: number,
 ): Candidates {
+  const { op } = scope;
   const vocabularySize = op.dimension(scores, 1);
   const wanted = op.unsqueeze(op.max(parameters.topK, minimumCount), [0]);
   const everything = op.equal(parameters.topK, 0);
@@ -37,7 +39,24 @@ export function warpLogits(
   const inNucleus = op.or(op.less(before, parameters.topP), op.less(rank, minimumCount));
   const off = op.greaterOrEqual(parameters.topP, 1);
   const kept = op.where(op.or(inNucleus, off), top.values, Number.NEGATIVE_INFINITY);
-  return { scores: kept, tokenIds: top.indices };
+  return { scores: withoutImprobable(scope, kept, rank, parameters, minimumCount), tokenIds: top.indices };
+}
+
+/**
+ * Leaves out the tokens that are less than `min_p` times as probable as the best.
+ * @param scores [sequences, candidates], best first. The ratio of two probabilities does not depend on the others.
+ * @param rank [candidates]
+ */
+function withoutImprobable(
+  { op }: Scope,
+  scores: Value<'float32'>,
+  rank: Value<'int64'>,
+  parameters: GenerationParameters,
+  minimumCount: number,
+): Value<'float32'> {
+  const best = op.gather(scores, [0], 1); // [sequences, 1]
+  const isProbable = op.greaterOrEqual(op.exp(op.sub(scores, best)), parameters.minP);
+  return op.where(op.or(isProbable, op.less(rank, minimumCount)), scores, Number.NEGATIVE_INFINITY);
 }
 
 /**

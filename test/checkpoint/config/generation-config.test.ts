@@ -59,6 +59,8 @@ describe('values of a wrong type', () => {
     ['temperature', 0, '0'],
     ['repetition_penalty', -1, '-1'],
     ['top_p', 1.5, '1.5'],
+    ['min_p', -0.1, '-0.1'],
+    ['min_p', 1.5, '1.5'],
   ])('%s of %j is refused in either file, which is named', (key, value, got) => {
     for (const [path, read] of [
       ['/some/config.json: text_config', () => readGenerationDefaults(textConfig({ [key]: value }), undefined)],
