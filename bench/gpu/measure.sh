@@ -61,7 +61,10 @@ step 60 parity-tf32 node bench/measure.js parity
 base=$(made base)
 [ -n "$base" ] && SECONDS_PER_BATCH=2 step 40 speed-base node bench/measure.js speed "$base" cuda
 [ -n "$base" ] && step 40 torch-base python3 bench/measure_torch.py speed "$base" 1,32 1
-# Few and small files come back from the machine: one with the numbers, one with all logs.
+# Few and small files come back from the machine: one with the numbers, one with all logs. tar fails where a folder that it
+# reads changes, so it writes elsewhere.
 for file in "$OUT"/*; do [ "$(stat -c %s "$file")" -gt 15000000 ] && rm "$file"; done
-tar -czf "$OUT/logs.tgz" -C "$OUT" --exclude=logs.tgz --exclude=results.jsonl . && find "$OUT" -type f ! -name logs.tgz ! -name results.jsonl -delete
+rm -f "$OUT/logs.tgz"
+tar -czf "$BASE/logs.tgz" -C "$OUT" --exclude=results.jsonl . && find "$OUT" -type f ! -name results.jsonl -delete
+mv "$BASE/logs.tgz" "$OUT/"
 python3 "$(dirname "$SELF")/summary.py" "$OUT/results.jsonl"
