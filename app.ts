@@ -1,6 +1,12 @@
 import { availableParallelism } from 'node:os';
 import type { Inputs, Outputs } from './input_schema.ts';
-import { type InferRequest, joinEvents, type RequestEvents, type TensorAnswer } from './pipeline/infer-request.ts';
+import {
+  type InferRequest,
+  joinEvents,
+  type RequestEvents,
+  type TensorAnswer,
+  tellEach,
+} from './pipeline/infer-request.ts';
 import { type RunningModel, type StartOptions, startModel } from './pipeline/model.ts';
 import { readSettings, type Settings } from './pipeline/settings.ts';
 import { HandlerError, toHandlerError } from './protocol/errors.ts';
@@ -55,11 +61,11 @@ export default class Handler {
    * Loads the checkpoint once, however often it is called. A checkpoint of the Hub is fetched, where the cache lacks it.
    * @throws CheckpointError when it cannot be served, HandlerError when the execution provider does not work.
    */
-  async initialize(options: StartOptions = {}): Promise<void> {
-    const onRun = (itemCount: number, durationMs: number) => {
-      for (const { batchDone } of this.#listeners) batchDone?.(itemCount, durationMs);
+  async initialize(options: Omit<StartOptions, 'batchDone'> = {}): Promise<void> {
+    const batchDone = (itemCount: number, durationMs: number) => {
+      tellEach([...this.#listeners], (listener) => listener.batchDone?.(itemCount, durationMs));
     };
-    const starting = this.#starting ?? startModel(this.settings, { ...options, onRun });
+    const starting = this.#starting ?? startModel(this.settings, { ...options, batchDone });
     this.#starting = starting;
     try {
       const model = await starting;
@@ -86,12 +92,13 @@ export default class Handler {
   async inferTensors(request: InferRequest): Promise<TensorAnswer> {
     const startMs = performance.now();
     const events = joinEvents([...this.#listeners, request.events]);
+    const tellDone = (outcome: TensorAnswer | HandlerError) => events.done?.(outcome, performance.now() - startMs);
     try {
       const answer = await this.#requireModel().infer({ ...request, events });
-      events.done?.(answer, performance.now() - startMs);
+      tellDone(answer);
       return answer;
     } catch (thrown) {
-      events.done?.(toHandlerError(thrown), performance.now() - startMs);
+      tellDone(toHandlerError(thrown));
       throw thrown;
     }
   }
@@ -105,7 +112,7 @@ export default class Handler {
     try {
       model.requireRoom();
     } catch (thrown) {
-      for (const { done } of this.#listeners) done?.(toHandlerError(thrown), 0);
+      tellEach([...this.#listeners], (listener) => listener.done?.(toHandlerError(thrown), 0));
       throw thrown;
     }
   }

@@ -46,24 +46,28 @@ export interface TensorAnswer {
   readonly generatedTokens: number;
 }
 
-/** Tells several listeners of one request. `stage` is absent where nobody listens to it, so that no times are taken. */
+/**
+ * Tells several listeners of one request. `stage` is absent where nobody listens to it, so that no times are taken. A
+ * listener that throws is reported as a warning of the process, and changes nothing for the request or the others.
+ */
 export function joinEvents(listeners: readonly (RequestEvents | undefined)[]): RequestEvents {
   const present = listeners.filter((each) => each !== undefined);
-  const stage: RequestEvents['stage'] = present.some((each) => each.stage !== undefined)
-    ? (ended) => {
-        for (const each of present) each.stage?.(ended);
-      }
-    : undefined;
+  const hasStage = present.some((each) => each.stage !== undefined);
   return {
-    accepted() {
-      for (const each of present) each.accepted?.();
-    },
-    computing() {
-      for (const each of present) each.computing?.();
-    },
-    stage,
-    done(outcome, durationMs) {
-      for (const each of present) each.done?.(outcome, durationMs);
-    },
+    accepted: () => tellEach(present, (each) => each.accepted?.()),
+    computing: () => tellEach(present, (each) => each.computing?.()),
+    stage: hasStage ? (ended) => tellEach(present, (each) => each.stage?.(ended)) : undefined,
+    done: (outcome, durationMs) => tellEach(present, (each) => each.done?.(outcome, durationMs)),
   };
+}
+
+/** Calls every listener. One that throws is reported as a warning of the process. */
+export function tellEach<Listener>(listeners: readonly Listener[], tell: (listener: Listener) => void): void {
+  for (const listener of listeners) {
+    try {
+      tell(listener);
+    } catch (thrown) {
+      process.emitWarning(thrown instanceof Error ? thrown : new Error(String(thrown)));
+    }
+  }
 }

@@ -47,8 +47,8 @@ export interface StartOptions {
   readonly onNotice?: (line: string) => void;
   /** Ends a download that is under way. */
   readonly signal?: AbortSignal;
-  /** Called after every batch, with the number of its items and the time that it took. */
-  readonly onRun?: (itemCount: number, durationMs: number) => void;
+  /** Called after every batch that was computed, with the number of its items and the time that it took. */
+  readonly batchDone?: (itemCount: number, durationMs: number) => void;
 }
 
 /**
@@ -102,7 +102,7 @@ async function startTask<Name extends Task>(
   name: Name,
   checkpoint: CheckpointOf<Name> & { readonly folder: string },
   settings: Settings,
-  { onNotice, onRun, budget }: StartOptions & { readonly budget: ByteBudget },
+  { onNotice, batchDone, budget }: StartOptions & { readonly budget: ByteBudget },
 ): Promise<RunningTask> {
   const starting: Promise<WorkerPool<KindsOf<Name>>> = startWorkerPool(
     {
@@ -115,7 +115,7 @@ async function startTask<Name extends Task>(
     settings.workerCount,
     {
       onNotice: (line) => onNotice?.(`${settings.modelName ?? name}: ${line}`),
-      ...(onRun === undefined ? {} : { onRun }),
+      ...(batchDone === undefined ? {} : { batchDone }),
     },
   );
   try {

@@ -2,7 +2,7 @@ import type { ClipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
 import type { clipGraphs } from '../../models/families.ts';
 import type { ClipBatch, ClipResult, ClipText } from './clip-batch.ts';
-import { createImageResizer, type ImageResizer } from './image-resizer.ts';
+import type { ImageResizer } from './image-resizer.ts';
 import type { LoadedSession, LoadOptions } from './loaded-session.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';
 import { float32Data, joined, paddedRows, parts, runtimeInt64s } from './tensors.ts';
@@ -22,23 +22,22 @@ interface Sessions {
  */
 export async function loadClipSession(
   graphs: typeof clipGraphs.clip,
+  resizer: ImageResizer,
   checkpoint: ClipCheckpoint,
   weights: Weights,
   options: LoadOptions,
 ): Promise<LoadedSession<'clip'>> {
-  const { config, imageProcessor } = checkpoint;
   const sessions: Sessions = {
-    image: await openWeightsSession(graphs.image(checkpoint, weights), weights, options),
-    text: await openWeightsSession(graphs.text(checkpoint, weights), weights, options),
+    image: await openWeightsSession(graphs.image(checkpoint, weights, options), weights, options),
+    text: await openWeightsSession(graphs.text(checkpoint, weights, options), weights, options),
     rank: await openWeightsSession(graphs.rank(checkpoint, weights), weights, options),
-    resizer: await createImageResizer(imageProcessor, config.vision.imageSize, options.threadCount),
-    embedLength: config.projectionSize,
+    resizer,
+    embedLength: checkpoint.config.projectionSize,
   };
   return {
     runs: { clip: (batch) => runBatch(sessions, batch) },
     async release() {
       for (const session of [sessions.image, sessions.text, sessions.rank]) await session.release();
-      await sessions.resizer.release();
     },
   };
 }

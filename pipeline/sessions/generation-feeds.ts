@@ -28,7 +28,13 @@ export function rowFeeds(rows: GenerationBatch['rows']): Record<string, RuntimeT
 export function settingFeeds(settings: SharedSettings): Record<string, RuntimeTensor> {
   const inputs = Object.entries(parameterColumn('graph')).filter(([, { shape }]) => shape.length === 0);
   const values: Readonly<Record<string, number | boolean>> = settings;
-  return Object.fromEntries(inputs.map(([name, { elementType }]) => [name, scalar(values[name] ?? 0, elementType)]));
+  return Object.fromEntries(
+    inputs.map(([name, { elementType }]) => {
+      const value = values[name];
+      if (value === undefined) throw new RangeError(`Expected a value of ${name}, got none.`);
+      return [name, scalar(value, elementType)];
+    }),
+  );
 }
 
 function scalar(value: number | boolean, elementType: 'int64' | 'float32' | 'bool'): RuntimeTensor {
@@ -39,12 +45,16 @@ function scalar(value: number | boolean, elementType: 'int64' | 'float32' | 'boo
 
 /**
  * Random numbers from 0 up to 1, [rows, steps, draws]. Each row has its own stream, so that it draws the same tokens in
- * any batch. A step of beam search draws twice as many continuations as there are beams.
+ * any batch.
+ * @param candidatesPerBeam how many continuations of each beam a step of beam search draws.
  */
-export function uniformFeeds({ rows, settings }: Omit<GenerationBatch, 'images'>): Record<string, RuntimeTensor> {
+export function uniformFeeds(
+  { rows, settings }: Omit<GenerationBatch, 'images'>,
+  candidatesPerBeam: number,
+): Record<string, RuntimeTensor> {
   if (!settings.do_sample) return { uniforms: { data: new Float32Array(1), shape: [1, 1, 1] } };
   const steps = Math.max(...rows.map((row) => row.maxNewTokens));
-  const draws = settings.num_beams > 1 ? 2 * settings.num_beams : settings.num_return_sequences;
+  const draws = settings.num_beams > 1 ? candidatesPerBeam * settings.num_beams : settings.num_return_sequences;
   const data = new Float32Array(rows.length * steps * draws);
   for (const [index, row] of rows.entries()) {
     const generator = xoroshiro128plus(row.seed);

@@ -1,10 +1,12 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
+import { candidatesPerBeam } from '../../models/generation/beam-search.ts';
+import type { GraphOptions } from '../../models/module.ts';
 import type { Graph } from '../../onnx/graph.ts';
 import type { GenerationBatch, GenerationResult, GenerationRow, SharedSettings } from './generation-batch.ts';
 import { rowFeeds, settingFeeds, uniformFeeds } from './generation-feeds.ts';
-import { createImageResizer, type ImageResizer } from './image-resizer.ts';
+import type { ImageResizer } from './image-resizer.ts';
 import type { LoadedSession, LoadOptions } from './loaded-session.ts';
 import { type OfImage, type Sequence, withOwnImages } from './row-batch.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';
@@ -23,23 +25,22 @@ const MAX_SEQUENCE_BYTES = 1_000_000_000;
  * @throws CheckpointError when the folder cannot be served.
  */
 export async function loadGenerationSession(
-  writeGraph: (checkpoint: BlipCheckpoint, weights: Weights) => Graph,
+  writeGraph: (checkpoint: BlipCheckpoint, weights: Weights, options: GraphOptions) => Graph,
+  resizer: ImageResizer,
   checkpoint: BlipCheckpoint,
   weights: Weights,
   options: LoadOptions,
   maxSequenceBytes = MAX_SEQUENCE_BYTES,
 ): Promise<LoadedSession<'generation'>> {
-  const { imageProcessor, config } = checkpoint;
-  const session = await openWeightsSession(writeGraph(checkpoint, weights), weights, options);
-  const resizer = await createImageResizer(imageProcessor, config.vision.imageSize, options.threadCount);
+  const { text } = checkpoint.config;
+  const perBeam = candidatesPerBeam([text.sepTokenId]);
+  const session = await openWeightsSession(writeGraph(checkpoint, weights, options), weights, options);
   return {
     runs: {
-      generation: (batch) => runParts(session, resizer, partsOf(batch, config.text, maxSequenceBytes)),
+      generation: (batch) =>
+        runParts(partsOf(batch, text, maxSequenceBytes), (part) => runBatch(session, resizer, part, perBeam)),
     },
-    async release() {
-      await session.release();
-      await resizer.release();
-    },
+    release: () => session.release(),
   };
 }
 
@@ -79,12 +80,11 @@ function partsOf(
 
 /** Runs one part after the other. The answer of a row does not depend on the other rows of its run. */
 async function runParts(
-  session: Session,
-  resizer: ImageResizer,
   parts: readonly GenerationBatch[],
+  runPart: (part: GenerationBatch) => Promise<GenerationResult>,
 ): Promise<GenerationResult> {
   const done: GenerationResult[] = [];
-  for (const part of parts) done.push(await runBatch(session, resizer, part));
+  for (const part of parts) done.push(await runPart(part));
   const sum = (times: readonly number[]) => times.reduce((total, time) => total + time, 0);
   return {
     results: done.flatMap(({ results }) => results),
@@ -93,7 +93,12 @@ async function runParts(
   };
 }
 
-async function runBatch(session: Session, resizer: ImageResizer, batch: GenerationBatch): Promise<GenerationResult> {
+async function runBatch(
+  session: Session,
+  resizer: ImageResizer,
+  batch: GenerationBatch,
+  perBeam: number,
+): Promise<GenerationResult> {
   const startMs = performance.now();
   const images = await resizer.resizeAll(batch.images);
   const resizedMs = performance.now();
@@ -101,7 +106,7 @@ async function runBatch(session: Session, resizer: ImageResizer, batch: Generati
     images,
     ...rowFeeds(batch.rows),
     ...settingFeeds(batch.settings),
-    ...uniformFeeds(batch),
+    ...uniformFeeds(batch, perBeam),
   });
   return {
     results: readSequences(batch, outputs),

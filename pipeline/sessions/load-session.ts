@@ -6,6 +6,7 @@ import { openWeights, type Weights } from '../../checkpoint/weights/weights.ts';
 import { blipGraphs, clipGraphs } from '../../models/families.ts';
 import { loadClipSession } from './clip-session.ts';
 import { loadGenerationSession } from './generation-session.ts';
+import { createImageResizer, type ImageResizer } from './image-resizer.ts';
 import type { LoadedSession, LoadOptions } from './loaded-session.ts';
 import { prepareRankingSession } from './ranking-session.ts';
 import { loadRetrievalSession } from './retrieval-session.ts';
@@ -14,6 +15,7 @@ import type { CheckpointOf, KindsOf } from './work.ts';
 /** The worker thread's half of the task registry: for each task, how its checkpoint is loaded (tasks/registry.ts). */
 
 type Load<Name extends Task> = (
+  resizer: ImageResizer,
   checkpoint: CheckpointOf<Name>,
   weights: Weights,
   options: LoadOptions,
@@ -26,7 +28,7 @@ const loaders: { readonly [Name in Task]: Load<Name> } = {
   clip: (...loading) => loadClipSession(clipGraphs.clip, ...loading),
 };
 
-/** Answers are generated, or candidates are ranked: two graphs on the same weights. */
+/** Answers are generated, or candidates are ranked: two graphs on the same weights and the same images. */
 async function loadAnswerSession(...loading: Parameters<Load<'question-answering'>>) {
   const generation = await loadGenerationSession(blipGraphs['question-answering'].generation, ...loading);
   const ranking = prepareRankingSession(blipGraphs['question-answering'].ranking, ...loading);
@@ -46,7 +48,15 @@ async function loadAnswerSession(...loading: Parameters<Load<'question-answering
 export async function loadSession(checkpoint: Checkpoint, options: LoadOptions): Promise<LoadedSession<KindsOf<Task>>> {
   const weights = openWeights(checkpoint.folder);
   requireAgreement(checkpoint, weights);
-  return await load(checkpoint.task, checkpoint, weights, options);
+  const { imageProcessor, config } = checkpoint;
+  const resizer = await createImageResizer(imageProcessor, config.vision.imageSize, options.threadCount);
+  try {
+    const session = await load(checkpoint.task, resizer, checkpoint, weights, options);
+    return { ...session, release: () => session.release().finally(() => resizer.release()) };
+  } catch (error) {
+    await resizer.release();
+    throw error;
+  }
 }
 
 function load<Name extends Task>(task: Name, ...loading: Parameters<Load<Name>>): ReturnType<Load<Name>> {

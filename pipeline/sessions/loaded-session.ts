@@ -1,7 +1,9 @@
+import type { GraphOptions } from '../../models/module.ts';
 import type { ExecutionProvider } from './execution-provider-choices.ts';
 import type { BatchOf, ResultOf, WorkKind } from './work.ts';
 
-export interface LoadOptions {
+/** How a checkpoint is loaded, and the precision that its graphs compute in. */
+export interface LoadOptions extends GraphOptions {
   readonly executionProvider: ExecutionProvider;
   readonly threadCount: number;
   /** Side of images in pixels, where it is not the checkpoint's. */

@@ -1,7 +1,8 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
+import type { GraphOptions } from '../../models/module.ts';
 import type { Graph } from '../../onnx/graph.ts';
-import { createImageResizer, type ImageResizer } from './image-resizer.ts';
+import type { ImageResizer } from './image-resizer.ts';
 import type { LoadedSession, LoadOptions } from './loaded-session.ts';
 import type { RankedCandidate, RankingBatch, RankingResult, RankingSettings } from './ranking-batch.ts';
 import { type Sequence, withOwnImages } from './row-batch.ts';
@@ -13,7 +14,7 @@ import { openWeightsSession } from './weights-session.ts';
 /** The most bytes of logits in one run. More candidates and questions than this allows go through several runs. */
 const MAX_LOGITS_BYTES = 256_000_000;
 
-type WriteGraph = (checkpoint: BlipCheckpoint, weights: Weights) => Graph;
+type WriteGraph = (checkpoint: BlipCheckpoint, weights: Weights, options: GraphOptions) => Graph;
 
 /**
  * Prepares the ranking of candidate answers. Few requests rank candidates, so its graph and session are opened by the
@@ -22,48 +23,29 @@ type WriteGraph = (checkpoint: BlipCheckpoint, weights: Weights) => Graph;
  */
 export function prepareRankingSession(
   writeGraph: WriteGraph,
+  resizer: ImageResizer,
   checkpoint: BlipCheckpoint,
   weights: Weights,
   options: LoadOptions,
   maxLogitsBytes = MAX_LOGITS_BYTES,
 ): LoadedSession<'ranking'> {
   const tokenBytes = checkpoint.config.text.vocabularySize * Float32Array.BYTES_PER_ELEMENT;
-  let ranking: OpenRanking | undefined;
+  let ranking: Session | undefined;
   return {
     runs: {
       async ranking(batch) {
-        ranking ??= await openRanking(writeGraph(checkpoint, weights), checkpoint, weights, options);
-        return await rankCandidates(ranking, batch, maxLogitsBytes / tokenBytes);
+        ranking ??= await openWeightsSession(writeGraph(checkpoint, weights, options), weights, options);
+        return await rankCandidates(ranking, resizer, batch, maxLogitsBytes / tokenBytes);
       },
     },
-    async release() {
-      await ranking?.session.release();
-      await ranking?.resizer.release();
-    },
-  };
-}
-
-interface OpenRanking {
-  readonly session: Session;
-  readonly resizer: ImageResizer;
-}
-
-async function openRanking(
-  graph: Graph,
-  checkpoint: BlipCheckpoint,
-  weights: Weights,
-  options: LoadOptions,
-): Promise<OpenRanking> {
-  const { imageProcessor, config } = checkpoint;
-  return {
-    session: await openWeightsSession(graph, weights, options),
-    resizer: await createImageResizer(imageProcessor, config.vision.imageSize, options.threadCount),
+    release: async () => await ranking?.release(),
   };
 }
 
 /** Scores every row with every candidate, and keeps the best of each row. */
 async function rankCandidates(
-  { session, resizer }: OpenRanking,
+  session: Session,
+  resizer: ImageResizer,
   { images, rows, settings }: RankingBatch,
   tokensPerRun: number,
 ): Promise<RankingResult> {

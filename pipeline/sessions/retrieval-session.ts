@@ -1,8 +1,9 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
 import { NOT_COMPARED } from '../../models/heads/retrieval.ts';
+import type { GraphOptions } from '../../models/module.ts';
 import type { Graph } from '../../onnx/graph.ts';
-import { createImageResizer, type ImageResizer } from './image-resizer.ts';
+import type { ImageResizer } from './image-resizer.ts';
 import type { LoadedSession, LoadOptions } from './loaded-session.ts';
 import type { RetrievalBatch, RetrievalResult } from './retrieval-batch.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';
@@ -14,21 +15,17 @@ import { openWeightsSession } from './weights-session.ts';
  * @throws CheckpointError when the folder cannot be served.
  */
 export async function loadRetrievalSession(
-  writeGraph: (checkpoint: BlipCheckpoint, weights: Weights) => Graph,
+  writeGraph: (checkpoint: BlipCheckpoint, weights: Weights, options: GraphOptions) => Graph,
+  resizer: ImageResizer,
   checkpoint: BlipCheckpoint,
   weights: Weights,
   options: LoadOptions,
   maxPairTokens = MAX_PAIR_TOKENS_PER_RUN,
 ): Promise<LoadedSession<'retrieval'>> {
-  const session = await openWeightsSession(writeGraph(checkpoint, weights), weights, options);
-  const { imageSize } = checkpoint.config.vision;
-  const resizer = await createImageResizer(checkpoint.imageProcessor, imageSize, options.threadCount);
+  const session = await openWeightsSession(writeGraph(checkpoint, weights, options), weights, options);
   return {
     runs: { retrieval: (batch) => runBatch(session, resizer, batch, runSize(batch, maxPairTokens)) },
-    async release() {
-      await session.release();
-      await resizer.release();
-    },
+    release: () => session.release(),
   };
 }
 

@@ -3,11 +3,13 @@ import { addInput, addOutput, createGraph, type Graph } from '../../onnx/graph.t
 import { encodeModel } from '../../onnx/model-proto.ts';
 import { createScope } from '../../onnx/scope.ts';
 import type { ExecutionProvider } from './execution-provider-choices.ts';
+import { disableTelemetry } from './telemetry.ts';
 
 /** The only file that imports onnxruntime-node. docs/decisions/0003-runtime-options.md explains each option. */
 
 // Every failure is thrown as well; the native log would only repeat it on stderr.
 env.logLevel = 'fatal';
+disableTelemetry();
 
 export interface RuntimeOptions {
   readonly executionProvider: ExecutionProvider;

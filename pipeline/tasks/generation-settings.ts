@@ -76,7 +76,9 @@ function graphValue(name: string, value: unknown): unknown {
   const input = Object.entries(parameterColumn('graph')).find(([each]) => each === name)?.[1];
   if (input === undefined || !('numbers' in input)) return value;
   const numbers: Readonly<Record<string, number>> = input.numbers;
-  return numbers[String(value)];
+  const number = numbers[String(value)];
+  if (number === undefined) throw new RangeError(`Expected a value of ${name} that the table numbers, got ${value}.`);
+  return number;
 }
 
 function newTokens(tokens: number | undefined): LengthLimit | undefined {

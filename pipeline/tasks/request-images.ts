@@ -22,7 +22,7 @@ export interface ModelImages {
 export async function loadImages(
   sources: readonly ImageSource[],
   model: ModelImages,
-  { loadImage, imageOptions }: TaskContext,
+  { loadImage, imageOptions }: Pick<TaskContext, 'loadImage' | 'imageOptions'>,
   times: StageTimes,
 ): Promise<readonly (RgbImage | Failure)[]> {
   const load = async (source: ImageSource, budget: JointBudget | undefined): Promise<RgbImage | Failure> => {

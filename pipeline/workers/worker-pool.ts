@@ -1,4 +1,5 @@
 import type { Task } from '../../checkpoint/config/architectures.ts';
+import { HandlerError } from '../../protocol/errors.ts';
 import type { ChosenExecutionProvider } from '../sessions/execution-provider-choices.ts';
 import type { BatchOf, KindsOf, ResultOf, WorkKind } from '../sessions/work.ts';
 import type { BatchRunner } from './batch-runner.ts';
@@ -15,12 +16,14 @@ export interface RecoveryOptions extends Pick<Replacement, 'onNotice' | 'pausesM
 }
 
 export interface PoolOptions extends RecoveryOptions {
-  /** Called after every batch, with the number of its items and the time that it took. */
-  readonly onRun: (itemCount: number, durationMs: number) => void;
+  /** Called after every batch that was computed, with the number of its items and the time that it took. */
+  readonly batchDone: (itemCount: number, durationMs: number) => void;
+  readonly start: typeof startInferenceWorker;
 }
 
 const defaultOptions: PoolOptions = {
-  onRun: () => undefined,
+  batchDone: () => undefined,
+  start: startInferenceWorker,
   onNotice: () => undefined,
   pausesMs: [0, 1_000, 5_000, 30_000],
   stableMs: 60_000,
@@ -29,25 +32,27 @@ const defaultOptions: PoolOptions = {
 
 /**
  * Starts worker threads that compute batches of the task in `settings`.
- * @throws CheckpointError when the checkpoint cannot be served, HandlerError when the execution provider does not work.
+ * @throws CheckpointError when the checkpoint cannot be served, HandlerError when the execution provider does not work,
+ *   or not in every worker.
  */
 export async function startWorkerPool<Name extends Task>(
   settings: WorkerSettings<Name>,
   workerCount: number,
   options: Partial<PoolOptions> = {},
 ): Promise<WorkerPool<KindsOf<Name>>> {
-  const workers = await startAll(() => startInferenceWorker(settings), workerCount);
-  return new WorkerPool(workers, settings, { ...defaultOptions, ...options });
+  const poolOptions = { ...defaultOptions, ...options };
+  const workers = await startAll(() => poolOptions.start(settings), workerCount);
+  return new WorkerPool(workers, settings, poolOptions);
 }
 
 /** Worker threads with one session each, on shared weights. A worker that ends is replaced. */
 export class WorkerPool<Kinds extends WorkKind> {
   /** The slowest worker's time to load the session. */
   readonly loadMs: number;
-  /** The choice of the first worker. Each worker tries for itself; on one machine they come to the same choice. */
+  /** All workers chose it, each for itself. */
   readonly executionProvider: ChosenExecutionProvider;
   readonly #roster: WorkerRoster;
-  readonly #onRun: PoolOptions['onRun'];
+  readonly #batchDone: PoolOptions['batchDone'];
   readonly #lives: readonly Promise<void>[];
   readonly #stopping = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
@@ -57,17 +62,17 @@ export class WorkerPool<Kinds extends WorkKind> {
     settings: WorkerSettings,
     options: PoolOptions,
   ) {
-    const { onRun, outageLimitMs, ...recovery } = options;
+    const { batchDone, start, outageLimitMs, ...recovery } = options;
     const roster = new WorkerRoster(outageLimitMs);
     this.#roster = roster;
-    this.#onRun = onRun;
+    this.#batchDone = batchDone;
     this.loadMs = Math.max(...workers.map(({ loadMs }) => loadMs));
     this.executionProvider = workers[0].executionProvider;
     // A new worker computes where the others do, or does not start: a GPU that has gone must not go unnoticed.
     const { executionProvider } = this.executionProvider;
     const replacement: Replacement = {
       ...recovery,
-      start: () => startInferenceWorker({ ...settings, executionProvider }),
+      start: () => start({ ...settings, executionProvider }),
       onAlive: (worker) => roster.join(worker),
       onEnded: (worker) => roster.leave(worker),
       signal: this.#stopping.signal,
@@ -110,7 +115,7 @@ export class WorkerPool<Kinds extends WorkKind> {
     const run = this.#runTwice((worker) => worker.run(kind, batch));
     this.#running.add(run);
     const result = await run.finally(() => this.#running.delete(run));
-    this.#onRun(itemCountOf(kind, batch), performance.now() - startMs);
+    this.#batchDone(itemCountOf(kind, batch), performance.now() - startMs);
     return result;
   }
 
@@ -159,7 +164,21 @@ async function startAll(
   const starts = await Promise.allSettled(Array.from({ length: workerCount }, start));
   const [first, ...others] = starts.filter((each) => each.status === 'fulfilled').map((each) => each.value);
   const failed = starts.find((each) => each.status === 'rejected');
-  if (failed === undefined && first !== undefined) return [first, ...others];
+  const disagreement = findDisagreement([first, ...others].filter((worker) => worker !== undefined));
+  if (failed === undefined && disagreement === undefined && first !== undefined) return [first, ...others];
   await Promise.all([first, ...others].map((worker) => worker?.close()));
-  throw failed?.reason ?? new RangeError(`Expected at least one worker thread, got ${workerCount}.`);
+  throw failed?.reason ?? disagreement ?? new RangeError(`Expected at least one worker thread, got ${workerCount}.`);
+}
+
+/** Each worker tries `auto` for itself. One that cannot have the GPU, say for want of memory, must not go unnoticed. */
+function findDisagreement(workers: readonly InferenceWorker[]): HandlerError | undefined {
+  const chosen = workers.map(({ executionProvider }) => executionProvider);
+  const names = [...new Set(chosen.map(({ executionProvider }) => executionProvider))];
+  if (names.length < 2) return undefined;
+  const reasons = [...new Set(chosen.map(({ reason }) => reason))].join('; ');
+  return new HandlerError(
+    'EXECUTION_PROVIDER_UNAVAILABLE',
+    `Expected all workers to choose one execution provider, got ${names.join(' and ')} (${reasons}). ` +
+      'Set BLIP_EXECUTION_PROVIDER, or fewer BLIP_WORKERS.',
+  );
 }

@@ -2,6 +2,7 @@ import { Worker } from 'node:worker_threads';
 import { CheckpointError } from '../../checkpoint/errors.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import type { ChosenExecutionProvider } from '../sessions/execution-provider-choices.ts';
+import { disableTelemetry } from '../sessions/telemetry.ts';
 import type { BatchOf, ResultOf, WorkKind, WorkResult } from '../sessions/work.ts';
 import type { ReadyAnswer, WorkerAnswer, WorkerFailure, WorkerRequest, WorkerSettings } from './inference-worker.ts';
 
@@ -57,6 +58,7 @@ function rethrowAtStart(thrown: unknown): never {
 
 /** A bundle has the worker beside this file. The sources have it in TypeScript, which Node 20 reads through tsx. */
 function startThread(settings: WorkerSettings): Worker {
+  disableTelemetry();
   if (!import.meta.url.endsWith('.ts'))
     return new Worker(new URL('./inference-worker.js', import.meta.url), { workerData: settings, execArgv: [] });
   const entry = JSON.stringify(new URL('./inference-worker.ts', import.meta.url).href);

@@ -49,7 +49,7 @@ describe('the feeds of settings', () => {
     const feeds = {
       ...rowFeeds(rows),
       ...settingFeeds(greedySettings),
-      ...uniformFeeds({ rows, settings: greedySettings }),
+      ...uniformFeeds({ rows, settings: greedySettings }, 2),
     };
     for (const { name } of graph.inputs) expect(Object.keys(feeds)).toContain(name);
     expect(graph.inputs).toHaveLength(Object.keys(parameterColumn('graph')).length + 1);
@@ -60,7 +60,7 @@ describe('the random numbers', () => {
   const sampling = { ...greedySettings, do_sample: true };
 
   test('are one unused number where nothing is drawn', () => {
-    expect(uniformFeeds({ rows: [row([1], 1)], settings: greedySettings })['uniforms']?.shape).toEqual([1, 1, 1]);
+    expect(uniformFeeds({ rows: [row([1], 1)], settings: greedySettings }, 2)['uniforms']?.shape).toEqual([1, 1, 1]);
   });
 
   test.each([
@@ -68,14 +68,14 @@ describe('the random numbers', () => {
     [{ num_beams: 2, num_return_sequences: 2 }, 4],
   ])('with %j are %d for each step of a row', (changes, draws) => {
     const rows = [row([1], 1), row([1], 2)];
-    const { uniforms } = uniformFeeds({ rows, settings: { ...sampling, ...changes } });
+    const { uniforms } = uniformFeeds({ rows, settings: { ...sampling, ...changes } }, 2);
     expect(uniforms?.shape).toEqual([2, 4, draws]);
     expect(uniforms?.data.every((number) => number >= 0 && number < 1)).toBe(true);
   });
 
   test('of a row do not depend on the rows beside it, and follow from its seed', () => {
     const numbersOf = (...seeds: readonly number[]) => {
-      const { uniforms } = uniformFeeds({ rows: seeds.map((seed) => row([1], seed)), settings: sampling });
+      const { uniforms } = uniformFeeds({ rows: seeds.map((seed) => row([1], seed)), settings: sampling }, 2);
       return [...(uniforms?.data ?? [])];
     };
     expect(numbersOf(9, 5).slice(4)).toEqual(numbersOf(5));
@@ -84,7 +84,7 @@ describe('the random numbers', () => {
   });
 
   test('of a row that ends sooner than others leave its later steps at zero', () => {
-    const { uniforms } = uniformFeeds({ rows: [row([1], 1, 2), row([1], 2, 4)], settings: sampling });
+    const { uniforms } = uniformFeeds({ rows: [row([1], 1, 2), row([1], 2, 4)], settings: sampling }, 2);
     expect([...(uniforms?.data ?? [])].map((number) => number > 0)).toEqual([
       ...[true, true, false, false],
       ...[true, true, true, true],

@@ -3,6 +3,7 @@ import { openWeights } from '../../../checkpoint/weights/weights.ts';
 import { captioningGraph } from '../../../models/heads/captioning.ts';
 import type { SharedSettings } from '../../../pipeline/sessions/generation-batch.ts';
 import { loadGenerationSession } from '../../../pipeline/sessions/generation-session.ts';
+import { createImageResizer } from '../../../pipeline/sessions/image-resizer.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { checkpointFolder, openBlipCheckpoint } from '../../support/goldens.ts';
 import { greedySettings } from '../../support/greedy-settings.ts';
@@ -32,12 +33,14 @@ const rows = [row(2, [], 1), row(0, [5, 6, 7], 2), row(0, [8], 3), row(1, [], 4)
 
 async function generate(settings: Partial<SharedSettings>, sequenceBytes: number) {
   const options = { executionProvider: 'cpu', threadCount: 1 } as const;
+  const resizer = await createImageResizer(checkpoint.imageProcessor, checkpoint.config.vision.imageSize, 1);
   const weights = openWeights(folder);
-  const session = await loadGenerationSession(captioningGraph, checkpoint, weights, options, sequenceBytes);
+  const session = await loadGenerationSession(captioningGraph, resizer, checkpoint, weights, options, sequenceBytes);
   try {
     return (await session.runs.generation({ images, rows, settings: { ...greedySettings, ...settings } })).results;
   } finally {
     await session.release();
+    await resizer.release();
   }
 }
 

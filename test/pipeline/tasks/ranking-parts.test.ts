@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
 import { answerRankingGraph } from '../../../models/heads/answer-ranking.ts';
+import { createImageResizer } from '../../../pipeline/sessions/image-resizer.ts';
 import type { RankingBatch } from '../../../pipeline/sessions/ranking-batch.ts';
 import { prepareRankingSession } from '../../../pipeline/sessions/ranking-session.ts';
 import { expectClose } from '../../support/close-to.ts';
@@ -28,11 +29,20 @@ const batch: RankingBatch = {
 
 async function rank(maxLogitsBytes?: number) {
   const options = { executionProvider: 'cpu', threadCount: 1 } as const;
-  const session = prepareRankingSession(answerRankingGraph, checkpoint, openWeights(folder), options, maxLogitsBytes);
+  const resizer = await createImageResizer(checkpoint.imageProcessor, checkpoint.config.vision.imageSize, 1);
+  const session = prepareRankingSession(
+    answerRankingGraph,
+    resizer,
+    checkpoint,
+    openWeights(folder),
+    options,
+    maxLogitsBytes,
+  );
   try {
     return (await session.runs.ranking(batch)).results;
   } finally {
     await session.release();
+    await resizer.release();
   }
 }
 

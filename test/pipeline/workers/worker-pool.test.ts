@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { WorkerSettings } from '../../../pipeline/workers/inference-worker.ts';
 import { startWorkerPool } from '../../../pipeline/workers/worker-pool.ts';
+import { type InferenceWorker, WorkerEndedError } from '../../../pipeline/workers/worker-thread.ts';
 import { greyBatch as batch, smallWorkerSettings as settings } from '../../support/worker-batches.ts';
 
 describe('the worker pool', () => {
@@ -56,6 +57,59 @@ describe('the worker pool', () => {
     const pool = await startWorkerPool(anyTask, 1);
     const nothing = { images: [], texts: [], itemsPerRun: 1 };
     await expect(pool.run('clip', nothing)).rejects.toThrow('Expected a batch of kind generation, got clip.');
+    await pool.close();
+  });
+});
+
+function withResolvers() {
+  let resolve: (ended: WorkerEndedError) => void = () => undefined;
+  const promise = new Promise<WorkerEndedError>((settle) => {
+    resolve = settle;
+  });
+  return { promise, resolve };
+}
+
+/** A worker that lives until it is closed, and computes nothing. */
+function idleWorker(executionProvider: 'cpu' | 'cuda', closed: string[]): InferenceWorker {
+  const { promise: ended, resolve } = withResolvers();
+  return {
+    loadMs: 1,
+    executionProvider: { executionProvider, reason: `${executionProvider} was chosen` },
+    ended,
+    run: () => Promise.reject(new Error('Expected no batch.')),
+    async close() {
+      closed.push(executionProvider);
+      resolve(new WorkerEndedError('closed'));
+    },
+  };
+}
+
+describe('workers that choose for themselves', () => {
+  test('must agree: the pool does not start where one of them cannot have the GPU', async () => {
+    const closed: string[] = [];
+    const chosen = ['cuda', 'cpu'] as const;
+    let started = 0;
+    const start = async () => idleWorker(chosen[started++] ?? 'cpu', closed);
+    const starting = startWorkerPool({ ...settings, executionProvider: 'auto' }, 2, { start });
+    await expect(starting).rejects.toMatchObject({
+      code: 'EXECUTION_PROVIDER_UNAVAILABLE',
+      message: expect.stringContaining('got cuda and cpu (cuda was chosen; cpu was chosen)'),
+    });
+    expect(closed.sort()).toEqual(['cpu', 'cuda']);
+  });
+
+  test('are replaced by one that is told where to compute', async () => {
+    const requested: string[] = [];
+    const workers: InferenceWorker[] = [];
+    const start = async ({ executionProvider }: Pick<WorkerSettings, 'executionProvider'>) => {
+      requested.push(executionProvider);
+      const worker = idleWorker('cuda', []);
+      workers.push(worker);
+      return worker;
+    };
+    const pool = await startWorkerPool({ ...settings, executionProvider: 'auto' }, 1, { start, pausesMs: [0] });
+    await workers[0]?.close(); // It ends without being told to by the pool.
+    await expect.poll(() => requested).toEqual(['auto', 'cuda']);
     await pool.close();
   });
 });
