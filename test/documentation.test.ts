@@ -24,8 +24,8 @@ function unionMembers(source: string): readonly string[] {
   return [...source.matchAll(/^ {2}\| '([A-Z_]+)'/gm)].map((match) => match[1] ?? '');
 }
 
-describe('docs/errors.md', () => {
-  const codes = firstCells(read('docs/errors.md')).filter((cell) => /^[A-Z_]+$/.test(cell));
+describe('docs/reference/errors.md', () => {
+  const codes = firstCells(read('docs/reference/errors.md')).filter((cell) => /^[A-Z_]+$/.test(cell));
 
   test('explains every code once, and no other', () => {
     const known = [...Object.keys(errorCodes), ...unionMembers(read('checkpoint/errors.ts'))];
@@ -34,7 +34,7 @@ describe('docs/errors.md', () => {
   });
 
   test('names the statuses and the meaning of every code', () => {
-    const text = read('docs/errors.md');
+    const text = read('docs/reference/errors.md');
     const ofRequests = [...text.matchAll(/^\| ([A-Z_]+) \| (\d{3}) \| ([A-Z_]+|–) \| (.+?) \|/gm)];
     const ofStart = [...text.matchAll(/^\| (SETTINGS_INVALID|EXECUTION_PROVIDER_UNAVAILABLE) \| (.+?) \|/gm)];
     const documented = [
@@ -54,7 +54,7 @@ describe('docs/errors.md', () => {
     const codes = Object.keys(errorCodes) as readonly ErrorCode[]; // The keys of a table of codes.
     const having = (header: string) => codes.filter((code) => header in headersOf(code));
     expect(having('retry-after')).toEqual(
-      [...read('docs/errors.md').matchAll(/^\| ([A-Z_]+) .*`Retry-After`/gm)].map((match) => match[1]),
+      [...read('docs/reference/errors.md').matchAll(/^\| ([A-Z_]+) .*`Retry-After`/gm)].map((match) => match[1]),
     );
     expect(headersOf('UNAUTHORIZED')).toEqual({ 'www-authenticate': 'Bearer', 'content-type': 'application/json' });
     expect(headersOf('UNSUPPORTED_ENCODING')).toMatchObject({ 'accept-encoding': 'gzip, deflate' });
@@ -174,9 +174,9 @@ describe('links', () => {
   });
 
   test.each([
-    ['docs/errors.md', 'nowhere.md'],
-    ['docs/errors.md', '#nothing-of-this-name'],
-    ['docs/errors.md', '../../outside.md'],
+    ['docs/reference/errors.md', 'nowhere.md'],
+    ['docs/reference/errors.md', '#nothing-of-this-name'],
+    ['docs/reference/errors.md', '../../outside.md'],
   ])('that lead nowhere are found: %s to %s', (document, link) => {
     expect(problemOf(document, link)).toContain(link);
   });

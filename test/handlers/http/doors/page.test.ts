@@ -9,7 +9,7 @@ import { type RunningServer, startServer, startServerOfModels } from '../../../s
 
 /**
  * The page in a real browser, where the machine has one: CHROMIUM names it, else it is where Debian puts it. With PAGE_SCREENSHOT
- * the picture of it goes into that file (docs/page.png is such a one).
+ * the picture of it goes into that file (docs/images/page.png is such a one).
  */
 
 const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
