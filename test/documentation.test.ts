@@ -9,7 +9,7 @@ import { errorAnswer } from '../protocol/error-answer.ts';
 import { type ErrorCode, errorCodes, HandlerError } from '../protocol/errors.ts';
 import type { InputFields } from '../protocol/schema.ts';
 
-/** Compares lists in the documents with the code, and follows every link. */
+/** Compares lists in the documents with the code, looks for the files that documents name, and follows every link. */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
@@ -123,15 +123,18 @@ test('CONTRIBUTING.md names only files and folders that exist', () => {
   expect(paths.filter((path) => !existsSync(join(root, path)))).toEqual([]);
 });
 
-/** Paths of all Markdown files of the repository, from its root. */
-function markdownFiles(folder = ''): readonly string[] {
+/** Paths of all files of the repository, from its root. */
+function filesIn(folder = ''): readonly string[] {
   return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
     const path = join(folder, entry.name);
-    if (entry.isFile()) return entry.name.endsWith('.md') ? [path] : [];
+    if (entry.isFile()) return [path];
     const isOurs = entry.isDirectory() && !['node_modules', 'dist'].includes(entry.name) && !entry.name.startsWith('.');
-    return isOurs ? markdownFiles(path) : [];
+    return isOurs ? filesIn(path) : [];
   });
 }
+
+const files = filesIn();
+const documents = files.filter((path) => path.endsWith('.md'));
 
 const withoutCode = (markdown: string) => markdown.replace(/^ *```[\s\S]*?^ *```/gm, '').replace(/`[^`\n]+`/g, 'code');
 
@@ -160,9 +163,23 @@ function problemOf(document: string, link: string): string | undefined {
   return isDocument && anchorsOf(read(target)).includes(anchor) ? undefined : `${link} leads to no heading`;
 }
 
-describe('links', () => {
-  const documents = markdownFiles();
+/** Paths of sources that a text names and the repository lacks. A document may leave out the folders in front. */
+function missingSources(markdown: string): readonly string[] {
+  const named = markdown.replace(/^ *```[\s\S]*?^ *```/gm, '').matchAll(/(?<![\w./-])(?:[\w-]+\/)*[\w-]+\.ts\b/g);
+  return [...named].map(([path]) => path).filter((path) => !files.some((file) => `/${file}`.endsWith(`/${path}`)));
+}
 
+describe('sources', () => {
+  test.each(documents.filter((path) => path !== 'CHANGELOG.md'))('that %s names exist', (document) => {
+    expect(missingSources(read(document))).toEqual([]);
+  });
+
+  test('that do not exist are found', () => {
+    expect(missingSources('See `app.ts`, (exchange/door.ts) and workers/nothing.ts.')).toEqual(['workers/nothing.ts']);
+  });
+});
+
+describe('links', () => {
   test('are looked for in the documents that there are', () => {
     expect(documents).toEqual(expect.arrayContaining(['README.md', 'docs/README.md', 'checkpoints/recipe/README.md']));
   });

@@ -8,8 +8,8 @@ import { checkpointFolder } from '../../../support/goldens.ts';
 import { type RunningServer, startServer, startServerOfModels } from '../../../support/server.ts';
 
 /**
- * The page in a real browser, where the machine has one: CHROMIUM names it, else it is where Debian puts it. With PAGE_SCREENSHOT
- * the picture of it goes into that file (docs/images/page.png is such a one).
+ * The page in a real browser, where the machine has one: CHROMIUM names it, else it is where Debian puts it. With
+ * PAGE_SCREENSHOT the picture of the page goes into that file (docs/images/page.png is such a one).
  */
 
 const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
