@@ -3,7 +3,7 @@ import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { openCheckpoint } from '../checkpoint/checkpoint.ts';
 import { openWeights } from '../checkpoint/weights/weights.ts';
-import { graphsOfTask } from '../models/graphs-of-task.ts';
+import { graphsOfTask } from '../models/families.ts';
 import type { Real } from '../onnx/element-type.ts';
 import { encodeModel } from '../onnx/model-proto.ts';
 

@@ -1,6 +1,6 @@
 import type { ClipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
-import { clipImageGraph, clipRankGraph, clipTextGraph } from '../../models/heads/clip.ts';
+import type { clipGraphs } from '../../models/families.ts';
 import type { ClipBatch, ClipResult, ClipText } from './clip-batch.ts';
 import { createImageResizer, type ImageResizer } from './image-resizer.ts';
 import type { LoadedSession, LoadOptions } from './loaded-session.ts';
@@ -21,15 +21,16 @@ interface Sessions {
  * @throws CheckpointError when the folder cannot be served.
  */
 export async function loadClipSession(
+  graphs: typeof clipGraphs.clip,
   checkpoint: ClipCheckpoint,
   weights: Weights,
   options: LoadOptions,
 ): Promise<LoadedSession<'clip'>> {
   const { config, imageProcessor } = checkpoint;
   const sessions: Sessions = {
-    image: await openWeightsSession(clipImageGraph(checkpoint, weights), weights, options),
-    text: await openWeightsSession(clipTextGraph(checkpoint, weights), weights, options),
-    rank: await openWeightsSession(clipRankGraph(checkpoint, weights), weights, options),
+    image: await openWeightsSession(graphs.image(checkpoint, weights), weights, options),
+    text: await openWeightsSession(graphs.text(checkpoint, weights), weights, options),
+    rank: await openWeightsSession(graphs.rank(checkpoint, weights), weights, options),
     resizer: await createImageResizer(imageProcessor, config.vision.imageSize, options.threadCount),
     embedLength: config.projectionSize,
   };

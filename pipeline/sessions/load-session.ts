@@ -3,8 +3,7 @@ import type { Task } from '../../checkpoint/config/architectures.ts';
 import { CheckpointError } from '../../checkpoint/errors.ts';
 import { hasQuantizedWeights } from '../../checkpoint/weights/int8-format.ts';
 import { openWeights, type Weights } from '../../checkpoint/weights/weights.ts';
-import { captioningGraph } from '../../models/heads/captioning.ts';
-import { questionAnsweringGraph } from '../../models/heads/question-answering.ts';
+import { blipGraphs, clipGraphs } from '../../models/families.ts';
 import { loadClipSession } from './clip-session.ts';
 import { loadGenerationSession } from './generation-session.ts';
 import type { LoadedSession, LoadOptions } from './loaded-session.ts';
@@ -21,16 +20,16 @@ type Load<Name extends Task> = (
 ) => Promise<LoadedSession<KindsOf<Name>>>;
 
 const loaders: { readonly [Name in Task]: Load<Name> } = {
-  captioning: (...loading) => loadGenerationSession(captioningGraph, ...loading),
+  captioning: (...loading) => loadGenerationSession(blipGraphs.captioning.generation, ...loading),
   'question-answering': loadAnswerSession,
-  retrieval: (...loading) => loadRetrievalSession(...loading),
-  clip: loadClipSession,
+  retrieval: (...loading) => loadRetrievalSession(blipGraphs.retrieval.retrieval, ...loading),
+  clip: (...loading) => loadClipSession(clipGraphs.clip, ...loading),
 };
 
 /** Answers are generated, or candidates are ranked: two graphs on the same weights. */
 async function loadAnswerSession(...loading: Parameters<Load<'question-answering'>>) {
-  const generation = await loadGenerationSession(questionAnsweringGraph, ...loading);
-  const ranking = prepareRankingSession(...loading);
+  const generation = await loadGenerationSession(blipGraphs['question-answering'].generation, ...loading);
+  const ranking = prepareRankingSession(blipGraphs['question-answering'].ranking, ...loading);
   return {
     runs: { ...generation.runs, ...ranking.runs },
     async release() {

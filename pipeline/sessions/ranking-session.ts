@@ -1,6 +1,6 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
-import { answerRankingGraph } from '../../models/heads/answer-ranking.ts';
+import type { Graph } from '../../onnx/graph.ts';
 import { createImageResizer, type ImageResizer } from './image-resizer.ts';
 import type { LoadedSession, LoadOptions } from './loaded-session.ts';
 import type { RankedCandidate, RankingBatch, RankingResult, RankingSettings } from './ranking-batch.ts';
@@ -13,12 +13,15 @@ import { openWeightsSession } from './weights-session.ts';
 /** The most bytes of logits in one run. More candidates and questions than this allows go through several runs. */
 const MAX_LOGITS_BYTES = 256_000_000;
 
+type WriteGraph = (checkpoint: BlipCheckpoint, weights: Weights) => Graph;
+
 /**
  * Prepares the ranking of candidate answers. Few requests rank candidates, so its graph and session are opened by the
  * first batch.
  * @throws CheckpointError, at the first batch, when the checkpoint cannot be served.
  */
 export function prepareRankingSession(
+  writeGraph: WriteGraph,
   checkpoint: BlipCheckpoint,
   weights: Weights,
   options: LoadOptions,
@@ -29,7 +32,7 @@ export function prepareRankingSession(
   return {
     runs: {
       async ranking(batch) {
-        ranking ??= await openRanking(checkpoint, weights, options);
+        ranking ??= await openRanking(writeGraph(checkpoint, weights), checkpoint, weights, options);
         return await rankCandidates(ranking, batch, maxLogitsBytes / tokenBytes);
       },
     },
@@ -45,10 +48,15 @@ interface OpenRanking {
   readonly resizer: ImageResizer;
 }
 
-async function openRanking(checkpoint: BlipCheckpoint, weights: Weights, options: LoadOptions): Promise<OpenRanking> {
+async function openRanking(
+  graph: Graph,
+  checkpoint: BlipCheckpoint,
+  weights: Weights,
+  options: LoadOptions,
+): Promise<OpenRanking> {
   const { imageProcessor, config } = checkpoint;
   return {
-    session: await openWeightsSession(answerRankingGraph(checkpoint, weights), weights, options),
+    session: await openWeightsSession(graph, weights, options),
     resizer: await createImageResizer(imageProcessor, config.vision.imageSize, options.threadCount),
   };
 }

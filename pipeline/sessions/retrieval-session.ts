@@ -1,6 +1,7 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
-import { NOT_COMPARED, retrievalGraph } from '../../models/heads/retrieval.ts';
+import { NOT_COMPARED } from '../../models/heads/retrieval.ts';
+import type { Graph } from '../../onnx/graph.ts';
 import { createImageResizer, type ImageResizer } from './image-resizer.ts';
 import type { LoadedSession, LoadOptions } from './loaded-session.ts';
 import type { RetrievalBatch, RetrievalResult } from './retrieval-batch.ts';
@@ -13,12 +14,13 @@ import { openWeightsSession } from './weights-session.ts';
  * @throws CheckpointError when the folder cannot be served.
  */
 export async function loadRetrievalSession(
+  writeGraph: (checkpoint: BlipCheckpoint, weights: Weights) => Graph,
   checkpoint: BlipCheckpoint,
   weights: Weights,
   options: LoadOptions,
   maxPairTokens = MAX_PAIR_TOKENS_PER_RUN,
 ): Promise<LoadedSession<'retrieval'>> {
-  const session = await openWeightsSession(retrievalGraph(checkpoint, weights), weights, options);
+  const session = await openWeightsSession(writeGraph(checkpoint, weights), weights, options);
   const { imageSize } = checkpoint.config.vision;
   const resizer = await createImageResizer(checkpoint.imageProcessor, imageSize, options.threadCount);
   return {

@@ -1,7 +1,7 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { schemas } from '../../input_schema.ts';
 import type { InputsOf } from '../../protocol/schema.ts';
-import { textTokens } from '../texts/text-tokens.ts';
+import { blipTexts } from '../texts/blip-texts.ts';
 import { Batcher } from '../workers/batcher.ts';
 import type { WorkerPool } from '../workers/worker-pool.ts';
 import { resolveGenerationSettings } from './generation-settings.ts';
@@ -19,13 +19,8 @@ export function captioningTask(
   pool: WorkerPool<'generation'>,
   context: TaskContext,
 ): ReadRequest<Inputs> {
-  const { tokenizer } = context;
-  const { text } = checkpoint.config;
+  const texts = blipTexts(checkpoint.config.text, context.tokenizer);
   const batcher = new Batcher(pool.runner('generation'), context);
-  /** [CLS] becomes [DEC], and the final [SEP] is left out, as in `BlipForConditionalGeneration.generate`. */
-  const readStart = (prompt: string) => ({
-    inputIds: [text.bosTokenId, ...textTokens(prompt, 'prompt', text, tokenizer).slice(1, -1)],
-  });
   return (inputs, outputs) => {
     const items = pairItems(inputs.img_url, inputs.text ?? [''], 'text');
     const preset = presets.captioning[inputs.preset ?? 'hf'];
@@ -33,9 +28,9 @@ export function captioningTask(
     return {
       itemCount: items.length,
       async run(listening) {
-        const work = generationWork(readStart, settings, checkpoint, { tokenizer, batcher });
+        const work = generationWork((prompt) => texts.captionStart(prompt), settings, { texts, batcher });
         const answered = await answerItems(items, checkpoint, work, requestContext(context, listening));
-        return packAnswer(answered, outputs, text);
+        return packAnswer(answered, outputs, texts);
       },
     };
   };

@@ -1,16 +1,15 @@
 import { randomInt } from 'node:crypto';
-import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import type { GenerationRow, SharedSettings } from '../sessions/generation-batch.ts';
 import type { Sequence } from '../sessions/row-batch.ts';
-import type { Tokenizer } from '../texts/tokenizer.ts';
+import type { GenerationTexts } from '../texts/generation-texts.ts';
 import type { Batcher } from '../workers/batcher.ts';
 import { type GenerationSettings, newTokenLimit } from './generation-settings.ts';
 import type { ItemWork } from './items.ts';
 
 /** The parts of a running model that generate texts. */
 export interface GenerationParts {
-  readonly tokenizer: Tokenizer;
+  readonly texts: GenerationTexts;
   readonly batcher: Batcher<GenerationRow, SharedSettings, readonly Sequence[]>;
 }
 
@@ -21,8 +20,7 @@ type RowStart = Pick<GenerationRow, 'inputIds' | 'questionIds'>;
 export function generationWork(
   readStart: (text: string) => RowStart,
   { maxNewTokens, minNewTokens, seed: requestedSeed, shared }: GenerationSettings,
-  checkpoint: BlipCheckpoint,
-  { tokenizer, batcher }: GenerationParts,
+  { texts, batcher }: GenerationParts,
 ): ItemWork<GenerationRow, SharedSettings, readonly Sequence[]> {
   const seed = requestedSeed ?? randomInt(2 ** 32);
   return {
@@ -33,12 +31,12 @@ export function generationWork(
         maxNewTokens: newTokenLimit(maxNewTokens, promptLength),
         minNewTokens: newTokenLimit(minNewTokens, promptLength),
       };
-      requirePositions(promptLength, lengths.maxNewTokens, checkpoint.config.text);
+      requirePositions(promptLength, lengths.maxNewTokens, texts);
       return { ...start, ...lengths, seed };
     },
     settings: shared,
     batcher,
-    readResult: (sequences) => ({ texts: sequences.map(({ tokenIds }) => tokenizer.decode(tokenIds)), sequences }),
+    readResult: (sequences) => ({ texts: sequences.map(({ tokenIds }) => texts.decode(tokenIds)), sequences }),
   };
 }
 

@@ -1,10 +1,8 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
-import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
 import type { schemas } from '../../input_schema.ts';
-import { HandlerError } from '../../protocol/errors.ts';
 import type { InputsOf } from '../../protocol/schema.ts';
-import { encoderTokens } from '../texts/text-tokens.ts';
-import type { Tokenizer } from '../texts/tokenizer.ts';
+import { blipTexts } from '../texts/blip-texts.ts';
+import type { AnswerStart } from '../texts/generation-texts.ts';
 import { Batcher } from '../workers/batcher.ts';
 import type { WorkerPool } from '../workers/worker-pool.ts';
 import { type GenerationInputs, type GenerationSettings, resolveGenerationSettings } from './generation-settings.ts';
@@ -23,72 +21,50 @@ export function questionAnsweringTask(
   pool: WorkerPool<'generation' | 'ranking'>,
   context: TaskContext,
 ): ReadRequest<Inputs> {
-  const { text } = checkpoint.config;
-  const { tokenizer } = context;
-  const generation = { tokenizer, batcher: new Batcher(pool.runner('generation'), context) };
-  const ranking = { tokenizer, batcher: new Batcher(pool.runner('ranking'), context) };
+  const texts = blipTexts(checkpoint.config.text, context.tokenizer);
+  const generation = { texts, batcher: new Batcher(pool.runner('generation'), context) };
+  const ranking = { texts, batcher: new Batcher(pool.runner('ranking'), context) };
   const resolve = (inputs: GenerationInputs, ofPreset: Preset['settings']) =>
     resolveGenerationSettings(inputs, checkpoint.generationDefaults, ofPreset);
   return (inputs, outputs) => {
     const items = pairItems(inputs.img_url, inputs.question, 'question');
     const { settings: ofPreset, questionStart } = presets['question-answering'][inputs.preset ?? 'hf'];
-    const readQuestion = (question: string) => questionTokens(question, questionStart, text, tokenizer);
+    const readStart = (question: string) => texts.answerStart(question, questionStart);
     const candidates = readCandidates(inputs.candidates, inputs.num_return_sequences);
     const answer =
       candidates === undefined
-        ? answerByGeneration(items, readQuestion, resolve(inputs, ofPreset), checkpoint, generation)
-        : answerByRanking(items, readQuestion, candidates, checkpoint, ranking);
+        ? answerByGeneration(items, readStart, resolve(inputs, ofPreset), checkpoint, generation)
+        : answerByRanking(items, readStart, candidates, checkpoint, ranking);
     return {
       itemCount: items.length,
-      run: async (listening) => packAnswer(await answer(requestContext(context, listening)), outputs, text),
+      run: async (listening) => packAnswer(await answer(requestContext(context, listening)), outputs, texts),
     };
   };
 }
 
-type ReadQuestion = (question: string) => readonly number[];
+type ReadStart = (question: string) => AnswerStart;
 type Answer = (context: RequestContext) => Promise<ItemAnswers>;
 
-/** An answer begins with [DEC] alone; the encoder reads the question (`BlipForQuestionAnswering.generate`). */
 function answerByGeneration(
   items: readonly Item[],
-  readQuestion: ReadQuestion,
+  readStart: ReadStart,
   settings: GenerationSettings,
   checkpoint: BlipCheckpoint,
   generation: GenerationParts,
 ): Answer {
-  const inputIds = [checkpoint.config.text.bosTokenId];
-  const readStart = (question: string) => ({ inputIds, questionIds: readQuestion(question) });
-  return (context) =>
-    answerItems(items, checkpoint, generationWork(readStart, settings, checkpoint, generation), context);
+  return (context) => answerItems(items, checkpoint, generationWork(readStart, settings, generation), context);
 }
 
 /** Every candidate is scored as the answer to every question. */
 function answerByRanking(
   items: readonly Item[],
-  readQuestion: ReadQuestion,
+  readStart: ReadStart,
   candidates: CandidateAnswers,
   checkpoint: BlipCheckpoint,
   ranking: RankingParts,
 ): Answer {
   return async (context) => {
-    const work = await rankingWork(readQuestion, candidates, checkpoint.config.text, ranking, context.signal);
+    const work = await rankingWork((question) => readStart(question).questionIds, candidates, ranking, context.signal);
     return await answerItems(items, checkpoint, work, context);
   };
-}
-
-/** [CLS], the question and [SEP]; or [ENC] in place of [CLS]. */
-function questionTokens(
-  question: string,
-  questionStart: Preset['questionStart'],
-  config: TextConfig,
-  tokenizer: Tokenizer,
-): readonly number[] {
-  const [start = config.bosTokenId, ...rest] = encoderTokens(question, 'question', config, tokenizer);
-  return [questionStart === '[ENC]' ? encTokenId(config) : start, ...rest];
-}
-
-/** [ENC] was added to the vocabulary right after [DEC] (salesforce/BLIP, `init_tokenizer`). */
-function encTokenId({ bosTokenId, vocabularySize }: TextConfig): number {
-  if (bosTokenId + 1 < vocabularySize) return bosTokenId + 1;
-  throw new HandlerError('INVALID_PARAMETER', 'Expected a checkpoint with the token [ENC] for this preset, got none.');
 }

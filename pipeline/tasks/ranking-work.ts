@@ -1,8 +1,7 @@
-import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import type { RankedCandidate, RankingRow, RankingSettings } from '../sessions/ranking-batch.ts';
-import { encoderTokens, readInTurns } from '../texts/text-tokens.ts';
-import type { Tokenizer } from '../texts/tokenizer.ts';
+import type { GenerationTexts } from '../texts/generation-texts.ts';
+import { readInTurns } from '../texts/text-tokens.ts';
 import type { Batcher } from '../workers/batcher.ts';
 import type { ItemWork } from './items.ts';
 
@@ -37,31 +36,26 @@ export function readCandidates(
 
 /** The parts of a running model that rank candidates. */
 export interface RankingParts {
-  readonly tokenizer: Tokenizer;
+  readonly texts: GenerationTexts;
   readonly batcher: Batcher<RankingRow, RankingSettings, readonly RankedCandidate[]>;
 }
 
 /**
- * How the candidates of a request are ranked. Their tokens are [DEC], the answer and [SEP].
+ * How the candidates of a request are ranked.
  * @throws HandlerError `PROMPT_TOO_LONG` when a candidate has more tokens than the model has positions; the signal's
  *   reason, when it aborts before all candidates are read.
  */
 export async function rankingWork(
   readQuestion: (question: string) => readonly number[],
-  { texts, returnedCount }: CandidateAnswers,
-  config: TextConfig,
-  { tokenizer, batcher }: RankingParts,
+  { texts: candidates, returnedCount }: CandidateAnswers,
+  { texts, batcher }: RankingParts,
   signal: AbortSignal | undefined,
 ): Promise<ItemWork<RankingRow, RankingSettings, readonly RankedCandidate[]>> {
-  const readCandidate = (text: string) => [
-    config.bosTokenId,
-    ...encoderTokens(text, 'candidate', config, tokenizer).slice(1),
-  ];
-  const candidateIds = await readInTurns(texts, readCandidate, signal);
+  const candidateIds = await readInTurns(candidates, (text) => texts.candidate(text), signal);
   return {
     readRow: (question) => ({ questionIds: readQuestion(question) }),
     settings: { candidateIds, returnedCount },
     batcher,
-    readResult: (sequences) => ({ texts: sequences.map(({ candidate }) => texts[candidate] ?? ''), sequences }),
+    readResult: (sequences) => ({ texts: sequences.map(({ candidate }) => candidates[candidate] ?? ''), sequences }),
   };
 }

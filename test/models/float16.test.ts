@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Checkpoint, openCheckpoint } from '../../checkpoint/checkpoint.ts';
 import { quantizeCheckpoint } from '../../checkpoint/quantize/quantize-checkpoint.ts';
 import { openWeights } from '../../checkpoint/weights/weights.ts';
-import { graphsOfTask } from '../../models/graphs-of-task.ts';
+import { graphsOfTask } from '../../models/families.ts';
 import { clipImageGraph, clipTextGraph } from '../../models/heads/clip.ts';
 import { retrievalGraph } from '../../models/heads/retrieval.ts';
 import type { Graph } from '../../onnx/graph.ts';

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { openCheckpoint } from '../../checkpoint/checkpoint.ts';
 import { openWeights, type Weights } from '../../checkpoint/weights/weights.ts';
-import { graphsOfTask } from '../../models/graphs-of-task.ts';
+import { graphsOfTask } from '../../models/families.ts';
 import type { GraphOptions } from '../../models/module.ts';
 import { resizeGraph } from '../../models/towers/image-processor.ts';
 import type { Graph } from '../../onnx/graph.ts';

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
+import { answerRankingGraph } from '../../../models/heads/answer-ranking.ts';
 import type { RankingBatch } from '../../../pipeline/sessions/ranking-batch.ts';
 import { prepareRankingSession } from '../../../pipeline/sessions/ranking-session.ts';
 import { expectClose } from '../../support/close-to.ts';
@@ -27,7 +28,7 @@ const batch: RankingBatch = {
 
 async function rank(maxLogitsBytes?: number) {
   const options = { executionProvider: 'cpu', threadCount: 1 } as const;
-  const session = prepareRankingSession(checkpoint, openWeights(folder), options, maxLogitsBytes);
+  const session = prepareRankingSession(answerRankingGraph, checkpoint, openWeights(folder), options, maxLogitsBytes);
   try {
     return (await session.runs.ranking(batch)).results;
   } finally {

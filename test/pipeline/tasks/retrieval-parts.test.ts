@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
+import { retrievalGraph } from '../../../models/heads/retrieval.ts';
 import { loadRetrievalSession } from '../../../pipeline/sessions/retrieval-session.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { checkpointFolder, openBlipCheckpoint } from '../../support/goldens.ts';
@@ -20,7 +21,7 @@ const texts = [[5], [6, 7, 8], [9], [10, 11], [12]].map((ids) => [2, ...ids, 3])
 
 async function compare(comparedImages: number, maxPairTokens?: number) {
   const options = { executionProvider: 'cpu', threadCount: 1 } as const;
-  const session = await loadRetrievalSession(checkpoint, openWeights(folder), options, maxPairTokens);
+  const session = await loadRetrievalSession(retrievalGraph, checkpoint, openWeights(folder), options, maxPairTokens);
   try {
     return await session.runs.retrieval({ images, texts, comparedImages, imagesPerRun: 3 });
   } finally {

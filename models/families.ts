@@ -8,19 +8,22 @@ import { questionAnsweringGraph } from './heads/question-answering.ts';
 import { retrievalGraph } from './heads/retrieval.ts';
 import type { GraphOptions } from './module.ts';
 
+/** The graphs of each family, by task. The one that resizes images is in towers/image-processor.ts. */
+
+export const blipGraphs = {
+  captioning: { generation: captioningGraph },
+  'question-answering': { generation: questionAnsweringGraph, ranking: answerRankingGraph },
+  retrieval: { retrieval: retrievalGraph },
+};
+
+export const clipGraphs = { clip: { image: clipImageGraph, text: clipTextGraph, rank: clipRankGraph } };
+
 /**
- * Every graph that the task of a checkpoint has, without the one that resizes images.
+ * Every graph of a checkpoint's task.
  * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
  */
 export function graphsOfTask(checkpoint: Checkpoint, weights: Weights, options: GraphOptions = {}): readonly Graph[] {
-  switch (checkpoint.task) {
-    case 'captioning':
-      return [captioningGraph(checkpoint, weights, options)];
-    case 'question-answering':
-      return [questionAnsweringGraph, answerRankingGraph].map((write) => write(checkpoint, weights, options));
-    case 'retrieval':
-      return [retrievalGraph(checkpoint, weights, options)];
-    case 'clip':
-      return [clipImageGraph, clipTextGraph, clipRankGraph].map((write) => write(checkpoint, weights, options));
-  }
+  if (checkpoint.task === 'clip')
+    return Object.values(clipGraphs[checkpoint.task]).map((write) => write(checkpoint, weights, options));
+  return Object.values(blipGraphs[checkpoint.task]).map((write) => write(checkpoint, weights, options));
 }
