@@ -9,6 +9,7 @@ set -uo pipefail
 SELF=$(realpath "$0")
 BASE=${BLIP_GPU_HOME:-${TMPDIR:-/tmp}/blip-gpu}
 [ -e "$BASE/env.sh" ] || { echo "measure.sh: expected $BASE/env.sh; run receive.sh with every part first" >&2; exit 1; }
+# shellcheck disable=SC1091  # receive.sh writes it there.
 . "$BASE/env.sh"
 OUT=${OUT:-$BASE/out}
 mkdir -p "$OUT"
@@ -32,10 +33,13 @@ step() {
   [ -s "$OUT/$name.err" ] && tail -2 "$OUT/$name.err" | cut -c1-300
   tail -c 200000 "$OUT/$name.err" >"$OUT/$name.tail" && mv "$OUT/$name.tail" "$OUT/$name.err"
 }
-# Prints the folder of a checkpoint that receive.sh began to make, as soon as it is complete; nothing if it comes too late.
+makes_checkpoints() { kill -0 "$(cat "$BASE/made/maker.pid" 2>/dev/null)" 2>/dev/null; }
+# Prints the folder of a large checkpoint as soon as it is complete. Prints nothing if no process makes it, or if it comes
+# too late.
 made() {
-  [ -d "$BASE/made" ] || return
-  for _ in $(seq 60); do [ -d "$BASE/made/$1" ] && { echo "$BASE/made/$1"; return; }; [ "$(left)" -lt 60 ] && break; sleep 2; done
+  local folder=$BASE/made/$1
+  while [ ! -d "$folder" ] && [ "$(left)" -gt 60 ] && makes_checkpoints; do sleep 2; done
+  [ ! -d "$folder" ] || echo "$folder"
 }
 
 : >"$OUT/results.jsonl"
@@ -57,7 +61,10 @@ step 60 parity-tf32 node bench/measure.js parity
 base=$(made base)
 [ -n "$base" ] && SECONDS_PER_BATCH=2 step 40 speed-base node bench/measure.js speed "$base" cuda
 [ -n "$base" ] && step 40 torch-base python3 bench/measure_torch.py speed "$base" 1,32 1
-# Few and small files come back from the machine: one with the numbers, one with all logs.
+# Few and small files come back from the machine: one with the numbers, one with all logs. tar fails where a folder that it
+# reads changes, so it writes elsewhere.
 for file in "$OUT"/*; do [ "$(stat -c %s "$file")" -gt 15000000 ] && rm "$file"; done
-tar -czf "$OUT/logs.tgz" -C "$OUT" --exclude=logs.tgz --exclude=results.jsonl . && find "$OUT" -type f ! -name logs.tgz ! -name results.jsonl -delete
+rm -f "$OUT/logs.tgz"
+tar -czf "$BASE/logs.tgz" -C "$OUT" --exclude=results.jsonl . && find "$OUT" -type f ! -name results.jsonl -delete
+mv "$BASE/logs.tgz" "$OUT/"
 python3 "$(dirname "$SELF")/summary.py" "$OUT/results.jsonl"

@@ -2,6 +2,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
+import type { Task } from '../../checkpoint/config/architectures.ts';
 
 /**
  * Measures the bundle on a CUDA card. prepare.sh turns this file into bench/measure.js beside dist/, where it needs
@@ -96,7 +97,7 @@ interface ParityRequests {
   readonly outputs: readonly string[];
 }
 
-const parityRequests: Readonly<Record<string, ParityRequests>> = {
+const parityRequests: Readonly<Record<Task, ParityRequests>> = {
   captioning: {
     requests: {
       greedy: { img_url: picture, text: '' },
@@ -111,6 +112,7 @@ const parityRequests: Readonly<Record<string, ParityRequests>> = {
         seed: 7,
         top_k: 20,
         top_p: 0.9,
+        min_p: 0.02,
         num_return_sequences: 3,
       },
       'sampling everything': { img_url: picture, text: '', do_sample: true, seed: 7, top_k: 0, temperature: 0.7 },
@@ -174,7 +176,8 @@ function difference(one: Tensors, other: Tensors): Difference {
 
 async function compareProviders(folder: string, checkpoint: string): Promise<void> {
   const [cpu, cuda] = [await start(folder, 'cpu'), await start(folder, 'cuda')];
-  const { requests, outputs } = parityRequests[cpu.model?.checkpoint.task ?? ''] ?? { requests: {}, outputs: [] };
+  if (cpu.model === undefined) throw new Error('Expected a loaded model after initialize().');
+  const { requests, outputs } = parityRequests[cpu.model.checkpoint.task];
   for (const [request, inputs] of Object.entries(requests)) {
     // CLIP has an output only where its inputs were given; a request that names none gets the usual ones.
     const names = outputs.filter((name) => isOutputOf(name, inputs));

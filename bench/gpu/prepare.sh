@@ -6,7 +6,7 @@
 #     bash bench/gpu/prepare.sh whole   brings them back
 #
 # Everything is written to .gpu/, which git ignores. A step that has been done is not repeated; delete .gpu/ to begin
-# anew. The plan of transfers is printed at the end and kept in .gpu/plan.txt.
+# anew. Each of the three prints the plan of transfers, and keeps it in .gpu/plan.txt.
 set -euo pipefail
 fail() { echo "prepare.sh: $*" >&2; exit 1; }
 
@@ -25,34 +25,71 @@ tree_mib() {
     awk '{ sum += $1 } END { printf "%.1f", sum / 1048576 }'
 }
 
+STAGE=.gpu/stage
+NATIVE=node_modules/onnxruntime-node/bin/napi-v6/linux/x64
+mib() { du -cm --apparent-size "$@" | tail -1 | cut -f1; }
+# Sizes, and the command for each transfer.
+print_plan() {
+  local tree part count number=0
+  tree=$(tree_mib)
+  count=$(find .gpu -maxdepth 1 -name 'part-*' | wc -l)
+  echo "sizes (MiB): node $(mib $STAGE/bin/node), CUDA provider $(mib $STAGE/app/$NATIVE/libonnxruntime_providers_cuda.so) with its zeros," \
+    "runtime $(mib $STAGE/app/$NATIVE/libonnxruntime.so.1), sharp $(mib $STAGE/app/node_modules/{sharp,@img})," \
+    "bundle $(mib $STAGE/app/dist), checkpoints $(mib $STAGE/app/checkpoints)"
+  echo "archive: $(mib .gpu/archive-*) MiB in $count parts; working tree: $tree MiB"
+  for part in .gpu/part-*; do
+    awk -v tree="$tree" -v part="$(mib "$part")" -v name="$part" 'BEGIN {
+      printf "%s: %d MiB, %.1f MiB with the tree%s\n", name, part, part + tree, (part + tree > 63 ? "  TOO MUCH: run `prepare.sh slim`, or lower PART_MIB" : "") }'
+  done
+  echo
+  echo "Transfers, one straight after the other:"
+  for part in .gpu/part-*; do
+    number=$((number + 1))
+    if [ "$number" -lt "$count" ]; then
+      echo "  $number. send $part, then run there (at most 120 s): bash $part/receive.sh"
+    else
+      echo "  $number. send $part, then run there (at most 560 s): bash $part/receive.sh && bash $part/measure.sh"
+    fi
+  done
+  echo "  To measure again on the same machine: send .gpu/part-01, then run there: bash .gpu/part-01/measure.sh"
+}
+# The plan depends on the parts and on the working tree, so it is written again after either has changed.
+write_plan() {
+  if [ -d .gpu/part-01 ]; then print_plan | tee .gpu/plan.txt
+  else echo "working tree: $(tree_mib) MiB travel with each part"; fi
+}
+
 case ${1:-} in
 slim)
   # A tracked file that is not checked out does not travel.
   git sparse-checkout set --no-cone '/*' '!/checkpoints/*/' '!/test/' '!/docs/' '/test/fixtures/images/'
-  echo "working tree: $(tree_mib) MiB travel with each part"
+  write_plan
   exit ;;
-whole) git sparse-checkout disable; exit ;;
+whole)
+  git sparse-checkout disable
+  write_plan
+  exit ;;
 '') ;;
 *) fail "expected no argument, slim or whole, got $1" ;;
 esac
 
 for tool in python3 node npx tar sha256sum split ${COMPRESS%% *}; do command -v "$tool" >/dev/null || fail "expected $tool on the PATH"; done
 [ -d node_modules/onnxruntime-node ] || fail "expected node_modules; run npm ci first"
+[ -z "$(git ls-files -t | awk '$1 == "S"')" ] || fail "expected the whole working tree, got a slim one; run prepare.sh whole first"
 VERSION=$(node -p "require('onnxruntime-node/package.json').version")
 mkdir -p .gpu/cache
 
 # 1. The CUDA provider of the runtime's own version and commit. PyPI's wheel is built for CUDA 13.
-WHEEL=$(ls .gpu/cache/onnxruntime_gpu-"$VERSION"-*.whl 2>/dev/null | head -1 || true)
-if [ -z "$WHEEL" ]; then
+find_wheel() { find .gpu/cache -name "onnxruntime_gpu-$VERSION-*.whl" -print -quit; }
+if [ -z "$(find_wheel)" ]; then
   python3 -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
     --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 -d .gpu/cache "onnxruntime-gpu==$VERSION" ||
     fail "expected PyPI to have a wheel of onnxruntime-gpu $VERSION for Linux"
-  WHEEL=$(ls .gpu/cache/onnxruntime_gpu-"$VERSION"-*.whl)
 fi
 PROVIDERS=.gpu/cache/providers-$VERSION-sm$ARCHITECTURE
 if [ ! -e "$PROVIDERS/done" ]; then
   rm -rf "$PROVIDERS" && mkdir -p "$PROVIDERS"
-  python3 "$KIT/unpack-provider.py" "$WHEEL" node_modules/onnxruntime-node/bin/napi-v6/linux/x64/libonnxruntime.so.1 "$PROVIDERS"
+  python3 "$KIT/unpack-provider.py" "$(find_wheel)" node_modules/onnxruntime-node/bin/napi-v6/linux/x64/libonnxruntime.so.1 "$PROVIDERS"
   mv "$PROVIDERS/libonnxruntime_providers_cuda.so" "$PROVIDERS/whole.so"
   python3 "$KIT/reduce-provider.py" "$PROVIDERS/whole.so" "$PROVIDERS/libonnxruntime_providers_cuda.so" "$ARCHITECTURE"
   rm "$PROVIDERS/whole.so"
@@ -60,8 +97,6 @@ if [ ! -e "$PROVIDERS/done" ]; then
 fi
 
 # 2. The stage: node, the bundle, the packages with native code, the kit's scripts, small checkpoints, a picture.
-STAGE=.gpu/stage
-NATIVE=node_modules/onnxruntime-node/bin/napi-v6/linux/x64
 rm -rf $STAGE && mkdir -p $STAGE/bin $STAGE/app/node_modules/@img $STAGE/app/bench $STAGE/app/checkpoints
 cp -L "$(command -v node)" $STAGE/bin/node
 chmod +x $STAGE/bin/node
@@ -85,8 +120,8 @@ npx esbuild "$KIT/measure.ts" --format=esm --platform=node --target=node20 --out
 cp test/fixtures/images/chelsea.png $STAGE/app/bench/
 # dist/ has the captioning checkpoint already. Small checkpoints stand for the other tasks, so that two parts suffice.
 for checkpoint in ${CHECKPOINTS:-checkpoints/scenes-question-answering test/fixtures/checkpoints/*}; do
-  if [ -d "$checkpoint" ]; then cp -r "$checkpoint" $STAGE/app/checkpoints/
-  else echo "prepare.sh: $checkpoint is left out, because it is not in the working tree (slim?)" >&2; fi
+  [ -d "$checkpoint" ] || fail "expected the folder of a checkpoint, got $checkpoint"
+  cp -r "$checkpoint" $STAGE/app/checkpoints/
 done
 git log -1 --format='%H %s' >$STAGE/app/commit.txt
 
@@ -103,7 +138,6 @@ fi
 rm -rf .gpu/part-* .gpu/split && mkdir .gpu/split
 split -b "${PART_MIB}M" -d -a 2 --numeric-suffixes=1 "$ARCHIVE" .gpu/split/piece-
 (cd .gpu/split && sha256sum piece-*) >.gpu/pieces.sums
-COUNT=$(wc -l <.gpu/pieces.sums)
 for piece in .gpu/split/piece-*; do
   number=${piece##*-}
   mkdir .gpu/part-"$number"
@@ -112,28 +146,4 @@ for piece in .gpu/split/piece-*; do
 done
 rmdir .gpu/split
 
-# 4. The plan: sizes, and the command for each transfer.
-TREE=$(tree_mib)
-mib() { du -cm "$@" | tail -1 | cut -f1; }
-{
-  echo "sizes (MiB): node $(mib $STAGE/bin/node), CUDA provider $(mib --apparent-size $STAGE/app/$NATIVE/libonnxruntime_providers_cuda.so) with its zeros," \
-    "runtime $(mib $STAGE/app/$NATIVE/libonnxruntime.so.1), sharp $(mib $STAGE/app/node_modules/{sharp,@img})," \
-    "bundle $(mib $STAGE/app/dist), checkpoints $(mib $STAGE/app/checkpoints)"
-  echo "archive: $(mib --apparent-size "$ARCHIVE") MiB in $COUNT parts; working tree: $TREE MiB"
-  for part in .gpu/part-*; do
-    awk -v tree="$TREE" -v part="$(mib --apparent-size "$part")" -v name="$part" 'BEGIN {
-      printf "%s: %d MiB, %.1f MiB with the tree%s\n", name, part, part + tree, (part + tree > 63 ? "  TOO MUCH: run `prepare.sh slim`, or lower PART_MIB" : "") }'
-  done
-  echo
-  echo "Transfers, one straight after the other:"
-  number=0
-  for part in .gpu/part-*; do
-    number=$((number + 1))
-    if [ $number -lt "$COUNT" ]; then
-      echo "  $number. send $part, then run there (at most 120 s): bash $part/receive.sh"
-    else
-      echo "  $number. send $part, then run there (at most 560 s): bash $part/receive.sh && bash $part/measure.sh"
-    fi
-  done
-  echo "  To measure again on the same machine: send .gpu/part-01, then run there: bash .gpu/part-01/measure.sh"
-} | tee .gpu/plan.txt
+write_plan

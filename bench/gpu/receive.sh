@@ -28,19 +28,28 @@ for piece in "$HERE"/piece-*; do
   echo "received $name, $(du -m --apparent-size "$piece" | cut -f1) MiB"
 done
 
-# The large checkpoints are made in the meantime, by a process that goes on after this script.
-if [ -z "${NO_CHECKPOINTS:-}" ] && [ ! -e "$BASE/made/log" ] && [ -e bench/make_checkpoint.py ]; then
+# The large checkpoints are made in the meantime, by a process that goes on after this script. measure.sh waits for them
+# as long as that process lives.
+make_checkpoints() {
+  local size folder
+  for size in $SIZES; do
+    folder=$BASE/made/$size
+    [ ! -d "$folder" ] || continue
+    rm -rf "$folder.tmp" && mkdir -p "$folder.tmp"
+    python3 -c '
+import runpy, torch
+torch.save = lambda *_: None  # The torch archive is not needed here, and is as large as the safetensors.
+runpy.run_path("bench/make_checkpoint.py", run_name="__main__")
+' "$folder.tmp" "$size" && mv "$folder.tmp" "$folder"
+  done
+}
+makes_checkpoints() { kill -0 "$(cat "$BASE/made/maker.pid" 2>/dev/null)" 2>/dev/null; }
+if [ -z "${NO_CHECKPOINTS:-}" ] && [ -e bench/make_checkpoint.py ] && ! makes_checkpoints; then
   mkdir -p "$BASE/made"
   export BASE SIZES=${SIZES:-large base}
-  setsid bash -c 'for size in $SIZES; do
-    mkdir -p "$BASE/made/$size.tmp" && python3 - "$BASE/made/$size.tmp" "$size" <<PY && mv "$BASE/made/$size.tmp" "$BASE/made/$size"
-import runpy, sys
-import torch
-torch.save = lambda *_: None  # The torch archive is not needed here, and is as large as the safetensors.
-sys.path.insert(0, "bench")
-runpy.run_path("bench/make_checkpoint.py", run_name="__main__")
-PY
-  done' >"$BASE/made/log" 2>&1 </dev/null &
+  export -f make_checkpoints
+  setsid bash -c make_checkpoints >"$BASE/made/log" 2>&1 </dev/null &
+  echo $! >"$BASE/made/maker.pid"
   echo "making checkpoints in $BASE/made"
 fi
 

@@ -26,7 +26,7 @@ def speed_cells(row):
     if row.get("error"):
         return [side, checkpoint, dtype, row["batch"], row["error"][:200], "", "", "", ""]
     numbers = [f"{row[key]:.1f}" for key in ("computeMs", "fastestMs", "captionsPerSecond")]
-    return [side, checkpoint, dtype, row["batch"], *numbers, f"{row['firstMs']:.0f}", row["memoryMiB"]]
+    return [side, checkpoint, dtype, row["batch"], *numbers, f"{row['firstMs']:.0f}", row["memoryMiB"] or ""]
 
 
 def main(path):
