@@ -1,4 +1,4 @@
-/** Stable codes for whatever can be wrong with a checkpoint's folder or its download. docs/errors.md explains each. */
+/** Stable codes of faults of a checkpoint's folder or its download. docs/reference/errors.md explains each. */
 export type CheckpointErrorCode =
   | 'CHECKPOINT_NOT_FOUND'
   | 'CHECKPOINT_NOT_CACHED'

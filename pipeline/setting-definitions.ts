@@ -6,7 +6,7 @@ export interface SettingDefinition<T> {
   /** The environment variable. */
   readonly variable: string;
   readonly description: string;
-  /** The default as the README shows it. */
+  /** The default as docs/reference/settings.md shows it. */
   readonly defaultText: string;
   readonly defaultValue: T;
   /** Returns `undefined` for a text that is not a valid value. */

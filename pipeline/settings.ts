@@ -53,7 +53,7 @@ const workerCount = count(
   1,
 );
 
-/** Every setting of a model with its environment variable. A test holds the README's table against it. */
+/** Every setting of a model with its environment variable. A test compares docs/reference/settings.md with it. */
 export function settingDefinitions(defaults: MachineDefaults): SettingDefinitions<Settings> {
   return { ...runDefinitions(defaults), ...limitDefinitions, ...imageDefinitions };
 }

@@ -1,6 +1,6 @@
 /**
  * Every error of a request or of the service. One table says what each code means on every platform; a test compares
- * docs/errors.md with it. Checkpoints have codes of their own (checkpoint/errors.ts).
+ * docs/reference/errors.md with it. Checkpoints have codes of their own (checkpoint/errors.ts).
  */
 
 /** Names of gRPC's status codes. Source: grpc/grpc, doc/statuscodes.md. */
@@ -27,7 +27,7 @@ interface ErrorKind {
   readonly retryable: boolean;
   /** Headers that an HTTP answer has besides its content type. */
   readonly headers?: Readonly<Record<string, string>>;
-  /** When the error occurs, as docs/errors.md says it. */
+  /** When the error occurs, as docs/reference/errors.md says it. */
   readonly meaning: string;
 }
 

@@ -9,7 +9,7 @@ import { errorAnswer } from '../protocol/error-answer.ts';
 import { type ErrorCode, errorCodes, HandlerError } from '../protocol/errors.ts';
 import type { InputFields } from '../protocol/schema.ts';
 
-/** Compares lists in the documents with the code, and follows every link. */
+/** Compares lists in the documents with the code, looks for the files that documents name, and follows every link. */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
@@ -24,8 +24,8 @@ function unionMembers(source: string): readonly string[] {
   return [...source.matchAll(/^ {2}\| '([A-Z_]+)'/gm)].map((match) => match[1] ?? '');
 }
 
-describe('docs/errors.md', () => {
-  const codes = firstCells(read('docs/errors.md')).filter((cell) => /^[A-Z_]+$/.test(cell));
+describe('docs/reference/errors.md', () => {
+  const codes = firstCells(read('docs/reference/errors.md')).filter((cell) => /^[A-Z_]+$/.test(cell));
 
   test('explains every code once, and no other', () => {
     const known = [...Object.keys(errorCodes), ...unionMembers(read('checkpoint/errors.ts'))];
@@ -34,7 +34,7 @@ describe('docs/errors.md', () => {
   });
 
   test('names the statuses and the meaning of every code', () => {
-    const text = read('docs/errors.md');
+    const text = read('docs/reference/errors.md');
     const ofRequests = [...text.matchAll(/^\| ([A-Z_]+) \| (\d{3}) \| ([A-Z_]+|–) \| (.+?) \|/gm)];
     const ofStart = [...text.matchAll(/^\| (SETTINGS_INVALID|EXECUTION_PROVIDER_UNAVAILABLE) \| (.+?) \|/gm)];
     const documented = [
@@ -54,7 +54,7 @@ describe('docs/errors.md', () => {
     const codes = Object.keys(errorCodes) as readonly ErrorCode[]; // The keys of a table of codes.
     const having = (header: string) => codes.filter((code) => header in headersOf(code));
     expect(having('retry-after')).toEqual(
-      [...read('docs/errors.md').matchAll(/^\| ([A-Z_]+) .*`Retry-After`/gm)].map((match) => match[1]),
+      [...read('docs/reference/errors.md').matchAll(/^\| ([A-Z_]+) .*`Retry-After`/gm)].map((match) => match[1]),
     );
     expect(headersOf('UNAUTHORIZED')).toEqual({ 'www-authenticate': 'Bearer', 'content-type': 'application/json' });
     expect(headersOf('UNSUPPORTED_ENCODING')).toMatchObject({ 'accept-encoding': 'gzip, deflate' });
@@ -123,15 +123,18 @@ test('CONTRIBUTING.md names only files and folders that exist', () => {
   expect(paths.filter((path) => !existsSync(join(root, path)))).toEqual([]);
 });
 
-/** Paths of all Markdown files of the repository, from its root. */
-function markdownFiles(folder = ''): readonly string[] {
+/** Paths of all files of the repository, from its root. */
+function filesIn(folder = ''): readonly string[] {
   return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
     const path = join(folder, entry.name);
-    if (entry.isFile()) return entry.name.endsWith('.md') ? [path] : [];
+    if (entry.isFile()) return [path];
     const isOurs = entry.isDirectory() && !['node_modules', 'dist'].includes(entry.name) && !entry.name.startsWith('.');
-    return isOurs ? markdownFiles(path) : [];
+    return isOurs ? filesIn(path) : [];
   });
 }
+
+const files = filesIn();
+const documents = files.filter((path) => path.endsWith('.md'));
 
 const withoutCode = (markdown: string) => markdown.replace(/^ *```[\s\S]*?^ *```/gm, '').replace(/`[^`\n]+`/g, 'code');
 
@@ -160,9 +163,23 @@ function problemOf(document: string, link: string): string | undefined {
   return isDocument && anchorsOf(read(target)).includes(anchor) ? undefined : `${link} leads to no heading`;
 }
 
-describe('links', () => {
-  const documents = markdownFiles();
+/** Paths of sources that a text names and the repository lacks. A document may leave out the folders in front. */
+function missingSources(markdown: string): readonly string[] {
+  const named = markdown.replace(/^ *```[\s\S]*?^ *```/gm, '').matchAll(/(?<![\w./-])(?:[\w-]+\/)*[\w-]+\.ts\b/g);
+  return [...named].map(([path]) => path).filter((path) => !files.some((file) => `/${file}`.endsWith(`/${path}`)));
+}
 
+describe('sources', () => {
+  test.each(documents.filter((path) => path !== 'CHANGELOG.md'))('that %s names exist', (document) => {
+    expect(missingSources(read(document))).toEqual([]);
+  });
+
+  test('that do not exist are found', () => {
+    expect(missingSources('See `app.ts`, (exchange/door.ts) and workers/nothing.ts.')).toEqual(['workers/nothing.ts']);
+  });
+});
+
+describe('links', () => {
   test('are looked for in the documents that there are', () => {
     expect(documents).toEqual(expect.arrayContaining(['README.md', 'docs/README.md', 'checkpoints/recipe/README.md']));
   });
@@ -174,9 +191,9 @@ describe('links', () => {
   });
 
   test.each([
-    ['docs/errors.md', 'nowhere.md'],
-    ['docs/errors.md', '#nothing-of-this-name'],
-    ['docs/errors.md', '../../outside.md'],
+    ['docs/reference/errors.md', 'nowhere.md'],
+    ['docs/reference/errors.md', '#nothing-of-this-name'],
+    ['docs/reference/errors.md', '../../outside.md'],
   ])('that lead nowhere are found: %s to %s', (document, link) => {
     expect(problemOf(document, link)).toContain(link);
   });

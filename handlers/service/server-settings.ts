@@ -48,7 +48,7 @@ export interface ServerSettings {
   readonly logLevel: string;
 }
 
-/** Every setting of a server with its environment variable. A test holds the README's table against it. */
+/** Every setting of a server with its environment variable. A test compares docs/reference/settings.md with it. */
 export const serverSettingDefinitions: SettingDefinitions<ServerSettings> = {
   models: setting<readonly ModelChoice[]>({
     variable: 'BLIP_MODELS',

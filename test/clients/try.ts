@@ -20,9 +20,10 @@ import { startQueue } from '../support/queue.ts';
 import { startRuntimeApi } from './runtime-api.ts';
 
 /**
- * Runs the real clients of other platforms against the bundled server, and prints their output as Markdown: docs/clients.md.
+ * Runs the real clients of other platforms against the bundled server, and prints their output as Markdown
+ * (docs/reference/clients.md).
  *
- *     test/clients/install.sh FOLDER && npx tsx test/clients/try.ts FOLDER > docs/clients.md
+ *     test/clients/install.sh FOLDER && npx tsx test/clients/try.ts FOLDER > docs/reference/clients.md
  */
 
 /** The documents whose curl examples must work. */
@@ -191,7 +192,7 @@ async function main(folder: string): Promise<void> {
       caption: await captionOf(server.url),
     };
     process.stdout.write(
-      '# Recorded output of the clients\n\n[test/clients/try.ts](../test/clients/try.ts) printed this document. It ran the real clients of other platforms against\nthe bundled server. It prints a line only if the answer equals the one to a plain request; any other answer ends it.\n',
+      '# Recorded output of the clients\n\n[test/clients/try.ts](../../test/clients/try.ts) printed this document. It ran the real clients of other platforms\nagainst the bundled server. It prints a line only if the answer equals the one to a plain request; any other answer ends\nit.\n',
     );
     const python = (title: string, environment: string, program: string) =>
       runPython(folder, environment, program, service).then((text) => describe(title, text));
