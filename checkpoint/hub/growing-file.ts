@@ -3,26 +3,33 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { CheckpointError } from '../errors.ts';
 import { digestFile, startDigest } from './checksum.ts';
 import { explainWriteErrors } from './failures.ts';
+import { keepRecent } from './incomplete-file.ts';
 import type { RemoteFile } from './listing.ts';
 
-/** A half-written file that is open, with the digest of its bytes. Its errors are CheckpointErrors that name its path. */
+/**
+ * A half-written file that is open, with the digest of its bytes. Its modification time stays recent until it is closed.
+ * Its errors are CheckpointErrors that name its path.
+ */
 export class GrowingFile {
   readonly path: string;
   readonly #file: RemoteFile;
   readonly #handle: FileHandle;
+  readonly #stopTouching: () => Promise<void>;
   #digest: Hash;
   #receivedBytes = 0;
 
-  private constructor(path: string, file: RemoteFile, handle: FileHandle) {
+  private constructor(path: string, file: RemoteFile, handle: FileHandle, abandonedAfterMs: number) {
     this.path = path;
     this.#file = file;
     this.#handle = handle;
+    this.#stopTouching = keepRecent(path, abandonedAfterMs);
     this.#digest = startDigest(file);
   }
 
-  /** Opens a file for explainWriteErrors, and reads the bytes that it has. One that has too many loses them all. */
-  static async open(path: string, file: RemoteFile): Promise<GrowingFile> {
-    const growing = new GrowingFile(path, file, await explainWriteErrors(path, () => open(path, 'r+')));
+  /** Opens a file and reads the bytes that it has. A file with more bytes than listed loses them all. */
+  static async open(path: string, file: RemoteFile, abandonedAfterMs: number): Promise<GrowingFile> {
+    const handle = await explainWriteErrors(path, () => open(path, 'r+'));
+    const growing = new GrowingFile(path, file, handle, abandonedAfterMs);
     try {
       await growing.#readBytes();
       return growing;
@@ -70,6 +77,7 @@ export class GrowingFile {
   }
 
   async close(): Promise<void> {
+    await this.#stopTouching();
     await this.#handle.close();
   }
 
@@ -81,7 +89,7 @@ export class GrowingFile {
   }
 
   /**
-   * Writes at the position of the bytes. A process that slept for very long may have lost its file to another; then both
+   * Writes at the position of the bytes. Until a download that was frozen notices that another has taken its file, both
    * write equal bytes to equal positions.
    */
   async #write(chunk: Uint8Array): Promise<void> {
