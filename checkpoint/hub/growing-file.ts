@@ -1,14 +1,18 @@
 import type { Hash } from 'node:crypto';
-import { type FileHandle, open } from 'node:fs/promises';
+import { type FileHandle, open, stat } from 'node:fs/promises';
 import { CheckpointError } from '../errors.ts';
 import { digestFile, startDigest } from './checksum.ts';
 import { explainWriteErrors } from './failures.ts';
 import { keepRecent } from './incomplete-file.ts';
 import type { RemoteFile } from './listing.ts';
 
+/** The bytes written between two looks whether the file still has its name. */
+const CHECK_INTERVAL_BYTES = 1 << 20;
+
 /**
  * A half-written file that is open, with the digest of its bytes. Its modification time stays recent until it is closed.
- * Its errors are CheckpointErrors that name its path.
+ * Its errors are CheckpointErrors that name its path. One whose cause is ENOENT says that another download has removed
+ * or taken the file.
  */
 export class GrowingFile {
   readonly path: string;
@@ -17,6 +21,7 @@ export class GrowingFile {
   readonly #stopTouching: () => Promise<void>;
   #digest: Hash;
   #receivedBytes = 0;
+  #uncheckedBytes = 0;
 
   private constructor(path: string, file: RemoteFile, handle: FileHandle, abandonedAfterMs: number) {
     this.path = path;
@@ -62,10 +67,13 @@ export class GrowingFile {
     await explainWriteErrors(this.path, () => this.#write(chunk));
     this.#digest.update(chunk);
     this.#receivedBytes += chunk.length;
+    this.#uncheckedBytes += chunk.length;
+    if (this.#uncheckedBytes >= CHECK_INTERVAL_BYTES) await this.#requireName();
   }
 
-  /** Drops all bytes. */
+  /** Drops all bytes, but never those of a download that has taken the file. */
   async restart(): Promise<void> {
+    await this.#requireName();
     await explainWriteErrors(this.path, () => this.#handle.truncate(0));
     this.#receivedBytes = 0;
     this.#digest = startDigest(this.#file);
@@ -86,6 +94,12 @@ export class GrowingFile {
     if (size > this.#file.sizeBytes) return await this.restart();
     await explainWriteErrors(this.path, () => digestFile(this.path, this.#digest));
     this.#receivedBytes = size;
+  }
+
+  /** Throws where the file is gone, because nobody would ever see the bytes that follow. */
+  async #requireName(): Promise<void> {
+    await explainWriteErrors(this.path, () => stat(this.path));
+    this.#uncheckedBytes = 0;
   }
 
   /**

@@ -594,6 +594,35 @@ describe('several downloads at once', () => {
     expect(weightsRequests(hub)).toEqual([]);
   });
 
+  test('a slow one stops soon after a fast one has finished', async () => {
+    const mebibyte = 1 << 20;
+    const bytes = Buffer.alloc(8 * mebibyte, 'weights');
+    const hub = await startHub({ ...files, 'model.safetensors': bytes });
+    const environment = hubEnvironment(hub);
+    let receivedBytes = 0;
+    let sentBytes = 0;
+    hub.fail(`/${sha256(bytes)}`, async (response) => {
+      await download(environment);
+      response.writeHead(200, { 'content-length': bytes.length });
+      while (sentBytes < bytes.length && !response.destroyed) {
+        response.write(bytes.subarray(sentBytes, sentBytes + mebibyte / 8));
+        sentBytes += mebibyte / 8;
+        // Else the system would take many bytes that nobody reads.
+        while (receivedBytes < sentBytes && !response.destroyed) await wait(1);
+      }
+    });
+    const folder = await download(environment, {
+      limits: { ...quickLimits, stallTimeoutMs: 30_000 },
+      onProgress: (progress) => {
+        receivedBytes = progress.receivedBytes;
+      },
+    });
+    expect(readFileSync(join(folder, 'model.safetensors')).equals(bytes)).toBe(true);
+    expect(sentBytes).toBeGreaterThan(0);
+    expect(sentBytes).toBeLessThanOrEqual(1.25 * mebibyte);
+    expect(halfWritten(environment)).toEqual([]);
+  });
+
   test('into one folder', async () => {
     const hub = await startHub(files);
     const folder = temporaryFolder();

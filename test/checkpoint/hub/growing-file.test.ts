@@ -1,4 +1,4 @@
-import { readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { describe, expect, onTestFinished, test } from 'vitest';
@@ -8,6 +8,7 @@ import { gitBlobSha1, sha256 } from '../../support/hub-server.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 
 const ABANDONED_AFTER_MS = 100;
+const MEBIBYTE = 1 << 20;
 const whole = Buffer.from('the whole file');
 const small = {
   name: 'config.json',
@@ -76,6 +77,28 @@ test('a file is recent while it is open, although no bytes arrive', async () => 
   setOld();
   await wait(2 * ABANDONED_AFTER_MS);
   expect(ageMs()).toBeGreaterThan(1e9);
+});
+
+describe('a file whose name is gone', () => {
+  const gone = { code: 'CHECKPOINT_DOWNLOAD_FAILED', cause: expect.objectContaining({ code: 'ENOENT' }) };
+
+  test('takes no more than a mebibyte', async () => {
+    const { growing, path } = await open('', { ...large, sizeBytes: 8 * MEBIBYTE });
+    await growing.append(Buffer.alloc(MEBIBYTE / 4));
+    rmSync(path);
+    const fillUp = async () => {
+      while (growing.receivedBytes < 8 * MEBIBYTE) await growing.append(Buffer.alloc(MEBIBYTE / 4));
+    };
+    await expect(fillUp()).rejects.toMatchObject(gone);
+    expect(growing.receivedBytes).toBe(MEBIBYTE);
+  });
+
+  test('keeps the bytes for the download that took it', async () => {
+    const { growing, path } = await open('the ');
+    renameSync(path, `${path}.taken`);
+    await expect(growing.restart()).rejects.toMatchObject(gone);
+    expect(readFileSync(`${path}.taken`, 'utf8')).toBe('the ');
+  });
 });
 
 test('writes at its position, not at the end that another writer may have made', async () => {
