@@ -9,7 +9,10 @@ export interface HubLimits extends ConnectionTimeouts {
   readonly retryDelayMs: number;
   /** A server that asks for a longer wait is given up. */
   readonly longestRetryAfterMs: number;
-  /** A half-written file that was not written for so long belongs to nobody. Longer than any wait between two writes. */
+  /**
+   * A half-written file that was not touched for so long belongs to nobody. After a `kill -9` the next download waits
+   * until then; a download touches its file more often.
+   */
   readonly abandonedAfterMs: number;
 }
 
@@ -19,7 +22,7 @@ export const defaultHubLimits: HubLimits = {
   attempts: 5,
   retryDelayMs: 1_000,
   longestRetryAfterMs: 120_000,
-  abandonedAfterMs: 600_000,
+  abandonedAfterMs: 10_000,
 };
 
 export interface AttemptOptions {

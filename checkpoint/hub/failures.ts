@@ -121,12 +121,17 @@ export function untrustedCertificate(inquiry: Inquiry, cause: unknown): Checkpoi
 /** The error of a file that cannot be written, in the cache or in the folder of --folder. */
 export function writeFailure(path: string, cause: unknown): CheckpointError {
   const code = errorCode(cause);
-  const message = ['ENOSPC', 'EDQUOT'].includes(code)
+  const message = isDiskFull(cause)
     ? `expected free space on the disk, got ${code}. The bytes that have arrived are kept: free some space and try again`
     : isReadOnly(cause)
       ? `expected a place that can be written, got ${code}. HF_HUB_CACHE or --folder names another place`
       : `expected to write it, got ${code}`;
   return new CheckpointError('CHECKPOINT_DOWNLOAD_FAILED', `${path}: ${message}.`, { cause });
+}
+
+/** Whether the disk, or the user's share of it, has no space left. */
+export function isDiskFull(cause: unknown): boolean {
+  return ['ENOSPC', 'EDQUOT'].includes(errorCode(cause));
 }
 
 /** Node's recursive mkdir throws ENOENT on a read-only file system. */

@@ -7,7 +7,7 @@ import { describeChecksum } from './checksum.ts';
 import type { HubAnswer, HubConnection } from './connection.ts';
 import { explainWriteErrors, PassingFailure } from './failures.ts';
 import { GrowingFile } from './growing-file.ts';
-import { beginIncompleteFile, releaseIncompleteFile, removeIncompleteFiles } from './incomplete-file.ts';
+import { beginIncompleteFile, findLeftovers, releaseIncompleteFile, removeIncompleteFiles } from './incomplete-file.ts';
 import type { RemoteFile } from './listing.ts';
 
 export interface FileJob {
@@ -33,17 +33,23 @@ const WORTHWHILE_BYTES = 1 << 20;
  * @throws CheckpointError `CHECKPOINT_DOWNLOAD_FAILED` (network, checksum, disk), `CHECKPOINT_ACCESS_DENIED`.
  */
 export async function fetchFile(job: FileJob, connection: HubConnection, options: AttemptOptions): Promise<boolean> {
-  const { incompletePrefix, isWhole, path } = job;
-  const incompletePath = await explainWriteErrors(path, async () => {
-    if (await isWhole()) return undefined;
-    await mkdir(dirname(path), { recursive: true });
-    return await beginIncompleteFile(incompletePrefix, options.limits.abandonedAfterMs);
-  });
+  const incompletePath = await explainWriteErrors(job.path, () => begin(job, options));
   if (incompletePath === undefined) return false;
   const placement = await fillAndPlace(job, incompletePath, connection, options);
   if (placement === 'lost') return await fetchFile(job, connection, options);
-  await removeIncompleteFiles(incompletePrefix).catch(() => undefined); // They do no harm.
+  await removeIncompleteFiles(job.incompletePrefix).catch(() => undefined); // They do no harm.
   return placement === 'placed';
+}
+
+/** @returns the path of a half-written file, or `undefined` where the whole file is there. */
+async function begin(
+  { path, incompletePrefix, isWhole }: FileJob,
+  { limits, signal }: AttemptOptions,
+): Promise<string | undefined> {
+  await mkdir(dirname(path), { recursive: true });
+  const leftovers = await findLeftovers(incompletePrefix, limits.abandonedAfterMs, signal);
+  // Asked last, because a download may have finished while its half-written file was watched.
+  return (await isWhole()) ? undefined : await beginIncompleteFile(incompletePrefix, leftovers);
 }
 
 /** `was-there`: another download put the whole file there. `lost`: another download took the half-written file. */
@@ -76,7 +82,7 @@ async function fillAndCheck(
   connection: HubConnection,
   options: AttemptOptions,
 ): Promise<void> {
-  const growing = await GrowingFile.open(path, job.file);
+  const growing = await GrowingFile.open(path, job.file, options.limits.abandonedAfterMs);
   try {
     const isResumed = growing.receivedBytes > 0;
     job.onBytes(growing.receivedBytes);

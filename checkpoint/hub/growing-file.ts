@@ -1,28 +1,40 @@
 import type { Hash } from 'node:crypto';
-import { type FileHandle, open } from 'node:fs/promises';
+import { type FileHandle, open, stat } from 'node:fs/promises';
 import { CheckpointError } from '../errors.ts';
 import { digestFile, startDigest } from './checksum.ts';
 import { explainWriteErrors } from './failures.ts';
+import { keepRecent } from './incomplete-file.ts';
 import type { RemoteFile } from './listing.ts';
 
-/** A half-written file that is open, with the digest of its bytes. Its errors are CheckpointErrors that name its path. */
+/** The bytes written between two looks whether the file still has its name. */
+const CHECK_INTERVAL_BYTES = 1 << 20;
+
+/**
+ * A half-written file that is open, with the digest of its bytes. Its modification time stays recent until it is closed.
+ * Its errors are CheckpointErrors that name its path. One whose cause is ENOENT says that another download has removed
+ * or taken the file.
+ */
 export class GrowingFile {
   readonly path: string;
   readonly #file: RemoteFile;
   readonly #handle: FileHandle;
+  readonly #stopTouching: () => Promise<void>;
   #digest: Hash;
   #receivedBytes = 0;
+  #uncheckedBytes = 0;
 
-  private constructor(path: string, file: RemoteFile, handle: FileHandle) {
+  private constructor(path: string, file: RemoteFile, handle: FileHandle, abandonedAfterMs: number) {
     this.path = path;
     this.#file = file;
     this.#handle = handle;
+    this.#stopTouching = keepRecent(path, abandonedAfterMs);
     this.#digest = startDigest(file);
   }
 
-  /** Opens a file for explainWriteErrors, and reads the bytes that it has. One that has too many loses them all. */
-  static async open(path: string, file: RemoteFile): Promise<GrowingFile> {
-    const growing = new GrowingFile(path, file, await explainWriteErrors(path, () => open(path, 'r+')));
+  /** Opens a file and reads the bytes that it has. A file with more bytes than listed loses them all. */
+  static async open(path: string, file: RemoteFile, abandonedAfterMs: number): Promise<GrowingFile> {
+    const handle = await explainWriteErrors(path, () => open(path, 'r+'));
+    const growing = new GrowingFile(path, file, handle, abandonedAfterMs);
     try {
       await growing.#readBytes();
       return growing;
@@ -55,10 +67,13 @@ export class GrowingFile {
     await explainWriteErrors(this.path, () => this.#write(chunk));
     this.#digest.update(chunk);
     this.#receivedBytes += chunk.length;
+    this.#uncheckedBytes += chunk.length;
+    if (this.#uncheckedBytes >= CHECK_INTERVAL_BYTES) await this.#requireName();
   }
 
-  /** Drops all bytes. */
+  /** Drops all bytes, but never those of a download that has taken the file. */
   async restart(): Promise<void> {
+    await this.#requireName();
     await explainWriteErrors(this.path, () => this.#handle.truncate(0));
     this.#receivedBytes = 0;
     this.#digest = startDigest(this.#file);
@@ -70,6 +85,7 @@ export class GrowingFile {
   }
 
   async close(): Promise<void> {
+    await this.#stopTouching();
     await this.#handle.close();
   }
 
@@ -80,8 +96,14 @@ export class GrowingFile {
     this.#receivedBytes = size;
   }
 
+  /** Throws where the file is gone, because nobody would ever see the bytes that follow. */
+  async #requireName(): Promise<void> {
+    await explainWriteErrors(this.path, () => stat(this.path));
+    this.#uncheckedBytes = 0;
+  }
+
   /**
-   * Writes at the position of the bytes. A process that slept for very long may have lost its file to another; then both
+   * Writes at the position of the bytes. Until a download that was frozen notices that another has taken its file, both
    * write equal bytes to equal positions.
    */
   async #write(chunk: Uint8Array): Promise<void> {

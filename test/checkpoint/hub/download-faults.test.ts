@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync, renameSync, statSync, utimesSync
 import { createServer } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { CheckpointError } from '../../../checkpoint/errors.ts';
@@ -138,7 +139,7 @@ describe('a cut', () => {
     expect(halfWritten(environment)).toEqual([]);
   });
 
-  test('of the process: the next process resumes from its bytes at once', async () => {
+  test('of the process: the next process resumes from its bytes', async () => {
     const hub = await startHub(files);
     const environment = hubEnvironment(hub);
     hub.fail(weightsPath, cutAfter(200_000), status(503), status(503));
@@ -147,7 +148,7 @@ describe('a cut', () => {
     const now = new Date();
     utimesSync(join(blobsFolder(environment), left), now, now); // As if its owner had died just now.
     const bytes = halfWrittenBytes(environment);
-    await expectWhole(download(environment));
+    await expectWhole(download(environment, { limits: { ...quickLimits, abandonedAfterMs: 300 } }));
     expect(weightsRequests(hub).at(-1)).toBe(`bytes=${bytes}-`);
     expect(halfWritten(environment)).toEqual([]);
   });
@@ -550,8 +551,75 @@ describe('several downloads at once', () => {
       renameSync(join(blobsFolder(environment), name), join(blobsFolder(environment), taken));
       answer();
     });
-    await expectWhole(download(environment));
+    await expectWhole(download(environment, { limits: { ...quickLimits, abandonedAfterMs: 300 } }));
     expect(weightsRequests(hub)).toEqual([undefined]);
+    expect(halfWritten(environment)).toEqual([]);
+  });
+
+  test('one begins with a copy of the bytes of another that waits for more', async () => {
+    const hub = await startHub(files);
+    const environment = hubEnvironment(hub);
+    const controller = new AbortController();
+    const limits = { ...quickLimits, stallTimeoutMs: 30_000, abandonedAfterMs: 1_000 };
+    let countAtResume = 0;
+    hub.fail(weightsPath, stallAfter(200_000), (_response, answer) => {
+      countAtResume = halfWritten(environment).length;
+      answer();
+    });
+    const held = download(environment, { limits, signal: controller.signal });
+    await expect.poll(() => weightsRequests(hub).length, { timeout: 30_000 }).toBe(1);
+    await expect.poll(() => halfWrittenBytes(environment), { timeout: 30_000 }).toBe(200_000);
+    await wait(2 * limits.abandonedAfterMs);
+    await expectWhole(download(environment, { limits }));
+    expect(weightsRequests(hub)).toEqual([undefined, 'bytes=200000-']);
+    expect(countAtResume).toBe(2);
+    controller.abort(new Error('enough'));
+    await expect(held).rejects.toThrow('enough');
+  });
+
+  test('one fetches nothing when another finishes that it watches', async () => {
+    const hub = await startHub(files);
+    const environment = hubEnvironment(hub);
+    hub.fail('/tokenizer_config.json', (_response, answer) => {
+      const blob = join(blobsFolder(environment), sha256(weights));
+      const incomplete = `${blob}.11111111-1111-4111-8111-111111111111.incomplete`;
+      writeFileSync(incomplete, weights.subarray(0, 200_000));
+      setTimeout(() => {
+        writeFileSync(incomplete, weights);
+        renameSync(incomplete, blob);
+      }, 150);
+      answer();
+    });
+    await expectWhole(download(environment));
+    expect(weightsRequests(hub)).toEqual([]);
+  });
+
+  test('a slow one stops soon after a fast one has finished', async () => {
+    const mebibyte = 1 << 20;
+    const bytes = Buffer.alloc(8 * mebibyte, 'weights');
+    const hub = await startHub({ ...files, 'model.safetensors': bytes });
+    const environment = hubEnvironment(hub);
+    let receivedBytes = 0;
+    let sentBytes = 0;
+    hub.fail(`/${sha256(bytes)}`, async (response) => {
+      await download(environment);
+      response.writeHead(200, { 'content-length': bytes.length });
+      while (sentBytes < bytes.length && !response.destroyed) {
+        response.write(bytes.subarray(sentBytes, sentBytes + mebibyte / 8));
+        sentBytes += mebibyte / 8;
+        // Else the system would take many bytes that nobody reads.
+        while (receivedBytes < sentBytes && !response.destroyed) await wait(1);
+      }
+    });
+    const folder = await download(environment, {
+      limits: { ...quickLimits, stallTimeoutMs: 30_000 },
+      onProgress: (progress) => {
+        receivedBytes = progress.receivedBytes;
+      },
+    });
+    expect(readFileSync(join(folder, 'model.safetensors')).equals(bytes)).toBe(true);
+    expect(sentBytes).toBeGreaterThan(0);
+    expect(sentBytes).toBeLessThanOrEqual(1.25 * mebibyte);
     expect(halfWritten(environment)).toEqual([]);
   });
 

@@ -56,10 +56,14 @@ test('two processes at once both end well, and leave a whole file and no half-wr
   expect(halfWritten(environment)).toEqual([]);
 });
 
-test('the next process resumes at once from the bytes of a killed one', async () => {
+test('the next process resumes in the half-written file of a killed one', async () => {
   const hub = await startHub(files);
   const environment = hubEnvironment(hub);
-  hub.fail(weightsPath, stallAfter(200_000));
+  let countAtResume = 0;
+  hub.fail(weightsPath, stallAfter(200_000), (_response, answer) => {
+    countAtResume = halfWritten(environment).length;
+    answer();
+  });
   const killed = startDownload(environment);
   const blobs = join(environment['HF_HOME'] ?? '', 'hub', 'models--Owner--Some-Model', 'blobs');
   const leftBytes = () => {
@@ -73,6 +77,7 @@ test('the next process resumes at once from the bytes of a killed one', async ()
   const folder = await finish(startDownload(environment));
   const ranges = hub.requests.filter(({ path }) => path === weightsPath).map(({ headers }) => headers.range);
   expect(ranges).toEqual([undefined, 'bytes=200000-']);
+  expect(countAtResume).toBe(1);
   expect(readFileSync(join(folder, 'model.safetensors')).equals(weights)).toBe(true);
   expect(halfWritten(environment)).toEqual([]);
 });
