@@ -1,5 +1,5 @@
 import type { ElementType } from './element-type.ts';
-import type { Dimension, Shape } from './shape.ts';
+import { type Dimension, describeShape, type Shape } from './shape.ts';
 
 /** A tensor that flows through a graph: an input, an initializer or the output of a node. */
 export interface Value<T extends ElementType = ElementType> {
@@ -179,7 +179,10 @@ export function addBodyOutput(graph: Graph, name: string, value: Value): void {
   else addOutput(graph, name, value);
 }
 
-/** Adds a tensor that is known when the graph is written. A name that is used twice stands for one tensor. */
+/**
+ * Adds a tensor that is known when the graph is written. A name that is used twice stands for one tensor.
+ * @throws RangeError where the name stands for another tensor already.
+ */
 export function addInitializer<T extends ElementType>(
   graph: Graph,
   name: string,
@@ -187,10 +190,33 @@ export function addInitializer<T extends ElementType>(
   shape: readonly number[],
   data: Uint8Array | ExternalData,
 ): Value<T> {
-  if (!graph.initializers.has(name)) {
-    graph.initializers.set(name, { name, elementType, shape, data });
-  }
+  const initializer = { name, elementType, shape, data };
+  const existing = graph.initializers.get(name);
+  if (existing === undefined) graph.initializers.set(name, initializer);
+  else if (!isSameTensor(existing, initializer)) throw nameIsTaken(existing, initializer);
   return { name, elementType, shape };
+}
+
+function isSameTensor(a: Initializer, b: Initializer): boolean {
+  return a.elementType === b.elementType && String(a.shape) === String(b.shape) && isSameData(a.data, b.data);
+}
+
+function isSameData(a: Initializer['data'], b: Initializer['data']): boolean {
+  if (a instanceof Uint8Array || b instanceof Uint8Array)
+    return a instanceof Uint8Array && b instanceof Uint8Array && Buffer.compare(a, b) === 0;
+  return a.location === b.location && a.offsetBytes === b.offsetBytes && a.lengthBytes === b.lengthBytes;
+}
+
+function nameIsTaken(existing: Initializer, other: Initializer): RangeError {
+  const [expected, got] = [existing, other].map(
+    ({ elementType, shape, data }) => `${elementType} ${describeShape(shape)} ${describeData(data)}`,
+  );
+  return new RangeError(`${other.name}: expected the tensor that has this name already, ${expected}, got ${got}.`);
+}
+
+function describeData(data: Initializer['data']): string {
+  if (data instanceof Uint8Array) return `of ${data.length} bytes in the graph`;
+  return `of ${data.lengthBytes} bytes at ${data.offsetBytes} in ${data.location}`;
 }
 
 /**

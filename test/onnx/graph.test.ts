@@ -278,6 +278,53 @@ describe('tensors that stay in their file', () => {
   });
 });
 
+describe('an initializer whose name stands for another tensor already is refused', () => {
+  const bytes = new Uint8Array(24);
+  const external = { location: 'weights', offsetBytes: 8, lengthBytes: 24 };
+
+  test.each<[string, Parameters<typeof addInitializer>[2], readonly number[], Uint8Array | typeof external, string]>([
+    [
+      'type',
+      'int32',
+      [2, 3],
+      bytes,
+      'float32 [2, 3] of 24 bytes in the graph, got int32 [2, 3] of 24 bytes in the graph.',
+    ],
+    ['shape', 'float32', [6], bytes, 'got float32 [6] of 24 bytes in the graph.'],
+    ['value', 'float32', [2, 3], bytes.with(0, 1), 'got float32 [2, 3] of 24 bytes in the graph.'],
+    ['origin', 'float32', [2, 3], external, 'got float32 [2, 3] of 24 bytes at 8 in weights.'],
+  ])('in the graph, of another %s', (_, elementType, shape, data, message) => {
+    const graph = createGraph('taken');
+    addInitializer(graph, 'w', 'float32', [2, 3], bytes);
+    const write = () => addInitializer(createBody(graph, 'body'), 'w', elementType, shape, data);
+    expect(write).toThrow(RangeError);
+    expect(write).toThrow('w: expected the tensor that has this name already, float32 [2, 3]');
+    expect(write).toThrow(message);
+  });
+
+  test.each<[string, typeof external | Uint8Array]>([
+    ['at another offset', { ...external, offsetBytes: 0 }],
+    ['in another file', { ...external, location: 'other' }],
+    ['of another length', { ...external, lengthBytes: 12 }],
+    ['in the graph', bytes],
+  ])('in a file, %s', (_, data) => {
+    const graph = createGraph('taken');
+    addInitializer(graph, 'w', 'float32', [2, 3], external);
+    expect(() => addInitializer(graph, 'w', 'float32', [2, 3], data)).toThrow(
+      'w: expected the tensor that has this name already, float32 [2, 3] of 24 bytes at 8 in weights, got',
+    );
+  });
+
+  test('and equal ones are one tensor', () => {
+    const graph = createGraph('shared');
+    const add = (data: typeof external | Uint8Array, name: string) =>
+      addInitializer(graph, name, 'float32', [2, 3], data);
+    expect(add({ ...external }, 'w')).toEqual(add({ ...external }, 'w'));
+    expect(add(Uint8Array.from(bytes), 'v')).toEqual(add(bytes, 'v'));
+    expect([...graph.initializers.keys()]).toEqual(['w', 'v']);
+  });
+});
+
 test('loops and branches are graphs of their own, and the initializers are those of the outermost', () => {
   const graph = createGraph('nested');
   const scope = createScope(graph);
