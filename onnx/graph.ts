@@ -67,6 +67,10 @@ export interface Graph {
   readonly nameCounts: Map<string, number>;
   /** Values that were written once and may be used again, by what they were made of. See `once`. */
   readonly written: Map<string, Value>;
+  /** Names of the values that nodes of this graph compute; not of those that nodes of its bodies do. */
+  readonly computed: Set<string>;
+  /** Names of the initializers that nodes of this graph cast. */
+  readonly castInitializers: Set<string>;
 }
 
 /** Where a node is written: a graph, and the module path that its name starts with. */
@@ -86,6 +90,8 @@ export function createGraph(name: string): Graph {
     initializers: new Map(),
     nameCounts: new Map(),
     written: new Map(),
+    computed: new Set(),
+    castInitializers: new Set(),
   };
 }
 
@@ -101,6 +107,8 @@ export function createBody(parent: Graph, name: string): Graph {
     initializers: parent.initializers,
     nameCounts: parent.nameCounts,
     written: new Map(),
+    computed: new Set(),
+    castInitializers: new Set(),
   };
 }
 
@@ -150,6 +158,11 @@ export function once<T extends ElementType>(
   return value;
 }
 
+function pushNode(graph: Graph, node: Node): void {
+  graph.nodes.push(node);
+  for (const output of node.outputs) graph.computed.add(output);
+}
+
 /** Makes `value` an output of the graph under `name`. */
 export function addOutput(graph: Graph, name: string, value: Value, shape?: readonly Dimension[]): void {
   const output = {
@@ -157,7 +170,7 @@ export function addOutput(graph: Graph, name: string, value: Value, shape?: read
     elementType: value.elementType,
     ...(shape === undefined ? {} : { shape }),
   };
-  graph.nodes.push({
+  pushNode(graph, {
     name: uniqueName(graph, `${output.name}/Identity`),
     operator: 'Identity',
     domain: '',
@@ -174,8 +187,8 @@ export function addOutput(graph: Graph, name: string, value: Value, shape?: read
  */
 export function addBodyOutput(graph: Graph, name: string, value: Value): void {
   const isOutput = graph.outputs.some((output) => output.name === value.name);
-  const isComputedHere = graph.nodes.some((node) => node.outputs.includes(value.name));
-  if (isComputedHere && !isOutput) graph.outputs.push({ name: value.name, elementType: value.elementType });
+  if (graph.computed.has(value.name) && !isOutput)
+    graph.outputs.push({ name: value.name, elementType: value.elementType });
   else addOutput(graph, name, value);
 }
 
@@ -228,11 +241,6 @@ export function makeOverridable(graph: Graph, isOverridable: (initializer: Initi
   inputs.push(...[...initializers.values()].filter(isOverridable));
 }
 
-/** Whether nodes of the outermost graph cast initializers. */
-export function castsInitializers({ nodes, initializers }: Graph): boolean {
-  return nodes.some(({ operator, inputs: [input = ''] }) => operator === 'Cast' && initializers.has(input));
-}
-
 export interface NodeDescription {
   readonly operator: string;
   readonly domain?: string;
@@ -259,7 +267,7 @@ export function addNode(place: Place, description: NodeDescription, outputTypes:
     name: index === 0 ? name : `${name}.${index}`,
     elementType,
   }));
-  graph.nodes.push({
+  pushNode(graph, {
     name,
     operator: description.operator,
     domain: description.domain ?? '',

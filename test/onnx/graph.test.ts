@@ -2,10 +2,10 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { conditional, loop } from '../../onnx/control-flow.ts';
 import {
+  addBodyOutput,
   addInitializer,
   addInput,
   addOutput,
-  castsInitializers,
   createBody,
   createGraph,
   type Graph,
@@ -325,6 +325,23 @@ describe('an initializer whose name stands for another tensor already is refused
   });
 });
 
+describe('an output of a body', () => {
+  test('is the value that the body computes; others go through an Identity', () => {
+    const graph = createGraph('outer');
+    const x = addInput(graph, 'x', 'float32', [1]);
+    const outside = createScope(graph).op.relu(x);
+    const body = createBody(graph, 'body');
+    const computed = createScope(body).op.relu(outside);
+    for (const [index, value] of [computed, computed, outside].entries()) addBodyOutput(body, `out_${index}`, value);
+    expect(body.outputs.map(({ name }) => name)).toEqual([computed.name, 'out_1', 'out_2']);
+    expect(body.nodes.map(({ operator, inputs }) => [operator, inputs])).toEqual([
+      ['Relu', [outside.name]],
+      ['Identity', [computed.name]],
+      ['Identity', [outside.name]],
+    ]);
+  });
+});
+
 test('loops and branches are graphs of their own, and the initializers are those of the outermost', () => {
   const graph = createGraph('nested');
   const scope = createScope(graph);
@@ -355,13 +372,16 @@ describe('initializers that may be overridden', () => {
   });
 });
 
-test('a graph knows whether it casts initializers', () => {
+test('a graph knows the initializers that its own nodes cast', () => {
   const graph = createGraph('casts');
   const { op } = createScope(graph);
+  const constant = op.constant('float32', [1, 2]);
   op.cast(addInput(graph, 'x', 'float32', [2]), 'float16');
-  expect(castsInitializers(graph)).toBe(false);
-  op.cast(op.constant('float32', [1, 2]), 'float16');
-  expect(castsInitializers(graph)).toBe(true);
+  op.cast(constant, 'float32');
+  createScope(createBody(graph, 'body')).op.cast(constant, 'float16');
+  expect(graph.castInitializers).toEqual(new Set());
+  op.cast(constant, 'float16');
+  expect(graph.castInitializers).toEqual(new Set([constant.name]));
 });
 
 describe('named dimensions', () => {
