@@ -1,4 +1,5 @@
-import { nodeName, type Place, type Value } from './graph.ts';
+import type { ElementType } from './element-type.ts';
+import { isOfType, nodeName, type Place, type Value } from './graph.ts';
 import { describeShape, type Shape } from './shape.ts';
 
 /** An operator whose inputs do not fit each other: the message has the node's name, and types and shapes of the inputs. */
@@ -26,6 +27,20 @@ export function requireOneType(place: Place, operator: string, ...values: readon
     if (value !== undefined && value.elementType !== elementType)
       throw mismatch(place, operator, 'values of one type', ...values);
   }
+}
+
+/**
+ * The value itself, for an operator that has no form for another type.
+ * @throws RangeError where it is of another type.
+ */
+export function requireType<T extends ElementType>(
+  place: Place,
+  operator: string,
+  value: Value,
+  elementType: T,
+): Value<T> {
+  if (isOfType(value, elementType)) return value;
+  throw mismatch(place, operator, elementType, value);
 }
 
 /**
