@@ -396,7 +396,7 @@ describe('named dimensions', () => {
       ['rows', 2, 2],
     ]);
     for (const rows of [1, 3]) {
-      const data = Array.from({ length: rows * 4 }, (_, place) => place);
+      const data = Array.from({ length: rows * 4 }, (_, index) => index);
       const { y } = await runGraph(graph, { x: floats(data, [rows, 4]) });
       expect(y).toEqual({ data: data.map((value) => 2 * value), shape: [rows, 2, 2] });
     }
