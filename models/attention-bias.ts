@@ -8,8 +8,8 @@ import type { Module } from './module.ts';
  * leaves a probability of exactly zero.
  */
 
-/** Places of the tokens that look, and of those that they may look at: [queries] and [keys], padding included. */
-export interface Places {
+/** Positions, padding included, of the tokens that look, [queries], and of those that they may look at, [keys]. */
+export interface AttentionPositions {
   readonly queries: Value<'int64'>;
   readonly keys: Value<'int64'>;
 }
@@ -19,10 +19,10 @@ export interface Places {
  * @param paddingLength [rows]: how many tokens of padding stand before the first token of each row; nothing looks there.
  * @returns [1, 1, queries, keys], or [rows, 1, queries, keys] where there is padding.
  */
-export function causalBias(module: Module, places: Places, paddingLength?: Value<'int64'>): Value<Real> {
+export function causalBias(module: Module, positions: AttentionPositions, paddingLength?: Value<'int64'>): Value<Real> {
   const { op } = module;
-  const keys = op.unsqueeze(places.keys, [0, 1, 2]); // [1, 1, 1, keys]
-  const later = op.greater(keys, op.unsqueeze(places.queries, [0, 1, 3])); // [1, 1, queries, keys]
+  const keys = op.unsqueeze(positions.keys, [0, 1, 2]); // [1, 1, 1, keys]
+  const later = op.greater(keys, op.unsqueeze(positions.queries, [0, 1, 3])); // [1, 1, queries, keys]
   if (paddingLength === undefined) return biasWhere(module, later);
   const padding = op.less(keys, op.unsqueeze(paddingLength, [1, 2, 3])); // [rows, 1, 1, keys]
   return biasWhere(module, op.or(later, padding));
@@ -36,8 +36,8 @@ export function causalBias(module: Module, places: Places, paddingLength?: Value
  */
 export function paddingBias(module: Module, keys: Value, length: Value<'int64'>): Value<Real> {
   const { op, precision } = module;
-  const places = op.unsqueeze(op.indices(keys, 1), [0, 1, 2]); // [1, 1, 1, keys]
-  const isText = op.less(places, op.unsqueeze(length, [1, 2, 3]));
+  const positions = op.unsqueeze(op.indices(keys, 1), [0, 1, 2]); // [1, 1, 1, keys]
+  const isText = op.less(positions, op.unsqueeze(length, [1, 2, 3]));
   return op.where(isText, op.constant(precision, 0), lowestFinite[precision]);
 }
 

@@ -4,6 +4,7 @@ import { hasQuantizedWeights, quantizedNames } from '../checkpoint/weights/int8-
 import type { Dtype, TensorRegion } from '../checkpoint/weights/safetensors.ts';
 import { findTensor, type Weights } from '../checkpoint/weights/weights.ts';
 import type { ElementType, Real } from '../onnx/element-type.ts';
+import { requireType } from '../onnx/fit.ts';
 import { addInitializer, type Graph, isOfType, once, outermost, type Value } from '../onnx/graph.ts';
 import { createScope, type Scope } from '../onnx/scope.ts';
 
@@ -101,7 +102,7 @@ export interface QuantizedWeight {
   /** [in, outputs] */
   readonly values: Value<'int8'>;
   /** [outputs]: the size of one step of int8 in each. */
-  readonly scale: Value<Real>;
+  readonly scale: Value<'float32'>;
 }
 
 /**
@@ -119,12 +120,11 @@ export function quantizedWeight(
   if (!module.weights.regions.has(name)) return undefined;
   const region = findTensor(module.weights, [name], [part.count, inputSize, outputSize]);
   if (region.dtype !== 'I8') throw wrongDtype(region, 'I8');
-  const own = rowsOf(region, [part.count, inputSize, outputSize], [part.index, part.index + 1]);
+  const piece = rowsOf(region, [part.count, inputSize, outputSize], [part.index, part.index + 1]);
   const rows = [part.index * outputSize, (part.index + 1) * outputSize] as const;
-  return {
-    values: addPiece(module, region, 'int8', { ...own, shape: [inputSize, outputSize] }),
-    scale: weight(module, quantizedNames.scale, [part.count * outputSize], { rows }),
-  };
+  const values = addPiece(module, region, 'int8', { ...piece, shape: [inputSize, outputSize] });
+  const scale = weight(module, quantizedNames.scale, [part.count * outputSize], { rows });
+  return { values, scale: requireType(module.op, quantizedNames.scale, scale, 'float32') };
 }
 
 function wrongDtype({ path, name, dtype }: TensorRegion, expected: string): CheckpointError {

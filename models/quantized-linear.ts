@@ -1,4 +1,3 @@
-import type { Real } from '../onnx/element-type.ts';
 import { once, type Value } from '../onnx/graph.ts';
 import type { Scope } from '../onnx/scope.ts';
 import type { QuantizedWeight } from './module.ts';
@@ -19,28 +18,28 @@ interface QuantizedRows {
 }
 
 /**
- * A Linear whose weight is int8: each row of `x` is rounded to 8 bits in steps of its own, the product is one of
- * integers, and exact. A row's result therefore does not depend on the other rows of its batch; with one scale for the
- * whole tensor (DynamicQuantizeLinear) it would.
- * Rounding loses infinities and what is not a number; only broken weights lead there.
+ * A Linear whose weight is int8: [rows, in] → [rows, out]. Each row of `x` is rounded to 8 bits in steps of its own; the
+ * product of integers is exact. So a row's result does not depend on the other rows of its batch, as it would with one
+ * scale for the whole tensor (DynamicQuantizeLinear).
+ * Rounding loses infinities and NaN, which come of broken weights alone.
  * Source: "vector-wise quantization" of LLM.int8() (arXiv 2208.07339, section 3.1).
  */
 export function quantizedLinear(
   scope: Scope,
-  x: Value<Real>,
+  x: Value<'float32'>,
   weight: QuantizedWeight,
-  bias: Value<Real>,
+  bias: Value<'float32'>,
 ): Value<'float32'> {
   const { op } = scope;
-  const rows = quantizeRows(scope, op.cast(x, 'float32'));
+  const rows = quantizeRows(scope, x);
   const product = op.microsoft.matMulIntegerToFloat({
     a: rows.values,
     aScale: op.constant('float32', STEP),
     aZeroPoint: op.constant('uint8', ZERO_POINT),
     b: weight.values,
-    bScale: op.cast(weight.scale, 'float32'),
+    bScale: weight.scale,
   });
-  return op.add(op.mul(product, rows.magnitude), op.cast(bias, 'float32'));
+  return op.add(op.mul(product, rows.magnitude), bias);
 }
 
 /** Rows are quantized once in each graph: query, key and value are made of the same ones. */
@@ -52,8 +51,8 @@ function quantizeRows({ op }: Scope, x: Value<'float32'>): QuantizedRows {
     return op.max(largest, op.neg(smallest), SMALLEST_MAGNITUDE);
   });
   const values = once(graph, `${x.name} in 8 bits`, 'uint8', () => {
-    const within = op.div(x, magnitude); // -1 to 1
-    return op.quantizeLinear(within, op.constant('float32', STEP), op.constant('uint8', ZERO_POINT));
+    const scaled = op.div(x, magnitude); // -1 to 1
+    return op.quantizeLinear(scaled, op.constant('float32', STEP), op.constant('uint8', ZERO_POINT));
   });
   return { values, magnitude };
 }

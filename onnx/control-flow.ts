@@ -7,6 +7,7 @@ import { flatten, mapValues } from './value-tree.ts';
 /**
  * ONNX Loop without scan outputs. `body` gets the state of one iteration and returns the next, with the condition to
  * go on. The state is any structure of values; shapes may change between iterations. The first iteration always runs.
+ * @throws RangeError where the next state differs from the initial one in structure, or in a type.
  */
 export function loop<State extends object>(
   scope: Scope,
@@ -28,7 +29,10 @@ export function loop<State extends object>(
   });
 }
 
-/** ONNX If: both branches return values in one structure; only one branch is computed. */
+/**
+ * ONNX If: both branches return values in one structure; only one branch is computed.
+ * @throws RangeError where the branches differ in structure, or in a type.
+ */
 export function conditional<Result extends object>(
   scope: Scope,
   condition: Value<'bool'>,
@@ -50,19 +54,26 @@ export function conditional<Result extends object>(
   return withCommonShapes(outputs, result, otherwise);
 }
 
-/** Makes the values of `tree` outputs of a body, in the order of `like`. */
+/**
+ * Makes the values of `tree` outputs of a body, in the order of `like`.
+ * @throws RangeError where the two differ in structure, or in a type.
+ */
 function addOutputs(graph: Graph, tree: object, like: object, suffix = ''): void {
+  const [expected, got] = [pathsOf(like), pathsOf(tree)];
+  if (got !== expected) throw new RangeError(`${graph.name}: expected values at ${expected}, got ${got}.`);
   const values = new Map(flatten(tree));
   for (const [path, { elementType }] of flatten(like)) {
     const value = values.get(path);
-    if (value === undefined) {
-      throw new RangeError(`${graph.name}: expected a value at ${path}, got ${[...values.keys()].join(', ')}.`);
-    }
-    if (value.elementType !== elementType) {
-      throw new RangeError(`${graph.name}: expected ${elementType} at ${path}, got ${value.elementType}.`);
-    }
+    if (value?.elementType !== elementType)
+      throw new RangeError(`${graph.name}: expected ${elementType} at ${path}, got ${value?.elementType}.`);
     addBodyOutput(graph, `${graph.name}.${path}${suffix}`, value);
   }
+}
+
+/** `beams.scores, cache.0.keys`, whatever the order of the keys. */
+function pathsOf(tree: object): string {
+  const paths = flatten(tree).map(([path]) => path);
+  return paths.toSorted().join(', ');
 }
 
 /** Adds a node with one output for each value of `like`, and returns the outputs in that structure. */

@@ -1,5 +1,5 @@
 import type { ElementType } from './element-type.ts';
-import type { Dimension, Shape } from './shape.ts';
+import { type Dimension, describeShape, type Shape } from './shape.ts';
 
 /** A tensor that flows through a graph: an input, an initializer or the output of a node. */
 export interface Value<T extends ElementType = ElementType> {
@@ -67,6 +67,10 @@ export interface Graph {
   readonly nameCounts: Map<string, number>;
   /** Values that were written once and may be used again, by what they were made of. See `once`. */
   readonly written: Map<string, Value>;
+  /** Names of the values that nodes of this graph compute; not of those that nodes of its bodies do. */
+  readonly computed: Set<string>;
+  /** Names of the initializers that nodes of this graph cast. */
+  readonly castInitializers: Set<string>;
 }
 
 /** Where a node is written: a graph, and the module path that its name starts with. */
@@ -86,6 +90,8 @@ export function createGraph(name: string): Graph {
     initializers: new Map(),
     nameCounts: new Map(),
     written: new Map(),
+    computed: new Set(),
+    castInitializers: new Set(),
   };
 }
 
@@ -101,6 +107,8 @@ export function createBody(parent: Graph, name: string): Graph {
     initializers: parent.initializers,
     nameCounts: parent.nameCounts,
     written: new Map(),
+    computed: new Set(),
+    castInitializers: new Set(),
   };
 }
 
@@ -150,6 +158,11 @@ export function once<T extends ElementType>(
   return value;
 }
 
+function pushNode(graph: Graph, node: Node): void {
+  graph.nodes.push(node);
+  for (const output of node.outputs) graph.computed.add(output);
+}
+
 /** Makes `value` an output of the graph under `name`. */
 export function addOutput(graph: Graph, name: string, value: Value, shape?: readonly Dimension[]): void {
   const output = {
@@ -157,7 +170,7 @@ export function addOutput(graph: Graph, name: string, value: Value, shape?: read
     elementType: value.elementType,
     ...(shape === undefined ? {} : { shape }),
   };
-  graph.nodes.push({
+  pushNode(graph, {
     name: uniqueName(graph, `${output.name}/Identity`),
     operator: 'Identity',
     domain: '',
@@ -174,12 +187,15 @@ export function addOutput(graph: Graph, name: string, value: Value, shape?: read
  */
 export function addBodyOutput(graph: Graph, name: string, value: Value): void {
   const isOutput = graph.outputs.some((output) => output.name === value.name);
-  const isComputedHere = graph.nodes.some((node) => node.outputs.includes(value.name));
-  if (isComputedHere && !isOutput) graph.outputs.push({ name: value.name, elementType: value.elementType });
+  if (graph.computed.has(value.name) && !isOutput)
+    graph.outputs.push({ name: value.name, elementType: value.elementType });
   else addOutput(graph, name, value);
 }
 
-/** Adds a tensor that is known when the graph is written. A name that is used twice stands for one tensor. */
+/**
+ * Adds a tensor that is known when the graph is written. A name that is used twice stands for one tensor.
+ * @throws RangeError where the name stands for another tensor already.
+ */
 export function addInitializer<T extends ElementType>(
   graph: Graph,
   name: string,
@@ -187,10 +203,33 @@ export function addInitializer<T extends ElementType>(
   shape: readonly number[],
   data: Uint8Array | ExternalData,
 ): Value<T> {
-  if (!graph.initializers.has(name)) {
-    graph.initializers.set(name, { name, elementType, shape, data });
-  }
+  const initializer = { name, elementType, shape, data };
+  const existing = graph.initializers.get(name);
+  if (existing === undefined) graph.initializers.set(name, initializer);
+  else if (!isSameTensor(existing, initializer)) throw nameIsTaken(existing, initializer);
   return { name, elementType, shape };
+}
+
+function isSameTensor(a: Initializer, b: Initializer): boolean {
+  return a.elementType === b.elementType && String(a.shape) === String(b.shape) && isSameData(a.data, b.data);
+}
+
+function isSameData(a: Initializer['data'], b: Initializer['data']): boolean {
+  if (a instanceof Uint8Array || b instanceof Uint8Array)
+    return a instanceof Uint8Array && b instanceof Uint8Array && Buffer.compare(a, b) === 0;
+  return a.location === b.location && a.offsetBytes === b.offsetBytes && a.lengthBytes === b.lengthBytes;
+}
+
+function nameIsTaken(existing: Initializer, other: Initializer): RangeError {
+  const [expected, got] = [existing, other].map(
+    ({ elementType, shape, data }) => `${elementType} ${describeShape(shape)} ${describeData(data)}`,
+  );
+  return new RangeError(`${other.name}: expected the tensor that has this name already, ${expected}, got ${got}.`);
+}
+
+function describeData(data: Initializer['data']): string {
+  if (data instanceof Uint8Array) return `of ${data.length} bytes in the graph`;
+  return `of ${data.lengthBytes} bytes at ${data.offsetBytes} in ${data.location}`;
 }
 
 /**
@@ -200,11 +239,6 @@ export function addInitializer<T extends ElementType>(
 export function makeOverridable(graph: Graph, isOverridable: (initializer: Initializer) => boolean): void {
   const { initializers, inputs } = outermost(graph);
   inputs.push(...[...initializers.values()].filter(isOverridable));
-}
-
-/** Whether nodes of the outermost graph cast initializers. */
-export function castsInitializers({ nodes, initializers }: Graph): boolean {
-  return nodes.some(({ operator, inputs: [input = ''] }) => operator === 'Cast' && initializers.has(input));
 }
 
 export interface NodeDescription {
@@ -233,7 +267,7 @@ export function addNode(place: Place, description: NodeDescription, outputTypes:
     name: index === 0 ? name : `${name}.${index}`,
     elementType,
   }));
-  graph.nodes.push({
+  pushNode(graph, {
     name,
     operator: description.operator,
     domain: description.domain ?? '',

@@ -2,15 +2,15 @@ import type { Real } from './element-type.ts';
 import { mismatch, requireOneType, withShape } from './fit.ts';
 import { addNode, type Place, type Value } from './graph.ts';
 import { MICROSOFT_DOMAIN } from './model-proto.ts';
-import { differ, type Shape } from './shape.ts';
+import { type Dimension, matches, type Shape } from './shape.ts';
 
-/** `bias` [batch, 1, queries, keys] is added to the scores. */
 interface AttentionInputs<T extends Real> {
   /** [batch, queries, hidden] */
   readonly query: Value<T>;
   /** [batch, keys, hidden], or [batch, heads, keys, size] where they were split into heads before. */
   readonly key: Value<T>;
   readonly value: Value<T>;
+  /** [batch, heads, queries, keys], where batch and heads may be 1: added to the scores. */
   readonly bias?: Value<T>;
 }
 
@@ -22,7 +22,10 @@ interface CachedAttentionInputs<T extends Real> extends AttentionInputs<T> {
   readonly pastValue: Value<T>;
 }
 
-/** Operators of com.microsoft, bound to a place as the others are. Source: onnxruntime/docs/ContribOperators.md. */
+/**
+ * Operators of com.microsoft, bound to a place as the others are. Source: onnxruntime/docs/ContribOperators.md.
+ * @throws RangeError when types or known shapes do not fit; the message has the node's name and the shapes.
+ */
 export class MicrosoftOperators {
   readonly #place: Place;
 
@@ -34,6 +37,7 @@ export class MicrosoftOperators {
   multiHeadAttention<T extends Real>(inputs: AttentionInputs<T>, headCount: number): Value<T> {
     const { query, key, value, bias } = inputs;
     requireOneType(this.#place, 'MultiHeadAttention', query, key, value, bias);
+    this.#requireAttention(inputs, headCount);
     const [output] = addNode(
       this.#place,
       {
@@ -54,6 +58,7 @@ export class MicrosoftOperators {
   ): { readonly output: Value<T>; readonly presentKey: Value<T>; readonly presentValue: Value<T> } {
     const { query, key, value, bias, pastKey, pastValue } = inputs;
     requireOneType(this.#place, 'MultiHeadAttention', query, key, value, bias, pastKey, pastValue);
+    this.#requireAttention(inputs, headCount, [pastKey, pastValue]);
     const { elementType } = query;
     const [output, presentKey, presentValue] = addNode(
       this.#place,
@@ -81,7 +86,12 @@ export class MicrosoftOperators {
   }): Value<'float32'> {
     const { a, aScale, aZeroPoint, b, bScale } = inputs;
     const operator = 'MatMulIntegerToFloat';
-    if (differ(a.shape?.at(-1), b.shape?.at(-2)) || differ(b.shape?.at(-1), bScale.shape?.at(-1))) {
+    const [inputSize, outputSize] = b.shape ?? [];
+    const fits =
+      matches(a.shape, [undefined, inputSize]) &&
+      matches(b.shape, [inputSize, outputSize]) &&
+      matches(bScale.shape, [outputSize]);
+    if (!fits) {
       throw mismatch(this.#place, operator, 'a [rows, in], b [in, out] and its scale [out]', a, b, bScale);
     }
     const [output] = addNode(
@@ -89,7 +99,48 @@ export class MicrosoftOperators {
       { operator, domain: MICROSOFT_DOMAIN, inputs: [a, b, aScale, bScale, aZeroPoint], attributes: {} },
       ['float32'],
     );
-    const shape: Shape | undefined = a.shape === undefined ? undefined : [...a.shape.slice(0, -1), b.shape?.at(-1)];
-    return withShape(output, shape);
+    return withShape(output, a.shape === undefined ? undefined : [a.shape[0], outputSize]);
   }
+
+  #requireAttention(inputs: AttentionInputs<Real>, headCount: number, past: readonly Value[] = []): void {
+    if (attentionFits(inputs, headCount, past)) return;
+    const { query, key, value, bias } = inputs;
+    const split = `[batch, ${headCount}, keys, width / ${headCount}]`;
+    const expected =
+      `query [batch, queries, width], key and value [batch, keys, width] or ${split}, ` +
+      `${past.length === 0 ? '' : `past ${split} `}and bias [batch, heads, queries, keys]`;
+    throw mismatch(this.#place, 'MultiHeadAttention', expected, query, key, value, ...past, bias);
+  }
+}
+
+function attentionFits(
+  { query, key, value, bias }: AttentionInputs<Real>,
+  headCount: number,
+  past: readonly Value[],
+): boolean {
+  const [batch, queryCount, width] = query.shape ?? [];
+  const headSize = typeof width === 'number' ? width / headCount : undefined;
+  if (headSize !== undefined && !Number.isInteger(headSize)) return false;
+  const inHeads = (count: Dimension | undefined) => [batch, headCount, count, headSize];
+  const keyCount = lengthOf(key);
+  const pastCount = past.length === 0 ? 0 : past[0]?.shape?.[2];
+  const allKeys = typeof keyCount === 'number' && typeof pastCount === 'number' ? pastCount + keyCount : undefined;
+  return (
+    matches(query.shape, [batch, queryCount, width]) &&
+    [key, value].every(({ shape }) =>
+      matches(shape, shape?.length === 4 ? inHeads(keyCount) : [batch, keyCount, width]),
+    ) &&
+    past.every(({ shape }) => matches(shape, inHeads(pastCount))) &&
+    biasFits(bias?.shape, [batch, headCount, queryCount, allKeys])
+  );
+}
+
+/** How many tokens a key has, whether it is split into heads or not. */
+function lengthOf({ shape }: Value): Dimension | undefined {
+  return shape?.at(-2);
+}
+
+/** A bias of 1 in one of the first two dimensions holds for the whole batch, or for all heads. */
+function biasFits(shape: Shape | undefined, [batch, heads, ...rest]: Shape): boolean {
+  return matches(shape, [shape?.[0] === 1 ? 1 : batch, shape?.[1] === 1 ? 1 : heads, ...rest]);
 }

@@ -1,16 +1,15 @@
 import { type ConstantType, constant, type Literal } from './constants.ts';
 import { type ElementType, elementTypeNumbers, type Numeric, type Real } from './element-type.ts';
-import { mismatch, requireOneType, withShape } from './fit.ts';
+import { axesOf, mismatch, replaceAxis, requireOneType, withShape } from './fit.ts';
 import { type Attribute, addNode, type Graph, isOfType, nodeName, type Value } from './graph.ts';
 import { MicrosoftOperators } from './microsoft-operators.ts';
 import {
-  axisOf,
   broadcast,
   concatenated,
   type Dimension,
   describeShape,
   differ,
-  replaceAxis,
+  matches,
   reshaped,
   type Shape,
 } from './shape.ts';
@@ -170,13 +169,16 @@ export class Operators {
   /** `x` itself where it has that type already. */
   cast<T extends ElementType>(x: Value, elementType: T): Value<T> {
     if (isOfType(x, elementType)) return x;
+    if (this.graph.initializers.has(x.name)) this.graph.castInitializers.add(x.name);
     return this.#node('Cast', [x], elementType, x.shape, { to: { int: elementTypeNumbers[elementType] } });
   }
 
   // Shapes.
 
-  /** Dimension `axis` of `x`, counted from the front, as a 1-D tensor of one element. */
+  /** Dimension `axis` of `x`, which counts from the front, as a 1-D tensor of one element. */
   dimension(x: Value, axis: number): Size {
+    if (axis < 0) throw mismatch(this, 'Shape', `an axis that counts from the front in place of ${axis}`, x);
+    axesOf(this, 'Shape', x, [axis]);
     const size = this.#node('Shape', [x], 'int64', [1], { start: { int: axis }, end: { int: axis + 1 } });
     return { ...size, dimension: x.shape?.[axis] };
   }
@@ -225,42 +227,37 @@ export class Operators {
     if (shape !== undefined && shape.length !== permutation.length) {
       throw mismatch(this, 'Transpose', `${permutation.length} dimensions`, x);
     }
+    if (!permutation.every((_, axis) => permutation.includes(axis))) {
+      throw mismatch(this, 'Transpose', `each axis once in place of ${permutation.join(', ')}`, x);
+    }
     const permuted = shape === undefined ? undefined : permutation.map((axis) => shape[axis]);
     return this.#node('Transpose', [x], x.elementType, permuted, { perm: { ints: permutation } });
   }
 
   /** Puts dimensions of 1 at these axes of the result. */
   unsqueeze<T extends ElementType>(x: Value<T>, axes: readonly number[]): Value<T> {
-    const { shape } = x;
-    const rest = [...(shape ?? [])];
-    const rank = rest.length + axes.length;
-    const places = new Set(axes.map((axis) => (axis < 0 ? axis + rank : axis)));
-    const widened = Array.from({ length: rank }, (_, axis) => (places.has(axis) ? 1 : rest.shift()));
-    return this.#node(
-      'Unsqueeze',
-      [x, this.constant('int64', axes)],
-      x.elementType,
-      shape === undefined ? undefined : widened,
-    );
+    const rank = x.shape === undefined ? undefined : x.shape.length + axes.length;
+    const added = axesOf(this, 'Unsqueeze', x, axes, rank)?.toSorted((a, b) => a - b);
+    const shape = added?.reduce((rest: Shape | undefined, axis) => rest?.toSpliced(axis, 0, 1), x.shape);
+    return this.#node('Unsqueeze', [x, this.constant('int64', axes)], x.elementType, shape);
   }
 
   /** Leaves out these axes, which must have the size 1. */
   squeeze<T extends ElementType>(x: Value<T>, axes: readonly number[]): Value<T> {
     const { shape } = x;
-    const places = new Set(axes.map((axis) => (shape === undefined ? axis : axisOf(shape, axis))));
-    if (shape?.some((size, axis) => places.has(axis) && differ(size, 1))) {
+    const leftOut = axesOf(this, 'Squeeze', x, axes);
+    if (leftOut?.some((axis) => differ(shape?.[axis], 1))) {
       throw mismatch(this, 'Squeeze', `the size 1 at axes ${axes.join(', ')}`, x);
     }
-    const squeezed = shape?.filter((_, axis) => !places.has(axis));
+    const squeezed = shape?.filter((_, axis) => !leftOut?.includes(axis));
     return this.#node('Squeeze', [x, this.constant('int64', axes)], x.elementType, squeezed);
   }
 
   concat<T extends ElementType>(parts: readonly [Value<T>, ...(readonly Value<T>[])], axis: number): Value<T> {
     const [first] = parts;
-    const shape = concatenated(
-      parts.map((part) => part.shape),
-      axis,
-    );
+    const [position] = axesOf(this, 'Concat', first, [axis]) ?? [];
+    const shapes = parts.map((part) => part.shape);
+    const shape = position === undefined ? undefined : concatenated(shapes, position);
     if (shape === null) throw mismatch(this, 'Concat', `shapes that differ at axis ${axis} alone`, ...parts);
     requireOneType(this, 'Concat', ...parts);
     return this.#node('Concat', parts, first.elementType, shape, { axis: { int: axis } });
@@ -268,9 +265,13 @@ export class Operators {
 
   /** `x[start:end]` along `axes`; `start` and `end` are 1-D, with one element for each axis. */
   slice<T extends ElementType>(x: Value<T>, start: Ints, end: Ints, axes: readonly number[]): Value<T> {
-    const shape = axes.reduce((rest: Shape | undefined, axis) => replaceAxis(rest, axis, [undefined]), x.shape);
-    const bounds = [this.#ints(start), this.#ints(end), this.constant('int64', axes)];
-    return this.#node('Slice', [x, ...bounds], x.elementType, shape);
+    const cut = axesOf(this, 'Slice', x, axes);
+    const [from, to] = [this.#ints(start), this.#ints(end)];
+    if (![from, to].every(({ shape }) => matches(shape, [axes.length]))) {
+      throw mismatch(this, 'Slice', `a start and an end for each of the axes ${axes.join(', ')}`, x, from, to);
+    }
+    const shape = x.shape?.map((size, axis) => (cut?.includes(axis) ? undefined : size));
+    return this.#node('Slice', [x, from, to, this.constant('int64', axes)], x.elementType, shape);
   }
 
   /** `start, start + 1, … limit - 1`; all are 0-D. */
@@ -293,6 +294,7 @@ export class Operators {
 
   /** The lower triangle of the last two axes; the rest is zero. `diagonal` as in the specification's `k`. */
   lowerTriangle(x: Value<'int64'>, diagonal: number): Value<'int64'> {
+    axesOf(this, 'Trilu', x, [-2, -1]);
     return this.#node('Trilu', [x, this.constant('int64', [diagonal])], 'int64', x.shape, { upper: { int: 0 } });
   }
 
@@ -301,15 +303,24 @@ export class Operators {
   /** A number as index leaves the axis out; a list or a tensor puts its dimensions there. */
   gather<T extends ElementType>(x: Value<T>, indices: Operand<'int64'>, axis: number): Value<T> {
     const index = isValue(indices) ? indices : this.constant('int64', indices);
-    const shape = index.shape === undefined ? undefined : replaceAxis(x.shape, axis, index.shape);
+    const picked = replaceAxis(this, 'Gather', x, axis, index.shape ?? []);
+    const shape = index.shape === undefined ? undefined : picked;
     return this.#node('Gather', [x, index], x.elementType, shape, { axis: { int: axis } });
   }
 
+  /** `indices` has as many dimensions as `x`, and the result has its shape. */
   gatherElements<T extends ElementType>(x: Value<T>, indices: Value<'int64'>, axis: number): Value<T> {
+    axesOf(this, 'GatherElements', x, [axis]);
+    if (x.shape !== undefined && !hasRank(indices, x.shape.length)) {
+      throw mismatch(this, 'GatherElements', 'x and indices with as many dimensions', x, indices);
+    }
     return this.#node('GatherElements', [x, indices], x.elementType, indices.shape, { axis: { int: axis } });
   }
 
-  /** `reduction` says what happens where an index is named more than once or already holds a value. */
+  /**
+   * `x` with `updates` at `indices`, which have one shape, and as many dimensions as `x`.
+   * @param reduction what happens where an index is named more than once or already holds a value.
+   */
   scatterElements<T extends ElementType>(
     x: Value<T>,
     indices: Value<'int64'>,
@@ -317,6 +328,12 @@ export class Operators {
     axis: number,
     reduction: 'none' | 'add' | 'min' = 'none',
   ): Value<T> {
+    axesOf(this, 'ScatterElements', x, [axis]);
+    const fits = indices.shape === undefined || matches(updates.shape, indices.shape);
+    if (!fits || (x.shape !== undefined && !hasRank(indices, x.shape.length))) {
+      const expected = 'x, and indices and updates of one shape with as many dimensions';
+      throw mismatch(this, 'ScatterElements', expected, x, indices, updates);
+    }
     requireOneType(this, 'ScatterElements', x, updates);
     return this.#node('ScatterElements', [x, indices, updates], x.elementType, x.shape, {
       axis: { int: axis },
@@ -332,12 +349,12 @@ export class Operators {
   ): { readonly values: Value<T>; readonly indices: Value<'int64'> } {
     const [size, ...rest] = isValue(count) ? [undefined] : count;
     if (rest.length > 0) throw new RangeError(`${nodeName(this, 'TopK')}: expected one count.`);
+    const shape = replaceAxis(this, 'TopK', x, axis, [size]);
     const inputs = [x, this.#ints(count)];
     const [values, indices] = addNode(this, { operator: 'TopK', inputs, attributes: { axis: { int: axis } } }, [
       x.elementType,
       'int64',
     ]);
-    const shape = replaceAxis(x.shape, axis, [size]);
     return { values: withShape(values, shape), indices: withShape(indices, shape) };
   }
 
@@ -365,6 +382,7 @@ export class Operators {
   }
 
   cumulativeSum<T extends Numeric>(x: Value<T>, axis: number): Value<T> {
+    axesOf(this, 'CumSum', x, [axis]);
     return this.#node('CumSum', [x, this.constant('int64', [axis])], x.elementType, x.shape);
   }
 
@@ -374,10 +392,9 @@ export class Operators {
   gemm<T extends Real>(x: Value<T>, weight: Value<T>, bias?: Value<T>): Value<T> {
     const [outputs, inputs] = weight.shape ?? [];
     const fits =
-      hasRank(x, 2) &&
-      hasRank(weight, 2) &&
-      !differ(x.shape?.[1], inputs) &&
-      (bias === undefined || (hasRank(bias, 1) && !differ(bias.shape?.[0], outputs)));
+      matches(x.shape, [undefined, inputs]) &&
+      matches(weight.shape, [outputs, inputs]) &&
+      matches(bias?.shape, [outputs]);
     if (!fits) {
       throw mismatch(this, 'Gemm', 'x [rows, in], weight [out, in] and bias [out]', x, weight, bias);
     }
@@ -387,9 +404,9 @@ export class Operators {
 
   /** Over the last axis. Mean and variance are computed in float32, whatever the type (`stash_type`). */
   layerNormalization<T extends Real>(x: Value<T>, weight: Value<T>, bias: Value<T>, epsilon: number): Value<T> {
+    axesOf(this, 'LayerNormalization', x, [-1]);
     const width = x.shape?.at(-1);
-    const fits = [weight, bias].every((part) => hasRank(part, 1) && !differ(part.shape?.[0], width));
-    if (!fits) {
+    if (![weight, bias].every(({ shape }) => matches(shape, [width]))) {
       throw mismatch(this, 'LayerNormalization', 'x […, width], weight and bias [width]', x, weight, bias);
     }
     requireOneType(this, 'LayerNormalization', x, weight, bias);
@@ -403,7 +420,7 @@ export class Operators {
 
   /** `x` divided by its Euclidean length, along the last axis. */
   normalizeL2<T extends Real>(x: Value<T>): Value<T> {
-    return this.#elementwise('LpNormalization', x, { axis: { int: -1 }, p: { int: 2 } });
+    return this.#alongLastAxis('LpNormalization', x, { p: { int: 2 } });
   }
 
   relu<T extends Real>(x: Value<T>): Value<T> {
@@ -415,11 +432,11 @@ export class Operators {
   }
 
   softmax<T extends Real>(x: Value<T>): Value<T> {
-    return this.#elementwise('Softmax', x, { axis: { int: -1 } });
+    return this.#alongLastAxis('Softmax', x);
   }
 
   logSoftmax<T extends Real>(x: Value<T>): Value<T> {
-    return this.#elementwise('LogSoftmax', x, { axis: { int: -1 } });
+    return this.#alongLastAxis('LogSoftmax', x);
   }
 
   /** Bicubic resize of `x` to `sizes` as Pillow does it: Catmull-Rom kernel, antialiased, edge weights renormalised. */
@@ -463,6 +480,15 @@ export class Operators {
     return this.#node(operator, [x], x.elementType, x.shape, attributes);
   }
 
+  #alongLastAxis<T extends Real>(
+    operator: string,
+    x: Value<T>,
+    attributes: Readonly<Record<string, Attribute>> = {},
+  ): Value<T> {
+    axesOf(this, operator, x, [-1]);
+    return this.#elementwise(operator, x, { axis: { int: -1 }, ...attributes });
+  }
+
   #arithmetic<T extends Numeric>(operator: string, first: Value<T>, ...others: readonly Operand<T>[]): Value<T> {
     const values = [first, ...others.map((other) => this.#operand(other, first))];
     requireOneType(this, operator, ...values);
@@ -476,7 +502,7 @@ export class Operators {
   }
 
   #reduce<T extends Numeric>(operator: string, x: Value<T>, axis: number, keep: boolean): Value<T> {
-    const shape = replaceAxis(x.shape, axis, keep ? [1] : []);
+    const shape = replaceAxis(this, operator, x, axis, keep ? [1] : []);
     const inputs = [x, this.constant('int64', [axis])];
     return this.#node(operator, inputs, x.elementType, shape, { keepdims: { int: keep ? 1 : 0 } });
   }

@@ -14,8 +14,14 @@ export function differ(a: Dimension | undefined, b: Dimension | undefined): bool
   return typeof a === 'number' && typeof b === 'number' && a !== b;
 }
 
+/** Whether a shape has this rank, and known dimensions that are equal to the expected ones. An unknown shape may. */
+export function matches(shape: Shape | undefined, expected: Shape): boolean {
+  if (shape === undefined) return true;
+  return shape.length === expected.length && !shape.some((size, axis) => differ(size, expected[axis]));
+}
+
 /** The dimension that two values share, where one of them is known. */
-export function commonDimension(a: Dimension | undefined, b: Dimension | undefined): Dimension | undefined {
+function commonDimension(a: Dimension | undefined, b: Dimension | undefined): Dimension | undefined {
   if (a === b) return a;
   if (typeof a === 'number') return a;
   return typeof b === 'number' ? b : undefined;
@@ -37,22 +43,6 @@ export function broadcast(a: Shape | undefined, b: Shape | undefined): Shape | u
   return result;
 }
 
-/** `axis` counted from the front. */
-export function axisOf(shape: Shape, axis: number): number {
-  return axis < 0 ? axis + shape.length : axis;
-}
-
-/** The shape with another dimension at `axis`; without one, the axis is left out. */
-export function replaceAxis(
-  shape: Shape | undefined,
-  axis: number,
-  replacement: readonly (Dimension | undefined)[],
-): Shape | undefined {
-  if (shape === undefined) return undefined;
-  const place = axisOf(shape, axis);
-  return [...shape.slice(0, place), ...replacement, ...shape.slice(place + 1)];
-}
-
 /**
  * The shape that Reshape gives `x`: -1 follows from the others, and 0 copies.
  * `null` where both have fixed sizes, and they are not equal.
@@ -63,9 +53,8 @@ export function reshaped(x: Shape | undefined, target: Shape): Shape | null {
   const size = x === undefined ? undefined : elementCount(x);
   const others = elementCount(copied.filter((_, axis) => axis !== inferredAt));
   if (inferredAt < 0) return size !== undefined && others !== undefined && size !== others ? null : copied;
-  if (size === undefined || others === undefined || others === 0)
-    return replaceAxis(copied, inferredAt, [undefined]) ?? null;
-  return size % others === 0 ? (replaceAxis(copied, inferredAt, [size / others]) ?? null) : null;
+  if (size === undefined || others === undefined || others === 0) return copied.with(inferredAt, undefined);
+  return size % others === 0 ? copied.with(inferredAt, size / others) : null;
 }
 
 function elementCount(shape: Shape): number | undefined {
@@ -77,7 +66,7 @@ function elementCount(shape: Shape): number | undefined {
   return count;
 }
 
-/** Parts side by side along `axis`. `null` where they differ along another. */
+/** Parts side by side along `axis`, which counts from the front. `null` where they differ along another axis. */
 export function concatenated(parts: readonly (Shape | undefined)[], axis: number): Shape | undefined | null {
   const [first, ...others] = parts;
   if (first === undefined) return undefined;
@@ -85,10 +74,9 @@ export function concatenated(parts: readonly (Shape | undefined)[], axis: number
   for (const part of others) {
     if (part === undefined) return undefined;
     if (part.length !== first.length) return null;
-    const place = axisOf(first, axis);
-    if (result.some((size, other) => other !== place && differ(size, part[other]))) return null;
+    if (result.some((size, other) => other !== axis && differ(size, part[other]))) return null;
     result = result.map((size, other) =>
-      other === place ? sum(size, part[other]) : commonDimension(size, part[other]),
+      other === axis ? sum(size, part[other]) : commonDimension(size, part[other]),
     );
   }
   return result;

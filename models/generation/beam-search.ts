@@ -155,15 +155,15 @@ function drawCandidates(scope: Scope, scores: Value<'float32'>, state: BeamState
   const { parameters, rowCount, generatedCount } = context;
   const warped = warpLogits(scope, scores, parameters, candidatesPerBeam(context.endTokenIds));
   const perBeam = op.dimension(warped.scores, 1);
-  const perRow = (x: Value<'float32'>) => op.reshape(x, [rowCount, -1]); // [rows, beams * candidates of a beam]
+  const perRow = (x: Value<'float32'>) => op.reshape(x, [rowCount, -1]); // [rows, beams * kept]
   const accumulated = perRow(op.add(warped.scores, op.reshape(state.runningScores, [-1, 1])));
   const uniforms = op.gather(parameters.uniforms, generatedCount, 1);
-  const places = drawWithoutReplacement(scope, op.softmax(accumulated), uniforms);
+  const positions = drawWithoutReplacement(scope, op.softmax(accumulated), uniforms);
   return {
-    scores: op.gatherElements(accumulated, places, 1),
-    logprobs: op.gatherElements(perRow(warped.scores), places, 1),
-    tokenIds: op.gatherElements(op.reshape(warped.tokenIds, [rowCount, -1]), places, 1),
-    beams: op.div(places, perBeam),
+    scores: op.gatherElements(accumulated, positions, 1),
+    logprobs: op.gatherElements(perRow(warped.scores), positions, 1),
+    tokenIds: op.gatherElements(op.reshape(warped.tokenIds, [rowCount, -1]), positions, 1),
+    beams: op.div(positions, perBeam),
   };
 }
 

@@ -223,8 +223,8 @@ function result<Cache extends object>(
     scope,
     layout.isBeamSearch,
     ({ op }) => {
-      const wanted = op.range(0, parameters.numReturnSequences);
-      const first = <T extends ElementType>(x: Value<T>) => op.gather(x, wanted, 1);
+      const requested = op.range(0, parameters.numReturnSequences);
+      const first = <T extends ElementType>(x: Value<T>) => op.gather(x, requested, 1);
       const { bestTokenIds, bestTokenLogprobs, bestEnds, bestScores } = final.beams;
       return {
         tokenIds: first(bestTokenIds),

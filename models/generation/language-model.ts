@@ -22,7 +22,7 @@ export interface LanguageModel<Cache extends object> {
 export interface DecodeStep<Cache extends object> {
   /** [sequences, tokens, width] */
   readonly embeddings: Value<Real>;
-  /** [sequences]: how many of all places so far are padding, before the first token of each sequence. */
+  /** [sequences]: how many of all positions so far are padding, before the first token of each sequence. */
   readonly paddingLength: Value<'int64'>;
   readonly cache: Cache;
 }

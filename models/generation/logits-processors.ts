@@ -86,12 +86,12 @@ function banRepeatedNgrams(
   const windowCount = op.max(op.sub(length, prefixLength), 0);
   const starts = op.range(0, windowCount);
   const offsets = op.range(0, prefixLength);
-  const places = op.add(op.unsqueeze(starts, [1]), op.unsqueeze(offsets, [0])); // [windows, n - 1]
-  const windows = op.gather(tokenIds, places, 1); // [sequences, windows, n - 1]
-  const lastPlaces = op.add(windowCount, offsets);
-  // Where there are no windows these places lie beyond the end, and there may be no token at all: they read `none`.
+  const positions = op.add(op.unsqueeze(starts, [1]), op.unsqueeze(offsets, [0])); // [windows, n - 1]
+  const windows = op.gather(tokenIds, positions, 1); // [sequences, windows, n - 1]
+  const lastPositions = op.add(windowCount, offsets);
+  // Without windows these positions lie beyond the end, and there may be no token at all: they read `none`.
   const none = op.fill('int64', 0, [op.dimension(tokenIds, 0), 1]);
-  const last = op.gather(op.concat([tokenIds, none], 1), op.min(lastPlaces, length), 1); // [sequences, n - 1]
+  const last = op.gather(op.concat([tokenIds, none], 1), op.min(lastPositions, length), 1); // [sequences, n - 1]
   const differs = op.not(op.equal(windows, op.unsqueeze(last, [1])));
   const differences = op.reduceSum(op.cast(differs, 'int64'), 2); // [sequences, windows]
   const startsInside = op.greaterOrEqual(op.unsqueeze(starts, [0]), op.unsqueeze(paddingLength, [1]));

@@ -75,10 +75,10 @@ function sampleToken(
   step: Value<'int64'>,
 ): Choice {
   const { op } = scope;
-  const candidates = warpLogits(scope, scores, parameters, 1);
+  const warped = warpLogits(scope, scores, parameters, 1);
   const uniform = op.reshape(op.gather(parameters.uniforms, step, 1), [-1, 1]); // [rows * draws, 1]
-  const place = drawOne(scope, op.softmax(candidates.scores), uniform);
-  const logprobs = op.gatherElements(op.logSoftmax(candidates.scores), place, 1);
-  const tokenIds = op.gatherElements(candidates.tokenIds, place, 1);
+  const position = drawOne(scope, op.softmax(warped.scores), uniform);
+  const logprobs = op.gatherElements(op.logSoftmax(warped.scores), position, 1);
+  const tokenIds = op.gatherElements(warped.tokenIds, position, 1);
   return { tokenIds: op.squeeze(tokenIds, [1]), logprobs: op.squeeze(logprobs, [1]) };
 }

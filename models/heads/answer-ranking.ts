@@ -43,8 +43,8 @@ export function answerRankingGraph(checkpoint: BlipCheckpoint, weights: Weights,
   const logits = languageModelHead(decoder, text, states.hidden); // [rows * candidates * length, vocabulary]
   const next = op.reshape(op.expand(nextTokens(model, candidateIds), [rowCount, 1, 1]), [-1, 1]);
   const ofNext = op.sub(op.gatherElements(logits, next, 1), op.reduceLogSumExp(logits, 1, true));
-  const byPlace = op.reshape(ofNext, op.shape([rowCount, candidateCount, length]));
-  addOutput(graph, 'token_logprobs', shifted(model, byPlace, candidateLength, length), [
+  const byPosition = op.reshape(ofNext, op.shape([rowCount, candidateCount, length]));
+  addOutput(graph, 'token_logprobs', shifted(model, byPosition, candidateLength, length), [
     'rows',
     'candidates',
     'length',
@@ -59,7 +59,7 @@ function nextTokens({ op }: Scope, candidateIds: Value<'int64'>): Value<'int64'>
   return op.unsqueeze(op.concat([later, first], 1), [0]);
 }
 
-/** Moves each logarithm from the token before to its own token, and puts zero at [DEC] and at padding. */
+/** Moves each logarithm from the token before to the token that it is of, and puts zero at [DEC] and at padding. */
 function shifted(
   { op }: Scope,
   logprobs: Value<'float32'>,
@@ -68,7 +68,7 @@ function shifted(
 ): Value<'float32'> {
   const last = op.slice(logprobs, [-1], [Number.MAX_SAFE_INTEGER], [2]);
   const others = op.slice(logprobs, [0], [-1], [2]);
-  const places = op.unsqueeze(op.countTo(length), [0, 1]); // [1, 1, length]
-  const isToken = op.and(op.greater(places, 0), op.less(places, op.unsqueeze(candidateLength, [0, 2])));
+  const positions = op.unsqueeze(op.countTo(length), [0, 1]); // [1, 1, length]
+  const isToken = op.and(op.greater(positions, 0), op.less(positions, op.unsqueeze(candidateLength, [0, 2])));
   return op.where(isToken, op.concat([last, others], 2), 0);
 }

@@ -83,7 +83,7 @@ function notCompared({ op }: Module, similarity: Value<'float32'>): Value<'float
 function compareBest(
   model: Module,
   checkpoint: BlipCheckpoint,
-  given: {
+  inputs: {
     readonly imageEmbeds: Value<Real>;
     readonly similarity: Value<'float32'>;
     readonly texts: EncoderInputs;
@@ -91,7 +91,7 @@ function compareBest(
   },
 ): Value<'float32'> {
   const { vision, text } = checkpoint.config;
-  const { imageEmbeds, similarity, texts, comparedImages } = given;
+  const { imageEmbeds, similarity, texts, comparedImages } = inputs;
   const { op } = model;
   const encoder = child(model, 'text_encoder');
   const count = op.unsqueeze(comparedImages, [0]);

@@ -3,7 +3,7 @@ import type { Real } from '../../onnx/element-type.ts';
 import type { Value } from '../../onnx/graph.ts';
 import type { TargetShape } from '../../onnx/operators.ts';
 import type { Scope } from '../../onnx/scope.ts';
-import { causalBias, type Places } from '../attention-bias.ts';
+import { type AttentionPositions, causalBias } from '../attention-bias.ts';
 import { activate, asRows, layerNorm, linear, queryKeyValue } from '../layers.ts';
 import { child, type Module, weight } from '../module.ts';
 import type { RowsByImage } from '../rows-by-image.ts';
@@ -105,7 +105,7 @@ export function textDecoderStates(
   return { hidden, rowShape, present };
 }
 
-function tokenPositions({ op }: Scope, inputs: DecoderInputs): Places {
+function tokenPositions({ op }: Scope, inputs: DecoderInputs): AttentionPositions {
   const [firstLayer] = inputs.past;
   if (firstLayer === undefined) throw new RangeError('Expected a text model of at least one layer.');
   const pastLength = op.squeeze(op.dimension(firstLayer.keys, 2), [0]);

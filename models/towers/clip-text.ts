@@ -10,7 +10,7 @@ import { clipAttention } from './clip-attention.ts';
 export interface ClipTexts {
   /** [texts, length] */
   readonly inputIds: Value<'int64'>;
-  /** [texts]: the place of the token that stands for the text. */
+  /** [texts]: the position of the token that stands for the text. */
   readonly endPosition: Value<'int64'>;
 }
 
@@ -23,9 +23,9 @@ export function clipTextTower(module: Module, config: ClipTextConfig, texts: Cli
   const { hiddenSize, layerNormEpsilon } = config;
   const { inputIds, endPosition } = texts;
   const tokenCount = op.dimension(inputIds, 1);
-  const places = op.countTo(tokenCount);
-  const embedded = embed(child(module, 'embeddings'), config, inputIds, places);
-  const bias = textBias(module, places, op.dimension(inputIds, 0));
+  const positionIds = op.countTo(tokenCount);
+  const embedded = embed(child(module, 'embeddings'), config, inputIds, positionIds);
+  const bias = textBias(module, positionIds, op.dimension(inputIds, 0));
   const hidden = preNormLayers(module, config, embedded, (attention, x) =>
     clipAttention(attention, { ...config, tokenCount }, x, bias),
   );
@@ -35,17 +35,22 @@ export function clipTextTower(module: Module, config: ClipTextConfig, texts: Cli
   return layerNorm(child(module, 'final_layer_norm'), pooled, hiddenSize, layerNormEpsilon);
 }
 
-function embed(module: Module, config: ClipTextConfig, inputIds: Value<'int64'>, places: Value<'int64'>): Value<Real> {
+function embed(
+  module: Module,
+  config: ClipTextConfig,
+  inputIds: Value<'int64'>,
+  positionIds: Value<'int64'>,
+): Value<Real> {
   const { op } = module;
   const { hiddenSize, vocabularySize, maxPositions } = config;
   const words = weight(child(module, 'token_embedding'), 'weight', [vocabularySize, hiddenSize]);
   const positions = weight(child(module, 'position_embedding'), 'weight', [maxPositions, hiddenSize]);
-  const embedded = op.add(op.gather(words, inputIds, 0), op.gather(positions, places, 0));
+  const embedded = op.add(op.gather(words, inputIds, 0), op.gather(positions, positionIds, 0));
   return asRows(module, embedded, hiddenSize);
 }
 
 /** [texts, 1, length, length]: the runtime does not repeat a bias along the texts. */
-function textBias(module: Module, places: Value<'int64'>, textCount: Value<'int64'>): Value<Real> {
-  const bias = causalBias(module, { queries: places, keys: places });
+function textBias(module: Module, positionIds: Value<'int64'>, textCount: Value<'int64'>): Value<Real> {
+  const bias = causalBias(module, { queries: positionIds, keys: positionIds });
   return module.op.expand(bias, [textCount, 1, 1, 1]);
 }

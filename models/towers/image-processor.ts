@@ -39,9 +39,9 @@ export function cropOf(
   image: { readonly height: number; readonly width: number },
 ): { readonly resizedSize: readonly number[]; readonly cropStart: readonly number[] } {
   const shorter = Math.min(image.height, image.width);
-  const [height, width] = [image.height, image.width].map((side) =>
-    side === shorter ? resize.shortestEdge : Math.floor((resize.shortestEdge * side) / shorter),
-  ) as [number, number]; // Two in, two out.
+  const resized = (side: number) =>
+    side === shorter ? resize.shortestEdge : Math.floor((resize.shortestEdge * side) / shorter);
+  const [height, width] = [resized(image.height), resized(image.width)];
   const cropStart = [height, width].map((side) => Math.floor((side - resize.side) / 2));
   return { resizedSize: [1, height, width, CHANNELS], cropStart };
 }

@@ -93,10 +93,11 @@ function embed(module: Module, config: VisionConfig, pixels: Value<Real>): Value
 
 function selfAttention(module: Module, config: VisionConfig, x: Value<Real>): Value<Real> {
   const { hiddenSize } = config;
-  const [query, key, value] = [0, 1, 2].map((index) => {
+  const project = (index: number) => {
     const projected = linearPart(child(module, 'qkv'), x, hiddenSize, hiddenSize, { index, count: 3 });
     return asBatch(module, projected, imageTokenCount(config), hiddenSize);
-  }) as [Value<Real>, Value<Real>, Value<Real>]; // Three in, three out.
-  const attended = module.op.microsoft.multiHeadAttention({ query, key, value }, config.headCount);
+  };
+  const inputs = { query: project(0), key: project(1), value: project(2) };
+  const attended = module.op.microsoft.multiHeadAttention(inputs, config.headCount);
   return linear(child(module, 'projection'), asRows(module, attended, hiddenSize), hiddenSize, hiddenSize);
 }

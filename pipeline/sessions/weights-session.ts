@@ -1,6 +1,6 @@
 import { hasQuantizedWeights } from '../../checkpoint/weights/int8-format.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
-import { castsInitializers, type Graph, makeOverridable } from '../../onnx/graph.ts';
+import { type Graph, makeOverridable } from '../../onnx/graph.ts';
 import type { LoadOptions } from './loaded-session.ts';
 import { createSession, type Session } from './runtime.ts';
 
@@ -15,7 +15,7 @@ export function openWeightsSession(graph: Graph, weights: Weights, options: Load
     ...options,
     keepsThreadsSpinning: true,
     dataFolder: weights.dataFolder,
-    foldConstants: castsInitializers(graph),
+    foldConstants: graph.castInitializers.size > 0,
     prepacksWeights: isInt8,
   });
 }

@@ -72,8 +72,8 @@ describe.each(sessions)('%s in float16 generates what transformers generates in 
     for (const [, group] of byParameters(rows)) {
       const answers = await session.generate(group);
       for (const [index, row] of group.entries()) {
-        for (const [place, golden] of row.sequences.entries())
-          equal.push(equalUntilTheyPart(answers[index]?.[place], golden, hasCutOff(row)));
+        for (const [rank, golden] of row.sequences.entries())
+          equal.push(equalUntilTheyPart(answers[index]?.[rank], golden, hasCutOff(row)));
       }
     }
     expect(equal.length).toBeGreaterThan(50);
@@ -101,11 +101,14 @@ function equalUntilTheyPart(
   mayCutElsewhere: boolean,
 ): boolean {
   const prompt = golden.token_ids.length - golden.token_logprobs.length;
-  const isFar = (place: number) => {
-    const [actual = 0, expected = 0] = [got?.tokenLogprobs[place - prompt], golden.token_logprobs[place - prompt]];
-    return mayCutElsewhere && place >= prompt && Math.abs(actual - expected) > LOGPROB_TOLERANCE.absolute;
+  const isFar = (position: number) => {
+    const [actual = 0, expected = 0] = [
+      got?.tokenLogprobs[position - prompt],
+      golden.token_logprobs[position - prompt],
+    ];
+    return mayCutElsewhere && position >= prompt && Math.abs(actual - expected) > LOGPROB_TOLERANCE.absolute;
   };
-  const parting = golden.token_ids.findIndex((token, place) => token !== got?.tokenIds[place] || isFar(place));
+  const parting = golden.token_ids.findIndex((token, position) => token !== got?.tokenIds[position] || isFar(position));
   const count = parting < 0 ? golden.token_logprobs.length : parting - prompt;
   expect(count).toBeGreaterThanOrEqual(0);
   expectClose((got?.tokenLogprobs ?? []).slice(0, count), golden.token_logprobs.slice(0, count), LOGPROB_TOLERANCE);

@@ -18,7 +18,7 @@ const INPUTS = 67;
 const OUTPUTS = 36;
 
 const wave = (length: number, frequency: number) =>
-  Float32Array.from({ length }, (_, place) => Math.sin(place * frequency));
+  Float32Array.from({ length }, (_, index) => Math.sin(index * frequency));
 const weight = wave(INPUTS * OUTPUTS, 1.3);
 const bias = wave(OUTPUTS, 0.7);
 
@@ -32,7 +32,7 @@ const tensor = (
   return { name, dtype, shape, lengthBytes: bytes.length, read: () => bytes };
 };
 
-/** A checkpoint of one Linear, in so many parts. */
+/** A checkpoint of one Linear in `partCount` parts. */
 async function weightsOf(partCount: number) {
   const { values, scale } = quantizeMatrix({ values: weight, outputSize: OUTPUTS, inputSize: INPUTS }, partCount);
   const folder = temporaryFolder();
@@ -120,7 +120,7 @@ describe.each([1, 3])('a Linear in %d parts', (partCount) => {
   });
 });
 
-test('is near what it is in float32: as near as 8 bits of both factors can be', async () => {
+test('is as near to the product in float32 as 8 bits of both factors can be', async () => {
   const { weights } = await weightsOf(1);
   const [row] = rows;
   const [got = []] = await compute(batch, weights, 1);
@@ -132,6 +132,15 @@ test('is near what it is in float32: as near as 8 bits of both factors can be', 
   );
   // Half a step of each factor, at worst in all products at once: 67 * (1/254 + 1/128).
   expectClose(got.slice(0, OUTPUTS), exact, { absolute: 0.79 });
+});
+
+test('of rows in float16 is refused, because its model computes in float32', async () => {
+  const { weights } = await weightsOf(1);
+  const module = rootModule(createGraph('refused'), weights);
+  const x = addInput(module.op.graph, 'x', 'float16', ['rows', INPUTS]);
+  expect(() => linear(child(module, 'layer'), x, INPUTS, OUTPUTS)).toThrow(
+    new RangeError('layer/MatMulIntegerToFloat: expected float32, got float16 [rows, 67].'),
+  );
 });
 
 test('of another dtype, or in other parts, is refused by its name', async () => {

@@ -16,15 +16,15 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const quantizedFolder = mkdtempSync(join(tmpdir(), 'blip-handler-test-'));
 afterAll(() => rmSync(quantizedFolder, { recursive: true, force: true }));
 
-function foldersIn(place: string, pattern = /./): readonly (readonly [name: string, folder: string])[] {
-  const entries = readdirSync(join(root, place), { withFileTypes: true });
+function foldersIn(parent: string, pattern = /./): readonly (readonly [name: string, folder: string])[] {
+  const entries = readdirSync(join(root, parent), { withFileTypes: true });
   const names = entries.filter((entry) => entry.isDirectory() && pattern.test(entry.name)).map(({ name }) => name);
-  return names.sort().map((name) => [name, join(root, place, name)]);
+  return names.sort().map((name) => [name, join(root, parent, name)]);
 }
 
 const checkpoints = [...foldersIn('test/fixtures/checkpoints'), ...foldersIn('checkpoints', /^scenes-/)];
 
-test('every graph is what it was', async () => {
+test('every graph has its recorded hash', async () => {
   const lines: string[] = [];
   for (const [name, folder] of checkpoints) {
     const { vision } = openCheckpoint(folder).config;

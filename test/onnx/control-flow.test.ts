@@ -127,17 +127,46 @@ describe('a condition', () => {
     expect(await runGraph(graph, inputs)).toEqual([{ y: [11] }, { y: [12] }, { y: [13] }, { y: [14] }]);
   });
 
-  test('whose branches differ in structure is refused while the graph is written, and the place named', () => {
+  test.each<[string, (x: Value<'int64'>) => readonly [Record<string, object>, Record<string, object>], string]>([
+    [
+      'the second lacks a value',
+      (x) => [{ scores: x, tokens: x }, { scores: x }],
+      'expected values at scores, tokens, got scores.',
+    ],
+    [
+      'the second has one more',
+      (x) => [{ scores: x }, { scores: x, tokens: x }],
+      'expected values at scores, got scores, tokens.',
+    ],
+    [
+      'one more is in a list',
+      (x) => [{ caches: [x] }, { caches: [x, x] }],
+      'expected values at caches.0, got caches.0, caches.1.',
+    ],
+    ['a key has another name', (x) => [{ scores: x }, { score: x }], 'expected values at scores, got score.'],
+  ])('whose branches differ is refused while the graph is written: %s', (_, branchesOf, message) => {
     const { scope, condition, x } = branches();
+    const [whenTrue, whenFalse] = branchesOf(x);
     const write = () =>
-      conditional<Record<string, Value>>(
+      conditional<object>(
         scope,
         condition,
-        () => ({ scores: x, tokens: x }),
-        () => ({ scores: x }),
+        () => whenTrue,
+        () => whenFalse,
       );
-    expect(write).toThrow(RangeError);
-    expect(write).toThrow(/expected a value at tokens, got scores/);
+    expect(write).toThrow(new RangeError(`model/if.false: ${message}`));
+  });
+
+  test('whose branches differ in a type is refused, and the value named', () => {
+    const { scope, condition, x } = branches();
+    const write = () =>
+      conditional<{ x: Value }>(
+        scope,
+        condition,
+        () => ({ x }),
+        ({ op }) => ({ x: op.cast(x, 'float32') }),
+      );
+    expect(write).toThrow(new RangeError('model/if.false: expected int64 at x, got float32.'));
   });
 });
 
@@ -269,20 +298,20 @@ describe('a loop', () => {
     expect(await runGraph(graph, sizes)).toEqual([{ total: [1] }, { total: [10] }, { total: [55] }]);
   });
 
-  test('whose next state lacks a value is refused while the graph is written, and the place named', () => {
+  test.each<[string, readonly string[], string]>([
+    ['lacks a value', ['scores'], 'expected values at scores, tokens, got scores.'],
+    ['has one more', ['scores', 'tokens', 'ends'], 'expected values at scores, tokens, got ends, scores, tokens.'],
+  ])('whose next state %s is refused while the graph is written', (_, names, message) => {
     const graph = createGraph('loop');
     const scope = createScope(graph, 'lacking');
-    const initial: Record<string, Value> = {
-      scores: scope.op.constant('int64', 0),
-      tokens: scope.op.constant('int64', 0),
-    };
+    const zero = scope.op.constant('int64', 0);
+    const initial: Record<string, Value> = { scores: zero, tokens: zero };
     const write = () =>
-      loop(scope, initial, (inner, _, state) => ({
-        state: { scores: state['scores'] ?? inner.op.constant('int64', 0) },
+      loop(scope, initial, (inner) => ({
+        state: Object.fromEntries(names.map((name) => [name, zero])),
         goOn: inner.op.constant('bool', false),
       }));
-    expect(write).toThrow(RangeError);
-    expect(write).toThrow(/expected a value at tokens, got scores/);
+    expect(write).toThrow(new RangeError(`lacking/body: ${message}`));
   });
 });
 

@@ -2,10 +2,10 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { conditional, loop } from '../../onnx/control-flow.ts';
 import {
+  addBodyOutput,
   addInitializer,
   addInput,
   addOutput,
-  castsInitializers,
   createBody,
   createGraph,
   type Graph,
@@ -278,6 +278,70 @@ describe('tensors that stay in their file', () => {
   });
 });
 
+describe('an initializer whose name stands for another tensor already is refused', () => {
+  const bytes = new Uint8Array(24);
+  const external = { location: 'weights', offsetBytes: 8, lengthBytes: 24 };
+
+  test.each<[string, Parameters<typeof addInitializer>[2], readonly number[], Uint8Array | typeof external, string]>([
+    [
+      'type',
+      'int32',
+      [2, 3],
+      bytes,
+      'float32 [2, 3] of 24 bytes in the graph, got int32 [2, 3] of 24 bytes in the graph.',
+    ],
+    ['shape', 'float32', [6], bytes, 'got float32 [6] of 24 bytes in the graph.'],
+    ['value', 'float32', [2, 3], bytes.with(0, 1), 'got float32 [2, 3] of 24 bytes in the graph.'],
+    ['origin', 'float32', [2, 3], external, 'got float32 [2, 3] of 24 bytes at 8 in weights.'],
+  ])('in the graph, of another %s', (_, elementType, shape, data, message) => {
+    const graph = createGraph('taken');
+    addInitializer(graph, 'w', 'float32', [2, 3], bytes);
+    const write = () => addInitializer(createBody(graph, 'body'), 'w', elementType, shape, data);
+    expect(write).toThrow(RangeError);
+    expect(write).toThrow('w: expected the tensor that has this name already, float32 [2, 3]');
+    expect(write).toThrow(message);
+  });
+
+  test.each<[string, typeof external | Uint8Array]>([
+    ['at another offset', { ...external, offsetBytes: 0 }],
+    ['in another file', { ...external, location: 'other' }],
+    ['of another length', { ...external, lengthBytes: 12 }],
+    ['in the graph', bytes],
+  ])('in a file, %s', (_, data) => {
+    const graph = createGraph('taken');
+    addInitializer(graph, 'w', 'float32', [2, 3], external);
+    expect(() => addInitializer(graph, 'w', 'float32', [2, 3], data)).toThrow(
+      'w: expected the tensor that has this name already, float32 [2, 3] of 24 bytes at 8 in weights, got',
+    );
+  });
+
+  test('and equal ones are one tensor', () => {
+    const graph = createGraph('shared');
+    const add = (data: typeof external | Uint8Array, name: string) =>
+      addInitializer(graph, name, 'float32', [2, 3], data);
+    expect(add({ ...external }, 'w')).toEqual(add({ ...external }, 'w'));
+    expect(add(Uint8Array.from(bytes), 'v')).toEqual(add(bytes, 'v'));
+    expect([...graph.initializers.keys()]).toEqual(['w', 'v']);
+  });
+});
+
+describe('an output of a body', () => {
+  test('is the value that the body computes; others go through an Identity', () => {
+    const graph = createGraph('outer');
+    const x = addInput(graph, 'x', 'float32', [1]);
+    const outside = createScope(graph).op.relu(x);
+    const body = createBody(graph, 'body');
+    const computed = createScope(body).op.relu(outside);
+    for (const [index, value] of [computed, computed, outside].entries()) addBodyOutput(body, `out_${index}`, value);
+    expect(body.outputs.map(({ name }) => name)).toEqual([computed.name, 'out_1', 'out_2']);
+    expect(body.nodes.map(({ operator, inputs }) => [operator, inputs])).toEqual([
+      ['Relu', [outside.name]],
+      ['Identity', [computed.name]],
+      ['Identity', [outside.name]],
+    ]);
+  });
+});
+
 test('loops and branches are graphs of their own, and the initializers are those of the outermost', () => {
   const graph = createGraph('nested');
   const scope = createScope(graph);
@@ -308,13 +372,16 @@ describe('initializers that may be overridden', () => {
   });
 });
 
-test('a graph knows whether it casts initializers', () => {
+test('a graph knows the initializers that its own nodes cast', () => {
   const graph = createGraph('casts');
   const { op } = createScope(graph);
+  const constant = op.constant('float32', [1, 2]);
   op.cast(addInput(graph, 'x', 'float32', [2]), 'float16');
-  expect(castsInitializers(graph)).toBe(false);
-  op.cast(op.constant('float32', [1, 2]), 'float16');
-  expect(castsInitializers(graph)).toBe(true);
+  op.cast(constant, 'float32');
+  createScope(createBody(graph, 'body')).op.cast(constant, 'float16');
+  expect(graph.castInitializers).toEqual(new Set());
+  op.cast(constant, 'float16');
+  expect(graph.castInitializers).toEqual(new Set([constant.name]));
 });
 
 describe('named dimensions', () => {
@@ -329,7 +396,7 @@ describe('named dimensions', () => {
       ['rows', 2, 2],
     ]);
     for (const rows of [1, 3]) {
-      const data = Array.from({ length: rows * 4 }, (_, place) => place);
+      const data = Array.from({ length: rows * 4 }, (_, index) => index);
       const { y } = await runGraph(graph, { x: floats(data, [rows, 4]) });
       expect(y).toEqual({ data: data.map((value) => 2 * value), shape: [rows, 2, 2] });
     }

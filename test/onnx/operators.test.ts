@@ -244,7 +244,7 @@ describe('interpolateBicubic is PyTorch’s', () => {
 
   test('for each channel of each image', async () => {
     const rising = countTo(16).map((value) => value ** 1.5);
-    const falling = countTo(16).map((place) => -((place % 4) * 4 + Math.floor(place / 4)));
+    const falling = countTo(16).map((index) => -((index % 4) * 4 + Math.floor(index / 4)));
     const expected = [
       2.86802, 5.79586, 9.78849, 34.09023, 40.96384, 48.29002, -0.91088, -6.40625, -11.90162, -3.09838, -8.59375,
       -14.08912,

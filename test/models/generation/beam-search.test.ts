@@ -18,7 +18,7 @@ const scores = [
 const VERY_LOW = -1e9;
 const TOLERANCE = { absolute: 1e-6, relative: 1e-6 };
 
-interface Given {
+interface StepOptions {
   readonly best?: { readonly scores: readonly number[]; readonly finished: readonly number[] };
   readonly improvable?: boolean;
   readonly done?: boolean;
@@ -29,7 +29,7 @@ interface Given {
   readonly uniforms?: readonly number[];
 }
 
-function stateOf(scope: Scope, { best, improvable = true, done = false }: Given): BeamState {
+function stateOf(scope: Scope, { best, improvable = true, done = false }: StepOptions): BeamState {
   const { op } = scope;
   const finished = matrix(scope, 'int64', [best?.finished ?? [0, 0]]);
   return {
@@ -44,27 +44,27 @@ function stateOf(scope: Scope, { best, improvable = true, done = false }: Given)
   };
 }
 
-function step(given: Given = {}): Promise<Readonly<Record<string, Evaluated>>> {
+function step(options: StepOptions = {}): Promise<Readonly<Record<string, Evaluated>>> {
   return evaluate((scope) => {
     const { op } = scope;
     const parameters = constantParameters(scope, {
       numBeams: op.constant('int64', 2),
-      lengthPenalty: op.constant('float32', given.lengthPenalty ?? 1),
-      earlyStopping: op.constant('int64', earlyStopping[given.early ?? 'false']),
-      doSample: op.constant('bool', given.uniforms !== undefined),
-      uniforms: op.constant('float32', [0, 0, 0, 0, ...(given.uniforms ?? [0, 0, 0, 0])], [1, 2, 4]),
+      lengthPenalty: op.constant('float32', options.lengthPenalty ?? 1),
+      earlyStopping: op.constant('int64', earlyStopping[options.early ?? 'false']),
+      doSample: op.constant('bool', options.uniforms !== undefined),
+      uniforms: op.constant('float32', [0, 0, 0, 0, ...(options.uniforms ?? [0, 0, 0, 0])], [1, 2, 4]),
     });
     const running = {
       tokenIds: matrix(scope, 'int64', [[1], [2]]),
       tokenLogprobs: matrix(scope, 'float32', [[-0.5], [-1]]),
     };
-    return beamSearchStep(scope, matrix(scope, 'float32', scores), running, stateOf(scope, given), {
+    return beamSearchStep(scope, matrix(scope, 'float32', scores), running, stateOf(scope, options), {
       parameters,
       generatedCount: op.constant('int64', 1),
-      maxNewTokens: matrix(scope, 'int64', [[given.maxNewTokens ?? 9]]),
+      maxNewTokens: matrix(scope, 'int64', [[options.maxNewTokens ?? 9]]),
       firstSequence: matrix(scope, 'int64', [[0]]),
       rowCount: op.constant('int64', [1]),
-      endTokenIds: given.endTokenIds ?? [3],
+      endTokenIds: options.endTokenIds ?? [3],
       padTokenId: 7,
     });
   });
@@ -114,7 +114,7 @@ describe('a step', () => {
   });
 
   test('draws its candidates in order where it samples', async () => {
-    // Places are those of beam 0, best first, and then those of beam 1: -0.6, -1.5, -2.5, -3.5, -1.2, -5, -6, -7.
+    // Positions are those of beam 0, best first, and then those of beam 1: -0.6, -1.5, -2.5, -3.5, -1.2, -5, -6, -7.
     const largestFirst = await step({ uniforms: [0, 0, 0, 0] });
     expectClose(data(largestFirst, 'state.bestScores').slice(0, 1), [-0.3], TOLERANCE);
     expect(largestFirst['tokenIds']?.data).toEqual([1, 0, 1, 1]); // Beam 0's candidates come before those of beam 1.
@@ -125,10 +125,10 @@ describe('a step', () => {
 });
 
 describe('the search of a row is over', () => {
-  const isOver = async (given: Given) => data(await step(given), 'state.done')[0] === 1;
+  const isOver = async (options: StepOptions) => data(await step(options), 'state.done')[0] === 1;
   const full = { scores: [-0.3, -0.4], finished: [1, 1] };
 
-  test.each<[string, Given, boolean]>([
+  test.each<[string, StepOptions, boolean]>([
     ['not while running beams may win', {}, false],
     ['when no running beam can beat the worst that ended: -1.2 / 2 is below -0.3', { best: full }, true],
     ['not when it can: -1.2 / 2 is above -0.7', { best: { scores: [-0.7, -0.8], finished: [1, 1] } }, false],
@@ -142,8 +142,8 @@ describe('the search of a row is over', () => {
     ['not with early_stopping true while there are too few', { early: 'true' }, false],
     ['at the greatest length', { maxNewTokens: 2 }, true],
     ['when it was over before', { done: true }, true],
-  ])('%s', async (_, given, over) => {
-    expect(await isOver(given)).toBe(over);
+  ])('%s', async (_, options, over) => {
+    expect(await isOver(options)).toBe(over);
   });
 
   test('and nothing of its best changes any more', async () => {
@@ -160,7 +160,7 @@ describe('the search of a row is over', () => {
   });
 });
 
-test('at first only one beam of each row may grow, and the prompt stands in every place', async () => {
+test('at first only one beam of each row may grow, and the prompt stands in every beam', async () => {
   const result = await evaluate((scope) =>
     initialBeamState(
       scope,

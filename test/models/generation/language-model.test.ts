@@ -1,82 +1,27 @@
 import { describe, expect, test } from 'vitest';
+import { candidatesPerBeam } from '../../../models/generation/beam-search.ts';
 import { generate } from '../../../models/generation/generate.ts';
-import type { LanguageModel, Prompt } from '../../../models/generation/language-model.ts';
-import type { Value } from '../../../onnx/graph.ts';
+import type { Prompt } from '../../../models/generation/language-model.ts';
+import type { GenerationParameters } from '../../../models/generation/parameters.ts';
 import type { Scope } from '../../../onnx/scope.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { constantParameters, evaluate } from '../../support/evaluate.ts';
+import {
+  allSequences,
+  bestOf,
+  END_TOKEN_IDS,
+  greedySequence,
+  isEnd,
+  repeatsNgram,
+  rowOfToken,
+  type Sequence,
+  sampledBeams,
+  sampledSequence,
+  sumModel,
+  VOCABULARY_SIZE,
+} from '../../support/sum-language-model.ts';
 
-/**
- * Another language model than BERT: its logits are the sum of all embeddings that it read. So it has a cache of another
- * structure, is a decoder alone, and can be computed by hand. It has two end tokens.
- */
-
-const VOCABULARY_SIZE = 5;
-const END_TOKEN_IDS = [3, 4] as const;
-const PAD_TOKEN_ID = 0;
-/** [token][next token] */
-const table: readonly (readonly number[])[] = [
-  [0.1, 1.3, -0.4, 0.2, -1],
-  [-1.5, 0.3, 0.9, -0.2, 0.4],
-  [0.6, -0.9, -0.5, 0.8, 1.1],
-  [0, 0, 0, 0, 0],
-  [0, 0, 0, 0, 0],
-];
-
-interface Sums {
-  readonly read: { readonly sum: Value<'float32'>; readonly length: Value<'int64'> };
-}
-
-function sumModel(root: Scope): LanguageModel<Sums> {
-  const matrix = root.op.constant('float32', table.flat(), [VOCABULARY_SIZE, VOCABULARY_SIZE]);
-  return {
-    embed: ({ op }, tokenIds) => op.gather(matrix, tokenIds, 0),
-    emptyCache: ({ op }, count) => ({
-      read: { sum: op.fill('float32', 0, [count, VOCABULARY_SIZE]), length: op.fill('int64', 0, [count, 1]) },
-    }),
-    decode({ op }, { embeddings, paddingLength, cache: { read } }) {
-      const places = op.add(read.length, op.indices(embeddings, 1)); // [sequences, tokens]
-      const isToken = op.cast(op.greaterOrEqual(places, op.unsqueeze(paddingLength, [1])), 'float32');
-      const seen = op.mul(op.cast(embeddings, 'float32'), op.unsqueeze(isToken, [2]));
-      const sum = op.add(read.sum, op.reduceSum(seen, 1));
-      const length = op.add(read.length, op.dimension(embeddings, 1));
-      return { logits: sum, cache: { read: { sum, length } } };
-    },
-    endTokenIds: END_TOKEN_IDS,
-    padTokenId: PAD_TOKEN_ID,
-  };
-}
-
-interface Sequence {
-  readonly tokens: readonly number[];
-  readonly logprob: number;
-}
-
-function logSoftmax(logits: readonly number[]): readonly number[] {
-  const total = Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit), 0));
-  return logits.map((logit) => logit - total);
-}
-
-const sumOf = (rows: readonly (readonly number[])[]) =>
-  Array.from({ length: VOCABULARY_SIZE }, (_, column) => rows.reduce((sum, row) => sum + (row[column] ?? 0), 0));
-
-/** Every sequence that ends, or has so many tokens, after what was read. */
-function allSequences(read: readonly (readonly number[])[], count: number): readonly Sequence[] {
-  return logSoftmax(sumOf(read)).flatMap((logprob, token) => {
-    if (count === 1 || END_TOKEN_IDS.some((end) => end === token)) return [{ tokens: [token], logprob }];
-    return allSequences([...read, table[token] ?? []], count - 1).map((rest) => ({
-      tokens: [token, ...rest.tokens],
-      logprob: logprob + rest.logprob,
-    }));
-  });
-}
-
-function greedySequence(read: readonly (readonly number[])[], count: number): readonly number[] {
-  const logits = sumOf(read);
-  const token = logits.indexOf(Math.max(...logits));
-  if (count === 1 || END_TOKEN_IDS.some((end) => end === token)) return [token];
-  return [token, ...greedySequence([...read, table[token] ?? []], count - 1)];
-}
+/** Generation with a language model that is not BERT, against what can be computed by hand. */
 
 /** Embeddings in place of token ids: rows of different lengths, the second padded on the left. */
 const PREFIXES = [
@@ -89,15 +34,22 @@ const PREFIXES = [
 const NONSENSE = [9, -9, 9, -9, 9];
 const NEW_TOKENS = 3;
 
+/** Numbers from 0 up to 1, [rows][steps][draws]. */
+type Uniforms = readonly (readonly (readonly number[])[])[];
+
 interface Options {
   readonly beams?: number;
   readonly minNewTokens?: number;
+  readonly noRepeatNgramSize?: number;
   readonly returned?: number;
+  readonly topK?: number;
+  /** Given where it samples. */
+  readonly uniforms?: Uniforms;
 }
 
 async function generated(
   promptOf: (scope: Scope) => Prompt,
-  { beams = 1, minNewTokens = 0, returned = 1 }: Options = {},
+  { beams = 1, minNewTokens = 0, noRepeatNgramSize = 0, returned = 1, topK = 0, uniforms }: Options = {},
 ) {
   return await evaluate((scope) => {
     const { op } = scope;
@@ -107,15 +59,23 @@ async function generated(
       maxNewTokens: perRow(NEW_TOKENS),
       minNewTokens: perRow(minNewTokens),
       numBeams: op.constant('int64', beams),
+      noRepeatNgramSize: op.constant('int64', noRepeatNgramSize),
       numReturnSequences: op.constant('int64', returned),
+      topK: op.constant('int64', topK),
       lengthPenalty: op.constant('float32', 0),
+      ...(uniforms === undefined ? {} : sampling(scope, uniforms)),
     });
     return generate(scope, prompt, parameters, sumModel(scope));
   });
 }
 
-function prefixPrompt({ op }: Scope): Prompt {
-  const embeddings = [...(PREFIXES[0] ?? []), NONSENSE, ...(PREFIXES[1] ?? [])];
+function sampling({ op }: Scope, uniforms: Uniforms): Partial<GenerationParameters> {
+  const shape = [uniforms.length, uniforms[0]?.length ?? 0, uniforms[0]?.[0]?.length ?? 0];
+  return { doSample: op.constant('bool', true), uniforms: op.constant('float32', uniforms.flat(2), shape) };
+}
+
+function prefixPrompt({ op }: Scope, prefixes: readonly (readonly (readonly number[])[])[] = PREFIXES): Prompt {
+  const embeddings = [...(prefixes[0] ?? []), NONSENSE, ...(prefixes[1] ?? [])];
   return {
     embeddings: op.constant('float32', embeddings.flat(), [2, 2, VOCABULARY_SIZE]),
     paddingLength: op.constant('int64', [0, 1]),
@@ -124,18 +84,26 @@ function prefixPrompt({ op }: Scope): Prompt {
 
 type Result = Awaited<ReturnType<typeof generated>>;
 
-/** The sequences of a row, up to their ends. */
-function sequencesOf(result: Result, row: number): readonly (readonly number[])[] {
+/** The sequences of row `index`, up to their ends. */
+function sequencesOf(result: Result, index: number): readonly (readonly number[])[] {
   const [, count = 0, length = 0] = result['tokenIds']?.shape ?? [];
-  return Array.from({ length: count }, (_, index) => {
-    const sequence = row * count + index;
+  return Array.from({ length: count }, (_, offset) => {
+    const sequence = index * count + offset;
     return (
       result['tokenIds']?.data.slice(sequence * length, sequence * length + (result['ends']?.data[sequence] ?? 0)) ?? []
     );
   });
 }
 
-const row = (token: number) => table[token] ?? [];
+function expectSequences(result: Result, index: number, expected: readonly Sequence[]): void {
+  expect(sequencesOf(result, index)).toEqual(expected.map(({ tokens }) => tokens));
+  const scores = result['scores']?.data.slice(index * expected.length, (index + 1) * expected.length) ?? [];
+  expectClose(
+    scores,
+    expected.map(({ logprob }) => logprob),
+    { absolute: 1e-5 },
+  );
+}
 
 describe('a language model that is not BERT', () => {
   test('starts from token ids, which its answers begin with', async () => {
@@ -143,12 +111,12 @@ describe('a language model that is not BERT', () => {
       inputIds: op.constant('int64', [0, 0, 0, 1], [2, 2]),
       paddingLength: op.constant('int64', [1, 0]),
     }));
-    expect(sequencesOf(result, 0)).toEqual([[0, 0, ...greedySequence([row(0)], NEW_TOKENS)]]);
-    expect(sequencesOf(result, 1)).toEqual([[0, 1, ...greedySequence([row(0), row(1)], NEW_TOKENS)]]);
+    expect(sequencesOf(result, 0)).toEqual([[0, 0, ...greedySequence([rowOfToken(0)], NEW_TOKENS)]]);
+    expect(sequencesOf(result, 1)).toEqual([[0, 1, ...greedySequence([rowOfToken(0), rowOfToken(1)], NEW_TOKENS)]]);
   });
 
-  test('starts from embeddings, and then answers have its own tokens alone', async () => {
-    const result = await generated(prefixPrompt);
+  test('starts from embeddings, and then an answer has generated tokens alone', async () => {
+    const result = await generated((scope) => prefixPrompt(scope));
     for (const [index, prefix] of PREFIXES.entries())
       expect(sequencesOf(result, index)).toEqual([greedySequence(prefix, NEW_TOKENS)]);
   });
@@ -162,7 +130,7 @@ describe('a language model that is not BERT', () => {
     expect(sequencesOf(result, 1)).toEqual([[0, 1, ...greedySequence(PREFIXES[1] ?? [], NEW_TOKENS)]]);
   });
 
-  test('ends at any of its end tokens, and the goldens by hand have both', () => {
+  test('has sequences by hand that end at each end token, or at the greatest length', () => {
     const ends = PREFIXES.flatMap((prefix) => allSequences(prefix, NEW_TOKENS)).map(({ tokens }) => tokens.at(-1));
     expect(new Set(ends)).toEqual(new Set([0, 1, 2, 3, 4]));
   });
@@ -171,23 +139,74 @@ describe('a language model that is not BERT', () => {
   test.each([0, 2, 3])(
     'finds the best of all sequences with enough beams and at least %d tokens before the end',
     async (minNewTokens) => {
-      const result = await generated(prefixPrompt, { beams: 9, returned: 3, minNewTokens });
+      const result = await generated((scope) => prefixPrompt(scope), { beams: 9, returned: 3, minNewTokens });
       for (const [index, prefix] of PREFIXES.entries()) {
-        const possible = allSequences(prefix, NEW_TOKENS)
-          .filter(({ tokens }) => !isEnd(tokens.at(-1)) || tokens.length > minNewTokens)
-          .toSorted((a, b) => b.logprob - a.logprob);
-        expect(sequencesOf(result, index)).toEqual(possible.slice(0, 3).map(({ tokens }) => tokens));
-        const scores = result['scores']?.data.slice(index * 3, index * 3 + 3) ?? [];
-        expectClose(
-          scores,
-          possible.slice(0, 3).map(({ logprob }) => logprob),
-          { absolute: 1e-5 },
+        const possible = allSequences(prefix, NEW_TOKENS).filter(
+          ({ tokens }) => !isEnd(tokens.at(-1)) || tokens.length > minNewTokens,
         );
+        expectSequences(result, index, bestOf(possible, 3));
       }
+    },
+  );
+
+  test.each([1, 2])(
+    'after padded embeddings repeats no %d-gram of its own tokens, the first one included',
+    async (size) => {
+      // Token 1 stays the likeliest, so that only the ban of the first n-gram brings another.
+      const prefixes = [PREFIXES[0] ?? [], [[0, 3, 0, 0, 0]]];
+      const result = await generated((scope) => prefixPrompt(scope, prefixes), { noRepeatNgramSize: size });
+      expect(greedySequence(prefixes[1] ?? [], NEW_TOKENS)).toEqual([1, 1, 1]);
+      for (const [index, prefix] of prefixes.entries())
+        expect(sequencesOf(result, index)).toEqual([greedySequence(prefix, NEW_TOKENS, repeatsNgram(size))]);
     },
   );
 });
 
-function isEnd(token: number | undefined): boolean {
-  return END_TOKEN_IDS.some((end) => end === token);
-}
+describe('sampling with several end tokens', () => {
+  /** Numbers that differ from row to row, step to step and draw to draw. */
+  const uniformsOf = (start: number, draws: number): Uniforms =>
+    PREFIXES.map((_, index) =>
+      Array.from({ length: NEW_TOKENS }, (_, step) =>
+        Array.from({ length: draws }, (_, draw) => (start + (index * 50 + step * draws + draw) * 0.618) % 1),
+      ),
+    );
+  const starts = [0, 0.2, 0.4, 0.6, 0.8];
+
+  test('draws sequences that end at either, or at the greatest length', async () => {
+    const returned = 6;
+    const uniforms = uniformsOf(0.1, returned);
+    const result = await generated((scope) => prefixPrompt(scope), { returned, uniforms });
+    const expected = PREFIXES.map((prefix, index) =>
+      Array.from({ length: returned }, (_, draw) =>
+        sampledSequence(prefix, uniforms[index]?.map((numbers) => numbers[draw] ?? 0) ?? []),
+      ),
+    );
+    for (const [index, sequences] of expected.entries()) expectSequences(result, index, sequences);
+    const lastTokens = new Set(expected.flat().map(({ tokens }) => tokens.at(-1)));
+    expect([...lastTokens]).toEqual(expect.arrayContaining([...END_TOKEN_IDS]));
+    expect([...lastTokens].some((token) => !isEnd(token))).toBe(true);
+  });
+
+  test.each(starts)('with beams draws candidates for each of them, from %d on', async (start) => {
+    const beams = 2;
+    const uniforms = uniformsOf(start, candidatesPerBeam(END_TOKEN_IDS) * beams);
+    const result = await generated((scope) => prefixPrompt(scope), { beams, returned: beams, uniforms });
+    for (const [index, prefix] of PREFIXES.entries())
+      expectSequences(result, index, sampledBeams(prefix, uniforms[index] ?? [], beams));
+  });
+
+  test('with beams and top_k 1 keeps three candidates of each, so that one goes on when two end', async () => {
+    const beams = 2;
+    const uniforms = uniformsOf(0.3, candidatesPerBeam(END_TOKEN_IDS) * beams);
+    const result = await generated((scope) => prefixPrompt(scope), { beams, returned: beams, topK: 1, uniforms });
+    for (const [index, prefix] of PREFIXES.entries())
+      expectSequences(result, index, sampledBeams(prefix, uniforms[index] ?? [], beams, 3));
+  });
+
+  test('has beams by hand that end at each end token', () => {
+    const draws = candidatesPerBeam(END_TOKEN_IDS) * 2;
+    const sequences = starts.flatMap((start) => sampledBeams(PREFIXES[0] ?? [], uniformsOf(start, draws)[0] ?? [], 2));
+    const lastTokens = new Set(sequences.map(({ tokens }) => tokens.at(-1)));
+    expect([...lastTokens]).toEqual(expect.arrayContaining([...END_TOKEN_IDS]));
+  });
+});

@@ -7,7 +7,7 @@ import { constantParameters, evaluate, matrix } from '../../support/evaluate.ts'
 const endTokenIds = [3, 4] as const;
 const banned = Number.NEGATIVE_INFINITY;
 
-interface Given {
+interface ProcessorInputs {
   readonly scores: readonly (readonly number[])[];
   readonly tokenIds: readonly (readonly number[])[];
   readonly paddingLength?: readonly number[];
@@ -16,27 +16,27 @@ interface Given {
   readonly noRepeatNgramSize?: number;
 }
 
-function contextOf(scope: Scope, given: Given): ProcessorContext {
+function contextOf(scope: Scope, inputs: ProcessorInputs): ProcessorContext {
   const { op } = scope;
-  const zeros = given.scores.map(() => 0);
+  const zeros = inputs.scores.map(() => 0);
   return {
-    tokenIds: matrix(scope, 'int64', given.tokenIds),
-    paddingLength: op.constant('int64', given.paddingLength ?? zeros),
-    minNewTokens: op.constant('int64', given.minNewTokens ?? zeros),
+    tokenIds: matrix(scope, 'int64', inputs.tokenIds),
+    paddingLength: op.constant('int64', inputs.paddingLength ?? zeros),
+    minNewTokens: op.constant('int64', inputs.minNewTokens ?? zeros),
     generatedCount: op.constant('int64', 1),
     parameters: constantParameters(scope, {
-      repetitionPenalty: op.constant('float32', given.repetitionPenalty ?? 1),
-      noRepeatNgramSize: op.constant('int64', given.noRepeatNgramSize ?? 0),
+      repetitionPenalty: op.constant('float32', inputs.repetitionPenalty ?? 1),
+      noRepeatNgramSize: op.constant('int64', inputs.noRepeatNgramSize ?? 0),
     }),
     endTokenIds,
   };
 }
 
-async function processed(given: Given): Promise<readonly number[]> {
+async function processed(inputs: ProcessorInputs): Promise<readonly number[]> {
   const { scores } = await evaluate((scope) => ({
-    scores: processLogits(scope, matrix(scope, 'float32', given.scores), contextOf(scope, given)),
+    scores: processLogits(scope, matrix(scope, 'float32', inputs.scores), contextOf(scope, inputs)),
   }));
-  expect(scores?.shape).toEqual([given.scores.length, 5]);
+  expect(scores?.shape).toEqual([inputs.scores.length, 5]);
   return scores?.data ?? [];
 }
 
@@ -59,14 +59,14 @@ describe('no repeated n-grams', () => {
     ['none where the sequence is shorter than n', 3, [1, 2], 0, plain],
     ['none that starts in the padding', 2, [1, 2, 1], 1, plain],
     ['several after one prefix', 2, [1, 2, 1, 0, 1], 0, [banned, -2, banned, 3, 0]],
-  ])('bans %s', async (_, size, tokenIds, paddingLength, wanted) => {
+  ])('bans %s', async (_, size, tokenIds, paddingLength, expected) => {
     const got = await processed({
       scores: [plain],
       tokenIds: [tokenIds],
       noRepeatNgramSize: size,
       paddingLength: [paddingLength],
     });
-    expect(got).toEqual(wanted);
+    expect(got).toEqual(expected);
   });
 
   test.each([1, 2, 5])('of %d bans none before there are tokens', async (size) => {

@@ -42,6 +42,21 @@ describe('warping logits', () => {
     expect(scores?.data).toEqual(kept);
   });
 
+  // As shares of the best: 1, 0.3679, 0.1353, 0.0498.
+  test.each([
+    [0, 1, [2, 1, 0, -1]],
+    [0.1, 1, [2, 1, 0, lowest]],
+    [0.3, 1, [2, 1, lowest, lowest]],
+    [0.5, 1, [2, lowest, lowest, lowest]],
+    [1, 1, [2, lowest, lowest, lowest]],
+    [0.5, 2, [2, 1, lowest, lowest]],
+    [0.5, 3, [2, 1, 0, lowest]],
+    [0.1, 2, [2, 1, 0, lowest]],
+  ])('min_p %d leaves out tokens of a smaller share, and keeps at least %d', async (minP, minimumCount, kept) => {
+    const { scores } = await warped(minimumCount, ({ op }) => ({ minP: op.constant('float32', minP) }));
+    expect(scores?.data).toEqual(kept);
+  });
+
   test('keeps as many as must stay, whatever top_k says', async () => {
     const { tokenIds } = await warped(3, ({ op }) => ({ topK: op.constant('int64', 1) }));
     expect(tokenIds?.data).toEqual([0, 2, 1]);

@@ -75,10 +75,10 @@ async function logprobsOf(
 async function expectGolden(rows: readonly Row[], numbers: readonly number[]): Promise<void> {
   const logprobs = await logprobsOf(rows, numbers);
   for (const [index, row] of rows.entries()) {
-    for (const [place, number] of numbers.entries()) {
+    for (const [position, number] of numbers.entries()) {
       const golden = candidatesOf(row)[number];
       if (golden === undefined) throw new Error(`Expected a golden candidate ${number}.`);
-      const got = logprobs[index]?.[place] ?? [];
+      const got = logprobs[index]?.[position] ?? [];
       const padding = Array.from({ length: got.length - golden.token_ids.length }, () => 0);
       expectClose(got, [0, ...golden.token_logprobs, ...padding], TOLERANCE);
       const sum = got.reduce((total, logprob) => total + logprob, 0);

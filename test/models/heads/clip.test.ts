@@ -77,9 +77,9 @@ describe.each(clipCheckpointNames)('%s computes what transformers computes', (na
   ): void {
     for (const tensor of [`${kind}_embeds`, `normalized_${kind}_embeds`]) {
       const { data, shape } = goldens.floats(tensor);
-      const wanted = rows.flatMap((row) => [...data.subarray(row * clip.length, (row + 1) * clip.length)]);
+      const expected = rows.flatMap((row) => [...data.subarray(row * clip.length, (row + 1) * clip.length)]);
       expect(shape[1]).toBe(clip.length);
-      expectClose(output(tensor), wanted, EMBEDS_TOLERANCE);
+      expectClose(output(tensor), expected, EMBEDS_TOLERANCE);
     }
   }
 

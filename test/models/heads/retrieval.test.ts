@@ -63,14 +63,14 @@ function rowsOf(data: Float32Array, [count = 0, length = 0]: readonly number[]):
   return Array.from({ length: count }, (_, row) => Array.from(data.subarray(row * length, (row + 1) * length)));
 }
 
-function places(from: readonly unknown[]): readonly number[] {
-  return from.map((_, place) => place);
+function indicesOf(list: readonly unknown[]): readonly number[] {
+  return list.map((_, index) => index);
 }
 
 describe.each(retrievalCheckpointNames)('%s compares as transformers does', (name) => {
   const goldens = openGoldenTensors(name);
   const { images, texts } = readGoldenJson<GoldenPairs>(`${name}.json`);
-  const [allImages, allTexts] = [places(images), places(texts)];
+  const [allImages, allTexts] = [indicesOf(images), indicesOf(texts)];
   const matrix = (tensor: string) => {
     const { data, shape } = goldens.floats(tensor);
     return rowsOf(data, shape);
@@ -135,8 +135,8 @@ describe.each(retrievalCheckpointNames)('%s compares as transformers does', (nam
           .toSorted((first, second) => (similarity[second]?.[text] ?? 0) - (similarity[first]?.[text] ?? 0))
           .slice(0, count);
         for (const image of allImages) {
-          const wanted = best.includes(image) ? (matching[image]?.[text] ?? Number.NaN) : NOT_COMPARED;
-          expectClose([answer.matchProbability[image]?.[text] ?? Number.NaN], [wanted], SCORE_TOLERANCE);
+          const expected = best.includes(image) ? (matching[image]?.[text] ?? Number.NaN) : NOT_COMPARED;
+          expectClose([answer.matchProbability[image]?.[text] ?? Number.NaN], [expected], SCORE_TOLERANCE);
         }
       }
     },

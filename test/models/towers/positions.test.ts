@@ -83,19 +83,19 @@ describe('a checkpoint opened at another size', () => {
 
   test.each(everyName)('has that size everywhere, and keeps where its positions came from: %s', (name) => {
     const folder = checkpointFolder(name);
-    const own = openCheckpoint(folder);
-    const { patchSize, imageSize: ownSize } = own.config.vision;
+    const stored = openCheckpoint(folder);
+    const { patchSize, imageSize: ownSize } = stored.config.vision;
     const size = ownSize + patchSize;
     const { config, imageProcessor } = openCheckpoint(folder, size);
-    expect(config.vision).toEqual({ ...own.config.vision, imageSize: size, positionsImageSize: ownSize });
-    const crop = own.task === 'clip' ? { kind: 'crop', shortestEdge: size } : { kind: 'squash' };
-    expect(imageProcessor).toEqual({ ...own.imageProcessor, resize: { ...crop, side: size } });
+    expect(config.vision).toEqual({ ...stored.config.vision, imageSize: size, positionsImageSize: ownSize });
+    const crop = stored.task === 'clip' ? { kind: 'crop', shortestEdge: size } : { kind: 'squash' };
+    expect(imageProcessor).toEqual({ ...stored.imageProcessor, resize: { ...crop, side: size } });
   });
 
   test.each(everyName)('is as it lies at its own size: %s', (name) => {
-    const own = openCheckpoint(checkpointFolder(name));
-    const again = openCheckpoint(checkpointFolder(name), own.config.vision.imageSize);
-    expect(again.config).toEqual(own.config);
+    const stored = openCheckpoint(checkpointFolder(name));
+    const again = openCheckpoint(checkpointFolder(name), stored.config.vision.imageSize);
+    expect(again.config).toEqual(stored.config);
   });
 
   test.each([
@@ -154,14 +154,14 @@ describe('BLIP_IMAGE_SIZE, from image files', () => {
     const { outputs } = await model.infer({ inputs, outputs: ['token_ids', 'token_logprobs'] });
     await model.close();
     const length = outputs[0]?.shape[1] ?? 0;
-    const wanted = rows.map(({ sequences }) => sequences[0]);
+    const expected = rows.map(({ sequences }) => sequences[0]);
     const padded = (values: readonly number[] = []) => [
       ...values,
       ...Array.from({ length: length - values.length }, () => 0),
     ];
-    expect(wanted).toHaveLength(2);
-    expect(numbersOf(outputs, 'token_ids')).toEqual(wanted.flatMap((golden) => padded(golden?.token_ids)));
-    const logprobs = wanted.flatMap((golden) => padded([0, ...(golden?.token_logprobs ?? [])]));
+    expect(expected).toHaveLength(2);
+    expect(numbersOf(outputs, 'token_ids')).toEqual(expected.flatMap((golden) => padded(golden?.token_ids)));
+    const logprobs = expected.flatMap((golden) => padded([0, ...(golden?.token_logprobs ?? [])]));
     expectClose(numbersOf(outputs, 'token_logprobs'), logprobs, LOGPROB_TOLERANCE);
   });
 
@@ -174,27 +174,27 @@ describe('BLIP_IMAGE_SIZE, from image files', () => {
     const inputs = { img_url: [dataUri('chelsea'), dataUri('rocket')], text: ['a cat'] };
     const { outputs } = await model.infer({ inputs, outputs: ['image_embeds', 'text_embeds'] });
     await model.close();
-    const wanted = ['chelsea', 'rocket'].flatMap((image) =>
+    const expected = ['chelsea', 'rocket'].flatMap((image) =>
       Array.from(goldens.floats(`${name}.${size}.${image}.image_embeds`).data),
     );
-    expectClose(numbersOf(outputs, 'image_embeds'), wanted, GREY_LEVEL_TOLERANCE);
+    expectClose(numbersOf(outputs, 'image_embeds'), expected, GREY_LEVEL_TOLERANCE);
     const usual = await start(name);
-    const own = await usual.infer({ inputs, outputs: ['image_embeds', 'text_embeds'] });
+    const usualAnswer = await usual.infer({ inputs, outputs: ['image_embeds', 'text_embeds'] });
     await usual.close();
-    expect(numbersOf(own.outputs, 'image_embeds')).not.toEqual(numbersOf(outputs, 'image_embeds'));
-    expect(numbersOf(own.outputs, 'text_embeds')).toEqual(numbersOf(outputs, 'text_embeds'));
+    expect(numbersOf(usualAnswer.outputs, 'image_embeds')).not.toEqual(numbersOf(outputs, 'image_embeds'));
+    expect(numbersOf(usualAnswer.outputs, 'text_embeds')).toEqual(numbersOf(outputs, 'text_embeds'));
   });
 
   test.each([
     ['answers-float32', 40, { question: ['red'], candidates: ['a', 'b'], num_return_sequences: [2] }, 'sequence_score'],
     ['retrieval-wide-vision', 48, { text: ['a cat'] }, 'match_probability'],
-  ] as const)('%s answers at %d, otherwise than at its own', async (name, size, asked, output) => {
+  ] as const)('%s answers at %d, otherwise than at its own', async (name, size, requested, output) => {
     const answers = [];
     for (const imageSize of [size, undefined]) {
       const model = await start(name, imageSize);
       answers.push(
         numbersOf(
-          (await model.infer({ inputs: { img_url: [dataUri('rocket')], ...asked }, outputs: [output] })).outputs,
+          (await model.infer({ inputs: { img_url: [dataUri('rocket')], ...requested }, outputs: [output] })).outputs,
           output,
         ),
       );
