@@ -59,7 +59,8 @@ export default class Handler {
 
   /**
    * Loads the checkpoint once, however often it is called. A checkpoint of the Hub is fetched, where the cache lacks it.
-   * @throws CheckpointError when it cannot be served, HandlerError when the execution provider does not work.
+   * @throws CheckpointError when it cannot be served; HandlerError `EXECUTION_PROVIDER_UNAVAILABLE`, or
+   *   `SETTINGS_INVALID` when another model of the process has another bound for decoded images.
    */
   async initialize(options: Omit<StartOptions, 'batchDone'> = {}): Promise<void> {
     const batchDone = (itemCount: number, durationMs: number) => {

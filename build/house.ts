@@ -2,11 +2,11 @@ import type { MeasuredFunction, Source } from './sources.ts';
 
 /** The shape of a folder: its rooms, the arrows between them, and how long its functions are. */
 
-/** A room imports from another one: `from` and `to` are the names of files or folders directly below the folder. */
+/** A room that imports from another one. `from` and `to` are names of files or folders directly below the folder. */
 export interface Arrow {
   readonly from: string;
   readonly to: string;
-  /** How many files of the one import how many files of the other: the number of such pairs. */
+  /** The number of pairs of files of which one imports the other. */
   readonly imports: number;
 }
 
@@ -82,8 +82,8 @@ function upwardArrows(arrows: readonly Arrow[]): readonly Arrow[] {
 /** The room itself, and all that its arrows lead to by way of others. */
 function reachableFrom(room: string, arrows: readonly Arrow[]): ReadonlySet<string> {
   const reached = new Set([room]);
-  // A set that grows while it is read hands out what was added too.
-  for (const place of reached) for (const { from, to } of arrows) if (from === place) reached.add(to);
+  // The iteration over a set also visits members that are added meanwhile.
+  for (const reachedRoom of reached) for (const { from, to } of arrows) if (from === reachedRoom) reached.add(to);
   return reached;
 }
 
@@ -103,7 +103,7 @@ function linesAt(share: number, longest: readonly LongFunction[]): number {
   return longest[longest.length - Math.max(1, Math.ceil(share * longest.length))]?.lines ?? 0;
 }
 
-/** Bounds of one folder; those that are absent do not hold. */
+/** Bounds of one folder. An absent one does not hold. */
 export interface Bounds {
   readonly rooms?: number;
   readonly arrows?: number;
@@ -113,7 +113,7 @@ export interface Bounds {
   readonly longest?: number;
 }
 
-/** The bounds that keep the house easy to find one's way in. The key of the whole is empty. */
+/** The bounds that keep the house easy to find one's way in, by folder. The empty key is for the whole. */
 export const houseBounds: Readonly<Record<string, Bounds>> = {
   '': { median: 8, percentile90: 22, longest: 55 },
   handlers: { rooms: 6 },

@@ -19,7 +19,7 @@ function describeFolder(shape: FolderShape, sources: readonly Source[]): string 
   const { folder, rooms, arrows, upwards, lengths } = shape;
   const nameWidth = Math.max(...rooms.map((room) => room.length));
   const byRoom = [...lengthsByRoom(shape, sources)].map(
-    ([room, own]) => `  ${room.padEnd(nameWidth)}  ${describeLengths(own)}`,
+    ([room, roomLengths]) => `  ${room.padEnd(nameWidth)}  ${describeLengths(roomLengths)}`,
   );
   return [
     `${folder === '' ? 'the whole' : `${folder}/`}: ${rooms.length} rooms, ${arrows.length} arrows, ${upwards.length} upwards`,

@@ -62,7 +62,7 @@ export function readSources(): readonly Source[] {
   }
 }
 
-/** Parses one text, as if it were a file at that path. */
+/** Describes a parsed file. */
 function describeSource(path: string, file: SourceFile): Source {
   const nodes = descendants(file);
   const lineAt = lineCounter(file.text);
@@ -76,13 +76,13 @@ function describeSource(path: string, file: SourceFile): Source {
 }
 
 function descendants(node: Node): readonly Node[] {
-  const found: Node[] = [];
+  const nodes: Node[] = [];
   const visit = (child: Node): undefined => {
-    found.push(child);
+    nodes.push(child);
     child.forEachChild(visit);
   };
   node.forEachChild(visit);
-  return found;
+  return nodes;
 }
 
 /** The number of the line, from 1, at an offset of the text. */
@@ -99,7 +99,7 @@ function specifierOf(node: Node): readonly string[] {
   return specifier !== undefined && isStringLiteral(specifier) ? [specifier.text] : [];
 }
 
-/** `import … from`, `export … from`, `import('…')` as an expression and as a type. */
+/** The specifier of `import …`, `export … from`, or `import('…')` as an expression or a type. */
 function specifierNodeOf(node: Node): Node | undefined {
   if (isImportDeclaration(node) || isExportDeclaration(node)) return node.moduleSpecifier;
   if (isImportTypeNode(node)) return isLiteralTypeNode(node.argument) ? node.argument.literal : undefined;
@@ -133,7 +133,7 @@ function exportedTypeOf(statement: Node): readonly string[] {
   return isExported ? [statement.name.text] : [];
 }
 
-/** `x as never` and `x as unknown as T`: neither is checked by the compiler. */
+/** Whether a node is `x as never` or `x as unknown as T`, which the compiler does not check. */
 function isUncheckedCast(node: Node): boolean {
   if (!isAsExpression(node)) return false;
   const isCastToUnknown = isAsExpression(node.expression) && node.expression.type.kind === SyntaxKind.UnknownKeyword;

@@ -53,7 +53,8 @@ export interface StartOptions {
 
 /**
  * Loads the checkpoint of the settings. A checkpoint of the Hub is fetched first, where the cache lacks it.
- * @throws CheckpointError or HandlerError when the checkpoint or the execution provider cannot be used.
+ * @throws CheckpointError when the checkpoint cannot be used; HandlerError `EXECUTION_PROVIDER_UNAVAILABLE`, or
+ *   `SETTINGS_INVALID` when another model of the process has another bound for decoded images.
  */
 export async function startModel(settings: Settings, options: StartOptions = {}): Promise<RunningModel> {
   const share = decodedBudget.join(settings.maxDecodedBytes);

@@ -183,14 +183,14 @@ const table = {
     grpc: 'INTERNAL',
     retryable: false,
     meaning:
-      '`cuda` or `webgpu` was asked for and does not work on this machine, or was asked for with an int8 checkpoint.',
+      '`cuda` or `webgpu` was asked for and does not work on this machine, or not in every worker, or was asked for with an int8 checkpoint.',
   },
   SETTINGS_INVALID: {
     http: 500,
     grpc: 'INTERNAL',
     retryable: false,
     meaning:
-      'An environment variable has an invalid value; or Vertex AI is admitted without tokens where tokens are set; or the service would be open to everyone. On AWS Lambda the last case is answered to HTTP events, with 500.',
+      'An environment variable has an invalid value; or two models of one process have different `BLIP_MAX_DECODED_BYTES`; or Vertex AI is admitted without tokens where tokens are set; or the service would be open to everyone. On AWS Lambda the last case is answered to HTTP events, with 500.',
   },
   INTERNAL: {
     http: 500,

@@ -1,13 +1,9 @@
-import { readdirSync, readFileSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { exceededBounds, houseBounds, shapeOf } from '../build/house.ts';
 import { readSources } from '../build/sources.ts';
 
-/** The laws of the house: who may import whom. docs/explanation/architecture.md says why. */
-
-const root = fileURLToPath(new URL('..', import.meta.url));
+/** The laws of the house, above all who may import whom. docs/explanation/architecture.md says why. */
 
 /** For each room, the rooms and files it may import from besides itself. `input_schema.ts` and `app.ts` are rooms of one file. */
 const allowedImports: Readonly<Record<string, readonly string[]>> = {
@@ -96,46 +92,25 @@ const onlyImporters: Readonly<Record<string, readonly string[]>> = {
   'cli-progress': ['handlers/command-line/download-progress.ts'],
 };
 
-function sourceFiles(place: string): readonly string[] {
-  if (place.endsWith('.ts')) return [place];
-  return readdirSync(join(root, place), { recursive: true, encoding: 'utf8' })
-    .filter((file) => file.endsWith('.ts'))
-    .map((file) => join(place, file));
-}
-
-function importsOf(file: string): readonly string[] {
-  const text = readFileSync(join(root, file), 'utf8');
-  const imported = [/^(?:import|export)\b[^;]*?from '([^']+)'/gms, /\bimport\('([^']+)'\)/g];
-  return imported.flatMap((pattern) => [...text.matchAll(pattern)].map((match) => match[1] ?? ''));
-}
-
-function withoutComments(file: string): string {
-  return readFileSync(join(root, file), 'utf8').replace(/\/\*.*?\*\/|\/\/.*$/gms, '');
-}
+const sources = readSources();
 
 function room(path: string): string {
   return path.split('/')[0] ?? path;
 }
 
-const imports = Object.keys(allowedImports).flatMap((place) =>
-  sourceFiles(place).flatMap((file) =>
-    importsOf(file).map((specifier) => ({
-      file,
-      target: specifier.startsWith('.') ? relative(root, join(root, dirname(file), specifier)) : specifier,
-    })),
-  ),
-);
+const imports = sources.flatMap(({ path, imports: targets }) => targets.map((target) => ({ file: path, target })));
 const ownImports = imports.filter(({ target }) => room(target) in allowedImports || target === 'package.json');
 
-describe('the laws of the house', () => {
-  test('the files were found', () => {
+describe('imports', () => {
+  test('are read from all rooms', () => {
     expect(ownImports.length).toBeGreaterThan(100);
+    expect(shapeOf('', sources).rooms).toEqual(Object.keys(allowedImports).sort());
   });
 
-  test.each(Object.entries(allowedImports))('%s imports only what it may', (place, allowed) => {
+  test.each(Object.entries(allowedImports))('of %s are those that it may have', (importer, allowed) => {
     const broken = ownImports.filter(
       ({ file, target }) =>
-        room(file) === place && ![place, ...allowed].includes(room(target)) && !allowed.includes(target),
+        room(file) === importer && ![importer, ...allowed].includes(room(target)) && !allowed.includes(target),
     );
     expect(broken).toEqual([]);
   });
@@ -143,29 +118,30 @@ describe('the laws of the house', () => {
   test.each([
     ...Object.entries(allowedWithinPipeline).map((law) => ['pipeline', ...law] as const),
     ...Object.entries(allowedWithinCheckpoint).map((law) => ['checkpoint', ...law] as const),
-  ])('%s/%s imports only what it may', (outer, place, allowed) => {
+  ])('of %s/%s are those that it may have', (outer, inner, allowed) => {
     const within = (path: string) => path.split('/')[1] ?? '';
-    expect(sourceFiles(`${outer}/${place}`).length).toBeGreaterThan(0);
-    const placed = ownImports.filter(({ file }) => room(file) === outer && within(file) === place);
-    const inOuter = placed.filter(({ target }) => room(target) === outer);
-    expect(inOuter.filter(({ target }) => ![place, ...allowed].includes(within(target)))).toEqual([]);
+    expect(shapeOf(outer, sources).rooms).toContain(inner);
+    const ofInner = ownImports.filter(({ file }) => room(file) === outer && within(file) === inner);
+    const inOuter = ofInner.filter(({ target }) => room(target) === outer);
+    expect(inOuter.filter(({ target }) => ![inner, ...allowed].includes(within(target)))).toEqual([]);
   });
 
-  test('every room of checkpoint/ has its law, and there are ten at most', () => {
-    const rooms = readdirSync(join(root, 'checkpoint'));
-    expect(rooms.sort()).toEqual(Object.keys(allowedWithinCheckpoint).sort());
-    expect(rooms.length).toBeLessThanOrEqual(10);
+  test('of every room of checkpoint/ have a law', () => {
+    expect(shapeOf('checkpoint', sources).rooms).toEqual(Object.keys(allowedWithinCheckpoint).sort());
   });
 
-  test.each(Object.entries(allowedBetweenHandlers))('handlers/%s imports only what it may', (place, allowed) => {
-    const folder = `handlers/${place}/`;
-    const ofPlace = ownImports.filter(({ file }) => file.startsWith(folder));
-    expect(ofPlace.length).toBeGreaterThan(0);
-    const inHandlers = ofPlace.filter(({ target }) => room(target) === 'handlers' && !target.startsWith(folder));
-    expect(inHandlers.filter(({ target }) => !allowed.some((start) => target.startsWith(start)))).toEqual([]);
-  });
+  test.each(Object.entries(allowedBetweenHandlers))(
+    'of handlers/%s are those that it may have',
+    (platform, allowed) => {
+      const folder = `handlers/${platform}/`;
+      const ofPlatform = ownImports.filter(({ file }) => file.startsWith(folder));
+      expect(ofPlatform.length).toBeGreaterThan(0);
+      const inHandlers = ofPlatform.filter(({ target }) => room(target) === 'handlers' && !target.startsWith(folder));
+      expect(inHandlers.filter(({ target }) => !allowed.some((start) => target.startsWith(start)))).toEqual([]);
+    },
+  );
 
-  test('no door imports a door, and what doors share imports none', () => {
+  test('of a door lead to no other door, and those of parts that doors share to none', () => {
     const doorOf = (path: string) => /^handlers\/http\/doors\/[^/]+\//.exec(path)?.[0];
     const shared = ['handlers/http/exchange/', 'handlers/service/'];
     const broken = ownImports.filter(({ file, target }) => {
@@ -177,7 +153,7 @@ describe('the laws of the house', () => {
     expect(new Set(ownImports.map(({ file }) => doorOf(file))).size).toBeGreaterThan(7);
   });
 
-  test('only the list of doors imports doors from outside', () => {
+  test('from outside reach doors by their list alone', () => {
     const importers = ownImports
       .filter(
         ({ file, target }) => target.startsWith('handlers/http/doors/') && !file.startsWith('handlers/http/doors/'),
@@ -186,7 +162,7 @@ describe('the laws of the house', () => {
     expect([...new Set(importers)]).toEqual(['handlers/http/doors.ts']);
   });
 
-  test('settings import no runtime', () => {
+  test('of settings reach no runtime, directly or by way of others', () => {
     const reached = new Set<string>();
     const follow = (file: string): void => {
       if (reached.has(file)) return;
@@ -204,68 +180,38 @@ describe('the laws of the house', () => {
     ]);
   });
 
-  test.each(Object.entries(onlyImporters))('only the files named import %s', (packageName, importers) => {
-    const found = imports.filter(({ target }) => target === packageName).map(({ file }) => file);
-    expect([...new Set(found)].sort()).toEqual(importers);
+  test.each(Object.entries(onlyImporters))(
+    'of %s, or of its parts, are in the files named',
+    (packageName, importers) => {
+      const isOfPackage = (target: string) => target === packageName || target.startsWith(`${packageName}/`);
+      const files = imports.filter(({ target }) => isOfPackage(target)).map(({ file }) => file);
+      expect([...new Set(files)].sort()).toEqual(importers);
+    },
+  );
+
+  test('of models/generation lead to no other part of models/', () => {
+    const ofGeneration = ownImports.filter(({ file }) => file.startsWith('models/generation/'));
+    expect(ofGeneration.length).toBeGreaterThan(0);
+    const inModels = ofGeneration.filter(({ target }) => room(target) === 'models');
+    expect(inModels.filter(({ target }) => !target.startsWith('models/generation/'))).toEqual([]);
   });
 
-  test('no two files import each other, directly or through others', () => {
-    const targets = new Map<string, string[]>();
-    for (const { file, target } of ownImports) targets.set(file, [...(targets.get(file) ?? []), target]);
-    const cycles: string[] = [];
-    const finished = new Set<string>(); // Files whose imports were followed to the end: there are many more paths.
-    const visit = (file: string, path: readonly string[]): void => {
-      if (finished.has(file)) return;
-      if (path.includes(file)) cycles.push([...path.slice(path.indexOf(file)), file].join(' → '));
-      else for (const target of targets.get(file) ?? []) visit(target, [...path, file]);
-      finished.add(file);
-    };
-    for (const file of targets.keys()) visit(file, []);
-    expect(cycles).toEqual([]);
-  });
-
-  test('generation knows no model', () => {
-    const found = ownImports.filter(({ file }) => file.startsWith('models/generation/'));
-    expect(found.length).toBeGreaterThan(0);
-    expect(found.filter(({ target }) => room(target) === 'models' && !target.startsWith('models/generation/'))).toEqual(
-      [],
-    );
-  });
-
-  test('no cast switches the compiler off', () => {
-    const casts = /\bas never\b|\bas unknown as\b|\bas WorkerPool\b/;
-    const found = Object.keys(allowedImports)
-      .filter((place) => place !== 'package.json')
-      .flatMap(sourceFiles)
-      .filter((file) => casts.test(withoutComments(file)));
-    expect(found).toEqual([]);
-  });
-
-  test('no numbers of one checkpoint stand in the models', () => {
-    const numbers = /(?<![\w.])(30_?52[234]|101|102|384|577)(?![\w.])/;
-    const found = ['models', 'onnx']
-      .flatMap(sourceFiles)
-      .filter((file) => numbers.test(readFileSync(join(root, file), 'utf8')));
-    expect(found).toEqual([]);
-  });
-});
-
-/** Laws that need a parser, and the bounds of `npm run shape -- --check`. */
-describe('the shape of the house', () => {
-  const sources = readSources();
-
-  test.each(Object.keys(houseBounds))('stays within the bounds of build/house.ts: "%s"', (folder) => {
-    const shape = shapeOf(folder, sources);
-    expect(shape.lengths.count).toBeGreaterThan(0);
-    expect(exceededBounds(shape)).toEqual([]);
-  });
-
-  test('has no circle of rooms, on any floor', () => {
+  /** A circle of files is also a circle of rooms, in the deepest folder that has all of them. */
+  test('make no circle of rooms, on any floor', () => {
     const folders = sources.flatMap(({ path }) =>
       path.split('/').map((_, index, parts) => parts.slice(0, index).join('/')),
     );
     const circles = [...new Set(folders)].flatMap((folder) => shapeOf(folder, sources).upwards);
     expect(circles).toEqual([]);
+  });
+});
+
+describe('the code', () => {
+  /** `npm run shape -- --check` holds the same bounds. */
+  test.each(Object.keys(houseBounds))('stays within the bounds of build/house.ts: "%s"', (folder) => {
+    const shape = shapeOf(folder, sources);
+    expect(shape.lengths.count).toBeGreaterThan(0);
+    expect(exceededBounds(shape)).toEqual([]);
   });
 
   test('has no two exported types of one name', () => {
@@ -281,14 +227,13 @@ describe('the shape of the house', () => {
     expect(casts).toEqual([]);
   });
 
-  test('keeps models out of models/generation', () => {
-    const generation = sources.filter(({ path }) => path.startsWith('models/generation/'));
-    expect(generation.length).toBeGreaterThan(0);
-    const modelImports = generation.flatMap(({ path, imports }) =>
-      imports
-        .filter((target) => /^models\/(?:heads|language-models|towers)\//.test(target))
-        .map((target) => `${path} → ${target}`),
+  test('of models has no numbers of one checkpoint', () => {
+    const numbers = /(?<![\w.])(30_?52[234]|101|102|384|577)(?![\w.])/;
+    const paths = sources.map(({ path }) => path).filter((path) => ['models', 'onnx'].includes(room(path)));
+    expect(paths.length).toBeGreaterThan(20);
+    const withNumbers = paths.filter((path) =>
+      numbers.test(readFileSync(new URL(`../${path}`, import.meta.url), 'utf8')),
     );
-    expect(modelImports).toEqual([]);
+    expect(withNumbers).toEqual([]);
   });
 });

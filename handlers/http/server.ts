@@ -9,6 +9,7 @@ import { doors } from './doors.ts';
 import { HttpDrain } from './drain.ts';
 import { addCompression } from './exchange/compression.ts';
 import { acceptAnyContentType } from './exchange/content-type.ts';
+import { routesOfDoor } from './exchange/door.ts';
 import { sendError } from './exchange/reply.ts';
 import { addRequestIds, nameRequest, requestIdOf } from './exchange/request-id.ts';
 import { addRequestSpans, traceRequest } from './exchange/request-span.ts';
@@ -39,7 +40,6 @@ export function createServer(
   const draining = addHooks(server, countAnswer);
   const routes = new RouteTable();
   const context = {
-    routes,
     models,
     settings,
     guard: inferenceGuard(admission, settings.requestTimeoutMs),
@@ -49,7 +49,7 @@ export function createServer(
     log: server.log,
     onClose: (close: () => void) => void server.addHook('preClose', async () => close()),
   };
-  for (const door of doors) door.add(context);
+  for (const door of doors) door.add({ ...context, routes: routesOfDoor(door, routes) });
   routes.addTo(server);
   return Object.assign(server, { draining });
 }

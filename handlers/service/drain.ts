@@ -4,12 +4,29 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const QUIET_MS = 250;
 const CHECK_INTERVAL_MS = 25;
 
+/** The time of the process, and waiting. */
+export interface DrainClock {
+  nowMs(): number;
+  /** @param options `ref: false` where waiting alone shall not keep the process alive. */
+  sleep(durationMs: number, options?: { readonly ref: boolean }): Promise<void>;
+}
+
+const processClock: DrainClock = {
+  nowMs: () => performance.now(),
+  sleep: (durationMs, options) => sleep(durationMs, undefined, options),
+};
+
 /** Counts the running requests of a server, so that the server can stop without losing one. */
 export class Drain {
+  readonly #clock: DrainClock;
   readonly #busyChecks: ((limitMs: number) => boolean)[] = [];
   #isDraining = false;
   #runningCount = 0;
   #lastRequestMs = 0;
+
+  constructor(clock: DrainClock = processClock) {
+    this.#clock = clock;
+  }
 
   /** Whether the server was told to stop. It still answers, but says that it is not ready. */
   isDraining(): boolean {
@@ -19,13 +36,13 @@ export class Drain {
   /** Counts a request as running, until `end` is called for it. */
   begin(): void {
     this.#runningCount += 1;
-    this.#lastRequestMs = performance.now();
+    this.#lastRequestMs = this.#clock.nowMs();
   }
 
-  /** The end of a request that `begin` counted: it was answered, or its client left. */
+  /** Ends a request that `begin` counted, because it was answered or its client left. */
   end(): void {
     this.#runningCount -= 1;
-    this.#lastRequestMs = performance.now();
+    this.#lastRequestMs = this.#clock.nowMs();
   }
 
   /** Counts a request as running while `work` does. */
@@ -40,7 +57,7 @@ export class Drain {
 
   /**
    * Makes `untilQuiet` wait, within its limit, while clients have something to come back for.
-   * @param isBusy says so. It is told the limit, because a client that comes back more seldom is not worth waiting for.
+   * @param isBusy gets the limit, because a client that comes back more seldom is not worth waiting for.
    */
   waitWhile(isBusy: (limitMs: number) => boolean): void {
     this.#busyChecks.push(isBusy);
@@ -49,19 +66,19 @@ export class Drain {
   /** Makes the server not ready, and resolves when requests stay away, or after `limitMs`. */
   async untilQuiet(limitMs: number): Promise<void> {
     this.#isDraining = true;
-    const startMs = performance.now();
+    const startMs = this.#clock.nowMs();
     const isBusy = () => this.#busyChecks.some((check) => check(limitMs));
-    const isLate = () => performance.now() - startMs >= limitMs;
-    while ((!this.#isQuiet(QUIET_MS, startMs) || isBusy()) && !isLate()) await sleep(CHECK_INTERVAL_MS);
+    const isLate = () => this.#clock.nowMs() - startMs >= limitMs;
+    while ((!this.#isQuiet(QUIET_MS, startMs) || isBusy()) && !isLate()) await this.#clock.sleep(CHECK_INTERVAL_MS);
   }
 
   /** Resolves when no request has run for `quietMs`. It keeps no process alive. */
   async quietFor(quietMs: number): Promise<void> {
-    const startMs = performance.now();
-    while (!this.#isQuiet(quietMs, startMs)) await sleep(CHECK_INTERVAL_MS, undefined, { ref: false });
+    const startMs = this.#clock.nowMs();
+    while (!this.#isQuiet(quietMs, startMs)) await this.#clock.sleep(CHECK_INTERVAL_MS, { ref: false });
   }
 
   #isQuiet(quietMs: number, sinceMs: number): boolean {
-    return this.#runningCount === 0 && performance.now() - Math.max(this.#lastRequestMs, sinceMs) >= quietMs;
+    return this.#runningCount === 0 && this.#clock.nowMs() - Math.max(this.#lastRequestMs, sinceMs) >= quietMs;
   }
 }

@@ -1,4 +1,4 @@
-import { Counter, Histogram, type Registry } from 'prom-client';
+import { Counter, type CounterConfiguration, Histogram, type HistogramConfiguration, type Registry } from 'prom-client';
 import type Handler from '../../app.ts';
 import type { TensorAnswer } from '../../pipeline/infer-request.ts';
 import { HandlerError } from '../../protocol/errors.ts';
@@ -8,7 +8,41 @@ const secondsBuckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 const itemBuckets = [1, 2, 4, 8, 16, 32, 64];
 const MILLISECONDS_PER_SECOND = 1000;
 
-/** Prometheus metrics of what models do: requests, failures, times, tokens and batches, by model. */
+const requests: CounterConfiguration<'model' | 'code'> = {
+  name: 'blip_requests_total',
+  help: 'Requests by what came of them: ok, or an error code.',
+  labelNames: ['model', 'code'],
+};
+const failedItems: CounterConfiguration<'model' | 'code'> = {
+  name: 'blip_failed_items_total',
+  help: 'Items without a result in requests that have some, by error code.',
+  labelNames: ['model', 'code'],
+};
+const durations: HistogramConfiguration<'model'> = {
+  name: 'blip_request_seconds',
+  help: 'Time from an accepted request to its answer.',
+  labelNames: ['model'],
+  buckets: secondsBuckets,
+};
+const stages: HistogramConfiguration<'model' | 'stage'> = {
+  name: 'blip_stage_seconds',
+  help: 'Time of each stage of a request, its slowest item counting.',
+  labelNames: ['model', 'stage'],
+  buckets: secondsBuckets,
+};
+const tokens: CounterConfiguration<'model'> = {
+  name: 'blip_generated_tokens_total',
+  help: 'Tokens that were generated.',
+  labelNames: ['model'],
+};
+const batches: HistogramConfiguration<'model'> = {
+  name: 'blip_batch_items',
+  help: 'Texts generated together, or images and texts encoded together.',
+  labelNames: ['model'],
+  buckets: itemBuckets,
+};
+
+/** Prometheus metrics of models: requests, failures, times, tokens and batches, by model. */
 export class ModelMetrics {
   readonly #requests: Counter<'model' | 'code'>;
   readonly #failedItems: Counter<'model' | 'code'>;
@@ -18,45 +52,16 @@ export class ModelMetrics {
   readonly #batches: Histogram<'model'>;
 
   constructor(registry: Registry) {
-    const counter = <Label extends string>(name: string, help: string, labelNames: readonly Label[]) =>
-      new Counter({ name, help, labelNames, registers: [registry] });
-    const histogram = <Label extends string>(
-      name: string,
-      help: string,
-      labelNames: readonly Label[],
-      buckets: number[],
-    ) => new Histogram({ name, help, labelNames, buckets, registers: [registry] });
-    this.#requests = counter('blip_requests_total', 'Requests by what came of them: ok, or an error code.', [
-      'model',
-      'code',
-    ]);
-    this.#failedItems = counter(
-      'blip_failed_items_total',
-      'Items without a result in requests that have some, by error code.',
-      ['model', 'code'],
-    );
-    this.#durations = histogram(
-      'blip_request_seconds',
-      'Time from an accepted request to its answer.',
-      ['model'],
-      secondsBuckets,
-    );
-    this.#stages = histogram(
-      'blip_stage_seconds',
-      'Time of each stage of a request, its slowest item counting.',
-      ['model', 'stage'],
-      secondsBuckets,
-    );
-    this.#tokens = counter('blip_generated_tokens_total', 'Tokens that were generated.', ['model']);
-    this.#batches = histogram(
-      'blip_batch_items',
-      'Texts generated together, or images and texts encoded together.',
-      ['model'],
-      itemBuckets,
-    );
+    const registers = [registry];
+    this.#requests = new Counter({ ...requests, registers });
+    this.#failedItems = new Counter({ ...failedItems, registers });
+    this.#durations = new Histogram({ ...durations, registers });
+    this.#stages = new Histogram({ ...stages, registers });
+    this.#tokens = new Counter({ ...tokens, registers });
+    this.#batches = new Histogram({ ...batches, registers });
   }
 
-  /** Counts everything that a model does from here on. */
+  /** Counts the requests and batches of a model from here on. */
   observe(observedModel: Handler): void {
     const label = () => observedModel.name ?? '';
     observedModel.observe({

@@ -12,27 +12,35 @@ type Api = typeof import('@opentelemetry/api');
 const API_PACKAGE = '@opentelemetry/api';
 const SCOPE = 'blip-handler';
 
-/** Shorter waits get no span: a request that does not wait at all still measures microseconds. */
+/** Shorter waits get no span, because a request that does not wait at all still measures microseconds. */
 const NOTICED_WAIT_MS = 1;
 
 /** The key that `suppressTracing` of @opentelemetry/core sets. It has no other name for those who import the API alone. */
 const SUPPRESSED_KEY = 'OpenTelemetry SDK Context Key SUPPRESS_TRACING';
 
-/** One for the process, as the SDK is; `undefined` before it is loaded, and if it is not installed. */
-let api: Api | undefined;
-let loading: Promise<void> | undefined;
+/** OpenTelemetry's API, which may not be installed. */
+class OptionalApi {
+  #api: Api | undefined;
+  #loading: Promise<void> | undefined;
 
-/** Loads OpenTelemetry's API if it is installed; once, however many servers ask. The log is told if it does not load. */
-export async function loadTracing(log: Pick<Log, 'error'>): Promise<void> {
-  loading ??= importApi(log);
-  await loading;
-}
+  /** `undefined` before the API is loaded, and where it does not load. */
+  get loaded(): Api | undefined {
+    return this.#api;
+  }
 
-async function importApi(log: Pick<Log, 'error'>): Promise<void> {
-  try {
-    api = await import('@opentelemetry/api');
-  } catch (thrown) {
-    if (!isNotInstalled(thrown)) log.error({ err: thrown }, `${API_PACKAGE} is installed and does not load: no spans`);
+  /** Loads the API once, however often it is called. Logs an API that is installed and does not load. */
+  load(log: Pick<Log, 'error'>): Promise<void> {
+    this.#loading ??= this.#import(log);
+    return this.#loading;
+  }
+
+  async #import(log: Pick<Log, 'error'>): Promise<void> {
+    try {
+      this.#api = await import('@opentelemetry/api');
+    } catch (thrown) {
+      if (!isNotInstalled(thrown))
+        log.error({ err: thrown }, `${API_PACKAGE} is installed and does not load: no spans`);
+    }
   }
 }
 
@@ -40,6 +48,14 @@ async function importApi(log: Pick<Log, 'error'>): Promise<void> {
 function isNotInstalled(thrown: unknown): boolean {
   if (!(thrown instanceof Error) || !('code' in thrown) || thrown.code !== 'ERR_MODULE_NOT_FOUND') return false;
   return thrown.message.includes(`'${API_PACKAGE}'`);
+}
+
+/** The process has one API, because it has one SDK. */
+const processApi = new OptionalApi();
+
+/** Loads OpenTelemetry's API if it is installed, once for all servers of the process. Logs a failure to load. */
+export async function loadTracing(log: Pick<Log, 'error'>): Promise<void> {
+  await processApi.load(log);
 }
 
 /** A request as its span begins. OpenTelemetry's semantic conventions give the name and the attributes. */
@@ -58,7 +74,7 @@ export interface RequestSpan {
   readonly eventsOf: (model: Handler) => RequestEvents | undefined;
   /** Sets the code of the error that the request fails with; the last call counts. */
   readonly setError: (code: string) => void;
-  /** The request was answered, or its client left. @param isFault whether its status is a fault of the server. */
+  /** Ends the span, because the request was answered or its client left. @param isFault whether the server is at fault. */
   readonly end: (attributes: Attributes, isFault: boolean) => void;
 }
 
@@ -67,6 +83,7 @@ export interface RequestSpan {
  * @returns `undefined` if the API is not loaded.
  */
 export function startRequestSpan({ name, attributes, headers }: TracedRequest): RequestSpan | undefined {
+  const api = processApi.loaded;
   if (api === undefined) return undefined;
   const { isValidTraceId, SpanStatusCode, trace } = api;
   const tracer = trace.getTracer(SCOPE, version);
@@ -141,6 +158,7 @@ function modelAttributes({ name = '', model }: Handler): Attributes {
  * from strangers.
  */
 export async function untraced<T>(work: () => Promise<T>): Promise<T> {
+  const api = processApi.loaded;
   if (api === undefined) return await work();
   const { context, createContextKey } = api;
   const suppressed = context.active().setValue(createContextKey(SUPPRESSED_KEY), true);

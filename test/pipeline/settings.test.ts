@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { readSettings, settingDefinitions } from '../../pipeline/settings.ts';
-import { HandlerError } from '../../protocol/errors.ts';
+import { type SettingsReader, testDefaults, testInvalidValues, testVariables } from '../support/settings-reader.ts';
 import { thrownBy } from '../support/thrown.ts';
 
 const shippedCheckpoint = '/package/checkpoints/scenes-captioning';
@@ -8,8 +8,6 @@ const shippedCheckpoint = '/package/checkpoints/scenes-captioning';
 function read(environment: Readonly<Record<string, string | undefined>>, cpuCount = 8) {
   return readSettings({ environment, cpuCount, shippedCheckpoint });
 }
-
-const definitions = Object.values(settingDefinitions({ checkpoint: shippedCheckpoint, threadsPerWorker: 1 }));
 
 const defaults = {
   checkpoint: shippedCheckpoint,
@@ -33,20 +31,14 @@ const defaults = {
   imageApplyExif: true,
 };
 
+const reader: SettingsReader = {
+  read,
+  definitions: Object.values(settingDefinitions({ checkpoint: shippedCheckpoint, threadsPerWorker: 1 })),
+  defaults,
+};
+
 describe('defaults', () => {
-  test('hold where no variable is set', () => {
-    expect(read({})).toEqual(defaults);
-  });
-
-  test('hold where variables are empty, or nothing but space', () => {
-    const variables = definitions.map(({ variable }) => variable);
-    expect(read(Object.fromEntries(variables.map((variable) => [variable, ''])))).toEqual(defaults);
-    expect(read(Object.fromEntries(variables.map((variable) => [variable, ' \t'])))).toEqual(defaults);
-  });
-
-  test('hold beside variables of others', () => {
-    expect(read({ PATH: '/usr/bin', BLIP_UNKNOWN: 'x', blip_workers: '7' })).toEqual(defaults);
-  });
+  testDefaults(reader);
 
   test.each([
     [8, '2', 4],
@@ -63,45 +55,26 @@ describe('defaults', () => {
 });
 
 describe('each variable', () => {
-  const values = {
-    BLIP_CHECKPOINT: ['checkpoint', '/models/blip', '/models/blip'],
-    BLIP_MODEL_NAME: ['modelName', 'blip-large', 'blip-large'],
-    BLIP_IMAGE_SIZE: ['imageSize', '480', 480],
-    BLIP_EXECUTION_PROVIDER: ['executionProvider', 'cuda', 'cuda'],
-    BLIP_WORKERS: ['workerCount', '4', 4],
-    BLIP_THREADS: ['threadsPerWorker', '3', 3],
-    BLIP_MAX_BATCH_SIZE: ['maxBatchSize', '16', 16],
-    BLIP_BATCH_WINDOW_MS: ['batchWindowMs', '0', 0],
-    BLIP_MAX_QUEUE_SIZE: ['maxQueueSize', '1', 1],
-    BLIP_MAX_DECODED_BYTES: ['maxDecodedBytes', '1000000', 1_000_000],
-    BLIP_IMAGE_TIMEOUT_MS: ['imageTimeoutMs', '2500', 2500],
-    BLIP_IMAGE_MAX_BYTES: ['imageMaxBytes', '1000', 1000],
-    BLIP_IMAGE_MAX_PIXELS: ['imageMaxPixels', '2000', 2000],
-    BLIP_IMAGE_MAX_SIDE: ['imageMaxSide', '4096', 4096],
-    BLIP_IMAGE_MAX_REDIRECTS: ['imageMaxRedirects', '0', 0],
-    BLIP_IMAGE_HTTPS_ONLY: ['imageHttpsOnly', 'true', true],
-    BLIP_IMAGE_ALLOWED_HOSTS: ['imageAllowedHosts', 'a.example, *.b.example', ['a.example', '*.b.example']],
-    BLIP_IMAGE_PRIVATE_HOSTS: ['imagePrivateHosts', '127.0.0.1,,::1', ['127.0.0.1', '::1']],
-    BLIP_IMAGE_APPLY_EXIF: ['imageApplyExif', 'false', false],
-  } as const;
-
-  test.each(Object.entries(values))('%s changes its own setting alone', (variable, [name, text, value]) => {
-    const changed = { ...defaults, [name]: value };
-    if (name === 'workerCount') changed.threadsPerWorker = 2; // 8 CPUs for 4 workers.
-    expect(read({ [variable]: text })).toEqual(changed);
-    expect(read({ [variable]: ` ${text}\n` })).toEqual(changed);
-  });
-
-  test('is listed above', () => {
-    const variables = definitions.map(({ variable }) => variable);
-    expect(variables.toSorted()).toEqual(Object.keys(values).toSorted());
-  });
-
-  test('says what it is for, and its default', () => {
-    for (const { description, defaultText } of definitions) {
-      expect(description).toMatch(/\.$/);
-      expect(defaultText).not.toBe('');
-    }
+  testVariables(reader, {
+    BLIP_CHECKPOINT: ['/models/blip', { checkpoint: '/models/blip' }],
+    BLIP_MODEL_NAME: ['blip-large', { modelName: 'blip-large' }],
+    BLIP_IMAGE_SIZE: ['480', { imageSize: 480 }],
+    BLIP_EXECUTION_PROVIDER: ['cuda', { executionProvider: 'cuda' }],
+    BLIP_WORKERS: ['4', { workerCount: 4, threadsPerWorker: 2 }], // 8 CPUs for 4 workers.
+    BLIP_THREADS: ['3', { threadsPerWorker: 3 }],
+    BLIP_MAX_BATCH_SIZE: ['16', { maxBatchSize: 16 }],
+    BLIP_BATCH_WINDOW_MS: ['0', { batchWindowMs: 0 }],
+    BLIP_MAX_QUEUE_SIZE: ['1', { maxQueueSize: 1 }],
+    BLIP_MAX_DECODED_BYTES: ['1000000', { maxDecodedBytes: 1_000_000 }],
+    BLIP_IMAGE_TIMEOUT_MS: ['2500', { imageTimeoutMs: 2500 }],
+    BLIP_IMAGE_MAX_BYTES: ['1000', { imageMaxBytes: 1000 }],
+    BLIP_IMAGE_MAX_PIXELS: ['2000', { imageMaxPixels: 2000 }],
+    BLIP_IMAGE_MAX_SIDE: ['4096', { imageMaxSide: 4096 }],
+    BLIP_IMAGE_MAX_REDIRECTS: ['0', { imageMaxRedirects: 0 }],
+    BLIP_IMAGE_HTTPS_ONLY: ['true', { imageHttpsOnly: true }],
+    BLIP_IMAGE_ALLOWED_HOSTS: ['a.example, *.b.example', { imageAllowedHosts: ['a.example', '*.b.example'] }],
+    BLIP_IMAGE_PRIVATE_HOSTS: ['127.0.0.1,,::1', { imagePrivateHosts: ['127.0.0.1', '::1'] }],
+    BLIP_IMAGE_APPLY_EXIF: ['false', { imageApplyExif: false }],
   });
 
   test.each(['auto', 'cpu', 'cuda', 'webgpu'])('BLIP_EXECUTION_PROVIDER may be %s', (provider) => {
@@ -126,61 +99,41 @@ describe('each variable', () => {
 });
 
 describe('values that are not valid', () => {
-  function expectInvalid(variable: string, text: string): void {
-    const error = thrownBy(() => read({ [variable]: text }));
-    expect(error).toBeInstanceOf(HandlerError);
-    expect(error).toMatchObject({ code: 'SETTINGS_INVALID' });
-    const { message } = error as HandlerError; // Two lines above.
-    expect(message).toMatch(new RegExp(`^Expected ${variable} to be .+, got something else\\.$`));
-  }
-
-  const counts = [
-    ['BLIP_WORKERS', 1],
-    ['BLIP_THREADS', 1],
-    ['BLIP_MAX_BATCH_SIZE', 1],
-    ['BLIP_BATCH_WINDOW_MS', 0],
-    ['BLIP_MAX_QUEUE_SIZE', 1],
-    ['BLIP_MAX_DECODED_BYTES', 1],
-    ['BLIP_IMAGE_TIMEOUT_MS', 1],
-    ['BLIP_IMAGE_MAX_BYTES', 1],
-    ['BLIP_IMAGE_MAX_PIXELS', 1],
-    ['BLIP_IMAGE_MAX_SIDE', 1],
-    ['BLIP_IMAGE_MAX_REDIRECTS', 0],
-  ] as const;
-
-  test.each(counts)('%s must be a whole number of at least %d', (variable, minimum) => {
-    for (const text of [String(minimum - 1), '1.5', '1e3', '0x10', 'many', '+2', '1 000', '1_000', 'NaN', 'Infinity'])
-      expectInvalid(variable, text);
-    expectInvalid(variable, '9'.repeat(16)); // More than a number can count.
-  });
-
-  test.each([
-    ['BLIP_EXECUTION_PROVIDER', 'tpu'],
-    ['BLIP_EXECUTION_PROVIDER', 'CPU'],
-    ['BLIP_MODEL_NAME', '..'],
-    ['BLIP_MODEL_NAME', 'my blip'],
-    ['BLIP_MODEL_NAME', 'blip/large'],
-    ['BLIP_MODEL_NAME', 'blip?'],
-    ['BLIP_MODEL_NAME', 'x'.repeat(101)],
-    ['BLIP_IMAGE_SIZE', '0'],
-    ['BLIP_IMAGE_SIZE', '10000'],
-    ['BLIP_IMAGE_SIZE', '384.5'],
-    ['BLIP_IMAGE_HTTPS_ONLY', '1'],
-    ['BLIP_IMAGE_APPLY_EXIF', 'yes'],
-    ['BLIP_IMAGE_APPLY_EXIF', '1'],
-    ['BLIP_IMAGE_APPLY_EXIF', 'TRUE'],
-    ['BLIP_IMAGE_ALLOWED_HOSTS', ','],
-    ['BLIP_IMAGE_PRIVATE_HOSTS', ' , ,'],
-    ['BLIP_IMAGE_TIMEOUT_MS', '2147483648'],
-    ['BLIP_BATCH_WINDOW_MS', '2147483648'],
-  ])('%s must not be %s', expectInvalid);
-
-  test('are not repeated in the message, nor in what comes with it', () => {
-    const error = thrownBy(() => read({ BLIP_WORKERS: 'a-token-in-the-wrong-place' }));
-    expect(error).toBeInstanceOf(HandlerError);
-    const { message, cause } = error as HandlerError; // The line above.
-    expect(message).toContain('BLIP_WORKERS');
-    expect(`${message} ${String(cause)}`).not.toContain('token');
+  testInvalidValues(reader, {
+    counts: [
+      ['BLIP_WORKERS', 1],
+      ['BLIP_THREADS', 1],
+      ['BLIP_MAX_BATCH_SIZE', 1],
+      ['BLIP_BATCH_WINDOW_MS', 0],
+      ['BLIP_MAX_QUEUE_SIZE', 1],
+      ['BLIP_MAX_DECODED_BYTES', 1],
+      ['BLIP_IMAGE_TIMEOUT_MS', 1],
+      ['BLIP_IMAGE_MAX_BYTES', 1],
+      ['BLIP_IMAGE_MAX_PIXELS', 1],
+      ['BLIP_IMAGE_MAX_SIDE', 1],
+      ['BLIP_IMAGE_MAX_REDIRECTS', 0],
+    ],
+    texts: [
+      ['BLIP_EXECUTION_PROVIDER', 'tpu'],
+      ['BLIP_EXECUTION_PROVIDER', 'CPU'],
+      ['BLIP_MODEL_NAME', '..'],
+      ['BLIP_MODEL_NAME', 'my blip'],
+      ['BLIP_MODEL_NAME', 'blip/large'],
+      ['BLIP_MODEL_NAME', 'blip?'],
+      ['BLIP_MODEL_NAME', 'x'.repeat(101)],
+      ['BLIP_IMAGE_SIZE', '0'],
+      ['BLIP_IMAGE_SIZE', '10000'],
+      ['BLIP_IMAGE_SIZE', '384.5'],
+      ['BLIP_IMAGE_HTTPS_ONLY', '1'],
+      ['BLIP_IMAGE_APPLY_EXIF', 'yes'],
+      ['BLIP_IMAGE_APPLY_EXIF', '1'],
+      ['BLIP_IMAGE_APPLY_EXIF', 'TRUE'],
+      ['BLIP_IMAGE_ALLOWED_HOSTS', ','],
+      ['BLIP_IMAGE_PRIVATE_HOSTS', ' , ,'],
+      ['BLIP_IMAGE_TIMEOUT_MS', '2147483648'],
+      ['BLIP_BATCH_WINDOW_MS', '2147483648'],
+    ],
+    secrets: { BLIP_WORKERS: 'a-token-in-the-wrong-place' },
   });
 
   test('name what is allowed', () => {

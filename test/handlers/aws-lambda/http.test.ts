@@ -1,7 +1,5 @@
 import { describe, expect, test } from 'vitest';
 import { createHandlers } from '../../../handlers/aws-lambda/handlers.ts';
-import { errorAnswer } from '../../../protocol/error-answer.ts';
-import { HandlerError } from '../../../protocol/errors.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
 import { type HttpResult, httpResultOf, startFunction } from '../../support/lambda.ts';
 import {
@@ -17,7 +15,7 @@ import {
 import { bytes, dataUri, INFER_PATH, send } from '../../support/server.ts';
 import { imageServerForTest, withFunction, withServer } from '../../support/with-server.ts';
 
-/** Every kind of HTTP event goes through the real handler to the real model; its answer must be the HTTP server's. */
+/** Sends every kind of HTTP event through the real handler to the real model, and compares with the HTTP server. */
 
 const TOKEN = 'a-token';
 const authorized = { Authorization: `Bearer ${TOKEN}` };
@@ -33,7 +31,7 @@ const kinds: readonly (readonly [string, (request: EventRequest) => object])[] =
   ['a load balancer with multi-value headers', loadBalancerMultiValueEvent],
 ];
 
-/** Headers that a connection has and an answer of the function has not, the time, and the request's own id. */
+/** Headers that only a connection has, the time, and the request's own id. */
 const connectionHeaders = ['connection', 'keep-alive', 'content-length', 'date', 'x-request-id'];
 
 function headersOf({ headers, multiValueHeaders }: HttpResult): object {
@@ -244,13 +242,5 @@ describe('a client that should ask again later', () => {
     } finally {
       await full.close();
     }
-  });
-
-  test('is told the same where the function itself refuses a request', () => {
-    for (const code of ['OVERLOADED', 'NOT_READY'] as const)
-      expect(errorAnswer(new HandlerError(code, 'Expected room, got none.')).headers).toEqual({
-        'retry-after': '1',
-        'content-type': 'application/json',
-      });
   });
 });

@@ -30,6 +30,19 @@ function deliver(event: object, onResult: OnResult = collect, remainingMs = 30_0
   return createHandlers(single.environment, { onResult }).handler(event, lambdaContext(remainingMs));
 }
 
+/**
+ * Delivers with 9 s left, and lets them pass when so many messages have a result. An image has 10 s to arrive.
+ * Until then, timers run in real time.
+ */
+async function deliverUntilLate(event: object, onResult: OnResult, resultCount: number): Promise<unknown> {
+  await single.environment.load();
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'], shouldAdvanceTime: true });
+  const delivered = deliver(event, onResult, 9_000);
+  await expect.poll(() => results.length, { timeout: 5_000 }).toBe(resultCount);
+  vi.advanceTimersByTime(9_000);
+  return await delivered;
+}
+
 /** The messages that come again. */
 function failures(...messageIds: readonly string[]): object {
   return { batchItemFailures: messageIds.map((itemIdentifier) => ({ itemIdentifier })) };
@@ -243,8 +256,11 @@ describe('onResult', () => {
   });
 
   test('that does not end makes the message come again before Lambda kills the function', async () => {
-    const hang: OnResult = ({ record }) => (record.messageId === 'first' ? new Promise(() => undefined) : undefined);
-    expect(await deliver(event, hang, 2_500)).toEqual(failures('first'));
+    const unfinished: OnResult = (result) => {
+      results.push(result);
+      return result.record.messageId === 'first' ? new Promise(() => undefined) : undefined;
+    };
+    expect(await deliverUntilLate(event, unfinished, 2)).toEqual(failures('first'));
   });
 });
 
@@ -277,7 +293,7 @@ describe('the remaining time', () => {
   test('ends messages that take too long, which come again; the others have results', async () => {
     const held = await startImageServer();
     const event = sqsEvent({ slow: { img_url: `${held.url}/held.png` }, quick: { img_url: dataUri('small') } });
-    expect(await deliver(event, collect, 2_500)).toEqual(failures('slow'));
+    expect(await deliverUntilLate(event, collect, 1)).toEqual(failures('slow'));
     const { model } = single.environment.models[0] ?? {};
     await expect.poll(() => model?.queuedItems()).toBe(0);
     held.release();

@@ -1,18 +1,21 @@
 import { type InferAnswer, tensorsOf, typedBytes } from '../../support/grpc.ts';
-import { authorizationOf, type ContractRequest, type ContractServers } from './request.ts';
+import {
+  authorizationOf,
+  type ContractRequest,
+  type ContractServers,
+  type DoorUnderContract,
+  modelOfServer,
+} from './request.ts';
 
-/** How the two methods of gRPC are asked. */
+/** The two methods of gRPC as doors, each with a function that asks it. The list is at the end. */
 
-export async function askModelInfer(
-  { captioning }: ContractServers,
-  request: ContractRequest,
-): Promise<readonly string[]> {
+async function askModelInfer({ captioning }: ContractServers, request: ContractRequest): Promise<readonly string[]> {
   const metadata = authorizationOf(request);
   const call = captioning.client.call<InferAnswer>('ModelInfer', messageOf(request), { metadata });
   return captionsOf(await call.catch(throwCode));
 }
 
-export async function askModelStreamInfer(
+async function askModelStreamInfer(
   { captioning }: ContractServers,
   request: ContractRequest,
 ): Promise<readonly string[]> {
@@ -44,3 +47,8 @@ function throwCode(failure: unknown): never {
   const { metadata } = failure as { metadata: { get(name: string): readonly unknown[] } }; // grpc-js: a ServiceError.
   throw new Error(String(metadata.get('error-code')[0]));
 }
+
+export const grpcDoors: readonly DoorUnderContract[] = [
+  { name: 'gRPC', lacks: [], ask: askModelInfer, model: modelOfServer },
+  { name: 'a stream of gRPC', lacks: [], ask: askModelStreamInfer, model: modelOfServer },
+];

@@ -9,13 +9,16 @@ import {
   type ContractRequest,
   type ContractServers,
   captionsIn,
+  type DoorUnderContract,
+  type Feature,
   inferBody,
   inferPath,
+  modelOfServer,
 } from './request.ts';
 
-/** How each door of the HTTP server is asked, in its own peers' words. */
+/** The doors of the HTTP server, each with a function that asks it as its clients do. The list is at the end. */
 
-/** Posts to the HTTP server and returns the body of a success; an error is thrown with its code as the message. */
+/** Posts to the HTTP server and returns the body of a success. An error is thrown with its code as the message. */
 async function post(
   { captioning }: ContractServers,
   path: string,
@@ -38,11 +41,11 @@ const listOf = (value: string | readonly string[]): readonly string[] => (typeof
 
 const modelName = ({ model = 'captioning' }: ContractRequest): string => model;
 
-export async function askInfer(servers: ContractServers, request: ContractRequest): Promise<readonly string[]> {
+async function askInfer(servers: ContractServers, request: ContractRequest): Promise<readonly string[]> {
   return captionsIn(await post(servers, inferPath(request), JSON.stringify(inferBody(request)), request));
 }
 
-export async function askBinaryInfer(servers: ContractServers, request: ContractRequest): Promise<readonly string[]> {
+async function askBinaryInfer(servers: ContractServers, request: ContractRequest): Promise<readonly string[]> {
   const section = rawBytes(request.images);
   const input = {
     name: 'img_url',
@@ -58,35 +61,29 @@ export async function askBinaryInfer(servers: ContractServers, request: Contract
 const generateBody = ({ images, parameters }: ContractRequest): string =>
   JSON.stringify({ img_url: images, parameters });
 
-export async function askGenerate(servers: ContractServers, request: ContractRequest): Promise<readonly string[]> {
+async function askGenerate(servers: ContractServers, request: ContractRequest): Promise<readonly string[]> {
   const answer = await post(servers, `/v2/models/${modelName(request)}/generate`, generateBody(request), request);
   return listOf(JSON.parse(answer).generated_output);
 }
 
-export async function askGenerateStream(
-  servers: ContractServers,
-  request: ContractRequest,
-): Promise<readonly string[]> {
+async function askGenerateStream(servers: ContractServers, request: ContractRequest): Promise<readonly string[]> {
   const path = `/v2/models/${modelName(request)}/generate_stream`;
   const event = await post(servers, path, generateBody(request), request);
   return listOf(JSON.parse(event.replace(/^data: /, '')).generated_output);
 }
 
-export async function askBentoml(servers: ContractServers, request: ContractRequest): Promise<readonly string[]> {
+async function askBentoml(servers: ContractServers, request: ContractRequest): Promise<readonly string[]> {
   const fields = Object.entries(request.parameters ?? {}).map(([name, value]) => ({ name, value: String(value) }));
   const { body, contentType } = multipart([{ name: 'img', value: request.images[0] ?? '' }, ...fields]);
   return [await post(servers, '/generate', body, request, { headers: { 'content-type': contentType } })];
 }
 
-export async function askBentomlInJson(servers: ContractServers, request: ContractRequest): Promise<readonly string[]> {
+async function askBentomlInJson(servers: ContractServers, request: ContractRequest): Promise<readonly string[]> {
   const body = JSON.stringify({ img: request.images[0], ...request.parameters });
   return [await post(servers, '/generate', body, request)];
 }
 
-export async function askHuggingFaceInBytes(
-  servers: ContractServers,
-  request: ContractRequest,
-): Promise<readonly string[]> {
+async function askHuggingFaceInBytes(servers: ContractServers, request: ContractRequest): Promise<readonly string[]> {
   const query = new URLSearchParams(
     Object.entries(request.parameters ?? {}).map(([name, value]): [string, string] => [name, String(value)]),
   );
@@ -95,16 +92,16 @@ export async function askHuggingFaceInBytes(
   return [JSON.parse(answer).generated_text];
 }
 
-export async function askHuggingFace(servers: ContractServers, request: ContractRequest): Promise<readonly string[]> {
+async function askHuggingFace(servers: ContractServers, request: ContractRequest): Promise<readonly string[]> {
   const body = JSON.stringify({ inputs: request.images[0], parameters: request.parameters });
   return [JSON.parse(await post(servers, '/predict', body, request)).generated_text];
 }
 
-export async function askKserveV1(servers: ContractServers, request: ContractRequest): Promise<readonly string[]> {
+async function askKserveV1(servers: ContractServers, request: ContractRequest): Promise<readonly string[]> {
   return await predict(servers, `/v1/models/${modelName(request)}:predict`, request);
 }
 
-export async function askVertex(servers: ContractServers, request: ContractRequest): Promise<readonly string[]> {
+async function askVertex(servers: ContractServers, request: ContractRequest): Promise<readonly string[]> {
   return await predict(servers, '/vertex/predict', request);
 }
 
@@ -120,7 +117,7 @@ type Captions = string | readonly string[];
 /** Beside errors of single images, captions have a name. */
 type CogOutput = Captions | { readonly generated_output: Captions };
 
-export async function askCog(servers: ContractServers, request: ContractRequest): Promise<readonly string[]> {
+async function askCog(servers: ContractServers, request: ContractRequest): Promise<readonly string[]> {
   const input = { img_url: request.images, ...request.parameters };
   const prediction = JSON.parse(await post(servers, '/predictions', JSON.stringify({ input }), request));
   const output: CogOutput = outputOfJob(prediction);
@@ -144,7 +141,7 @@ interface RunpodJob extends Job<{ readonly generated_output: Captions }> {
 }
 
 /** @param operation `run` answers at once and the job is polled; `runsync` answers when it has ended. */
-export async function askRunpod(
+async function askRunpod(
   operation: 'run' | 'runsync',
   servers: ContractServers,
   request: ContractRequest,
@@ -171,26 +168,23 @@ async function endOfJob(
 const clipText = 'a cat';
 const rowsAsTexts = (matrix: readonly (readonly number[])[]): readonly string[] => matrix.map((row) => row.join());
 
-export async function askClipEncode(servers: ContractServers, request: ContractRequest): Promise<readonly string[]> {
+async function askClipEncode(servers: ContractServers, request: ContractRequest): Promise<readonly string[]> {
   const items = JSON.stringify(request.images.map((image) => ({ img_uri: image })));
   return rowsAsTexts(JSON.parse(await post(servers, '/encode', items, request, { url: servers.clip.url })));
 }
 
-export async function askClipRank(servers: ContractServers, request: ContractRequest): Promise<readonly string[]> {
+async function askClipRank(servers: ContractServers, request: ContractRequest): Promise<readonly string[]> {
   const queries = request.images.map((image) => ({ img_uri: image }));
   const body = JSON.stringify({ queries, candidates: [{ text: clipText }] });
   const answer = await post(servers, '/rank', body, request, { url: servers.clip.url });
   return rowsAsTexts(JSON.parse(answer).cosine_similarities);
 }
 
-export async function embeddingsOfModel(
-  { clip }: ContractServers,
-  images: readonly string[],
-): Promise<readonly string[]> {
+async function embeddingsOfModel({ clip }: ContractServers, images: readonly string[]): Promise<readonly string[]> {
   return rowsOf(await answerOfModel(clip.model, images), 'image_embeds');
 }
 
-export async function cosinesOfModel({ clip }: ContractServers, images: readonly string[]): Promise<readonly string[]> {
+async function cosinesOfModel({ clip }: ContractServers, images: readonly string[]): Promise<readonly string[]> {
   return rowsOf(await answerOfModel(clip.model, images, { text: [clipText] }), 'cosine_similarity');
 }
 
@@ -199,3 +193,34 @@ function rowsOf(outputs: readonly NamedTensor[], name: string): readonly string[
   const { shape: [count = 0, length = 0] = [], data = [] } = outputs.find((output) => output.name === name) ?? {};
   return Array.from({ length: count }, (_, row) => data.slice(row * length, (row + 1) * length).join());
 }
+
+const oneImage: readonly Feature[] = ['several', 'partial', 'shapes', 'model'];
+
+const captioningDoors: readonly Omit<DoorUnderContract, 'model'>[] = [
+  { name: 'infer', lacks: [], ask: askInfer },
+  { name: 'infer with binary tensors', lacks: [], ask: askBinaryInfer },
+  { name: 'generate', lacks: ['shapes'], ask: askGenerate },
+  { name: 'generate_stream', lacks: ['shapes'], ask: askGenerateStream },
+  { name: 'BentoML', lacks: oneImage, ask: askBentoml },
+  { name: 'BentoML in JSON', lacks: oneImage, ask: askBentomlInJson },
+  { name: 'Hugging Face in bytes', lacks: [...oneImage, 'sources'], ask: askHuggingFaceInBytes },
+  { name: 'Hugging Face', lacks: oneImage, ask: askHuggingFace },
+  { name: "KServe's first protocol", lacks: ['shapes'], ask: askKserveV1 },
+  { name: 'Vertex AI', lacks: ['shapes', 'model'], ask: askVertex },
+  { name: 'Cog', lacks: ['shapes', 'model'], ask: askCog },
+  { name: 'RunPod', lacks: ['shapes'], ask: askRunpod.bind(undefined, 'runsync') },
+  { name: 'RunPod, asked for later', lacks: ['shapes'], ask: askRunpod.bind(undefined, 'run') },
+];
+
+const vectors: readonly Feature[] = ['partial', 'parameters', 'shapes', 'model'];
+
+const clipDoors: readonly Omit<DoorUnderContract, 'model'>[] = [
+  { name: "CLIP-API-service's encode", lacks: vectors, ask: askClipEncode, expected: embeddingsOfModel },
+  { name: "CLIP-API-service's rank", lacks: vectors, ask: askClipRank, expected: cosinesOfModel },
+];
+
+/** A new door of the HTTP server is a line in one of the two lists above. */
+export const httpDoors: readonly DoorUnderContract[] = [
+  ...captioningDoors.map((door) => ({ ...door, model: modelOfServer })),
+  ...clipDoors.map((door) => ({ ...door, model: ({ clip }: ContractServers) => clip.model })),
+];

@@ -1,15 +1,17 @@
 import { expect, test, vi } from 'vitest';
-import { watchState } from '../../../handlers/grpc/status-watch.ts';
+import { StatusWatch } from '../../../handlers/grpc/status-watch.ts';
 
 test('watchers share one timer and are notified of changes; without watchers there is no timer', async () => {
   vi.useFakeTimers();
   const stopping = new AbortController();
   const state = { isReady: false };
   const look = vi.fn(() => ({ ...state }));
-  const { current, changed } = watchState(look, 100, stopping.signal);
-  expect(current()).toEqual({ isReady: false });
+  const watch = new StatusWatch(look, 100, stopping.signal);
+  expect(watch.current()).toEqual({ isReady: false });
   const leaving = new AbortController();
-  const watchers = [leaving.signal, ...Array.from({ length: 20 }, () => new AbortController().signal)].map(changed);
+  const watchers = [leaving.signal, ...Array.from({ length: 20 }, () => new AbortController().signal)].map((signal) =>
+    watch.changed(signal),
+  );
   const woken = vi.fn();
   for (const watcher of watchers) void watcher.then(woken);
 
@@ -24,10 +26,10 @@ test('watchers share one timer and are notified of changes; without watchers the
   await vi.advanceTimersByTimeAsync(1000);
   expect(look).toHaveBeenCalledTimes(5);
 
-  const last = changed(new AbortController().signal);
+  const last = watch.changed(new AbortController().signal);
   stopping.abort();
   await last;
-  await changed(new AbortController().signal);
-  await changed(leaving.signal);
+  await watch.changed(new AbortController().signal);
+  await watch.changed(leaving.signal);
   expect(vi.getTimerCount()).toBe(0);
 });

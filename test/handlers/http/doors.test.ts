@@ -1,7 +1,7 @@
 import { afterAll, expect, test } from 'vitest';
 import Handler from '../../../app.ts';
 import { doors } from '../../../handlers/http/doors.ts';
-import { ownsRoute } from '../../../handlers/http/exchange/door.ts';
+import { ownsRoute, routesOfDoor } from '../../../handlers/http/exchange/door.ts';
 import { RouteTable } from '../../../handlers/http/exchange/route-table.ts';
 import { createServer } from '../../../handlers/http/server.ts';
 import { testSettings } from '../../support/server.ts';
@@ -12,7 +12,7 @@ const settings = testSettings();
 const server = createServer([new Handler(settings)], settings);
 afterAll(() => server.close());
 
-/** The routes as Fastify prints them: a tree, whose lines have the segments that the lines above lack. */
+/** Reads the routes as Fastify prints them: a tree, in which a line has only the segments that its parents lack. */
 function routesOf(printed: string): readonly (readonly [method: string, url: string])[] {
   const parents: string[] = [];
   return printed.split('\n').flatMap((line) => {
@@ -60,11 +60,32 @@ test('no two doors have the same name', () => {
   expect(new Set(names).size).toBe(names.length);
 });
 
+/** Stands in routes that no request reaches. */
+function handler(): never {
+  throw new Error('Expected no request.');
+}
+
+test('a door adds the routes of its paths, and a route of another path is refused', () => {
+  const table = new RouteTable();
+  const routes = routesOfDoor({ name: 'Door', paths: ['/one', '/below/*', 'GET /shared'] }, table);
+  routes.add('/one', 'GET', handler);
+  routes.add('/one', 'POST', handler);
+  routes.add('/below/:id', 'PUT', handler);
+  routes.add('/shared', 'GET', handler);
+  expect(() => table.add('/below/:id', 'PUT', handler)).toThrow('Expected one answer to PUT /below/:id, got two.');
+  for (const [path, method] of [
+    ['/shared', 'POST'],
+    ['/below', 'GET'],
+    ['/one/more', 'GET'],
+  ] as const) {
+    const message = `Expected the routes of Door to be among its paths, got ${method} ${path}.`;
+    expect(() => routes.add(path, method, handler)).toThrow(new RangeError(message));
+    expect(() => table.add(path, method, handler)).not.toThrow(); // The door's refusal left no route in the table.
+  }
+});
+
 test('two answers to the same method of a path are refused', () => {
   const table = new RouteTable();
-  const handler = () => {
-    throw new Error('Expected no request.');
-  };
   table.add('/one', 'GET', handler);
   table.add('/one', 'POST', handler);
   expect(() => table.add('/one', 'GET', handler)).toThrow('Expected one answer to GET /one, got two.');

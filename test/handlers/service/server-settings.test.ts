@@ -1,11 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { settingsOfModels } from '../../../handlers/service/model-loading.ts';
 import { readServerSettings as read, serverSettingDefinitions } from '../../../handlers/service/server-settings.ts';
-import { HandlerError } from '../../../protocol/errors.ts';
 import { testSettings } from '../../support/server.ts';
-import { thrownBy } from '../../support/thrown.ts';
-
-const definitions = Object.values(serverSettingDefinitions);
+import { type SettingsReader, testDefaults, testInvalidValues, testVariables } from '../../support/settings-reader.ts';
 
 const defaults = {
   models: [],
@@ -24,60 +21,32 @@ const defaults = {
   logLevel: 'info',
 };
 
+const reader: SettingsReader = { read, definitions: Object.values(serverSettingDefinitions), defaults };
+
 describe('defaults', () => {
-  test('hold where no variable is set', () => {
-    expect(read({})).toEqual(defaults);
-  });
-
-  test('hold where variables are empty, or nothing but space', () => {
-    const variables = definitions.map(({ variable }) => variable);
-    expect(read(Object.fromEntries(variables.map((variable) => [variable, ''])))).toEqual(defaults);
-    expect(read(Object.fromEntries(variables.map((variable) => [variable, ' \t'])))).toEqual(defaults);
-  });
-
-  test('hold beside variables of others', () => {
-    expect(read({ PATH: '/usr/bin', BLIP_UNKNOWN: 'x', port: '7' })).toEqual(defaults);
-  });
+  testDefaults(reader);
 });
 
 describe('each variable', () => {
-  const values = {
-    BLIP_MODELS: ['models', 'one=/models/blip', [{ name: 'one', checkpoint: '/models/blip' }]],
-    HOST: ['host', '::1', '::1'],
-    PORT: ['port', '0', 0],
-    AIP_HTTP_PORT: ['vertexPort', '8081', 8081],
-    AIP_HEALTH_ROUTE: ['vertexHealthRoute', '/health', '/health'],
-    AIP_PREDICT_ROUTE: ['vertexPredictRoute', '/v1/models/a:predict', '/v1/models/a:predict'],
-    BLIP_VERTEX_AUTHORIZER: ['vertexAuthorizer', 'platform', 'platform'],
-    BLIP_GRPC_PORT: ['grpcPort', '8082', 8082],
-    BLIP_GRPC_TLS_CERT: ['grpcTlsCert', '/tls/server.pem', '/tls/server.pem'],
-    BLIP_GRPC_TLS_KEY: ['grpcTlsKey', '/tls/server.key', '/tls/server.key'],
-    BLIP_GRPC_TLS_CLIENT_CA: ['grpcTlsClientCa', '/tls/clients.pem', '/tls/clients.pem'],
-    BLIP_API_TOKENS: ['apiTokens', ' one, two ,,three ', ['one', 'two', 'three']],
-    BLIP_MAX_REQUESTS_PER_TOKEN: ['maxRequestsPerToken', '4', 4],
-    BLIP_REQUEST_TIMEOUT_MS: ['requestTimeoutMs', '30000', 30_000],
-    BLIP_LAMBDA_AUTHORIZER: ['lambdaAuthorizer', 'platform', 'platform'],
-    BLIP_MAX_BODY_BYTES: ['maxBodyBytes', '4096', 4096],
-    BLIP_DRAIN_LIMIT_MS: ['drainLimitMs', '0', 0],
-    LOG_LEVEL: ['logLevel', 'silent', 'silent'],
-  } as const;
-
-  test.each(Object.entries(values))('%s changes its own setting alone', (variable, [name, text, value]) => {
-    const changed = { ...defaults, [name]: value };
-    expect(read({ [variable]: text })).toEqual(changed);
-    expect(read({ [variable]: ` ${text}\n` })).toEqual(changed);
-  });
-
-  test('is listed above', () => {
-    const variables = definitions.map(({ variable }) => variable);
-    expect(variables.toSorted()).toEqual(Object.keys(values).toSorted());
-  });
-
-  test('says what it is for, and its default', () => {
-    for (const { description, defaultText } of definitions) {
-      expect(description).toMatch(/\.$/);
-      expect(defaultText).not.toBe('');
-    }
+  testVariables(reader, {
+    BLIP_MODELS: ['one=/models/blip', { models: [{ name: 'one', checkpoint: '/models/blip' }] }],
+    HOST: ['::1', { host: '::1' }],
+    PORT: ['0', { port: 0 }],
+    AIP_HTTP_PORT: ['8081', { vertexPort: 8081 }],
+    AIP_HEALTH_ROUTE: ['/health', { vertexHealthRoute: '/health' }],
+    AIP_PREDICT_ROUTE: ['/v1/models/a:predict', { vertexPredictRoute: '/v1/models/a:predict' }],
+    BLIP_VERTEX_AUTHORIZER: ['platform', { vertexAuthorizer: 'platform' }],
+    BLIP_GRPC_PORT: ['8082', { grpcPort: 8082 }],
+    BLIP_GRPC_TLS_CERT: ['/tls/server.pem', { grpcTlsCert: '/tls/server.pem' }],
+    BLIP_GRPC_TLS_KEY: ['/tls/server.key', { grpcTlsKey: '/tls/server.key' }],
+    BLIP_GRPC_TLS_CLIENT_CA: ['/tls/clients.pem', { grpcTlsClientCa: '/tls/clients.pem' }],
+    BLIP_API_TOKENS: [' one, two ,,three ', { apiTokens: ['one', 'two', 'three'] }],
+    BLIP_MAX_REQUESTS_PER_TOKEN: ['4', { maxRequestsPerToken: 4 }],
+    BLIP_REQUEST_TIMEOUT_MS: ['30000', { requestTimeoutMs: 30_000 }],
+    BLIP_LAMBDA_AUTHORIZER: ['platform', { lambdaAuthorizer: 'platform' }],
+    BLIP_MAX_BODY_BYTES: ['4096', { maxBodyBytes: 4096 }],
+    BLIP_DRAIN_LIMIT_MS: ['0', { drainLimitMs: 0 }],
+    LOG_LEVEL: ['silent', { logLevel: 'silent' }],
   });
 
   test.each(['1', '8080', '65535'])('PORT may be %s', (port) => {
@@ -118,54 +87,36 @@ describe('several models', () => {
 });
 
 describe('values that are not valid', () => {
-  function expectInvalid(variable: string, text: string): void {
-    const error = thrownBy(() => read({ [variable]: text }));
-    expect(error).toBeInstanceOf(HandlerError);
-    expect(error).toMatchObject({ code: 'SETTINGS_INVALID' });
-    const { message } = error as HandlerError; // Two lines above.
-    expect(message).toMatch(new RegExp(`^Expected ${variable} to be .+, got something else\\.$`));
-  }
-
-  test.each([['BLIP_MAX_BODY_BYTES', 1]] as const)('%s must be a whole number of at least %d', (variable, minimum) => {
-    for (const text of [String(minimum - 1), '1.5', '1e3', '0x10', 'many', '+2', '1 000', '1_000', 'NaN', 'Infinity'])
-      expectInvalid(variable, text);
-    expectInvalid(variable, '9'.repeat(16)); // More than a number can count.
-  });
-
-  test.each([
-    ['BLIP_LAMBDA_AUTHORIZER', 'nobody'],
-    ['BLIP_MODELS', 'blip'],
-    ['BLIP_MODELS', '/models/blip'],
-    ['BLIP_MODELS', '=/models/blip'],
-    ['BLIP_MODELS', 'blip='],
-    ['BLIP_MODELS', 'blip= '],
-    ['BLIP_MODELS', 'a=/one,b='],
-    ['BLIP_MODELS', 'a=/one,'],
-    ['BLIP_MODELS', ',a=/one'],
-    ['BLIP_MODELS', 'a=/one,,b=/two'],
-    ['BLIP_MODELS', 'a=/one,a=/two'],
-    ['BLIP_MODELS', 'a=/one, a =/one'],
-    ['BLIP_MODELS', 'my blip=/models/blip'],
-    ['BLIP_MODELS', 'blip/large=/models/blip'],
-    ['BLIP_MODELS', `${'x'.repeat(101)}=/models/blip`],
-    ['BLIP_API_TOKENS', ','],
-    ['BLIP_DRAIN_LIMIT_MS', '5000000000'],
-    ['BLIP_MAX_REQUESTS_PER_TOKEN', '0'],
-    ['BLIP_MAX_REQUESTS_PER_TOKEN', '-1'],
-    ['BLIP_MAX_REQUESTS_PER_TOKEN', 'none'],
-    ['PORT', '65536'],
-    ['PORT', '-1'],
-    ['PORT', '80a'],
-    ['PORT', '999999'],
-    ['LOG_LEVEL', 'verbose'],
-    ['LOG_LEVEL', 'INFO'],
-  ])('%s must not be %s', expectInvalid);
-
-  test('are not repeated in the message, nor in what comes with it', () => {
-    const error = thrownBy(() => read({ PORT: 'a-token-in-the-wrong-place', BLIP_API_TOKENS: 'another-token' }));
-    expect(error).toBeInstanceOf(HandlerError);
-    const { message, cause } = error as HandlerError; // The line above.
-    expect(message).toContain('PORT');
-    expect(`${message} ${String(cause)}`).not.toContain('token');
+  testInvalidValues(reader, {
+    counts: [['BLIP_MAX_BODY_BYTES', 1]],
+    texts: [
+      ['BLIP_LAMBDA_AUTHORIZER', 'nobody'],
+      ['BLIP_MODELS', 'blip'],
+      ['BLIP_MODELS', '/models/blip'],
+      ['BLIP_MODELS', '=/models/blip'],
+      ['BLIP_MODELS', 'blip='],
+      ['BLIP_MODELS', 'blip= '],
+      ['BLIP_MODELS', 'a=/one,b='],
+      ['BLIP_MODELS', 'a=/one,'],
+      ['BLIP_MODELS', ',a=/one'],
+      ['BLIP_MODELS', 'a=/one,,b=/two'],
+      ['BLIP_MODELS', 'a=/one,a=/two'],
+      ['BLIP_MODELS', 'a=/one, a =/one'],
+      ['BLIP_MODELS', 'my blip=/models/blip'],
+      ['BLIP_MODELS', 'blip/large=/models/blip'],
+      ['BLIP_MODELS', `${'x'.repeat(101)}=/models/blip`],
+      ['BLIP_API_TOKENS', ','],
+      ['BLIP_DRAIN_LIMIT_MS', '5000000000'],
+      ['BLIP_MAX_REQUESTS_PER_TOKEN', '0'],
+      ['BLIP_MAX_REQUESTS_PER_TOKEN', '-1'],
+      ['BLIP_MAX_REQUESTS_PER_TOKEN', 'none'],
+      ['PORT', '65536'],
+      ['PORT', '-1'],
+      ['PORT', '80a'],
+      ['PORT', '999999'],
+      ['LOG_LEVEL', 'verbose'],
+      ['LOG_LEVEL', 'INFO'],
+    ],
+    secrets: { PORT: 'a-token-in-the-wrong-place', BLIP_API_TOKENS: 'another-token' },
   });
 });

@@ -1,54 +1,40 @@
 import { getEventListeners } from 'node:events';
 import { describe, expect, test } from 'vitest';
 import { FixedByteBudget } from '../../../pipeline/images/byte-budget.ts';
+import { settle, startBudget } from '../../support/byte-budget.ts';
 import { expectHandlerError } from '../../support/thrown.ts';
-
-/** Lets pending promises settle. */
-const settle = () => new Promise(setImmediate);
 
 const reason = new Error('dropped');
 
-/** A budget, and the names of those who got bytes, in order. */
-function start(capacityBytes: number) {
-  const budget = new FixedByteBudget(capacityBytes);
-  const got: string[] = [];
-  const acquire = async (name: string, byteCount: number) => {
-    const release = await budget.acquire(byteCount);
-    got.push(name);
-    return release;
-  };
-  return { budget, got, acquire };
-}
-
 describe('a budget of bytes', () => {
   test('gives free bytes, and lets the next wait until enough are given back', async () => {
-    const { got, acquire } = start(100);
+    const { served, acquire } = startBudget(100);
     const first = await acquire('first', 60);
     const second = await acquire('second', 40);
     void acquire('third', 70);
     await settle();
     second();
     await settle();
-    expect(got).toEqual(['first', 'second']);
+    expect(served).toEqual(['first', 'second']);
     first();
     await settle();
-    expect(got).toEqual(['first', 'second', 'third']);
+    expect(served).toEqual(['first', 'second', 'third']);
   });
 
   test('serves in the order of asking: a small one does not overtake a large one', async () => {
-    const { got, acquire } = start(100);
+    const { served, acquire } = startBudget(100);
     const first = await acquire('first', 50);
     void acquire('large', 100).then((release) => release());
     void acquire('small', 1);
     await settle();
-    expect(got).toEqual(['first']);
+    expect(served).toEqual(['first']);
     first();
     await settle();
-    expect(got).toEqual(['first', 'large', 'small']);
+    expect(served).toEqual(['first', 'large', 'small']);
   });
 
   test('takes released bytes back once, however often they are released', async () => {
-    const { got, acquire } = start(100);
+    const { served, acquire } = startBudget(100);
     const first = await acquire('first', 60);
     await acquire('second', 40);
     first();
@@ -56,11 +42,11 @@ describe('a budget of bytes', () => {
     await acquire('third', 60);
     void acquire('fourth', 60);
     await settle();
-    expect(got).toEqual(['first', 'second', 'third']);
+    expect(served).toEqual(['first', 'second', 'third']);
   });
 
   test('is left by those whose signal aborts while they wait, and those behind them move up', async () => {
-    const { budget, got, acquire } = start(100);
+    const { budget, served, acquire } = startBudget(100);
     const first = await acquire('first', 60);
     const dropped = new AbortController();
     const large = budget.acquire(100, dropped.signal);
@@ -71,7 +57,7 @@ describe('a budget of bytes', () => {
     first();
     await expect(budget.acquire(1, dropped.signal)).rejects.toBe(reason);
     (await acquire('all', 100))();
-    expect(got).toEqual(['first', 'small', 'all']);
+    expect(served).toEqual(['first', 'small', 'all']);
   });
 
   test('leaves no listener on the signals of those who got their bytes', async () => {
@@ -81,7 +67,7 @@ describe('a budget of bytes', () => {
   });
 
   test('gives all bytes at once, and refuses more than it has in all', async () => {
-    const { budget, acquire } = start(100);
+    const { budget, acquire } = startBudget(100);
     (await acquire('all', 100))();
     const { message } = await expectHandlerError(budget.acquire(101), 'IMAGE_TOO_LARGE');
     expect(message).toMatch(/at most 100 bytes decoded, got 101\.$/);

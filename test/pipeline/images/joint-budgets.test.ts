@@ -1,47 +1,32 @@
 import { describe, expect, test } from 'vitest';
-import { FixedByteBudget } from '../../../pipeline/images/byte-budget.ts';
 import { jointBudgets } from '../../../pipeline/images/joint-budgets.ts';
+import { settle, startBudget } from '../../support/byte-budget.ts';
 import { expectHandlerError } from '../../support/thrown.ts';
-
-/** Lets pending promises settle. */
-const settle = () => new Promise(setImmediate);
 
 const reason = new Error('dropped');
 
-/** A budget, and the names of those who got bytes, in order. */
-function start(capacityBytes: number) {
-  const budget = new FixedByteBudget(capacityBytes);
-  const got: string[] = [];
-  const acquire = async (name: string, byteCount: number) => {
-    const release = await budget.acquire(byteCount);
-    got.push(name);
-    return release;
-  };
-  return { budget, got, acquire };
-}
-
 describe('joint budgets', () => {
-  test('acquire when all have asked or withdrawn, and give back when the last does', async () => {
-    const { budget, got, acquire } = start(100);
+  test('acquire once all have asked or withdrawn, and give the bytes back once all have released', async () => {
+    const { budget, served, acquire } = startBudget(100);
     const [one, two, three] = jointBudgets(budget, 3);
     const acquired = Promise.all([one?.acquire(40), two?.acquire(60)]);
     const other = acquire('other', 100);
     await settle();
-    expect(got).toEqual(['other']); // The third may still ask for more than there is.
+    expect(served).toEqual(['other']); // The third may still ask for more than there is.
     three?.withdraw();
     (await other)();
     const [releaseOne, releaseTwo] = await acquired;
     void acquire('last', 1);
     releaseOne?.();
     await settle();
-    expect(got).toEqual(['other']);
+    expect(served).toEqual(['other']);
     releaseTwo?.();
     await settle();
-    expect(got).toEqual(['other', 'last']);
+    expect(served).toEqual(['other', 'last']);
   });
 
-  test('are all refused where they are too much together, and hold nothing', async () => {
-    const { budget, acquire } = start(100);
+  test('are all refused, and hold nothing, where their bytes together exceed the budget', async () => {
+    const { budget, acquire } = startBudget(100);
     const [one, two] = jointBudgets(budget, 2);
     const refused = [one?.acquire(60), two?.acquire(60)].map((acquired) =>
       expectHandlerError(Promise.resolve(acquired), 'IMAGE_TOO_LARGE'),
@@ -53,22 +38,22 @@ describe('joint budgets', () => {
     (await acquire('all', 100))();
   });
 
-  test('may all withdraw; to withdraw after acquiring changes nothing', async () => {
-    const { budget, got, acquire } = start(100);
+  test('hold nothing once all have withdrawn; a withdrawal after acquiring changes nothing', async () => {
+    const { budget, served, acquire } = startBudget(100);
     for (const each of jointBudgets(budget, 2)) each.withdraw();
     const [alone] = jointBudgets(budget, 1);
     const release = await alone?.acquire(100);
     alone?.withdraw();
     void acquire('next', 100);
     await settle();
-    expect(got).toEqual([]);
+    expect(served).toEqual([]);
     release?.();
     await settle();
-    expect(got).toEqual(['next']);
+    expect(served).toEqual(['next']);
   });
 
-  test('leave together when their request is dropped while they wait', async () => {
-    const { budget, acquire } = start(100);
+  test('stop waiting together when their request is dropped', async () => {
+    const { budget, acquire } = startBudget(100);
     const first = await acquire('first', 1);
     const dropped = new AbortController();
     const members = jointBudgets(budget, 2, dropped.signal);
@@ -84,8 +69,8 @@ describe('joint budgets', () => {
     (await acquire('all', 100))();
   });
 
-  test('of two requests never wait for each other', async () => {
-    const { budget } = start(100);
+  test('of several requests do not block each other for ever', async () => {
+    const { budget } = startBudget(100);
     const ask = async () => {
       const members = jointBudgets(budget, 2);
       const releases = await Promise.all(
