@@ -4,8 +4,8 @@ import type { Value } from '../onnx/graph.ts';
 import type { Module } from './module.ts';
 
 /**
- * Biases are added to the scores of attention: zero where a token may look, elsewhere the lowest number of the type, which
- * leaves a probability of exactly zero.
+ * Biases are added to the scores of attention. They are zero where a token may look, and elsewhere the lowest number of
+ * the type, which leaves a probability of exactly zero.
  */
 
 /** Positions, padding included, of the tokens that look, [queries], and of those that they may look at, [keys]. */

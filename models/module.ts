@@ -74,8 +74,8 @@ export interface WeightOptions {
 }
 
 /**
- * The tensor `name` of this part of the model, in the model's precision. Its bytes stay in the checkpoint's own file. One
- * that the file has in another precision goes through a Cast outside any loop, and each weight has one Cast.
+ * The tensor `name` of this part of the model, in the model's precision. Its bytes stay in the checkpoint's file. A
+ * tensor that the file has in another precision goes through one Cast, outside any loop.
  * @throws CheckpointError when it is missing, has another shape, or is not a floating point tensor.
  */
 export function weight(
@@ -106,7 +106,7 @@ export interface QuantizedWeight {
 }
 
 /**
- * The weight of this part of the model as int8, where the checkpoint has it so. See checkpoint/weights/int8-format.ts.
+ * The weight of this part of the model, where the checkpoint stores it as int8. See checkpoint/weights/int8-format.ts.
  * @param part the index of one of the equal parts that the matrix is made of, and their count.
  * @throws CheckpointError when it has another shape or dtype.
  */

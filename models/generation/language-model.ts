@@ -3,8 +3,8 @@ import type { Value } from '../../onnx/graph.ts';
 import type { Scope } from '../../onnx/scope.ts';
 
 /**
- * A language model as generation knows it: one value, whether it is a decoder alone or reads an encoder's states too.
- * It reads embeddings, so that a prompt may be token ids or anything else that has their width, such as an image.
+ * The interface of language models to generation, whether they are a decoder alone or read an encoder's states too.
+ * They read embeddings, so that a prompt may be token ids or anything else that has their width, such as an image.
  * `Cache` is any structure of values whose first axis counts sequences: they are reordered along it.
  */
 export interface LanguageModel<Cache extends object> {
@@ -46,7 +46,7 @@ export type Prompt = {
   | { readonly inputIds?: undefined; readonly embeddings: Value<Real> }
 );
 
-/** Whether each token is one of those that end a sequence; of the shape of `tokenIds`. */
+/** Whether each token ends a sequence. The result has the shape of `tokenIds`. */
 export function isEndToken(
   { op }: Scope,
   tokenIds: Value<'int64'>,

@@ -62,7 +62,7 @@ function when(
   return processed;
 }
 
-/** `RepetitionPenaltyLogitsProcessor`. Padding repeats the row's first token, which counts once however often it stands. */
+/** `RepetitionPenaltyLogitsProcessor`. Padding repeats the row's first token, and a token counts once however frequent. */
 function penaliseRepetition({ op }: Scope, scores: Scores, { tokenIds, parameters }: ProcessorContext): Scores {
   const penalty = parameters.repetitionPenalty;
   const seen = op.gatherElements(scores, tokenIds, 1); // [sequences, length]
@@ -72,8 +72,8 @@ function penaliseRepetition({ op }: Scope, scores: Scores, { tokenIds, parameter
 }
 
 /**
- * `NoRepeatNGramLogitsProcessor`: a token that would end an n-gram which stands in the sequence already gets -inf.
- * Every window of n - 1 tokens is compared with the last n - 1; the token after an equal window is banned.
+ * `NoRepeatNGramLogitsProcessor`: a token that would complete an n-gram that the sequence has already gets -inf.
+ * Every window of n - 1 tokens is compared with the last n - 1, and the token after an equal window is banned.
  */
 function banRepeatedNgrams(
   { op }: Scope,

@@ -3,15 +3,14 @@ import type { Value } from '../../onnx/graph.ts';
 import type { Scope } from '../../onnx/scope.ts';
 import type { GenerationParameters } from './parameters.ts';
 
-/** Tokens that may be drawn, most probable first. */
-export interface Candidates {
-  /** [sequences, candidates]; -inf where top_p or min_p leaves a token out. */
+/** Logits after the warpers, of the tokens that top_k keeps: most probable first, [sequences, kept]. */
+export interface WarpedLogits {
+  /** -inf where top_p or min_p leaves a token out. */
   readonly scores: Value<'float32'>;
-  /** [sequences, candidates] */
   readonly tokenIds: Value<'int64'>;
 }
 
-/** Added to every probability, so that a draw has somewhere to go when only impossible places are left. */
+/** Added to every probability, so that a draw finds a position when only those of probability zero are left. */
 const SMALLEST_PROBABILITY = 1e-30;
 
 /**
@@ -26,12 +25,12 @@ export function warpLogits(
   scores: Value<'float32'>,
   parameters: GenerationParameters,
   minimumCount: number,
-): Candidates {
+): WarpedLogits {
   const { op } = scope;
   const vocabularySize = op.dimension(scores, 1);
-  const wanted = op.unsqueeze(op.max(parameters.topK, minimumCount), [0]);
+  const requested = op.unsqueeze(op.max(parameters.topK, minimumCount), [0]);
   const everything = op.equal(parameters.topK, 0);
-  const count = op.where(everything, vocabularySize, op.min(wanted, vocabularySize));
+  const count = op.where(everything, vocabularySize, op.min(requested, vocabularySize));
   const top = op.topK(op.div(scores, parameters.temperature), count);
   const probabilities = op.softmax(top.values);
   const before = op.sub(op.cumulativeSum(probabilities, 1), probabilities); // mass of the more probable tokens
@@ -43,9 +42,10 @@ export function warpLogits(
 }
 
 /**
- * Leaves out the tokens that are less than `min_p` times as probable as the best.
- * @param scores [sequences, candidates], best first. The ratio of two probabilities does not depend on the others.
- * @param rank [candidates]
+ * Leaves out the tokens that are less than `min_p` times as probable as the best. The ratio of two probabilities does not
+ * depend on the others.
+ * @param scores [sequences, kept], best first.
+ * @param rank [kept]: 0, 1, 2, …
  */
 function withoutImprobable(
   { op }: Scope,
@@ -60,10 +60,10 @@ function withoutImprobable(
 }
 
 /**
- * Draws `draws` different places from each row's distribution, as `torch.multinomial` without replacement does.
- * @param probabilities [rows, places].
+ * Draws `draws` different positions from each row's distribution, as `torch.multinomial` without replacement does.
+ * @param probabilities [rows, positions].
  * @param uniforms [rows, draws].
- * @returns [rows, draws] places, in the order in which they were drawn.
+ * @returns [rows, draws] positions, in the order in which they were drawn.
  */
 export function drawWithoutReplacement(
   scope: Scope,
@@ -80,11 +80,11 @@ export function drawWithoutReplacement(
   };
   const { drawn } = loop(scope, initial, (body, draw, state) => {
     const uniform = body.op.unsqueeze(body.op.gather(uniforms, draw, 1), [1]); // [rows, 1]
-    const place = drawOne(body, state.remaining, uniform);
+    const position = drawOne(body, state.remaining, uniform);
     return {
       state: {
-        remaining: body.op.scatterElements(state.remaining, place, nothing, 1),
-        drawn: body.op.concat([state.drawn, place], 1),
+        remaining: body.op.scatterElements(state.remaining, position, nothing, 1),
+        drawn: body.op.concat([state.drawn, position], 1),
       },
       goOn: body.op.less(body.op.add(draw, 1), drawCount),
     };
@@ -92,14 +92,14 @@ export function drawWithoutReplacement(
   return drawn;
 }
 
-/** Inverts the cumulative distribution: the first place whose cumulated mass exceeds `uniform` of the total. [rows, 1]. */
+/** Inverts the cumulative distribution: the first position where it exceeds `uniform` of the total. [rows, 1]. */
 export function drawOne({ op }: Scope, mass: Value<'float32'>, uniform: Value<'float32'>): Value<'int64'> {
   const cumulated = op.cumulativeSum(mass, 1);
   const total = op.gather(cumulated, [-1], 1); // [rows, 1]
   const below = op.lessOrEqual(cumulated, op.mul(uniform, total));
-  const place = op.reduceSum(op.cast(below, 'int64'), 1, true);
+  const position = op.reduceSum(op.cast(below, 'int64'), 1, true);
   const hasMass = op.greater(mass, 0);
-  const places = op.countTo(op.dimension(mass, 1));
-  const lastWithMass = op.reduceMax(op.where(hasMass, places, 0), 1, true);
-  return op.min(place, lastWithMass);
+  const positions = op.countTo(op.dimension(mass, 1));
+  const lastWithMass = op.reduceMax(op.where(hasMass, positions, 0), 1, true);
+  return op.min(position, lastWithMass);
 }

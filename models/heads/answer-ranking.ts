@@ -8,7 +8,7 @@ import { rowsByImage } from '../rows-by-image.ts';
 import { addQuestionInputs, encodeQuestions } from './question-answering.ts';
 
 /**
- * How likely each of some candidate answers is: the ranking of the original BLIP (salesforce/BLIP, models/blip_vqa.py,
+ * The likelihood of candidate answers: the ranking of the original BLIP (salesforce/BLIP, models/blip_vqa.py,
  * `rank_answer`), of all candidates rather than of those whose first token is the likeliest.
  *
  * Inputs: `images`, `image_index`, `question_ids` and `question_length` as for question answering; `candidate_ids` int64

@@ -31,7 +31,8 @@ export function clipImageGraph(checkpoint: ClipCheckpoint, weights: Weights, opt
  * transformers' `CLIPModel.get_text_features`.
  *
  * Inputs: `input_ids` int64 [texts, length], padded on the right with any token; `end_position` int64 [texts], the
- * position of the token that stands for the text. Outputs, float32: `text_embeds` and `normalized_text_embeds` [texts, projection].
+ * position of the token that stands for the text. Outputs, float32: `text_embeds` and `normalized_text_embeds` [texts,
+ * projection].
  * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
  */
 export function clipTextGraph(checkpoint: ClipCheckpoint, weights: Weights, options: GraphOptions = {}): Graph {

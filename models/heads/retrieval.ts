@@ -13,7 +13,7 @@ import { imageTokenCount, visionTransformer } from '../towers/vision-transformer
 
 /** The `match_probability` of pairs that were not compared; a probability is never below zero. */
 export const NOT_COMPARED = -1;
-/** Of the two classes of `itm_head`, the one that says "match". */
+/** The class of `itm_head` that stands for a match; it has two. */
 const MATCH = 1;
 
 /**

@@ -30,7 +30,8 @@ export interface EncoderInputs {
 
 /**
  * transformers' `BlipTextModel` with `is_decoder=False` (models/blip/modeling_blip_text.py): every token sees every
- * other. Padding is never attended to, so a row computes what it would alone; what stands at padding means nothing.
+ * other. No token attends to padding, so a row has the hidden states that it would have alone. Those at padding are
+ * arbitrary, and nothing may read them.
  * @returns the hidden states [rows * length, hidden].
  */
 export function textEncoder(module: Module, config: TextConfig, inputs: EncoderInputs): Value<Real> {

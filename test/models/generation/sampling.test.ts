@@ -72,11 +72,11 @@ describe('one draw', () => {
     [0.69, 2],
     [0.71, 3],
     [0.999, 3],
-  ])('of %d inverts the cumulative distribution', async (uniform, place) => {
+  ])('of %d inverts the cumulative distribution', async (uniform, position) => {
     const { drawn } = await evaluate((scope) => ({
       drawn: drawOne(scope, matrix(scope, 'float32', [[2, 0, 5, 3]]), matrix(scope, 'float32', [[uniform]])),
     }));
-    expect(drawn).toEqual({ data: [place], shape: [1, 1] });
+    expect(drawn).toEqual({ data: [position], shape: [1, 1] });
   });
 
   test('never lands where there is no mass', async () => {
