@@ -11,7 +11,7 @@ export interface Candidates {
   readonly tokenIds: Value<'int64'>;
 }
 
-/** Added to every probability, so that a draw has somewhere to go when only impossible places are left. */
+/** Added to every probability, so that a draw succeeds when only impossible tokens are left. */
 const SMALLEST_PROBABILITY = 1e-30;
 
 /**
@@ -19,7 +19,7 @@ const SMALLEST_PROBABILITY = 1e-30;
  * (generation/logits_process.py), in that order.
  * Only the `top_k` best tokens are sorted; all of them when `top_k` is 0.
  * @param scores [sequences, vocabulary].
- * @param minimumCount how many of the best tokens always stay.
+ * @param minimumCount the number of best tokens that always stay.
  */
 export function warpLogits(
   scope: Scope,
@@ -60,10 +60,10 @@ function withoutImprobable(
 }
 
 /**
- * Draws `draws` different places from each row's distribution, as `torch.multinomial` without replacement does.
- * @param probabilities [rows, places].
+ * Draws `draws` different indices from each row's distribution, as `torch.multinomial` without replacement does.
+ * @param probabilities [rows, candidates].
  * @param uniforms [rows, draws].
- * @returns [rows, draws] places, in the order in which they were drawn.
+ * @returns [rows, draws] indices, in the order in which they were drawn.
  */
 export function drawWithoutReplacement(
   scope: Scope,
@@ -80,11 +80,11 @@ export function drawWithoutReplacement(
   };
   const { drawn } = loop(scope, initial, (body, draw, state) => {
     const uniform = body.op.unsqueeze(body.op.gather(uniforms, draw, 1), [1]); // [rows, 1]
-    const place = drawOne(body, state.remaining, uniform);
+    const index = drawOne(body, state.remaining, uniform);
     return {
       state: {
-        remaining: body.op.scatterElements(state.remaining, place, nothing, 1),
-        drawn: body.op.concat([state.drawn, place], 1),
+        remaining: body.op.scatterElements(state.remaining, index, nothing, 1),
+        drawn: body.op.concat([state.drawn, index], 1),
       },
       goOn: body.op.less(body.op.add(draw, 1), drawCount),
     };
@@ -92,14 +92,14 @@ export function drawWithoutReplacement(
   return drawn;
 }
 
-/** Inverts the cumulative distribution: the first place whose cumulated mass exceeds `uniform` of the total. [rows, 1]. */
+/** Inverts the cumulative distribution: the first index whose cumulated mass exceeds `uniform` of the total. [rows, 1]. */
 export function drawOne({ op }: Scope, mass: Value<'float32'>, uniform: Value<'float32'>): Value<'int64'> {
   const cumulated = op.cumulativeSum(mass, 1);
   const total = op.gather(cumulated, [-1], 1); // [rows, 1]
   const below = op.lessOrEqual(cumulated, op.mul(uniform, total));
-  const place = op.reduceSum(op.cast(below, 'int64'), 1, true);
+  const index = op.reduceSum(op.cast(below, 'int64'), 1, true);
   const hasMass = op.greater(mass, 0);
-  const places = op.countTo(op.dimension(mass, 1));
-  const lastWithMass = op.reduceMax(op.where(hasMass, places, 0), 1, true);
-  return op.min(place, lastWithMass);
+  const indices = op.countTo(op.dimension(mass, 1));
+  const lastWithMass = op.reduceMax(op.where(hasMass, indices, 0), 1, true);
+  return op.min(index, lastWithMass);
 }
