@@ -24,7 +24,7 @@ const jsonTypes = { STRING: 'string', INT64: 'integer', FP32: 'number', BOOL: 'b
 
 /**
  * Compiles a JSON schema, at the first call, to a function that returns its argument as `T`.
- * @throws HandlerError with the given code, naming the place.
+ * @throws HandlerError with the given code, naming the path of the value.
  */
 export function compile<T>(schema: object, code: ErrorCode): (value: unknown) => T {
   let validate: ValidateFunction<T> | undefined;
@@ -78,28 +78,28 @@ function fieldSchema(field: InputField): JsonSchema {
   return listSchema(field, field.acceptsBytes ? { textOrBytes: true } : valueSchema(field));
 }
 
-/** Adds to Ajv's message the place of the value, and the value. */
+/** Ajv's message with the path of the value, and the value. */
 function describeError(error: ErrorObject | undefined): string {
   if (error === undefined) return 'Expected a valid value, got something else.';
   const { keyword, params, data } = error;
-  const place = placeOf(error.instancePath);
-  if (keyword === 'required') return `Expected ${place} to have ${params['missingProperty']}, got none.`;
+  const path = pathOf(error.instancePath);
+  if (keyword === 'required') return `Expected ${path} to have ${params['missingProperty']}, got none.`;
   if (keyword === 'additionalProperties')
-    return `Expected ${place} to have known names only, got ${describeValue(params['additionalProperty'])}.`;
+    return `Expected ${path} to have known names only, got ${describeValue(params['additionalProperty'])}.`;
   const expected =
     keyword === 'enum' ? `one of ${[...new Set(params['allowedValues'].map(String))].join(', ')}` : undefined;
-  return `Expected ${place} to ${expected === undefined ? (error.message ?? '').replace(/^must /, '') : `be ${expected}`}, got ${describeValue(data)}.`;
+  return `Expected ${path} to ${expected === undefined ? (error.message ?? '').replace(/^must /, '') : `be ${expected}`}, got ${describeValue(data)}.`;
 }
 
-/** `/inputs/0/shape` → `inputs[0].shape`; `/max_new_tokens/0` → `max_new_tokens[0]`. */
-function placeOf(instancePath: string): string {
-  const place = instancePath
+/** Spells a JSON pointer as clients write paths: `/inputs/0/shape` → `inputs[0].shape`. */
+function pathOf(instancePath: string): string {
+  const path = instancePath
     .split('/')
     .slice(1)
     .map((part) => (/^\d+$/.test(part) ? `[${clamp(part)}]` : `.${clamp(part)}`))
     .join('')
     .replace(/^\./, '');
-  return place === '' ? 'the request' : place;
+  return path === '' ? 'the request' : path;
 }
 
 function clamp(name: string): string {

@@ -18,7 +18,7 @@ const SMALLEST_PROBABILITY = 1e-30;
  * (generation/logits_process.py), in that order.
  * Only the `top_k` best tokens are sorted; all of them when `top_k` is 0.
  * @param scores [sequences, vocabulary].
- * @param minimumCount how many of the best tokens always stay.
+ * @param minimumCount the number of best tokens that always stay.
  */
 export function warpLogits(
   scope: Scope,

@@ -198,26 +198,26 @@ afterAll(async () => {
   await close?.();
 });
 
-/** Requests that were sent. */
-let asked = 0;
+/** The number of requests that were sent. */
+let sentCount = 0;
 
-/** Does all work, some of it at once; each in time. @returns what was found wrong. */
+/** Does all work, some of it at the same time, each within `ANSWER_MS`. @returns the problems. */
 async function inTurns<Work>(
   works: readonly Work[],
   ask: (work: Work) => Promise<string | undefined>,
 ): Promise<readonly string[]> {
   const queue = [...works];
-  const wrong: string[] = [];
+  const problems: string[] = [];
   const takeTurns = async () => {
     for (let work = queue.shift(); work !== undefined; work = queue.shift()) {
-      asked += 1;
+      sentCount += 1;
       const late = new Promise<string>((resolve) => setTimeout(resolve, ANSWER_MS, 'no answer in time').unref());
-      const found = await Promise.race([ask(work), late]);
-      if (found !== undefined) wrong.push(`${describeWork(work)}: ${found}`);
+      const problem = await Promise.race([ask(work), late]);
+      if (problem !== undefined) problems.push(`${describeWork(work)}: ${problem}`);
     }
   };
   await Promise.all(Array.from({ length: CONCURRENCY }, takeTurns));
-  return wrong;
+  return problems;
 }
 
 /** Enough of it to send it again. */
@@ -328,9 +328,9 @@ const queries = [
 function mutatePath(door: Door, below: Below): HttpMutation {
   const good = requestOf(door);
   const method = pick(['POST', 'POST', 'PUT', 'PATCH', 'DELETE'], below);
-  const [place = ''] = door.path.split('?');
-  if (below(3) === 0) return { ...good, method, path: `${place}?${pick(queries, below)}` };
-  const parts = place.split('/').slice(1);
+  const [path = ''] = door.path.split('?');
+  if (below(3) === 0) return { ...good, method, path: `${path}?${pick(queries, below)}` };
+  const parts = path.split('/').slice(1);
   const changed = parts.with(below(parts.length), pick(segments, below)).join('/');
   return { ...good, method, path: `/${changed}` };
 }
@@ -341,7 +341,7 @@ function mutateLength(
   below: Below,
 ): { readonly title: string; readonly head: string; readonly body: Uint8Array } {
   const { headers, body } = requestOf(door);
-  const given = pick(
+  const lengthHeader = pick(
     [
       `content-length: ${below(body.length)}`,
       `content-length: ${body.length + 1 + below(1_000)}`,
@@ -354,8 +354,10 @@ function mutateLength(
     below,
   );
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
-  const head = [`POST ${door.path} HTTP/1.1`, 'host: a', 'connection: close', ...lines, given, '', ''].join('\r\n');
-  return { title: given, head, body };
+  const head = [`POST ${door.path} HTTP/1.1`, 'host: a', 'connection: close', ...lines, lengthHeader, '', ''].join(
+    '\r\n',
+  );
+  return { title: lengthHeader, head, body };
 }
 
 /** Everything that the server sends until it closes the connection, whose other half is closed. */
@@ -557,7 +559,7 @@ describe('AWS Lambda', () => {
       expect(await handler(sqsEvent(batch), lambdaContext(120_000)), JSON.stringify(batch).slice(0, 5_000)).toEqual({
         batchItemFailures: [],
       });
-    asked += results.length;
+    sentCount += results.length;
     expect(results).toHaveLength(10 * batches.length);
     expect(results.map((result) => JSON.stringify(result)).filter((result) => inside.test(result))).toEqual([]);
   });
@@ -585,6 +587,6 @@ function parsedOr(event: string): unknown {
 }
 
 test('there were thousands of requests, and the models live', () => {
-  expect(asked).toBeGreaterThanOrEqual(2_000);
+  expect(sentCount).toBeGreaterThanOrEqual(2_000);
   for (const { model } of models) expect(model?.isHealthy()).toBe(true);
 });

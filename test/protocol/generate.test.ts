@@ -42,10 +42,10 @@ describe('a generate request', () => {
     ['parameters that are no object', { parameters: [] }, 'parameters'],
     ['a parameter that is a list', { parameters: { count: [1] } }, 'parameters.count'],
     ['a parameter that is null', { parameters: { count: null } }, 'parameters.count'],
-  ])('is refused: %s', (_, body, place) => {
+  ])('is refused: %s', (_, body, path) => {
     expect(thrownBy(() => read(body))).toMatchObject({
       code: 'INVALID_REQUEST',
-      message: expect.stringMatching(`^Expected ${place.replace('.', '\\.')} to be `),
+      message: expect.stringMatching(`^Expected ${path.replace('.', '\\.')} to be `),
     });
   });
 });

@@ -22,9 +22,9 @@ const runtime = `
   const isStreaming = module?.streamHandler.isStreaming;
   const context = { getRemainingTimeInMillis: () => 20_000 };
   const taken = [];
-  const own = module?.createHandler({ onResult: ({ record }) => void taken.push(record.messageId) });
+  const customHandler = module?.createHandler({ onResult: ({ record }) => void taken.push(record.messageId) });
   for (const event of module === undefined ? [] : events)
-    outcomes.push(await outcome(() => ('Records' in event ? own : module.handler)(event, context)));
+    outcomes.push(await outcome(() => ('Records' in event ? customHandler : module.handler)(event, context)));
   process.stderr.write(JSON.stringify({ outcomes, isStreaming, taken, importMs }));
   if (module === undefined) process.exit();
   process.kill(process.pid, 'SIGTERM');

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 
-/** What those compile against who import the package: its declarations, beside its dependencies and no other package. */
+/** The package's declarations, beside its dependencies and no other package, as an importer compiles against them. */
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 const compiler = join(root, 'node_modules/typescript/bin/tsc');
@@ -21,19 +21,19 @@ export { streamHandler };
 createHandler({ basePath: 7 });
 `;
 
-test('a function file of one’s own compiles, all declarations checked', { timeout: 120_000 }, () => {
+test('a function that imports the package compiles, with all declarations checked', { timeout: 120_000 }, () => {
   const folder = temporaryFolder({ 'package.json': '{ "type": "module" }', 'function.ts': functionFile });
   const packages = join(folder, 'node_modules');
-  const own = join(packages, 'blip-handler');
+  const packageFolder = join(packages, 'blip-handler');
   const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   for (const name of [...Object.keys(dependencies), '@types/node']) {
     mkdirSync(dirname(join(packages, name)), { recursive: true });
     symlinkSync(join(root, 'node_modules', name), join(packages, name));
   }
-  mkdirSync(own);
-  copyFileSync(join(root, 'package.json'), join(own, 'package.json'));
+  mkdirSync(packageFolder);
+  copyFileSync(join(root, 'package.json'), join(packageFolder, 'package.json'));
   const project = join(root, 'build/tsconfig.declarations.json');
-  execFileSync(process.execPath, [compiler, '-p', project, '--outDir', join(own, 'dist/types')]);
+  execFileSync(process.execPath, [compiler, '-p', project, '--outDir', join(packageFolder, 'dist/types')]);
   const options = ['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2023', '--types', 'node'];
   const { status, stdout } = spawnSync(process.execPath, [compiler, ...options, 'function.ts'], {
     cwd: folder,

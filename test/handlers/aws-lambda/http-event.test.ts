@@ -121,14 +121,14 @@ describe('what is particular to a kind', () => {
 
   test('a stage is taken from the path only where it was put', () => {
     const stage = 'v2';
-    const own = httpApiEvent({ path: '/v2/models' }, stage);
-    expect(own.rawPath).toBe('/v2/v2/models');
-    expect(readHttpEvent({ kind: 'api-gateway-v2', event: own }).path).toBe('/v2/models');
+    const event = httpApiEvent({ path: '/v2/models' }, stage);
+    expect(event.rawPath).toBe('/v2/v2/models');
+    expect(readHttpEvent({ kind: 'api-gateway-v2', event }).path).toBe('/v2/models');
     const domainName = 'captions.example.com';
     const custom = {
-      ...own,
+      ...event,
       rawPath: '/v2/models',
-      requestContext: { ...own.requestContext, domainName, domainPrefix: 'captions' },
+      requestContext: { ...event.requestContext, domainName, domainPrefix: 'captions' },
     };
     expect(readHttpEvent({ kind: 'api-gateway-v2', event: custom }).path).toBe('/v2/models');
     const rest = restApiEvent({ path: '/v2/models' });

@@ -6,7 +6,7 @@ const overload = new HandlerError('OVERLOADED', 'Expected room, got none.');
 const never = new AbortController().signal;
 
 describe('turns', () => {
-  test('whoever finds no room is asked again when another is done, also by failing', async () => {
+  test('work that finds no room is tried again when other work ends, even with a failure', async () => {
     const { take } = createTurns();
     let isFree = false;
     const first = take(async () => {
@@ -14,36 +14,36 @@ describe('turns', () => {
       isFree = true;
       throw new Error('other');
     }, never);
-    let asked = 0;
+    let attemptCount = 0;
     const second = take(async () => {
-      asked += 1;
+      attemptCount += 1;
       if (!isFree) throw overload;
       return 'answer';
     }, never);
     await expect(first).rejects.toThrow('other');
-    expect([await second, asked]).toEqual(['answer', 2]);
+    expect([await second, attemptCount]).toEqual(['answer', 2]);
   });
 
-  test('where nobody gets in, nobody waits for ever', async () => {
+  test('work that never finds room fails, instead of waiting for ever', async () => {
     const { take } = createTurns();
     const refused = Array.from({ length: 5 }, () => take(() => Promise.reject(overload), never));
     expect(await Promise.allSettled(refused)).toEqual(refused.map(() => ({ status: 'rejected', reason: overload })));
   });
 
-  test('when time is over, nobody is asked again', async () => {
+  test('work is not tried again when its time is over', async () => {
     const { take } = createTurns();
     const late = new AbortController();
     const first = take(async () => {
       await new Promise(setImmediate);
       late.abort(new Error('late'));
     }, late.signal);
-    let asked = 0;
+    let attemptCount = 0;
     const second = take(async () => {
-      asked += 1;
+      attemptCount += 1;
       throw overload;
     }, late.signal);
     await first;
     await expect(second).rejects.toThrow('late');
-    expect(asked).toBe(1);
+    expect(attemptCount).toBe(1);
   });
 });

@@ -70,11 +70,11 @@ describe('list_models', () => {
       variables: { HF_HOME: temporaryFolder() },
     });
     const lines = stdout.trimEnd().split('\n');
-    const places = lines.map((line) =>
+    const starts = lines.map((line) =>
       [...line.matchAll(/ {2,}(?=\S)/g)].map(({ index, 0: space }) => index + space.length),
     );
-    for (const place of places) expect(place).toEqual(places[0]);
-    expect(places[0]).toHaveLength(2);
+    for (const start of starts) expect(start).toEqual(starts[0]);
+    expect(starts[0]).toHaveLength(2);
   });
 
   test('marks a model that is whole at the known revision', async () => {

@@ -80,8 +80,8 @@ describe('question answering', () => {
 
   test('takes parameters and presets', async () => {
     const parameters = { preset: 'original-blip', num_return_sequences: 2 };
-    const asked = ['--question', 'red', '--parameters', JSON.stringify(parameters)];
-    const answer = readAnswer(await invoke('answers-float32', ...pictures.slice(2), ...asked));
+    const options = ['--question', 'red', '--parameters', JSON.stringify(parameters)];
+    const answer = readAnswer(await invoke('answers-float32', ...pictures.slice(2), ...options));
     expectOutputs(answer, await infer('answers-float32', { img_url: sources[1], question: 'red', ...parameters }));
     expect(outputOf(answer, 'answer').shape).toEqual([1, 2]);
   });
@@ -134,8 +134,8 @@ describe('retrieval', () => {
   });
 
   test('takes its own parameter, and needs a text', async () => {
-    const asked = [...pictures, '--text', 'a cat', '--parameters', '{"rerank_top_k": 1}'];
-    const answer = readAnswer(await invoke('retrieval-wide-vision', ...asked));
+    const options = [...pictures, '--text', 'a cat', '--parameters', '{"rerank_top_k": 1}'];
+    const answer = readAnswer(await invoke('retrieval-wide-vision', ...options));
     expect(outputOf(answer, 'match_probability').data.filter((value) => value === -1)).toHaveLength(1);
     expect(readError(await invoke('retrieval-wide-vision', ...pictures))).toMatch(/text/);
     expect(readError(await invoke('retrieval-wide-vision', '--question', 'red'))).toMatch(/"question"/);

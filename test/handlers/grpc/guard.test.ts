@@ -134,9 +134,9 @@ describe('messages', () => {
     ['none', Buffer.alloc(0), {}],
     ['two', Buffer.alloc(10), {}],
     ['one with a time that is none', Buffer.alloc(5), { 'grpc-timeout': 'soon' }],
-  ])('are refused in a call that takes one: %s', async (_what, messages, given) => {
+  ])('are refused in a call that takes one: %s', async (_what, messages, requestHeaders) => {
     const { grpc } = await doorsForTest({ apiTokens: ['one'] });
-    const { stream, headers } = openRaw(grpc.port, 'ServerMetadata', given);
+    const { stream, headers } = openRaw(grpc.port, 'ServerMetadata', requestHeaders);
     stream.end(messages);
     expect(await headers).toMatchObject({ 'grpc-status': '3', 'error-code': 'INVALID_REQUEST' });
   });
@@ -285,9 +285,9 @@ describe('a server with a log and metrics', () => {
     const { grpc, model, lines } = await startWatched();
     vi.spyOn(model, 'inferTensors').mockRejectedValue(new TypeError('a secret of the house'));
     const traceId = '4bf92f3577b34da6a3ce929d0e0e4736';
-    const given = { authorization: 'Bearer one', traceparent: `00-${traceId}-00f067aa0ba902b7-01` };
+    const requestHeaders = { authorization: 'Bearer one', traceparent: `00-${traceId}-00f067aa0ba902b7-01` };
     for (const id of ['abc-1', 'a b']) {
-      const { stream, headers } = openRaw(grpc.port, 'ModelInfer', { ...given, 'x-request-id': id });
+      const { stream, headers } = openRaw(grpc.port, 'ModelInfer', { ...requestHeaders, 'x-request-id': id });
       stream.end(messageFrame('ModelInfer', quick));
       const { 'x-request-id': reqId, ...rest } = await headers;
       expect(rest).toMatchObject({ 'error-code': 'INTERNAL' });

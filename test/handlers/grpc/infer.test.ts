@@ -103,8 +103,8 @@ describe('parameters', () => {
     const stop = { name: 'early_stopping', datatype: 'BOOL', shape: [1], contents: { bool_contents: [true] } };
     const image = typedBytes('img_url', [chelsea]);
     expect(tensorsOf(await ask({ inputs: [image, beams, rows, penalty, stop] }))).toEqual(expected);
-    const raw = [rawBytes([chelsea]), [3, 0, 0, 0], [2, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0x3f], [1]].map((own) =>
-      Buffer.from(own),
+    const raw = [rawBytes([chelsea]), [3, 0, 0, 0], [2, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0x3f], [1]].map((content) =>
+      Buffer.from(content),
     );
     const inputs = [image, beams, rows, penalty, stop].map((tensor) => ({ ...tensor, contents: null }));
     expect(tensorsOf(await ask({ inputs, raw_input_contents: raw }))).toEqual(expected);

@@ -12,10 +12,10 @@ const LARGE_BYTES = 64_000_000;
 test('asks those that may keep it accepting again and again, with its limit', async () => {
   const server = Fastify();
   const draining = new HttpDrain(server);
-  const told: number[] = [];
-  draining.requests.waitWhile((limitMs) => told.push(limitMs) < 3);
+  const limits: number[] = [];
+  draining.requests.waitWhile((limitMs) => limits.push(limitMs) < 3);
   await draining.drain(60_000);
-  expect(told).toEqual([60_000, 60_000, 60_000]);
+  expect(limits).toEqual([60_000, 60_000, 60_000]);
 });
 
 test('hangs up on a client that does not read its answer for ten seconds; a client that reads has it whole', async () => {

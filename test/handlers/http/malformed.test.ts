@@ -114,12 +114,12 @@ describe('text that is not JSON', () => {
   });
 
   test('a control character somewhere in a good request', async () => {
-    const places = Array.from({ length: 40 }, () => randomBelow(goodText.length - 1) + 1);
+    const offsets = Array.from({ length: 40 }, () => randomBelow(goodText.length - 1) + 1);
     const character = () => String.fromCharCode([0, 1, 7, 11, 27, 31][randomBelow(6)] ?? 0);
     await expectRefused(
-      places.map((place) => ({
-        title: `control character at ${place}`,
-        body: goodText.slice(0, place) + character() + goodText.slice(place),
+      offsets.map((offset) => ({
+        title: `control character at ${offset}`,
+        body: goodText.slice(0, offset) + character() + goodText.slice(offset),
       })),
     );
   });

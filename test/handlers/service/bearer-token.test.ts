@@ -13,8 +13,8 @@ test('every token has a name that does not tell it: old and new ones side by sid
 
 test('another token is refused, and not repeated', () => {
   const check = bearerTokenCheck(['old-token', 'new-token']);
-  for (const given of [undefined, '', 'Bearer', 'Bearer mistyped-token', 'Bearer old-token,new-token']) {
-    const error = thrownBy(() => check(given));
+  for (const header of [undefined, '', 'Bearer', 'Bearer mistyped-token', 'Bearer old-token,new-token']) {
+    const error = thrownBy(() => check(header));
     expect(error).toMatchObject({ code: 'UNAUTHORIZED' });
     expect(String(error)).not.toMatch(/mistyped|old|new-/);
   }

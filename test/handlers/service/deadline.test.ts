@@ -22,9 +22,9 @@ test.each([undefined, 60_000])(
   async (timeoutMs) => {
     const signals: AbortSignal[] = [];
     const { signal } = new AbortController();
-    await withDeadline(timeoutMs, signal, async (own) => signals.push(own));
-    const failing = withDeadline(timeoutMs, signal, async (own) => {
-      signals.push(own);
+    await withDeadline(timeoutMs, signal, async (deadline) => signals.push(deadline));
+    const failing = withDeadline(timeoutMs, signal, async (deadline) => {
+      signals.push(deadline);
       throw new Error('failed');
     });
     await expect(failing).rejects.toThrow('failed');

@@ -12,16 +12,16 @@ const needed = ['onnxruntime-node', 'onnxruntime-common', 'sharp', '@img', 'dete
 
 const bundle = builtBundle();
 
-/** A copy of dist/ beside its native packages and these, and nothing else. */
+/** Copies dist/ beside its native packages and these, and nothing else. */
 function copy(packages: readonly string[] = []): Bundle {
-  const own = copyDist(bundle, [...needed, ...packages]);
-  onTestFinished(() => own.remove());
-  return own;
+  const copied = copyDist(bundle, [...needed, ...packages]);
+  onTestFinished(() => copied.remove());
+  return copied;
 }
 
 /** Starts the server, asks it once, and stops it. */
-async function askOnce(own: Bundle, variables: Readonly<Record<string, string>> = {}) {
-  const server = await startServerProcess(own, variables);
+async function askOnce(started: Bundle, variables: Readonly<Record<string, string>> = {}) {
+  const server = await startServerProcess(started, variables);
   const answer = await postInference(server.url, { inputs: [bytes('img_url', [dataUri('small')])] });
   const { text: metrics } = await send(server.url, { path: '/metrics' });
   server.kill('SIGTERM');
@@ -49,21 +49,21 @@ describe('an API that does not load', () => {
     ['it imports a missing package', 'incomplete.js'],
     ['it throws', 'throwing.js'],
   ])('is reported in the log, and the service works: %s', async (_, main) => {
-    const own = copy();
-    const folder = join(own.folder, 'node_modules/@opentelemetry/api');
+    const copied = copy();
+    const folder = join(copied.folder, 'node_modules/@opentelemetry/api');
     mkdirSync(folder, { recursive: true });
     const description = { name: '@opentelemetry/api', version: '1.9.1', type: 'module', exports: `./${main}` };
     writeFileSync(join(folder, 'package.json'), JSON.stringify(description));
     writeFileSync(join(folder, 'incomplete.js'), "import '@opentelemetry/nothing';");
     writeFileSync(join(folder, 'throwing.js'), "throw new Error('broken');");
-    const { log } = await askOnce(own);
+    const { log } = await askOnce(copied);
     expect(complaints(log)).toEqual(['@opentelemetry/api is installed and does not load: no spans']);
   });
 });
 
 test('writes spans with an SDK, and their trace into the log', async () => {
-  const own = copy(['@opentelemetry']);
-  const instrumentation = join(own.folder, 'instrumentation.mjs');
+  const copied = copy(['@opentelemetry']);
+  const instrumentation = join(copied.folder, 'instrumentation.mjs');
   writeFileSync(
     instrumentation,
     `import { NodeTracerProvider, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-node';
@@ -71,7 +71,7 @@ test('writes spans with an SDK, and their trace into the log', async () => {
      const exporter = { export: (spans, done) => { spans.forEach(write); done({ code: 0 }); }, shutdown: async () => {} };
      new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }).register();`,
   );
-  const { log, stderr } = await askOnce(own, { NODE_OPTIONS: `--import=${pathToFileURL(instrumentation)}` });
+  const { log, stderr } = await askOnce(copied, { NODE_OPTIONS: `--import=${pathToFileURL(instrumentation)}` });
   expect(complaints(log)).toEqual([]);
   const spans: readonly (readonly string[])[] = stderr.trim().split('\n').map(parseLine);
   const [, traceId] = spans.find(([name]) => name === 'POST /v2/models/:model/infer') ?? [];

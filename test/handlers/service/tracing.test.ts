@@ -77,10 +77,10 @@ function expectStages({ span, stages }: Awaited<ReturnType<typeof requestSpan>>,
 
 /** Spans must hold names of the service only, nothing that a request contains. */
 function expectNoContent(secrets: RegExp): void {
-  const told = exporter.getFinishedSpans().map(({ name, attributes, events, links, status, resource }) => {
+  const content = exporter.getFinishedSpans().map(({ name, attributes, events, links, status, resource }) => {
     return { name, attributes, events, links, status, resource: resource.attributes };
   });
-  expect(JSON.stringify(told)).not.toMatch(secrets);
+  expect(JSON.stringify(content)).not.toMatch(secrets);
 }
 
 const httpAttributes = {
@@ -174,11 +174,11 @@ describe('over HTTP', () => {
   });
 
   test('a client that disconnects ends the span of its request', async () => {
-    const own = await imageServerForTest();
+    const pictures = await imageServerForTest();
     const outgoing = http.request(new URL(INFER_PATH, doors.url), { method: 'POST', headers: traced });
     outgoing.on('error', () => undefined); // It disconnects below.
-    outgoing.end(JSON.stringify(infer(`${own.url}/held.png`)));
-    await own.held(1);
+    outgoing.end(JSON.stringify(infer(`${pictures.url}/held.png`)));
+    await pictures.held(1);
     outgoing.destroy();
     const { span } = await requestSpan();
     expect(span.attributes).toEqual({ ...httpAttributes, ...ofModel, 'error.type': 'CANCELLED' });
@@ -189,8 +189,8 @@ describe('over HTTP', () => {
     const server = createServer([doors.model], doors.settings);
     onTestFinished(() => server.close());
     const outer = trace.getTracer('another').startSpan('POST', { kind: SpanKind.SERVER });
-    const given = { method: 'POST', url: INFER_PATH, headers: traced, payload: infer(dataUri('small')) } as const;
-    await context.with(trace.setSpan(context.active(), outer), async () => await server.inject(given));
+    const injected = { method: 'POST', url: INFER_PATH, headers: traced, payload: infer(dataUri('small')) } as const;
+    await context.with(trace.setSpan(context.active(), outer), async () => await server.inject(injected));
     const { span } = await requestSpan();
     expect(span.kind).toBe(SpanKind.INTERNAL);
     expect(span.parentSpanContext).toMatchObject(outer.spanContext());
@@ -295,8 +295,8 @@ describe('hosts of images', () => {
     const caller = propagation.extract(ROOT_CONTEXT, traced);
     await context.with(caller, async () => {
       await (await request(url)).body.dump();
-      const given = { method: 'POST', url: INFER_PATH, headers: traced, payload: infer(`${url}/a.png`) } as const;
-      expect((await server.inject(given)).statusCode).toBe(424);
+      const injected = { method: 'POST', url: INFER_PATH, headers: traced, payload: infer(`${url}/a.png`) } as const;
+      expect((await server.inject(injected)).statusCode).toBe(424);
     });
     const [others, ours] = received;
     expect(received).toHaveLength(2);

@@ -479,8 +479,8 @@ describe('queries and candidates of the Open Inference Protocol', () => {
   });
 
   test('a query that fails has zeros and an error; the others keep their values', async () => {
-    const asked = [int64s('queries', [0, 2, 4]), int64s('candidates', [1, 3])];
-    const [whole, part] = [await infer([...inputs(), ...asked]), await infer([...failing(), ...asked])];
+    const selection = [int64s('queries', [0, 2, 4]), int64s('candidates', [1, 3])];
+    const [whole, part] = [await infer([...inputs(), ...selection]), await infer([...failing(), ...selection])];
     for (const name of ['cosine_similarity', 'probability']) {
       const [, ...others] = matrixOf(whole, name);
       expectMatrix(matrixOf(part, name), [[0, 0], ...others]);
@@ -497,8 +497,8 @@ describe('queries and candidates of the Open Inference Protocol', () => {
   });
 
   test('a candidate that fails has zeros; the probabilities of the others still sum to 1', async () => {
-    const asked = [int64s('queries', [3, 2]), int64s('candidates', [1, 0, 4, 0])];
-    const [whole, part] = [await infer([...inputs(), ...asked]), await infer([...failing(), ...asked])];
+    const selection = [int64s('queries', [3, 2]), int64s('candidates', [1, 0, 4, 0])];
+    const [whole, part] = [await infer([...inputs(), ...selection]), await infer([...failing(), ...selection])];
     const cosines = matrixOf(whole, 'cosine_similarity').map(([first = 0, , third = 0]) => [first, 0, third, 0]);
     expectMatrix(matrixOf(part, 'cosine_similarity'), cosines);
     for (const row of matrixOf(part, 'probability')) {
@@ -508,11 +508,11 @@ describe('queries and candidates of the Open Inference Protocol', () => {
   });
 
   test('all values are zeros where one side fails whole', async () => {
-    for (const asked of [
+    for (const selection of [
       [int64s('queries', [0]), int64s('candidates', [3, 4])],
       [int64s('queries', [3, 4]), int64s('candidates', [0])],
     ]) {
-      const answer = await infer([...failing(), ...asked]);
+      const answer = await infer([...failing(), ...selection]);
       expect(outputOf(answer, 'cosine_similarity').data).toEqual([0, 0]);
       expect(outputOf(answer, 'probability').data).toEqual([0, 0]);
       expect(outputOf(answer, 'error').data[0]).toMatch(/^IMAGE_FETCH_FAILED: /);
@@ -520,8 +520,8 @@ describe('queries and candidates of the Open Inference Protocol', () => {
   });
 
   test('a bad image that is not compared changes no comparison', async () => {
-    const asked = [int64s('queries', [1]), int64s('candidates', [2, 4])];
-    const [whole, part] = [await infer([...inputs(), ...asked]), await infer([...failing(), ...asked])];
+    const selection = [int64s('queries', [1]), int64s('candidates', [2, 4])];
+    const [whole, part] = [await infer([...inputs(), ...selection]), await infer([...failing(), ...selection])];
     for (const name of ['cosine_similarity', 'probability']) expectMatrix(matrixOf(part, name), matrixOf(whole, name));
   });
 

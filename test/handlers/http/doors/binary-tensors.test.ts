@@ -148,11 +148,11 @@ describe('outputs', () => {
       },
       [false, true, true],
     ],
-  ])('come as binary tensors: %s', async (_, asked, binary) => {
+  ])('come as binary tensors: %s', async (_, outputOptions, binary) => {
     const expected = readAnswer(
       await postInference(server.url, { ...plain, outputs: outputs.map((name) => ({ name })) }),
     );
-    const answer = await postInference(server.url, { ...plain, ...asked });
+    const answer = await postInference(server.url, { ...plain, ...outputOptions });
     expect(answer).toMatchObject({ status: 200, headers: { 'content-type': 'application/octet-stream' } });
     const jsonLength = Number(answer.headers['inference-header-content-length']);
     const json = JSON.parse(answer.bytes.subarray(0, jsonLength).toString());
@@ -168,15 +168,15 @@ describe('outputs', () => {
       const section = answer.bytes.subarray(offset, offset + output.parameters.binary_data_size);
       offset += section.length;
       if (datatype === 'BYTES') expect(section).toEqual(element(Buffer.from(String(data[0]))));
-      if (datatype === 'INT64') expect(data.map((_, place) => Number(section.readBigInt64LE(place * 8)))).toEqual(data);
+      if (datatype === 'INT64') expect(data.map((_, index) => Number(section.readBigInt64LE(index * 8)))).toEqual(data);
       if (datatype === 'FP32') expect(section.readFloatLE(0)).toBe(Math.fround(Number(data[0])));
     }
     expect(offset).toBe(answer.bytes.length);
   });
 
   test('are not binary where the request fails: an error is JSON', async () => {
-    const asked = { inputs: [bytes('img_url', ['####'])], parameters: { binary_data_output: true } };
-    expectError(await postInference(server.url, asked), 400, 'IMAGE_SOURCE_INVALID');
+    const request = { inputs: [bytes('img_url', ['####'])], parameters: { binary_data_output: true } };
+    expectError(await postInference(server.url, request), 400, 'IMAGE_SOURCE_INVALID');
   });
 });
 

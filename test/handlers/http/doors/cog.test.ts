@@ -95,12 +95,12 @@ describe('a prediction', () => {
   });
 
   test('fails where its image does', async () => {
-    for (const [given, code] of [
+    for (const [image, code] of [
       ['no base64!', 'IMAGE_SOURCE_INVALID'],
       ['data:,x', 'IMAGE_UNSUPPORTED'],
       ['http://169.254.169.254/', 'IMAGE_SOURCE_BLOCKED'],
     ]) {
-      const answer = await predict({ input: { image: given } });
+      const answer = await predict({ input: { image } });
       expect(readPrediction(answer)).toEqual(failed(expect.stringMatching(`^${code}: Expected `)));
     }
   });

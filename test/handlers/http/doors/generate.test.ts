@@ -50,10 +50,10 @@ describe.each(['/generate', '/versions/1/generate'])('%s', (path) => {
   });
 
   test('takes parameters beside the inputs as well, which override those in parameters', async () => {
-    const asked = { img_url: dataUri('chelsea'), parameters: { timeout: 'soon' } };
-    expectError(await post(path, asked), 400, 'INVALID_PARAMETER');
-    expectError(await post(path, { ...asked, parameters: {}, timeout: 'soon' }), 400, 'INVALID_PARAMETER');
-    expect((await post(path, { ...asked, timeout: 60_000_000 })).status).toBe(200);
+    const body = { img_url: dataUri('chelsea'), parameters: { timeout: 'soon' } };
+    expectError(await post(path, body), 400, 'INVALID_PARAMETER');
+    expectError(await post(path, { ...body, parameters: {}, timeout: 'soon' }), 400, 'INVALID_PARAMETER');
+    expect((await post(path, { ...body, timeout: 60_000_000 })).status).toBe(200);
   });
 
   test.each<[string, object | string, string]>([
@@ -76,10 +76,10 @@ describe.each(['/generate', '/versions/1/generate'])('%s', (path) => {
 
 describe('/generate_stream', () => {
   test('sends the answer of generate as one event', async () => {
-    const asked = { img_url: dataUri('chelsea'), text: 'a picture of' };
-    const answer = await post('/generate_stream', asked);
+    const body = { img_url: dataUri('chelsea'), text: 'a picture of' };
+    const answer = await post('/generate_stream', body);
     expect(answer).toMatchObject({ status: 200, headers: { 'content-type': 'text/event-stream; charset=utf-8' } });
-    expect(answer.text).toBe(`data: ${(await post('/generate', asked)).text}\n\n`);
+    expect(answer.text).toBe(`data: ${(await post('/generate', body)).text}\n\n`);
   });
 
   test('answers an error before the first event with its status', async () => {

@@ -125,9 +125,9 @@ describe('a caption', () => {
     const path = '/?max_new_tokens=4&num_beams=2&unknown=1';
     expect(readJson(await post(captions, chelsea, { path }))).toEqual(want);
     expect(readJson(await post(captions, { inputs: base64 }, { path }))).toEqual(want);
-    const own = bothShapes(await captionOf({ max_new_tokens: 2 }));
+    const short = bothShapes(await captionOf({ max_new_tokens: 2 }));
     expect(readJson(await post(captions, { inputs: base64, parameters: { max_new_tokens: 2 } }, { path }))).toEqual(
-      own,
+      short,
     );
     const prompted = bothShapes(await captionOf({}, 'a picture of'));
     expect(readJson(await post(captions, chelsea, { path: '/predict?text=a+picture+of' }))).toEqual(prompted);

@@ -9,14 +9,14 @@ import { HandlerError } from '../../../../protocol/errors.ts';
 const HOUR_MS = 3_600_000;
 const never = new AbortController().signal;
 
-/** Work that is accepted at once, and otherwise does what it is told; or ends with the reason of its signal. */
+/** Work that is accepted at once and ends as the test says, or with the reason of its signal. */
 function handWork() {
   let events: RequestEvents = {};
   let resolve: (output: unknown) => void = () => undefined;
   let reject: (error: unknown) => void = () => undefined;
-  const work: JobWork = (signal, told) => {
-    events = told;
-    told.accepted?.();
+  const work: JobWork = (signal, requestEvents) => {
+    events = requestEvents;
+    requestEvents.accepted?.();
     return new Promise((succeed, fail) => {
       resolve = succeed;
       reject = fail;

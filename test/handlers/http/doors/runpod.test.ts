@@ -115,9 +115,9 @@ describe('a job that runs in the background', () => {
   }
 
   async function start(changes: Partial<TestSettings> = {}) {
-    const own = await serverForTest({ checkpoint, ...changes });
-    const queued = () => own.model.model?.queuedItems();
-    return { ...own, ...client(own.url), queued };
+    const started = await serverForTest({ checkpoint, ...changes });
+    const queued = () => started.model.model?.queuedItems();
+    return { ...started, ...client(started.url), queued };
   }
 
   test.each(['', '/v2/captioning'])(
@@ -142,10 +142,11 @@ describe('a job that runs in the background', () => {
     await images.held(1);
     expect(await read(`/status/${job}`)).toEqual({ id: job, status: 'IN_QUEUE' });
     expect(await read(`/status-sync/${job}?wait=1`)).toEqual({ id: job, status: 'IN_QUEUE' });
-    const told = end(job);
+    const ending = end(job);
     images.release();
-    expect(await told).toMatchObject({ id: job, status: 'COMPLETED' });
-    expect(await read(`/status/${job}`)).toEqual(await told);
+    const status = await ending;
+    expect(status).toMatchObject({ id: job, status: 'COMPLETED' });
+    expect(await read(`/status/${job}`)).toEqual(status);
   });
 
   test('says why it failed, for instance of a prompt that is too long', async () => {
@@ -296,14 +297,14 @@ describe('a job that runs in the background', () => {
     async function drainable() {
       const settings = testSettings({ checkpoint });
       const model = new Handler(settings);
-      const own = createServer([model], settings);
-      const url = await own.listen({ host: '127.0.0.1', port: 0 });
+      const drainableServer = createServer([model], settings);
+      const url = await drainableServer.listen({ host: '127.0.0.1', port: 0 });
       await model.initialize();
       onTestFinished(async () => {
-        await own.close();
+        await drainableServer.close();
         await model.finalize();
       });
-      return { ...client(url), drain: (limitMs: number) => own.draining.drain(limitMs), model };
+      return { ...client(url), drain: (limitMs: number) => drainableServer.draining.drain(limitMs), model };
     }
 
     test('is finished and its status can be read; new jobs are refused', async () => {

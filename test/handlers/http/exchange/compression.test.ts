@@ -49,8 +49,8 @@ describe('answers', () => {
     parameters: { num_return_sequences: 4, num_beams: 4 },
     outputs: [{ name: 'token_logprobs' }, { name: 'token_ids' }],
   };
-  const ask = (acceptEncoding: string, asked: object = long) =>
-    post(JSON.stringify(asked), { 'accept-encoding': acceptEncoding });
+  const ask = (acceptEncoding: string, body: object = long) =>
+    post(JSON.stringify(body), { 'accept-encoding': acceptEncoding });
 
   test.each([
     ['gzip', 'gzip', gunzipSync],
