@@ -44,7 +44,8 @@ export function eachGenerationParameter(
   const isFirst = ([, input]: (typeof inputs)[number]) => 'comesFirst' in input;
   const ordered = [...inputs.filter(isFirst), ...inputs.filter((input) => !isFirst(input))];
   const values = ordered.map(([name, input]) => [camelCase(name), make(name, input)]);
-  return { ...Object.fromEntries(values), uniforms: makeUniforms() } as GenerationParameters; // One value for each row of the table.
+  // One value for each row of the table.
+  return { ...Object.fromEntries(values), uniforms: makeUniforms() } as GenerationParameters;
 }
 
 function camelCase(name: string): string {

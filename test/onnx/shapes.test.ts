@@ -132,7 +132,7 @@ describe('values of two types are refused', () => {
   });
 });
 
-describe('what is known is carried on', () => {
+describe('known shapes are carried on', () => {
   const indices = input(['rows', 3], 'int64') as Value<'int64'>; // As it was declared.
   const rows = op.dimension(x, 0);
 
