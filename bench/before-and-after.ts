@@ -130,7 +130,7 @@ async function readyMs(checkout: string): Promise<number> {
   return ms;
 }
 
-/** What a process says of its load after it loaded the checkpoint and did nothing else. */
+/** The figures of a process that loads the checkpoint and does nothing else. */
 async function measureLoad(checkout: string, checkpoint: string): Promise<Figures> {
   const script = `
     import Handler, { settingsFromEnvironment } from ${JSON.stringify(`${checkout}/dist/app.js`)};

@@ -12,7 +12,8 @@ import { withInt8 } from './int8.ts';
  *     python bench/make_checkpoint.py FOLDER large
  *     npm run build && npx tsx bench/compare.ts FOLDER
  *
- * Captions have 20 forced tokens, each program has two threads, and the programs alternate. Prints medians and ratios to torch.
+ * Captions have 20 forced tokens, each program has two threads, and the programs alternate. Prints medians, and ratios to
+ * torch.
  */
 
 const THREADS = 2;

@@ -51,7 +51,8 @@ describe('infer', () => {
   });
 
   test('absent inputs may be undefined or null, as platforms pass them', async () => {
-    const absent = { img_url: chelsea, text: null, num_beams: undefined, seed: null } as unknown as Inputs; // Not in our types.
+    // Untyped callers may pass null and undefined.
+    const absent = { img_url: chelsea, text: null, num_beams: undefined, seed: null } as unknown as Inputs;
     expect(await model.infer(absent)).toEqual(await model.infer({ img_url: chelsea }));
   });
 
@@ -105,9 +106,9 @@ describe('infer', () => {
   });
 
   test.each([[undefined], [null], ['text'], [[]], [42], [{}], [{ img_url: [] }], [{ img_url: [null] }]])(
-    'what is no dictionary with an image is refused: %j',
+    'anything but a dictionary with an image is refused: %j',
     async (inputs) => {
-      await expectHandlerError(model.infer(inputs as unknown as Inputs), 'INVALID_INPUT'); // What untyped callers may pass.
+      await expectHandlerError(model.infer(inputs as unknown as Inputs), 'INVALID_INPUT'); // Untyped callers may pass it.
     },
   );
 });

@@ -5,7 +5,7 @@ import { readSources } from '../build/sources.ts';
 
 /** The laws of the house, above all who may import whom. docs/explanation/architecture.md says why. */
 
-/** For each room, the rooms and files it may import from besides itself. `input_schema.ts` and `app.ts` are rooms of one file. */
+/** For each room, the rooms and files that it may import from besides itself. Some rooms are one file. */
 const allowedImports: Readonly<Record<string, readonly string[]>> = {
   numbers: [],
   network: [],

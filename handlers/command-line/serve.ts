@@ -11,7 +11,7 @@ import type { Metrics } from '../service/metrics.ts';
 import { createModels, finalizeModels, loadModels, logReady } from '../service/model-loading.ts';
 import { readServerSettings, type ServerSettings } from '../service/server-settings.ts';
 
-/** `npm start`: serves one model or several over HTTP, and over gRPC if the settings ask for it, until it is told to stop. */
+/** `npm start`: serves one model or several over HTTP, and over gRPC if the settings ask for it, until a signal. */
 
 const LOOPBACK = '127.0.0.1';
 const loopbackHosts = [LOOPBACK, 'localhost', '::1'];

@@ -2,13 +2,13 @@ import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
 /**
- * Lambda's side of a function: gives its runtime one event after another, and takes the answers.
+ * Lambda's side of a function. It gives the runtime one event after another, and takes the answers.
  * Source: AWS documentation, "Using the Lambda runtime API for custom runtimes".
  */
 export interface RuntimeApi {
-  /** What the runtime is told in AWS_LAMBDA_RUNTIME_API. */
+  /** The value of AWS_LAMBDA_RUNTIME_API. */
   readonly address: string;
-  /** What the function answers, or what it fails with. */
+  /** Hands an event to the function. Resolves with its answer, or with the description of its failure. */
   invoke(event: unknown): Promise<unknown>;
   close(): void;
 }

@@ -105,8 +105,8 @@ async function runCurls({ url }: Service): Promise<string> {
 }
 
 /**
- * Sends requests that schemathesis makes up from the description of the API. A schema cannot say that an image must exist,
- * or that a shape must fit its data, so such requests are rightly refused, and the check that valid ones are accepted is off.
+ * Sends requests that schemathesis makes up from the description of the API. Its check that valid requests are accepted is
+ * off, because a schema cannot say that an image must exist, or that a shape must fit its data.
  */
 async function runSchemathesis(folder: string, { url }: Service): Promise<string> {
   const { stdout } = await run(
@@ -129,7 +129,7 @@ async function runSchemathesis(folder: string, { url }: Service): Promise<string
   return stdout.slice(stdout.indexOf('= SUMMARY')).split('\n').slice(1).join('\n');
 }
 
-/** Runs dist/aws-lambda.handler under Lambda's runtime client: HTTP events, direct invocations, a queue with dead letters. */
+/** Runs dist/aws-lambda.handler under Lambda's runtime client: HTTP events, direct invocations, a queue. */
 async function runLambda(folder: string, bundle: Bundle, { caption }: Service): Promise<string> {
   const api = await startRuntimeApi();
   const image = `data:image/png;base64,${readFileSync(picture).toString('base64')}`;

@@ -45,7 +45,7 @@ import { expectCheckpointError } from '../support/thrown.ts';
 const precision = { precision: 'float16' } as const;
 /** Rounding to 11 bits in each of some layers: the worst is 0.045, half of them are below 0.003. */
 const LOGPROB_TOLERANCE = { absolute: 0.06 };
-/** Of two tokens that are as likely as each other, rounding may choose the other one: it does in about 3 of 100 sequences. */
+/** Of two tokens that are equally likely, rounding may choose the other one. It does in about 3 of 100 sequences. */
 const LEAST_EQUAL_SHARE = 0.94;
 const EMBEDS_TOLERANCE = { absolute: 1e-2, relative: 1e-2 };
 const SCORE_TOLERANCE = { absolute: 5e-3 };

@@ -64,7 +64,7 @@ describe('a condition', () => {
           { keys: x, values: x },
         ],
       }),
-      // The same structure, written in another order.
+      // An equal structure, written in another order.
       (inner) => ({
         caches: [
           { values: inner.op.mul(x, x), keys: x },

@@ -10,7 +10,7 @@ import { integer, pickle, sizes, stateDict, tensor, text } from '../support/pick
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { torchArchive } from '../support/torch-archive-file.ts';
 
-/** Every checkpoint of the family answers from pytorch_model.bin as it does from safetensors, which goldens hold. */
+/** Every checkpoint of the family answers from pytorch_model.bin as from safetensors. Goldens hold the latter. */
 
 const storageClasses: Readonly<Record<string, string>> = {
   F32: 'torch.FloatStorage',
@@ -31,7 +31,7 @@ function archivedTensor({ dtype, shape }: TensorRegion, key: number): Buffer {
   });
 }
 
-/** The same checkpoint with its weights as torch.save lays them out. */
+/** Copies a checkpoint, with its weights as torch.save lays them out. */
 function asTorchArchive(checkpoint: string): string {
   const folder = temporaryFolder();
   cpSync(checkpoint, folder, { recursive: true });

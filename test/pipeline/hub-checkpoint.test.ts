@@ -155,7 +155,7 @@ describe('a start that ends without a model', () => {
     await expect(load({ checkpoint: 'no/such/folder' })).rejects.toMatchObject({ code: 'CHECKPOINT_NOT_FOUND' });
   });
 
-  test('what ends the start ends the download, and the next start goes on', async () => {
+  test('the end of a start ends its download, and the next start continues it', async () => {
     const hub = await startHub();
     useEnvironment(hubEnvironment(hub));
     const controller = new AbortController();

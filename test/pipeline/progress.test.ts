@@ -3,7 +3,7 @@ import Handler from '../../app.ts';
 import { checkpointFolder } from '../support/goldens.ts';
 import { dataUri, testSettings } from '../support/server.ts';
 
-/** What a request is told of how far it has come, whatever its task. */
+/** The events of a request's progress, for every task. */
 
 const image = dataUri('small');
 
@@ -16,13 +16,13 @@ test.each([
   const model = new Handler(testSettings({ checkpoint: checkpointFolder(checkpoint), maxQueueSize: 2 }));
   onTestFinished(() => model.finalize());
   await model.initialize();
-  const told: string[] = [];
-  const events = { accepted: () => told.push('accepted'), computing: () => told.push('computing') };
+  const progress: string[] = [];
+  const events = { accepted: () => progress.push('accepted'), computing: () => progress.push('computing') };
   await model.inferTensors({ inputs, events });
-  expect(told).toEqual(['accepted', 'computing']);
+  expect(progress).toEqual(['accepted', 'computing']);
   const many = { ...inputs, img_url: [image, image, image] };
   await expect(model.inferTensors({ inputs: many, events })).rejects.toMatchObject({
     code: 'INVALID_INPUT',
   });
-  expect(told).toHaveLength(2);
+  expect(progress).toHaveLength(2);
 });

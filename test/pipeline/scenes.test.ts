@@ -13,17 +13,17 @@ import { readGoldenJson } from '../support/goldens.ts';
 import { testSettings } from '../support/server.ts';
 
 /**
- * The trained checkpoints that ship say of the pictures that ship what transformers says (make_scene_goldens.py). The
- * int8 checkpoints made of them say nearly always the same.
+ * The trained checkpoints that ship answer about the pictures that ship as transformers does (make_scene_goldens.py). The
+ * int8 checkpoints made of them do so nearly always.
  */
 
-interface Asked {
+interface Question {
   readonly picture: string;
   /** Prompt, question or text to compare with. */
   readonly text: string | null;
 }
 
-interface Generated extends Asked {
+interface Generated extends Question {
   readonly token_ids: readonly number[];
   readonly answer: string;
 }
@@ -31,11 +31,11 @@ interface Generated extends Asked {
 interface Goldens {
   readonly captions: readonly Generated[];
   readonly answers: readonly Generated[];
-  readonly matches: readonly (Asked & Readonly<Record<'match_probability' | 'cosine_similarity', number>>)[];
-  readonly similarities: readonly (Asked & Readonly<Record<'cosine_similarity', number>>)[];
+  readonly matches: readonly (Question & Readonly<Record<'match_probability' | 'cosine_similarity', number>>)[];
+  readonly similarities: readonly (Question & Readonly<Record<'cosine_similarity', number>>)[];
 }
 
-/** Pixels are as Pillow's; what is left is the order of float32 sums. Probabilities are behind a softmax, steep where the model is unsure. */
+/** Pixels equal Pillow's, so that only the order of float32 sums differs. A softmax is steep where the model is unsure. */
 const float = { form: 'as they ship', cosineTolerance: 2e-3, probabilityTolerance: 1e-2, differentTexts: 0 } as const;
 /** Factors of 7 and 8 bits. */
 const int8 = { form: 'int8', cosineTolerance: 3e-2, probabilityTolerance: 3e-2, differentTexts: 0.1 } as const;
@@ -43,9 +43,9 @@ type Form = typeof float | typeof int8;
 
 const { captions, answers, matches, similarities }: Goldens = readGoldenJson('scenes.json');
 const root = fileURLToPath(new URL('../../', import.meta.url));
-const picturesOf = (rows: readonly Asked[]) =>
+const picturesOf = (rows: readonly Question[]) =>
   [...new Set(rows.map(({ picture }) => picture))].map((name) => readFileSync(`${root}examples/${name}.png`));
-const textsOf = (rows: readonly Asked[]) => [...new Set(rows.flatMap(({ text }) => text ?? []))];
+const textsOf = (rows: readonly Question[]) => [...new Set(rows.flatMap(({ text }) => text ?? []))];
 
 function running(name: string, form: Form): () => RunningModel {
   let model: RunningModel | undefined;
@@ -67,46 +67,48 @@ function running(name: string, form: Form): () => RunningModel {
 }
 
 describe.each([float, int8])('$form', (form) => {
-  /** The rows whose tokens or words are others than transformers'. */
+  /** The rows whose tokens or words differ from transformers'. */
   async function different(
     rows: readonly Generated[],
     output: 'generated_output' | 'answer',
     ask: (row: Generated) => Promise<TensorAnswer>,
   ) {
-    const found: object[] = [];
+    const differences: object[] = [];
     for (const row of rows) {
       const answer = await ask(row);
-      const said = { token_ids: valuesOf(answer, 'token_ids'), texts: valuesOf(answer, output) };
+      const actual = { token_ids: valuesOf(answer, 'token_ids'), texts: valuesOf(answer, output) };
       const wanted = { token_ids: row.token_ids, texts: [row.answer] };
-      if (!isDeepStrictEqual(said, wanted)) found.push({ ...row, said });
+      if (!isDeepStrictEqual(actual, wanted)) differences.push({ ...row, actual });
     }
-    return found;
+    return differences;
   }
 
   describe('captions', () => {
     const model = running('scenes-captioning', form);
     test('of every picture with every prompt', async () => {
-      const found = await different(captions, 'generated_output', async (row) => {
+      const differences = await different(captions, 'generated_output', async (row) => {
         const text = row.text === null ? {} : { text: [row.text] };
         return await model().infer({
           inputs: { img_url: picturesOf([row]), ...text },
           outputs: ['generated_output', 'token_ids'],
         });
       });
-      expect(found.length / captions.length, JSON.stringify(found)).toBeLessThanOrEqual(form.differentTexts);
+      expect(differences.length / captions.length, JSON.stringify(differences)).toBeLessThanOrEqual(
+        form.differentTexts,
+      );
     });
   });
 
   describe('answers', () => {
     const model = running('scenes-question-answering', form);
     test('to every question', async () => {
-      const found = await different(answers, 'answer', async (row) => {
+      const differences = await different(answers, 'answer', async (row) => {
         return await model().infer({
           inputs: { img_url: picturesOf([row]), question: textsOf([row]) },
           outputs: ['answer', 'token_ids'],
         });
       });
-      expect(found.length / answers.length, JSON.stringify(found)).toBeLessThanOrEqual(form.differentTexts);
+      expect(differences.length / answers.length, JSON.stringify(differences)).toBeLessThanOrEqual(form.differentTexts);
     });
   });
 

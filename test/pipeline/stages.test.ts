@@ -6,7 +6,7 @@ import { HandlerError } from '../../protocol/errors.ts';
 import { checkpointFolder } from '../support/goldens.ts';
 import { dataUri, startImageServer, testSettings } from '../support/server.ts';
 
-/** What is told of the stages of a request, whatever its task. */
+/** The events of a request's stages, for every task. */
 
 async function start(checkpoint: Parameters<typeof checkpointFolder>[0], changes: Partial<Settings> = {}) {
   const model = new Handler(testSettings({ checkpoint: checkpointFolder(checkpoint), ...changes }));
@@ -29,7 +29,7 @@ test.each([
   ['answers-float32', { question: ['what is this?', 'who?'] }, 2],
   ['retrieval-wide-vision', { text: ['a cat', 'a dog'] }, 3],
   ['clip-real-end', { text: ['a cat', 'a dog'] }, 3],
-] as const)('%s: each follows on the one before', async (checkpoint, texts, itemCount) => {
+] as const)('the stages of %s follow one another', async (checkpoint, texts, itemCount) => {
   const { ask, images, stages } = await start(checkpoint);
   const startMs = performance.now();
   await ask({ img_url: `${images.url}/chelsea.png`, ...texts });
@@ -49,13 +49,13 @@ test('a batch has the items of all requests in it', async () => {
 test.each([
   ['/nothing.png', 'fetch', 'IMAGE_FETCH_FAILED'],
   ['/page.html', 'inspect', 'IMAGE_UNSUPPORTED'],
-])('%s: the last stage is told with its error', async (path, name, code) => {
+])('the last stage of a request for %s has its error', async (path, name, code) => {
   const { ask, images, stages } = await start('narrow-vision');
   await expect(ask({ img_url: `${images.url}${path}` })).rejects.toMatchObject({ code });
   expect(stages.at(-1)).toMatchObject({ name, error: { code } });
 });
 
-test('what is dropped was at the stage that it was dropped at', async () => {
+test('a request that is dropped ends with the stage that it was in', async () => {
   const { ask, images, stages } = await start('narrow-vision');
   const stopping = new AbortController();
   const answer = ask({ img_url: `${images.url}/held.png` }, stopping.signal);

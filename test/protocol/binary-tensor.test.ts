@@ -82,7 +82,7 @@ describe('values of a request', () => {
     ['BYTES', '01', /cut short/],
     ['BYTES', '0500000061', /cut short/],
     ['BYTES', 'ffffffff61', /cut short/],
-  ])('what is not whole is refused: %s %s', (datatype, text, message) => {
+  ])('an incomplete tensor is refused: %s %s', (datatype, text, message) => {
     expect(thrownBy(() => decodeTensor('x', datatype, hex(text), 9))).toMatchObject({
       code: 'INVALID_INPUT',
       message: expect.stringMatching(message),

@@ -19,7 +19,10 @@ export function pick<Value>(values: readonly Value[], below: Below): Value {
   return first;
 }
 
-/** A copy with some bytes changed, cut out or doubled, or with its end cut off; half of the changes are in its first 100 bytes. */
+/**
+ * Copies bytes with some of them changed, cut out or doubled, or with the end cut off. Half of the changes are in the
+ * first 100 bytes.
+ */
 export function mutateBytes(original: Uint8Array, below: Below): Buffer {
   let bytes: Buffer = Buffer.from(original);
   for (let change = below(4); change >= 0 && bytes.length > 0; change -= 1) {
@@ -67,7 +70,8 @@ function pathsIn(value: Json, path: Path = []): readonly Path[] {
 }
 
 function valueAt(value: Json, path: Path): Json {
-  return path.reduce<Json>((inner, key) => (inner as Record<string | number, Json>)[key] ?? null, value); // It has that path.
+  // The value has that path.
+  return path.reduce<Json>((inner, key) => (inner as Record<string | number, Json>)[key] ?? null, value);
 }
 
 /**
@@ -81,7 +85,8 @@ export function mutateJson(good: Json, below: Below): string {
     const paths = pathsIn(root.good);
     const path = paths.length === 0 ? ['good'] : ['good', ...pick(paths, below)];
     const key = path[path.length - 1] ?? 'good';
-    const holder = valueAt(root as Json, path.slice(0, -1)) as Record<string | number, Json>; // A path ends in an object or list.
+    // A path ends in an object or list.
+    const holder = valueAt(root as Json, path.slice(0, -1)) as Record<string | number, Json>;
     const value = holder[key] ?? null;
     const kind = below(12);
     if (kind === 0) delete holder[key];

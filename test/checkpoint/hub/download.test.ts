@@ -261,7 +261,7 @@ describe('offline', () => {
   });
 });
 
-describe('what is not a checkpoint', () => {
+describe('a repository that is not a checkpoint', () => {
   const config = { 'config.json': Buffer.from('{}') };
 
   test.each([

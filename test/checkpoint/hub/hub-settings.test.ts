@@ -90,7 +90,7 @@ describe('readHubToken', () => {
     );
   });
 
-  test('what cannot stand in a header is refused', () => {
+  test('a token that cannot stand in a header is refused', () => {
     const error = expectCheckpointError(() => readHubToken({ HF_TOKEN: 'hf_a\nX: b' }), 'CHECKPOINT_ACCESS_DENIED', []);
     expect(error.message).not.toContain('hf_a');
   });

@@ -7,10 +7,10 @@ import { readTorchArchive } from '../../../checkpoint/weights/torch-archive.ts';
 import { readRecord, readZipDirectory } from '../../../checkpoint/weights/zip-directory.ts';
 import { torchArchive, torchArchivePath, writeTorchArchive } from '../../support/torch-archive-file.ts';
 
-/** Whatever is wrong with an archive, reading it fails with a CheckpointError or finds tensors inside the file. */
+/** Reading an archive with wrong bytes fails with a CheckpointError, or finds tensors inside the file. */
 
 const ROUNDS = 1000;
-/** Bytes at which much turns: the ends of signed and unsigned numbers, and opcodes of lengths, marks and calls. */
+/** Bytes that change the meaning most: ends of signed and unsigned numbers, and opcodes of lengths, marks and calls. */
 const TELLING_BYTES = Buffer.from('00017f80ff2e28525862637572688a93', 'hex');
 
 type Random = (below: number) => number;
@@ -20,7 +20,7 @@ function seededRandom(seed: number): Random {
   return (below) => uniformInt(generator, 0, below - 1);
 }
 
-/** A copy with a few bytes changed, or cut out, or doubled, or with its end cut off. */
+/** Copies bytes with a few of them changed, cut out or doubled, or with the end cut off. */
 function mutate(original: Buffer, random: Random): Buffer {
   let bytes: Buffer = Buffer.from(original);
   const changes = 1 + random(3);
@@ -41,7 +41,7 @@ function mutateOnce(bytes: Buffer, random: Random): Buffer {
   return bytes;
 }
 
-/** Reads the mutated archives; every outcome must be one that callers know. */
+/** Reads mutated archives. Every outcome must be one that callers know. */
 function expectKnownOutcomes(mutations: (random: Random) => Buffer, seed: number): void {
   const random = seededRandom(seed);
   const path = writeTorchArchive(Buffer.alloc(0));

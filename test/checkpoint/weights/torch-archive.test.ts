@@ -86,7 +86,7 @@ describe('checkpoints that torch.save wrote', () => {
     expect(regions.get('text_decoder.bert.embeddings.position_ids')).toMatchObject({ dtype: 'I64', shape: [1, 64] });
   });
 
-  test('what lies beside the model in an original checkpoint is left out', () => {
+  test('values beside the model in an original checkpoint are left out', () => {
     const names = readTorchArchive(torchArchivePath('original-names/pytorch_model.bin')).map(({ name }) => name);
     expect(names).toContain('visual_encoder.blocks.0.attn.qkv.weight');
     expect(names.filter((name) => !/^(visual_encoder|text_decoder)\./.test(name))).toEqual([]);

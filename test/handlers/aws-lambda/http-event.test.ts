@@ -71,7 +71,7 @@ function changed(http: HttpEvent, changes: object): HttpEvent {
   return { kind: http.kind, event: { ...http.event, ...changes } } as HttpEvent;
 }
 
-describe.each(kinds)('what is no event of %s', (_name, event) => {
+describe.each(kinds)('an event of %s with wrong values', (_name, event) => {
   test.each([
     [{ headers: 'x' }, 'headers to be object,null, got "x"'],
     [{ headers: { accept: 5 } }, 'headers.accept to be string,null, got 5'],
@@ -96,7 +96,7 @@ describe.each(kinds)('what is no event of %s', (_name, event) => {
   });
 });
 
-describe('what is particular to a kind', () => {
+describe('particularities of a kind', () => {
   test('API Gateway takes cookies out of the headers, and has the address of the client', () => {
     const event = { ...httpApiEvent(), cookies: ['a=1', 'b=2'] };
     const request = readHttpEvent({ kind: 'api-gateway-v2', event });

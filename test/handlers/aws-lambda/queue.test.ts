@@ -8,7 +8,7 @@ import { dataUri } from '../../support/server.ts';
 
 /** A queue, end to end: what is delivered once, what comes again, and what is given up. */
 
-/** A function that is asked by a queue, and the results it had. */
+/** A function with a queue that invokes it, and its results. */
 async function connect(queue: Queue) {
   const results: MessageResult[] = [];
   const lambda = startFunction({}, { onResult: (result) => void results.push(result) });
@@ -16,7 +16,8 @@ async function connect(queue: Queue) {
     await lambda.close();
     await queue.close();
   });
-  const invoke = async (event: SQSEvent) => (await lambda.invoke(event)) as SQSBatchResponse; // What SQS events are answered with.
+  // The function answers an event of SQS with this type.
+  const invoke = async (event: SQSEvent) => (await lambda.invoke(event)) as SQSBatchResponse;
   return { results, deliver: () => queue.deliver(invoke) };
 }
 
@@ -52,7 +53,7 @@ test('every message has one result, though its image was not there at first', as
   expect(await queue.deadLetters()).toEqual([]);
 });
 
-test('what fails every time ends with the dead letters, and holds nothing else up', async () => {
+test('a message that fails every time ends with the dead letters, and delays no other', async () => {
   const queue = await startQueue(2);
   const { results, deliver } = await connect(queue);
   const hopeless = JSON.stringify({ img_url: 'http://127.0.0.1:9/cat.png' });

@@ -64,7 +64,8 @@ type ResponseStream = Parameters<TestFunction['streamHandler']>[1];
 
 async function stream(event: object): Promise<RuntimeStream> {
   const responseStream = new RuntimeStream();
-  await served.streamHandler(event, responseStream as unknown as ResponseStream, lambdaContext()); // RuntimeStream has every member that the handler uses.
+  // RuntimeStream has every member that the handler uses.
+  await served.streamHandler(event, responseStream as unknown as ResponseStream, lambdaContext());
   expect(responseStream.writableEnded).toBe(true);
   return responseStream;
 }

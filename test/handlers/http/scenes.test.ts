@@ -6,14 +6,14 @@ import { shippedPicture } from '../../../shipped-files.ts';
 import { bytes, outputOf, readAnswer, send, startServerOfModels } from '../../support/server.ts';
 
 /**
- * What ships says something true: swapped channels, a wrong mean or a wrong order of anything would show here. The truth
- * is what checkpoints/recipe/draw_examples.py drew.
+ * The checkpoints that ship describe the pictures that ship correctly. Swapped channels, a wrong mean or a wrong order of
+ * outputs would show here. checkpoints/recipe/draw_examples.py drew the pictures.
  */
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const picture = (name: string) => readFileSync(`${root}examples/${name}.png`).toString('base64');
 
-/** Groups in any order; each with its count and, where its kind has several, its colour. */
+/** The background and the groups of each picture. A group has its count and, if its kind has several, its colour. */
 const truths = {
   'apples-and-cat': ['blue', 'two red apples', 'a cat'],
   'car-and-house': ['green', 'a red car', 'a house'],
@@ -64,7 +64,7 @@ async function caption(name: Picture, prompt: string): Promise<string> {
   return String((await ask('captioning', 'generated_output', inputs))[0]);
 }
 
-test('by default the handler says something true about the picture that ships', async () => {
+test('the handler without settings describes the picture that ships', async () => {
   const model = new Handler({ ...settingsFromEnvironment(), executionProvider: 'cpu' });
   await model.initialize();
   const { generated_output } = await model.infer({ img_url: readFileSync(shippedPicture) });
@@ -88,7 +88,7 @@ describe('over HTTP', () => {
     expectTrue(answer, name);
   });
 
-  test('all in one request, each with its prompt', async () => {
+  test('all pictures in one request, each with its prompt', async () => {
     const inputs = [
       bytes(
         'img_url',
@@ -115,7 +115,7 @@ describe('over HTTP', () => {
     expect(await ask('question-answering', 'answer', inputs)).toEqual([answer]);
   });
 
-  /** True of each picture, and subtly wrong. */
+  /** Each picture with a true text and one that is wrong in one word. */
   const pairs: readonly (readonly [Picture, string, string])[] = [
     [
       'apples-and-cat',
@@ -138,7 +138,7 @@ describe('over HTTP', () => {
     expect(mismatch).toBeLessThan(0.5);
   });
 
-  test('CLIP ranks what a picture shows before what it does not', async () => {
+  test('CLIP ranks the kind that a picture shows before all others', async () => {
     const kinds = ['an elephant', 'a penguin', 'a rocket', 'a house', 'a banana', 'a fish'];
     const rankOf = async (name: Picture) => {
       const inputs = [bytes('img_url', [picture(name)]), bytes('text', kinds)];

@@ -66,7 +66,8 @@ describe('image embeddings at another size are those of transformers', () => {
     const outputs = await session.run({ images: { data: resized.data, shape: [1, ...resized.shape] } });
     await session.release();
     const embeds = outputs['image_embeds']?.data;
-    expectClose(embeds as Float32Array, goldens.floats(`${name}.${size}.${image}.image_embeds`).data, EMBEDS_TOLERANCE); // FP32.
+    // The tensor is FP32.
+    expectClose(embeds as Float32Array, goldens.floats(`${name}.${size}.${image}.image_embeds`).data, EMBEDS_TOLERANCE);
   });
 
   test('the sizes are smaller and larger than the checkpoints’', () => {

@@ -351,7 +351,7 @@ describe('nobody is asked', () => {
   });
 });
 
-describe('the same machine is reached where it is allowed', () => {
+describe('a host of the network is reached where it is allowed', () => {
   const allowed = { privateHosts: ['*'] };
   const isReachable = (source: string) => isLinux && (hasIpv6 || !source.includes('['));
 

@@ -238,7 +238,7 @@ describe('the EXIF orientation', () => {
 /** Words that only the decoder would use. */
 const decoderWords = /vips|libspng|libpng|spng|sharp|heif|nsgif|buffer|premature|VipsJpeg|operation/i;
 
-describe('what is not an image of a known format', () => {
+describe('a file that is not an image of a known format', () => {
   const tiff = () => flatPicture().tiff().toBuffer();
   const svg = '<svg xmlns="http://www.w3.org/2000/svg" width="4" height="4"><text>secret</text></svg>';
   const unsupported: readonly (readonly [string, () => Uint8Array | Promise<Uint8Array>, string])[] = [

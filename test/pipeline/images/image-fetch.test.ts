@@ -25,7 +25,7 @@ async function expectBlocked(source: string, changes: Partial<ImageOptions> = {}
   expect(message).not.toMatch(/\d+\.\d+\.\d+|localhost|::|secret/);
 }
 
-/** Here the system looks up names. hostile-sources.test.ts has the tricks. */
+/** The system looks up names here. hostile-sources.test.ts has names that deceive. */
 describe('an image inside the network', () => {
   test.each(['127.0.0.1', 'localhost', 'LOCALHOST'])('is not fetched from %s', async (host) => {
     const target = await startTarget();
@@ -33,25 +33,25 @@ describe('an image inside the network', () => {
     expect(target.hits()).toBe(0);
   });
 
-  test('is fetched where its host is named, and only from there', async () => {
+  test('is fetched from a private host that the settings name, and from no other', async () => {
     const target = await startTarget();
     const refused = loadImage(`http://127.0.0.1:${target.port}/`, { ...imageOptions, privateHosts: ['127.0.0.1'] });
-    await expectHandlerError(refused, 'IMAGE_UNSUPPORTED'); // It was fetched: its text is no image.
+    await expectHandlerError(refused, 'IMAGE_UNSUPPORTED'); // The server was asked, and its text is no image.
     expect(target.hits()).toBe(1);
     await expectBlocked(`http://127.0.0.2:${target.port}/`, { privateHosts: ['127.0.0.1'] });
-    await expectBlocked(`http://127.0.0.1:${target.port}/`); // Though a connection to it is open.
+    await expectBlocked(`http://127.0.0.1:${target.port}/`); // A connection to it is open, but under other settings.
     expect(target.hits()).toBe(1);
   });
 
-  test('is fetched by a name that is listed', async () => {
+  test('is fetched where the settings name its host by name', async () => {
     const target = await startTarget();
     const refused = loadImage(`http://localhost:${target.port}/`, { ...imageOptions, privateHosts: ['localhost'] });
     await expectHandlerError(refused, 'IMAGE_UNSUPPORTED');
   });
 });
 
-describe('a service may also refuse', () => {
-  test('hosts that are not on its list, redirects included', async () => {
+describe('a service refuses', () => {
+  test('hosts that are not on its list, also in redirects', async () => {
     const changes = { privateHosts: ['*'], allowedHosts: ['127.0.0.1'] };
     const target = await startTarget();
     await expectBlocked('http://example.com/cat.png', changes);
@@ -65,13 +65,13 @@ describe('a service may also refuse', () => {
     expect(target.hits()).toBe(1);
   });
 
-  test('http', async () => {
+  test('http, where only https is allowed', async () => {
     const target = await startTarget();
     await expectBlocked(`http://127.0.0.1:${target.port}/`, { httpsOnly: true, privateHosts: ['*'] });
     expect(target.hits()).toBe(0);
   });
 
-  test('http after https, at any hop', () => {
+  test('a redirect from https to http, at any hop', () => {
     const [plain, secure] = [new URL('http://example.com/a'), new URL('https://example.com/b')];
     expect(thrownBy(() => requireAllowed(plain, secure, imageOptions))).toMatchObject({
       code: 'IMAGE_SOURCE_BLOCKED',
@@ -84,17 +84,17 @@ describe('a service may also refuse', () => {
     ] as const)
       expect(() => requireAllowed(url, previous, imageOptions)).not.toThrow();
   });
+});
 
-  test('credentials in a URL are not sent on', async () => {
-    const headers: unknown[] = [];
-    const origin = await startServer({
-      '/': (response, request) => {
-        headers.push(request.headers.authorization);
-        response.end('text');
-      },
-    });
-    const source = origin.replace('http://', 'http://name:word@');
-    await expectHandlerError(loadImage(source, { ...imageOptions, privateHosts: ['*'] }), 'IMAGE_UNSUPPORTED');
-    expect(headers).toEqual([undefined]);
+test('credentials in a URL are not sent', async () => {
+  const headers: unknown[] = [];
+  const origin = await startServer({
+    '/': (response, request) => {
+      headers.push(request.headers.authorization);
+      response.end('text');
+    },
   });
+  const source = origin.replace('http://', 'http://name:word@');
+  await expectHandlerError(loadImage(source, { ...imageOptions, privateHosts: ['*'] }), 'IMAGE_UNSUPPORTED');
+  expect(headers).toEqual([undefined]);
 });

@@ -6,7 +6,7 @@ import { HandlerError } from '../../../protocol/errors.ts';
 import { imagePath } from '../../support/goldens.ts';
 import { belowOf, mutateBytes } from '../../support/mutations.ts';
 
-/** Whatever is wrong with an image, it has pixels or an error that says so, and nothing of the decoder. */
+/** An image with wrong bytes has pixels, or an error that says so and repeats no words of the decoder. */
 
 const ROUNDS = 200;
 const options = { maxPixels: 1_000_000, maxSide: 10_000, applyExif: true };
@@ -38,6 +38,6 @@ test.each(formats)('%s', { timeout: 60_000 }, async (name, encode) => {
       outcomes.refused += 1;
     }
   }
-  if (name !== 'PNG') expect(outcomes.decoded).toBeGreaterThan(ROUNDS / 50); // Its checksums see everything.
+  if (name !== 'PNG') expect(outcomes.decoded).toBeGreaterThan(ROUNDS / 50); // Its checksums find every change.
   expect(outcomes.refused).toBeGreaterThan(ROUNDS / 50);
 });

@@ -8,9 +8,9 @@ import { type GoldenCandidate, type GoldenRanking, readGoldenPresets } from '../
 import { dataUri, testSettings } from '../../support/server.ts';
 import { expectHandlerError } from '../../support/thrown.ts';
 
-/** From image files to ranked answers. The pixels that are resized are off by a grey level now and then. */
+/** From image files to ranked answers. A few resized pixels differ by a grey level. */
 const GREY_LEVEL_TOLERANCE = { absolute: 5e-3, relative: 1e-3 };
-/** The same computed in another batch. */
+/** Tolerance of numbers that are computed in another batch. */
 const BATCH_TOLERANCE = { absolute: 1e-4, relative: 1e-5 };
 
 const { rankings } = readGoldenPresets();
@@ -33,7 +33,7 @@ const outputNames = [
   'mean_token_logprob',
 ];
 
-function asked(rows: readonly GoldenRanking[] = rankings): object {
+function inputsOf(rows: readonly GoldenRanking[] = rankings): object {
   return { img_url: rows.map(({ image }) => dataUri(image)), question: rows.map(({ question }) => question) };
 }
 
@@ -61,14 +61,14 @@ const scoresOf = (candidates: readonly GoldenCandidate[]) =>
 
 describe('of candidates', () => {
   test('the likeliest is the answer, and another to another question', async () => {
-    const answer = await ask({ ...asked(), candidates: texts });
+    const answer = await ask({ ...inputsOf(), candidates: texts });
     const best = rankings.flatMap(({ candidates }) => ranked(candidates).slice(0, 1));
     expect(tensorOf(answer, 'answer')).toMatchObject({ shape: [2], data: ['black', 'city'] });
     expectClose(numbersOf(answer, 'sequence_score'), scoresOf(best), GREY_LEVEL_TOLERANCE);
   });
 
   test.each([2, 4])('%d are returned ranked, with their log-likelihoods', async (count) => {
-    const answer = await ask({ ...asked(), candidates: texts, num_return_sequences: count });
+    const answer = await ask({ ...inputsOf(), candidates: texts, num_return_sequences: count });
     const wanted = rankings.flatMap(({ candidates }) => ranked(candidates).slice(0, count));
     expect(tensorOf(answer, 'answer')).toMatchObject({ shape: [2, count], data: wanted.map(({ text }) => text) });
     expect(tensorOf(answer, 'sequence_score').shape).toEqual([2, count]);
@@ -76,7 +76,7 @@ describe('of candidates', () => {
   });
 
   test('the tokens are those of the candidate, with their log-probabilities', async () => {
-    const answer = await ask({ ...asked(), candidates: texts, num_return_sequences: 4 });
+    const answer = await ask({ ...inputsOf(), candidates: texts, num_return_sequences: 4 });
     const wanted = rankings.flatMap(({ candidates }) => ranked(candidates));
     const longest = Math.max(...wanted.map(({ token_ids: ids }) => ids.length));
     const padded = (values: readonly number[]) => [
@@ -98,12 +98,12 @@ describe('of candidates', () => {
     );
   });
 
-  test('one comes back as it was given, capitals and spaces included', async () => {
+  test('a candidate comes back as it was sent, capitals and spaces included', async () => {
     const given = ['  A Small RED dog, on the beach', 'BLACK', 'Two  Dogs'];
-    const answer = await ask({ ...asked(), candidates: given, num_return_sequences: 3 });
+    const answer = await ask({ ...inputsOf(), candidates: given, num_return_sequences: 3 });
     expect(new Set(dataOf(answer, 'answer'))).toEqual(new Set(given));
     const plain = await ask({
-      ...asked(),
+      ...inputsOf(),
       candidates: ['a small red dog, on the beach', 'black', 'two dogs'],
       num_return_sequences: 3,
     });
@@ -111,28 +111,28 @@ describe('of candidates', () => {
     expectClose(numbersOf(answer, 'sequence_score'), numbersOf(plain, 'sequence_score'), BATCH_TOLERANCE);
   });
 
-  test('one alone is the answer', async () => {
-    expect(dataOf(await ask({ ...asked(), candidates: 'two dogs' }), 'answer')).toEqual(['two dogs', 'two dogs']);
+  test('a single candidate is the answer', async () => {
+    expect(dataOf(await ask({ ...inputsOf(), candidates: 'two dogs' }), 'answer')).toEqual(['two dogs', 'two dogs']);
   });
 
-  test('one that is given twice comes back twice', async () => {
+  test('a candidate that is sent twice comes back twice', async () => {
     const [row] = rankings;
     const answer = await ask({
-      ...asked(row === undefined ? [] : [row]),
+      ...inputsOf(row === undefined ? [] : [row]),
       candidates: ['black', 'city', 'black'],
       num_return_sequences: 3,
     });
     expect(dataOf(answer, 'answer')).toEqual(['black', 'black', 'city']);
   });
 
-  test('an empty one is as likely as that nothing is said', async () => {
-    const answer = await ask({ ...asked(), candidates: ['', 'city'], num_return_sequences: 2 });
+  test('an empty candidate has the score of an empty answer', async () => {
+    const answer = await ask({ ...inputsOf(), candidates: ['', 'city'], num_return_sequences: 2 });
     expect(new Set(dataOf(answer, 'answer'))).toEqual(new Set(['', 'city']));
     for (const score of numbersOf(answer, 'sequence_score')) expect(score).toBeLessThan(0);
   });
 
-  test('more than are returned by beams or samples may be, and other parameters change nothing', async () => {
-    const usual = await ask({ ...asked(), candidates: texts, num_return_sequences: 4 });
+  test('more answers may be returned than by beams or samples, and other parameters change nothing', async () => {
+    const usual = await ask({ ...inputsOf(), candidates: texts, num_return_sequences: 4 });
     const parameters = [
       { num_beams: 2 },
       { length_penalty: -2, num_beams: 3, early_stopping: true },
@@ -141,14 +141,14 @@ describe('of candidates', () => {
       { preset: 'bentoblip', max_new_tokens: 1 },
     ];
     for (const each of parameters) {
-      const answer = await ask({ ...asked(), candidates: texts, num_return_sequences: 4, ...each });
+      const answer = await ask({ ...inputsOf(), candidates: texts, num_return_sequences: 4, ...each });
       expect(dataOf(answer, 'answer')).toEqual(dataOf(usual, 'answer'));
       expectClose(numbersOf(answer, 'sequence_score'), numbersOf(usual, 'sequence_score'), BATCH_TOLERANCE);
     }
   });
 
   test('in original-blip the question starts with [ENC] too', async () => {
-    const answer = await ask({ ...asked(), candidates: texts, num_return_sequences: 4, preset: 'original-blip' });
+    const answer = await ask({ ...inputsOf(), candidates: texts, num_return_sequences: 4, preset: 'original-blip' });
     const wanted = rankings.flatMap(({ original }) => ranked(original));
     expect(dataOf(answer, 'answer')).toEqual(wanted.map(({ text }) => text));
     expectClose(numbersOf(answer, 'sequence_score'), scoresOf(wanted), GREY_LEVEL_TOLERANCE);
@@ -169,7 +169,7 @@ describe('of candidates', () => {
 describe('refused', () => {
   test('are more answers than there are candidates', async () => {
     for (const count of [3, 32]) {
-      const inputs = { ...asked(), candidates: ['a', 'b'], num_return_sequences: count };
+      const inputs = { ...inputsOf(), candidates: ['a', 'b'], num_return_sequences: count };
       const error = await expectHandlerError(ask(inputs), 'INVALID_PARAMETER');
       expect(error.message).toMatch(new RegExp(`number of candidates 2, got ${count}`));
     }
@@ -177,9 +177,9 @@ describe('refused', () => {
 
   test('are more candidates than 256, and not 256', async () => {
     const candidates = Array.from({ length: 257 }, (_, index) => `${index % 10}`);
-    const error = await expectHandlerError(ask({ ...asked(), candidates }), 'INVALID_INPUT');
+    const error = await expectHandlerError(ask({ ...inputsOf(), candidates }), 'INVALID_INPUT');
     expect(error.message).toMatch(/at most 256 candidates, got 257/);
-    const answer = await ask({ ...asked(), candidates: candidates.slice(1), num_return_sequences: 32 });
+    const answer = await ask({ ...inputsOf(), candidates: candidates.slice(1), num_return_sequences: 32 });
     expect(tensorOf(answer, 'answer').shape).toEqual([2, 32]);
     const scores = numbersOf(answer, 'sequence_score').slice(0, 32);
     expect(scores).toEqual(scores.toSorted((a, b) => b - a));
@@ -187,15 +187,15 @@ describe('refused', () => {
 
   test('is a candidate that does not fit the positions of the model', async () => {
     const error = await expectHandlerError(
-      ask({ ...asked(), candidates: ['a', 'dog '.repeat(39)] }),
+      ask({ ...inputsOf(), candidates: ['a', 'dog '.repeat(39)] }),
       'PROMPT_TOO_LONG',
     );
     expect(error.message).toMatch(/candidate of at most 40 tokens, got 41/);
-    expect(dataOf(await ask({ ...asked(), candidates: ['dog '.repeat(38)] }), 'answer')).toHaveLength(2);
+    expect(dataOf(await ask({ ...inputsOf(), candidates: ['dog '.repeat(38)] }), 'answer')).toHaveLength(2);
   });
 
   test.each([[[]], [[7]], [[null]], [[['a']]]])('are candidates like %j', async (candidates) => {
-    await expectHandlerError(ask({ ...asked(), candidates }), 'INVALID_INPUT');
+    await expectHandlerError(ask({ ...inputsOf(), candidates }), 'INVALID_INPUT');
   });
 
   test('are candidates of a checkpoint that captions', async () => {
@@ -212,14 +212,14 @@ describe('refused', () => {
 describe('at the same time', () => {
   test('requests without candidates, and rankings of others, are answered as they are alone', async () => {
     const requests = [
-      { ...asked(), candidates: texts, num_return_sequences: 4 },
-      asked(),
-      { ...asked(), candidates: texts.toReversed() },
-      { ...asked(), num_beams: 3, num_return_sequences: 2 },
-      { ...asked(), candidates: ['cat', 'two small dogs'], num_return_sequences: 2 },
-      { ...asked(), max_new_tokens: 3 },
-      { ...asked(), candidates: texts, num_return_sequences: 2 },
-      { ...asked(), candidates: texts, num_return_sequences: 4, preset: 'original-blip' },
+      { ...inputsOf(), candidates: texts, num_return_sequences: 4 },
+      inputsOf(),
+      { ...inputsOf(), candidates: texts.toReversed() },
+      { ...inputsOf(), num_beams: 3, num_return_sequences: 2 },
+      { ...inputsOf(), candidates: ['cat', 'two small dogs'], num_return_sequences: 2 },
+      { ...inputsOf(), max_new_tokens: 3 },
+      { ...inputsOf(), candidates: texts, num_return_sequences: 2 },
+      { ...inputsOf(), candidates: texts, num_return_sequences: 4, preset: 'original-blip' },
     ];
     const alone = [];
     for (const inputs of requests) alone.push(await ask(inputs));
@@ -238,7 +238,7 @@ describe('at the same time', () => {
     const fresh = new Handler(testSettings({ checkpoint: checkpointFolder('answers-float32') }));
     await fresh.initialize();
     const answers = [{ candidates: texts }, {}, { candidates: ['city'] }].map((more) =>
-      fresh.inferTensors({ inputs: { ...asked(), ...more }, outputs: ['answer'] }),
+      fresh.inferTensors({ inputs: { ...inputsOf(), ...more }, outputs: ['answer'] }),
     );
     await fresh.finalize();
     for (const { outputs } of await Promise.all(answers)) expect(outputs[0]?.data).toHaveLength(2);
@@ -246,7 +246,7 @@ describe('at the same time', () => {
 });
 
 test('a ranking counts the tokens that were scored', async () => {
-  const { generatedTokens, times } = await ask({ ...asked(), candidates: texts, num_return_sequences: 4 });
+  const { generatedTokens, times } = await ask({ ...inputsOf(), candidates: texts, num_return_sequences: 4 });
   const scored = rankings.flatMap(({ candidates }) => candidates.map(({ token_logprobs: values }) => values.length));
   expect(generatedTokens).toBe(sumOf(scored));
   expect(times.computeMs).toBeGreaterThan(0);

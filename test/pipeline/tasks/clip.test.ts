@@ -15,11 +15,11 @@ import { expectHandlerError } from '../../support/thrown.ts';
 
 /** End to end, from image files and texts to embeddings: the goldens start from the same files. */
 
-/** One grey level of the resize moves what comes of pictures. */
+/** A difference of one grey level in the resize moves the numbers of pictures. */
 const IMAGE_TOLERANCE = { absolute: 2e-2 };
 const SCORE_TOLERANCE = { absolute: 5e-3 };
 const TEXT_TOLERANCE = { absolute: 1e-5, relative: 1e-4 };
-/** The same numbers, computed in another batch. */
+/** Tolerance of numbers that are computed in another batch. */
 const BATCH_TOLERANCE = { absolute: 1e-5 };
 const usual = ['image_embeds', 'text_embeds', 'probability', 'cosine_similarity'];
 
@@ -91,7 +91,7 @@ describe.each(clipCheckpointNames)('CLIP with %s', (name) => {
     expect(valuesOf(answer, 'error')).toEqual(images.map(() => ''));
   });
 
-  test('what is in one request is as in requests of its own, all at once', async () => {
+  test('items of one request have the values of requests of their own, all at once', async () => {
     const together = await model.infer({ inputs: { ...pictures, ...descriptions }, outputs: usual });
     const alone = await Promise.all([
       ...pictures.img_url.map((image) => model.infer({ inputs: { img_url: [image] }, outputs: ['image_embeds'] })),
@@ -154,7 +154,7 @@ describe('requests that cannot be answered, whole or in part', () => {
     await expectHandlerError(model.infer({ inputs: { img_url: sources }, outputs: usual }), 'IMAGE_UNSUPPORTED');
   });
 
-  test('neither pictures nor texts are nothing to encode', async () => {
+  test('a request without pictures and texts is refused', async () => {
     const { message } = await expectHandlerError(
       model.infer({ inputs: { normalize: [true] }, outputs: usual }),
       'INVALID_INPUT',

@@ -17,7 +17,7 @@ import { bytes, dataUri, expectError, postInference, startServer, testSettings }
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 import { expectHandlerError } from '../../support/thrown.ts';
 
-/** From image files to log-probabilities: one grey level of the resize moves them. */
+/** From image files to log-probabilities. A difference of one grey level in the resize moves them. */
 const LOGPROB_TOLERANCE = { absolute: 5e-3 };
 const SCORE_TOLERANCE = { absolute: 5e-3, relative: 1e-3 };
 
@@ -31,7 +31,7 @@ describe('which settings result', () => {
     checkpoint: Parameters<typeof resolveGenerationSettings>[1] = {},
   ) => resolveGenerationSettings(inputs, checkpoint, presets[task][name].settings);
 
-  /** How many tokens may follow an input of so many, at least and at most. */
+  /** The least and the most tokens that may follow a prompt of this length. */
   const limits = ({ minNewTokens, maxNewTokens }: GenerationSettings, inputLength: number) => [
     newTokenLimit(minNewTokens, inputLength),
     newTokenLimit(maxNewTokens, inputLength),
@@ -68,23 +68,26 @@ describe('which settings result', () => {
       expect(limits(resolve(task, name, { min_new_tokens: 0 }), 1)[0]).toBe(0);
     });
 
-    test.each(['bentoblip', 'original-blip'] as const)('what %s leaves open is the checkpoint’s', (name) => {
-      const checkpoint = {
-        length_penalty: 0.5,
-        repetition_penalty: 1.2,
-        no_repeat_ngram_size: 2,
-        early_stopping: true,
-      };
-      expect(resolve(task, name, { no_repeat_ngram_size: 3 }, checkpoint)).toMatchObject({
-        shared: {
+    test.each(['bentoblip', 'original-blip'] as const)(
+      'a setting that %s leaves open comes from the checkpoint',
+      (name) => {
+        const checkpoint = {
           length_penalty: 0.5,
           repetition_penalty: 1.2,
-          no_repeat_ngram_size: 3,
-          early_stopping: 1,
-          do_sample: false,
-        },
-      });
-    });
+          no_repeat_ngram_size: 2,
+          early_stopping: true,
+        };
+        expect(resolve(task, name, { no_repeat_ngram_size: 3 }, checkpoint)).toMatchObject({
+          shared: {
+            length_penalty: 0.5,
+            repetition_penalty: 1.2,
+            no_repeat_ngram_size: 3,
+            early_stopping: 1,
+            do_sample: false,
+          },
+        });
+      },
+    );
 
     test('the beams of original-blip allow as many texts, and no more', () => {
       expect(resolve(task, 'original-blip', { num_return_sequences: 3 }).shared.num_return_sequences).toBe(3);
@@ -124,7 +127,7 @@ interface Row {
   readonly score: number;
 }
 
-/** What was generated for each item, one text each, without padding. */
+/** The generated tokens of each item, one text each, without padding. */
 function rowsOf([ids, logprobs, scores]: readonly NamedTensor[]): readonly Row[] {
   const length = ids?.shape.at(-1) ?? 0;
   return (scores?.data ?? []).map((score, index) => {
@@ -145,7 +148,7 @@ function expectGolden(rows: readonly Row[], wanted: readonly (readonly GoldenSeq
   }
 }
 
-/** What is computed in another batch is rounded otherwise. */
+/** Compares rows of different batches, which are rounded differently. */
 function expectSame(rows: readonly Row[], wanted: readonly Row[]): void {
   expect(rows.map(({ tokenIds }) => tokenIds)).toEqual(wanted.map(({ tokenIds }) => tokenIds));
   for (const [index, { tokenLogprobs }] of wanted.entries())
@@ -197,7 +200,7 @@ describe('captions', () => {
     expect(original.map(({ tokenIds }) => tokenIds)).not.toEqual(usual.map(({ tokenIds }) => tokenIds));
   });
 
-  test('of bentoblip with fewer tokens at most than it has at least have as many', async () => {
+  test('of bentoblip have as many tokens as the request allows, where the preset would have more', async () => {
     const rows = await caption({ preset: 'bentoblip', max_new_tokens: 6, text: '' });
     expect(rows.map(({ tokenIds }) => tokenIds.length)).toEqual(captions.map(() => 7));
   });

@@ -14,9 +14,9 @@ import { expectHandlerError } from '../../support/thrown.ts';
 
 /** End to end, from image files and texts to probabilities: the goldens start from the same files. */
 
-/** One grey level of the resize moves them. */
+/** A difference of one grey level in the resize moves the numbers. */
 const SCORE_TOLERANCE = { absolute: 5e-3 };
-/** The same numbers, computed in another batch. */
+/** Tolerance of numbers that are computed in another batch. */
 const BATCH_TOLERANCE = { absolute: 1e-5 };
 const NOT_COMPARED = -1;
 const usual = ['match_probability', 'cosine_similarity'];
@@ -88,7 +88,7 @@ describe.each(retrievalCheckpointNames)('retrieval with %s', (name) => {
     }
   });
 
-  test('pairs of one request are as those of requests of their own, all at once', async () => {
+  test('pairs of one request have the values of requests of their own, all at once', async () => {
     const together = await model.infer({ inputs, outputs: usual });
     const alone = await Promise.all(
       inputs.img_url.flatMap((image) =>

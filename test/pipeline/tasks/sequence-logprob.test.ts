@@ -66,7 +66,8 @@ describe.each([
 
   async function ask(parameters: object, from: object = inputs): Promise<Answer> {
     const { outputs } = await model.inferTensors({ inputs: { ...from, ...parameters }, outputs: names });
-    return Object.fromEntries(outputs.map((tensor) => [tensor.name, tensor])) as unknown as Answer; // It has what was asked for.
+    // The answer has the outputs that were asked for.
+    return Object.fromEntries(outputs.map((tensor) => [tensor.name, tensor])) as unknown as Answer;
   }
 
   test.each([

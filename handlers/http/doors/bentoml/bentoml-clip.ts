@@ -105,5 +105,6 @@ function textOf({ text }: Item): string {
 
 function rowsOf({ shape, data }: NamedTensor): readonly (readonly number[])[] {
   const [count = 0, length = 0] = shape;
-  return Array.from({ length: count }, (_, row) => data.slice(row * length, (row + 1) * length) as readonly number[]); // FP32.
+  const numbers = data as readonly number[]; // The tensor is FP32.
+  return Array.from({ length: count }, (_, row) => numbers.slice(row * length, (row + 1) * length));
 }

@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { AnswerCache } from '../../../../handlers/http/doors/runpod/answer-cache.ts';
 
-/** Answers that are kept for a while, by the timers of the test. */
+/** Answers that are kept for a while, with fake timers. */
 
 beforeEach(() => {
   vi.useFakeTimers();
-  vi.advanceTimersByTime(1); // lru-cache takes the time 0 for none.
+  vi.advanceTimersByTime(1); // lru-cache takes the time 0 for an absent one.
 });
 afterEach(() => void vi.useRealTimers());
 
@@ -24,7 +24,7 @@ function start(maxKibibytes = 1_000) {
   };
 }
 
-test('an answer is there until its time is over', () => {
+test('an answer is kept until its time is over', () => {
   const { cache, keep, passMs, ids } = start();
   keep('short', 2);
   keep('long', 3, 2 * MINUTE_MS);
@@ -37,15 +37,15 @@ test('an answer is there until its time is over', () => {
   expect(ids('short', 'long')).toEqual([]);
 });
 
-describe('where there is no room', () => {
-  test('the oldest goes', () => {
+describe('without room', () => {
+  test('the oldest answer goes first', () => {
     const { keep, ids } = start(4);
     for (const id of ['first', 'second', 'third', 'fourth']) expect(keep(id, 1)).toBe(true);
     expect(keep('large', 3)).toBe(true);
     expect(ids('first', 'second', 'third', 'fourth', 'large')).toEqual(['fourth', 'large']);
   });
 
-  test('those that are kept the shortest time go first', () => {
+  test('answers with the shortest time go before older ones', () => {
     const { keep, ids } = start(4);
     keep('long', 2, 30 * MINUTE_MS);
     keep('short', 2);
@@ -53,14 +53,14 @@ describe('where there is no room', () => {
     expect(ids('long', 'short', 'longer')).toEqual(['long', 'longer']);
   });
 
-  test('what is larger than all the room is not kept, and costs nobody a place', () => {
+  test('an answer larger than the cache is not kept, and pushes no other out', () => {
     const { keep, ids } = start(4);
     keep('small', 4);
     expect(keep('large', 5)).toBe(false);
     expect(ids('small', 'large')).toEqual(['small']);
   });
 
-  test('what has expired makes it', () => {
+  test('expired answers go before the others', () => {
     const { keep, passMs, ids } = start(4);
     keep('long', 2, 2 * MINUTE_MS);
     keep('short', 2);
@@ -70,7 +70,7 @@ describe('where there is no room', () => {
   });
 });
 
-test('what nobody has read is known, while it is kept', () => {
+test('the cache lists answers that nobody has read, while it keeps them', () => {
   const { cache, keep, passMs } = start();
   keep('read', 1);
   keep('unread', 1);

@@ -161,7 +161,8 @@ describe('an answer', () => {
       await post(answers, inputs),
       await post(answers, chelsea, { path: `/?question=${encodeURIComponent(question)}` }),
     ]) {
-      const [only, ...others] = readJson(got) as readonly { answer: string; score: number }[]; // The shape that the route answers with.
+      // The route answers in this shape.
+      const [only, ...others] = readJson(got) as readonly { answer: string; score: number }[];
       expect(others).toEqual([]);
       expect(only?.answer).toBe(answer);
       expectClose([only?.score ?? Number.NaN], [score], TOLERANCE);
