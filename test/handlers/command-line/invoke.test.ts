@@ -184,7 +184,7 @@ describe('the bundle', () => {
   });
 
   test('does not start without one of its native packages', { timeout: 120_000 }, async () => {
-    const alone = copyDist(bundle, decoder);
+    const alone = copyDist(bundle, [...decoder, ...binaries]);
     try {
       const exit = await runProgram(alone, 'invoke.js', { cwd: '/' });
       expect(exit.exitCode).toBe(1);
