@@ -12,10 +12,11 @@ import { readSettings, type Settings } from './pipeline/settings.ts';
 import { HandlerError, toHandlerError } from './protocol/errors.ts';
 import { valuesByName } from './protocol/named-tensor.ts';
 import type { TaskSchema } from './protocol/schema.ts';
-import { shippedCheckpoint } from './shipped-files.ts';
+import { shippedFile } from './shipped-files.ts';
 
 /** Settings from the environment variables of this process. */
 export function settingsFromEnvironment(): Settings {
+  const shippedCheckpoint = shippedFile('checkpoints/scenes-captioning');
   return readSettings({ environment: process.env, cpuCount: availableParallelism(), shippedCheckpoint });
 }
 
@@ -106,7 +107,7 @@ export default class Handler {
 
   /**
    * Refuses a request before anything of it is read, as `inferTensors` would refuse it then.
-   * @throws HandlerError `NOT_READY`; or `OVERLOADED` where there is no room in the queue, which listeners are told of.
+   * @throws HandlerError `NOT_READY`; `OVERLOADED` where the queue has no room. Listeners get the second.
    */
   requireRoom(): void {
     const model = this.#requireModel();

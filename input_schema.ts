@@ -145,7 +145,7 @@ const generationOutputs = {
     shape: [-1],
     onRequest: true,
     description:
-      'The same / the number of generated tokens: a confidence that does not depend on length. Compare it between requests of equal parameters.',
+      'sequence_logprob divided by the number of generated tokens: a confidence that does not depend on length. Compare it between requests of equal parameters.',
   },
 } as const satisfies Record<string, OutputField>;
 

@@ -22,7 +22,7 @@ export interface RequestEvents {
   readonly accepted?: (() => void) | undefined;
   /** A worker takes a batch with some of the request, which nothing stops any more. */
   readonly computing?: (() => void) | undefined;
-  /** A stage is over, well or not. Also called when nobody waits for the answer any more. */
+  /** A stage has ended, also by an error. Also called when nobody waits for the answer any more. */
   readonly stage?: ((stage: Stage) => void) | undefined;
   /** The request is answered, or fails. */
   readonly done?: ((outcome: TensorAnswer | HandlerError, durationMs: number) => void) | undefined;

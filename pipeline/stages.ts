@@ -14,7 +14,7 @@ export interface Stage {
 
 export type OnStage = (stage: Stage) => void;
 
-/** Does the work of a stage, and tells of the stage when it is over, well or not. */
+/** Does the work of a stage, and reports the stage when it ends, also by an error. */
 export async function watchStage<T>(
   name: Stage['name'],
   onStage: OnStage | undefined,
@@ -25,14 +25,14 @@ export async function watchStage<T>(
   return await doneOrFailed(work, (error) => onStage({ name, startMs, endMs: performance.now(), error }));
 }
 
-/** The events of a request that a run of its items is told by. */
+/** The events of a request that the run of its items reports to. */
 interface RunEvents {
   readonly computing?: (() => void) | undefined;
   readonly stage?: OnStage | undefined;
 }
 
 /**
- * Has items computed, and tells of their wait and of their run when each is over, well or not.
+ * Has items computed, and reports their wait and their run when each ends, also by an error.
  * @param submit calls back when a worker takes the items: with the size of the batch, where others are among them.
  */
 export async function watchRun<T>(

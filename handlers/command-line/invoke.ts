@@ -5,7 +5,7 @@ import type { TensorAnswer } from '../../pipeline/infer-request.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { readInferenceRequest } from '../../protocol/inference-request.ts';
 import { inferenceResponse } from '../../protocol/inference-response.ts';
-import { shippedPicture } from '../../shipped-files.ts';
+import { shippedFile } from '../../shipped-files.ts';
 import { failureLine } from '../service/failure.ts';
 import { abortOnSignals, readArguments } from './command.ts';
 
@@ -51,7 +51,12 @@ function readBody(options: Options): unknown {
   return parseJson(options.request, readFile(options.request).toString('utf8'));
 }
 
-function bodyFrom({ img_url: sources = [shippedPicture], text, question, parameters }: Options): unknown {
+function bodyFrom({
+  img_url: sources = [shippedFile('examples/apples-and-cat.png')],
+  text,
+  question,
+  parameters,
+}: Options): unknown {
   const tensor = (name: string, data: readonly string[] | undefined) =>
     data === undefined ? [] : [{ name, shape: [data.length], datatype: 'BYTES', data }];
   return {

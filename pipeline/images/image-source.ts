@@ -47,7 +47,7 @@ export async function loadImage(source: ImageSource, options: ImageOptions): Pro
     const fetchedMs = performance.now();
     const { decodedBytes, decode } = await watchStage('inspect', onStage, () => inspectImage(bytes, options));
     const inspectedMs = performance.now();
-    // It waits for other images, which need this memory to be fetched.
+    // A joint budget lends to all images of a request at once. The others need this memory to be fetched.
     if (options.decodedBudget?.isJoint) releaseFetched();
     const acquire = async () => await options.decodedBudget?.acquire(decodedBytes, options.signal);
     const release = (await watchStage('queue', onStage, acquire)) ?? (() => undefined);

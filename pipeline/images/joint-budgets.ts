@@ -19,7 +19,7 @@ export function jointBudgets(budget: ByteBudget, count: number, signal?: AbortSi
       signal,
     ),
   );
-  acquired.catch(() => undefined); // Each image that asked gets the error; perhaps none did.
+  acquired.catch(() => undefined); // Each image that asked gets the error. Where none asked, nobody needs it.
   let holderCount = 0;
   const releaseOne = async () => {
     holderCount -= 1;

@@ -29,6 +29,7 @@ function requireCroppable(resize: Extract<Resize, { kind: 'crop' }>, image: Pick
   if (height * width <= MAX_RESIZED_PIXELS) return;
   throw new HandlerError(
     'IMAGE_TOO_LARGE',
-    `Expected an image that has at most ${MAX_RESIZED_PIXELS} pixels when its shorter side has ${resize.shortestEdge}, got ${image.width} x ${image.height}.`,
+    `Expected an image that has at most ${MAX_RESIZED_PIXELS} pixels when its shorter side has ${resize.shortestEdge}, ` +
+      `got ${image.width} x ${image.height}.`,
   );
 }

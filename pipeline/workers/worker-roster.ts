@@ -31,7 +31,7 @@ export class WorkerRoster {
     return this.#idle.length > 0 || this.#outage.isTooLong;
   }
 
-  /** Calls back whenever there comes to be room. Several listeners are called in turns. */
+  /** Calls back whenever a worker becomes idle, or batches are refused from now on. Several listeners take turns. */
   onRoom(listener: () => void): void {
     this.#listeners.push(listener);
   }

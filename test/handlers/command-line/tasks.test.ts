@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import Handler from '../../../app.ts';
-import { shippedPicture } from '../../../shipped-files.ts';
+import { shippedFile } from '../../../shipped-files.ts';
 import { builtBundle } from '../../support/built-bundle.ts';
 import { type Exit, runProgram } from '../../support/bundle.ts';
 import { expectClose } from '../../support/close-to.ts';
@@ -62,7 +62,10 @@ describe('question answering', () => {
     expect(answer).toMatchObject({ model_name: 'question-answering', outputs: [{ name: 'answer', shape: [1] }] });
     expectOutputs(
       answer,
-      await infer('answers-float32', { img_url: readFileSync(shippedPicture), question: 'is the cat black?' }),
+      await infer('answers-float32', {
+        img_url: readFileSync(shippedFile('examples/apples-and-cat.png')),
+        question: 'is the cat black?',
+      }),
     );
     expect(shipped.stderr).toMatch(/; \d+ tokens, \d+ tokens\/s/);
     const other = readAnswer(await invoke('answers-float32', '--img_url', imagePath('rocket'), '--question', 'red'));
@@ -151,7 +154,10 @@ describe('CLIP', () => {
     expect(outputOf(answer, 'probability').shape).toEqual([2, 2]);
     expect(exit.stderr).not.toMatch(/tokens/);
     const alone = readAnswer(await invoke('clip-real-end'));
-    expectOutputs(alone, await infer('clip-real-end', { img_url: readFileSync(shippedPicture) }));
+    expectOutputs(
+      alone,
+      await infer('clip-real-end', { img_url: readFileSync(shippedFile('examples/apples-and-cat.png')) }),
+    );
   });
 
   test('takes its own parameter, and a request of texts alone from a file', async () => {

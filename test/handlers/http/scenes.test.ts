@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import Handler, { settingsFromEnvironment } from '../../../app.ts';
-import { shippedPicture } from '../../../shipped-files.ts';
+import { shippedFile } from '../../../shipped-files.ts';
 import { bytes, outputOf, readAnswer, send, startServerOfModels } from '../../support/server.ts';
 
 /**
@@ -67,7 +67,7 @@ async function caption(name: Picture, prompt: string): Promise<string> {
 test('the handler without settings describes the picture that ships', async () => {
   const model = new Handler({ ...settingsFromEnvironment(), executionProvider: 'cpu' });
   await model.initialize();
-  const { generated_output } = await model.infer({ img_url: readFileSync(shippedPicture) });
+  const { generated_output } = await model.infer({ img_url: readFileSync(shippedFile('examples/apples-and-cat.png')) });
   expectTrue(generated_output, 'apples-and-cat');
   await model.finalize();
 });

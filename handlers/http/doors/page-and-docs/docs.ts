@@ -1,8 +1,9 @@
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { FastifyReply } from 'fastify';
 import { HandlerError } from '../../../../protocol/errors.ts';
-import { swaggerUiFolder } from '../../../../shipped-files.ts';
+import { shippedFile } from '../../../../shipped-files.ts';
 import type { DoorContext } from '../../exchange/door.ts';
 import { sendJson } from '../../exchange/reply.ts';
 import { openApiDocument } from './openapi.ts';
@@ -52,6 +53,12 @@ function send(reply: FastifyReply, contentType: string, content: string | Buffer
     .header('content-type', `${contentType}; charset=utf-8`)
     .header('x-content-type-options', 'nosniff')
     .send(content);
+}
+
+/** The folder of Swagger UI: copied beside the bundle; in the sources, where npm installed it. */
+function swaggerUiFolder(): string {
+  const copied = shippedFile('swagger-ui');
+  return existsSync(copied) ? copied : shippedFile('node_modules/swagger-ui-dist');
 }
 
 /** @throws HandlerError `NOT_FOUND` where the package was built without Swagger UI. */

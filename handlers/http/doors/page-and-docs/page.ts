@@ -1,12 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { shippedPage } from '../../../../shipped-files.ts';
+import { shippedFile } from '../../../../shipped-files.ts';
 import type { DoorContext } from '../../exchange/door.ts';
 import { sendJson, sendText } from '../../exchange/reply.ts';
 
 /** A page on which a person asks the models about a picture. It uses the same routes as every other client. */
 
+const pageFolder = shippedFile('handlers/http/doors/page-and-docs/page');
 const contentTypes = { 'index.html': 'text/html', 'page.css': 'text/css', 'page.js': 'text/javascript' } as const;
 
 /** Allows nothing from other hosts but the picture that a person names. */
@@ -39,5 +40,5 @@ async function sendPageFile(reply: FastifyReply, name: keyof typeof contentTypes
     .header('content-type', `${contentTypes[name]}; charset=utf-8`)
     .header('cache-control', 'no-cache')
     .header('x-content-type-options', 'nosniff')
-    .send(await readFile(join(shippedPage, name)));
+    .send(await readFile(join(pageFolder, name)));
 }
