@@ -74,8 +74,7 @@ async function serve(settings: WorkerSettings): Promise<void> {
   const choose = checkpoint.isInt8 ? chooseForInt8 : chooseExecutionProvider;
   const chosen = await choose(settings.executionProvider);
   const startMs = performance.now();
-  const { threadCount, imageSize } = settings;
-  const session = await loadSession(checkpoint, { ...chosen, threadCount, imageSize });
+  const session = await loadSession(checkpoint, { ...settings, ...chosen });
   parentPort?.on('message', async (request: WorkerRequest) => {
     if (request === 'close') {
       await session.release();

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { WorkerSettings } from '../../../pipeline/workers/inference-worker.ts';
 import { startWorkerPool } from '../../../pipeline/workers/worker-pool.ts';
 import { type InferenceWorker, WorkerEndedError } from '../../../pipeline/workers/worker-thread.ts';
+import { expectClose } from '../../support/close-to.ts';
 import { greyBatch as batch, smallWorkerSettings as settings } from '../../support/worker-batches.ts';
 
 describe('the worker pool', () => {
@@ -30,6 +31,18 @@ describe('the worker pool', () => {
     await expect(pool.run('generation', unknownToken)).rejects.toThrow();
     expect((await pool.run('generation', batch())).results).toEqual(wanted);
     await pool.close();
+  });
+
+  test('computes in the precision that its settings ask for', async () => {
+    const logprobs = async (precision: 'float32' | 'float16') => {
+      const pool = await startWorkerPool({ ...settings, precision }, 1);
+      const { results } = await pool.run('generation', batch());
+      await pool.close();
+      return results[0]?.[0]?.tokenLogprobs ?? [];
+    };
+    const [narrow, wide] = [await logprobs('float16'), await logprobs('float32')];
+    expect(narrow).not.toEqual(wide);
+    expectClose(narrow, wide, { absolute: 0.06 }); // The tolerance of test/models/float16.test.ts.
   });
 
   test('finishes what runs before it closes', async () => {
