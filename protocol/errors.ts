@@ -190,7 +190,7 @@ const table = {
     grpc: 'INTERNAL',
     retryable: false,
     meaning:
-      'An environment variable has an invalid value; or two models of one process have different `BLIP_MAX_DECODED_BYTES`; or Vertex AI is admitted without tokens where tokens are set; or the service would be open to everyone. On AWS Lambda the last case is answered to HTTP events, with 500.',
+      'An environment variable has an invalid value; or two models of one process have different `BLIP_MAX_DECODED_BYTES`; or Vertex AI is admitted without tokens where tokens are set; or a server cannot listen on its address and port; or the service would be open to everyone. On AWS Lambda the last case is answered to HTTP events, with 500.',
   },
   INTERNAL: {
     http: 500,

@@ -7,6 +7,7 @@ import type { GrpcServer, GrpcServerOptions } from '../grpc/server.ts';
 import { createServer, type HttpServer } from '../http/server.ts';
 import { type Admission, createAdmission } from '../service/admission.ts';
 import { failureLine } from '../service/failure.ts';
+import { listenFailure } from '../service/listen-failure.ts';
 import type { Metrics } from '../service/metrics.ts';
 import { createModels, finalizeModels, loadModels, logReady } from '../service/model-loading.ts';
 import { readServerSettings, type ServerSettings } from '../service/server-settings.ts';
@@ -59,10 +60,9 @@ class Service {
     this.#http = createServer(this.#models, settings, this.#admission, this.#metrics);
   }
 
-  /** @throws Error when a port is not free, or as the models do when they are loaded. */
+  /** @throws HandlerError `SETTINGS_INVALID` when a port is not free; errors of the models when they are loaded. */
   async start(host: string): Promise<void> {
-    const { vertexPort, port } = this.#settings;
-    await this.#http.listen({ host, port: vertexPort ?? port });
+    await this.#listen(host);
     try {
       this.#grpc = this.#startGrpc();
       await Promise.all([this.#grpc, loadModels(this.#models, this.#http.log, this.#starting.signal)]);
@@ -87,6 +87,15 @@ class Service {
     await Promise.all([this.#http.draining.drain(drainLimitMs), drainGrpc()]);
     await finalizeModels(this.#models);
     this.#http.log.info('stopped');
+  }
+
+  async #listen(host: string): Promise<void> {
+    const { vertexPort, port } = this.#settings;
+    try {
+      await this.#http.listen({ host, port: vertexPort ?? port });
+    } catch (cause) {
+      throw listenFailure(host, vertexPort ?? port, vertexPort === undefined ? 'PORT' : 'AIP_HTTP_PORT', cause);
+    }
   }
 
   #startGrpc(): Promise<GrpcServer> | undefined {

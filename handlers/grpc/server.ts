@@ -1,9 +1,10 @@
 import { setMaxListeners } from 'node:events';
 import { isIPv6 } from 'node:net';
-import { Server } from '@grpc/grpc-js';
+import { Server, type ServerCredentials } from '@grpc/grpc-js';
 import type Handler from '../../app.ts';
 import type { Admission } from '../service/admission.ts';
 import { Drain } from '../service/drain.ts';
+import { listenFailure } from '../service/listen-failure.ts';
 import type { Log } from '../service/log.ts';
 import type { Metrics } from '../service/metrics.ts';
 import type { ServerSettings } from '../service/server-settings.ts';
@@ -62,7 +63,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   const stopping = new AbortController();
   setMaxListeners(0, stopping.signal); // Every open stream listens.
   const server = createServer(options, drain, stopping.signal);
-  const port = await listen(server, `${isIPv6(host) ? `[${host}]` : host}:${settings.grpcPort ?? 0}`, credentials);
+  const port = await listen(server, { host, port: settings.grpcPort ?? 0 }, credentials);
   log.info({ host, port }, 'gRPC listening');
   return {
     port,
@@ -110,9 +111,17 @@ function maxStreamed(models: readonly Handler[], { maxRequestsPerToken }: Server
   return Math.min(...limits, maxRequestsPerToken ?? Number.POSITIVE_INFINITY);
 }
 
-function listen(server: Server, address: string, credentials: Parameters<Server['bindAsync']>[1]): Promise<number> {
+/** @throws HandlerError `SETTINGS_INVALID` when the address is not free. */
+function listen(
+  server: Server,
+  { host, port }: { readonly host: string; readonly port: number },
+  credentials: ServerCredentials,
+): Promise<number> {
+  const address = `${isIPv6(host) ? `[${host}]` : host}:${port}`;
   return new Promise((resolve, reject) => {
-    server.bindAsync(address, credentials, (error, port) => (error === null ? resolve(port) : reject(error)));
+    server.bindAsync(address, credentials, (error, boundPort) =>
+      error === null ? resolve(boundPort) : reject(listenFailure(host, port, 'BLIP_GRPC_PORT', error)),
+    );
   });
 }
 

@@ -1,8 +1,10 @@
 import { status } from '@grpc/grpc-js';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { startGrpcServer } from '../../../handlers/grpc/server.ts';
+import { createAdmission } from '../../../handlers/service/admission.ts';
 import { createModels, finalizeModels } from '../../../handlers/service/model-loading.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
-import { expectStatus, grpcClient, startGrpc, typedBytes } from '../../support/grpc.ts';
+import { expectStatus, grpcClient, silentLog, startGrpc, typedBytes } from '../../support/grpc.ts';
 import { dataUri, send, testSettings } from '../../support/server.ts';
 import { doorsForTest, withDoors } from '../../support/with-server.ts';
 
@@ -112,5 +114,16 @@ describe('NOT_FOUND and UNIMPLEMENTED', () => {
     const bytes = () => Buffer.alloc(0);
     const failed = new Promise((_resolve, reject) => client.makeUnaryRequest(path, bytes, bytes, {}, reject));
     await expect(failed).rejects.toMatchObject({ code: status.UNIMPLEMENTED });
+  });
+});
+
+test('a port that is not free is named, with its setting', async () => {
+  const occupied = await startGrpc([], testSettings());
+  onTestFinished(() => occupied.close());
+  const settings = testSettings({ grpcPort: occupied.port });
+  const options = { models: [], settings, host: '127.0.0.1', log: silentLog, admission: createAdmission(settings) };
+  await expect(startGrpcServer(options)).rejects.toMatchObject({
+    code: 'SETTINGS_INVALID',
+    message: expect.stringMatching(`^Expected HOST 127\\.0\\.0\\.1 and BLIP_GRPC_PORT ${occupied.port} to be `),
   });
 });

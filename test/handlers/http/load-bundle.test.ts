@@ -273,7 +273,10 @@ describe('a server that cannot start', () => {
     const { port } = new URL(server.url);
     const { exitCode, stderr } = await runProgram(bundle, 'serve.js', { variables: { PORT: port } });
     expect(exitCode).toBe(1);
-    expect(JSON.parse(stderr)).toEqual({ error: expect.stringContaining('EADDRINUSE'), code: 'INTERNAL' });
+    expect(JSON.parse(stderr)).toEqual({
+      error: expect.stringMatching(`^Expected HOST 127\\.0\\.0\\.1 and PORT ${port} to be an address .*EADDRINUSE`),
+      code: 'SETTINGS_INVALID',
+    });
     await stop(server);
   });
 });
