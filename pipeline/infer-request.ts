@@ -13,6 +13,8 @@ export interface InferRequest {
    * is dropped.
    */
   readonly signal?: AbortSignal | undefined;
+  /** The name of whoever asks: the clients of a model take turns. Requests without a name are one client's. */
+  readonly client?: string | undefined;
   readonly events?: RequestEvents | undefined;
 }
 

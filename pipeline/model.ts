@@ -166,13 +166,13 @@ function answering(
     isHealthy: () => pool.liveCount() > 0,
     queuedItems: () => accepted.itemCount,
     requireRoom: () => accepted.requireRoom(1),
-    async infer({ inputs, outputs = usualOutputs, signal, events }) {
+    async infer({ inputs, outputs = usualOutputs, signal, client, events }) {
       signal?.throwIfAborted();
       const { itemCount, run } = read(inputs, outputs);
       pool.requireServing();
       accepted.requireRoom(itemCount);
       events?.accepted?.();
-      return await unlessAborted(accepted.add(itemCount, run({ signal, events })), signal);
+      return await unlessAborted(accepted.add(itemCount, run({ signal, client, events })), signal);
     },
     async close() {
       await accepted.settled();

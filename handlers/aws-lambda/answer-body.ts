@@ -33,7 +33,11 @@ export async function answerBody(
   const request = checkBody(body);
   const model = requireModel(models, request.model_name);
   const { id, ...question } = readBody(request, model.schema);
-  const answer = await inferInTime(model, question, { signal: until, timeLimitMs: settings.requestTimeoutMs });
+  const answer = await inferInTime(model, question, {
+    signal: until,
+    timeLimitMs: settings.requestTimeoutMs,
+    client: undefined,
+  });
   for (const failure of answer.failures) logInternal(failure, server.log);
   return inferenceResponse(model.name ?? '', id, answer.outputs);
 }

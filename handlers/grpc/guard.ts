@@ -97,6 +97,11 @@ export class CallGuard {
     return this.#records.get(metadata) ?? { log: this.#options.log, span: undefined };
   }
 
+  /** The name of the token of an admitted call; `undefined` where there are no tokens. */
+  tokenOf(metadata: Metadata): string | undefined {
+    return this.#requireAdmitted(metadata).token;
+  }
+
   /** Streams are not counted themselves: each of their requests is. */
   #admit(metadata: Metadata, isStream: boolean): AdmittedRequest {
     const { admission } = this.#options;

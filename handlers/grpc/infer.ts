@@ -14,6 +14,8 @@ export interface InferCall extends CallRecord {
   readonly signal: AbortSignal;
   /** The most milliseconds that the service allows; `undefined` for any time. */
   readonly timeLimitMs: number | undefined;
+  /** The name of the token that asks; `undefined` where there are no tokens. */
+  readonly client: string | undefined;
 }
 
 /**
@@ -24,11 +26,11 @@ export interface InferCall extends CallRecord {
 export async function infer(
   models: readonly Handler[],
   request: ModelInferRequest,
-  { signal, timeLimitMs, log, span }: InferCall,
+  { signal, timeLimitMs, client, log, span }: InferCall,
 ): Promise<MessageInitShape<typeof ModelInferResponseSchema>> {
   const model = findVersion(models, request.modelName, request.modelVersion);
   const { id = '', ...question } = readInferRequest(request, model.schema);
-  const options = { signal, timeLimitMs, events: span?.eventsOf(model) };
+  const options = { signal, timeLimitMs, client, events: span?.eventsOf(model) };
   const { outputs, failures, times, generatedTokens } = await inferInTime(model, question, options);
   for (const failure of failures) logInternal(failure, log);
   log.debug({ times, generatedTokens }, 'stages');

@@ -63,12 +63,12 @@ function addInferenceMethods(
   { models, guard, drain, maxStreamed, timeLimitMs }: InferenceServiceOptions,
 ): void {
   addUnary(context, method.modelInfer, (request, { metadata, signal }) => {
-    const call = { ...guard.recordOf(metadata), signal, timeLimitMs };
+    const call = { ...guard.recordOf(metadata), signal, timeLimitMs, client: guard.tokenOf(metadata) };
     return drain.count(() => guard.handle(metadata, () => infer(models, request, call)));
   });
   addBidirectional(context, method.modelStreamInfer, (stream) => {
     const { metadata, signal } = stream;
-    const call = { ...guard.recordOf(metadata), signal, timeLimitMs };
+    const call = { ...guard.recordOf(metadata), signal, timeLimitMs, client: guard.tokenOf(metadata) };
     return streamInfer(stream, {
       maxRunning: maxStreamed,
       log: call.log,

@@ -55,6 +55,8 @@ export interface InferOptions {
   readonly signal: AbortSignal;
   /** The most milliseconds that the service allows; `undefined` for any time. */
   readonly timeLimitMs: number | undefined;
+  /** The name of the token that asks; `undefined` where there are no tokens. */
+  readonly client: string | undefined;
   readonly events?: RequestEvents | undefined;
 }
 
@@ -65,10 +67,11 @@ export interface InferOptions {
 export async function inferInTime(
   model: Handler,
   { inputs, outputs, parameters }: Question,
-  { signal, timeLimitMs, events }: InferOptions,
+  { signal, timeLimitMs, client, events }: InferOptions,
 ): Promise<TensorAnswer> {
   const timeoutMs = shortest(requestTimeoutMs(parameters?.['timeout']), timeLimitMs);
-  const infer = (until: AbortSignal) => untraced(() => model.inferTensors({ inputs, outputs, signal: until, events }));
+  const infer = (until: AbortSignal) =>
+    untraced(() => model.inferTensors({ inputs, outputs, signal: until, client, events }));
   return await withDeadline(timeoutMs, signal, infer);
 }
 

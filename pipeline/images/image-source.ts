@@ -14,6 +14,8 @@ export interface ImageOptions extends ImageFetchOptions, ImageDecodeOptions {
   readonly decodedBudget?: ByteBudget;
   /** Ends the loading with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
+  /** Whose image it is, where clients take turns. */
+  readonly client?: string | undefined;
   /** Takes each stage of the loading when it is over. */
   readonly onStage?: OnStage | undefined;
 }

@@ -16,8 +16,8 @@ export interface TaskRequest {
   readonly run: (listening: Listening) => Promise<TensorAnswer>;
 }
 
-/** The signal that drops a request, and the events that tell of it. */
-export type Listening = Pick<InferRequest, 'signal' | 'events'>;
+/** The signal that drops a request, whose request it is, and the events that tell of it. */
+export type Listening = Pick<InferRequest, 'signal' | 'client' | 'events'>;
 
 /**
  * Reads the checked inputs of a task.
@@ -36,11 +36,13 @@ export interface TaskContext extends BatcherOptions {
 /** The context of one request: its images are loaded, and its batches wait, until the signal aborts. */
 export interface RequestContext extends TaskContext {
   readonly signal: AbortSignal | undefined;
+  readonly client: string | undefined;
   readonly events: RequestEvents;
 }
 
-export function requestContext(context: TaskContext, { signal, events = {} }: Listening): RequestContext {
-  return { ...context, signal, events, imageOptions: { ...context.imageOptions, signal, onStage: events.stage } };
+export function requestContext(context: TaskContext, { signal, client, events = {} }: Listening): RequestContext {
+  const imageOptions = { ...context.imageOptions, signal, client, onStage: events.stage };
+  return { ...context, signal, client, events, imageOptions };
 }
 
 export function noTimes(): StageTimes {

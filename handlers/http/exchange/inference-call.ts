@@ -24,16 +24,23 @@ export interface InferenceCall {
  * @throws HandlerError `DEADLINE_EXCEEDED` after the time that the request or the service allows.
  */
 export async function askModel(
-  { request, reply, model, timeLimitMs }: InferenceCall,
+  { request, reply, model, admitted, timeLimitMs }: InferenceCall,
   question: Question,
   signal: AbortSignal = clientSignal(reply),
 ): Promise<TensorAnswer> {
-  return await askUntil(model, question, { signal, timeLimitMs, log: reply.log, span: spanOf(request) });
+  return await askUntil(model, question, {
+    signal,
+    timeLimitMs,
+    client: admitted.token,
+    log: reply.log,
+    span: spanOf(request),
+  });
 }
 
 interface AskOptions {
   readonly signal: AbortSignal;
   readonly timeLimitMs: number | undefined;
+  readonly client: string | undefined;
   readonly log: FastifyBaseLogger;
   readonly events?: RequestEvents;
   /** Gets a child for each stage. */
@@ -44,9 +51,9 @@ interface AskOptions {
 export async function askUntil(
   model: Handler,
   question: Question,
-  { signal, timeLimitMs, log, events, span }: AskOptions,
+  { signal, timeLimitMs, client, log, events, span }: AskOptions,
 ): Promise<TensorAnswer> {
-  const options = { signal, timeLimitMs, events: joinEvents([span?.eventsOf(model), events]) };
+  const options = { signal, timeLimitMs, client, events: joinEvents([span?.eventsOf(model), events]) };
   const answer = await inferInTime(model, question, options);
   for (const failure of answer.failures) logInternal(failure, log);
   log.debug({ times: answer.times, generatedTokens: answer.generatedTokens }, 'stages');

@@ -101,7 +101,11 @@ async function begin({ request, reply, model, admitted, timeLimitMs }: Inference
   const { log } = reply;
   const span = spanOf(request);
   const job = await startJob(async (signal, events) => {
-    const { outputs } = await askUntil(model, { inputs }, { signal, timeLimitMs, log, events, span });
+    const { outputs } = await askUntil(
+      model,
+      { inputs },
+      { signal, timeLimitMs, client: admitted.token, log, events, span },
+    );
     return valuesByName(outputs);
   }, limits);
   const leave = admitted.keep();
