@@ -1,0 +1,25 @@
+import { resolve } from 'node:path';
+import type { Attack } from './attacks/attack.ts';
+import { unreadAnswers } from './attacks/unread-answers.ts';
+
+/**
+ * Attacks built servers as strangers do, and prints what it cost them: docs/explanation/security.md has the table.
+ *
+ *     npm run build && npx tsx bench/attacks.ts . [OTHER_CHECKOUT …] [--only PART_OF_A_NAME]
+ *
+ * Each attack is run against each checkout in turn, alone on the machine.
+ */
+
+const attacks: readonly Attack[] = [unreadAnswers];
+
+const flag = process.argv.indexOf('--only');
+const [checkouts, only] =
+  flag === -1 ? [process.argv.slice(2), ''] : [process.argv.slice(2, flag), process.argv[flag + 1] ?? ''];
+
+for (const attack of attacks.filter(({ name }) => name.includes(only))) {
+  for (const checkout of checkouts) {
+    const figures = await attack.run(resolve(checkout));
+    const texts = Object.entries(figures).map(([name, value]) => `${name}: ${value}`);
+    console.log(`| ${attack.name} | ${checkout} | ${texts.join('; ')} |`);
+  }
+}
