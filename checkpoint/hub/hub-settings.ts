@@ -2,7 +2,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { Proxies } from '../../network/proxy-connections.ts';
 import { CheckpointError } from '../errors.ts';
-import { readTextFile } from '../files/json-file.ts';
+import { readLine } from '../files/text-file.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -49,7 +49,7 @@ export function readHubToken(environment: Environment): string | undefined {
     readVariable(environment, 'HF_TOKEN_PATH') ?? join(homeFolder(environment), 'token'),
     environment,
   );
-  const token = (readEither(environment, 'HF_TOKEN', 'HUGGING_FACE_HUB_TOKEN') ?? readTextFile(file) ?? '').trim();
+  const token = (readEither(environment, 'HF_TOKEN', 'HUGGING_FACE_HUB_TOKEN') ?? readLine(file) ?? '').trim();
   if (token === '') return undefined;
   if (!/^[\x21-\x7e]+$/.test(token)) {
     throw new CheckpointError(
