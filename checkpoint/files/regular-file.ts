@@ -36,6 +36,16 @@ export function withRegularFile<T>(path: string, use: (file: OpenFile) => T): T 
 }
 
 /**
+ * Whether there is a file of this name.
+ * @throws CheckpointError `CHECKPOINT_FILE_UNREADABLE` when there is something else than a regular file.
+ */
+export function hasRegularFile(path: string): boolean {
+  const status = explainReadErrors(path, () => statSync(path, { throwIfNoEntry: false }));
+  if (status !== undefined) requireRegular(path, status);
+  return status !== undefined;
+}
+
+/**
  * Reads a whole file that has at most `maxBytes`. A file of /proc has another size than it says, so reading stops there.
  * @throws CheckpointError `CHECKPOINT_FILE_UNREADABLE`.
  */

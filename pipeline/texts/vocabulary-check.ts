@@ -36,10 +36,12 @@ export function checkVocabulary(tokenizer: CheckpointTokenizer, model: TextConfi
 /** Published BLIP tokenizers lack [DEC] and [ENC], which the model adds to texts itself. */
 function countMissing(tokenizer: CheckpointTokenizer, model: TextConfig | ClipTextConfig): number {
   const own = 'pooling' in model ? [] : [model.bosTokenId, model.bosTokenId + 1];
-  let count = 0;
-  for (let id = 0; id < model.vocabularySize; id += 1)
-    if (tokenizer.token(id) === undefined && !own.includes(id)) count += 1;
-  return count;
+  const isMissing = (id: number) => tokenizer.token(id) === undefined;
+  // config.json may say any size: only ids below the tokenizer's are looked at one by one.
+  const end = Math.min(model.vocabularySize, tokenizer.idCount);
+  let count = model.vocabularySize - end;
+  for (let id = 0; id < end; id += 1) if (isMissing(id)) count += 1;
+  return count - own.filter((id) => id < model.vocabularySize && isMissing(id)).length;
 }
 
 function checkBlipEnd(path: string, frame: readonly number[], { sepTokenId }: TextConfig): readonly string[] {
