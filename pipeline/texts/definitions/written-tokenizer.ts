@@ -9,9 +9,9 @@ import { invalidTokenizer, modelOf, requireVocabulary, type TokenizerFiles } fro
 /** How many parts a sequence may have, all levels together: known tokenizers have fewer than ten. */
 const MAX_PARTS = 64;
 /** How many times its length a normalized text may have. Known tokenizers replace a character by one other. */
-const MAX_GROWTH = 64;
+const MAX_GROWTH = 2;
 /** WordPiece compares all pieces of a word. */
-const MAX_WORD_CHARACTERS = 200;
+const MAX_WORD_CHARACTERS = 100;
 /** Unigram looks at every piece that begins at every character. Known pieces have at most 48 characters. */
 const MAX_PIECE_CHARACTERS = 64;
 
