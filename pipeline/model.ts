@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { Task } from '../checkpoint/config/architectures.ts';
 import { locateCheckpoint } from '../checkpoint/hub/locate.ts';
+import packageDescription from '../package.json' with { type: 'json' };
 import type { TaskSchema } from '../protocol/schema.ts';
 import { unlessAborted } from './abort.ts';
 import { AcceptedRequests } from './accepted-requests.ts';
@@ -131,7 +132,7 @@ async function startTask<Name extends Task>(
   }
 }
 
-/** sharp and undici take as long to import as the worker takes to load the session, so both happen at once. */
+/** sharp takes as long to import as the worker takes to load the session, so both happen at once. */
 async function taskContext(folder: string, settings: Settings, budget: ByteBudget): Promise<TaskContext> {
   const importing = import('./images/image-source.ts');
   const tokenizer = openTokenizer(folder);
@@ -150,6 +151,8 @@ function imageOptions(settings: Settings, budget: ByteBudget): TaskContext['imag
     httpsOnly: settings.imageHttpsOnly,
     allowedHosts: settings.imageAllowedHosts,
     privateHosts: settings.imagePrivateHosts,
+    nameServers: settings.imageNameServers,
+    userAgent: settings.imageUserAgent ?? `blip-handler/${packageDescription.version}`,
     applyExif: settings.imageApplyExif,
     decodedBudget: budget,
   };

@@ -24,10 +24,12 @@ const defaults = {
   imageMaxBytes: 20_000_000,
   imageMaxPixels: 50_000_000,
   imageMaxSide: 16_384,
-  imageMaxRedirects: 3,
+  imageMaxRedirects: 20,
   imageHttpsOnly: false,
   imageAllowedHosts: [],
   imagePrivateHosts: [],
+  imageNameServers: [],
+  imageUserAgent: undefined,
   imageApplyExif: true,
 };
 
@@ -74,7 +76,13 @@ describe('each variable', () => {
     BLIP_IMAGE_HTTPS_ONLY: ['true', { imageHttpsOnly: true }],
     BLIP_IMAGE_ALLOWED_HOSTS: ['a.example, *.b.example', { imageAllowedHosts: ['a.example', '*.b.example'] }],
     BLIP_IMAGE_PRIVATE_HOSTS: ['127.0.0.1,,::1', { imagePrivateHosts: ['127.0.0.1', '::1'] }],
+    BLIP_IMAGE_NAME_SERVERS: ['9.9.9.9, [::1]:5353', { imageNameServers: ['9.9.9.9', '[::1]:5353'] }],
+    BLIP_IMAGE_USER_AGENT: ['captions (me@example.com)', { imageUserAgent: 'captions (me@example.com)' }],
     BLIP_IMAGE_APPLY_EXIF: ['false', { imageApplyExif: false }],
+  });
+
+  test.each(['system', '::1', '9.9.9.9:53,::1'])('BLIP_IMAGE_NAME_SERVERS may be %s', (servers) => {
+    expect(String(read({ BLIP_IMAGE_NAME_SERVERS: servers }).imageNameServers)).toBe(servers);
   });
 
   test.each(['auto', 'cpu', 'cuda', 'webgpu'])('BLIP_EXECUTION_PROVIDER may be %s', (provider) => {
@@ -125,6 +133,13 @@ describe('values that are not valid', () => {
       ['BLIP_IMAGE_SIZE', '10000'],
       ['BLIP_IMAGE_SIZE', '384.5'],
       ['BLIP_IMAGE_HTTPS_ONLY', '1'],
+      ['BLIP_IMAGE_NAME_SERVERS', 'dns.example.com'],
+      ['BLIP_IMAGE_NAME_SERVERS', '9.9.9.9,'],
+      ['BLIP_IMAGE_NAME_SERVERS', '9.9.9.9:65536'],
+      ['BLIP_IMAGE_NAME_SERVERS', '::1:'],
+      ['BLIP_IMAGE_NAME_SERVERS', 'system, 9.9.9.9'],
+      ['BLIP_IMAGE_USER_AGENT', 'bücher'],
+      ['BLIP_IMAGE_USER_AGENT', 'x'.repeat(257)],
       ['BLIP_IMAGE_APPLY_EXIF', 'yes'],
       ['BLIP_IMAGE_APPLY_EXIF', '1'],
       ['BLIP_IMAGE_APPLY_EXIF', 'TRUE'],
