@@ -51,7 +51,7 @@ export async function loadImage(source: ImageSource, options: ImageOptions): Pro
     const inspectedMs = performance.now();
     // A joint budget lends to all images of a request at once. The others need this memory to be fetched.
     if (options.decodedBudget?.isJoint) releaseFetched();
-    const acquire = async () => await options.decodedBudget?.acquire(decodedBytes, options.signal);
+    const acquire = async () => await options.decodedBudget?.acquire(decodedBytes, options.signal, options.client);
     const release = (await watchStage('queue', onStage, acquire)) ?? (() => undefined);
     const decodeStartMs = performance.now();
     const decodeUnlessAborted = async () => {
@@ -71,9 +71,9 @@ export async function loadImage(source: ImageSource, options: ImageOptions): Pro
 }
 
 /** Inline images take nothing: they came with a request, whose body is bounded. */
-async function acquireFetched(source: ImageSource, { maxBytes, signal }: ImageOptions): Promise<() => void> {
+async function acquireFetched(source: ImageSource, { maxBytes, signal, client }: ImageOptions): Promise<() => void> {
   if (typeof source !== 'string' || !/^\s*https?:/i.test(source)) return () => undefined;
-  return await fetchedBudget.acquire(Math.min(maxBytes, MAX_FETCHED_BYTES), signal);
+  return await fetchedBudget.acquire(Math.min(maxBytes, MAX_FETCHED_BYTES), signal, client);
 }
 
 function readSource(source: ImageSource, options: ImageOptions): Promise<Uint8Array> | Uint8Array {
