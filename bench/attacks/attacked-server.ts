@@ -97,7 +97,8 @@ function readProcess(pid: number, file: string): string {
   }
 }
 
-const picture = readFileSync(`${root}examples/two-cats.png`).toString('base64');
+/** The shipped picture, as base64. */
+export const shippedPicture = readFileSync(`${root}examples/two-cats.png`).toString('base64');
 
 /** Asks for a caption of the shipped picture. @returns its status, 0 for no answer, and its milliseconds. */
 export async function captionOnce(
@@ -105,7 +106,7 @@ export async function captionOnce(
   token: string,
 ): Promise<{ readonly status: number; readonly ms: number }> {
   const startMs = performance.now();
-  const inputs = [{ name: 'img_url', shape: [1], datatype: 'BYTES', data: [`data:;base64,${picture}`] }];
+  const inputs = [{ name: 'img_url', shape: [1], datatype: 'BYTES', data: [`data:;base64,${shippedPicture}`] }];
   const answer = await fetch(`${url}/v2/models/captioning/infer`, {
     method: 'POST',
     headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },

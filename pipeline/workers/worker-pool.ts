@@ -2,7 +2,7 @@ import type { Task } from '../../checkpoint/config/architectures.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import type { ChosenExecutionProvider } from '../sessions/execution-provider-choices.ts';
 import type { BatchOf, KindsOf, ResultOf, WorkKind } from '../sessions/work.ts';
-import type { BatchRunner } from './batch-runner.ts';
+import type { BatchOwners, BatchRunner } from './batch-runner.ts';
 import type { WorkerSettings } from './inference-worker.ts';
 import { itemCountOf } from './item-count.ts';
 import { keepAlive, type Replacement } from './worker-replacement.ts';
@@ -44,6 +44,8 @@ export async function startWorkerPool<Name extends Task>(
   const workers = await startAll(() => poolOptions.start(settings), workerCount);
   return new WorkerPool(workers, settings, poolOptions);
 }
+
+const unownedBatch: BatchOwners = { clients: [undefined], isWanted: () => true };
 
 /** Worker threads with one session each, on shared weights. A worker that ends is replaced. */
 export class WorkerPool<Kinds extends WorkKind> {
@@ -88,6 +90,10 @@ export class WorkerPool<Kinds extends WorkKind> {
     return this.#roster.hasRoom();
   }
 
+  hasRoomFor(client: string | undefined): boolean {
+    return this.#roster.hasRoomFor(client);
+  }
+
   onRoom(listener: () => void): void {
     this.#roster.onRoom(listener);
   }
@@ -101,21 +107,34 @@ export class WorkerPool<Kinds extends WorkKind> {
   runner<Kind extends Kinds>(kind: Kind): BatchRunner<BatchOf<Kind>, ResultOf<Kind>> {
     return {
       hasRoom: () => this.hasRoom(),
+      hasRoomFor: (client) => this.hasRoomFor(client),
       onRoom: (listener) => this.onRoom(listener),
-      run: (batch) => this.run(kind, batch),
+      run: (batch, owners) => this.run(kind, batch, owners),
     };
   }
 
   /**
    * Runs a batch on an idle worker; there must be room. When its worker ends, the batch is run once more, on another.
-   * @throws HandlerError `NOT_READY` when no worker lives. Error when the batch ended two workers, or the session fails.
+   * @throws HandlerError `NOT_READY` when no worker lives. BatchDropped when nobody wanted the result any more. Error when
+   *   the batch ended two workers, or the session fails.
    */
-  async run<Kind extends Kinds>(kind: Kind, batch: BatchOf<Kind>): Promise<ResultOf<Kind>> {
+  async run<Kind extends Kinds>(
+    kind: Kind,
+    batch: BatchOf<Kind>,
+    owners: BatchOwners = unownedBatch,
+  ): Promise<ResultOf<Kind>> {
     const startMs = performance.now();
-    const run = this.#runTwice((worker) => worker.run(kind, batch));
+    let pausedMs = 0;
+    const pause = async (worker: InferenceWorker) => {
+      const pauseMs = performance.now();
+      if (owners.isWanted()) await this.#roster.pause(worker, owners.clients);
+      pausedMs += performance.now() - pauseMs;
+      return owners.isWanted();
+    };
+    const run = this.#runTwice((worker) => worker.run(kind, batch, () => pause(worker)), owners);
     this.#running.add(run);
     const result = await run.finally(() => this.#running.delete(run));
-    this.#batchDone(itemCountOf(kind, batch), performance.now() - startMs);
+    this.#batchDone(itemCountOf(kind, batch), performance.now() - startMs - pausedMs);
     return result;
   }
 
@@ -128,11 +147,14 @@ export class WorkerPool<Kinds extends WorkKind> {
   }
 
   /** A worker may have ended because of this batch or by chance, so the batch is tried once more, on another worker. */
-  async #runTwice<Result>(run: (worker: InferenceWorker) => Promise<Result>): Promise<Result> {
+  async #runTwice<Result>(
+    run: (worker: InferenceWorker) => Promise<Result>,
+    { clients, isWanted }: BatchOwners,
+  ): Promise<Result> {
     try {
-      return await this.#runOn(this.#roster.take(), run);
+      return await this.#runOn(this.#roster.take(clients), run);
     } catch (thrown) {
-      if (!(thrown instanceof WorkerEndedError)) throw thrown;
+      if (!(thrown instanceof WorkerEndedError) || !isWanted()) throw thrown;
     }
     try {
       return await this.#runOn(await this.#roster.takeNext(), run);

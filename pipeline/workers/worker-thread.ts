@@ -2,9 +2,17 @@ import { Worker } from 'node:worker_threads';
 import { CheckpointError } from '../../checkpoint/errors.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import type { ChosenExecutionProvider } from '../sessions/execution-provider-choices.ts';
+import { BatchDropped } from '../sessions/pause.ts';
 import { disableTelemetry } from '../sessions/telemetry.ts';
 import type { BatchOf, ResultOf, WorkKind, WorkResult } from '../sessions/work.ts';
-import type { ReadyAnswer, WorkerAnswer, WorkerFailure, WorkerRequest, WorkerSettings } from './inference-worker.ts';
+import type {
+  PausedAnswer,
+  ReadyAnswer,
+  WorkerAnswer,
+  WorkerFailure,
+  WorkerRequest,
+  WorkerSettings,
+} from './inference-worker.ts';
 
 /** A worker thread has ended. `cause` is the error that ended it, where the thread reported one. */
 export class WorkerEndedError extends Error {
@@ -18,10 +26,14 @@ export interface InferenceWorker {
   /** Resolves when the thread has ended, whether or not it was told to. */
   readonly ended: Promise<WorkerEndedError>;
   /**
-   * Computes one batch at a time. The batch is copied into the thread, so another thread can compute it again.
-   * @throws WorkerEndedError when the thread ends before it answers; another Error when the session fails.
+   * Computes one batch at a time, except while a batch pauses. The batch is copied into the thread, so another thread can
+   * compute it again.
+   * @param pause called between two runs of the batch. Until it resolves, the worker may compute other batches; then it
+   *   says whether the batch goes on.
+   * @throws WorkerEndedError when the thread ends before it answers; BatchDropped when the batch did not go on; another
+   *   Error when the session fails.
    */
-  run<Kind extends WorkKind>(kind: Kind, batch: BatchOf<Kind>): Promise<ResultOf<Kind>>;
+  run<Kind extends WorkKind>(kind: Kind, batch: BatchOf<Kind>, pause: () => Promise<boolean>): Promise<ResultOf<Kind>>;
   /** Releases the session and waits for the thread to end. Not while a batch runs. */
   close(): Promise<void>;
 }
@@ -34,14 +46,22 @@ export interface InferenceWorker {
 export async function startInferenceWorker(settings: WorkerSettings): Promise<InferenceWorker> {
   const thread = new MessageThread(startThread(settings));
   const { loadMs, executionProvider, reason } = await thread.receive(isReady).catch(rethrowAtStart);
+  let lastId = 0;
   return {
     loadMs,
     executionProvider: { executionProvider, reason },
     ended: thread.ended,
-    async run<Kind extends WorkKind>(kind: Kind, batch: BatchOf<Kind>) {
-      thread.send({ kind, batch });
-      const { result } = await thread.receive((answer) => isResultOf(kind, answer));
-      return result;
+    async run<Kind extends WorkKind>(kind: Kind, batch: BatchOf<Kind>, pause: () => Promise<boolean>) {
+      lastId += 1;
+      const id = lastId;
+      const receive = () => thread.receive((answer) => isPaused(answer) || isResultOf(kind, answer));
+      thread.send({ kind, batch, id });
+      let answer = await receive();
+      while (isPaused(answer)) {
+        thread.send({ resumed: id, isWanted: await pause() });
+        answer = await receive();
+      }
+      return answer.result;
     },
     async close() {
       thread.send('close');
@@ -125,12 +145,17 @@ function isReady(answer: WorkerAnswer): answer is ReadyAnswer {
   return 'ready' in answer;
 }
 
+function isPaused(answer: WorkerAnswer): answer is PausedAnswer {
+  return 'paused' in answer;
+}
+
 function isResultOf<Kind extends WorkKind>(kind: Kind, answer: WorkerAnswer): answer is WorkResult<Kind> {
   return 'result' in answer && answer.kind === kind;
 }
 
 function toError(failure: WorkerFailure): Error {
   if (failure.kind === 'checkpoint') return new CheckpointError(failure.code, failure.message);
+  if (failure.kind === 'dropped') return new BatchDropped('Nobody wanted the result of the batch any more.');
   if (failure.kind === 'handler') return new HandlerError(failure.code, failure.message);
   return new Error(failure.message);
 }

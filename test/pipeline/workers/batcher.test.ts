@@ -51,7 +51,7 @@ function createRunner(workers: number) {
   const onRoom = (listener: () => void) => {
     announceRoom = listener;
   };
-  const runner = { hasRoom: () => idle > 0, onRoom, run };
+  const runner = { hasRoom: () => idle > 0, hasRoomFor: () => idle > 0, onRoom, run };
   return { runner, batches, setIdle, finish: (failure?: Error) => finishers.shift()?.(failure) };
 }
 

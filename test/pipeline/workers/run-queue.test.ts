@@ -24,6 +24,7 @@ function start(workerCount: number) {
   };
   const queue = new RunQueue<NumberedBatch, number>({
     hasRoom: () => idle > 0,
+    hasRoomFor: () => idle > 0,
     onRoom(listener) {
       announceRoom = listener;
     },
