@@ -26,7 +26,7 @@ export interface RunningModel {
   readonly loadMs: number;
   /** The sessions' part of it: graphs written, weights mapped, sessions open. */
   readonly modelLoadMs: number;
-  /** Whether a worker lives, so that a request would be computed now. */
+  /** Whether a worker lives and is not overdue with a run, so that a request would be computed soon. */
   isHealthy(): boolean;
   /** Items that were accepted and are not answered yet: `maxQueueSize` is their limit. */
   queuedItems(): number;
@@ -105,7 +105,7 @@ interface RunningTask {
 }
 
 /** The pool as seen from outside the task, which alone knows its kinds of batches. */
-type PoolState = Pick<WorkerPool<never>, 'close' | 'executionProvider' | 'liveCount' | 'loadMs' | 'requireServing'>;
+type PoolState = Pick<WorkerPool<never>, 'close' | 'executionProvider' | 'isServing' | 'loadMs' | 'requireServing'>;
 
 /** Starts the workers, and meanwhile the main thread's part of the task. */
 async function startTask<Name extends Task>(
@@ -122,6 +122,7 @@ async function startTask<Name extends Task>(
       executionProvider: settings.executionProvider,
       threadCount: Math.min(settings.threadsPerWorker, availableParallelism()),
       maxRunBytes: settings.maxRunBytes,
+      runLimitMs: settings.runLimitMs,
     },
     settings.workerCount,
     {
@@ -174,7 +175,7 @@ function answering(
 ): Pick<RunningModel, 'infer' | 'isHealthy' | 'queuedItems' | 'requireRoom' | 'close'> {
   const accepted = new AcceptedRequests(limits);
   return {
-    isHealthy: () => pool.liveCount() > 0,
+    isHealthy: () => pool.isServing(),
     queuedItems: () => accepted.itemCount,
     requireRoom: (client) => accepted.requireRoom({ items: 1, sequences: 1 }, client),
     async infer({ inputs, outputs = usualOutputs, signal, client, events }) {

@@ -21,6 +21,8 @@ export interface AttackedServer {
   cpuSeconds(): number;
   /** Whether the process lives. */
   isAlive(): boolean;
+  /** Sends a signal. @returns the seconds until the process has ended; at most `limitSeconds`. */
+  secondsToEnd(signal: NodeJS.Signals, limitSeconds: number): Promise<number>;
   stop(): Promise<void>;
 }
 
@@ -59,6 +61,12 @@ function describe(child: ChildProcess, port: number, url: string): AttackedServe
     residentMegabytes: () => residentMegabytes(pid),
     cpuSeconds: () => cpuSeconds(pid),
     isAlive: () => child.exitCode === null && child.signalCode === null,
+    async secondsToEnd(signal, limitSeconds) {
+      const startMs = performance.now();
+      child.kill(signal);
+      await Promise.race([exit, sleep(limitSeconds * 1_000, undefined, { ref: false })]);
+      return (performance.now() - startMs) / 1_000;
+    },
     async stop() {
       clearInterval(sampling);
       child.kill('SIGKILL');

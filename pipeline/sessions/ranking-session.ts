@@ -8,7 +8,7 @@ import { Pauses } from './pause.ts';
 import type { RankedCandidate, RankingBatch, RankingResult, RankingSettings } from './ranking-batch.ts';
 import { type Sequence, withOwnImages } from './row-batch.ts';
 import { questionFeeds, selectedImages } from './row-feeds.ts';
-import { MAX_TOKENS_PER_RUN } from './run-bounds.ts';
+import { MAX_READ_TOKENS_PER_RUN } from './run-bounds.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';
 import { float32Data, paddedRows, parts } from './tensors.ts';
 import { openWeightsSession } from './weights-session.ts';
@@ -32,7 +32,7 @@ export function prepareRankingSession(
   maxLogitsBytes = MAX_LOGITS_BYTES,
 ): LoadedSession<'ranking'> {
   const tokenBytes = checkpoint.config.text.vocabularySize * Float32Array.BYTES_PER_ELEMENT;
-  const tokensPerRun = Math.min(maxLogitsBytes / tokenBytes, MAX_TOKENS_PER_RUN);
+  const tokensPerRun = Math.min(maxLogitsBytes / tokenBytes, MAX_READ_TOKENS_PER_RUN);
   let ranking: Session | undefined;
   return {
     runs: {

@@ -7,7 +7,7 @@ import type { ImageResizer } from './image-resizer.ts';
 import type { LoadedSession, LoadOptions } from './loaded-session.ts';
 import { Pauses } from './pause.ts';
 import type { RetrievalBatch, RetrievalResult } from './retrieval-batch.ts';
-import { MAX_TOKENS_PER_RUN } from './run-bounds.ts';
+import { MAX_READ_TOKENS_PER_RUN } from './run-bounds.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';
 import { float32Data, joined, paddedRows, parts, runtimeInt64s } from './tensors.ts';
 import { openWeightsSession } from './weights-session.ts';
@@ -72,7 +72,7 @@ async function runBatch(
  * larger batch is computed with fewer images at a time, and then with fewer texts, which repeats the vision pass. The
  * attention scores of one token to an image of BLIP-large take 28 kB (12 heads, 577 patches).
  */
-const MAX_PAIR_TOKENS_PER_RUN = MAX_TOKENS_PER_RUN;
+const MAX_PAIR_TOKENS_PER_RUN = MAX_READ_TOKENS_PER_RUN;
 /** Shorter texts count as this long, so that a run has at most 256 pairs. */
 const LEAST_TOKENS_PER_PAIR = 32;
 

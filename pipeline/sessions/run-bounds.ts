@@ -12,8 +12,10 @@ export interface RunBounds {
   readonly maxTokens: number;
 }
 
-/** Rows are split into runs of so many tokens: about the time of a batch of eight images. */
-export const MAX_TOKENS_PER_RUN = 8_192;
+/** Rows are split into runs that write so many tokens: about the time of a batch of eight images. */
+export const MAX_TOKENS_PER_RUN = 4_096;
+/** Texts that are only read, with an image each, go through runs of so many tokens, in about that time. */
+export const MAX_READ_TOKENS_PER_RUN = 8_192;
 /** The longest texts of most beams: 32 beams of 512 tokens. */
 export const MAX_TOKENS_PER_ROW = 16_384;
 export const MAX_RUN_BYTES = 1_000_000_000;

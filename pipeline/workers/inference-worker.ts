@@ -16,6 +16,8 @@ export interface WorkerSettings<Name extends Task = Task> extends Omit<LoadOptio
   readonly folder: string;
   /** The task of the checkpoint, as the main thread read it: it sends batches of this task. */
   readonly task: Name;
+  /** How long a run may take, as the main thread measures it (worker-thread.ts). */
+  readonly runLimitMs?: number;
   /** The worker tries it: only worker threads load the runtime. */
   readonly executionProvider: ExecutionProviderChoice;
 }

@@ -3,11 +3,12 @@ import { HandlerError } from '../../protocol/errors.ts';
 import type { ChosenExecutionProvider } from '../sessions/execution-provider-choices.ts';
 import type { BatchOf, KindsOf, ResultOf, WorkKind } from '../sessions/work.ts';
 import type { BatchOwners, BatchRunner } from './batch-runner.ts';
+import { HungThreads } from './hung-threads.ts';
 import type { WorkerSettings } from './inference-worker.ts';
 import { itemCountOf } from './item-count.ts';
 import { keepAlive, type Replacement } from './worker-replacement.ts';
 import { WorkerRoster } from './worker-roster.ts';
-import { type InferenceWorker, startInferenceWorker, WorkerEndedError } from './worker-thread.ts';
+import { type InferenceWorker, startInferenceWorker, WorkerEndedError, WorkerHungError } from './worker-thread.ts';
 
 /** How a pool goes on after a worker has ended: docs/decisions/0011-workers-that-die.md. */
 export interface RecoveryOptions extends Pick<Replacement, 'onNotice' | 'pausesMs' | 'stableMs'> {
@@ -66,6 +67,7 @@ export class WorkerPool<Kinds extends WorkKind> {
   ) {
     const { batchDone, start, outageLimitMs, ...recovery } = options;
     const roster = new WorkerRoster(outageLimitMs);
+    const hung = new HungThreads(workers.length, recovery.onNotice, this.#stopping.signal);
     this.#roster = roster;
     this.#batchDone = batchDone;
     this.loadMs = Math.max(...workers.map(({ loadMs }) => loadMs));
@@ -74,9 +76,15 @@ export class WorkerPool<Kinds extends WorkKind> {
     const { executionProvider } = this.executionProvider;
     const replacement: Replacement = {
       ...recovery,
-      start: () => start({ ...settings, executionProvider }),
+      start: async () => {
+        await hung.room();
+        return await start({ ...settings, executionProvider });
+      },
       onAlive: (worker) => roster.join(worker),
-      onEnded: (worker) => roster.leave(worker),
+      onEnded(worker, reason) {
+        roster.leave(worker);
+        if (reason instanceof WorkerHungError) hung.add(worker.gone);
+      },
       signal: this.#stopping.signal,
     };
     this.#lives = workers.map((worker) => keepAlive(worker, replacement));
@@ -84,6 +92,11 @@ export class WorkerPool<Kinds extends WorkKind> {
 
   liveCount(): number {
     return this.#roster.liveCount();
+  }
+
+  /** Whether a worker lives that is not overdue with a run. */
+  isServing(): boolean {
+    return this.#roster.isServing();
   }
 
   hasRoom(): boolean {
@@ -154,11 +167,13 @@ export class WorkerPool<Kinds extends WorkKind> {
     try {
       return await this.#runOn(this.#roster.take(clients), run);
     } catch (thrown) {
+      if (thrown instanceof WorkerHungError) throw tookTooLong(thrown);
       if (!(thrown instanceof WorkerEndedError) || !isWanted()) throw thrown;
     }
     try {
       return await this.#runOn(await this.#roster.takeNext(), run);
     } catch (cause) {
+      if (cause instanceof WorkerHungError) throw tookTooLong(cause);
       if (!(cause instanceof WorkerEndedError)) throw cause;
       throw new Error('Expected a worker thread to outlive a batch, got two that ended while they computed it.', {
         cause,
@@ -177,6 +192,13 @@ export class WorkerPool<Kinds extends WorkKind> {
       if (!hasEnded) this.#roster.giveBack(worker);
     }
   }
+}
+
+/** Such a batch is not tried again: it would take another worker. */
+function tookTooLong(cause: WorkerHungError): HandlerError {
+  return new HandlerError('INTERNAL', 'Expected a batch to be computed in time, got no answer of its worker.', {
+    cause,
+  });
 }
 
 async function startAll(

@@ -39,6 +39,11 @@ export class WorkerRoster {
     return this.#live.size;
   }
 
+  /** Whether a worker lives that is not overdue with a run. */
+  isServing(): boolean {
+    return [...this.#live].some((worker) => !worker.isOverdue());
+  }
+
   /** Whether `take` returns or throws at once: a worker is idle, or batches are refused. */
   hasRoom(): boolean {
     return this.#idle.length > 0 || this.#outage.isTooLong;
