@@ -3,7 +3,7 @@ import type { GenerationRow, SharedSettings } from './generation-batch.ts';
 
 /**
  * What one run of a graph that generates may take. A run cannot be stopped, so that more work than this goes through several
- * runs, and what a single row would take more of is refused: docs/decisions/0029-work-has-bounds.md.
+ * runs, and what a single row would take more of is refused: docs/decisions/0031-work-has-bounds.md.
  */
 export interface RunBounds {
   /** Memory of caches, scores and their copies, beside that of images. */
@@ -26,7 +26,7 @@ const INT64_BYTES = BigInt64Array.BYTES_PER_ELEMENT;
 const CACHE_COPIES = 4;
 /** Logits, their logarithms, sums and best; sorted with their positions where all tokens can be drawn. Measured. */
 const SCORE_COPIES = 4;
-const SAMPLED_SCORE_COPIES = 14;
+const SAMPLED_SCORE_COPIES = 18;
 /** Numbers that a draw looks at in the time of a token of BLIP's text model. Measured. */
 const DRAWN_NUMBERS_PER_TOKEN = 65_536;
 /** Scores that are sorted in the time of such a token. Measured. */

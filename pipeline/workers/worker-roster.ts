@@ -16,7 +16,7 @@ interface Waiting {
 
 /**
  * Knows which workers of a pool live, and which of them are idle. Batches wait for a worker, but not for ever. A long batch
- * pauses between its runs, and lets batches of other clients use its worker: docs/decisions/0029-work-has-bounds.md.
+ * pauses between its runs, and lets batches of other clients use its worker: docs/decisions/0031-work-has-bounds.md.
  */
 export class WorkerRoster {
   readonly #live = new Set<InferenceWorker>();
