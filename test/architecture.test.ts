@@ -24,10 +24,10 @@ const allowedImports: Readonly<Record<string, readonly string[]>> = {
 
 /** For each room within pipeline/, the others that it may import from. All may measure times and know requests. */
 const allowedWithinPipeline: Readonly<Record<string, readonly string[]>> = {
-  images: ['stages.ts'],
+  images: ['stages.ts', 'fair-queue.ts'],
   texts: [],
   sessions: ['images'],
-  workers: ['images', 'sessions'],
+  workers: ['images', 'sessions', 'fair-queue.ts'],
   tasks: ['infer-request.ts', 'stages.ts', 'images', 'texts', 'sessions', 'workers'],
 };
 

@@ -58,7 +58,7 @@ export async function loadImage(source: ImageSource, options: ImageOptions): Pro
     const inspectedMs = performance.now();
     // A joint budget lends to all images of a request at once. The others need this memory to be fetched.
     if (options.decodedBudget?.isJoint) fetchedBytes.release();
-    const acquire = async () => await options.decodedBudget?.acquire(decodedBytes, options.signal);
+    const acquire = async () => await options.decodedBudget?.acquire(decodedBytes, signal, client);
     const release = (await watchStage('queue', onStage, acquire)) ?? (() => undefined);
     const decodeStartMs = performance.now();
     const decodeUnlessAborted = async () => {
