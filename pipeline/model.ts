@@ -160,6 +160,7 @@ function imageOptions(settings: Settings, budget: ByteBudget): TaskContext['imag
     maxRedirects: settings.imageMaxRedirects,
     maxPixels: settings.imageMaxPixels,
     maxSide: settings.imageMaxSide,
+    decodeTimeoutMs: settings.imageDecodeTimeoutMs,
     httpsOnly: settings.imageHttpsOnly,
     allowedHosts: settings.imageAllowedHosts,
     privateHosts: settings.imagePrivateHosts,

@@ -45,6 +45,7 @@ export interface Settings {
   readonly imageMaxBytes: number;
   readonly imageMaxPixels: number;
   readonly imageMaxSide: number;
+  readonly imageDecodeTimeoutMs: number;
   readonly imageMaxRedirects: number;
   readonly imageHttpsOnly: boolean;
   readonly imageAllowedHosts: readonly string[];
@@ -205,6 +206,12 @@ const imageDefinitions: SettingDefinitions<ImageSettings> = {
   imageMaxBytes: count('BLIP_IMAGE_MAX_BYTES', 'The most bytes of one encoded image.', 20_000_000, 1),
   imageMaxPixels: count('BLIP_IMAGE_MAX_PIXELS', 'The most pixels (width x height) of one image.', 50_000_000, 1),
   imageMaxSide: count('BLIP_IMAGE_MAX_SIDE', 'The most pixels of one side of an image.', 16_384, 1),
+  imageDecodeTimeoutMs: milliseconds(
+    'BLIP_IMAGE_DECODE_TIMEOUT_MS',
+    'Milliseconds of processor time that decoding one image may take, where it takes long enough to be watched.',
+    10_000,
+    1,
+  ),
   imageMaxRedirects: count('BLIP_IMAGE_MAX_REDIRECTS', 'The most redirects followed for one image.', 20, 0),
   imageHttpsOnly: flag('BLIP_IMAGE_HTTPS_ONLY', 'Refuses http URLs: `true` or `false`.', false),
   imageAllowedHosts: list(

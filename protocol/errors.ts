@@ -132,6 +132,13 @@ const table = {
     retryable: false,
     meaning: 'The image does not decode to its end.',
   },
+  IMAGE_TOO_COMPLEX: {
+    http: 400,
+    grpc: 'INVALID_ARGUMENT',
+    retryable: false,
+    meaning:
+      'The image has more scans, segments, chunks, boxes, strips or entries of metadata than decoders are given; or its decoder worked for longer than `BLIP_IMAGE_DECODE_TIMEOUT_MS`.',
+  },
   UNAUTHORIZED: {
     http: 401,
     grpc: 'UNAUTHENTICATED',

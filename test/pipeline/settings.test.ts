@@ -31,6 +31,7 @@ const defaults = {
   imageMaxBytes: 20_000_000,
   imageMaxPixels: 50_000_000,
   imageMaxSide: 16_384,
+  imageDecodeTimeoutMs: 10_000,
   imageMaxRedirects: 20,
   imageHttpsOnly: false,
   imageAllowedHosts: [],
@@ -86,6 +87,7 @@ describe('each variable', () => {
     BLIP_IMAGE_MAX_BYTES: ['1000', { imageMaxBytes: 1000 }],
     BLIP_IMAGE_MAX_PIXELS: ['2000', { imageMaxPixels: 2000 }],
     BLIP_IMAGE_MAX_SIDE: ['4096', { imageMaxSide: 4096 }],
+    BLIP_IMAGE_DECODE_TIMEOUT_MS: ['500', { imageDecodeTimeoutMs: 500 }],
     BLIP_IMAGE_MAX_REDIRECTS: ['0', { imageMaxRedirects: 0 }],
     BLIP_IMAGE_HTTPS_ONLY: ['true', { imageHttpsOnly: true }],
     BLIP_IMAGE_ALLOWED_HOSTS: ['a.example, *.b.example', { imageAllowedHosts: ['a.example', '*.b.example'] }],
@@ -138,6 +140,7 @@ describe('values that are not valid', () => {
       ['BLIP_IMAGE_MAX_BYTES', 1],
       ['BLIP_IMAGE_MAX_PIXELS', 1],
       ['BLIP_IMAGE_MAX_SIDE', 1],
+      ['BLIP_IMAGE_DECODE_TIMEOUT_MS', 1],
       ['BLIP_IMAGE_MAX_REDIRECTS', 0],
     ],
     texts: [
