@@ -15,6 +15,7 @@ import type { Settings } from './settings.ts';
 import { registry } from './tasks/registry.ts';
 import type { ReadRequest, TaskContext } from './tasks/task.ts';
 import { openTokenizer } from './texts/tokenizer.ts';
+import { checkVocabulary } from './texts/vocabulary-check.ts';
 import { startWorkerPool, type WorkerPool } from './workers/worker-pool.ts';
 
 /** A loaded checkpoint, ready for requests of its task. */
@@ -132,7 +133,8 @@ async function startTask<Name extends Task>(
     },
   );
   try {
-    const [context, pool] = await Promise.all([taskContext(checkpoint.folder, settings, budget), starting]);
+    const preparing = taskContext(checkpoint, settings, budget, onNotice);
+    const [context, pool] = await Promise.all([preparing, starting]);
     return { read: registry[name].start(checkpoint, pool, context), pool };
   } catch (error) {
     await starting.then(
@@ -144,9 +146,15 @@ async function startTask<Name extends Task>(
 }
 
 /** sharp takes as long to import as the worker takes to load the session, so both happen at once. */
-async function taskContext(folder: string, settings: Settings, budget: ByteBudget): Promise<TaskContext> {
+async function taskContext(
+  { folder, config }: Pick<Checkpoint, 'folder' | 'config'>,
+  settings: Settings,
+  budget: ByteBudget,
+  onNotice: StartOptions['onNotice'],
+): Promise<TaskContext> {
   const importing = import('./images/image-source.ts');
   const tokenizer = openTokenizer(folder);
+  for (const line of checkVocabulary(tokenizer, config.text)) onNotice?.(line);
   const { loadImage } = await importing;
   const { maxBatchSize, batchWindowMs, maxBeams, maxNewTokens, maxRunBytes } = settings;
   const limits = { maxBatchSize, batchWindowMs, maxBeams, maxNewTokens, maxRunBytes };
