@@ -7,6 +7,7 @@ import { transformersName } from './original-names.ts';
 import { readSafetensorsHeader, type TensorRegion } from './safetensors.ts';
 import { readTorchArchive } from './torch-archive.ts';
 import { invalidIndex, readWeightMap, type WeightsForm, weightsFiles, weightsForms } from './weights-files.ts';
+import { unwrapNames } from './wrapper-names.ts';
 
 /** The tensors of a checkpoint by the names that transformers gives them. */
 export interface Weights {
@@ -47,7 +48,7 @@ export function findTensor(weights: Weights, names: readonly string[], shape: re
   if (region === undefined) {
     throw new CheckpointError(
       'CHECKPOINT_TENSOR_MISSING',
-      `${weights.folder}: expected a tensor ${names.join(' or ')} ${expected}, got none.`,
+      `${weights.folder}: expected a tensor ${names.join(' or ')} ${expected}, got none; ${tensorList(weights)}.`,
     );
   }
   if (region.shape.length !== shape.length || region.shape.some((size, axis) => size !== shape[axis])) {
@@ -57,6 +58,15 @@ export function findTensor(weights: Weights, names: readonly string[], shape: re
     );
   }
   return region;
+}
+
+const SHOWN_TENSORS = 3;
+
+/** The first names of the files, for messages. */
+function tensorList({ regions }: Weights): string {
+  const names = [...regions.values()].slice(0, SHOWN_TENSORS).map(({ name }) => name.slice(0, 80));
+  const more = regions.size > SHOWN_TENSORS ? ', …' : '';
+  return `its weights are ${regions.size} tensors${names.length > 0 ? `: ${names.join(', ')}${more}` : ''}`;
 }
 
 function readAllRegions(folder: string): readonly TensorRegion[] {
@@ -73,8 +83,10 @@ function readAllRegions(folder: string): readonly TensorRegion[] {
 /** Regions keep the names of their files, for messages. */
 function byTransformersName(regions: readonly TensorRegion[]): ReadonlyMap<string, TensorRegion> {
   const named = new Map<string, TensorRegion>();
+  const unwrap = unwrapNames(regions.map(({ name }) => name));
   for (const region of regions) {
-    const name = transformersName(region.name);
+    requireMerged(region);
+    const name = transformersName(unwrap(region.name));
     const twin = named.get(name);
     if (twin !== undefined) {
       throw new CheckpointError(
@@ -85,6 +97,16 @@ function byTransformersName(regions: readonly TensorRegion[]): ReadonlyMap<strin
     named.set(name, region);
   }
   return named;
+}
+
+/** Layers of LoRA beside those that they change: torch saved a model of PEFT as it is trained. */
+function requireMerged({ path, name }: TensorRegion): void {
+  if (!/\.lora_(?:embedding_)?[AB]\b/.test(name)) return;
+  throw new CheckpointError(
+    'CHECKPOINT_WEIGHTS_INVALID',
+    `${path}: tensor ${name}: expected a model's own weights, got a LoRA layer that is not merged. ` +
+      'Save model.merge_and_unload() instead.',
+  );
 }
 
 function readShards(folder: string, kind: WeightsForm['kind'], index: JsonSection): readonly TensorRegion[] {
