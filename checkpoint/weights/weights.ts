@@ -1,4 +1,4 @@
-import { realpathSync } from 'node:fs';
+import { readdirSync, realpathSync } from 'node:fs';
 import { dirname, join, sep } from 'node:path';
 import { CheckpointError } from '../errors.ts';
 import { readIfThere } from '../files/file-errors.ts';
@@ -77,7 +77,17 @@ function readAllRegions(folder: string): readonly TensorRegion[] {
     if (index !== undefined) return readShards(folder, kind, index);
   }
   const list = `${weightsFiles.slice(0, -1).join(', ')} or ${weightsFiles.at(-1)}`;
-  throw new CheckpointError('CHECKPOINT_WEIGHTS_INVALID', `${folder}: expected ${list}, got none.`);
+  throw new CheckpointError('CHECKPOINT_WEIGHTS_INVALID', `${folder}: expected ${list}, got ${otherWeights(folder)}.`);
+}
+
+/** Weights under other names: those of an adapter, or of a training script. */
+function otherWeights(folder: string): string {
+  const files = readdirSync(folder).filter((file) => /\.(safetensors|bin|pt|pth|ckpt)$/.test(file));
+  const [first] = files;
+  if (files.some((file) => file.startsWith('adapter_model.')))
+    return 'an adapter alone; blip-handler merge adds its base';
+  if (first === undefined) return 'none';
+  return `${first.slice(0, 80)}; give it one of these names if it is the model`;
 }
 
 /** Regions keep the names of their files, for messages. */
