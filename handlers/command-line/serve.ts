@@ -11,8 +11,22 @@ import { listenFailure } from '../service/listen-failure.ts';
 import type { Metrics } from '../service/metrics.ts';
 import { createModels, finalizeModels, loadModels, logReady } from '../service/model-loading.ts';
 import { readServerSettings, type ServerSettings } from '../service/server-settings.ts';
+import { warnUnknownSettings } from '../service/unknown-settings.ts';
+import { readArguments } from './command.ts';
 
 /** `npm start`: serves one model or several over HTTP, and over gRPC if the settings ask for it, until a signal. */
+
+const usage = `Usage: npm start
+
+Serves models over HTTP, and over gRPC with BLIP_GRPC_PORT. It takes no options: environment variables set it up.
+
+  BLIP_CHECKPOINT  checkpoint folder, or OWNER/NAME[@REVISION] of the Hub (else the one that ships)
+  BLIP_API_TOKENS  tokens that may ask, separated by commas (else only this machine may)
+  PORT, HOST       where to listen (else 8080, at 127.0.0.1 without tokens and at 0.0.0.0 with tokens)
+  --help           this text
+
+docs/reference/settings.md lists all variables.
+`;
 
 const LOOPBACK = '127.0.0.1';
 const loopbackHosts = [LOOPBACK, 'localhost', '::1'];
@@ -62,6 +76,7 @@ class Service {
 
   /** @throws HandlerError `SETTINGS_INVALID` when a port is not free; errors of the models when they are loaded. */
   async start(host: string): Promise<void> {
+    warnUnknownSettings(process.env, this.#http.log);
     await this.#listen(host);
     try {
       this.#grpc = this.#startGrpc();
@@ -138,7 +153,9 @@ async function serve(): Promise<void> {
 }
 
 try {
-  await serve();
+  const { values } = readArguments({ options: { help: { type: 'boolean', short: 'h' } } });
+  if (values.help === true) process.stderr.write(usage);
+  else await serve();
 } catch (error) {
   process.stderr.write(failureLine(error));
   process.exitCode = 1;
