@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import type { Attack } from './attacks/attack.ts';
-import { unreadAnswers } from './attacks/unread-answers.ts';
+import { unreadAnswerAttacks } from './attacks/unread-answers.ts';
 
 /**
  * Attacks built servers as strangers do, and prints what it cost them: docs/explanation/security.md has the table.
@@ -10,7 +10,7 @@ import { unreadAnswers } from './attacks/unread-answers.ts';
  * Each attack is run against each checkout in turn, alone on the machine.
  */
 
-const attacks: readonly Attack[] = [unreadAnswers];
+const attacks: readonly Attack[] = [...unreadAnswerAttacks];
 
 const flag = process.argv.indexOf('--only');
 const [checkouts, only] =

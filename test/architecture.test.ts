@@ -173,6 +173,8 @@ describe('imports', () => {
     follow('handlers/service/server-settings.ts');
     expect([...reached].sort()).toEqual([
       'handlers/service/server-settings.ts',
+      'handlers/service/web-origins.ts',
+      'node:net',
       'pipeline/sessions/execution-provider-choices.ts',
       'pipeline/setting-definitions.ts',
       'pipeline/settings.ts',
