@@ -1,10 +1,10 @@
 import type { Server } from 'node:http';
+import type { Socket } from 'node:net';
 import { type FastifyHttpOptions, type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
 import type Handler from '../../app.ts';
 import { errorCodes } from '../../protocol/errors.ts';
 import { type Admission, createAdmission } from '../service/admission.ts';
 import { ConnectionTable, connectionLimit } from '../service/connection-table.ts';
-import type { Log } from '../service/log.ts';
 import type { Metrics } from '../service/metrics.ts';
 import type { ServerSettings } from '../service/server-settings.ts';
 import type { TlsFiles } from '../service/tls-files.ts';
@@ -13,11 +13,12 @@ import { HttpDrain } from './drain.ts';
 import { addBrowserGuard } from './exchange/browser-guard.ts';
 import { addCompression } from './exchange/compression.ts';
 import { acceptAnyContentType } from './exchange/content-type.ts';
-import { routesOfDoor } from './exchange/door.ts';
+import { type DoorContext, routesOfDoor } from './exchange/door.ts';
+import { reportLeftClients } from './exchange/left-clients.ts';
 import { sendError } from './exchange/reply.ts';
 import { addRequestIds, nameRequest, requestIdOf } from './exchange/request-id.ts';
 import { addRequestSpans, traceRequest } from './exchange/request-span.ts';
-import { inferenceGuard, tokenGuard } from './exchange/route-guards.ts';
+import { addAdmittedRequests, inferenceGuard, tokenGuard } from './exchange/route-guards.ts';
 import { RouteTable } from './exchange/route-table.ts';
 import { answerBrokenRequest, fromServerError, notFound } from './exchange/server-errors.ts';
 import { HttpListener, type ListenerOptions } from './listener.ts';
@@ -40,18 +41,24 @@ export function createServer(
   const countAnswer: CountAnswer = async (status) => {
     if (status !== undefined) (await metrics)?.countAnswer('http', status);
   };
-  const connections = connectionTable(settings, (details, message) => server.log.warn(details, message));
-  const refuse: ListenerOptions['refuse'] = (error, socket) => void countAnswer(answerBrokenRequest(error, socket));
+  const refused = new WeakSet<Socket>();
+  const log = { warn: (details: object, message: string) => server.log.warn(details, message) };
+  const connections = new ConnectionTable(maxConnections(settings), log);
+  const refuse: ListenerOptions['refuse'] = (error, socket) => {
+    const status = answerBrokenRequest(error, socket, connections.isAnswering(socket));
+    if (status !== undefined) refused.add(socket);
+    void countAnswer(status);
+  };
   const listener = new HttpListener({ connections, tls, refuse });
   const server = fastify({
     ...serverOptions(settings, countAnswer),
     clientErrorHandler: refuse,
     serverFactory: (answer) => listener.create(answer),
   });
+  reportLeftClients(server, (socket) => refused.has(socket), countAnswer);
   server.addHook('onClose', async () => await listener.close());
   const draining = addHooks(server, countAnswer, connections, settings);
-  const routes = new RouteTable();
-  const context = {
+  routesOfDoors({
     models,
     settings,
     guard: inferenceGuard(admission, settings.requestTimeoutMs),
@@ -59,15 +66,20 @@ export function createServer(
     drain: draining.requests,
     metrics,
     log: server.log,
-    onClose: (close: () => void) => void server.addHook('preClose', async () => close()),
-  };
-  for (const door of doors) door.add({ ...context, routes: routesOfDoor(door, routes) });
-  routes.addTo(server);
+    onClose: (close) => void server.addHook('preClose', async () => close()),
+  }).addTo(server);
   return Object.assign(server, { draining, listener });
 }
 
-function connectionTable({ maxConnections, grpcPort }: ServerSettings, warn: Log['warn']): ConnectionTable {
-  return new ConnectionTable(connectionLimit(maxConnections, grpcPort === undefined ? 1 : 2), { warn });
+/** The routes of all doors. */
+function routesOfDoors(context: Omit<DoorContext, 'routes'>): RouteTable {
+  const routes = new RouteTable();
+  for (const door of doors) door.add({ ...context, routes: routesOfDoor(door, routes) });
+  return routes;
+}
+
+function maxConnections({ maxConnections: maximum, grpcPort }: ServerSettings): number {
+  return connectionLimit(maximum, grpcPort === undefined ? 1 : 2);
 }
 
 function serverOptions(settings: ServerSettings, countAnswer: CountAnswer) {
@@ -101,6 +113,7 @@ function addHooks(
   server.addHook('onResponse', async (_request, reply) => await countAnswer(reply.statusCode));
   const draining = new HttpDrain(server, connections);
   addBrowserGuard(server, settings);
+  addAdmittedRequests(server);
   acceptAnyContentType(server);
   addCompression(server);
   server.setErrorHandler((error, request, reply) => sendError(reply, fromServerError(error), request.log));

@@ -84,6 +84,11 @@ export class ConnectionTable {
     if (this.#sockets.has(peer)) this.#idle.add(peer);
   }
 
+  /** Whether a request of this connection is being answered. */
+  isAnswering(socket: Socket): boolean {
+    return this.#running.has(peerOf(socket) ?? '');
+  }
+
   /** All connections that are open. */
   sockets(): IterableIterator<Socket> {
     return this.#sockets.values();
