@@ -3,7 +3,7 @@ import type { Attack } from './attacks/attack.ts';
 import { fullQueue } from './attacks/full-queue.ts';
 import { hungWorker } from './attacks/hung-worker.ts';
 import { manyBeams } from './attacks/many-beams.ts';
-import { unreadAnswers } from './attacks/unread-answers.ts';
+import { unreadAnswerAttacks, unreadAnswers } from './attacks/unread-answers.ts';
 
 /**
  * Attacks built servers as strangers do, and prints what it cost them: docs/explanation/security.md has the table.
@@ -14,6 +14,7 @@ import { unreadAnswers } from './attacks/unread-answers.ts';
  */
 
 const attacks: readonly Attack[] = [unreadAnswers, manyBeams, fullQueue, hungWorker];
+const attacks: readonly Attack[] = [...unreadAnswerAttacks];
 
 const flag = process.argv.indexOf('--only');
 const [checkouts, only] =

@@ -170,6 +170,7 @@ describe('imports', () => {
     follow('handlers/service/server-settings.ts');
     expect([...reached].sort()).toEqual([
       'handlers/service/server-settings.ts',
+      'handlers/service/web-origins.ts',
       'node:net',
       'pipeline/sessions/execution-provider-choices.ts',
       'pipeline/setting-definitions.ts',
