@@ -21,6 +21,8 @@ export interface AttackedServer {
   cpuSeconds(): number;
   /** Whether the process lives. */
   isAlive(): boolean;
+  /** Sends a signal. @returns the seconds until the process has ended; at most `limitSeconds`. */
+  secondsToEnd(signal: NodeJS.Signals, limitSeconds: number): Promise<number>;
   stop(): Promise<void>;
 }
 
@@ -64,6 +66,12 @@ function describe(child: ChildProcess, port: number, url: string): AttackedServe
     residentMegabytes: () => residentMegabytes(pid),
     cpuSeconds: () => cpuSeconds(pid),
     isAlive: () => child.exitCode === null && child.signalCode === null,
+    async secondsToEnd(signal, limitSeconds) {
+      const startMs = performance.now();
+      child.kill(signal);
+      await Promise.race([exit, sleep(limitSeconds * 1_000, undefined, { ref: false })]);
+      return (performance.now() - startMs) / 1_000;
+    },
     async stop() {
       clearInterval(sampling);
       child.kill('SIGKILL');
@@ -102,7 +110,8 @@ function readProcess(pid: number, file: string): string {
   }
 }
 
-const picture = readFileSync(`${root}examples/two-cats.png`).toString('base64');
+/** The shipped picture, as base64. */
+export const shippedPicture = readFileSync(`${root}examples/two-cats.png`).toString('base64');
 
 export interface CaptionResult {
   /** 0 for no answer. */
@@ -115,7 +124,7 @@ export interface CaptionResult {
 /** Asks for a caption of the shipped picture, and waits for at most `timeoutMs`. */
 export async function captionOnce({ url }: AttackedServer, token: string, timeoutMs = 120_000): Promise<CaptionResult> {
   const startMs = performance.now();
-  const inputs = [{ name: 'img_url', shape: [1], datatype: 'BYTES', data: [`data:;base64,${picture}`] }];
+  const inputs = [{ name: 'img_url', shape: [1], datatype: 'BYTES', data: [`data:;base64,${shippedPicture}`] }];
   try {
     const answer = await fetch(`${url}/v2/models/captioning/infer`, {
       method: 'POST',
