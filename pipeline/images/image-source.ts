@@ -5,6 +5,7 @@ import { decodeHolding } from './held-images.ts';
 import { type ImageDecodeOptions, inspectImage, type RgbImage } from './image-decode.ts';
 import { fetchImage, type ImageFetchOptions } from './image-fetch.ts';
 import { decodeBase64, readDataUri, requireBytes } from './inline-image.ts';
+import { unreadableSource } from './unreadable-source.ts';
 
 /** An image: text that says where it is or contains it, or the bytes of its file. */
 export type ImageSource = string | Uint8Array;
@@ -82,7 +83,8 @@ function readSource(source: ImageSource, options: ImageOptions): Promise<Uint8Ar
 
 function readText(source: string, options: ImageOptions): Promise<Uint8Array> | Uint8Array {
   if (/^data:/i.test(source)) return readDataUri(source, options.maxBytes);
-  if (/^[a-z][a-z0-9+.-]*:/i.test(source)) return fetchImage(parseUrl(source), options);
+  if (/^https?:/i.test(source)) return fetchImage(parseUrl(source), options);
+  if (/^[a-z][a-z0-9+.-]*:/i.test(source)) throw unreadableSource(source);
   return decodeBase64(source, options.maxBytes);
 }
 
