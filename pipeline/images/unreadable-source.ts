@@ -25,11 +25,12 @@ const mistakes: readonly Mistake[] = [
   { pattern: /^$/, got: 'an empty text' },
   {
     pattern: missingValue,
-    got: 'the name of a missing value, such as null or undefined, as a text',
+    got: 'the name of a missing value, such as null, as a text',
     advice: 'Its client had no image.',
   },
   { pattern: /^b['"]/, got: "bytes as Python prints them (b'…')", advice: 'Send what .decode() makes of them.' },
   { pattern: /^["'`]/, got: 'one in quotes', advice: 'Leave them out.' },
+  { pattern: /^(?:data|https?)%3a/i, got: 'one that is percent-encoded as a whole', advice: 'Decode it once.' },
   { pattern: /^@/, got: 'a file name after @, which curl reads in forms only', advice: SEND_BYTES },
   {
     pattern: /^(?:\/\/|www\.|localhost(?:[:/]|$)|(?:[a-z0-9-]+\.)+[a-z0-9-]+(?::\d+)?\/|(?:\d+\.){3}\d+)/i,
@@ -55,7 +56,6 @@ const mistakes: readonly Mistake[] = [
     got: 'a data: URI without its beginning',
     advice: 'Write data: before it.',
   },
-  { pattern: /^(?:data|https?)%3a/i, got: 'one that is percent-encoded as a whole', advice: 'Decode it once.' },
   { pattern: /^<|^&lt;/, got: 'HTML or XML' },
   { pattern: /^[{[]/, got: 'JSON as a text', advice: 'Send the value itself.' },
   { pattern: /^\S*\\/, got: 'one with backslashes, which was escaped twice', advice: 'Escape it once.' },

@@ -13,7 +13,10 @@ export interface GenerationSettings {
   readonly shared: SharedSettings;
 }
 
-/** A number of new tokens; or a length that includes the prompt, as `max_length` of a checkpoint does. */
+/**
+ * A number of new tokens; or a length that includes start token and prompt, as `max_length` does: BLIP's decoder gets them
+ * as its `input_ids`, in transformers and in the original (`BlipForConditionalGeneration.generate`).
+ */
 interface LengthLimit {
   readonly tokens: number;
   readonly includesPrompt: boolean;
@@ -46,8 +49,16 @@ export function resolveGenerationSettings(
   const shared = resolveShared(inputs, checkpoint, preset);
   requireConsistent(shared);
   return {
-    maxNewTokens: newTokens(inputs.max_new_tokens) ?? preset.maxNewTokens ?? maxNewTokens(checkpoint),
-    minNewTokens: newTokens(inputs.min_new_tokens) ?? preset.minNewTokens ?? minNewTokens(checkpoint),
+    maxNewTokens:
+      newTokens(inputs.max_new_tokens) ??
+      wholeLength(inputs.max_length) ??
+      preset.maxNewTokens ??
+      maxNewTokens(checkpoint),
+    minNewTokens:
+      newTokens(inputs.min_new_tokens) ??
+      wholeLength(inputs.min_length) ??
+      preset.minNewTokens ??
+      minNewTokens(checkpoint),
     seed: inputs.seed,
     shared,
   };
@@ -83,6 +94,10 @@ function graphValue(name: string, value: unknown): unknown {
 
 function newTokens(tokens: number | undefined): LengthLimit | undefined {
   return tokens === undefined ? undefined : { tokens, includesPrompt: false };
+}
+
+function wholeLength(tokens: number | undefined): LengthLimit | undefined {
+  return tokens === undefined ? undefined : { tokens, includesPrompt: true };
 }
 
 function maxNewTokens(checkpoint: GenerationDefaults): LengthLimit {
