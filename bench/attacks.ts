@@ -1,5 +1,8 @@
 import { resolve } from 'node:path';
 import type { Attack } from './attacks/attack.ts';
+import { fullQueue } from './attacks/full-queue.ts';
+import { hungWorker } from './attacks/hung-worker.ts';
+import { manyBeams } from './attacks/many-beams.ts';
 import { unreadAnswers } from './attacks/unread-answers.ts';
 
 /**
@@ -10,7 +13,7 @@ import { unreadAnswers } from './attacks/unread-answers.ts';
  * Each attack is run against each checkout in turn, alone on the machine.
  */
 
-const attacks: readonly Attack[] = [unreadAnswers];
+const attacks: readonly Attack[] = [unreadAnswers, manyBeams, fullQueue, hungWorker];
 
 const flag = process.argv.indexOf('--only');
 const [checkouts, only] =

@@ -20,6 +20,11 @@ export interface VisionConfig {
   readonly activation: Activation;
 }
 
+/** Number of vectors that one image becomes: its patches and the class embedding. */
+export function imageTokenCount(config: VisionConfig): number {
+  return (config.imageSize / config.patchSize) ** 2 + 1;
+}
+
 /**
  * Reads a `vision_config`. Missing keys take the defaults of transformers' configuration classes.
  * @param defaults those in which the families differ.

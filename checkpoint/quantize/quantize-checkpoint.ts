@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { copyFile, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { openCheckpoint } from '../checkpoint.ts';
 import { CheckpointError } from '../errors.ts';
 import { readBytes, withFile } from '../files/binary-file.ts';
 import { readJsonFile } from '../files/json-file.ts';
+import { hasRegularFile } from '../files/regular-file.ts';
 import { settingsFiles } from '../files/settings-files.ts';
 import { FORMAT, isQuantizable, partCount, quantizedNames } from '../weights/int8-format.ts';
 import type { TensorRegion } from '../weights/safetensors.ts';
@@ -148,6 +148,6 @@ async function copySettings(folder: string, target: string): Promise<void> {
   const quantized = { ...config?.values, quantization_config: { format: FORMAT } };
   await writeFile(join(target, CONFIG), `${JSON.stringify(quantized, undefined, 2)}\n`);
   for (const file of settingsFiles) {
-    if (file !== CONFIG && existsSync(join(folder, file))) await copyFile(join(folder, file), join(target, file));
+    if (file !== CONFIG && hasRegularFile(join(folder, file))) await copyFile(join(folder, file), join(target, file));
   }
 }

@@ -1,6 +1,7 @@
 import { realpathSync } from 'node:fs';
 import { dirname, join, sep } from 'node:path';
 import { CheckpointError } from '../errors.ts';
+import { withFile } from '../files/binary-file.ts';
 import { readIfThere } from '../files/file-errors.ts';
 import { type JsonSection, readJsonFile } from '../files/json-file.ts';
 import { transformersName } from './original-names.ts';
@@ -116,7 +117,10 @@ function commonFolder(paths: readonly string[]): string {
   return first.slice(0, different === -1 ? undefined : different).join(sep) || sep;
 }
 
-/** The path with all symlinks resolved, or `undefined` when there is no such file. */
+/**
+ * The path with all symlinks resolved, or `undefined` when there is no such file. The file is opened by its own name first,
+ * because real names in the Hub's cache are checksums, which would tell nobody which file is wrong.
+ */
 function realPath(path: string): string | undefined {
-  return readIfThere(path, () => realpathSync(path));
+  return readIfThere(path, () => withFile(path, () => realpathSync(path)));
 }

@@ -15,7 +15,7 @@ const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
 if (command === undefined) {
   const lines = Object.entries(commands).map(([known, { description }]) => `  ${known.padEnd(12)} ${description}`);
   process.stderr.write(`Usage: blip-handler COMMAND [options]\n\n${lines.join('\n')}\n`);
-  process.exitCode = name === '' || name === '--help' ? 0 : 1;
+  process.exitCode = ['', '--help', '-h'].includes(name) ? 0 : 1;
 } else {
   await command.run();
 }

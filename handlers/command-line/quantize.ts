@@ -27,7 +27,10 @@ interface Options {
  * @throws HandlerError `INVALID_REQUEST`.
  */
 function readOptions(): Options | undefined {
-  const { values, positionals } = readArguments({ allowPositionals: true, options: { help: { type: 'boolean' } } });
+  const { values, positionals } = readArguments({
+    allowPositionals: true,
+    options: { help: { type: 'boolean', short: 'h' } },
+  });
   if (values.help === true) return undefined;
   const [checkpoint, folder, ...others] = positionals;
   if (checkpoint === undefined || folder === undefined || others.length > 0) {

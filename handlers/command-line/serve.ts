@@ -11,8 +11,26 @@ import { listenFailure } from '../service/listen-failure.ts';
 import type { Metrics } from '../service/metrics.ts';
 import { createModels, finalizeModels, loadModels, logReady } from '../service/model-loading.ts';
 import { readServerSettings, type ServerSettings } from '../service/server-settings.ts';
+import { warnUnknownSettings } from '../service/unknown-settings.ts';
+import { readArguments } from './command.ts';
+import { endBy, type StopSignal, stopOnSignals } from './signals.ts';
 
 /** `npm start`: serves one model or several over HTTP, and over gRPC if the settings ask for it, until a signal. */
+
+const usage = `Usage: npm start
+
+Serves models over HTTP, and over gRPC with BLIP_GRPC_PORT. It takes no options: environment variables set it up.
+
+  BLIP_CHECKPOINT  checkpoint folder, or OWNER/NAME[@REVISION] of the Hub (else the one that ships)
+  BLIP_API_TOKENS  tokens that may ask, separated by commas (else only this machine may)
+  PORT, HOST       where to listen (else 8080, at 127.0.0.1 without tokens and at 0.0.0.0 with tokens)
+  --help           this text
+
+docs/reference/settings.md lists all variables.
+`;
+
+/** The time for threads to end that have nothing more to do. */
+const LINGER_MS = 2_000;
 
 const LOOPBACK = '127.0.0.1';
 const loopbackHosts = [LOOPBACK, 'localhost', '::1'];
@@ -62,6 +80,7 @@ class Service {
 
   /** @throws HandlerError `SETTINGS_INVALID` when a port is not free; errors of the models when they are loaded. */
   async start(host: string): Promise<void> {
+    warnUnknownSettings(process.env, this.#http.log);
     await this.#listen(host);
     try {
       this.#grpc = this.#startGrpc();
@@ -76,17 +95,44 @@ class Service {
     if (!this.#isStopping) logReady(this.#models, this.#http.log);
   }
 
-  /** Stops without losing a request. Calls after the first do nothing. */
-  async stop(signal: string): Promise<void> {
+  /**
+   * Stops without losing a request, within `stopLimitMs`. A thread that hangs does not keep the process. Calls after the
+   * first do nothing.
+   */
+  async stop(signal: StopSignal): Promise<void> {
     if (this.#isStopping) return;
     this.#isStopping = true;
+    const limits = this.#endAtLimits(signal);
     this.#starting.abort(new Error(`Ended by ${signal} before the models were loaded.`));
     this.#http.log.info({ signal }, 'draining');
     const { drainLimitMs } = this.#settings;
     const drainGrpc = async () => await (await this.#startedGrpc())?.drain(drainLimitMs);
     await Promise.all([this.#http.draining.drain(drainLimitMs), drainGrpc()]);
+    clearTimeout(limits.drained);
     await finalizeModels(this.#models);
     this.#http.log.info('stopped');
+    clearTimeout(limits.stopped);
+    // A process with a thread that hangs, and was given up, would never end. Another process has ended before.
+    setTimeout(() => endBy(signal), LINGER_MS).unref();
+  }
+
+  /**
+   * Ends the process by the signal, because `process.exit` would wait for threads that compute: at the limit of draining,
+   * where no model computes any more, and at the limit of stopping in any case.
+   */
+  #endAtLimits(signal: StopSignal): { readonly drained: NodeJS.Timeout; readonly stopped: NodeJS.Timeout } {
+    const { drainLimitMs, stopLimitMs } = this.#settings;
+    const end = () => {
+      this.#http.log.error({ signal, stopLimitMs }, 'ended before everything was answered');
+      endBy(signal);
+    };
+    const endUnlessServing = () => {
+      if (!this.#models.some(({ model }) => model?.isHealthy())) end();
+    };
+    return {
+      drained: setTimeout(endUnlessServing, drainLimitMs).unref(),
+      stopped: setTimeout(end, stopLimitMs).unref(),
+    };
   }
 
   async #listen(host: string): Promise<void> {
@@ -133,12 +179,14 @@ async function serve(): Promise<void> {
   const settings = readServerSettings(process.env);
   const host = listenAddress(settings);
   const service = new Service(modelSettings, settings);
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void service.stop(signal));
+  stopOnSignals((signal) => void service.stop(signal));
   await service.start(host);
 }
 
 try {
-  await serve();
+  const { values } = readArguments({ options: { help: { type: 'boolean', short: 'h' } } });
+  if (values.help === true) process.stderr.write(usage);
+  else await serve();
 } catch (error) {
   process.stderr.write(failureLine(error));
   process.exitCode = 1;

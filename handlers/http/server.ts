@@ -3,6 +3,7 @@ import { type FastifyHttpOptions, type FastifyInstance, type FastifyRequest, fas
 import type Handler from '../../app.ts';
 import { errorCodes } from '../../protocol/errors.ts';
 import { type Admission, createAdmission } from '../service/admission.ts';
+import { LogOutput } from '../service/log-output.ts';
 import type { Metrics } from '../service/metrics.ts';
 import type { ServerSettings } from '../service/server-settings.ts';
 import { doors } from './doors.ts';
@@ -56,7 +57,7 @@ export function createServer(
 
 function serverOptions(settings: ServerSettings, countAnswer: CountAnswer) {
   return {
-    logger: { level: settings.logLevel, serializers: { req: loggedRequest } },
+    logger: { level: settings.logLevel, stream: new LogOutput(), serializers: { req: loggedRequest } },
     genReqId: requestIdOf,
     bodyLimit: settings.maxBodyBytes,
     requestTimeout: REQUEST_TIMEOUT_MS,

@@ -38,7 +38,7 @@ describe('the folder', () => {
     const folder = temporaryFolder({ 'config.json/readme.txt': '' });
     expectCheckpointError(() => openCheckpoint(folder), 'CHECKPOINT_FILE_UNREADABLE', [
       join(folder, 'config.json'),
-      'EISDIR',
+      'got a folder',
     ]);
   });
 });

@@ -40,20 +40,24 @@ const redirect =
   };
 
 describe('a redirect', () => {
-  test.each([301, 302, 303, 307, 308])('with status %i is followed', async (status) => {
+  test.each([300, 301, 302, 303, 307, 308])('with status %i is followed', async (status) => {
     const origin = await startServer({ '/a': redirect('/b', status), '/b': (response) => response.end('text') });
     expect(await follow(`${origin}/a`)).toEqual({ outcome: '200 text', hops: ['/a → /a', '/a → /b'] });
   });
 
-  test.each([300, 304, 305, 306])('with status %i is an answer', async (status) => {
+  test.each([304, 305, 306])('with status %i is an answer', async (status) => {
     const origin = await startServer({ '/a': redirect('/b', status) });
     const { outcome, hops } = await follow(`${origin}/a`);
     expect(outcome).toMatch(new RegExp(`^${status}`));
     expect(hops).toEqual(['/a → /a']);
   });
 
-  test('without a Location is an answer', async () => {
-    const origin = await startServer({ '/a': redirect(undefined) });
+  test.each([
+    ['without a Location', undefined],
+    ['with an empty Location', ''],
+    ['with a Location of spaces', '  '],
+  ])('%s is an answer', async (_, location) => {
+    const origin = await startServer({ '/a': redirect(location) });
     expect((await follow(`${origin}/a`)).outcome).toBe('302 moved');
   });
 

@@ -284,7 +284,7 @@ describe('the files of the weights', () => {
     const folder = temporaryFolder({ 'model.safetensors/readme.txt': '' });
     expectCheckpointError(() => openWeights(folder), 'CHECKPOINT_FILE_UNREADABLE', [
       join(folder, 'model.safetensors'),
-      'EISDIR',
+      'got a folder',
     ]);
   });
 });

@@ -18,6 +18,7 @@ const defaults = {
   lambdaAuthorizer: 'tokens',
   maxBodyBytes: 67_108_864,
   drainLimitMs: 5_000,
+  stopLimitMs: 25_000,
   logLevel: 'info',
 };
 
@@ -46,6 +47,7 @@ describe('each variable', () => {
     BLIP_LAMBDA_AUTHORIZER: ['platform', { lambdaAuthorizer: 'platform' }],
     BLIP_MAX_BODY_BYTES: ['4096', { maxBodyBytes: 4096 }],
     BLIP_DRAIN_LIMIT_MS: ['0', { drainLimitMs: 0 }],
+    BLIP_STOP_LIMIT_MS: ['1000', { stopLimitMs: 1_000 }],
     LOG_LEVEL: ['silent', { logLevel: 'silent' }],
   });
 
