@@ -93,6 +93,8 @@ function requireWithin(inputs: GenerationInputs, preset: PresetSettings, limits:
     ['num_beams', inputs.num_beams ?? preset.num_beams ?? 1, maxBeams],
     ['num_return_sequences', inputs.num_return_sequences ?? 1, maxBeams],
     ['max_new_tokens', inputs.max_new_tokens ?? 0, maxTokens],
+    // The start token is no new one.
+    ['max_length', inputs.max_new_tokens === undefined ? (inputs.max_length ?? 0) : 0, maxTokens + 1],
   ] as const;
   for (const [name, value, maximum] of asked)
     if (value > maximum) throw invalid(`${name} to be at most ${maximum}, which this service allows, got ${value}`);
