@@ -14,7 +14,6 @@ import { unreadAnswerAttacks } from './attacks/unread-answers.ts';
  * Each attack is run against each checkout in turn, alone on the machine.
  */
 
-const attacks: readonly Attack[] = [...unreadAnswerAttacks, manyBeams, fullQueue, hungWorker];
 const attacks: readonly Attack[] = [...unreadAnswerAttacks, manyBeams, fullQueue, hungWorker, ...hostileCheckpoints];
 
 const flag = process.argv.indexOf('--only');
