@@ -9,6 +9,7 @@ import { decodeHolding } from './held-images.ts';
 import type { InspectedImage, RgbImage } from './image-decode.ts';
 import { fetchImage, type ImageFetchOptions } from './image-fetch.ts';
 import { decodeBase64, readDataUri, requireBytes } from './inline-image.ts';
+import { unreadableSource } from './unreadable-source.ts';
 
 /** An image: text that says where it is or contains it, or the bytes of its file. */
 export type ImageSource = string | Uint8Array;
@@ -126,9 +127,8 @@ function orElse(failure: HandlerError | undefined): (thrown: unknown) => never {
 
 function readText(source: string, options: ImageOptions): Uint8Array {
   if (/^data:/i.test(source)) return readDataUri(source, options.maxBytes);
-  if (!/^[a-z][a-z0-9+.-]*:/i.test(source)) return decodeBase64(source, options.maxBytes);
-  const { protocol } = parseUrl(source);
-  throw new HandlerError('IMAGE_SOURCE_INVALID', `Expected an http or https URL, got one of ${protocol.slice(0, -1)}.`);
+  if (/^[a-z][a-z0-9+.-]*:/i.test(source)) throw unreadableSource(source);
+  return decodeBase64(source, options.maxBytes);
 }
 
 function parseUrl(source: string): URL {
