@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import type { Attack } from './attacks/attack.ts';
+import { costlyImageAttacks } from './attacks/costly-images.ts';
 import { fullQueue } from './attacks/full-queue.ts';
 import { hostileCheckpoints } from './attacks/hostile-checkpoints.ts';
 import { hungWorker } from './attacks/hung-worker.ts';
@@ -14,7 +15,14 @@ import { unreadAnswerAttacks } from './attacks/unread-answers.ts';
  * Each attack is run against each checkout in turn, alone on the machine.
  */
 
-const attacks: readonly Attack[] = [...unreadAnswerAttacks, manyBeams, fullQueue, hungWorker, ...hostileCheckpoints];
+const attacks: readonly Attack[] = [
+  ...unreadAnswerAttacks,
+  ...costlyImageAttacks,
+  manyBeams,
+  fullQueue,
+  hungWorker,
+  ...hostileCheckpoints,
+];
 
 const flag = process.argv.indexOf('--only');
 const [checkouts, only] =
