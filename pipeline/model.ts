@@ -73,6 +73,7 @@ async function startWithin(budget: ByteBudget, settings: Settings, options: Star
   const folder = await locateCheckpoint(settings.checkpoint, process.env, options);
   const startMs = performance.now();
   const checkpoint = openCheckpoint(folder, settings.imageSize);
+  for (const notice of checkpoint.notices) options.onNotice?.(notice);
   const task = await startTask(checkpoint.task, checkpoint, settings, { ...options, budget });
   const { schema } = registry[checkpoint.task];
   return {

@@ -14,7 +14,8 @@ export type GrpcStatusName =
   | 'UNIMPLEMENTED'
   | 'INTERNAL'
   | 'UNAVAILABLE'
-  | 'UNAUTHENTICATED';
+  | 'UNAUTHENTICATED'
+  | 'PERMISSION_DENIED';
 
 interface ErrorKind {
   /** HTTP status of an answer with this error. */
@@ -145,6 +146,13 @@ const table = {
     retryable: false,
     headers: { 'www-authenticate': 'Bearer' },
     meaning: 'The request has no bearer token, or one that is not in `BLIP_API_TOKENS`.',
+  },
+  FORBIDDEN: {
+    http: 403,
+    grpc: 'PERMISSION_DENIED', // Never sent: browsers do not speak gRPC.
+    retryable: false,
+    meaning:
+      'The server has no tokens, and the request is sent to a host that is neither localhost nor among `BLIP_ALLOWED_HOSTS`, or comes from a web page whose origin is not among `BLIP_ALLOWED_ORIGINS`.',
   },
   NOT_FOUND: {
     http: 404,

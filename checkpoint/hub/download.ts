@@ -111,7 +111,7 @@ function chooseFiles(
   if (!listing.files.has('config.json')) {
     throw new CheckpointError(
       'CHECKPOINT_CONFIG_INVALID',
-      `${referenceText(reference)}: expected a config.json on the Hub, got none.`,
+      `${referenceText(reference)}: expected a config.json on the Hub, got ${adapterOrNone(listing)}.`,
     );
   }
   const [form] = present(weightsFiles, listing);
@@ -123,6 +123,12 @@ function chooseFiles(
   }
   const betterForms = weightsFiles.slice(0, weightsFiles.indexOf(form.name));
   return { form, absent: [...settingsFiles.filter((file) => !listing.files.has(file)), ...betterForms] };
+}
+
+/** A LoRA adapter has no configuration of a model. */
+function adapterOrNone({ files }: Listing): string {
+  if (!files.has('adapter_config.json')) return 'none';
+  return 'an adapter of PEFT; download its folder with "hf download", and merge it with "blip-handler merge"';
 }
 
 function present(names: readonly string[], { files }: Listing): readonly RemoteFile[] {

@@ -67,6 +67,7 @@ export function resolveGenerationSettings(
     wholeLength(inputs.max_length) ??
     preset.maxNewTokens ??
     maxNewTokens(checkpoint);
+  requireReachable(inputs.min_new_tokens, maximum);
   return {
     maxNewTokens: { ...maximum, atMost: limits.maxNewTokens },
     minNewTokens:
@@ -157,6 +158,13 @@ function requireConsistent(settings: SharedSettings): void {
   if (numBeams === 1 && numReturnSequences > 1 && !doSample) {
     throw invalid(`num_return_sequences 1 without num_beams or do_sample, got ${numReturnSequences}`);
   }
+}
+
+/** transformers warns of a request for more tokens than there may be, and ends the text early. No answer can warn. */
+function requireReachable(minNewTokens: number | undefined, { tokens, includesPrompt }: LengthLimit): void {
+  const most = includesPrompt ? tokens - 1 : tokens; // A prompt has a token at least.
+  if (minNewTokens === undefined || minNewTokens <= most) return;
+  throw invalid(`min_new_tokens to be at most max_new_tokens ${most}, got ${minNewTokens}`);
 }
 
 function invalid(expectation: string): HandlerError {

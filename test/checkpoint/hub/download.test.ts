@@ -180,6 +180,18 @@ describe('into the cache', () => {
     expect(hub.requests).toEqual([]);
   });
 
+  test.each([
+    [['README.md'], 'expected a config.json on the Hub, got none.'],
+    [['adapter_config.json', 'adapter_model.safetensors'], 'got an adapter of PEFT; download its folder'],
+  ])('of a model that has only %j, fetches nothing', async (names, words) => {
+    const hub = await startHub(Object.fromEntries(names.map((name) => [name, Buffer.from(name)])));
+    const located = locateCheckpoint(MODEL, hubEnvironment(hub), options);
+    await expect(located).rejects.toMatchObject({
+      code: 'CHECKPOINT_CONFIG_INVALID',
+      message: expect.stringContaining(words),
+    });
+  });
+
   test('makes plain files where there are no symlinks', async () => {
     const files = fixtureFiles('untied-bfloat16');
     const hub = await startHub(files);

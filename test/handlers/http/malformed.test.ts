@@ -439,16 +439,19 @@ describe('malformed HTTP', () => {
 
   test.each([
     ['no request at all', 'HELLO\r\n\r\n'],
-    ['an unknown method', `BREW ${INFER_PATH} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n`],
-    ['an unknown version', `POST ${INFER_PATH} HTTP/7.7\r\nhost: a\r\n\r\n`],
-    ['headers without end', `GET /v2 HTTP/1.1\r\nhost: a\r\nx: ${'x'.repeat(100_000)}\r\n\r\n`],
-    ['a length that is none', `POST ${INFER_PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: many\r\n\r\n`],
-    ['a negative length', `POST ${INFER_PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n`],
+    ['an unknown method', `BREW ${INFER_PATH} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n`],
+    ['an unknown version', `POST ${INFER_PATH} HTTP/7.7\r\nhost: localhost\r\n\r\n`],
+    ['headers without end', `GET /v2 HTTP/1.1\r\nhost: localhost\r\nx: ${'x'.repeat(100_000)}\r\n\r\n`],
+    ['a length that is none', `POST ${INFER_PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-length: many\r\n\r\n`],
+    ['a negative length', `POST ${INFER_PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n`],
     [
       'a length and chunks',
-      `POST ${INFER_PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n`,
+      `POST ${INFER_PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n`,
     ],
-    ['a chunk that is none', `POST ${INFER_PATH} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n\r\n`],
+    [
+      'a chunk that is none',
+      `POST ${INFER_PATH} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n\r\n`,
+    ],
   ])('%s', async (_, text) => {
     const answer = await exchange(text);
     expect(answer).toMatch(/^HTTP\/1\.1 4\d\d /);
@@ -457,7 +460,7 @@ describe('malformed HTTP', () => {
     expect(JSON.parse(body)).toEqual({ error: expect.stringMatching(/\S/), code: expect.stringMatching(/^[A-Z_]+$/) });
   });
 
-  const pending = 'host: a\r\nconnection: close\r\ncontent-length: 5000000\r\n\r\n';
+  const pending = 'host: localhost\r\nconnection: close\r\ncontent-length: 5000000\r\n\r\n';
 
   test.each([
     ['POST /nothing', 404],
@@ -469,15 +472,15 @@ describe('malformed HTTP', () => {
   });
 
   test.each([
-    ['a long head', `GET /v2 HTTP/1.1\r\nhost: a\r\nx: ${'x'.repeat(100_000)}\r\n\r\n`, 'at most 16384 bytes'],
+    ['a long head', `GET /v2 HTTP/1.1\r\nhost: localhost\r\nx: ${'x'.repeat(100_000)}\r\n\r\n`, 'at most 16384 bytes'],
     ['no HTTP', 'HELLO\r\n\r\n', 'does not parse'],
   ])('is refused with the part that does not parse: %s', async (_, text, words) => {
     expect(await exchange(text)).toContain(words);
   });
 
   test.each([
-    ['a head', 'GET /v2 HTTP/1.1\r\nhost: a\r\n'],
-    ['a body', 'POST /v2/repository/index HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{'],
+    ['a head', 'GET /v2 HTTP/1.1\r\nhost: localhost\r\n'],
+    ['a body', 'POST /v2/repository/index HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{'],
   ])('is refused when %s does not arrive in time', async (_, text) => {
     const impatient = createServer([server.model], server.settings);
     Object.assign(impatient.server, { headersTimeout: 100, requestTimeout: 200, connectionsCheckingInterval: 20 });
@@ -492,7 +495,7 @@ describe('malformed HTTP', () => {
 
   test('a client that disconnects in the middle of its body does no harm', async () => {
     const socket = net.connect(Number(new URL(server.url).port), '127.0.0.1');
-    socket.write(`POST ${INFER_PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n{"inputs":[`);
+    socket.write(`POST ${INFER_PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n{"inputs":[`);
     await once(socket, 'connect');
     socket.destroy();
     await once(socket, 'close');

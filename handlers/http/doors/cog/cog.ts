@@ -14,6 +14,7 @@ import { sendJson } from '../../exchange/reply.ts';
 import { parseJson } from '../../exchange/request-body.ts';
 import { spanOf } from '../../exchange/request-span.ts';
 import { firstModel } from '../../exchange/requested-model.ts';
+import { probe } from '../../exchange/route-table.ts';
 import { readReplicateInputs } from './replicate-inputs.ts';
 
 /**
@@ -34,12 +35,13 @@ export const cog: Door = {
     routes.add('/predictions', 'POST', prediction);
     routes.add('/predictions/:id', 'PUT', prediction);
     // The HTTP status is always 200: the platform reads the field `status`.
-    routes.add('/health-check', 'GET', (_request, reply) =>
+    const health = probe((_request, reply) =>
       sendJson(reply, {
         status: healthOf(models, drain),
         setup: { status: models.every(({ model }) => model !== undefined) ? 'succeeded' : 'starting', logs: '' },
       }),
     );
+    routes.add('/health-check', 'GET', health);
   },
 };
 

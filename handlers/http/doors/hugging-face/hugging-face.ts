@@ -6,6 +6,7 @@ import type { Door } from '../../exchange/door.ts';
 import { askModel, type InferenceCall } from '../../exchange/inference-call.ts';
 import { sendJson, sendText } from '../../exchange/reply.ts';
 import { firstModel, modelOfServedTask } from '../../exchange/requested-model.ts';
+import { probe } from '../../exchange/route-table.ts';
 import { type PipelineRequest, readPipelineRequest } from './pipeline-request.ts';
 
 /**
@@ -24,10 +25,11 @@ export const huggingFace: Door = {
     );
     routes.add('/', 'POST', pipeline);
     routes.add('/predict', 'POST', pipeline);
-    routes.add('/health', 'GET', (_request, reply) => {
+    const health = probe((_request, reply) => {
       if (areReady(models, drain)) return sendText(reply, 'Ok');
       throw new HandlerError('NOT_READY', 'Expected the models to be loaded, got a request before or after that.');
     });
+    routes.add('/health', 'GET', health);
   },
 };
 

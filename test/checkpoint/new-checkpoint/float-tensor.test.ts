@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { readFloats } from '../../../checkpoint/quantize/float-tensor.ts';
+import { readFloats } from '../../../checkpoint/new-checkpoint/float-tensor.ts';
 import { readSafetensorsHeader } from '../../../checkpoint/weights/safetensors.ts';
 import { safetensorsBytes, writeSafetensors } from '../../support/safetensors-file.ts';
 

@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { type TensorToWrite, writeSafetensors } from '../../../checkpoint/quantize/write-safetensors.ts';
+import { type TensorToWrite, writeSafetensors } from '../../../checkpoint/new-checkpoint/write-safetensors.ts';
 import { readSafetensorsHeader } from '../../../checkpoint/weights/safetensors.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 
