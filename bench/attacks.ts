@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import type { Attack } from './attacks/attack.ts';
 import { fullQueue } from './attacks/full-queue.ts';
+import { hostileCheckpoints } from './attacks/hostile-checkpoints.ts';
 import { hungWorker } from './attacks/hung-worker.ts';
 import { manyBeams } from './attacks/many-beams.ts';
 import { unreadAnswerAttacks } from './attacks/unread-answers.ts';
@@ -13,7 +14,7 @@ import { unreadAnswerAttacks } from './attacks/unread-answers.ts';
  * Each attack is run against each checkout in turn, alone on the machine.
  */
 
-const attacks: readonly Attack[] = [...unreadAnswerAttacks, manyBeams, fullQueue, hungWorker];
+const attacks: readonly Attack[] = [...unreadAnswerAttacks, manyBeams, fullQueue, hungWorker, ...hostileCheckpoints];
 
 const flag = process.argv.indexOf('--only');
 const [checkouts, only] =

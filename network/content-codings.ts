@@ -41,7 +41,7 @@ const gunzip: readonly Attempt[] = [
   { ...inflateRaw, headerBytes: gzipHeaderBytes },
 ];
 
-/** How each coding is read: by the first way that brings anything. */
+/** How each coding is read: by the first way that ends well, or else by the one that brings the most. */
 const decoders: ReadonlyMap<string, readonly Attempt[]> = new Map<string, readonly Attempt[]>([
   ['gzip', gunzip],
   ['x-gzip', gunzip],
@@ -115,29 +115,30 @@ export async function decodeBody(
   return bytes;
 }
 
+/** The image tells whether what comes out is whole. */
 async function decodeByAny(
   attempts: readonly Attempt[],
   bytes: Uint8Array,
   maxBytes: number,
   signal: AbortSignal,
 ): Promise<Uint8Array> {
+  let longest: Uint8Array | undefined;
   for (const { open, headerBytes } of attempts) {
-    const decoded = await decodeBy(open(), bytes.subarray(headerBytes?.(bytes) ?? 0), maxBytes, signal);
-    if (decoded !== undefined) return decoded;
+    const { decoded, isWhole } = await decodeBy(open(), bytes.subarray(headerBytes?.(bytes) ?? 0), maxBytes, signal);
+    if (isWhole || decoded.length > 0) longest = decoded.length < (longest?.length ?? 0) ? longest : decoded;
+    if (isWhole) break;
   }
-  throw new CodingError('invalid');
+  if (longest === undefined) throw new CodingError('invalid');
+  return longest;
 }
 
-/**
- * Whatever comes out before the bytes stop making sense, because some hosts send more after the end, and the image tells
- * whether it is whole. `undefined` where nothing does.
- */
+/** Whatever comes out before the bytes stop making sense: some hosts send more after the end. */
 async function decodeBy(
   decoder: Transform,
   bytes: Uint8Array,
   maxBytes: number,
   signal: AbortSignal,
-): Promise<Uint8Array | undefined> {
+): Promise<{ readonly decoded: Uint8Array; readonly isWhole: boolean }> {
   const chunks: Buffer[] = [];
   let decodedBytes = 0;
   try {
@@ -148,11 +149,11 @@ async function decodeBy(
       decodedBytes += chunk.length;
       if (decodedBytes > maxBytes) throw new CodingError('too-large');
     }
+    return { decoded: Buffer.concat(chunks), isWhole: true };
   } catch (thrown) {
     if (signal.aborted || thrown instanceof CodingError) throw thrown;
-    if (decodedBytes === 0) return undefined;
+    return { decoded: Buffer.concat(chunks), isWhole: false };
   } finally {
     decoder.destroy();
   }
-  return Buffer.concat(chunks);
 }

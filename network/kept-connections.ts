@@ -81,10 +81,14 @@ function send(
     });
     const opening = watchOpening(sent, isSecure);
     sent.once('response', (response) => resolve(toAnswer(response)));
-    sent.on('error', (error) => {
+    const fail = (error: Error) => {
       if (signal.aborted) reject(signal.reason);
       else resolve({ cause: failureOf(error, opening()), isStale: sent.reusedSocket && isCut(error) });
-    });
+    };
+    sent.on('error', fail);
+    // A host that changes the protocol gets its connection closed, and no other event tells of it.
+    sent.once('upgrade', (_response, socket) => socket.destroy());
+    sent.once('close', () => fail(new HostFailure('not-http'))); // Nothing, where there was an answer or an error before.
     sent.end();
   });
 }

@@ -28,7 +28,7 @@ const allowedWithinPipeline: Readonly<Record<string, readonly string[]>> = {
   texts: [],
   sessions: ['images'],
   workers: ['images', 'sessions', 'fair-queue.ts'],
-  tasks: ['infer-request.ts', 'stages.ts', 'images', 'texts', 'sessions', 'workers'],
+  tasks: ['accepted-requests.ts', 'infer-request.ts', 'stages.ts', 'images', 'texts', 'sessions', 'workers'],
 };
 
 /** The rooms of handlers/ that others may import, with the files that put platforms together. */

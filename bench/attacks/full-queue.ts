@@ -7,7 +7,7 @@ import {
   startAttackedServer,
 } from './attacked-server.ts';
 
-const PORT = 8_473;
+const PORT = 8_489;
 const REQUESTS = 250;
 
 /** One caption with 32 beams, as one of many requests. */

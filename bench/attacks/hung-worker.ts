@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import type { Attack } from './attack.ts';
 import { captionOnce, startAttackedServer } from './attacked-server.ts';
 
-const PORT = 8_472;
+const PORT = 8_488;
 const RUN_LIMIT_MS = 10_000;
 const END_LIMIT_SECONDS = 60;
 const hook = fileURLToPath(new URL('hang-in-worker.cjs', import.meta.url));
@@ -13,6 +13,7 @@ export const hungWorker: Attack = {
   name: 'hang: a worker computes for ever, with a run limit of 10 s',
   async run(checkout) {
     const server = await startAttackedServer(checkout, PORT, {
+      ATTACKED_PROGRAM: `${checkout}/dist/serve.js`,
       NODE_OPTIONS: `--require ${hook}`,
       BLIP_RUN_LIMIT_MS: String(RUN_LIMIT_MS),
     });

@@ -8,7 +8,7 @@ import {
   startAttackedServer,
 } from './attacked-server.ts';
 
-const PORT = 8_471;
+const PORT = 8_487;
 const TIMEOUT_MICROSECONDS = 1_000_000;
 const IDLE_MS = 1_500;
 const PATIENCE_MS = 180_000;

@@ -23,6 +23,12 @@ interface ClientFetches {
   readonly openByHost: Map<string, number>;
   /** The first asked first. */
   readonly waiting: Set<Waiting>;
+  /** The number of its last turn. */
+  lastTurn: number;
+}
+
+function isBefore(one: ClientFetches, other: ClientFetches): boolean {
+  return one.openCount === other.openCount ? one.lastTurn < other.lastTurn : one.openCount < other.openCount;
 }
 
 /**
@@ -31,9 +37,9 @@ interface ClientFetches {
  */
 export class FetchTurns {
   readonly #limits: FetchLimits;
-  /** The client that had its turn last comes last. */
   readonly #clients = new Map<string | undefined, ClientFetches>();
   #openCount = 0;
+  #turnCount = 0;
 
   constructor(limits: FetchLimits = fetchLimits) {
     this.#limits = limits;
@@ -51,45 +57,54 @@ export class FetchTurns {
    */
   async take(client: string | undefined, host: string, signal?: AbortSignal): Promise<() => void> {
     signal?.throwIfAborted();
-    await new Promise<void>((resolve, reject) => {
-      const { waiting } = this.#require(client);
-      const withdraw = () => {
-        waiting.delete(one);
-        this.#forget(client);
-        reject(signal?.reason);
-      };
-      const one: Waiting = {
-        host,
-        take: () => {
-          signal?.removeEventListener('abort', withdraw);
-          resolve();
-        },
-      };
-      waiting.add(one);
-      signal?.addEventListener('abort', withdraw, { once: true });
-      this.#serve();
-    });
+    await new Promise<void>((resolve, reject) => this.#wait(client, host, signal, resolve, reject));
     return once(() => this.#end(client, host));
   }
 
+  #wait(
+    client: string | undefined,
+    host: string,
+    signal: AbortSignal | undefined,
+    resolve: () => void,
+    reject: (reason: unknown) => void,
+  ): void {
+    const { waiting } = this.#require(client);
+    const one = { host, take: resolve };
+    waiting.add(one);
+    this.#serve();
+    if (!waiting.has(one) || signal === undefined) return;
+    const withdraw = () => {
+      if (waiting.delete(one)) reject(signal.reason);
+      this.#forget(client);
+    };
+    // A signal of its own, because Node warns of a signal that many images of one request listen to.
+    AbortSignal.any([signal]).addEventListener('abort', withdraw, { once: true });
+  }
+
   #require(client: string | undefined): ClientFetches {
-    const fetches = this.#clients.get(client) ?? { openCount: 0, openByHost: new Map(), waiting: new Set() };
+    const fetches = this.#clients.get(client) ?? {
+      openCount: 0,
+      openByHost: new Map(),
+      waiting: new Set(),
+      lastTurn: 0,
+    };
     this.#clients.set(client, fetches);
     return fetches;
   }
 
-  /** Begins fetches, one of each client by turns, until none may begin. */
+  /** Begins fetches until none may begin. */
   #serve(): void {
-    let isServing = true;
-    while (isServing) {
-      isServing = false;
-      for (const [client, fetches] of [...this.#clients]) {
-        const next = this.#nextOf(fetches);
-        if (next === undefined) continue;
-        this.#begin(client, fetches, next);
-        isServing = true;
-      }
+    for (let next = this.#choose(); next !== undefined; next = this.#choose()) this.#begin(next.fetches, next.waiting);
+  }
+
+  /** The next fetch of the client that has the fewest open, and among equals of the one whose turn is longest ago. */
+  #choose(): { readonly fetches: ClientFetches; readonly waiting: Waiting } | undefined {
+    let chosen: { readonly fetches: ClientFetches; readonly waiting: Waiting } | undefined;
+    for (const fetches of this.#clients.values()) {
+      const waiting = chosen === undefined || isBefore(fetches, chosen.fetches) ? this.#nextOf(fetches) : undefined;
+      if (waiting !== undefined) chosen = { fetches, waiting };
     }
+    return chosen;
   }
 
   #nextOf({ openCount, openByHost, waiting }: ClientFetches): Waiting | undefined {
@@ -99,14 +114,15 @@ export class FetchTurns {
     return undefined;
   }
 
-  #begin(client: string | undefined, fetches: ClientFetches, next: Waiting): void {
-    fetches.waiting.delete(next);
+  #begin(fetches: ClientFetches, waiting: Waiting): void {
+    const { host, take } = waiting;
+    fetches.waiting.delete(waiting);
     fetches.openCount += 1;
-    fetches.openByHost.set(next.host, (fetches.openByHost.get(next.host) ?? 0) + 1);
+    fetches.openByHost.set(host, (fetches.openByHost.get(host) ?? 0) + 1);
     this.#openCount += 1;
-    this.#clients.delete(client);
-    this.#clients.set(client, fetches);
-    next.take();
+    this.#turnCount += 1;
+    fetches.lastTurn = this.#turnCount;
+    take();
   }
 
   #end(client: string | undefined, host: string): void {

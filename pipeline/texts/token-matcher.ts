@@ -13,6 +13,10 @@ const WORD = String.raw`[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]`;
 const endsWithWord = new RegExp(`${WORD}$`, 'u');
 const startsWithWord = new RegExp(`^${WORD}`, 'u');
 
+/** White space in Unicode's sense. JavaScript's own has a byte order mark more. */
+const spaceBefore = /\p{White_Space}+$/u;
+const spaceBehind = /^\p{White_Space}+/u;
+
 /**
  * Finds added tokens in texts, as the tokenizers library does (tokenizers/src/tokenizer/added_vocabulary.rs,
  * `find_matches`): the leftmost, and of these the longest. @huggingface/tokenizers does the same without `single_word`.
@@ -43,10 +47,10 @@ export class TokenMatcher {
       if (found !== undefined && (!found.token.single_word || isSingleWord(text, start, end))) {
         const { id, lstrip, rstrip } = found.token;
         const before = text.slice(done, start);
-        stretches.push(lstrip ? before.trimEnd() : before, id);
-        done = rstrip ? text.length - text.slice(end).trimStart().length : end;
+        stretches.push(lstrip ? before.replace(spaceBefore, '') : before, id);
+        done = rstrip ? end + (spaceBehind.exec(text.slice(end))?.[0].length ?? 0) : end;
       }
-      start = Math.max(end, done);
+      start = end; // White space that a token took may begin the next one, as in the library.
     }
     return [...stretches, text.slice(done)].filter((stretch) => stretch !== '');
   }

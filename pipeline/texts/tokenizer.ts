@@ -2,7 +2,7 @@ import { AddedToken as LibraryToken, Tokenizer as TokenizerCore } from '@hugging
 import { describeTokenizer } from './definitions/describe-tokenizer.ts';
 import type { TokenizerDefinition } from './definitions/tokenizer-definition.ts';
 import { invalidTokenizer } from './definitions/tokenizer-files.ts';
-import { completeNormalizer } from './text-normalizer.ts';
+import { completeNormalizer, completePreTokenizer } from './library-differences.ts';
 import { TokenMatcher } from './token-matcher.ts';
 
 /** Converts text to token ids and back, as the checkpoint's own tokenizer does. */
@@ -25,6 +25,8 @@ export interface CheckpointTokenizer extends Tokenizer {
 /** Stands in a text for an id that has no token. */
 export const UNKNOWN_ID = '\ufffd';
 const MAX_FRAME_TOKENS = 16;
+/** White space in Unicode's sense, which Python strips. JavaScript's own has a byte order mark more. */
+const spaceAround = /^\p{White_Space}+|\p{White_Space}+$/gu;
 /** The characters that stand for bytes in GPT-2's alphabet. */
 const ofBytes = /^[!-~\u00a1-\u00ac\u00ae-\u0143]+$/;
 
@@ -56,7 +58,10 @@ type Core = TokenizerCore & { readonly model: NonNullable<TokenizerCore['model']
 
 function createCore({ path, parts }: TokenizerDefinition): Core {
   try {
-    const core = new TokenizerCore({ ...parts, added_tokens: [] }, {});
+    const core = new TokenizerCore(
+      { ...parts, pre_tokenizer: completePreTokenizer(parts.pre_tokenizer), added_tokens: [] },
+      {},
+    );
     if (hasModel(core)) return core;
   } catch (cause) {
     throw invalidTokenizer(path, 'a tokenizer of the tokenizers library, got one that does not load', { cause });
@@ -114,7 +119,7 @@ function decoder(
   return (tokens) => {
     if (tokens.length === 0) return '';
     const joined = decode?.([...tokens]) ?? tokens.join(' ');
-    const text = endOfWord === undefined ? joined : joined.replaceAll(endOfWord, ' ').trim();
+    const text = endOfWord === undefined ? joined : joined.replaceAll(endOfWord, ' ').replace(spaceAround, '');
     return cleansSpaces ? cleanSpaces(text) : text;
   };
 }
