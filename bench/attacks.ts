@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import type { Attack } from './attacks/attack.ts';
+import { smallBodyAttacks } from './attacks/small-bodies.ts';
 import { unreadAnswerAttacks } from './attacks/unread-answers.ts';
 
 /**
@@ -10,7 +11,7 @@ import { unreadAnswerAttacks } from './attacks/unread-answers.ts';
  * Each attack is run against each checkout in turn, alone on the machine.
  */
 
-const attacks: readonly Attack[] = [...unreadAnswerAttacks];
+const attacks: readonly Attack[] = [...unreadAnswerAttacks, ...smallBodyAttacks];
 
 const flag = process.argv.indexOf('--only');
 const [checkouts, only] =
