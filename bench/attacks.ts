@@ -5,6 +5,7 @@ import { fullQueue } from './attacks/full-queue.ts';
 import { hostileCheckpoints } from './attacks/hostile-checkpoints.ts';
 import { hungWorker } from './attacks/hung-worker.ts';
 import { manyBeams } from './attacks/many-beams.ts';
+import { smallBodyAttacks } from './attacks/small-bodies.ts';
 import { unreadAnswerAttacks } from './attacks/unread-answers.ts';
 
 /**
@@ -23,6 +24,7 @@ const attacks: readonly Attack[] = [
   hungWorker,
   ...hostileCheckpoints,
 ];
+const attacks: readonly Attack[] = [...unreadAnswerAttacks, ...smallBodyAttacks];
 
 const flag = process.argv.indexOf('--only');
 const [checkouts, only] =
