@@ -1,9 +1,10 @@
 import { resolve } from 'node:path';
 import type { Attack } from './attacks/attack.ts';
 import { fullQueue } from './attacks/full-queue.ts';
+import { hostileCheckpoints } from './attacks/hostile-checkpoints.ts';
 import { hungWorker } from './attacks/hung-worker.ts';
 import { manyBeams } from './attacks/many-beams.ts';
-import { unreadAnswers } from './attacks/unread-answers.ts';
+import { unreadAnswerAttacks } from './attacks/unread-answers.ts';
 
 /**
  * Attacks built servers as strangers do, and prints what it cost them: docs/explanation/security.md has the table.
@@ -13,7 +14,7 @@ import { unreadAnswers } from './attacks/unread-answers.ts';
  * Each attack is run against each checkout in turn, alone on the machine.
  */
 
-const attacks: readonly Attack[] = [unreadAnswers, manyBeams, fullQueue, hungWorker];
+const attacks: readonly Attack[] = [...unreadAnswerAttacks, manyBeams, fullQueue, hungWorker, ...hostileCheckpoints];
 
 const flag = process.argv.indexOf('--only');
 const [checkouts, only] =

@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { Task } from '../checkpoint/config/architectures.ts';
 import { locateCheckpoint } from '../checkpoint/hub/locate.ts';
+import packageDescription from '../package.json' with { type: 'json' };
 import type { TaskSchema } from '../protocol/schema.ts';
 import { unlessAborted } from './abort.ts';
 import { AcceptedRequests, type WorkLimits } from './accepted-requests.ts';
@@ -14,6 +15,7 @@ import type { Settings } from './settings.ts';
 import { registry } from './tasks/registry.ts';
 import type { ReadRequest, TaskContext } from './tasks/task.ts';
 import { openTokenizer } from './texts/tokenizer.ts';
+import { checkVocabulary } from './texts/vocabulary-check.ts';
 import { startWorkerPool, type WorkerPool } from './workers/worker-pool.ts';
 
 /** A loaded checkpoint, ready for requests of its task. */
@@ -71,6 +73,7 @@ async function startWithin(budget: ByteBudget, settings: Settings, options: Star
   const folder = await locateCheckpoint(settings.checkpoint, process.env, options);
   const startMs = performance.now();
   const checkpoint = openCheckpoint(folder, settings.imageSize);
+  for (const notice of checkpoint.notices) options.onNotice?.(notice);
   const task = await startTask(checkpoint.task, checkpoint, settings, { ...options, budget });
   const { schema } = registry[checkpoint.task];
   return {
@@ -131,7 +134,8 @@ async function startTask<Name extends Task>(
     },
   );
   try {
-    const [context, pool] = await Promise.all([taskContext(checkpoint.folder, settings, budget), starting]);
+    const preparing = taskContext(checkpoint, settings, budget, onNotice);
+    const [context, pool] = await Promise.all([preparing, starting]);
     return { read: registry[name].start(checkpoint, pool, context), pool };
   } catch (error) {
     await starting.then(
@@ -142,10 +146,16 @@ async function startTask<Name extends Task>(
   }
 }
 
-/** sharp and undici take as long to import as the worker takes to load the session, so both happen at once. */
-async function taskContext(folder: string, settings: Settings, budget: ByteBudget): Promise<TaskContext> {
+/** sharp takes as long to import as the worker takes to load the session, so both happen at once. */
+async function taskContext(
+  { folder, config }: Pick<Checkpoint, 'folder' | 'config'>,
+  settings: Settings,
+  budget: ByteBudget,
+  onNotice: StartOptions['onNotice'],
+): Promise<TaskContext> {
   const importing = import('./images/image-source.ts');
   const tokenizer = openTokenizer(folder);
+  for (const line of checkVocabulary(tokenizer, config.text)) onNotice?.(line);
   const { loadImage } = await importing;
   const { maxBatchSize, batchWindowMs, maxBeams, maxNewTokens, maxRunBytes } = settings;
   const limits = { maxBatchSize, batchWindowMs, maxBeams, maxNewTokens, maxRunBytes };
@@ -159,9 +169,12 @@ function imageOptions(settings: Settings, budget: ByteBudget): TaskContext['imag
     maxRedirects: settings.imageMaxRedirects,
     maxPixels: settings.imageMaxPixels,
     maxSide: settings.imageMaxSide,
+    decodeTimeoutMs: settings.imageDecodeTimeoutMs,
     httpsOnly: settings.imageHttpsOnly,
     allowedHosts: settings.imageAllowedHosts,
     privateHosts: settings.imagePrivateHosts,
+    nameServers: settings.imageNameServers,
+    userAgent: settings.imageUserAgent ?? `blip-handler/${packageDescription.version}`,
     applyExif: settings.imageApplyExif,
     decodedBudget: budget,
   };

@@ -1,3 +1,4 @@
+import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { type ExecutionProviderChoice, executionProviderChoices } from './sessions/execution-provider-choices.ts';
 import {
   choice,
@@ -44,10 +45,14 @@ export interface Settings {
   readonly imageMaxBytes: number;
   readonly imageMaxPixels: number;
   readonly imageMaxSide: number;
+  readonly imageDecodeTimeoutMs: number;
   readonly imageMaxRedirects: number;
   readonly imageHttpsOnly: boolean;
   readonly imageAllowedHosts: readonly string[];
   readonly imagePrivateHosts: readonly string[];
+  readonly imageNameServers: 'system' | readonly string[];
+  /** `undefined` for this package and its version. */
+  readonly imageUserAgent: string | undefined;
   readonly imageApplyExif: boolean;
 }
 
@@ -201,7 +206,13 @@ const imageDefinitions: SettingDefinitions<ImageSettings> = {
   imageMaxBytes: count('BLIP_IMAGE_MAX_BYTES', 'The most bytes of one encoded image.', 20_000_000, 1),
   imageMaxPixels: count('BLIP_IMAGE_MAX_PIXELS', 'The most pixels (width x height) of one image.', 50_000_000, 1),
   imageMaxSide: count('BLIP_IMAGE_MAX_SIDE', 'The most pixels of one side of an image.', 16_384, 1),
-  imageMaxRedirects: count('BLIP_IMAGE_MAX_REDIRECTS', 'The most redirects followed for one image.', 3, 0),
+  imageDecodeTimeoutMs: milliseconds(
+    'BLIP_IMAGE_DECODE_TIMEOUT_MS',
+    'Milliseconds of processor time that decoding one image may take, where it takes long enough to be watched.',
+    10_000,
+    1,
+  ),
+  imageMaxRedirects: count('BLIP_IMAGE_MAX_REDIRECTS', 'The most redirects followed for one image.', 20, 0),
   imageHttpsOnly: flag('BLIP_IMAGE_HTTPS_ONLY', 'Refuses http URLs: `true` or `false`.', false),
   imageAllowedHosts: list(
     'BLIP_IMAGE_ALLOWED_HOSTS',
@@ -215,12 +226,41 @@ const imageDefinitions: SettingDefinitions<ImageSettings> = {
     'none',
     'hosts separated by commas',
   ),
+  imageNameServers: setting<'system' | readonly string[]>({
+    variable: 'BLIP_IMAGE_NAME_SERVERS',
+    description:
+      'DNS servers that are asked for hosts of images: IP addresses separated by commas, with ports or without; or `system` to ask as other programs do (mDNS, LDAP and others too), four names at a time.',
+    defaultText: "the system's",
+    defaultValue: [],
+    parse: parseNameServers,
+    expected: 'IP addresses separated by commas, or system',
+  }),
+  imageUserAgent: setting<string | undefined>({
+    variable: 'BLIP_IMAGE_USER_AGENT',
+    description: 'Program that hosts of images are told; some want a way to reach you in it, as Wikimedia does.',
+    defaultText: '`blip-handler/VERSION`',
+    defaultValue: undefined,
+    parse: (value) => (/^[\x20-\x7e]{1,256}$/.test(value) ? value : undefined),
+    expected: 'at most 256 printable characters of ASCII',
+  }),
   imageApplyExif: flag(
     'BLIP_IMAGE_APPLY_EXIF',
     'Turns images as their EXIF orientation says: `true` or `false`.',
     true,
   ),
 };
+
+function parseNameServers(value: string): 'system' | readonly string[] | undefined {
+  if (value === 'system') return value;
+  const servers = value.split(',').map((server) => server.trim());
+  return servers.every(isNameServer) ? servers : undefined;
+}
+
+/** An address, `IPV4:PORT` or `[IPV6]:PORT`. */
+function isNameServer(text: string): boolean {
+  const [, bracketed = '', plain = '', port = '0'] = /^(?:\[(.*)\]|(.*)):(\d{1,5})$/.exec(text) ?? [];
+  return isIP(text) !== 0 || ((isIPv6(bracketed) || isIPv4(plain)) && Number(port) <= 65_535);
+}
 
 interface SettingsSource {
   readonly environment: EnvironmentVariables;

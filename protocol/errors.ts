@@ -14,7 +14,8 @@ export type GrpcStatusName =
   | 'UNIMPLEMENTED'
   | 'INTERNAL'
   | 'UNAVAILABLE'
-  | 'UNAUTHENTICATED';
+  | 'UNAUTHENTICATED'
+  | 'PERMISSION_DENIED';
 
 interface ErrorKind {
   /** HTTP status of an answer with this error. */
@@ -73,20 +74,45 @@ const table = {
     grpc: 'INVALID_ARGUMENT',
     retryable: false,
     meaning:
-      'The host of an image, or a host that it redirects to, has an address that is private, loopback, link-local or otherwise not public; or it is not among `BLIP_IMAGE_ALLOWED_HOSTS`; or the URL is http where `BLIP_IMAGE_HTTPS_ONLY` is set.',
+      'The host of an image, or a host that it redirects to, is an address that is private, loopback, link-local or otherwise not public, or is `localhost`; or it is not among `BLIP_IMAGE_ALLOWED_HOSTS`; or the URL is http where `BLIP_IMAGE_HTTPS_ONLY` is set.',
+  },
+  IMAGE_HOST_NOT_FOUND: {
+    http: 424,
+    grpc: 'FAILED_PRECONDITION',
+    retryable: true,
+    meaning:
+      "The name of the image's host, or of a host that it redirects to, is unknown, or has an address that is not public and is not among `BLIP_IMAGE_PRIVATE_HOSTS`; the two are not told apart. Or no name server answered.",
+  },
+  IMAGE_HOST_UNREACHABLE: {
+    http: 424,
+    grpc: 'FAILED_PRECONDITION',
+    retryable: true,
+    meaning: "The image's host refuses the connection, or it does not open within 6 s.",
+  },
+  IMAGE_HOST_TLS_FAILED: {
+    http: 424,
+    grpc: 'FAILED_PRECONDITION',
+    retryable: true,
+    meaning: "The TLS handshake with the image's host fails, or its certificate cannot be verified.",
+  },
+  IMAGE_HOST_NOT_HTTP: {
+    http: 424,
+    grpc: 'FAILED_PRECONDITION',
+    retryable: true,
+    meaning: "The image's host takes the connection and answers something else than HTTP, or nothing.",
   },
   IMAGE_FETCH_FAILED: {
     http: 424,
     grpc: 'FAILED_PRECONDITION',
     retryable: true,
     meaning:
-      "The image's host cannot be reached, or does not answer 200; or it redirects more than `BLIP_IMAGE_MAX_REDIRECTS` times, or to something that is not a URL.",
+      "The image's host answers, but not with a whole image: with another status than success, with a body that breaks off or cannot be decoded as its `Content-Encoding` says; or it redirects more than `BLIP_IMAGE_MAX_REDIRECTS` times, or to something that is not a URL.",
   },
   IMAGE_FETCH_TIMEOUT: {
     http: 424,
     grpc: 'FAILED_PRECONDITION',
     retryable: true,
-    meaning: 'The whole image did not arrive within `BLIP_IMAGE_TIMEOUT_MS`.',
+    meaning: 'The whole image did not arrive within `BLIP_IMAGE_TIMEOUT_MS`, from the turn of its fetch.',
   },
   IMAGE_TOO_LARGE: {
     http: 400,
@@ -108,12 +134,26 @@ const table = {
     retryable: false,
     meaning: 'The image does not decode to its end.',
   },
+  IMAGE_TOO_COMPLEX: {
+    http: 400,
+    grpc: 'INVALID_ARGUMENT',
+    retryable: false,
+    meaning:
+      'The image has more scans, segments, chunks, boxes, strips or entries of metadata than decoders are given; or its decoder worked for longer than `BLIP_IMAGE_DECODE_TIMEOUT_MS`.',
+  },
   UNAUTHORIZED: {
     http: 401,
     grpc: 'UNAUTHENTICATED',
     retryable: false,
     headers: { 'www-authenticate': 'Bearer' },
     meaning: 'The request has no bearer token, or one that is not in `BLIP_API_TOKENS`.',
+  },
+  FORBIDDEN: {
+    http: 403,
+    grpc: 'PERMISSION_DENIED', // Never sent: browsers do not speak gRPC.
+    retryable: false,
+    meaning:
+      'The server has no tokens, and the request is sent to a host that is neither localhost nor among `BLIP_ALLOWED_HOSTS`, or comes from a web page whose origin is not among `BLIP_ALLOWED_ORIGINS`.',
   },
   NOT_FOUND: {
     http: 404,

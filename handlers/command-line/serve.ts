@@ -10,7 +10,8 @@ import { failureLine } from '../service/failure.ts';
 import { listenFailure } from '../service/listen-failure.ts';
 import type { Metrics } from '../service/metrics.ts';
 import { createModels, finalizeModels, loadModels, logReady } from '../service/model-loading.ts';
-import { readServerSettings, type ServerSettings } from '../service/server-settings.ts';
+import { isPlatformOnly, needsNoToken, readServerSettings, type ServerSettings } from '../service/server-settings.ts';
+import { readTlsFiles, type TlsFiles } from '../service/tls-files.ts';
 import { warnUnknownSettings } from '../service/unknown-settings.ts';
 import { readArguments } from './command.ts';
 import { endBy, type StopSignal, stopOnSignals } from './signals.ts';
@@ -39,14 +40,14 @@ const loopbackHosts = [LOOPBACK, 'localhost', '::1'];
  * The address to listen on. It is open to other machines only where tokens or Vertex AI keep strangers out.
  * @throws HandlerError `SETTINGS_INVALID` when other machines could ask without a token, or Vertex AI could not ask.
  */
-function listenAddress({ host, apiTokens, vertexPort, vertexAuthorizer }: ServerSettings): string {
-  const isPlatformOnly = vertexPort !== undefined && vertexAuthorizer === 'platform';
-  if (isPlatformOnly && apiTokens.length > 0)
+function listenAddress(settings: ServerSettings): string {
+  const { host, apiTokens } = settings;
+  if (isPlatformOnly(settings) && apiTokens.length > 0)
     throw new HandlerError(
       'SETTINGS_INVALID',
       'Expected BLIP_API_TOKENS or BLIP_VERTEX_AUTHORIZER=platform, got both. The platform sends no tokens: unset one.',
     );
-  if (isPlatformOnly || apiTokens.length > 0) return host ?? '0.0.0.0';
+  if (!needsNoToken(settings)) return host ?? '0.0.0.0';
   if (host === undefined || loopbackHosts.includes(host)) return host ?? LOOPBACK;
   throw new HandlerError(
     'SETTINGS_INVALID',
@@ -70,12 +71,12 @@ class Service {
   #grpc: Promise<GrpcServer> | undefined;
   #isStopping = false;
 
-  constructor(modelSettings: Settings, settings: ServerSettings) {
+  constructor(modelSettings: Settings, settings: ServerSettings, tls: TlsFiles | undefined) {
     this.#settings = settings;
     this.#models = createModels(modelSettings, settings.models);
     this.#admission = createAdmission(settings);
     this.#metrics = collectMetrics(this.#models);
-    this.#http = createServer(this.#models, settings, this.#admission, this.#metrics);
+    this.#http = createServer(this.#models, settings, this.#admission, this.#metrics, tls);
   }
 
   /** @throws HandlerError `SETTINGS_INVALID` when a port is not free; errors of the models when they are loaded. */
@@ -136,9 +137,12 @@ class Service {
   }
 
   async #listen(host: string): Promise<void> {
-    const { vertexPort, port } = this.#settings;
+    const { vertexPort, port, tlsCert } = this.#settings;
+    const listenTextResolver = (url: string) =>
+      `Server listening at ${tlsCert === undefined ? url : url.replace(/^http:/, 'https:')}`;
     try {
-      await this.#http.listen({ host, port: vertexPort ?? port });
+      await this.#http.listen({ host, port: vertexPort ?? port, listenTextResolver });
+      await this.#http.listener.listenOnOthers(host);
     } catch (cause) {
       throw listenFailure(host, vertexPort ?? port, vertexPort === undefined ? 'PORT' : 'AIP_HTTP_PORT', cause);
     }
@@ -178,7 +182,9 @@ async function serve(): Promise<void> {
   const modelSettings = settingsFromEnvironment();
   const settings = readServerSettings(process.env);
   const host = listenAddress(settings);
-  const service = new Service(modelSettings, settings);
+  const { tlsCert: cert, tlsKey: key, tlsClientCa: clientCa } = settings;
+  const tls = await readTlsFiles({ prefix: 'BLIP_TLS', cert, key, clientCa });
+  const service = new Service(modelSettings, settings, tls);
   stopOnSignals((signal) => void service.stop(signal));
   await service.start(host);
 }

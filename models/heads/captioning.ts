@@ -49,6 +49,7 @@ export function captioningGraph(checkpoint: BlipCheckpoint, weights: Weights, op
     { inputIds, paddingLength },
     parameters,
     bertLanguageModel(decoder, text, { cross, rowsByImage: rows }),
+    checkpoint.tokenRules,
   );
 
   addGeneratedOutputs(graph, sequences);

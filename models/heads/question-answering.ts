@@ -58,6 +58,7 @@ export function questionAnsweringGraph(
     { inputIds, paddingLength },
     parameters,
     bertLanguageModel(decoder, text, { cross, rowsByImage: rows }),
+    checkpoint.tokenRules,
   );
   addGeneratedOutputs(graph, sequences);
   return graph;

@@ -13,7 +13,10 @@ export interface GenerationSettings {
   readonly shared: SharedSettings;
 }
 
-/** A number of new tokens; or a length that includes the prompt, as `max_length` of a checkpoint does. */
+/**
+ * A number of new tokens; or a length that includes start token and prompt, as `max_length` does: BLIP's decoder gets them
+ * as its `input_ids`, in transformers and in the original (`BlipForConditionalGeneration.generate`).
+ */
 interface LengthLimit {
   readonly tokens: number;
   readonly includesPrompt: boolean;
@@ -59,10 +62,19 @@ export function resolveGenerationSettings(
   requireWithin(inputs, preset, limits);
   const shared = resolveShared(inputs, lowered(checkpoint, limits), preset);
   requireConsistent(shared);
-  const maximum = newTokens(inputs.max_new_tokens) ?? preset.maxNewTokens ?? maxNewTokens(checkpoint);
+  const maximum =
+    newTokens(inputs.max_new_tokens) ??
+    wholeLength(inputs.max_length) ??
+    preset.maxNewTokens ??
+    maxNewTokens(checkpoint);
+  requireReachable(inputs.min_new_tokens, maximum);
   return {
     maxNewTokens: { ...maximum, atMost: limits.maxNewTokens },
-    minNewTokens: newTokens(inputs.min_new_tokens) ?? preset.minNewTokens ?? minNewTokens(checkpoint),
+    minNewTokens:
+      newTokens(inputs.min_new_tokens) ??
+      wholeLength(inputs.min_length) ??
+      preset.minNewTokens ??
+      minNewTokens(checkpoint),
     seed: inputs.seed,
     shared,
   };
@@ -81,6 +93,8 @@ function requireWithin(inputs: GenerationInputs, preset: PresetSettings, limits:
     ['num_beams', inputs.num_beams ?? preset.num_beams ?? 1, maxBeams],
     ['num_return_sequences', inputs.num_return_sequences ?? 1, maxBeams],
     ['max_new_tokens', inputs.max_new_tokens ?? 0, maxTokens],
+    // The start token is no new one.
+    ['max_length', inputs.max_new_tokens === undefined ? (inputs.max_length ?? 0) : 0, maxTokens + 1],
   ] as const;
   for (const [name, value, maximum] of asked)
     if (value > maximum) throw invalid(`${name} to be at most ${maximum}, which this service allows, got ${value}`);
@@ -120,6 +134,10 @@ function newTokens(tokens: number | undefined): LengthLimit | undefined {
   return tokens === undefined ? undefined : { tokens, includesPrompt: false };
 }
 
+function wholeLength(tokens: number | undefined): LengthLimit | undefined {
+  return tokens === undefined ? undefined : { tokens, includesPrompt: true };
+}
+
 function maxNewTokens(checkpoint: GenerationDefaults): LengthLimit {
   const limit = newTokens(checkpoint.max_new_tokens);
   if (limit !== undefined) return limit;
@@ -140,6 +158,13 @@ function requireConsistent(settings: SharedSettings): void {
   if (numBeams === 1 && numReturnSequences > 1 && !doSample) {
     throw invalid(`num_return_sequences 1 without num_beams or do_sample, got ${numReturnSequences}`);
   }
+}
+
+/** transformers warns of a request for more tokens than there may be, and ends the text early. No answer can warn. */
+function requireReachable(minNewTokens: number | undefined, { tokens, includesPrompt }: LengthLimit): void {
+  const most = includesPrompt ? tokens - 1 : tokens; // A prompt has a token at least.
+  if (minNewTokens === undefined || minNewTokens <= most) return;
+  throw invalid(`min_new_tokens to be at most max_new_tokens ${most}, got ${minNewTokens}`);
 }
 
 function invalid(expectation: string): HandlerError {

@@ -69,7 +69,11 @@ function requirePositions(
   maxNewTokens: number,
   { maxPositions }: { readonly maxPositions: number },
 ): void {
-  if (maxNewTokens >= 1 && promptLength + maxNewTokens - 1 <= maxPositions) return;
+  if (maxNewTokens < 1) {
+    const expected = 'max_length to be more than the start token and the prompt';
+    throw new HandlerError('PROMPT_TOO_LONG', `Expected ${expected}, got no more than their ${promptLength} tokens.`);
+  }
+  if (promptLength + maxNewTokens - 1 <= maxPositions) return;
   throw new HandlerError(
     'PROMPT_TOO_LONG',
     `Expected the prompt and the new tokens to fit ${maxPositions} positions, got ${promptLength} and ${maxNewTokens}.`,

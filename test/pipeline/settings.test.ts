@@ -31,10 +31,13 @@ const defaults = {
   imageMaxBytes: 20_000_000,
   imageMaxPixels: 50_000_000,
   imageMaxSide: 16_384,
-  imageMaxRedirects: 3,
+  imageDecodeTimeoutMs: 10_000,
+  imageMaxRedirects: 20,
   imageHttpsOnly: false,
   imageAllowedHosts: [],
   imagePrivateHosts: [],
+  imageNameServers: [],
+  imageUserAgent: undefined,
   imageApplyExif: true,
 };
 
@@ -84,11 +87,18 @@ describe('each variable', () => {
     BLIP_IMAGE_MAX_BYTES: ['1000', { imageMaxBytes: 1000 }],
     BLIP_IMAGE_MAX_PIXELS: ['2000', { imageMaxPixels: 2000 }],
     BLIP_IMAGE_MAX_SIDE: ['4096', { imageMaxSide: 4096 }],
+    BLIP_IMAGE_DECODE_TIMEOUT_MS: ['500', { imageDecodeTimeoutMs: 500 }],
     BLIP_IMAGE_MAX_REDIRECTS: ['0', { imageMaxRedirects: 0 }],
     BLIP_IMAGE_HTTPS_ONLY: ['true', { imageHttpsOnly: true }],
     BLIP_IMAGE_ALLOWED_HOSTS: ['a.example, *.b.example', { imageAllowedHosts: ['a.example', '*.b.example'] }],
     BLIP_IMAGE_PRIVATE_HOSTS: ['127.0.0.1,,::1', { imagePrivateHosts: ['127.0.0.1', '::1'] }],
+    BLIP_IMAGE_NAME_SERVERS: ['9.9.9.9, [::1]:5353', { imageNameServers: ['9.9.9.9', '[::1]:5353'] }],
+    BLIP_IMAGE_USER_AGENT: ['captions (me@example.com)', { imageUserAgent: 'captions (me@example.com)' }],
     BLIP_IMAGE_APPLY_EXIF: ['false', { imageApplyExif: false }],
+  });
+
+  test.each(['system', '::1', '9.9.9.9:53,::1'])('BLIP_IMAGE_NAME_SERVERS may be %s', (servers) => {
+    expect(String(read({ BLIP_IMAGE_NAME_SERVERS: servers }).imageNameServers)).toBe(servers);
   });
 
   test.each(['auto', 'cpu', 'cuda', 'webgpu'])('BLIP_EXECUTION_PROVIDER may be %s', (provider) => {
@@ -130,6 +140,7 @@ describe('values that are not valid', () => {
       ['BLIP_IMAGE_MAX_BYTES', 1],
       ['BLIP_IMAGE_MAX_PIXELS', 1],
       ['BLIP_IMAGE_MAX_SIDE', 1],
+      ['BLIP_IMAGE_DECODE_TIMEOUT_MS', 1],
       ['BLIP_IMAGE_MAX_REDIRECTS', 0],
     ],
     texts: [
@@ -144,6 +155,13 @@ describe('values that are not valid', () => {
       ['BLIP_IMAGE_SIZE', '10000'],
       ['BLIP_IMAGE_SIZE', '384.5'],
       ['BLIP_IMAGE_HTTPS_ONLY', '1'],
+      ['BLIP_IMAGE_NAME_SERVERS', 'dns.example.com'],
+      ['BLIP_IMAGE_NAME_SERVERS', '9.9.9.9,'],
+      ['BLIP_IMAGE_NAME_SERVERS', '9.9.9.9:65536'],
+      ['BLIP_IMAGE_NAME_SERVERS', '::1:'],
+      ['BLIP_IMAGE_NAME_SERVERS', 'system, 9.9.9.9'],
+      ['BLIP_IMAGE_USER_AGENT', 'bücher'],
+      ['BLIP_IMAGE_USER_AGENT', 'x'.repeat(257)],
       ['BLIP_IMAGE_APPLY_EXIF', 'yes'],
       ['BLIP_IMAGE_APPLY_EXIF', '1'],
       ['BLIP_IMAGE_APPLY_EXIF', 'TRUE'],

@@ -121,7 +121,7 @@ describe('a server that is told to stop', () => {
     const images = await imageServerForTest();
     const server = await startServerProcess(bundle, { BLIP_DRAIN_LIMIT_MS: '500' });
     const { hostname, port } = new URL(server.url);
-    const half = `POST ${INFER_PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n{"inputs":[`;
+    const half = `POST ${INFER_PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n{"inputs":[`;
     const idle = ['', 'GET /v2 HTTP/1.1\r\n', half].map((text) => {
       const socket = net.connect(Number(port), hostname).resume();
       socket.on('error', () => undefined); // The server closes the connection.
@@ -208,7 +208,7 @@ describe('a server that is told to stop', () => {
   test('exits after clients disconnected in the middle of a request', { timeout: 120_000 }, async () => {
     const server = await startServerProcess(bundle);
     const { hostname, port } = new URL(server.url);
-    const head = `POST ${INFER_PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: ${body.length}\r\n\r\n`;
+    const head = `POST ${INFER_PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${body.length}\r\n\r\n`;
     for (const part of [head, `${head}${body.slice(0, 100)}`, `${head}${body}`]) {
       const socket = net.connect(Number(port), hostname);
       socket.on('error', () => undefined); // The server may close first.

@@ -55,9 +55,24 @@ describe('generation settings', () => {
   test.each([
     [{ num_return_sequences: 2 }, /num_return_sequences 1 without/],
     [{ num_return_sequences: 4, num_beams: 3 }, /at most num_beams 3, got 4/],
+    [{ min_new_tokens: 9, max_new_tokens: 8 }, /min_new_tokens to be at most max_new_tokens 8, got 9/],
+    [{ min_new_tokens: 21 }, /min_new_tokens to be at most max_new_tokens 20, got 21/],
   ])('refuse %j', (inputs, message) => {
     expect(() => resolveGenerationSettings(inputs, {})).toThrow(message);
     expect(() => resolveGenerationSettings(inputs, {})).toThrow(expect.objectContaining({ code: 'INVALID_PARAMETER' }));
+  });
+
+  test("allow a shorter text than the checkpoint's or a preset's least, as transformers does", () => {
+    expect(resolveGenerationSettings({ max_new_tokens: 3 }, { min_length: 9 }).maxNewTokens.tokens).toBe(3);
+    const preset = { minNewTokens: { tokens: 20, includesPrompt: false } };
+    expect(resolveGenerationSettings({ max_new_tokens: 3 }, {}, preset).maxNewTokens.tokens).toBe(3);
+    expect(resolveGenerationSettings({ min_new_tokens: 8, max_new_tokens: 8 }, {}).minNewTokens.tokens).toBe(8);
+  });
+
+  test('count the prompt in a max_length that cannot hold min_new_tokens', () => {
+    expect(() => resolveGenerationSettings({ min_new_tokens: 30 }, { max_length: 30 })).toThrow(
+      /at most .* 29, got 30/,
+    );
   });
 
   test('allow several samples without beams', () => {
