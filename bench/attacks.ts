@@ -1,5 +1,7 @@
 import { resolve } from 'node:path';
 import type { Attack } from './attacks/attack.ts';
+import { slowHosts } from './attacks/slow-hosts.ts';
+import { unansweredNames } from './attacks/unanswered-names.ts';
 import { unreadAnswers } from './attacks/unread-answers.ts';
 
 /**
@@ -10,7 +12,7 @@ import { unreadAnswers } from './attacks/unread-answers.ts';
  * Each attack is run against each checkout in turn, alone on the machine.
  */
 
-const attacks: readonly Attack[] = [unreadAnswers];
+const attacks: readonly Attack[] = [unreadAnswers, slowHosts, unansweredNames];
 
 const flag = process.argv.indexOf('--only');
 const [checkouts, only] =
