@@ -3,6 +3,11 @@ import type { Attack } from './attacks/attack.ts';
 import { slowHosts } from './attacks/slow-hosts.ts';
 import { unansweredNames } from './attacks/unanswered-names.ts';
 import { unreadAnswers } from './attacks/unread-answers.ts';
+import { fullQueue } from './attacks/full-queue.ts';
+import { hostileCheckpoints } from './attacks/hostile-checkpoints.ts';
+import { hungWorker } from './attacks/hung-worker.ts';
+import { manyBeams } from './attacks/many-beams.ts';
+import { unreadAnswerAttacks } from './attacks/unread-answers.ts';
 
 /**
  * Attacks built servers as strangers do, and prints what it cost them: docs/explanation/security.md has the table.
@@ -13,6 +18,7 @@ import { unreadAnswers } from './attacks/unread-answers.ts';
  */
 
 const attacks: readonly Attack[] = [unreadAnswers, slowHosts, unansweredNames];
+const attacks: readonly Attack[] = [...unreadAnswerAttacks, manyBeams, fullQueue, hungWorker, ...hostileCheckpoints];
 
 const flag = process.argv.indexOf('--only');
 const [checkouts, only] =

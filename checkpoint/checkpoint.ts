@@ -1,5 +1,6 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
+import { describeAdapter } from './config/adapter-config.ts';
 import { type Architecture, architectures, findArchitecture } from './config/architectures.ts';
 import type { BlipSettings, ClipSettings } from './config/families.ts';
 import { CheckpointError } from './errors.ts';
@@ -32,7 +33,8 @@ export function openCheckpoint(folder: string, imageSize?: number): Checkpoint {
   }
   const config = readJsonFile(join(folder, 'config.json'));
   if (config === undefined) {
-    throw new CheckpointError('CHECKPOINT_CONFIG_INVALID', `${folder}: expected a config.json, got none.`);
+    const got = describeAdapter(folder) ?? 'none';
+    throw new CheckpointError('CHECKPOINT_CONFIG_INVALID', `${folder}: expected a config.json, got ${got}.`);
   }
   const architecture = findArchitecture(config);
   const isInt8 = readIsInt8(config);

@@ -14,7 +14,8 @@ export type GrpcStatusName =
   | 'UNIMPLEMENTED'
   | 'INTERNAL'
   | 'UNAVAILABLE'
-  | 'UNAUTHENTICATED';
+  | 'UNAUTHENTICATED'
+  | 'PERMISSION_DENIED';
 
 interface ErrorKind {
   /** HTTP status of an answer with this error. */
@@ -47,13 +48,14 @@ const table = {
     grpc: 'INVALID_ARGUMENT',
     retryable: false,
     meaning:
-      'An input is unknown, has another datatype or shape, has more than 65,536 values, or a value outside its bounds.',
+      'An input is unknown, has another datatype or shape, has more than 65,536 values, or a value outside its bounds; or the request has more items or sequences than one may have (`BLIP_MAX_ITEMS_PER_REQUEST`, `BLIP_MAX_SEQUENCES_PER_REQUEST`).',
   },
   INVALID_PARAMETER: {
     http: 400,
     grpc: 'INVALID_ARGUMENT',
     retryable: false,
-    meaning: 'Generation parameters contradict each other.',
+    meaning:
+      'Generation parameters contradict each other; or they ask for more beams, texts or new tokens than the service allows (`BLIP_MAX_BEAMS`, `BLIP_MAX_NEW_TOKENS`), or than one run may take (`BLIP_MAX_RUN_BYTES`).',
   },
   PROMPT_TOO_LONG: {
     http: 400,
@@ -132,12 +134,26 @@ const table = {
     retryable: false,
     meaning: 'The image does not decode to its end.',
   },
+  IMAGE_TOO_COMPLEX: {
+    http: 400,
+    grpc: 'INVALID_ARGUMENT',
+    retryable: false,
+    meaning:
+      'The image has more scans, segments, chunks, boxes, strips or entries of metadata than decoders are given; or its decoder worked for longer than `BLIP_IMAGE_DECODE_TIMEOUT_MS`.',
+  },
   UNAUTHORIZED: {
     http: 401,
     grpc: 'UNAUTHENTICATED',
     retryable: false,
     headers: { 'www-authenticate': 'Bearer' },
     meaning: 'The request has no bearer token, or one that is not in `BLIP_API_TOKENS`.',
+  },
+  FORBIDDEN: {
+    http: 403,
+    grpc: 'PERMISSION_DENIED', // Never sent: browsers do not speak gRPC.
+    retryable: false,
+    meaning:
+      'The server has no tokens, and the request is sent to a host that is neither localhost nor among `BLIP_ALLOWED_HOSTS`, or comes from a web page whose origin is not among `BLIP_ALLOWED_ORIGINS`.',
   },
   NOT_FOUND: {
     http: 404,
@@ -192,7 +208,7 @@ const table = {
     retryable: true,
     headers: retryAfter,
     meaning:
-      '`BLIP_MAX_QUEUE_SIZE` captions are waiting, or `BLIP_MAX_REQUESTS_PER_TOKEN` requests of this token are running.',
+      '`BLIP_MAX_QUEUE_SIZE` captions are waiting, and of this token its share; or `BLIP_MAX_SEQUENCES_PER_TOKEN` sequences of this token are waiting, or `BLIP_MAX_REQUESTS_PER_TOKEN` requests of it are running.',
   },
   NOT_READY: {
     http: 503,
@@ -201,7 +217,7 @@ const table = {
     retryable: true,
     headers: retryAfter,
     meaning:
-      'The model is not loaded yet, or no longer; or its worker threads have ended, and none has started for 10 s; or a job was to begin in a server that is stopping.',
+      'The model is not loaded yet, or no longer; or its worker threads have ended or hang, and none has started for 10 s; or a job was to begin in a server that is stopping.',
   },
   EXECUTION_PROVIDER_UNAVAILABLE: {
     http: 500,
@@ -221,7 +237,8 @@ const table = {
     http: 500,
     grpc: 'INTERNAL',
     retryable: true,
-    meaning: 'Something is wrong inside; or a batch ended two worker threads.',
+    meaning:
+      'Something is wrong inside; or a batch ended two worker threads, or was computed for longer than `BLIP_RUN_LIMIT_MS` without progress.',
   },
 } as const satisfies Readonly<Record<string, ErrorKind>>;
 

@@ -24,11 +24,11 @@ const allowedImports: Readonly<Record<string, readonly string[]>> = {
 
 /** For each room within pipeline/, the others that it may import from. All may measure times and know requests. */
 const allowedWithinPipeline: Readonly<Record<string, readonly string[]>> = {
-  images: ['stages.ts'],
+  images: ['stages.ts', 'fair-queue.ts'],
   texts: [],
   sessions: ['images'],
-  workers: ['images', 'sessions'],
-  tasks: ['infer-request.ts', 'stages.ts', 'images', 'texts', 'sessions', 'workers'],
+  workers: ['images', 'sessions', 'fair-queue.ts'],
+  tasks: ['accepted-requests.ts', 'infer-request.ts', 'stages.ts', 'images', 'texts', 'sessions', 'workers'],
 };
 
 /** The rooms of handlers/ that others may import, with the files that put platforms together. */
@@ -44,7 +44,7 @@ const allowedBetweenHandlers: Readonly<Record<string, readonly string[]>> = {
 
 /**
  * For each room within checkpoint/, the others that it may import from, from the ground up. hub/ fetches files and opens
- * none. quantize/ lies on top, because it opens one checkpoint and writes another.
+ * none. quantize/ and merge/ lie on top, because they open checkpoints and write another.
  */
 const allowedWithinCheckpoint: Readonly<Record<string, readonly string[]>> = {
   'errors.ts': [],
@@ -53,7 +53,9 @@ const allowedWithinCheckpoint: Readonly<Record<string, readonly string[]>> = {
   weights: ['errors.ts', 'files'],
   'checkpoint.ts': ['errors.ts', 'files', 'config', 'weights'],
   hub: ['errors.ts', 'files', 'config', 'weights'],
-  quantize: ['errors.ts', 'files', 'weights', 'checkpoint.ts'],
+  'new-checkpoint': ['errors.ts', 'files', 'weights'],
+  quantize: ['errors.ts', 'files', 'weights', 'checkpoint.ts', 'new-checkpoint'],
+  merge: ['errors.ts', 'config', 'weights', 'checkpoint.ts', 'new-checkpoint'],
 };
 
 /** The only files that may import a package. */
@@ -168,6 +170,7 @@ describe('imports', () => {
     follow('handlers/service/server-settings.ts');
     expect([...reached].sort()).toEqual([
       'handlers/service/server-settings.ts',
+      'handlers/service/web-origins.ts',
       'node:net',
       'pipeline/sessions/execution-provider-choices.ts',
       'pipeline/setting-definitions.ts',

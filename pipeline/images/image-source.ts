@@ -1,18 +1,20 @@
 import { HandlerError } from '../../protocol/errors.ts';
 import { type OnStage, watchStage } from '../stages.ts';
 import type { ByteBudget } from './byte-budget.ts';
+import { type DecodingOptions, decodeInTurn, enterCostlyTurn, inspectInTurn } from './decoding-places.ts';
 import { fetchFailure, hostPhrase, writtenHost } from './fetch-failures.ts';
 import { FetchTurns } from './fetch-turns.ts';
 import { FetchedByteBudget, type FetchedBytes } from './fetched-bytes.ts';
 import { decodeHolding } from './held-images.ts';
-import { type ImageDecodeOptions, inspectImage, type RgbImage } from './image-decode.ts';
+import type { InspectedImage, RgbImage } from './image-decode.ts';
 import { fetchImage, type ImageFetchOptions } from './image-fetch.ts';
 import { decodeBase64, readDataUri, requireBytes } from './inline-image.ts';
+import { unreadableSource } from './unreadable-source.ts';
 
 /** An image: text that says where it is or contains it, or the bytes of its file. */
 export type ImageSource = string | Uint8Array;
 
-export interface ImageOptions extends ImageFetchOptions, ImageDecodeOptions {
+export interface ImageOptions extends ImageFetchOptions, DecodingOptions {
   /** Bounds the memory of pixels. Without a budget there is no bound. */
   readonly decodedBudget?: ByteBudget;
   /** Ends the loading with the signal's reason. */
@@ -53,19 +55,15 @@ export async function loadImage(source: ImageSource, options: ImageOptions): Pro
     const read = () => readSource(source, url, options, fetchedBytes);
     const { bytes, failure } = await watchStage('fetch', onStage, read).finally(endTurn);
     const fetchedMs = performance.now();
-    const inspect = () => inspectImage(bytes, options);
-    const { decodedBytes, decode } = await watchStage('inspect', onStage, inspect).catch(orElse(failure));
+    const inspect = () => inspectInTurn(bytes, options);
+    const inspected = await watchStage('inspect', onStage, inspect).catch(orElse(failure));
     const inspectedMs = performance.now();
     // A joint budget lends to all images of a request at once. The others need this memory to be fetched.
     if (options.decodedBudget?.isJoint) fetchedBytes.release();
-    const acquire = async () => await options.decodedBudget?.acquire(decodedBytes, options.signal);
-    const release = (await watchStage('queue', onStage, acquire)) ?? (() => undefined);
+    const { release, leaveTurn } = await watchStage('queue', onStage, () => acquireDecoded(inspected, options));
     const decodeStartMs = performance.now();
-    const decodeUnlessAborted = async () => {
-      options.signal?.throwIfAborted();
-      return await decode();
-    };
-    const image = await watchStage('decode', onStage, () => decodeHolding(decodeUnlessAborted, release));
+    const decode = () => decodeHolding(() => decodeInTurn(inspected, options), release);
+    const image = await watchStage('decode', onStage, decode).finally(leaveTurn);
     return {
       image,
       fetchMs: fetchedMs - startMs,
@@ -74,6 +72,22 @@ export async function loadImage(source: ImageSource, options: ImageOptions): Pro
     };
   } finally {
     fetchedBytes.release();
+  }
+}
+
+/**
+ * Takes the memory of an image's pixels, when its turn comes to have any. Images of a joint budget take theirs together,
+ * so they wait for no turn before.
+ */
+async function acquireDecoded(image: InspectedImage, options: ImageOptions) {
+  const { decodedBudget, signal, client } = options;
+  const leaveTurn = decodedBudget?.isJoint ? () => undefined : await enterCostlyTurn(image, options);
+  try {
+    const release = await decodedBudget?.acquire(image.decodedBytes, signal, client);
+    return { release: release ?? (() => undefined), leaveTurn };
+  } catch (thrown) {
+    leaveTurn();
+    throw thrown;
   }
 }
 
@@ -113,9 +127,8 @@ function orElse(failure: HandlerError | undefined): (thrown: unknown) => never {
 
 function readText(source: string, options: ImageOptions): Uint8Array {
   if (/^data:/i.test(source)) return readDataUri(source, options.maxBytes);
-  if (!/^[a-z][a-z0-9+.-]*:/i.test(source)) return decodeBase64(source, options.maxBytes);
-  const { protocol } = parseUrl(source);
-  throw new HandlerError('IMAGE_SOURCE_INVALID', `Expected an http or https URL, got one of ${protocol.slice(0, -1)}.`);
+  if (/^[a-z][a-z0-9+.-]*:/i.test(source)) throw unreadableSource(source);
+  return decodeBase64(source, options.maxBytes);
 }
 
 function parseUrl(source: string): URL {

@@ -4,9 +4,11 @@ import type { GraphOptions } from '../../models/module.ts';
 import type { Graph } from '../../onnx/graph.ts';
 import type { ImageResizer } from './image-resizer.ts';
 import type { LoadedSession, LoadOptions } from './loaded-session.ts';
+import { Pauses } from './pause.ts';
 import type { RankedCandidate, RankingBatch, RankingResult, RankingSettings } from './ranking-batch.ts';
 import { type Sequence, withOwnImages } from './row-batch.ts';
 import { questionFeeds, selectedImages } from './row-feeds.ts';
+import { MAX_READ_TOKENS_PER_RUN } from './run-bounds.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';
 import { float32Data, paddedRows, parts } from './tensors.ts';
 import { openWeightsSession } from './weights-session.ts';
@@ -30,12 +32,13 @@ export function prepareRankingSession(
   maxLogitsBytes = MAX_LOGITS_BYTES,
 ): LoadedSession<'ranking'> {
   const tokenBytes = checkpoint.config.text.vocabularySize * Float32Array.BYTES_PER_ELEMENT;
+  const tokensPerRun = Math.min(maxLogitsBytes / tokenBytes, MAX_READ_TOKENS_PER_RUN);
   let ranking: Session | undefined;
   return {
     runs: {
-      async ranking(batch) {
+      async ranking(batch, pause) {
         ranking ??= await openWeightsSession(writeGraph(checkpoint, weights, options), weights, options);
-        return await rankCandidates(ranking, resizer, batch, maxLogitsBytes / tokenBytes);
+        return await rankCandidates(ranking, resizer, batch, tokensPerRun, new Pauses(pause));
       },
     },
     release: async () => await ranking?.release(),
@@ -48,6 +51,7 @@ async function rankCandidates(
   resizer: ImageResizer,
   { images, rows, settings }: RankingBatch,
   tokensPerRun: number,
+  pauses: Pauses,
 ): Promise<RankingResult> {
   const startMs = performance.now();
   const resized = await resizer.resizeAll(images);
@@ -58,13 +62,14 @@ async function rankCandidates(
   for (const rowsOfRun of parts(rows, rowsPerRun)) {
     const scored: RankedCandidate[][] = rowsOfRun.map(() => []);
     for (const [part, candidates] of parts(candidateIds, candidatesPerRun).entries()) {
+      await pauses.beforeRun();
       const scoredPart = await scoreCandidates(session, resized, rowsOfRun, candidates);
       for (const [row, ofRow] of scoredPart.entries())
         scored[row]?.push(...ofRow.map((each, index) => ({ ...each, candidate: part * candidatesPerRun + index })));
     }
     results.push(...scored.map((ofRow) => ofRow.sort((a, b) => b.score - a.score).slice(0, returnedCount)));
   }
-  return { results, resizeMs: resizedMs - startMs, computeMs: performance.now() - resizedMs };
+  return { results, resizeMs: resizedMs - startMs, computeMs: performance.now() - resizedMs - pauses.totalMs };
 }
 
 /**

@@ -61,6 +61,8 @@ export interface ItemWork<Row extends object, Settings, Result> {
   readonly settings: Settings;
   readonly batcher: Batcher<Row, Settings, Result>;
   readonly readResult: (result: Result) => AnsweredItem;
+  /** The most tokens that rows make the model compute, by which clients take turns. */
+  readonly workOf: (rows: readonly Row[]) => number;
 }
 
 /** The answers of one request. */
@@ -150,14 +152,14 @@ async function runRows<Row extends object, Settings, Result>(
   { image }: LoadedImage,
   rows: readonly Row[],
   { imageProcessor, config }: BlipCheckpoint,
-  { settings, batcher }: ItemWork<Row, Settings, Result>,
-  { signal, events }: RequestContext,
+  { settings, batcher, workOf }: ItemWork<Row, Settings, Result>,
+  { signal, client, events }: RequestContext,
 ): Promise<GroupResult<Result>> {
   try {
     // A checkpoint that does not resize takes images of its own size only. An image of another size would fail its batch.
     requireModelSize(image, imageProcessor, config.vision.imageSize);
     return await watchRun(events, rows.length, (computing) =>
-      batcher.submit({ image, rows, settings, signal, computing }),
+      batcher.submit({ image, rows, settings, client, work: workOf(rows), signal, computing }),
     );
   } finally {
     releaseImages([image]);

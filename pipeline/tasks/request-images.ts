@@ -36,9 +36,9 @@ export async function loadImages(
       return { error: toHandlerError(thrown) };
     }
   };
-  const { decodedBudget } = imageOptions;
+  const { decodedBudget, signal, client } = imageOptions;
   const unique = [...new Set(sources)];
-  const budgets = decodedBudget === undefined ? [] : jointBudgets(decodedBudget, unique.length, imageOptions.signal);
+  const budgets = decodedBudget === undefined ? [] : jointBudgets(decodedBudget, unique.length, signal, client);
   const loads = await Promise.all(unique.map((source, index) => load(source, budgets[index])));
   return sources.flatMap((source, index) => {
     const loaded = loads[unique.indexOf(source)];

@@ -22,6 +22,23 @@ describe('the folder', () => {
   });
 
   test.each([
+    [
+      { peft_type: 'LORA', base_model_name_or_path: 'owner/name', revision: 'v1' },
+      'got a LoRA adapter of owner/name@v1; "blip-handler merge ',
+    ],
+    [{ peft_type: 'LORA' }, ' BASE NEW_FOLDER" makes a checkpoint of both.'],
+    [{ peft_type: 'IA3', base_model_name_or_path: 'owner/name' }, 'got a PEFT adapter of owner/name of the type IA3;'],
+    [{}, 'got a PEFT adapter of the type unknown; merge it in Python (merge_and_unload).'],
+  ])('an adapter in place of a checkpoint is named: %j', (config, problem) => {
+    const folder = temporaryFolder({ 'adapter_config.json': JSON.stringify(config) });
+    expectCheckpointError(() => openCheckpoint(folder), 'CHECKPOINT_CONFIG_INVALID', [
+      folder,
+      'a config.json',
+      problem,
+    ]);
+  });
+
+  test.each([
     ['cut off', '{"architectures":', 'expected JSON'],
     ['empty', '', 'expected JSON'],
     ['a list', '["BlipForConditionalGeneration"]', 'got a list of 1'],
@@ -38,7 +55,7 @@ describe('the folder', () => {
     const folder = temporaryFolder({ 'config.json/readme.txt': '' });
     expectCheckpointError(() => openCheckpoint(folder), 'CHECKPOINT_FILE_UNREADABLE', [
       join(folder, 'config.json'),
-      'EISDIR',
+      'got a folder',
     ]);
   });
 });

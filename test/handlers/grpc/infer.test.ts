@@ -88,9 +88,9 @@ describe('parameters', () => {
     preset: { string_param: 'hf' },
   };
 
-  test('of every type mean the same as over HTTP; unknown ones are ignored', async () => {
+  test('of every type mean the same as over HTTP, beside one without effect and one without a value', async () => {
     const expected = await overHttp({ inputs: [bytes('img_url', [chelsea])], parameters: http });
-    const parameters = { ...typed, priority: { int64_param: 1 } };
+    const parameters = { ...typed, priority: { int64_param: 1 }, seed: {} };
     expect(tensorsOf(await ask({ inputs: [typedBytes('img_url', [chelsea])], parameters }))).toEqual(expected);
     expect(expected[0]?.data).toHaveLength(2);
   });
@@ -113,7 +113,8 @@ describe('parameters', () => {
   test.each([
     [{ num_beams: { int64_param: 0 } }, 'INVALID_INPUT', /num_beams/],
     [{ num_beams: { string_param: 'three' } }, 'INVALID_INPUT', /num_beams/],
-    [{ num_beams: {} }, 'INVALID_REQUEST', /^Expected parameter num_beams to have a value/],
+    [{ num_beam: { int64_param: 2 } }, 'INVALID_INPUT', /got "num_beam": did you mean num_beams\?$/],
+    [{ question: { string_param: 'x' } }, 'INVALID_INPUT', /which models for question-answering take/],
     [{ num_return_sequences: { int64_param: 3 } }, 'INVALID_PARAMETER', /num_return_sequences/],
   ])('with invalid values are refused: %j', async (parameters, code, words) => {
     const failed = ask({ inputs: [typedBytes('img_url', [chelsea])], parameters });
@@ -238,8 +239,8 @@ describe('requests that are refused', () => {
       { inputs: [{ ...untyped, name: long, contents: numbers }] },
       { inputs: [{ ...untyped, datatype: long, contents: numbers }] },
       { inputs: [typedBytes(long, ['x'])], raw_input_contents: [rawBytes(['x'])] },
-      { inputs: [image], parameters: { [long]: {} } },
-      { inputs: [image], parameters: { [`${'x'.repeat(99)}\u{1f408}`]: {} } },
+      { inputs: [image], parameters: { [long]: { int64_param: 1 } } },
+      { inputs: [image], parameters: { [`${'x'.repeat(99)}\u{1f408}`]: { int64_param: 1 } } },
     ]) {
       const failed = ask(request).catch((error) => error);
       expect(await failed).toMatchObject({ code: 3, details: expect.stringMatching(/^.{50,400}$/) });

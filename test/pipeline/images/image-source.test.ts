@@ -336,7 +336,8 @@ describe('the limit of bytes', () => {
     const patient = { maxBytes: 20_000_000 };
     await expectRefused(`data:,${'%41'.repeat(20_000_000)}`, 'IMAGE_UNSUPPORTED', patient);
     await expectRefused(`data:;base64,${'%41'.repeat(20_000_000)}`, 'IMAGE_UNSUPPORTED', patient);
-    await expectRefused('A '.repeat(20_000_000), 'IMAGE_UNSUPPORTED', patient);
+    await expectRefused('A '.repeat(20_000_000), 'IMAGE_SOURCE_INVALID', patient);
+    await expectRefused('AAAA '.repeat(6_000_000), 'IMAGE_UNSUPPORTED', patient);
     await expectRefused('A ='.repeat(20_000_000), 'IMAGE_SOURCE_INVALID', patient);
   });
 

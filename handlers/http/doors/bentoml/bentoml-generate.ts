@@ -2,6 +2,7 @@ import type { FastifyReply } from 'fastify';
 import { HandlerError } from '../../../../protocol/errors.ts';
 import type { InputFields } from '../../../../protocol/schema.ts';
 import { compile, nullableText } from '../../../../protocol/validation.ts';
+import { countCharacter } from '../../../../protocol/value-count.ts';
 import { contentTypeOf, mediaTypeOf } from '../../exchange/content-type.ts';
 import type { DoorContext } from '../../exchange/door.ts';
 import { askModel, type InferenceCall } from '../../exchange/inference-call.ts';
@@ -34,6 +35,9 @@ const tasks = {
   'question-answering': { text: 'question', answer: 'answer' },
 } as const;
 const taskNames = Object.keys(tasks) as readonly (keyof typeof tasks)[]; // The keys of a constant.
+
+/** Enough for an image, a text and every parameter. */
+const MAX_FIELDS = 100;
 
 /** Base64 needs four characters for three bytes, and a data: URI has a prefix. */
 const CHARACTERS_PER_BYTE = 4 / 3;
@@ -103,6 +107,8 @@ function isJsonObject(body: Uint8Array): boolean {
 }
 
 function readUrlEncoded(body: Uint8Array): Form {
+  if (countCharacter(body, '&', MAX_FIELDS) >= MAX_FIELDS)
+    throw new HandlerError('INVALID_REQUEST', `Expected at most ${MAX_FIELDS} fields in the form, got more.`);
   const pairs = [...new URLSearchParams(new TextDecoder().decode(body))];
   const fields = new Map(pairs);
   if (fields.size === pairs.length) return { fields, files: new Map() };
