@@ -1,12 +1,11 @@
 import { resolve } from 'node:path';
 import type { Attack } from './attacks/attack.ts';
-import { slowHosts } from './attacks/slow-hosts.ts';
-import { unansweredNames } from './attacks/unanswered-names.ts';
-import { unreadAnswers } from './attacks/unread-answers.ts';
 import { fullQueue } from './attacks/full-queue.ts';
 import { hostileCheckpoints } from './attacks/hostile-checkpoints.ts';
 import { hungWorker } from './attacks/hung-worker.ts';
 import { manyBeams } from './attacks/many-beams.ts';
+import { slowHosts } from './attacks/slow-hosts.ts';
+import { unansweredNames } from './attacks/unanswered-names.ts';
 import { unreadAnswerAttacks } from './attacks/unread-answers.ts';
 
 /**
@@ -17,8 +16,15 @@ import { unreadAnswerAttacks } from './attacks/unread-answers.ts';
  * Each attack is run against each checkout in turn, alone on the machine.
  */
 
-const attacks: readonly Attack[] = [unreadAnswers, slowHosts, unansweredNames];
-const attacks: readonly Attack[] = [...unreadAnswerAttacks, manyBeams, fullQueue, hungWorker, ...hostileCheckpoints];
+const attacks: readonly Attack[] = [
+  ...unreadAnswerAttacks,
+  manyBeams,
+  fullQueue,
+  hungWorker,
+  slowHosts,
+  unansweredNames,
+  ...hostileCheckpoints,
+];
 
 const flag = process.argv.indexOf('--only');
 const [checkouts, only] =
