@@ -6,6 +6,8 @@ import { hostileCheckpoints } from './attacks/hostile-checkpoints.ts';
 import { hungWorker } from './attacks/hung-worker.ts';
 import { manyBeams } from './attacks/many-beams.ts';
 import { smallBodyAttacks } from './attacks/small-bodies.ts';
+import { slowHosts } from './attacks/slow-hosts.ts';
+import { unansweredNames } from './attacks/unanswered-names.ts';
 import { unreadAnswerAttacks } from './attacks/unread-answers.ts';
 
 /**
@@ -25,6 +27,13 @@ const attacks: readonly Attack[] = [
   ...hostileCheckpoints,
 ];
 const attacks: readonly Attack[] = [...unreadAnswerAttacks, ...smallBodyAttacks];
+  manyBeams,
+  fullQueue,
+  hungWorker,
+  slowHosts,
+  unansweredNames,
+  ...hostileCheckpoints,
+];
 
 const flag = process.argv.indexOf('--only');
 const [checkouts, only] =
