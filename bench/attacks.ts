@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import type { Attack } from './attacks/attack.ts';
+import { greedyCheckpoint } from './attacks/greedy-checkpoint.ts';
 import { unreadAnswers } from './attacks/unread-answers.ts';
 
 /**
@@ -10,7 +11,7 @@ import { unreadAnswers } from './attacks/unread-answers.ts';
  * Each attack is run against each checkout in turn, alone on the machine.
  */
 
-const attacks: readonly Attack[] = [unreadAnswers];
+const attacks: readonly Attack[] = [greedyCheckpoint, unreadAnswers];
 
 const flag = process.argv.indexOf('--only');
 const [checkouts, only] =
