@@ -9,6 +9,8 @@ import { smallBodyAttacks } from './attacks/small-bodies.ts';
 import { slowHosts } from './attacks/slow-hosts.ts';
 import { unansweredNames } from './attacks/unanswered-names.ts';
 import { unreadAnswerAttacks } from './attacks/unread-answers.ts';
+import { greedyCheckpoint } from './attacks/greedy-checkpoint.ts';
+import { unreadAnswers } from './attacks/unread-answers.ts';
 
 /**
  * Attacks built servers as strangers do, and prints what it cost them: docs/explanation/security.md has the table.
@@ -34,6 +36,7 @@ const attacks: readonly Attack[] = [...unreadAnswerAttacks, ...smallBodyAttacks]
   unansweredNames,
   ...hostileCheckpoints,
 ];
+const attacks: readonly Attack[] = [greedyCheckpoint, unreadAnswers];
 
 const flag = process.argv.indexOf('--only');
 const [checkouts, only] =
