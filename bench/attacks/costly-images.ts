@@ -102,6 +102,7 @@ const manyFrames = async () =>
   });
 const manyScans = async () => jpegOfManyScans(5_000, 4_000, 883);
 const pointers = async () => jpegBeginningWith(exifOfPointers(1_000), await jpeg());
+const largestPhoto = () => plainPicture(7_000, 7_000).jpeg().toBuffer();
 const emptySegments = async () =>
   jpegBeginningWith(repeated(jpegSegment(0xe1, Buffer.alloc(0)), 4_900_000), await jpeg());
 
@@ -110,6 +111,7 @@ export const costlyImageAttacks: readonly Attack[] = [
   costlyImages('progressive JPEG of 883 scans', 4, manyScans),
   costlyImages('progressive JPEG of 883 scans', 64, manyScans),
   costlyImages('progressive JPEG of 100 scans', 64, async () => jpegOfManyScans(5_000, 4_000, 100)),
+  costlyImages('JPEG of 50 megapixels, as cameras write it', 64, largestPhoto),
   costlyImages('JPEG of 12 kB, whose EXIF data point to themselves', 4, pointers),
   costlyImages('JPEG of 4,900,000 empty segments', 4, emptySegments),
 ];
