@@ -9,7 +9,7 @@ export interface LoadOptions extends GraphOptions {
   readonly threadCount: number;
   /** Side of images in pixels, where it is not the checkpoint's. */
   readonly imageSize?: number | undefined;
-  /** Bounds of one run of a graph that generates (run-bounds.ts). */
+  /** Bounds of one run of a graph that generates or ranks (run-bounds.ts). */
   readonly maxRunBytes?: number;
   readonly maxRunTokens?: number;
 }

@@ -32,17 +32,24 @@ export function prepareRankingSession(
   maxLogitsBytes = MAX_LOGITS_BYTES,
 ): LoadedSession<'ranking'> {
   const tokenBytes = checkpoint.config.text.vocabularySize * Float32Array.BYTES_PER_ELEMENT;
-  const tokensPerRun = Math.min(maxLogitsBytes / tokenBytes, MAX_READ_TOKENS_PER_RUN);
+  const maxTokens = options.maxRunTokens ?? MAX_READ_TOKENS_PER_RUN;
+  const limits = { scoredTokens: Math.min(maxLogitsBytes / tokenBytes, maxTokens), questionTokens: maxTokens };
   let ranking: Session | undefined;
   return {
     runs: {
       async ranking(batch, pause) {
         ranking ??= await openWeightsSession(writeGraph(checkpoint, weights, options), weights, options);
-        return await rankCandidates(ranking, resizer, batch, tokensPerRun, new Pauses(pause));
+        return await rankCandidates(ranking, resizer, batch, limits, new Pauses(pause));
       },
     },
     release: async () => await ranking?.release(),
   };
+}
+
+/** Tokens of one run: of candidates, which have logits; and of questions, each of which looks at its image. */
+interface RunLimits {
+  readonly scoredTokens: number;
+  readonly questionTokens: number;
 }
 
 /** Scores every row with every candidate, and keeps the best of each row. */
@@ -50,14 +57,14 @@ async function rankCandidates(
   session: Session,
   resizer: ImageResizer,
   { images, rows, settings }: RankingBatch,
-  tokensPerRun: number,
+  limits: RunLimits,
   pauses: Pauses,
 ): Promise<RankingResult> {
   const startMs = performance.now();
   const resized = await resizer.resizeAll(images);
   const resizedMs = performance.now();
   const { candidateIds, returnedCount } = settings;
-  const { rowsPerRun, candidatesPerRun } = runSize(candidateIds, tokensPerRun);
+  const { rowsPerRun, candidatesPerRun } = runSize(candidateIds, rows, limits);
   const results: (readonly RankedCandidate[])[] = [];
   for (const rowsOfRun of parts(rows, rowsPerRun)) {
     const scored: RankedCandidate[][] = rowsOfRun.map(() => []);
@@ -78,12 +85,16 @@ async function rankCandidates(
  */
 function runSize(
   candidates: RankingSettings['candidateIds'],
-  tokensPerRun: number,
+  rows: RankingBatch['rows'],
+  { scoredTokens, questionTokens }: RunLimits,
 ): { readonly rowsPerRun: number; readonly candidatesPerRun: number } {
   const longest = Math.max(...candidates.map((candidate) => candidate.length));
-  const sequencesPerRun = Math.max(1, Math.floor(tokensPerRun / longest));
+  const sequencesPerRun = Math.max(1, Math.floor(scoredTokens / longest));
   const candidatesPerRun = Math.min(candidates.length, sequencesPerRun);
-  return { candidatesPerRun, rowsPerRun: Math.max(1, Math.floor(sequencesPerRun / candidatesPerRun)) };
+  const longestQuestion = Math.max(...rows.map(({ questionIds }) => questionIds.length));
+  const byScores = Math.floor(sequencesPerRun / candidatesPerRun);
+  const byQuestions = Math.floor(questionTokens / longestQuestion);
+  return { candidatesPerRun, rowsPerRun: Math.max(1, Math.min(byScores, byQuestions)) };
 }
 
 /** Runs the graph once, for some rows with some candidates. [rows][candidates] */
