@@ -1,7 +1,9 @@
 import { resolve } from 'node:path';
 import type { Attack } from './attacks/attack.ts';
+import { heldConnectionAttacks } from './attacks/held-connections.ts';
 import { smallBodyAttacks } from './attacks/small-bodies.ts';
 import { unreadAnswerAttacks } from './attacks/unread-answers.ts';
+import { webPages } from './attacks/web-pages.ts';
 
 /**
  * Attacks built servers as strangers do, and prints what it cost them: docs/explanation/security.md has the table.
@@ -11,7 +13,7 @@ import { unreadAnswerAttacks } from './attacks/unread-answers.ts';
  * Each attack is run against each checkout in turn, alone on the machine.
  */
 
-const attacks: readonly Attack[] = [...unreadAnswerAttacks, ...smallBodyAttacks];
+const attacks: readonly Attack[] = [...unreadAnswerAttacks, ...smallBodyAttacks, ...heldConnectionAttacks, webPages];
 
 const flag = process.argv.indexOf('--only');
 const [checkouts, only] =

@@ -27,14 +27,19 @@ export interface AttackedServer {
 /**
  * Starts the built server of a checkout with one token, `attacker`, and another, `bystander`.
  * @param checkout the folder of a checkout that was built with `npm run build`.
+ * @param options `fileLimit` is the most files that the process may open.
  */
 export async function startAttackedServer(
   checkout: string,
   port: number,
   values: Readonly<Record<string, string>> = {},
+  { fileLimit }: { readonly fileLimit?: number } = {},
 ): Promise<AttackedServer> {
   const environment = { BLIP_API_TOKENS: 'attacker,bystander', LOG_LEVEL: 'warn', BLIP_EXECUTION_PROVIDER: 'cpu' };
-  const child = spawn(process.execPath, [`${checkout}/dist/serve.js`], {
+  const program = [process.execPath, `${checkout}/dist/serve.js`];
+  // prlimit becomes the program, so that the process is the server's.
+  const [command = '', ...args] = fileLimit === undefined ? program : ['prlimit', `--nofile=${fileLimit}`, ...program];
+  const child = spawn(command, args, {
     env: { ...process.env, ...environment, PORT: String(port), ...values },
     stdio: ['ignore', 'ignore', 'inherit'],
   });
