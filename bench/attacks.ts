@@ -1,7 +1,15 @@
 import { resolve } from 'node:path';
 import type { Attack } from './attacks/attack.ts';
+import { costlyImageAttacks } from './attacks/costly-images.ts';
+import { fullQueue } from './attacks/full-queue.ts';
+import { greedyCheckpoint } from './attacks/greedy-checkpoint.ts';
 import { heldConnectionAttacks } from './attacks/held-connections.ts';
+import { hostileCheckpoints } from './attacks/hostile-checkpoints.ts';
+import { hungWorker } from './attacks/hung-worker.ts';
+import { manyBeams } from './attacks/many-beams.ts';
+import { slowHosts } from './attacks/slow-hosts.ts';
 import { smallBodyAttacks } from './attacks/small-bodies.ts';
+import { unansweredNames } from './attacks/unanswered-names.ts';
 import { unreadAnswerAttacks } from './attacks/unread-answers.ts';
 import { webPages } from './attacks/web-pages.ts';
 
@@ -13,7 +21,20 @@ import { webPages } from './attacks/web-pages.ts';
  * Each attack is run against each checkout in turn, alone on the machine.
  */
 
-const attacks: readonly Attack[] = [...unreadAnswerAttacks, ...smallBodyAttacks, ...heldConnectionAttacks, webPages];
+const attacks: readonly Attack[] = [
+  ...unreadAnswerAttacks,
+  ...smallBodyAttacks,
+  ...heldConnectionAttacks,
+  webPages,
+  ...costlyImageAttacks,
+  manyBeams,
+  fullQueue,
+  hungWorker,
+  slowHosts,
+  unansweredNames,
+  ...hostileCheckpoints,
+  greedyCheckpoint,
+];
 
 const flag = process.argv.indexOf('--only');
 const [checkouts, only] =

@@ -31,7 +31,7 @@ function silentConnections(name: string, port: number): Attack {
     name,
     async run(checkout) {
       const values = { BLIP_GRPC_PORT: String(GRPC_PORT) };
-      const server = await startAttackedServer(checkout, PORT, values, { fileLimit: FILE_LIMIT });
+      const server = await startAttackedServer(checkout, PORT, values, 'ignore', FILE_LIMIT);
       try {
         const sockets = open(port, SILENT_COUNT);
         await sleep(1_000);

@@ -14,6 +14,7 @@ import { isPlatformOnly, needsNoToken, readServerSettings, type ServerSettings }
 import { readTlsFiles, type TlsFiles } from '../service/tls-files.ts';
 import { warnUnknownSettings } from '../service/unknown-settings.ts';
 import { readArguments } from './command.ts';
+import { endBy, type StopSignal, stopOnSignals } from './signals.ts';
 
 /** `npm start`: serves one model or several over HTTP, and over gRPC if the settings ask for it, until a signal. */
 
@@ -28,6 +29,9 @@ Serves models over HTTP, and over gRPC with BLIP_GRPC_PORT. It takes no options:
 
 docs/reference/settings.md lists all variables.
 `;
+
+/** The time for threads to end that have nothing more to do. */
+const LINGER_MS = 2_000;
 
 const LOOPBACK = '127.0.0.1';
 const loopbackHosts = [LOOPBACK, 'localhost', '::1'];
@@ -92,17 +96,44 @@ class Service {
     if (!this.#isStopping) logReady(this.#models, this.#http.log);
   }
 
-  /** Stops without losing a request. Calls after the first do nothing. */
-  async stop(signal: string): Promise<void> {
+  /**
+   * Stops without losing a request, within `stopLimitMs`. A thread that hangs does not keep the process. Calls after the
+   * first do nothing.
+   */
+  async stop(signal: StopSignal): Promise<void> {
     if (this.#isStopping) return;
     this.#isStopping = true;
+    const limits = this.#endAtLimits(signal);
     this.#starting.abort(new Error(`Ended by ${signal} before the models were loaded.`));
     this.#http.log.info({ signal }, 'draining');
     const { drainLimitMs } = this.#settings;
     const drainGrpc = async () => await (await this.#startedGrpc())?.drain(drainLimitMs);
     await Promise.all([this.#http.draining.drain(drainLimitMs), drainGrpc()]);
+    clearTimeout(limits.drained);
     await finalizeModels(this.#models);
     this.#http.log.info('stopped');
+    clearTimeout(limits.stopped);
+    // A process with a thread that hangs, and was given up, would never end. Another process has ended before.
+    setTimeout(() => endBy(signal), LINGER_MS).unref();
+  }
+
+  /**
+   * Ends the process by the signal, because `process.exit` would wait for threads that compute: at the limit of draining,
+   * where no model computes any more, and at the limit of stopping in any case.
+   */
+  #endAtLimits(signal: StopSignal): { readonly drained: NodeJS.Timeout; readonly stopped: NodeJS.Timeout } {
+    const { drainLimitMs, stopLimitMs } = this.#settings;
+    const end = () => {
+      this.#http.log.error({ signal, stopLimitMs }, 'ended before everything was answered');
+      endBy(signal);
+    };
+    const endUnlessServing = () => {
+      if (!this.#models.some(({ model }) => model?.isHealthy())) end();
+    };
+    return {
+      drained: setTimeout(endUnlessServing, drainLimitMs).unref(),
+      stopped: setTimeout(end, stopLimitMs).unref(),
+    };
   }
 
   async #listen(host: string): Promise<void> {
@@ -154,7 +185,7 @@ async function serve(): Promise<void> {
   const { tlsCert: cert, tlsKey: key, tlsClientCa: clientCa } = settings;
   const tls = await readTlsFiles({ prefix: 'BLIP_TLS', cert, key, clientCa });
   const service = new Service(modelSettings, settings, tls);
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void service.stop(signal));
+  stopOnSignals((signal) => void service.stop(signal));
   await service.start(host);
 }
 

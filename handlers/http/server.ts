@@ -5,6 +5,7 @@ import type Handler from '../../app.ts';
 import { errorCodes } from '../../protocol/errors.ts';
 import { type Admission, createAdmission } from '../service/admission.ts';
 import { ConnectionTable, connectionLimit } from '../service/connection-table.ts';
+import { LogOutput } from '../service/log-output.ts';
 import type { Metrics } from '../service/metrics.ts';
 import type { ServerSettings } from '../service/server-settings.ts';
 import type { TlsFiles } from '../service/tls-files.ts';
@@ -84,7 +85,7 @@ function maxConnections({ maxConnections: maximum, grpcPort }: ServerSettings): 
 
 function serverOptions(settings: ServerSettings, countAnswer: CountAnswer) {
   return {
-    logger: { level: settings.logLevel, serializers: { req: loggedRequest } },
+    logger: { level: settings.logLevel, stream: new LogOutput(), serializers: { req: loggedRequest } },
     genReqId: requestIdOf,
     bodyLimit: settings.maxBodyBytes,
     exposeHeadRoutes: true,

@@ -55,6 +55,7 @@ export interface ServerSettings {
   readonly maxHeldBodyBytes: number;
   readonly maxConnections: number;
   readonly drainLimitMs: number;
+  readonly stopLimitMs: number;
   readonly logLevel: string;
 }
 
@@ -170,6 +171,12 @@ export const serverSettingDefinitions: SettingDefinitions<ServerSettings> = {
     'BLIP_DRAIN_LIMIT_MS',
     'After SIGTERM, the most milliseconds to go on accepting while requests still come.',
     5_000,
+    0,
+  ),
+  stopLimitMs: milliseconds(
+    'BLIP_STOP_LIMIT_MS',
+    'After SIGTERM, the most milliseconds until the process ends, whatever still runs.',
+    25_000,
     0,
   ),
   logLevel: choice(

@@ -1,5 +1,7 @@
 import sharp, { type Metadata, type Sharp } from 'sharp';
 import { HandlerError } from '../../protocol/errors.ts';
+import { decodeCost } from './decode-cost.ts';
+import { readStructure } from './structure/read-structure.ts';
 
 /** Decoded pixels, [height, width, 3], 0 to 255. */
 export interface RgbImage {
@@ -58,6 +60,10 @@ sharp.unblock({
 export interface InspectedImage {
   /** The memory that its pixels will take. */
   readonly decodedBytes: number;
+  /** The file, or a copy of its first frame alone. */
+  readonly bytes: Uint8Array;
+  /** Milliseconds that decoding may take; infinite where the size of the image does not tell. */
+  readonly costMs: number;
   /** @throws HandlerError `IMAGE_CORRUPT` when the file is cut off, or is not what its header says. */
   decode(): Promise<RgbImage>;
 }
@@ -67,7 +73,7 @@ export interface InspectedImage {
  *
  * As Pillow's `convert("RGB")` does, it drops alpha and keeps the colour under it, repeats grey, and ignores colour
  * profiles. Unlike Pillow, it converts CMYK by a profile, and scales 16-bit grey to 8 bits, which Pillow clips to white.
- * @throws HandlerError `IMAGE_UNSUPPORTED`, `IMAGE_TOO_LARGE` or `IMAGE_CORRUPT`, without the decoder's own words.
+ * @throws HandlerError `IMAGE_UNSUPPORTED`, `IMAGE_TOO_LARGE`, `IMAGE_TOO_COMPLEX` or `IMAGE_CORRUPT`, without the decoder's own words.
  */
 export async function decodeImage(bytes: Uint8Array, options: ImageDecodeOptions): Promise<RgbImage> {
   return await (await inspectImage(bytes, options)).decode();
@@ -75,15 +81,18 @@ export async function decodeImage(bytes: Uint8Array, options: ImageDecodeOptions
 
 /**
  * Does the first half of `decodeImage`, which does not take the memory of the pixels yet.
- * @throws HandlerError `IMAGE_UNSUPPORTED`, `IMAGE_TOO_LARGE` or `IMAGE_CORRUPT`.
+ * @throws HandlerError `IMAGE_UNSUPPORTED`, `IMAGE_TOO_LARGE`, `IMAGE_TOO_COMPLEX` or `IMAGE_CORRUPT`.
  */
-export async function inspectImage(bytes: Uint8Array, options: ImageDecodeOptions): Promise<InspectedImage> {
+export async function inspectImage(file: Uint8Array, options: ImageDecodeOptions): Promise<InspectedImage> {
+  const { bytes, passes, isUnusual } = readStructure(file);
   const header = await readHeader(bytes);
   const format = formats.find(({ sharpName }) => sharpName === header.format);
   if (format === undefined) throw unsupported(bytes);
   requireSize(header, format, options);
   return {
     decodedBytes: header.width * frameHeight(header) * CHANNELS,
+    bytes,
+    costMs: isUnusual ? Number.POSITIVE_INFINITY : decodeCost(format.sharpName, header, passes),
     async decode() {
       try {
         const { data, info } = await pixels(bytes, header, options)

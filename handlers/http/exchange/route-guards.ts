@@ -37,7 +37,7 @@ export function inferenceGuard(admission: Admission, timeLimitMs: number | undef
   return (find, handler) => ({
     async onRequest(request, reply) {
       const token = checkToken(admission, request, reply);
-      find(request).requireRoom();
+      find(request).requireRoom(token);
       const admitted = admission.admit(token);
       request.admitted = admitted;
       // A body that is refused or never arrives completely has no handler. This event follows in any case.

@@ -22,6 +22,7 @@ const defaults = {
   maxHeldBodyBytes: 536_870_912,
   maxConnections: 1_000,
   drainLimitMs: 5_000,
+  stopLimitMs: 25_000,
   logLevel: 'info',
 };
 
@@ -60,6 +61,7 @@ describe('each variable', () => {
     BLIP_MAX_HELD_BODY_BYTES: ['100000000', { maxHeldBodyBytes: 100_000_000 }],
     BLIP_MAX_CONNECTIONS: ['64', { maxConnections: 64 }],
     BLIP_DRAIN_LIMIT_MS: ['0', { drainLimitMs: 0 }],
+    BLIP_STOP_LIMIT_MS: ['1000', { stopLimitMs: 1_000 }],
     LOG_LEVEL: ['silent', { logLevel: 'silent' }],
   });
 
