@@ -1,9 +1,14 @@
 import { resolve } from 'node:path';
 import type { Attack } from './attacks/attack.ts';
+import { costlyImageAttacks } from './attacks/costly-images.ts';
 import { fullQueue } from './attacks/full-queue.ts';
+import { greedyCheckpoint } from './attacks/greedy-checkpoint.ts';
 import { hostileCheckpoints } from './attacks/hostile-checkpoints.ts';
 import { hungWorker } from './attacks/hung-worker.ts';
 import { manyBeams } from './attacks/many-beams.ts';
+import { slowHosts } from './attacks/slow-hosts.ts';
+import { smallBodyAttacks } from './attacks/small-bodies.ts';
+import { unansweredNames } from './attacks/unanswered-names.ts';
 import { unreadAnswerAttacks } from './attacks/unread-answers.ts';
 
 /**
@@ -14,7 +19,18 @@ import { unreadAnswerAttacks } from './attacks/unread-answers.ts';
  * Each attack is run against each checkout in turn, alone on the machine.
  */
 
-const attacks: readonly Attack[] = [...unreadAnswerAttacks, manyBeams, fullQueue, hungWorker, ...hostileCheckpoints];
+const attacks: readonly Attack[] = [
+  ...unreadAnswerAttacks,
+  ...smallBodyAttacks,
+  ...costlyImageAttacks,
+  manyBeams,
+  fullQueue,
+  hungWorker,
+  slowHosts,
+  unansweredNames,
+  greedyCheckpoint,
+  ...hostileCheckpoints,
+];
 
 const flag = process.argv.indexOf('--only');
 const [checkouts, only] =

@@ -38,5 +38,14 @@ export function openCheckpoint(folder: string, imageSize?: number): Checkpoint {
   }
   const architecture = findArchitecture(config);
   const isInt8 = readIsInt8(config);
-  return { ...architectures[architecture].read({ folder, config, imageSize }), folder, architecture, isInt8 };
+  const description = architectures[architecture].read({ folder, config, imageSize });
+  const notices = [...description.notices, ...adapterNotices(folder)];
+  return { ...description, notices, folder, architecture, isInt8 };
+}
+
+/** transformers applies an adapter that lies beside its base. */
+function adapterNotices(folder: string): readonly string[] {
+  const adapter = describeAdapter(folder);
+  if (adapter === undefined) return [];
+  return [`${folder}: the model is served without the adapter beside it: ${adapter}.`];
 }

@@ -66,10 +66,12 @@ const onlyImporters: Readonly<Record<string, readonly string[]>> = {
   sharp: ['pipeline/images/image-decode.ts'],
   pbf: ['onnx/model-proto.ts'],
   '@grpc/grpc-js': [
+    'handlers/grpc/acceptor.ts',
     'handlers/grpc/call-report.ts',
     'handlers/grpc/credentials.ts',
     'handlers/grpc/guard.ts',
     'handlers/grpc/methods.ts',
+    'handlers/grpc/received-bytes.ts',
     'handlers/grpc/reflection-service.ts',
     'handlers/grpc/server.ts',
     'handlers/grpc/statuses.ts',

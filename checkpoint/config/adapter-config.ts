@@ -14,6 +14,8 @@ export interface AdapterConfig {
   readonly usesRootOfRank: boolean;
   /** DoRA: the rows of a merged matrix get the lengths that the adapter has learnt. */
   readonly usesMagnitudes: boolean;
+  /** Modules that were trained as a whole: ends of their names. */
+  readonly modulesToSave: readonly string[];
 }
 
 export interface AlphaPattern {
@@ -28,7 +30,7 @@ const withoutEffect: ReadonlySet<string> = new Set([
   'auto_mapping',
   'base_model_name_or_path',
   'bias',
-  'ensure_weight_tying',
+  'ensure_weight_tying', // PEFT 0.21 unties BLIP's head from saved embeddings all the same.
   'exclude_modules',
   'fan_in_fan_out', // PEFT ignores it for layers that are not GPT-2's, and no model here has those.
   'inference_mode',
@@ -37,7 +39,6 @@ const withoutEffect: ReadonlySet<string> = new Set([
   'lora_bias',
   'lora_dropout',
   'megatron_core',
-  'modules_to_save',
   'peft_type',
   'peft_version',
   'qalora_group_size',
@@ -49,7 +50,13 @@ const withoutEffect: ReadonlySet<string> = new Set([
   'task_type',
 ]);
 
-const understood: ReadonlySet<string> = new Set(['lora_alpha', 'alpha_pattern', 'use_rslora', 'use_dora']);
+const understood: ReadonlySet<string> = new Set([
+  'lora_alpha',
+  'alpha_pattern',
+  'use_rslora',
+  'use_dora',
+  'modules_to_save',
+]);
 
 /** Ways to begin that leave the base as it was. The others change it, so that its published weights do not fit. */
 const initialisations: readonly unknown[] = [undefined, null, true, false, 'gaussian', 'eva', 'orthogonal'];
@@ -88,6 +95,7 @@ export function readAdapterConfig(folder: string): AdapterConfig {
     alphaPatterns: readAlphaPatterns(file),
     usesRootOfRank: readBoolean(file, 'use_rslora', false),
     usesMagnitudes: readBoolean(file, 'use_dora', false),
+    modulesToSave: readModulesToSave(file),
   };
 }
 
@@ -115,6 +123,12 @@ function requireUnderstood(file: JsonSection): void {
 function isSet(value: unknown): boolean {
   if (value === null || value === false || value === '') return false;
   return typeof value !== 'object' || Object.keys(value).length > 0;
+}
+
+function readModulesToSave(file: JsonSection): readonly string[] {
+  const modules = file.values['modules_to_save'] ?? [];
+  if (Array.isArray(modules) && modules.every((module) => typeof module === 'string')) return modules;
+  throw invalid(file, 'modules_to_save', 'a list of names', modules);
 }
 
 /**

@@ -4,6 +4,7 @@ import { inconsistent, subsection } from '../files/json-section.ts';
 import { type BlipConfig, readBlipConfig } from './blip-config.ts';
 import { type ClipConfig, readClipConfig } from './clip-config.ts';
 import { type GenerationDefaults, readGenerationConfig } from './generation-config.ts';
+import { misplacedParameters } from './ignored-parameters.ts';
 import type { Resize } from './image-processor-config.ts';
 import type { TokenRules } from './token-rules.ts';
 import type { VisionConfig } from './vision-config.ts';
@@ -47,7 +48,7 @@ export const blip: Family<BlipSettings> = {
       config.text,
     );
     return {
-      config: { ...config, warnings: [...config.warnings, ...generation.warnings] },
+      config: { ...config, warnings: [...config.warnings, ...generation.warnings, ...misplacedParameters(file)] },
       generationDefaults: generation.defaults,
       tokenRules: generation.tokenRules,
       notices: generation.notices,

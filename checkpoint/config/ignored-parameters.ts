@@ -1,5 +1,5 @@
 import { describe, type JsonSection } from '../files/json-file.ts';
-import { generationParameters } from './generation-parameters.ts';
+import { generationParameters, parameterColumn } from './generation-parameters.ts';
 import { tokenRuleKeys } from './token-rules.ts';
 
 /**
@@ -80,6 +80,17 @@ export function unsupportedParameters(section: JsonSection): readonly string[] {
 export function ignoredParameters(section: JsonSection): readonly string[] {
   const unknown = Object.entries(section.values).filter(([key, value]) => isUnknown(key) && !isNeutral(value, []));
   return [...unsupportedParameters(section), ...lineOf(section, 'no parameters of generation', unknown)];
+}
+
+/** A line for the log about parameters at the top of config.json, where nothing reads them. */
+export function misplacedParameters(section: JsonSection): readonly string[] {
+  const usual = new Map<string, unknown>(
+    Object.entries({ ...parameterColumn('default'), max_length: 20, min_length: 0 }),
+  );
+  const misplaced = Object.entries(section.values).filter(
+    ([key, value]) => Object.hasOwn(parameterColumn('checkpoint'), key) && !isNeutral(value, [usual.get(key)]),
+  );
+  return lineOf(section, 'parameters of generation belong in generation_config.json', misplaced);
 }
 
 function isUnsupported(key: string, value: unknown): boolean {

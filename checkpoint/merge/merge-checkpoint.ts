@@ -12,7 +12,7 @@ import type { TensorToWrite } from '../new-checkpoint/write-safetensors.ts';
 import type { TensorRegion } from '../weights/safetensors.ts';
 import { openWeights } from '../weights/weights.ts';
 import { type Adapter, openAdapter } from './adapter.ts';
-import { baseNames } from './base-names.ts';
+import { baseNames, twinOf } from './base-names.ts';
 import { addBias, addLora, type Change, replaceBy, scaleOf } from './changes.ts';
 
 /** The result in numbers. */
@@ -45,12 +45,7 @@ export async function mergeCheckpoint(
     const message = `${baseFolder}: expected a base of floating point weights, got one of int8; merge first.`;
     throw new CheckpointError('CHECKPOINT_CONFIG_INVALID', message);
   }
-  const { regions } = openWeights(baseFolder);
-  const changes = changesOf(adapterFolder, adapter, regions);
-  const tensors = [...regions].map(([name, region]) => {
-    const ofTensor = changes.get(placeOf(region)) ?? [];
-    return ofTensor.length === 0 ? copiedTensor(name, region) : changedTensor(name, region, ofTensor);
-  });
+  const tensors = mergedTensors(adapterFolder, adapter, openWeights(baseFolder).regions);
   let weightsBytes = 0;
   await writeNewFolder(target, async (folder) => {
     weightsBytes = await writeWeights(folder, tensors, options);
@@ -59,38 +54,64 @@ export async function mergeCheckpoint(
   return { moduleCount: adapter.modules.length, replacedCount: adapter.replacements.size, weightsBytes };
 }
 
-/** Names that share bytes are one tensor: what changes one of them changes both. */
-function placeOf({ path, offsetBytes }: TensorRegion): string {
-  return `${path}:${offsetBytes}`;
+type Regions = ReadonlyMap<string, TensorRegion>;
+
+/** A change, and the name of its tensor as the adapter has it. */
+interface NamedChange {
+  readonly name: string;
+  readonly change: Change;
+  /** PEFT trains a copy of the modules in `modules_to_save`, which is tied to nothing any more. */
+  readonly isCopy: boolean;
 }
 
-/** The changes of each tensor of the base, by its place. */
-function changesOf(
-  folder: string,
-  { config, modules, replacements }: Adapter,
-  base: ReadonlyMap<string, TensorRegion>,
-): ReadonlyMap<string, readonly Change[]> {
-  const changes: (readonly [name: string, change: Change])[] = [];
-  for (const [name, region] of replacements) changes.push([name, replaceBy(region)]);
-  for (const module of modules) {
-    const scale = scaleOf(module, config);
-    changes.push([`${module.name}.weight`, addLora(module, scale)]);
-    if (module.bias !== undefined) changes.push([`${module.name}.bias`, addBias(module.bias, scale)]);
-  }
-  const names = baseNames(
+/** All tensors of the new checkpoint: those of the base, and those that were tied and no longer are. */
+function mergedTensors(folder: string, adapter: Adapter, base: Regions): readonly TensorToWrite[] {
+  const namedChanges = changesOf(adapter);
+  const places = baseNames(
     folder,
-    changes.map(([name]) => name),
+    namedChanges.map(({ name }) => name),
     new Set(base.keys()),
   );
-  const byPlace = new Map<string, Change[]>();
-  for (const [name, change] of changes) {
-    const region = base.get(names.get(name) ?? '');
+  const changes = new Map<string, Change[]>();
+  const untied = new Map<string, TensorToWrite>();
+  for (const { name, change, isCopy } of namedChanges) {
+    const { own = '', found = '' } = places.get(name) ?? {};
+    const region = base.get(found);
     if (region === undefined) continue; // baseNames has found all of them.
     change.check(region);
-    const place = placeOf(region);
-    byPlace.set(place, [...(byPlace.get(place) ?? []), change]);
+    const twin = twinOf(own);
+    const isUntied = isCopy && (own !== found || !base.has(twin));
+    if (isUntied && own !== found) untied.set(own, changedTensor(own, region, [change]));
+    if (isUntied && own === found && !untied.has(twin)) untied.set(twin, copiedTensor(twin, region));
+    const names = isCopy ? [own].filter((each) => each === found) : tiedNames(base, region);
+    for (const each of names) changes.set(each, [...(changes.get(each) ?? []), change]);
   }
-  return byPlace;
+  const tensors = [...base].map(([name, region]) => {
+    const ofTensor = changes.get(name);
+    return ofTensor === undefined ? copiedTensor(name, region) : changedTensor(name, region, ofTensor);
+  });
+  return [...tensors, ...untied.values()];
+}
+
+/** The names of all tensors that lie on the same bytes: they are one tensor, and change together. */
+function tiedNames(base: Regions, { path, offsetBytes }: TensorRegion): readonly string[] {
+  const tied = [...base].filter(([, region]) => region.path === path && region.offsetBytes === offsetBytes);
+  return tied.map(([name]) => name);
+}
+
+function changesOf({ config, modules, replacements }: Adapter): readonly NamedChange[] {
+  const changes: NamedChange[] = [];
+  for (const [name, region] of replacements) {
+    const isCopy = config.modulesToSave.some((module) => name.includes(`${module}.`));
+    changes.push({ name, change: replaceBy(region), isCopy });
+  }
+  for (const module of modules) {
+    const scale = scaleOf(module, config);
+    changes.push({ name: `${module.name}.weight`, change: addLora(module, scale), isCopy: false });
+    if (module.bias !== undefined)
+      changes.push({ name: `${module.name}.bias`, change: addBias(module.bias, scale), isCopy: false });
+  }
+  return changes;
 }
 
 function changedTensor(name: string, region: TensorRegion, changes: readonly Change[]): TensorToWrite {

@@ -1,7 +1,7 @@
 import { HandlerError } from '../../protocol/errors.ts';
 import { AdmittedRequest } from './admitted-request.ts';
 import { bearerTokenCheck } from './bearer-token.ts';
-import { BodyBudget } from './body-budget.ts';
+import { BodyBudget, type HeldBytes } from './body-budget.ts';
 import type { ServerSettings } from './server-settings.ts';
 
 /** Requests without a token are counted together under this name. */
@@ -20,6 +20,8 @@ export interface Admission {
    * @throws HandlerError `OVERLOADED` when the token has as many running requests as it may have.
    */
   readonly admit: (token: string | undefined) => AdmittedRequest;
+  /** Bytes of this token's requests before they are admitted. */
+  readonly holdBytes: (token: string | undefined) => HeldBytes;
 }
 
 type AdmissionSettings = Pick<ServerSettings, 'apiTokens' | 'maxRequestsPerToken'> &
@@ -36,6 +38,7 @@ export function createAdmission({
   const runningCounts = new Map<string, number>();
   return {
     checkToken: bearerTokenCheck(apiTokens),
+    holdBytes: (token) => bodies.open(token ?? ANONYMOUS),
     admit(token) {
       const client = token ?? ANONYMOUS;
       return new AdmittedRequest(token, countIn(runningCounts, client, maxRequestsPerToken), bodies.open(client));

@@ -54,10 +54,15 @@ export class HeldBytes {
     this.#bytes += bytes;
   }
 
+  /** Gives all bytes back, of a message that was read. Those of the next one count again. */
+  clear(): void {
+    this.#add(-this.#bytes);
+    this.#bytes = 0;
+  }
+
   /** Gives all bytes back. Calls after the first do nothing. */
   release(): void {
     this.#isReleased = true;
-    this.#add(-this.#bytes);
-    this.#bytes = 0;
+    this.clear();
   }
 }

@@ -25,21 +25,29 @@ export class FetchedByteBudget {
   open(client: string | undefined, signal: AbortSignal | undefined): FetchedBytes {
     const beyond = this.#beyondByClient.get(client) ?? new FixedByteBudget(1);
     this.#beyondByClient.set(client, beyond);
-    return new FetchedBytes(this.#budget, beyond, signal);
+    return new FetchedBytes(this.#budget, beyond, { client, signal });
   }
+}
+
+/** Whose image it is, and what ends its waiting. */
+interface ImageOwner {
+  readonly client: string | undefined;
+  readonly signal: AbortSignal | undefined;
 }
 
 /** The memory that one encoded image holds. */
 export class FetchedBytes {
   readonly #budget: ByteBudget;
   readonly #beyond: ByteBudget;
+  readonly #client: string | undefined;
   readonly #signal: AbortSignal | undefined;
   readonly #releases: (() => void)[] = [];
   #heldBytes = 0;
 
-  constructor(budget: ByteBudget, beyond: ByteBudget, signal: AbortSignal | undefined) {
+  constructor(budget: ByteBudget, beyond: ByteBudget, { client, signal }: ImageOwner) {
     this.#budget = budget;
     this.#beyond = beyond;
+    this.#client = client;
     this.#signal = signal;
   }
 
@@ -75,7 +83,7 @@ export class FetchedBytes {
       first.abort();
       return heldBytes;
     };
-    const within = hold(this.#budget.acquire(byteCount - this.#heldBytes, signal), byteCount);
+    const within = hold(this.#budget.acquire(byteCount - this.#heldBytes, signal, this.#client), byteCount);
     const beyond = hold(this.#beyond.acquire(1, signal), Number.POSITIVE_INFINITY);
     within.catch(() => undefined);
     beyond.catch(() => undefined);

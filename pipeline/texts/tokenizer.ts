@@ -1,7 +1,8 @@
 import { AddedToken as LibraryToken, Tokenizer as TokenizerCore } from '@huggingface/tokenizers';
+import { type NumberedToken, numberTokens } from './definitions/added-tokens.ts';
 import { describeTokenizer } from './definitions/describe-tokenizer.ts';
 import type { TokenizerDefinition } from './definitions/tokenizer-definition.ts';
-import { invalidTokenizer } from './definitions/tokenizer-files.ts';
+import { invalidTokenizer, requireTokenIds } from './definitions/tokenizer-files.ts';
 import { completeNormalizer, completePreTokenizer } from './library-differences.ts';
 import { TokenMatcher } from './token-matcher.ts';
 
@@ -16,10 +17,11 @@ export interface Tokenizer {
 /** The tokenizer of a checkpoint, with the file that its vocabulary comes from. */
 export interface CheckpointTokenizer extends Tokenizer {
   readonly path: string;
+  readonly addedTokens: readonly NumberedToken[];
   /** Above the largest id of a token. */
   readonly idCount: number;
-  /** The token of an id, if there is one. */
-  token(id: number): string | undefined;
+  /** Whether an id has a token. */
+  has(id: number): boolean;
 }
 
 /** Stands in a text for an id that has no token. */
@@ -37,7 +39,9 @@ const ofBytes = /^[!-~\u00a1-\u00ac\u00ae-\u0143]+$/;
 export function openTokenizer(folder: string): CheckpointTokenizer {
   const definition = describeTokenizer(folder);
   const core = createCore(definition);
-  const { addedTokens, parts, path } = definition;
+  const { parts, path } = definition;
+  requireTokenIds(path, core.model.tokens_to_ids.values());
+  const addedTokens = numberTokens(definition.addedTokens, core.model.tokens_to_ids);
   const normalize = completeNormalizer(core.normalizer, parts.normalizer);
   const shown = new Map(
     addedTokens.map((token) => [token.id, token.normalized ? normalize(token.content) : token.content]),
@@ -47,9 +51,10 @@ export function openTokenizer(folder: string): CheckpointTokenizer {
   const toText = decoder(core, definition, [...shown.values()]);
   return {
     path,
+    addedTokens,
     idCount: Math.max(core.model.vocab.length, ...addedTokens.slice(-1).map(({ id }) => id + 1)),
-    token,
-    encode: encoder(core, definition, normalize),
+    has: (id) => core.model.vocab[id] !== undefined || shown.has(id),
+    encode: encoder(core, path, addedTokens, normalize),
     decode: (ids) => toText(ids.filter((id) => !special.has(id)).map((id) => token(id) ?? UNKNOWN_ID)),
   };
 }
@@ -76,7 +81,8 @@ function hasModel(core: TokenizerCore): core is Core {
 /** Added tokens are found by our own matcher, before the library sees a text. */
 function encoder(
   core: Core,
-  { addedTokens, path }: TokenizerDefinition,
+  path: string,
+  addedTokens: readonly NumberedToken[],
   normalize: (text: string) => string,
 ): Tokenizer['encode'] {
   const { model, pre_tokenizer } = core;

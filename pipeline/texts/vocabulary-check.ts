@@ -36,7 +36,7 @@ export function checkVocabulary(tokenizer: CheckpointTokenizer, model: TextConfi
 /** Published BLIP tokenizers lack [DEC] and [ENC], which the model adds to texts itself. */
 function countMissing(tokenizer: CheckpointTokenizer, model: TextConfig | ClipTextConfig): number {
   const own = 'pooling' in model ? [] : [model.bosTokenId, model.bosTokenId + 1];
-  const isMissing = (id: number) => tokenizer.token(id) === undefined;
+  const isMissing = (id: number) => !tokenizer.has(id);
   // config.json may say any size: only ids below the tokenizer's are looked at one by one.
   const end = Math.min(model.vocabularySize, tokenizer.idCount);
   let count = model.vocabularySize - end;

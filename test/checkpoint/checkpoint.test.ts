@@ -1,3 +1,4 @@
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openCheckpoint } from '../../checkpoint/checkpoint.ts';
@@ -78,6 +79,26 @@ describe('a checkpoint', () => {
       else expect(checkpoint.config.text.sepTokenId).toBeGreaterThan(0);
     },
   );
+
+  test('with parameters of generation where nothing reads them says so', () => {
+    const folder = join(temporaryFolder(), 'checkpoint');
+    cpSync(checkpointFolder('narrow-vision'), folder, { recursive: true });
+    const path = join(folder, 'config.json');
+    const config = JSON.parse(readFileSync(path, 'utf8'));
+    writeFileSync(path, JSON.stringify({ ...config, num_beams: 4, max_length: 20, top_p: 1.0, do_sample: null }));
+    expect(openCheckpoint(folder).config.warnings).toEqual([
+      `${path}: parameters of generation belong in generation_config.json, so without effect: num_beams 4.`,
+    ]);
+  });
+
+  test('with an adapter beside it says that the adapter is not applied', () => {
+    const folder = join(temporaryFolder(), 'checkpoint');
+    cpSync(checkpointFolder('clip-real-end'), folder, { recursive: true });
+    writeFileSync(join(folder, 'adapter_config.json'), JSON.stringify({ peft_type: 'LORA' }));
+    expect(openCheckpoint(folder).notices).toEqual([
+      expect.stringContaining('served without the adapter beside it: a LoRA adapter; "blip-handler merge'),
+    ]);
+  });
 
   test.each(['narrow-vision', 'clip-real-end'] as const)('%s for images of another size', (name) => {
     const folder = checkpointFolder(name);

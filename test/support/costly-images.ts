@@ -8,11 +8,13 @@ export function plainPicture(width: number, height: number): Sharp {
   return sharp({ create: { width, height, channels: 3, background: '#c81e5a' }, limitInputPixels: false });
 }
 
-const noise = (width: number, height: number): Sharp =>
-  sharp({
+/** Noise, which every format makes a large file of. */
+export function noisePicture(width: number, height: number): Sharp {
+  return sharp({
     create: { width, height, channels: 3, background: '#808080', noise: { type: 'gaussian', mean: 128, sigma: 60 } },
     limitInputPixels: false,
   });
+}
 
 function bigEndian16(value: number): Buffer {
   const bytes = Buffer.alloc(2);
@@ -88,6 +90,27 @@ function emptyRuns(blocks: number): Buffer {
   return Buffer.from(bytes.flatMap((byte) => (byte === 0xff ? [0xff, 0] : [byte])));
 }
 
+/** EXIF data in a directory of that many pointers, which all lead to the directory itself. */
+export function loopingExif(pointers: number): Buffer {
+  const bytes = Buffer.alloc(8 + 2 + 12 * pointers + 4);
+  bytes.write('II*\0', 'latin1');
+  bytes.writeUInt32LE(8, 4);
+  bytes.writeUInt16LE(pointers, 8);
+  for (let index = 0; index < pointers; index += 1) {
+    const at = 10 + 12 * index;
+    bytes.writeUInt16LE(index % 2 === 0 ? 0x8769 : 0x8825, at); // EXIF and GPS.
+    bytes.writeUInt16LE(4, at + 2);
+    bytes.writeUInt32LE(1, at + 4);
+    bytes.writeUInt32LE(8, at + 8);
+  }
+  return bytes;
+}
+
+/** The segment of a JPEG that such EXIF data lie in. */
+export function exifOfPointers(pointers: number): Buffer {
+  return jpegSegment(0xe1, Buffer.concat([Buffer.from('Exif\0\0', 'latin1'), loopingExif(pointers)]));
+}
+
 /** A chunk of a PNG. */
 export function pngChunk(type: string, data: Uint8Array): Buffer {
   const content = Buffer.concat([Buffer.from(type, 'latin1'), data]);
@@ -114,24 +137,40 @@ export function webpOf(...chunks: readonly Uint8Array[]): Buffer {
   return Buffer.concat([Buffer.from('RIFF', 'latin1'), littleEndian32(content.length), content]);
 }
 
+/** Where each frame of an animation lies on its canvas, and how large it is. */
+interface FramePlace {
+  /** Even numbers. */
+  readonly x?: number;
+  readonly y?: number;
+  readonly frameWidth: number;
+  readonly frameHeight: number;
+}
+
 /** An animation with the same frame, a WebP without loss, again and again. */
 export function animatedWebp(
   frame: Uint8Array,
-  side: number,
+  canvas: { readonly width: number; readonly height: number },
   frames: number,
+  { x = 0, y = 0, frameWidth, frameHeight }: FramePlace,
   rest: readonly Uint8Array[] = [],
 ): Buffer {
-  const extended = Buffer.concat([Buffer.of(0x02, 0, 0, 0), littleEndian24(side - 1), littleEndian24(side - 1)]);
+  const flags = rest.length > 0 ? 0x1a : 0x12; // EXIF, alpha, animation.
+  const size = [littleEndian24(canvas.width - 1), littleEndian24(canvas.height - 1)];
   const placed = Buffer.concat([
-    Buffer.alloc(6), // Its place on the canvas.
-    littleEndian24(side - 1),
-    littleEndian24(side - 1),
+    littleEndian24(x / 2),
+    littleEndian24(y / 2),
+    littleEndian24(frameWidth - 1),
+    littleEndian24(frameHeight - 1),
     littleEndian24(100), // Milliseconds.
     Buffer.of(0),
     frame.subarray(12),
   ]);
-  const animation = repeated(webpChunk('ANMF', placed), frames);
-  return webpOf(webpChunk('VP8X', extended), webpChunk('ANIM', Buffer.alloc(6)), animation, ...rest);
+  return webpOf(
+    webpChunk('VP8X', Buffer.concat([Buffer.of(flags, 0, 0, 0), ...size])),
+    webpChunk('ANIM', Buffer.alloc(6)),
+    repeated(webpChunk('ANMF', placed), frames),
+    ...rest,
+  );
 }
 
 /** A GIF of one colour with the same frame again and again. */
@@ -145,6 +184,78 @@ export function animatedGif(side: number, frames: number, extensions: Uint8Array
   const frame = Buffer.concat([descriptor, Buffer.of(2, 3, 0x44, 0x01, 0x05, 0)]);
   const palette = Buffer.of(200, 30, 90, 0, 0, 0);
   return Buffer.concat([screen, palette, extensions, repeated(frame, frames), Buffer.of(0x3b)]);
+}
+
+/** A GIF whose frame comes in blocks of one byte. */
+export function gifOfSubBlocks(count: number): Buffer {
+  const gif = animatedGif(16, 1);
+  const dataAt = gif.indexOf(Buffer.of(0x2c)) + 11;
+  return Buffer.concat([gif.subarray(0, dataAt), repeated(Buffer.of(1, 0x44), count), Buffer.of(0, 0x3b)]);
+}
+
+interface TiffChanges {
+  readonly isBig?: boolean;
+  /** Whether the last directory leads to the first one. */
+  readonly isCircle?: boolean;
+  readonly entries?: number;
+  readonly strips?: number;
+  /** Makes tiles of strips. */
+  readonly tileSide?: number;
+}
+
+/** A TIFF of 8 x 8 grey pixels with many directories, which all have the same pixels. */
+export function tiffOfDirectories(count: number, changes: TiffChanges = {}): Buffer {
+  const { isBig = false, isCircle = false, strips = 1, tileSide } = changes;
+  const [headerBytes, countBytes, entryBytes, offsetBytes] = isBig ? [16, 8, 20, 8] : [8, 2, 12, 4];
+  const tags: readonly (readonly [tag: number, count: number, value: number])[] = [
+    ...([
+      [256, 1, 8],
+      [257, 1, 8],
+      [258, 1, 8],
+      [259, 1, 1],
+      [262, 1, 1],
+    ] as const),
+    ...(tileSide === undefined
+      ? ([
+          [273, strips, 0],
+          [277, 1, 1],
+          [278, 1, 8],
+          [279, 1, 64],
+        ] as const)
+      : []),
+    ...(tileSide === undefined
+      ? []
+      : ([
+          [277, 1, 1],
+          [322, 1, tileSide],
+          [323, 1, tileSide],
+          [324, 1, 0],
+          [325, 1, 64],
+        ] as const)),
+    ...Array.from({ length: Math.max(0, (changes.entries ?? 0) - 9) }, (_, index) => [40_000 + index, 1, 0] as const),
+  ];
+  const directoryBytes = countBytes + tags.length * entryBytes + offsetBytes;
+  const bytes = Buffer.alloc(headerBytes + 64 + count * directoryBytes);
+  const firstAt = headerBytes + 64;
+  const writeOffset = (value: number, at: number) =>
+    isBig ? bytes.writeBigUInt64LE(BigInt(value), at) : bytes.writeUInt32LE(value, at);
+  bytes.write(isBig ? 'II+\0\x08\0\0\0' : 'II*\0', 'latin1');
+  writeOffset(firstAt, isBig ? 8 : 4);
+  for (let index = 0; index < count; index += 1) {
+    const at = firstAt + index * directoryBytes;
+    if (isBig) writeOffset(tags.length, at);
+    else bytes.writeUInt16LE(tags.length, at);
+    tags.forEach(([tag, valueCount, value], entry) => {
+      const entryAt = at + countBytes + entry * entryBytes;
+      bytes.writeUInt16LE(tag, entryAt);
+      bytes.writeUInt16LE(4, entryAt + 2); // LONG.
+      writeOffset(valueCount, entryAt + 4);
+      bytes.writeUInt32LE(tag === 273 || tag === 324 ? headerBytes : value, entryAt + 4 + offsetBytes);
+    });
+    const isLast = index === count - 1;
+    writeOffset(isLast ? (isCircle ? firstAt : 0) : at + directoryBytes, at + directoryBytes - offsetBytes);
+  }
+  return bytes;
 }
 
 /** A box of ISO-BMFF. */
@@ -221,5 +332,3 @@ export async function avifGrid(tileSide: number, columns: number, rows: number):
 export function compressedZeros(): Buffer {
   return Buffer.concat([Buffer.from('name\0\0', 'latin1'), deflateSync(Buffer.alloc(200_000_000))]);
 }
-
-export { noise as noisePicture };

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify';
 import { HandlerError } from '../../../protocol/errors.ts';
 import { requireFewValues } from '../../../protocol/value-count.ts';
+import { unreadableJson } from './unreadable-json.ts';
 
 /** The header with the length of the JSON in a body that has binary tensors after it. */
 const JSON_LENGTH_HEADER = 'inference-header-content-length';
@@ -22,9 +23,7 @@ export function parseJson(body: unknown): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (cause) {
-    throw new HandlerError('INVALID_REQUEST', `Expected a JSON body, got ${bytes.length} bytes that do not parse.`, {
-      cause,
-    });
+    throw new HandlerError('INVALID_REQUEST', `Expected a JSON body, got ${unreadableJson(bytes)}`, { cause });
   }
 }
 

@@ -29,8 +29,14 @@ export class DecoderPool {
   /** Those that wait for work, with the timers that end them. */
   readonly #idle = new Map<DecoderProcess, NodeJS.Timeout>();
 
-  constructor(processCount = Math.max(MIN_PROCESSES, Math.min(MAX_PROCESSES, availableParallelism()))) {
+  readonly #idleMs: number;
+
+  constructor(
+    processCount = Math.max(MIN_PROCESSES, Math.min(MAX_PROCESSES, availableParallelism())),
+    idleMs = IDLE_MS,
+  ) {
     this.#slots = new FairSlots(processCount);
+    this.#idleMs = idleMs;
   }
 
   /**
@@ -65,7 +71,7 @@ export class DecoderPool {
       this.#idle.delete(decoder);
       decoder.end();
     };
-    this.#idle.set(decoder, setTimeout(end, IDLE_MS).unref());
+    this.#idle.set(decoder, setTimeout(end, this.#idleMs).unref());
   }
 }
 

@@ -1,5 +1,5 @@
 import type { JsonObject } from '../../../checkpoint/files/json-file.ts';
-import { invalidTokenizer, type Vocabulary } from './tokenizer-files.ts';
+import { invalidTokenizer } from './tokenizer-files.ts';
 
 /** A text that becomes one token wherever it stands, in the form of tokenizer.json. */
 export interface AddedToken {
@@ -51,22 +51,17 @@ export function specialToken(content: string): AddedToken {
  * Numbers added tokens as the tokenizers library does (tokenizers/src/tokenizer/added_vocabulary.rs, `add_tokens`): one
  * that the vocabulary has keeps its id, and others get the ids behind it, one after the other. The ids that files give
  * them do not count there either. A token that comes again with other flags takes these.
- * @throws CheckpointError `CHECKPOINT_TOKENIZER_INVALID` when there are too many of them.
  */
 export function numberTokens(
   tokens: readonly AddedToken[],
-  vocabulary: Vocabulary,
-  path: string,
+  vocabulary: ReadonlyMap<string, number>,
 ): readonly NumberedToken[] {
-  requireFew(tokens, path);
-  const size = Object.keys(vocabulary).length;
   const numbered = new Map<string, NumberedToken>();
-  let nextId = size;
+  let nextId = vocabulary.size;
   for (const token of tokens) {
     const { content } = token;
     if (content === '') continue;
-    const known = numbered.get(content)?.id ?? (Object.hasOwn(vocabulary, content) ? vocabulary[content] : undefined);
-    const id = known ?? nextId;
+    const id = numbered.get(content)?.id ?? vocabulary.get(content) ?? nextId;
     if (id >= nextId) nextId = id + 1;
     const special = token.special || numbered.get(content)?.special === true;
     numbered.set(content, { ...token, special, id });
@@ -74,10 +69,11 @@ export function numberTokens(
   return [...numbered.values()].sort((one, other) => one.id - other.id);
 }
 
-function requireFew(tokens: readonly AddedToken[], path: string): void {
+/** @throws CheckpointError `CHECKPOINT_TOKENIZER_INVALID` when there are too many added tokens, or too long ones. */
+export function requireFew(tokens: readonly AddedToken[], path: string): readonly AddedToken[] {
   const longest = tokens.reduce((length, { content }) => Math.max(length, content.length), 0);
   const together = tokens.reduce((length, { content }) => length + content.length, 0);
-  if (tokens.length <= MAX_COUNT && longest <= MAX_CHARACTERS && together <= MAX_CHARACTERS_TOGETHER) return;
+  if (tokens.length <= MAX_COUNT && longest <= MAX_CHARACTERS && together <= MAX_CHARACTERS_TOGETHER) return tokens;
   throw invalidTokenizer(
     path,
     `at most ${MAX_COUNT} added tokens of ${MAX_CHARACTERS} characters, ${MAX_CHARACTERS_TOGETHER} together, got ` +

@@ -1,5 +1,5 @@
 import type { JsonObject } from '../../../checkpoint/files/json-file.ts';
-import { numberTokens } from './added-tokens.ts';
+import { requireFew } from './added-tokens.ts';
 import { readTokenList, type TokenSource } from './special-tokens.ts';
 import type { TokenizerDefinition } from './tokenizer-definition.ts';
 import { modelOf, readText, requireVocabulary, type TokenizerFiles } from './tokenizer-files.ts';
@@ -39,7 +39,7 @@ export function describeBertTokenizer(files: TokenizerFiles): TokenizerDefinitio
         vocab: vocabulary,
       },
     },
-    addedTokens: numberTokens(tokens.added, vocabulary, files.settings.path),
+    addedTokens: requireFew(tokens.added, files.settings.path),
     cleansSpaces: values['clean_up_tokenization_spaces'] === true,
   };
 }

@@ -1,5 +1,5 @@
 import type { JsonObject } from '../../../checkpoint/files/json-file.ts';
-import { numberTokens } from './added-tokens.ts';
+import { requireFew } from './added-tokens.ts';
 import { readTokenList, type TokenSource } from './special-tokens.ts';
 import type { TokenizerDefinition } from './tokenizer-definition.ts';
 import { modelOf, readJson, readText, requireVocabulary, type TokenizerFiles } from './tokenizer-files.ts';
@@ -53,7 +53,7 @@ export function describeClipTokenizer(files: TokenizerFiles): TokenizerDefinitio
         merges,
       },
     },
-    addedTokens: numberTokens(tokens.added, vocabulary, files.settings.path),
+    addedTokens: requireFew(tokens.added, files.settings.path),
     endOfWord: END_OF_WORD,
     cleansSpaces: cleansSpacesOfBpe(files.settings.values),
   };

@@ -1,6 +1,6 @@
 import { isJsonObject, type JsonObject } from '../../../checkpoint/files/json-file.ts';
 import { type AddedToken, readAddedToken, specialToken } from './added-tokens.ts';
-import { invalidTokenizer, readJson, type TokenizerFiles, type Vocabulary } from './tokenizer-files.ts';
+import { invalidTokenizer, readJson, type TokenizerFiles } from './tokenizer-files.ts';
 
 /**
  * Reads which tokens a tokenizer has besides its vocabulary, as transformers does: `_from_pretrained` in
@@ -34,13 +34,13 @@ export interface TokenList {
    * @throws CheckpointError `CHECKPOINT_TOKENIZER_INVALID` when no file has it. transformers would give it the next id,
    *   which is not the one that the model learned.
    */
-  readonly required: (attribute: Attribute, vocabulary: TokenSource) => string;
+  readonly required: (attribute: Attribute, source: TokenSource) => string;
 }
 
 /** The tokens of a vocabulary, and the file that they come from. */
 export interface TokenSource {
   readonly path: string;
-  readonly vocabulary: Vocabulary;
+  readonly vocabulary: JsonObject;
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { JsonObject } from '../../../checkpoint/files/json-file.ts';
-import type { NumberedToken } from './added-tokens.ts';
+import type { AddedToken } from './added-tokens.ts';
 
 /** What a tokenizer is made from, whatever files it comes from. */
 export interface TokenizerDefinition {
@@ -7,7 +7,8 @@ export interface TokenizerDefinition {
   readonly path: string;
   /** In the form of tokenizer.json, as transformers would write it, but without added tokens. */
   readonly parts: TokenizerParts;
-  readonly addedTokens: readonly NumberedToken[];
+  /** In the order in which they get their ids. */
+  readonly addedTokens: readonly AddedToken[];
   /** Ends the tokens of a word, and becomes a space in decoded texts. */
   readonly endOfWord?: string;
   /** Whether spaces before punctuation are removed from decoded texts. */

@@ -31,21 +31,25 @@ export function readText(folder: string, name: string): string | undefined {
   return readTextFile(join(folder, name), CODE);
 }
 
-/** Token ids by their tokens. */
-export type Vocabulary = Readonly<Record<string, number>>;
+/**
+ * Token ids by their tokens. The ids are checked when the tokenizer is made, so that tens of thousands of tokens are gone
+ * through once.
+ * @throws CheckpointError when it is no object.
+ */
+export function requireVocabulary(path: string, vocabulary: unknown): JsonObject {
+  if (isJsonObject(vocabulary)) return vocabulary;
+  throw invalidTokenizer(path, 'a vocabulary of tokens and their ids');
+}
 
 /** Ids are positions in tables, which must not be enormous. */
 const MAX_TOKEN_ID = 4_000_000;
 
-/** @throws CheckpointError when it is no object of token ids. */
-export function requireVocabulary(path: string, vocabulary: unknown): Vocabulary {
-  if (!isJsonObject(vocabulary)) throw invalidTokenizer(path, 'a vocabulary of tokens and their ids');
-  for (const token in vocabulary) {
-    const id = vocabulary[token];
+/** @throws CheckpointError when one of the ids is none. */
+export function requireTokenIds(path: string, ids: Iterable<unknown>): void {
+  for (const id of ids) {
     if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id > MAX_TOKEN_ID)
       throw invalidTokenizer(path, `whole numbers of 0 to ${MAX_TOKEN_ID} as token ids, got another one`);
   }
-  return vocabulary as Vocabulary; // Each value was checked above.
 }
 
 /** The model of a tokenizer.json: how it divides words into tokens. */

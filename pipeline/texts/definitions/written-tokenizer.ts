@@ -1,5 +1,5 @@
 import { describe, isJsonObject, type JsonObject, type JsonSection } from '../../../checkpoint/files/json-file.ts';
-import { numberTokens, readAddedToken } from './added-tokens.ts';
+import { readAddedToken, requireFew } from './added-tokens.ts';
 import { cleansSpacesOfBpe } from './clip-tokenizer.ts';
 import { isLinearRegex } from './linear-regex.ts';
 import { readTokenList } from './special-tokens.ts';
@@ -33,13 +33,13 @@ export function describeWrittenTokenizer(files: TokenizerFiles, definition: Json
     {},
     written.map(({ content }) => content),
   );
-  const vocabulary = vocabularyOf(path, parts.model);
+  requireModel(path, parts.model);
   const isBpe = parts.model['type'] === 'BPE';
   const { values } = files.settings;
   return {
     path,
     parts,
-    addedTokens: numberTokens([...written, ...more.added], vocabulary, path),
+    addedTokens: requireFew([...written, ...more.added], path),
     cleansSpaces: isBpe ? cleansSpacesOfBpe(values) : values['clean_up_tokenization_spaces'] === true,
   };
 }
@@ -104,27 +104,27 @@ function growthOf(part: JsonObject): number {
   return Math.max(1, ...texts.map((text) => (typeof text === 'string' ? text.length : 0)));
 }
 
-function vocabularyOf(path: string, model: JsonObject) {
+function requireModel(path: string, model: JsonObject): void {
   const { type, vocab } = model;
-  if (type === 'Unigram' && Array.isArray(vocab)) return requirePieces(path, vocab);
+  if (type === 'Unigram') {
+    requirePieces(path, asList(vocab));
+    return;
+  }
   if (type !== 'WordPiece' && type !== 'BPE')
     throw invalidTokenizer(path, `a model of WordPiece, BPE or Unigram, got ${describe(type)}`);
   const longest = model['max_input_chars_per_word'];
   if (typeof longest === 'number' && longest > MAX_WORD_CHARACTERS)
     throw invalidTokenizer(path, `max_input_chars_per_word of at most ${MAX_WORD_CHARACTERS}, got ${longest}`);
-  return requireVocabulary(path, vocab);
+  requireVocabulary(path, vocab);
 }
 
 /** Pieces with their scores. Their ids are their positions. */
-function requirePieces(path: string, pieces: readonly unknown[]) {
-  return Object.fromEntries(
-    pieces.map((entry, id) => {
-      const [piece, score]: readonly unknown[] = asList(entry);
-      if (typeof piece === 'string' && typeof score === 'number' && piece.length <= MAX_PIECE_CHARACTERS)
-        return [piece, id];
+function requirePieces(path: string, pieces: readonly unknown[]): void {
+  for (const entry of pieces) {
+    const [piece, score]: readonly unknown[] = asList(entry);
+    if (typeof piece !== 'string' || typeof score !== 'number' || piece.length > MAX_PIECE_CHARACTERS)
       throw invalidTokenizer(path, `pieces of at most ${MAX_PIECE_CHARACTERS} characters with their scores`);
-    }),
-  );
+  }
 }
 
 function asList(value: unknown): readonly unknown[] {

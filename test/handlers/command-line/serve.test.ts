@@ -94,6 +94,7 @@ test('npm packs the program, the library with its types, and what they read', ()
       'dist/aws-lambda.js',
       'dist/main.js',
       'dist/inference-worker.js',
+      'dist/image-decoder.js',
       'dist/types/app.d.ts',
       'dist/types/handlers/aws-lambda/aws-lambda.d.ts',
       'dist/checkpoints/scenes-captioning/config.json',

@@ -212,6 +212,33 @@ describe('requests that are refused', () => {
     ],
     ['no image', { inputs: [typedBytes('text', ['a cat'])] }, 'INVALID_INPUT', /img_url/],
     ['text that is not', { inputs: [image, typedBytes('text', [Buffer.from([0, 255])])] }, 'INVALID_INPUT', /text/],
+    [
+      'text that is not UTF-8',
+      { inputs: [image, typedBytes('text', [Buffer.from('caf\xe9', 'latin1')])] },
+      'INVALID_INPUT',
+      /got 4 bytes that are no text in UTF-8/,
+    ],
+    [
+      'raw text that is not UTF-8',
+      {
+        inputs: [image, { name: 'text', datatype: 'BYTES', shape: [1] }].map((each) => ({ ...each, contents: null })),
+        raw_input_contents: [rawBytes([chelsea]), rawBytes([Buffer.from('caf\xe9', 'latin1')])],
+      },
+      'INVALID_INPUT',
+      /got 4 bytes that are no text in UTF-8/,
+    ],
+    [
+      'a parameter of a tensor that nobody reads',
+      { inputs: [{ ...image, parameters: { shared_memory_region: { string_param: 'x' } } }] },
+      'INVALID_REQUEST',
+      /got "shared_memory_region"/,
+    ],
+    [
+      'a parameter of an output that nobody reads',
+      { inputs: [image], outputs: [{ name: 'generated_output', parameters: { classification: { int64_param: 2 } } }] },
+      'INVALID_REQUEST',
+      /got "classification"/,
+    ],
     ['an image that is none', { inputs: [typedBytes('img_url', [Buffer.from([0, 1, 2])])] }, 'IMAGE_UNSUPPORTED', /./],
     ['an image cut short', { inputs: [typedBytes('img_url', [chelseaFile.subarray(0, 5000)])] }, 'IMAGE_CORRUPT', /./],
     ['text that is no image', { inputs: [typedBytes('img_url', ['####'])] }, 'IMAGE_SOURCE_INVALID', /./],

@@ -33,6 +33,9 @@ export const huggingFace: Door = {
   },
 };
 
+/** The most characters of all labels in their templates: more than any model reads. */
+const MAX_LABEL_CHARACTERS = 10_000_000;
+
 type Pipeline = (call: InferenceCall, request: PipelineRequest) => Promise<object>;
 
 const pipelines = {
@@ -105,9 +108,21 @@ async function classify(
     throw new HandlerError('INVALID_INPUT', 'Expected {} in hypothesis_template, where a label goes, got none.');
   if ('queries' in parameters || 'candidates' in parameters)
     throw new HandlerError('INVALID_INPUT', 'Expected candidate_labels without queries or candidates, got both.');
+  requireShortTexts(labels, template);
   const texts = labels.map((label) => template.replaceAll('{}', () => label));
   const inputs = { ...parameters, img_url: image, text: texts };
   const { outputs } = await askModel(call, { inputs, outputs: [output] });
   const scores = labels.map((label, index) => ({ label, score: Number(outputs[0]?.data[index]) }));
   return scores.toSorted((one, other) => other.score - one.score);
+}
+
+/** @throws HandlerError `INVALID_INPUT` where the template would make too much of the labels. */
+function requireShortTexts(labels: readonly string[], template: string): void {
+  const places = template.split('{}').length - 1;
+  const characters = labels.reduce((sum, { length }) => sum + template.length + places * length, 0);
+  if (characters <= MAX_LABEL_CHARACTERS) return;
+  throw new HandlerError(
+    'INVALID_INPUT',
+    `Expected candidate_labels in hypothesis_template to have at most ${MAX_LABEL_CHARACTERS} characters, got more.`,
+  );
 }

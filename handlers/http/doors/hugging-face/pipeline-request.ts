@@ -72,6 +72,11 @@ const checkPipelineValues = compile<PipelineValues>({ type: 'object', properties
 export function readPipelineRequest(request: FastifyRequest, fields: InputFields): PipelineRequest {
   const body = requireBody(request.body, 'an image or a JSON body');
   const query = queryValues(request, fields);
+  if (mediaTypeOf(request) === 'multipart/form-data')
+    throw new HandlerError(
+      'INVALID_REQUEST',
+      'Expected the bytes of an image, or JSON, got a form. POST /generate takes forms.',
+    );
   if (isImage(request, body)) return pipelineRequest({}, body, query);
   const { inputs, parameters, ...outer } = checkBody(parseJson(body));
   const inner = typeof inputs === 'string' ? { image: inputs } : (inputs ?? {});
