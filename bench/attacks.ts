@@ -34,7 +34,6 @@ const attacks: readonly Attack[] = [
   unansweredNames,
   greedyCheckpoint,
   ...hostileCheckpoints,
-  greedyCheckpoint,
 ];
 
 const flag = process.argv.indexOf('--only');
