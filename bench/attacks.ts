@@ -3,6 +3,7 @@ import type { Attack } from './attacks/attack.ts';
 import { costlyImageAttacks } from './attacks/costly-images.ts';
 import { fullQueue } from './attacks/full-queue.ts';
 import { greedyCheckpoint } from './attacks/greedy-checkpoint.ts';
+import { heldConnectionAttacks } from './attacks/held-connections.ts';
 import { hostileCheckpoints } from './attacks/hostile-checkpoints.ts';
 import { hungWorker } from './attacks/hung-worker.ts';
 import { manyBeams } from './attacks/many-beams.ts';
@@ -10,6 +11,7 @@ import { slowHosts } from './attacks/slow-hosts.ts';
 import { smallBodyAttacks } from './attacks/small-bodies.ts';
 import { unansweredNames } from './attacks/unanswered-names.ts';
 import { unreadAnswerAttacks } from './attacks/unread-answers.ts';
+import { webPages } from './attacks/web-pages.ts';
 
 /**
  * Attacks built servers as strangers do, and prints what it cost them: docs/explanation/security.md has the table.
@@ -22,6 +24,8 @@ import { unreadAnswerAttacks } from './attacks/unread-answers.ts';
 const attacks: readonly Attack[] = [
   ...unreadAnswerAttacks,
   ...smallBodyAttacks,
+  ...heldConnectionAttacks,
+  webPages,
   ...costlyImageAttacks,
   manyBeams,
   fullQueue,

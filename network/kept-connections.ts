@@ -8,7 +8,7 @@ import type { GetOptions, HttpAnswer } from './http-get.ts';
 
 /** How long an idle connection is kept. Hosts may announce a shorter time. */
 const KEEP_ALIVE_MS = 4_000;
-const MAX_IDLE_PER_HOST = 16;
+const MAX_IDLE_PER_HOST = 32;
 /** To open a connection, TLS included. */
 const CONNECT_MS = 6_000;
 /** Before the next address of a host is tried, if the last one is silent: longer than one lost packet takes. */
@@ -80,15 +80,22 @@ function send(
       maxHeaderSize: MAX_HEADER_BYTES,
     });
     const opening = watchOpening(sent, isSecure);
-    sent.once('response', (response) => resolve(toAnswer(response)));
+    let isOver = false;
+    sent.once('response', (response) => {
+      isOver = true;
+      resolve(toAnswer(response));
+    });
     const fail = (error: Error) => {
+      isOver = true;
       if (signal.aborted) reject(signal.reason);
       else resolve({ cause: failureOf(error, opening()), isStale: sent.reusedSocket && isCut(error) });
     };
     sent.on('error', fail);
     // A host that changes the protocol gets its connection closed, and no other event tells of it.
     sent.once('upgrade', (_response, socket) => socket.destroy());
-    sent.once('close', () => fail(new HostFailure('not-http'))); // Nothing, where there was an answer or an error before.
+    sent.once('close', () => {
+      if (!isOver) fail(new HostFailure('not-http'));
+    });
     sent.end();
   });
 }

@@ -9,8 +9,8 @@ export interface InferRequest {
   /** Names of the tensors to return, in their order; `undefined` for the usual ones. */
   readonly outputs?: readonly string[] | undefined;
   /**
-   * When it aborts, its reason is thrown at once. Items that wait are dropped; a batch that runs goes on, and its result
-   * is dropped.
+   * When it aborts, its reason is thrown at once. Items that wait are dropped; a run that has begun goes on, and what
+   * follows it is dropped too, unless others share the batch.
    */
   readonly signal?: AbortSignal | undefined;
   /** The name of whoever asks: the clients of a model take turns. Requests without a name are one client's. */
@@ -22,7 +22,7 @@ export interface InferRequest {
 export interface RequestEvents {
   /** The request has room in the queue, and is not refused any more. */
   readonly accepted?: (() => void) | undefined;
-  /** A worker takes a batch with some of the request, which nothing stops any more. */
+  /** A worker takes a batch with some of the request. Its first run is not stopped any more. */
   readonly computing?: (() => void) | undefined;
   /** A stage has ended, also by an error. Also called when nobody waits for the answer any more. */
   readonly stage?: ((stage: Stage) => void) | undefined;

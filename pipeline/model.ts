@@ -10,6 +10,7 @@ import type { ByteBudget } from './images/byte-budget.ts';
 import { decodedBudget } from './images/process-budget.ts';
 import type { InferRequest, TensorAnswer } from './infer-request.ts';
 import type { ChosenExecutionProvider } from './sessions/execution-provider-choices.ts';
+import { MAX_TOKENS_PER_RUN } from './sessions/run-bounds.ts';
 import type { CheckpointOf, KindsOf } from './sessions/work.ts';
 import type { Settings } from './settings.ts';
 import { registry } from './tasks/registry.ts';
@@ -17,6 +18,9 @@ import type { ReadRequest, TaskContext } from './tasks/task.ts';
 import { openTokenizer } from './texts/tokenizer.ts';
 import { checkVocabulary } from './texts/vocabulary-check.ts';
 import { startWorkerPool, type WorkerPool } from './workers/worker-pool.ts';
+
+/** A prompt and a caption, with a few beams. */
+const USUAL_TOKENS_PER_TEXT = 64;
 
 /** A loaded checkpoint, ready for requests of its task. */
 export interface RunningModel {
@@ -86,6 +90,12 @@ async function startWithin(budget: ByteBudget, settings: Settings, options: Star
   };
 }
 
+/** The texts of a usual batch are one run, however large an operator lets batches be. */
+function runTokensOf({ maxBatchSize }: Settings): { readonly maxRunTokens?: number } {
+  const usualTokens = maxBatchSize * USUAL_TOKENS_PER_TEXT;
+  return usualTokens > MAX_TOKENS_PER_RUN ? { maxRunTokens: usualTokens } : {};
+}
+
 function workLimits(settings: Settings): WorkLimits {
   return {
     maxItems: settings.maxQueueSize,
@@ -125,6 +135,7 @@ async function startTask<Name extends Task>(
       executionProvider: settings.executionProvider,
       threadCount: Math.min(settings.threadsPerWorker, availableParallelism()),
       maxRunBytes: settings.maxRunBytes,
+      ...runTokensOf(settings),
       runLimitMs: settings.runLimitMs,
     },
     settings.workerCount,

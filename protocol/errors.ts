@@ -41,7 +41,7 @@ const table = {
     grpc: 'INVALID_ARGUMENT',
     retryable: false,
     meaning:
-      'The body is not JSON, or not a request of the Open Inference Protocol; or a handmade HTTP event of AWS Lambda has values that AWS does not write.',
+      'The body is not JSON, or not a request of the Open Inference Protocol, or has more than 262,144 values; or a handmade HTTP event of AWS Lambda has values that AWS does not write.',
   },
   INVALID_INPUT: {
     http: 400,
@@ -200,7 +200,7 @@ const table = {
     http: 499,
     grpc: 'CANCELLED',
     retryable: true,
-    meaning: 'The client left before it had its answer, which only the log shows; or a signal ended a command.',
+    meaning: 'The client left before it had its answer, which only log and metrics show; or a signal ended a command.',
   },
   OVERLOADED: {
     http: 429,
@@ -208,7 +208,7 @@ const table = {
     retryable: true,
     headers: retryAfter,
     meaning:
-      '`BLIP_MAX_QUEUE_SIZE` captions are waiting, and of this token its share; or `BLIP_MAX_SEQUENCES_PER_TOKEN` sequences of this token are waiting, or `BLIP_MAX_REQUESTS_PER_TOKEN` requests of it are running.',
+      '`BLIP_MAX_QUEUE_SIZE` captions are waiting, and of this token its share; or `BLIP_MAX_SEQUENCES_PER_TOKEN` sequences of this token are waiting, or `BLIP_MAX_REQUESTS_PER_TOKEN` requests of it are running; or the bodies that arrive and wait have `BLIP_MAX_HELD_BODY_BYTES`; or this was the oldest of too many open calls over gRPC.',
   },
   NOT_READY: {
     http: 503,

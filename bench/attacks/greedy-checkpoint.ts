@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Attack } from './attack.ts';
 
-const PORT = 8_431;
+const PORT = 8_488;
 const SAMPLE_MS = 20;
 const WATCH_MS = 60_000;
 /** The server is ended here, so that the machine survives. */

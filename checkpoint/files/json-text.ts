@@ -15,6 +15,11 @@ export function parseJson(path: string, text: string, code: CheckpointErrorCode,
   try {
     return JSON.parse(text);
   } catch (cause) {
+    if (text.startsWith('\ufeff'))
+      throw new CheckpointError(
+        code,
+        `${path}: expected ${expected}, got a byte order mark. Save it as UTF-8 without one.`,
+      );
     const isWhole = /[}\]]\s*$/.test(text.slice(-100));
     const got = isWhole ? 'text that does not parse' : `the beginning of a file, ${text.length} characters`;
     throw new CheckpointError(code, `${path}: expected ${expected}, got ${got}. Download it again.`, { cause });

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { CheckpointError } from '../errors.ts';
 import { readJsonFile } from '../files/json-file.ts';
-import { settingsFiles, vocabularies } from '../files/settings-files.ts';
+import { maxFileBytes, settingsFiles, vocabularies } from '../files/settings-files.ts';
 import { isWeightsIndex, shardsOf, weightsFiles } from '../weights/weights-files.ts';
 import { type AttemptOptions, defaultHubLimits, type HubLimits } from './attempts.ts';
 import { CacheDestination } from './cache-destination.ts';
@@ -48,7 +48,7 @@ interface Download {
  * @returns the folder with the files.
  * @throws CheckpointError: `CHECKPOINT_NOT_FOUND`, `CHECKPOINT_ACCESS_DENIED`, `CHECKPOINT_DOWNLOAD_FAILED`,
  * `CHECKPOINT_NOT_CACHED` in offline mode, `CHECKPOINT_CONFIG_INVALID`, `CHECKPOINT_WEIGHTS_INVALID` or
- * `CHECKPOINT_TOKENIZER_INVALID` where the model lacks such files. When the signal aborts, its reason.
+ * `CHECKPOINT_TOKENIZER_INVALID` where the model lacks such files, `CHECKPOINT_FILE_UNREADABLE` where one is too large. When the signal aborts, its reason.
  */
 export async function downloadCheckpoint(
   reference: HubReference,
@@ -122,8 +122,20 @@ function chooseFiles(
     );
   }
   requireVocabulary(reference, listing);
+  requireReadableSizes(reference, listing);
   const betterForms = weightsFiles.slice(0, weightsFiles.indexOf(form.name));
   return { form, absent: [...settingsFiles.filter((file) => !listing.files.has(file)), ...betterForms] };
+}
+
+/** A file that would be refused when it is read is not fetched. */
+function requireReadableSizes(reference: HubReference, listing: Listing): void {
+  for (const { name, sizeBytes } of present([...settingsFiles, ...weightsFiles.filter(isWeightsIndex)], listing)) {
+    if (sizeBytes <= maxFileBytes(name)) continue;
+    throw new CheckpointError(
+      'CHECKPOINT_FILE_UNREADABLE',
+      `${referenceText(reference)}: ${name}: expected at most ${maxFileBytes(name)} bytes, got ${sizeBytes}.`,
+    );
+  }
 }
 
 /** Told before gigabytes of weights are fetched. */

@@ -47,7 +47,7 @@ function addGauges(registry: Registry, models: readonly Handler[]): void {
       },
     });
   add('blip_queue_items', 'Items that were accepted and are not answered yet.', (model) => model.queuedItems());
-  add('blip_model_ready', 'Whether a worker thread lives.', (model) => Number(model.isHealthy()));
+  add('blip_model_ready', 'Whether a worker thread lives and makes progress.', (model) => Number(model.isHealthy()));
   add(
     'blip_model_load_seconds',
     'Time that the model took to be ready.',

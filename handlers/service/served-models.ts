@@ -53,7 +53,7 @@ export function repositoryIndex(models: readonly Handler[]): readonly ModelIndex
   return models.map(({ name = '', model }) => {
     const entry = { name, version: MODEL_VERSION };
     if (model === undefined) return { ...entry, state: 'UNAVAILABLE', reason: 'not loaded' };
-    if (!model.isHealthy()) return { ...entry, state: 'UNAVAILABLE', reason: 'no worker thread lives' };
+    if (!model.isHealthy()) return { ...entry, state: 'UNAVAILABLE', reason: 'no worker thread makes progress' };
     return { ...entry, state: 'READY', reason: '' };
   });
 }

@@ -77,12 +77,17 @@ function codingFailure(cause: CodingError, host: string, maxBytes: number): Hand
   return new HandlerError('IMAGE_FETCH_FAILED', `${expected}, ${codingProblems[cause.problem]}.`, { cause });
 }
 
-export function redirectFailure(problem: RedirectProblem, maxRedirects: number): HandlerError {
+export function redirectFailure(problem: RedirectProblem, host: string, maxRedirects: number): HandlerError {
   const messages = {
-    'not-a-url': 'Expected a redirect to a URL, got one to something else.',
-    'too-many': `Expected the image after at most ${maxRedirects} redirects, got one more.`,
+    'not-a-url': `Expected a redirect to a URL from ${host}, got one to something else.`,
+    'too-many': `Expected the image from ${host} after at most ${maxRedirects} redirects, got one more.`,
   };
   return new HandlerError('IMAGE_FETCH_FAILED', messages[problem]);
+}
+
+export function lateFailure(host: string, timeoutMs: number, cause: unknown): HandlerError {
+  const message = `Expected the image from ${host} within ${timeoutMs} ms, got no whole answer by then.`;
+  return new HandlerError('IMAGE_FETCH_TIMEOUT', message, { cause });
 }
 
 export function blocked(got: string, cause?: unknown): HandlerError {

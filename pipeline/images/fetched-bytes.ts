@@ -6,6 +6,9 @@ const FIRST_STEP_BYTES = 262_144;
 /** Encoded images from the network, in the process. */
 const MAX_FETCHED_BYTES = 600_000_000;
 
+/** Ends the waiting for one memory when there is the other. Made once, because errors with a stack take long to make. */
+const hasOtherMemory = new Error('There is other memory.');
+
 /**
  * The memory of encoded images that arrive. An image counts with the bytes that have come, rounded up by at most as many
  * again, so that hosts that send nothing hold up nobody.
@@ -80,7 +83,7 @@ export class FetchedBytes {
       const release = await acquired;
       if (first.signal.aborted) release();
       else this.#releases.push(release);
-      first.abort();
+      first.abort(hasOtherMemory);
       return heldBytes;
     };
     const within = hold(this.#budget.acquire(byteCount - this.#heldBytes, signal, this.#client), byteCount);

@@ -5,7 +5,7 @@ import { RedirectCookies } from '../../network/redirect-cookies.ts';
 import { followRedirects } from '../../network/redirects.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { FetchDeadline } from './fetch-deadline.ts';
-import { blocked, fetchFailure, hostPhrase, redirectFailure } from './fetch-failures.ts';
+import { blocked, fetchFailure, hostPhrase, lateFailure, redirectFailure } from './fetch-failures.ts';
 import { FetchedByteBudget, type FetchedBytes } from './fetched-bytes.ts';
 import { type FetchedImage, readImageBody } from './image-body.ts';
 
@@ -55,6 +55,7 @@ export async function fetchImage(
   const signals = options.signal === undefined ? [deadline.signal] : [deadline.signal, options.signal];
   const signal = AbortSignal.any(signals);
   let asked = url;
+  const phrase = () => hostPhrase(host, asked.hostname !== url.hostname);
   try {
     const get = getWithCookies(options, signal);
     const answer = await followRedirects(url, {
@@ -64,22 +65,17 @@ export async function fetchImage(
         asked = next;
         return get(next);
       },
-      failure: (problem) => redirectFailure(problem, options.maxRedirects),
+      failure: (problem) => redirectFailure(problem, phrase(), options.maxRedirects),
     });
     const body = { maxBytes: options.maxBytes, fetchedBytes, deadline, signal };
-    return await readImageBody(answer, hostPhrase(host, asked.hostname !== url.hostname), body);
+    return await readImageBody(answer, phrase(), body);
   } catch (thrown) {
     options.signal?.throwIfAborted();
-    if (deadline.signal.aborted) throw lateFailure(options.timeoutMs, thrown);
-    throw fetchFailure(thrown, hostPhrase(host, asked.hostname !== url.hostname), options.maxBytes);
+    if (deadline.signal.aborted) throw lateFailure(phrase(), options.timeoutMs, thrown);
+    throw fetchFailure(thrown, phrase(), options.maxBytes);
   } finally {
     deadline.end();
   }
-}
-
-function lateFailure(timeoutMs: number, cause: unknown): HandlerError {
-  const message = `Expected the image within ${timeoutMs} ms, got no whole answer by then.`;
-  return new HandlerError('IMAGE_FETCH_TIMEOUT', message, { cause });
 }
 
 /**

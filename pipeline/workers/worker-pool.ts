@@ -78,6 +78,7 @@ export class WorkerPool<Kinds extends WorkKind> {
       ...recovery,
       start: async () => {
         await hung.room();
+        this.#stopping.signal.throwIfAborted();
         return await start({ ...settings, executionProvider });
       },
       onAlive: (worker) => roster.join(worker),

@@ -19,9 +19,9 @@ import { temporaryFolder } from '../support/temporary-folder.ts';
 
 const source = (image: ImageName) => `data:;base64,${readFileSync(imagePath(image)).toString('base64')}`;
 
-function start(folder: string): Promise<RunningModel> {
+function start(folder: string, onNotice: (line: string) => void = () => undefined): Promise<RunningModel> {
   const environment = { BLIP_CHECKPOINT: folder, BLIP_EXECUTION_PROVIDER: 'cpu' };
-  return startModel(readSettings({ environment, cpuCount: 2, shippedCheckpoint: '' }));
+  return startModel(readSettings({ environment, cpuCount: 2, shippedCheckpoint: '' }), { onNotice });
 }
 
 interface Caption {
@@ -105,4 +105,27 @@ test('a checkpoint that does not resize refuses other sizes one by one', async (
     { code: 'IMAGE_UNSUPPORTED', message: expect.stringMatching(/32 x 32.* got 640 x 427/) },
   ]);
   expect(tensors[0]?.data).toEqual(['', expect.stringMatching(/\S/)]);
+});
+
+test('a vocabulary smaller than its model is told, and its missing words are shown', async () => {
+  const folder = temporaryFolder();
+  cpSync(checkpointFolder('untied-bfloat16'), folder, { recursive: true });
+  const words = readFileSync(`${folder}/vocab.txt`, 'utf8').split('\n');
+  writeFileSync(`${folder}/vocab.txt`, words.slice(0, 5).join('\n'));
+  const notices: string[] = [];
+  const model = await start(folder, (line) => notices.push(line));
+  const { outputs: tensors } = await model.infer({ inputs: { img_url: [source('rocket')] } });
+  await model.close();
+  expect(notices).toContainEqual(expect.stringMatching(/vocab\.txt: 177 of the model's 184 tokens are missing/));
+  expect(tensors[0]?.data[0]).toContain('\ufffd');
+});
+
+test('a checkpoint whose tokenizer is refused starts nothing', async () => {
+  const folder = temporaryFolder();
+  cpSync(checkpointFolder('untied-bfloat16'), folder, { recursive: true });
+  writeFileSync(`${folder}/vocab.txt`, '<!doctype html><html></html>');
+  await expect(start(folder)).rejects.toMatchObject({
+    code: 'CHECKPOINT_TOKENIZER_INVALID',
+    message: expect.stringContaining('vocab.txt: expected text, got an HTML page'),
+  });
 });

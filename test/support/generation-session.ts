@@ -68,14 +68,22 @@ export function openCaptioningSession(
   options: GraphOptions = {},
   tokenRules: Partial<TokenRules> = {},
 ): Promise<GenerationSession> {
-  const withRules: typeof captioningGraph = (checkpoint, ...others) =>
-    captioningGraph({ ...checkpoint, tokenRules: { ...checkpoint.tokenRules, ...tokenRules } }, ...others);
-  return openSession(name, withRules, options);
+  return openSession(name, withRules(captioningGraph, tokenRules), options);
 }
 
 /** The question answering graph. */
-export function openAnswerSession(name: AnswerCheckpointName, options: GraphOptions = {}): Promise<GenerationSession> {
-  return openSession(name, questionAnsweringGraph, options);
+export function openAnswerSession(
+  name: AnswerCheckpointName,
+  options: GraphOptions = {},
+  tokenRules: Partial<TokenRules> = {},
+): Promise<GenerationSession> {
+  return openSession(name, withRules(questionAnsweringGraph, tokenRules), options);
+}
+
+/** Writes the graph of a checkpoint that has these rules about tokens too. */
+function withRules(writeGraph: typeof captioningGraph, tokenRules: Partial<TokenRules>): typeof captioningGraph {
+  return (checkpoint, ...others) =>
+    writeGraph({ ...checkpoint, tokenRules: { ...checkpoint.tokenRules, ...tokenRules } }, ...others);
 }
 
 async function openSession(

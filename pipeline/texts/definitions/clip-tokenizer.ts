@@ -1,8 +1,16 @@
+import { join } from 'node:path';
 import type { JsonObject } from '../../../checkpoint/files/json-file.ts';
 import { requireFew } from './added-tokens.ts';
 import { readTokenList, type TokenSource } from './special-tokens.ts';
 import type { TokenizerDefinition } from './tokenizer-definition.ts';
-import { modelOf, readJson, readText, requireVocabulary, type TokenizerFiles } from './tokenizer-files.ts';
+import {
+  invalidTokenizer,
+  modelOf,
+  readJson,
+  readText,
+  requireVocabulary,
+  type TokenizerFiles,
+} from './tokenizer-files.ts';
 
 const START = '<|startoftext|>';
 const END = '<|endoftext|>';
@@ -81,11 +89,15 @@ function readVocabulary({ folder, definition }: TokenizerFiles): MergesSource | 
   const merges = readText(folder, 'merges.txt');
   if (vocabulary === undefined || merges === undefined) return undefined;
   const { path, values } = vocabulary;
-  return { path, vocabulary: requireVocabulary(path, values), merges: mergesOf(merges) };
+  return { path, vocabulary: requireVocabulary(path, values), merges: mergesOf(join(folder, 'merges.txt'), merges) };
 }
 
 /** One pair a line, after a line that names the version. */
-function mergesOf(text: string): readonly (readonly string[])[] {
+function mergesOf(path: string, text: string): readonly (readonly string[])[] {
   const lines = text.split(/\r?\n/).filter((line) => line !== '' && !line.startsWith('#version'));
-  return lines.map((line) => line.split(' '));
+  return lines.map((line) => {
+    const pair = line.split(' ');
+    if (pair.length === 2 && pair[1] !== '') return pair;
+    throw invalidTokenizer(path, `two pieces a line, got ${pair.length}: it may have been cut off. Download it again`);
+  });
 }

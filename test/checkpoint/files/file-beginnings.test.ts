@@ -1,4 +1,4 @@
-import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
@@ -108,6 +108,28 @@ test('weights under the name of a text are named', () => {
   expectCheckpointError(() => open(folder), 'CHECKPOINT_CONFIG_INVALID', [
     'got a zip archive, as torch writes weights',
   ]);
+});
+
+test('JSON behind a byte order mark says so', () => {
+  const folder = folderWith('config.json', '\ufeff{"model_type":"blip"}');
+  expectCheckpointError(() => open(folder), 'CHECKPOINT_CONFIG_INVALID', ['a byte order mark', 'Save it as UTF-8']);
+});
+
+test('merges that are cut off say so', () => {
+  const folder = folderWith('merges.txt', '#version: 0.2\na b\nc');
+  expectCheckpointError(() => open(folder), 'CHECKPOINT_TOKENIZER_INVALID', [
+    'merges.txt',
+    'cut off. Download it again',
+  ]);
+});
+
+test('weights in the cache of the Hub have the name of their link in messages', () => {
+  const folder = folderWith('model.safetensors', '');
+  rmSync(join(folder, 'model.safetensors'));
+  writeFileSync(join(folder, 'd66386'), pointer);
+  symlinkSync('d66386', join(folder, 'model.safetensors'));
+  const parts = [`${join(folder, 'model.safetensors')}: expected weights`, 'git lfs pull'];
+  expectCheckpointError(() => open(folder), 'CHECKPOINT_WEIGHTS_INVALID', parts);
 });
 
 test('bytes that are no text are refused', () => {

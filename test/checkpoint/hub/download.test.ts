@@ -338,6 +338,20 @@ describe('a repository that is not a checkpoint', () => {
     await expect(downloaded).rejects.toMatchObject({ code, message: expect.stringContaining(words) });
   });
 
+  test('a file that is larger than it may be is not fetched', async () => {
+    const hub = await startHub();
+    hub.fail('/tree/', (response) => {
+      const entry = (path: string, size: number) => ({ type: 'file', path, size, oid: '0'.repeat(40) });
+      response.end(JSON.stringify([...Object.keys(fixtureFiles('narrow-vision')).map((name) => entry(name, 3e9))]));
+    });
+    const downloaded = downloadCheckpoint(reference, hubEnvironment(hub), options);
+    await expect(downloaded).rejects.toMatchObject({
+      code: 'CHECKPOINT_FILE_UNREADABLE',
+      message: expect.stringContaining('config.json: expected at most 2097152 bytes, got 3000000000'),
+    });
+    expect(hub.requests.filter(({ path }) => path.includes('/resolve/'))).toEqual([]);
+  });
+
   test('a listing with a checksum that is a path', async () => {
     const hub = await startHub();
     hub.fail('/tree/', (response) =>

@@ -13,7 +13,7 @@ test('the index says why a model does not answer', async () => {
   expect(reason()).toEqual([['READY', '']]);
   if (model.model === undefined) throw new Error('Expected a model.');
   vi.spyOn(model.model, 'isHealthy').mockReturnValue(false);
-  expect(reason()).toEqual([['UNAVAILABLE', 'no worker thread lives']]);
+  expect(reason()).toEqual([['UNAVAILABLE', 'no worker thread makes progress']]);
 });
 
 test('a name that no model has is repeated as far as it is short', () => {

@@ -1,7 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import { readTokenRules } from '../../../checkpoint/config/token-rules.ts';
-import { expectGolden, openCaptioningSession } from '../../support/generation-session.ts';
-import { checkpointFolder, type GoldenGeneration, openBlipCheckpoint, readGoldenJson } from '../../support/goldens.ts';
+import { expectGolden, openAnswerSession, openCaptioningSession } from '../../support/generation-session.ts';
+import {
+  checkpointFolder,
+  type GoldenAnswer,
+  type GoldenGeneration,
+  openBlipCheckpoint,
+  readGoldenJson,
+} from '../../support/goldens.ts';
 
 /** Rules about tokens, against transformers: test/fixtures/make_token_rule_goldens.py. */
 
@@ -34,4 +40,17 @@ describe('a checkpoint with rules about tokens', () => {
       }
     },
   );
+});
+
+test('rules hold for answers too', async () => {
+  const [row] = readGoldenJson<readonly GoldenAnswer[]>('answers-float32.json');
+  const [start = 0, first = 0] = row?.sequences[0]?.token_ids ?? [];
+  if (row === undefined) throw new Error('Expected a golden answer, got none.');
+  const session = await openAnswerSession('answers-float32', {}, { beginSuppressTokens: [first] });
+  const [answer] = await session.generate([row]);
+  await session.release();
+  const tokenIds = answer?.[0]?.tokenIds ?? [];
+  expect(tokenIds.length).toBeGreaterThan(1);
+  expect(tokenIds[0]).toBe(start);
+  expect(tokenIds[1]).not.toBe(first);
 });

@@ -152,6 +152,38 @@ describe('a worker that hangs', () => {
     await expect.poll(() => threads[0]?.threadId, { timeout: 20_000 }).toBe(-1);
   });
 
+  test('has a bounded number of successors: then waiting batches get a code, and nothing starts until one comes back', async () => {
+    const comeBack: (() => void)[] = [];
+    const threads = watchThreads((thread) => {
+      const post = thread.postMessage.bind(thread);
+      let hangs = false;
+      thread.postMessage = (request: unknown) => {
+        hangs ||= JSON.stringify(request)?.includes('"maxNewTokens":7') === true;
+        if (hangs) comeBack.push(() => post('close'));
+        else post(request);
+      };
+    });
+    const notices: string[] = [];
+    const pool = await startWorkerPool({ ...settings, runLimitMs: 2_000 }, 1, {
+      onNotice: (line) => void notices.push(line),
+      pausesMs: [0],
+      outageLimitMs: 300,
+    });
+    onTestFinished(() => pool.close());
+    for (let turn = 0; turn < 2; turn += 1) {
+      await expect.poll(() => pool.isServing(), { timeout: 20_000 }).toBe(true);
+      await expect(pool.run('generation', rowsBatch(1, 7))).rejects.toMatchObject({ code: 'INTERNAL' });
+    }
+    await expect.poll(() => pool.hasRoom(), { timeout: 20_000 }).toBe(true); // Batches are refused from now on.
+    await expect(pool.run('generation', rowsBatch(1))).rejects.toMatchObject({ code: 'NOT_READY' });
+    expect(pool.isServing()).toBe(false);
+    expect(notices.at(-1)).toBe('2 worker threads hang, so that no new one is started. Restart the process.');
+    expect(threads).toHaveLength(2);
+    for (const end of comeBack) end();
+    await expect.poll(() => pool.isServing(), { timeout: 20_000 }).toBe(true);
+    expect((await pool.run('generation', rowsBatch(1))).results).toHaveLength(1);
+  });
+
   test('does not count what comes in many short runs', async () => {
     const { pool } = await startPool(1, { runLimitMs: 2_000 });
     const endMs = performance.now() + 2_500;
