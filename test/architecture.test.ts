@@ -66,7 +66,7 @@ const onlyImporters: Readonly<Record<string, readonly string[]>> = {
     'network/proxy-connections.ts',
   ],
   'ipaddr.js': ['network/address-guard.ts'],
-  sharp: ['pipeline/images/image-decode.ts'],
+  sharp: ['pipeline/images/formats/sharp-images.ts'],
   pbf: ['onnx/model-proto.ts'],
   '@grpc/grpc-js': [
     'handlers/grpc/call-report.ts',

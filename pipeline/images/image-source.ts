@@ -1,10 +1,12 @@
 import { HandlerError } from '../../protocol/errors.ts';
 import { type OnStage, watchStage } from '../stages.ts';
 import { type ByteBudget, FixedByteBudget } from './byte-budget.ts';
+import { recognizeFormat } from './formats/image-formats.ts';
 import { decodeHolding } from './held-images.ts';
-import { type ImageDecodeOptions, inspectImage, type RgbImage } from './image-decode.ts';
+import { type ImageDecodeOptions, inspectImage } from './image-decode.ts';
 import { fetchImage, type ImageFetchOptions } from './image-fetch.ts';
 import { decodeBase64, readDataUri, requireBytes } from './inline-image.ts';
+import type { RgbImage } from './rgb-image.ts';
 
 /** An image: text that says where it is or contains it, or the bytes of its file. */
 export type ImageSource = string | Uint8Array;
@@ -22,6 +24,7 @@ export interface ImageOptions extends ImageFetchOptions, ImageDecodeOptions {
 
 /** Bounds encoded images from the network, in the process. Until an image is there, it counts as large as it may be. */
 const MAX_FETCHED_BYTES = 600_000_000;
+const MAX_SIGNATURE_CHARACTERS = 80;
 const fetchedBudget = new FixedByteBudget(MAX_FETCHED_BYTES);
 
 export interface LoadedImage {
@@ -81,9 +84,16 @@ function readSource(source: ImageSource, options: ImageOptions): Promise<Uint8Ar
 }
 
 function readText(source: string, options: ImageOptions): Promise<Uint8Array> | Uint8Array {
+  if (isFile(source)) return requireBytes(Buffer.from(source), options.maxBytes);
   if (/^data:/i.test(source)) return readDataUri(source, options.maxBytes);
   if (/^[a-z][a-z0-9+.-]*:/i.test(source)) return fetchImage(parseUrl(source), options);
   return decodeBase64(source, options.maxBytes);
+}
+
+/** Few files of images, such as those of a black bitmap, are also text in UTF-8, which a tensor of BYTES takes them for. */
+function isFile(source: string): boolean {
+  const start = source.slice(0, MAX_SIGNATURE_CHARACTERS);
+  return start.includes('\0') && recognizeFormat(Buffer.from(start)) !== undefined;
 }
 
 function parseUrl(source: string): URL {

@@ -1,5 +1,5 @@
 import { releaseImages } from '../images/held-images.ts';
-import type { RgbImage } from '../images/image-decode.ts';
+import type { RgbImage } from '../images/rgb-image.ts';
 import type { BatchRunner } from './batch-runner.ts';
 
 /** How a batch is run: until when it may wait, and whom to tell. */
