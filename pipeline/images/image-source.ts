@@ -80,11 +80,11 @@ async function acquireFetched(source: ImageSource, { maxBytes, signal }: ImageOp
 }
 
 function readSource(source: ImageSource, options: ImageOptions): Promise<Uint8Array> | Uint8Array {
-  return typeof source === 'string' ? readText(source.trim(), options) : requireBytes(source, options.maxBytes);
+  if (typeof source !== 'string') return requireBytes(source, options.maxBytes);
+  return isFile(source) ? requireBytes(Buffer.from(source), options.maxBytes) : readText(source.trim(), options);
 }
 
 function readText(source: string, options: ImageOptions): Promise<Uint8Array> | Uint8Array {
-  if (isFile(source)) return requireBytes(Buffer.from(source), options.maxBytes);
   if (/^data:/i.test(source)) return readDataUri(source, options.maxBytes);
   if (/^[a-z][a-z0-9+.-]*:/i.test(source)) return fetchImage(parseUrl(source), options);
   return decodeBase64(source, options.maxBytes);

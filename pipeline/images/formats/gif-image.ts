@@ -13,7 +13,7 @@ export async function openGif(bytes: Uint8Array): Promise<OpenedImage | undefine
     ...{ isProgressive: false, channels: 4 },
     decode: ({ maxPixels }) =>
       decodeRgb(
-        openFile(file, maxPixels)
+        openFile(file, maxPixels, 'error')
           .removeAlpha()
           .extend({ ...margins, background }),
       ),

@@ -1,6 +1,8 @@
-import type { OpenedImage, OpenImage } from './opened-image.ts';
-import { type OrientationSources, readOrientation } from './orientation.ts';
-import { readPngChunks } from './png-chunks.ts';
+import type { RgbImage } from '../rgb-image.ts';
+import { asStillImage, hasTurns } from './avif-boxes.ts';
+import type { DecodeOptions, OpenedImage, OpenImage } from './opened-image.ts';
+import { exifOrientation, type OrientationSources, readOrientation } from './orientation.ts';
+import { readPngChunks, withPixelChecksums } from './png-chunks.ts';
 import { decodeInks, decodeRgb, type ImageMetadata, openFile, readMetadata, turn } from './sharp-images.ts';
 
 /** Formats whose files libvips gets as they are. */
@@ -29,20 +31,33 @@ export const openJpeg: OpenImage = (bytes) => open(bytes, 'jpeg', embeddedSource
 
 export const openWebp: OpenImage = (bytes) => open(bytes, 'webp', embeddedSources);
 
-/** libvips reads neither the chunk `eXIf` nor ImageMagick's text. */
+/** libvips reads no texts behind the pixels, and no EXIF. */
 export const openPng: OpenImage = async (bytes) => {
-  const { exif, isCutOff } = readPngChunks(bytes);
-  if (isCutOff) return undefined;
-  return await open(bytes, 'png', ({ comments, xmpAsString }) => {
-    const profile = comments?.find(({ keyword }) => keyword === 'Raw profile type exif')?.text;
-    return { exif: exif ?? (profile === undefined ? undefined : readRawProfile(profile)), xmp: xmpAsString };
-  });
+  const { exif, xmp, isBroken } = readPngChunks(bytes);
+  if (isBroken) return undefined;
+  const opened = await open(bytes, 'png', () => ({ exif, xmp }));
+  return opened && { ...opened, decode: (options) => decodePng(bytes, opened, options) };
 };
 
-/** ImageMagick writes a profile as a line break, its name, its length and hexadecimal digits, on lines of their own. */
-function readRawProfile(text: string): Uint8Array {
-  return Buffer.from(text.split('\n').slice(3).join(''), 'hex');
+async function decodePng(bytes: Uint8Array, opened: OpenedImage, options: DecodeOptions): Promise<RgbImage> {
+  try {
+    return await opened.decode(options);
+  } catch (error) {
+    const repaired = withPixelChecksums(bytes);
+    const again = repaired && (await openPng(repaired));
+    if (again === undefined) throw error;
+    return await again.decode(options);
+  }
 }
 
-/** libheif turns images by their own properties. Beside those their EXIF counts for nothing, but their XMP does. */
-export const openAvif: OpenImage = (bytes) => open(bytes, 'heif', ({ xmpAsString }) => ({ xmp: xmpAsString }));
+/**
+ * libheif turns images by their own properties. Pillow takes these for their orientation, and an upright one where they have
+ * none but EXIF has one; XMP counts without both.
+ */
+export const openAvif: OpenImage = async (bytes) => {
+  const isTurned = hasTurns(bytes);
+  return await open(asStillImage(bytes), 'heif', ({ exif, xmpAsString }) => {
+    const isUpright = isTurned || (exif !== undefined && exifOrientation(exif) !== undefined);
+    return { tagged: isUpright ? 1 : undefined, xmp: xmpAsString };
+  });
+};

@@ -7,9 +7,8 @@
 export type Orientation = 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8;
 
 const ORIENTATION_TAG = 274;
-/** Bytes of the whole-number types of TIFF: BYTE, SHORT, LONG, SBYTE, SSHORT, SLONG. */
+/** Bytes of TIFF's types of whole numbers: SHORT, LONG, SBYTE, SSHORT, SLONG. Pillow takes BYTE for no number. */
 const typeBytes: ReadonlyMap<number, number> = new Map([
-  [1, 1],
   [3, 2],
   [4, 4],
   [6, 1],
@@ -42,7 +41,7 @@ function xmpOrientation(xmp: string): number | undefined {
 }
 
 /** The value in the first directory of EXIF, which is a TIFF file without pixels, after `Exif\0\0` or none. */
-function exifOrientation(exif: Uint8Array): number | undefined {
+export function exifOrientation(exif: Uint8Array): number | undefined {
   const bytes = Buffer.from(exif.buffer, exif.byteOffset, exif.byteLength);
   const prefixBytes = /^(?:Exif\0\0){0,2}/.exec(bytes.toString('latin1', 0, 12))?.[0].length ?? 0;
   return directoryOrientation(bytes.subarray(prefixBytes));

@@ -42,6 +42,17 @@ function dividedBy255(product: number): number {
   return ((up >> 8) + up) >> 8;
 }
 
+/** Red, green, blue and alpha, where the colours were multiplied by alpha. */
+export function premultipliedToRgb(samples: Uint8Array, channels: number): Promise<Uint8Array> {
+  return convertAll(samples, channels, (values, from, colours, to) => {
+    const alpha = values[from + 3] ?? 0;
+    for (let channel = 0; channel < CHANNELS; channel += 1) {
+      const scaled = alpha === 0 ? 0 : Math.floor(((values[from + channel] ?? 0) * 255) / alpha);
+      colours[to + channel] = Math.min(scaled, 255);
+    }
+  });
+}
+
 /**
  * CIE L*a*b* under D50, as TIFF stores it: L* from 0 to 255 for 0 to 100, a* and b* with a sign. Pillow's colour management
  * gives the same colours within two levels.

@@ -1,6 +1,6 @@
 import type { RgbImage } from '../rgb-image.ts';
 import type { OpenedImage } from './opened-image.ts';
-import { inksToRgb, interleave, labToRgb, packedGreyToRgb } from './sample-conversions.ts';
+import { inksToRgb, interleave, labToRgb, packedGreyToRgb, premultipliedToRgb } from './sample-conversions.ts';
 import { decodeInks, decodeRaw, decodeRgb, openFile, type SharpImage, turnPixels } from './sharp-images.ts';
 import { readTiffPage, type SampleKind, type TiffPage } from './tiff-page.ts';
 
@@ -46,5 +46,6 @@ const toRgb: Readonly<Record<SampleKind, ToRgb>> = {
   colours: async (samples) => samples,
   inks: inksToRgb,
   lab: labToRgb,
+  premultiplied: premultipliedToRgb,
   'packed-12': (rows, _, width) => packedGreyToRgb(rows, Math.ceil((width * 12) / 8), width),
 };

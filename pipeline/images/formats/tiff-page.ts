@@ -18,8 +18,11 @@ export interface TiffPage {
   readonly bytesPerPixel: number;
 }
 
-/** What the decoder's samples are: colours, inks, CIE L*a*b*, or bytes of rows of 12-bit grey. */
-export type SampleKind = 'colours' | 'inks' | 'lab' | 'packed-12';
+/**
+ * What the decoder's samples are: colours, inks, CIE L*a*b*, bytes of rows of 12-bit grey, or colours multiplied by the alpha
+ * behind them.
+ */
+export type SampleKind = 'colours' | 'inks' | 'lab' | 'packed-12' | 'premultiplied';
 
 /** Tags by TIFF 6.0. */
 const tag = {
@@ -75,9 +78,11 @@ const unreadCompressions: ReadonlyMap<number, string> = new Map([
   [34712, 'JPEG 2000'],
   [34887, 'LERC'],
   [34925, 'LZMA'],
+  [50000, 'Zstandard'],
 ]);
 const [SHORT, LONG] = [3, 4];
 const SEPARATE_PLANES = 2;
+const [ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA] = [1, 2];
 const FLOAT = 3;
 /** The most samples that Pillow reads. */
 const MAX_SAMPLES = 6;
@@ -157,10 +162,12 @@ function requireCompression(compression: number): void {
   throw new HandlerError('IMAGE_UNSUPPORTED', message);
 }
 
-function sampleKind({ photometric: colours, bits }: Page): SampleKind {
+function sampleKind({ photometric: colours, bits, extraSamples }: Page): SampleKind {
   if (colours === photometric.inks) return 'inks';
   if (colours === photometric.lab) return 'lab';
-  return bits === 12 ? 'packed-12' : 'colours';
+  if (bits === 12) return 'packed-12';
+  const isPremultiplied = colours === photometric.rgb && extraSamples[0] === ASSOCIATED_ALPHA;
+  return isPremultiplied ? 'premultiplied' : 'colours';
 }
 
 /** A strip or a row of tiles, what it was packed from, and the pixels that come of it. Tiles may be larger than the page. */
@@ -184,16 +191,34 @@ function pageFiles(page: Page): readonly Uint8Array[] | undefined {
     ? [valuesOf(directory, tag.tileOffsets), valuesOf(directory, tag.tileBytes)]
     : [valuesOf(directory, tag.stripOffsets), valuesOf(directory, tag.stripBytes)];
   const parts = { isTiled, offsets, byteCounts };
-  // libtiff's errors are no sign with faxes, so that a strip that is not there must be seen here.
-  const isCutOff = offsets.length === 0 || offsets.some((offset) => offset >= file.length);
-  if (isCutOff) return undefined;
+  if (!areWhole(page, parts)) return undefined;
   if (!isSeparate) return [write(page, parts)];
   // libvips knows no tiles of separate planes.
-  const perPlane = Math.floor(offsets.length / Math.max(samples, numberOf(directory, tag.samples) ?? samples));
+  const perPlane = Math.floor(offsets.length / samplesSaid(page));
   return Array.from({ length: samples }, (_, plane) => {
     const own = (values: readonly number[]) => values.slice(plane * perPlane, (plane + 1) * perPlane);
     return write(onePlane(page), { isTiled, offsets: own(offsets), byteCounts: own(byteCounts) });
   });
+}
+
+/** Whether the file has all strips or tiles to their ends, which libtiff would not miss behind its new directory. */
+function areWhole(page: Page, { isTiled, offsets, byteCounts }: Parts): boolean {
+  const { directory, file, width, height, samples, bits, compression, isSeparate } = page;
+  const used = isSeparate ? offsets.slice(0, Math.floor((offsets.length * samples) / samplesSaid(page))) : offsets;
+  const [partWidth, partHeight] = isTiled
+    ? [numberOf(directory, tag.tileWidth) ?? width, numberOf(directory, tag.tileHeight) ?? height]
+    : [width, Math.min(numberOf(directory, tag.rowsPerStrip) ?? height, height)];
+  const rowBytes = Math.ceil((partWidth * bits * (isSeparate ? 1 : samples)) / 8);
+  const strips = Math.ceil(height / partHeight);
+  return used.every((offset, index) => {
+    const rows = isTiled ? partHeight : Math.min(partHeight, height - (index % strips) * partHeight);
+    const byteCount = compression === UNCOMPRESSED ? rows * rowBytes : (byteCounts[index] ?? 1);
+    return offset + byteCount <= file.length;
+  });
+}
+
+function samplesSaid({ directory, samples }: Page): number {
+  return Math.max(samples, numberOf(directory, tag.samples) ?? samples);
 }
 
 /** A plane is grey, where it is not the only one. */
@@ -230,7 +255,9 @@ function write(page: Page, { isTiled, offsets, byteCounts }: Parts): Uint8Array 
   set(tag.photometric, [form.photometric], SHORT);
   set(tag.samples, [page.samples], SHORT);
   set(tag.planar, [1], SHORT);
-  set(tag.extraSamples, page.extraSamples, SHORT);
+  // libvips would divide by alpha, and round otherwise than Pillow.
+  const plainAlpha = page.extraSamples.map((meaning) => (meaning === ASSOCIATED_ALPHA ? UNASSOCIATED_ALPHA : meaning));
+  set(tag.extraSamples, plainAlpha, SHORT);
   set(
     tag.sampleFormat,
     Array.from({ length: page.samples }, () => form.sampleFormat),
