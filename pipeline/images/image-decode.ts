@@ -55,9 +55,16 @@ export async function inspectImage(bytes: Uint8Array, options: ImageDecodeOption
   if (opened === undefined) throw corrupt(format, new Error(`Expected a ${format.name} header, got another one.`));
   requireSize(opened, format, options);
   return {
-    decodedBytes: opened.width * opened.height * CHANNELS,
-    decode: () => orCorrupt(format, () => opened.decode(options)),
+    decodedBytes: opened.width * opened.height * (opened.keptBytesPerPixel ?? CHANNELS),
+    decode: () => orCorrupt(format, async () => requirePixels(await opened.decode(options))),
   };
+}
+
+/** Everything behind trusts that an image has the pixels that its size says. */
+function requirePixels(image: RgbImage): RgbImage {
+  const { width, height, data } = image;
+  if (data.length === width * height * CHANNELS) return image;
+  throw new Error(`Expected ${width} x ${height} pixels of ${CHANNELS} bytes, got ${data.length} bytes.`);
 }
 
 async function orCorrupt<Value>(format: ImageFormat, act: () => Promise<Value>): Promise<Value> {

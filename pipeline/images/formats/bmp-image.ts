@@ -91,11 +91,14 @@ function bytesReader({ width, bits }: BmpHeader): RowReader {
 
 function masksReader({ width, bits, masks }: BmpHeader): RowReader {
   const step = bits / 8;
+  const isShort = step === 2;
   const [red, green, blue] = masks.map(channelReader);
   if (red === undefined || green === undefined || blue === undefined) return () => undefined;
   return (row, target, targetAt) => {
     for (let x = 0, at = targetAt; x < width; x += 1, at += CHANNELS) {
-      const colour = row.readUIntLE(x * step, step);
+      const from = x * step;
+      const lower = (row[from] ?? 0) | ((row[from + 1] ?? 0) << 8);
+      const colour = isShort ? lower : lower | ((row[from + 2] ?? 0) << 16) | ((row[from + 3] ?? 0) << 24);
       target[at] = red(colour);
       target[at + 1] = green(colour);
       target[at + 2] = blue(colour);

@@ -17,12 +17,18 @@ async function open(bytes: Uint8Array, sharpName: string, sources: ReadSources):
   return {
     // The frames of an animation lie one below the other.
     ...{ width, height: pageHeight ?? height, isProgressive, channels },
+    ...(space === 'cmyk' && inkBytes(isProgressive)),
     async decode({ maxPixels, applyExif }) {
       const image = openFile(bytes, maxPixels);
       const turned = applyExif ? turn(image, orientation) : image;
       return space === 'cmyk' ? await decodeInks(turned) : await decodeRgb(turned);
     },
   };
+}
+
+/** Inks become light in place. Progressive ones were held twice until then (measured). */
+function inkBytes(isProgressive: boolean): Partial<OpenedImage> {
+  return { keptBytesPerPixel: 4, ...(isProgressive && { bytesPerPixel: 12.8 }) };
 }
 
 const embeddedSources: ReadSources = ({ exif, xmpAsString }) => ({ exif, xmp: xmpAsString });

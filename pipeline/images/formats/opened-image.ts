@@ -21,6 +21,8 @@ export interface DecodeOptions {
 
 /** An image whose header was read. */
 export interface OpenedImage extends ImageShape {
+  /** Bytes that each pixel takes until the image is let go of, where they are more than three. */
+  readonly keptBytesPerPixel?: number;
   /** @throws an error of any kind when the file does not decode. */
   readonly decode: (options: DecodeOptions) => Promise<RgbImage>;
 }

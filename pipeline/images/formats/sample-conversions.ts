@@ -9,18 +9,18 @@ import { setImmediate } from 'node:timers/promises';
 const PIXELS_AT_A_TIME = 300_000;
 const CHANNELS = 3;
 
-/** Converts pixels from one place of the samples to one of the colours. */
-type Convert = (samples: Uint8Array, from: number, colours: Uint8Array, to: number) => void;
+/** Converts a pixel from one place of the samples to one before it, or the same. */
+type Convert = (samples: Uint8Array, from: number, to: number) => void;
 
+/** Converts in place, because a second copy of a large image is what does not fit. */
 async function convertAll(samples: Uint8Array, channels: number, convert: Convert): Promise<Uint8Array> {
   const pixelCount = Math.floor(samples.length / channels);
-  const colours = Buffer.allocUnsafe(pixelCount * CHANNELS);
   for (let start = 0; start < pixelCount; start += PIXELS_AT_A_TIME) {
     const end = Math.min(start + PIXELS_AT_A_TIME, pixelCount);
-    for (let pixel = start; pixel < end; pixel += 1) convert(samples, pixel * channels, colours, pixel * CHANNELS);
+    for (let pixel = start; pixel < end; pixel += 1) convert(samples, pixel * channels, pixel * CHANNELS);
     await setImmediate();
   }
-  return colours;
+  return samples.subarray(0, pixelCount * CHANNELS);
 }
 
 /**
@@ -28,11 +28,11 @@ async function convertAll(samples: Uint8Array, channels: number, convert: Conver
  * light that black leaves.
  */
 export function inksToRgb(samples: Uint8Array, channels: number): Promise<Uint8Array> {
-  return convertAll(samples, channels, (inks, from, colours, to) => {
-    const light = 255 - (inks[from + 3] ?? 0);
-    colours[to] = light - dividedBy255((inks[from] ?? 0) * light);
-    colours[to + 1] = light - dividedBy255((inks[from + 1] ?? 0) * light);
-    colours[to + 2] = light - dividedBy255((inks[from + 2] ?? 0) * light);
+  return convertAll(samples, channels, (values, from, to) => {
+    const light = 255 - (values[from + 3] ?? 0);
+    values[to] = light - dividedBy255((values[from] ?? 0) * light);
+    values[to + 1] = light - dividedBy255((values[from + 1] ?? 0) * light);
+    values[to + 2] = light - dividedBy255((values[from + 2] ?? 0) * light);
   });
 }
 
@@ -44,11 +44,11 @@ function dividedBy255(product: number): number {
 
 /** Red, green, blue and alpha, where the colours were multiplied by alpha. */
 export function premultipliedToRgb(samples: Uint8Array, channels: number): Promise<Uint8Array> {
-  return convertAll(samples, channels, (values, from, colours, to) => {
+  return convertAll(samples, channels, (values, from, to) => {
     const alpha = values[from + 3] ?? 0;
     for (let channel = 0; channel < CHANNELS; channel += 1) {
       const scaled = alpha === 0 ? 0 : Math.floor(((values[from + channel] ?? 0) * 255) / alpha);
-      colours[to + channel] = Math.min(scaled, 255);
+      values[to + channel] = Math.min(scaled, 255);
     }
   });
 }
@@ -58,15 +58,15 @@ export function premultipliedToRgb(samples: Uint8Array, channels: number): Promi
  * gives the same colours within two levels.
  */
 export function labToRgb(samples: Uint8Array, channels: number): Promise<Uint8Array> {
-  return convertAll(samples, channels, (values, from, colours, to) => {
+  return convertAll(samples, channels, (values, from, to) => {
     const fy = (((values[from] ?? 0) / 255) * 100 + 16) / 116;
     const x = 0.9642 * lightOf(fy + signed(values[from + 1] ?? 0) / 500);
     const y = lightOf(fy);
     const z = 0.8249 * lightOf(fy - signed(values[from + 2] ?? 0) / 200);
     // XYZ under D50 to linear sRGB, by Bradford adaptation.
-    colours[to] = srgbByte(3.1338561 * x - 1.6168667 * y - 0.4906146 * z);
-    colours[to + 1] = srgbByte(-0.9787684 * x + 1.9161415 * y + 0.033454 * z);
-    colours[to + 2] = srgbByte(0.0719453 * x - 0.2289914 * y + 1.4052427 * z);
+    values[to] = srgbByte(3.1338561 * x - 1.6168667 * y - 0.4906146 * z);
+    values[to + 1] = srgbByte(-0.9787684 * x + 1.9161415 * y + 0.033454 * z);
+    values[to + 2] = srgbByte(0.0719453 * x - 0.2289914 * y + 1.4052427 * z);
   });
 }
 
@@ -96,10 +96,13 @@ export async function packedGreyToRgb(rows: Uint8Array, rowBytes: number, width:
   const rowsAtATime = Math.ceil(PIXELS_AT_A_TIME / width);
   for (let y = 0; y < height; y += 1) {
     if (y % rowsAtATime === rowsAtATime - 1) await setImmediate();
-    for (let x = 0; x < width; x += 1) {
+    for (let x = 0, to = y * width * CHANNELS; x < width; x += 1, to += CHANNELS) {
       const at = y * rowBytes + (x >> 1) * 3;
       const odd = (((rows[at + 1] ?? 0) & 15) << 4) | ((rows[at + 2] ?? 0) >> 4);
-      colours.fill(x % 2 === 0 ? (rows[at] ?? 0) : odd, (y * width + x) * CHANNELS, (y * width + x + 1) * CHANNELS);
+      const grey = x % 2 === 0 ? (rows[at] ?? 0) : odd;
+      colours[to] = grey;
+      colours[to + 1] = grey;
+      colours[to + 2] = grey;
     }
   }
   return colours;

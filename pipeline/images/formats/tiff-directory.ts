@@ -28,8 +28,8 @@ const numberBytes: ReadonlyMap<number, number> = new Map([
   [13, 4],
   [16, 8],
 ]);
-/** More than any image within the limits has strips or tiles. */
-const MAX_VALUES = 1_000_000;
+/** More strips or tiles than an image within the limits has. */
+const MAX_VALUES = 100_000;
 
 /**
  * Reads the first directory of a TIFF file, classic or big, with the whole numbers of the tags that are asked for, as

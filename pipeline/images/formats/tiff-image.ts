@@ -8,9 +8,10 @@ import { readTiffPage, type SampleKind, type TiffPage } from './tiff-page.ts';
 export async function openTiff(bytes: Uint8Array): Promise<OpenedImage | undefined> {
   const page = readTiffPage(bytes);
   if (page === undefined) return undefined;
-  const { width, height, bytesPerPixel, orientation, files, isFax } = page;
+  const { width, height, bytesPerPixel, orientation, files, samples, isFax } = page;
   return {
     ...{ width, height, bytesPerPixel, isProgressive: false, channels: 3 },
+    ...(samples !== 'colours' && { keptBytesPerPixel: 4 }),
     async decode({ maxPixels }) {
       // libvips makes black of strips that libtiff cannot read, unless all errors count. Faxes have errors within a line.
       const images = files.map((file) => openFile(file, maxPixels, isFax ? 'truncated' : 'error'));
@@ -26,7 +27,8 @@ async function decodePage(images: readonly SharpImage[], page: TiffPage): Promis
   const { samples, width, height } = page;
   if (samples === 'colours') return await decodeRgb(first);
   if (samples === 'inks') return await decodeInks(first);
-  const { data, channels } = await decodeRaw(first);
+  // Grey would become three channels.
+  const { data, channels } = await decodeRaw(samples === 'packed-12' ? first.toColourspace('b-w') : first);
   return { width, height, data: await toRgb[samples](data, channels, width) };
 }
 

@@ -116,12 +116,12 @@ export function readTiffPage(bytes: Uint8Array): TiffPage | undefined {
   const files = pageFiles(page);
   if (files === undefined) return undefined;
   const xmp = Buffer.from(valuesOf(directory, tag.xmp)).toString('latin1');
+  const orientation = readOrientation({ tagged: numberOf(directory, tag.orientation), xmp });
   return {
-    ...{ width: page.width, height: page.height, files },
-    orientation: readOrientation({ tagged: numberOf(directory, tag.orientation), xmp }),
+    ...{ width: page.width, height: page.height, orientation, files },
     samples: sampleKind(page),
     isFax: faxCompressions.includes(page.compression),
-    bytesPerPixel: bytesPerPixel(page),
+    bytesPerPixel: bytesPerPixel(page, orientation),
   };
 }
 
@@ -170,14 +170,17 @@ function sampleKind({ photometric: colours, bits, extraSamples }: Page): SampleK
   return isPremultiplied ? 'premultiplied' : 'colours';
 }
 
-/** A strip or a row of tiles, what it was packed from, and the pixels that come of it. Tiles may be larger than the page. */
-function bytesPerPixel({ directory, width, height, samples, bits }: Page): number {
-  const roundUp = (length: number, key: number) => {
-    const tile = numberOf(directory, key) ?? 1;
-    return Math.ceil(length / tile) * tile;
-  };
-  const area = roundUp(width, tag.tileWidth) * roundUp(height, tag.tileHeight);
-  return (area / (width * height)) * ((samples * bits) / 8) * 2 + 4;
+/**
+ * Measured: 3.8 bytes for pixels of strips, and three times a row of tiles, which may be larger than the page. Turning
+ * copies the pixels, and so does putting planes together. Inks and wide samples are larger.
+ */
+function bytesPerPixel(page: Page, orientation: Orientation): number {
+  const { directory, width, height, samples, bits, isSeparate } = page;
+  const [tileWidth, tileHeight] = [numberOf(directory, tag.tileWidth) ?? 1, numberOf(directory, tag.tileHeight) ?? 0];
+  const tileRowBytes = (Math.ceil(width / tileWidth) * tileWidth * tileHeight * samples * bits) / 8;
+  const copies = 3.8 + (orientation === 1 ? 0 : 3) + (isSeparate ? 3 : 0);
+  const wide = Math.max(0, (samples * bits) / 8 - 3);
+  return copies + wide + (3 * tileRowBytes) / (width * height);
 }
 
 function pageFiles(page: Page): readonly Uint8Array[] | undefined {
@@ -210,11 +213,12 @@ function areWhole(page: Page, { isTiled, offsets, byteCounts }: Parts): boolean 
     : [width, Math.min(numberOf(directory, tag.rowsPerStrip) ?? height, height)];
   const rowBytes = Math.ceil((partWidth * bits * (isSeparate ? 1 : samples)) / 8);
   const strips = Math.ceil(height / partHeight);
-  return used.every((offset, index) => {
+  const isInside = (offset: number, index: number) => {
     const rows = isTiled ? partHeight : Math.min(partHeight, height - (index % strips) * partHeight);
     const byteCount = compression === UNCOMPRESSED ? rows * rowBytes : (byteCounts[index] ?? 1);
     return offset + byteCount <= file.length;
-  });
+  };
+  return used.length > 0 && used.every(isInside);
 }
 
 function samplesSaid({ directory, samples }: Page): number {
