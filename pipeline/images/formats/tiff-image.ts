@@ -12,10 +12,14 @@ export async function openTiff(bytes: Uint8Array): Promise<OpenedImage | undefin
   return {
     ...{ width, height, bytesPerPixel, isProgressive: false, channels: 3 },
     ...(samples !== 'colours' && { keptBytesPerPixel: 4 }),
-    async decode({ maxPixels }) {
+    async decode(options) {
+      // A JPEG within says its size again.
+      const maxPixels = samples === 'packed-12' ? options.maxPixels : width * height;
       // libvips makes black of strips that libtiff cannot read, unless all errors count. Faxes have errors within a line.
       const images = files.map((file) => openFile(file, maxPixels, isFax ? 'truncated' : 'error'));
-      return await turnPixels(await decodePage(images, page), orientation);
+      const stored = await decodePage(images, page);
+      if (stored.width !== width || stored.height !== height) throw new Error('Expected the size of the directory.');
+      return await turnPixels(stored, orientation);
     },
   };
 }
