@@ -107,12 +107,13 @@ export default class Handler {
 
   /**
    * Refuses a request before anything of it is read, as `inferTensors` would refuse it then.
+   * @param client who asks; `undefined` where there are no tokens.
    * @throws HandlerError `NOT_READY`; `OVERLOADED` where the queue has no room. Listeners get the second.
    */
-  requireRoom(): void {
+  requireRoom(client?: string): void {
     const model = this.#requireModel();
     try {
-      model.requireRoom();
+      model.requireRoom(client);
     } catch (thrown) {
       tellEach([...this.#listeners], (listener) => listener.done?.(toHandlerError(thrown), 0));
       throw thrown;

@@ -15,7 +15,7 @@ const doors = ['test/handlers/**/*.test.ts'];
 /** The running model: worker threads, images from the network, downloads. */
 const pipeline = [
   'test/app.test.ts',
-  'test/checkpoint/{hub,quantize}/**/*.test.ts',
+  'test/checkpoint/{hub,merge,quantize}/**/*.test.ts',
   'test/pipeline/!(settings).test.ts',
   'test/pipeline/{images,sessions,tasks,workers}/**/*.test.ts',
 ];

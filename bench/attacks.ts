@@ -1,6 +1,15 @@
 import { resolve } from 'node:path';
 import type { Attack } from './attacks/attack.ts';
-import { unreadAnswers } from './attacks/unread-answers.ts';
+import { costlyImageAttacks } from './attacks/costly-images.ts';
+import { fullQueue } from './attacks/full-queue.ts';
+import { greedyCheckpoint } from './attacks/greedy-checkpoint.ts';
+import { hostileCheckpoints } from './attacks/hostile-checkpoints.ts';
+import { hungWorker } from './attacks/hung-worker.ts';
+import { manyBeams } from './attacks/many-beams.ts';
+import { slowHosts } from './attacks/slow-hosts.ts';
+import { smallBodyAttacks } from './attacks/small-bodies.ts';
+import { unansweredNames } from './attacks/unanswered-names.ts';
+import { unreadAnswerAttacks } from './attacks/unread-answers.ts';
 
 /**
  * Attacks built servers as strangers do, and prints what it cost them: docs/explanation/security.md has the table.
@@ -10,7 +19,18 @@ import { unreadAnswers } from './attacks/unread-answers.ts';
  * Each attack is run against each checkout in turn, alone on the machine.
  */
 
-const attacks: readonly Attack[] = [unreadAnswers];
+const attacks: readonly Attack[] = [
+  ...unreadAnswerAttacks,
+  ...smallBodyAttacks,
+  ...costlyImageAttacks,
+  manyBeams,
+  fullQueue,
+  hungWorker,
+  slowHosts,
+  unansweredNames,
+  greedyCheckpoint,
+  ...hostileCheckpoints,
+];
 
 const flag = process.argv.indexOf('--only');
 const [checkouts, only] =

@@ -3,10 +3,19 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import autocannon from 'autocannon';
+import { clockJump } from './faults/clock-jump.ts';
+import { fullDisk } from './faults/full-disk.ts';
+import { kill } from './faults/kill.ts';
+import { lowDescriptors } from './faults/low-descriptors.ts';
+import { sigterm } from './faults/sigterm.ts';
+import { slowClients } from './faults/slow-clients.ts';
+import { workerDeath } from './faults/worker-death.ts';
 
 /**
  * Overloads the service: measures what it can do, then sends three times as much for a minute. Every request must get a
  * caption or a refusal, and the accepted ones must take about as long as a full queue does.
+ *
+ * Then come the faults of bench/faults/, each against a server of its own: nothing that was accepted may be lost.
  *
  *     npm run build && npx tsx bench/load.ts
  */
@@ -111,3 +120,8 @@ console.log(
 console.log(`memory: ${before.toFixed(0)} MB before, ${residentMegabytes(child.pid).toFixed(0)} MB after`);
 child.kill('SIGTERM');
 console.log(`exit code after SIGTERM: ${await exit}`);
+
+for (const fault of [sigterm, kill, workerDeath, slowClients, fullDisk, clockJump, lowDescriptors]) {
+  const figures = Object.entries(await fault.run(root.replace(/\/$/, '')));
+  console.log(`${fault.name}: ${figures.map(([name, value]) => `${name} ${value}`).join(', ')}`);
+}

@@ -4,9 +4,10 @@ import { fileURLToPath } from 'node:url';
 import { build, type Metafile, type Plugin } from 'esbuild';
 
 /**
- * `npm run build`: bundles the handler, the HTTP server, the command line, the function of AWS Lambda and the worker
- * thread into dist/. Only packages with native code and OpenTelemetry's API stay outside. Without `--quiet` it also writes
- * type declarations, and prints sizes and the time from process start to ready.
+ * `npm run build`: bundles the handler, the HTTP server, the command line, the function of AWS Lambda, the worker
+ * thread and the process that decodes images into dist/. Only packages with native code and OpenTelemetry's API stay outside. It also writes type declarations,
+ * and prints sizes and the time from process start to ready. With `--quiet` it bundles only; with `--package`, as npm asks
+ * for before it packs, it bundles and writes declarations.
  */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -36,6 +37,7 @@ const entryPoints = {
   main: `${root}handlers/command-line/main.ts`,
   'aws-lambda': `${root}handlers/aws-lambda/aws-lambda.ts`,
   'inference-worker': `${root}pipeline/workers/inference-worker.ts`,
+  'image-decoder': `${root}pipeline/images/decoders/image-decoder.ts`,
 };
 
 async function bundle(): Promise<Metafile> {
@@ -110,8 +112,8 @@ function measureStart(): Promise<number> {
 }
 
 const metafile = await bundle();
-if (!process.argv.includes('--quiet')) {
-  writeDeclarations();
+if (!process.argv.includes('--quiet')) writeDeclarations();
+if (!process.argv.includes('--quiet') && !process.argv.includes('--package')) {
   printSizes(metafile);
   process.stderr.write(`${(await measureStart()).toFixed(0).padStart(8)} ms  from process start to ready\n`);
 }

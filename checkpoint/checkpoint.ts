@@ -1,5 +1,6 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
+import { describeAdapter } from './config/adapter-config.ts';
 import { type Architecture, architectures, findArchitecture } from './config/architectures.ts';
 import type { BlipSettings, ClipSettings } from './config/families.ts';
 import { CheckpointError } from './errors.ts';
@@ -32,9 +33,19 @@ export function openCheckpoint(folder: string, imageSize?: number): Checkpoint {
   }
   const config = readJsonFile(join(folder, 'config.json'));
   if (config === undefined) {
-    throw new CheckpointError('CHECKPOINT_CONFIG_INVALID', `${folder}: expected a config.json, got none.`);
+    const got = describeAdapter(folder) ?? 'none';
+    throw new CheckpointError('CHECKPOINT_CONFIG_INVALID', `${folder}: expected a config.json, got ${got}.`);
   }
   const architecture = findArchitecture(config);
   const isInt8 = readIsInt8(config);
-  return { ...architectures[architecture].read({ folder, config, imageSize }), folder, architecture, isInt8 };
+  const description = architectures[architecture].read({ folder, config, imageSize });
+  const notices = [...description.notices, ...adapterNotices(folder)];
+  return { ...description, notices, folder, architecture, isInt8 };
+}
+
+/** transformers applies an adapter that lies beside its base. */
+function adapterNotices(folder: string): readonly string[] {
+  const adapter = describeAdapter(folder);
+  if (adapter === undefined) return [];
+  return [`${folder}: the model is served without the adapter beside it: ${adapter}.`];
 }

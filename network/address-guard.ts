@@ -1,7 +1,9 @@
 import type { LookupAddress, LookupAllOptions } from 'node:dns';
-import { isIP, type LookupFunction } from 'node:net';
+import { isIP } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import ipaddr from 'ipaddr.js';
-import { buildConnector } from 'undici';
+import { HostFailure } from './host-failure.ts';
+import { isLocalhost, plainHost } from './host-names.ts';
 
 /** Which addresses may be dialled. */
 export interface AddressPolicy {
@@ -10,7 +12,26 @@ export interface AddressPolicy {
    * domain, or `*` for all.
    */
   readonly privateHosts: readonly string[];
+  /**
+   * How long it takes at least to say that a name has no address which may be dialled, so that its duration does not tell
+   * an unknown name from one of this network.
+   */
+  readonly silenceMs?: number;
 }
+
+const SILENCE_MS = 500;
+
+export interface ResolveOptions {
+  /** Whether the operator lists the host as one of the own network: then its name may be completed as such names are. */
+  readonly isPrivateAllowed: boolean;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Finds the addresses of a name.
+ * @throws HostFailure `no-address` or `names-unanswered`; the signal's reason.
+ */
+export type ResolveName = (host: string, options: ResolveOptions) => Promise<readonly LookupAddress[]>;
 
 /** Finds all addresses of a name, as `lookup` of node:dns does. */
 export type LookupAll = (
@@ -19,7 +40,7 @@ export type LookupAll = (
   callback: (error: Error | null, addresses: LookupAddress[]) => void,
 ) => void;
 
-/** A host that must not be reached. The message leaves out the address, which may be one of this network. */
+/** A host that must not be reached, as the URL says by itself. The message leaves out the address. */
 export class BlockedAddressError extends Error {
   override readonly name = 'BlockedAddressError';
 }
@@ -56,53 +77,47 @@ export function isListed(host: string, names: readonly string[]): boolean {
 }
 
 /**
- * Opens connections for undici, only to addresses that the policy allows. The check happens here because these are the
- * addresses that are dialled, however a URL spells them, wherever it redirects, and even if a name changes its answer.
- * @param lookupAll asked once for each connection; the addresses that it returns are those that are dialled.
+ * The addresses that may be dialled for a host. A caller dials these and no others, so that a name which changes its
+ * answer later deceives nobody.
+ * @throws BlockedAddressError where the host itself is an address that is not public, or a name of this machine.
+ * @throws HostFailure `no-address` where the name is unknown or one of its addresses is not public, and as `resolve` does.
  */
-export function guardedConnector(policy: AddressPolicy, lookupAll: LookupAll): buildConnector.connector {
-  // The type lacks `lookup`, but undici passes all options on to net.connect and tls.connect, which read it.
-  const connect = buildConnector({ lookup: guardedLookup(policy, lookupAll) } as buildConnector.BuildOptions);
-  return (options, callback) => {
-    const host = plainHost(options.hostname);
-    if (isIP(host) !== 0 && !mayDial(host, [host], policy)) {
-      callback(new BlockedAddressError('The address is not public.'), null);
-      return;
+export async function dialableAddresses(
+  hostname: string,
+  { privateHosts, silenceMs = SILENCE_MS }: AddressPolicy,
+  resolve: ResolveName,
+  signal: AbortSignal,
+): Promise<readonly LookupAddress[]> {
+  const host = plainHost(hostname);
+  const isPrivateAllowed = isListed(host, privateHosts);
+  const family = isIP(host);
+  if (!isPrivateAllowed && (family === 0 ? isLocalhost(host) : !isPublicAddress(host))) {
+    throw new BlockedAddressError('The host is not public.');
+  }
+  if (family !== 0) return [{ address: host, family }];
+  if (isPrivateAllowed) return requireSome(await resolve(hostname, { isPrivateAllowed, signal }));
+  return await inSilence(silenceMs, signal, async () => {
+    const addresses = requireSome(await resolve(hostname, { isPrivateAllowed, signal }));
+    if (addresses.every(({ address }) => isPublicAddress(address))) return addresses;
+    throw new HostFailure('no-address');
+  });
+}
+
+function requireSome(addresses: readonly LookupAddress[]): readonly LookupAddress[] {
+  if (addresses.length === 0) throw new HostFailure('no-address');
+  return addresses;
+}
+
+/** Takes at least so long to fail because a name has no address, whatever the reason. */
+async function inSilence<T>(silenceMs: number, signal: AbortSignal, act: () => Promise<T>): Promise<T> {
+  const startMs = performance.now();
+  try {
+    return await act();
+  } catch (thrown) {
+    const remainingMs = startMs + silenceMs - performance.now();
+    if (thrown instanceof HostFailure && thrown.problem === 'no-address' && remainingMs > 0) {
+      await sleep(remainingMs, undefined, { signal });
     }
-    connect(options, callback);
-  };
-}
-
-/** One address that is not public refuses them all, because net.connect chooses which of them it dials. */
-function guardedLookup(policy: AddressPolicy, lookupAll: LookupAll): LookupFunction {
-  return (host, options, callback) => {
-    lookupAll(host, { ...options, all: true }, (error, addresses) => {
-      const [first] = addresses ?? [];
-      if (error !== null || first === undefined) {
-        callback(error ?? new Error('The name has no address.'), '');
-      } else if (!mayDial(host, addresses.map(addressOf), policy)) {
-        callback(new BlockedAddressError('The name has an address that is not public.'), '');
-      } else if (options.all === true) {
-        callback(null, addresses);
-      } else {
-        callback(null, first.address, first.family);
-      }
-    });
-  };
-}
-
-function addressOf({ address }: LookupAddress): string {
-  return address;
-}
-
-function mayDial(host: string, addresses: readonly string[], { privateHosts }: AddressPolicy): boolean {
-  return isListed(host, privateHosts) || addresses.every(isPublicAddress);
-}
-
-/** In lower case, without the brackets of IPv6 and the dot at the end. */
-function plainHost(host: string): string {
-  return host
-    .toLowerCase()
-    .replace(/^\[|\]$/g, '')
-    .replace(/\.$/, '');
+    throw thrown;
+  }
 }

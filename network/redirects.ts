@@ -17,12 +17,12 @@ export interface RedirectPolicy {
   readonly failure: (problem: RedirectProblem) => Error;
 }
 
-/** Statuses with a Location to follow: RFC 9110, 15.4. */
-const redirectStatuses = new Set([301, 302, 303, 307, 308]);
+/** Statuses with a Location to follow: RFC 9110, 15.4. Of a 300, Firefox and curl take the choice that it prefers. */
+const redirectStatuses = new Set([300, 301, 302, 303, 307, 308]);
 
 /**
  * Sends a GET and follows its redirects by hand, so that every hop passes the caller's checks.
- * @returns the first answer that is no redirect, or a redirect without a Location.
+ * @returns the first answer that is no redirect, or a redirect without a Location, or with an empty one.
  * @throws whatever `check` and `send` throw, and the error that `failure` makes.
  */
 export async function followRedirects(
@@ -34,7 +34,7 @@ export async function followRedirects(
   for (let redirects = 0; redirects <= maxRedirects; redirects += 1) {
     check(url, previous);
     const answer = await send(url);
-    const location = redirectStatuses.has(answer.status) ? headerValue(answer.headers, 'location') : undefined;
+    const location = redirectStatuses.has(answer.status) ? locationOf(answer) : undefined;
     if (location === undefined) return answer;
     discardBody(answer.body);
     if (!URL.canParse(location, url.href)) throw failure('not-a-url');
@@ -42,4 +42,14 @@ export async function followRedirects(
     url = new URL(location, url);
   }
   throw failure('too-many');
+}
+
+/**
+ * A Location in ASCII. Many hosts send UTF-8 as it is, which arrives as one character a byte. Each such byte is escaped,
+ * as Chrome and curl do: so a path keeps its bytes, whatever their encoding, and escapes that are there stay as they are.
+ */
+function locationOf({ headers }: HttpAnswer): string | undefined {
+  const location = headerValue(headers, 'location')?.trim();
+  if (location === undefined || location === '') return undefined;
+  return location.replace(/[\x80-\xff]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`);
 }

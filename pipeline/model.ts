@@ -2,9 +2,10 @@ import { availableParallelism } from 'node:os';
 import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { Task } from '../checkpoint/config/architectures.ts';
 import { locateCheckpoint } from '../checkpoint/hub/locate.ts';
+import packageDescription from '../package.json' with { type: 'json' };
 import type { TaskSchema } from '../protocol/schema.ts';
 import { unlessAborted } from './abort.ts';
-import { AcceptedRequests } from './accepted-requests.ts';
+import { AcceptedRequests, type WorkLimits } from './accepted-requests.ts';
 import type { ByteBudget } from './images/byte-budget.ts';
 import { decodedBudget } from './images/process-budget.ts';
 import type { InferRequest, TensorAnswer } from './infer-request.ts';
@@ -14,6 +15,7 @@ import type { Settings } from './settings.ts';
 import { registry } from './tasks/registry.ts';
 import type { ReadRequest, TaskContext } from './tasks/task.ts';
 import { openTokenizer } from './texts/tokenizer.ts';
+import { checkVocabulary } from './texts/vocabulary-check.ts';
 import { startWorkerPool, type WorkerPool } from './workers/worker-pool.ts';
 
 /** A loaded checkpoint, ready for requests of its task. */
@@ -26,12 +28,12 @@ export interface RunningModel {
   readonly loadMs: number;
   /** The sessions' part of it: graphs written, weights mapped, sessions open. */
   readonly modelLoadMs: number;
-  /** Whether a worker lives, so that a request would be computed now. */
+  /** Whether a worker lives and is not overdue with a run, so that a request would be computed soon. */
   isHealthy(): boolean;
   /** Items that were accepted and are not answered yet: `maxQueueSize` is their limit. */
   queuedItems(): number;
-  /** @throws HandlerError `OVERLOADED` where `infer` would refuse any request, because there is no room for one item. */
-  requireRoom(): void;
+  /** @throws HandlerError `OVERLOADED` where `infer` would refuse any request of the client, for want of room. */
+  requireRoom(client?: string): void;
   /**
    * Answers one request. An item that fails leaves the others alone. Of the events, `done` is left to the caller.
    * @throws HandlerError `INVALID_INPUT`, `INVALID_PARAMETER`, `OVERLOADED` or `NOT_READY`, which concern all items, as
@@ -71,6 +73,7 @@ async function startWithin(budget: ByteBudget, settings: Settings, options: Star
   const folder = await locateCheckpoint(settings.checkpoint, process.env, options);
   const startMs = performance.now();
   const checkpoint = openCheckpoint(folder, settings.imageSize);
+  for (const notice of checkpoint.notices) options.onNotice?.(notice);
   const task = await startTask(checkpoint.task, checkpoint, settings, { ...options, budget });
   const { schema } = registry[checkpoint.task];
   return {
@@ -79,7 +82,16 @@ async function startWithin(budget: ByteBudget, settings: Settings, options: Star
     schema,
     executionProvider: task.pool.executionProvider,
     modelLoadMs: task.pool.loadMs,
-    ...answering(task, usualOutputs(schema), settings.maxQueueSize),
+    ...answering(task, usualOutputs(schema), workLimits(settings)),
+  };
+}
+
+function workLimits(settings: Settings): WorkLimits {
+  return {
+    maxItems: settings.maxQueueSize,
+    maxItemsPerRequest: settings.maxItemsPerRequest,
+    maxSequencesPerRequest: settings.maxSequencesPerRequest,
+    maxSequencesPerClient: settings.maxSequencesPerToken,
   };
 }
 
@@ -96,7 +108,7 @@ interface RunningTask {
 }
 
 /** The pool as seen from outside the task, which alone knows its kinds of batches. */
-type PoolState = Pick<WorkerPool<never>, 'close' | 'executionProvider' | 'liveCount' | 'loadMs' | 'requireServing'>;
+type PoolState = Pick<WorkerPool<never>, 'close' | 'executionProvider' | 'isServing' | 'loadMs' | 'requireServing'>;
 
 /** Starts the workers, and meanwhile the main thread's part of the task. */
 async function startTask<Name extends Task>(
@@ -112,6 +124,8 @@ async function startTask<Name extends Task>(
       imageSize: settings.imageSize,
       executionProvider: settings.executionProvider,
       threadCount: Math.min(settings.threadsPerWorker, availableParallelism()),
+      maxRunBytes: settings.maxRunBytes,
+      runLimitMs: settings.runLimitMs,
     },
     settings.workerCount,
     {
@@ -120,7 +134,8 @@ async function startTask<Name extends Task>(
     },
   );
   try {
-    const [context, pool] = await Promise.all([taskContext(checkpoint.folder, settings, budget), starting]);
+    const preparing = taskContext(checkpoint, settings, budget, onNotice);
+    const [context, pool] = await Promise.all([preparing, starting]);
     return { read: registry[name].start(checkpoint, pool, context), pool };
   } catch (error) {
     await starting.then(
@@ -131,13 +146,20 @@ async function startTask<Name extends Task>(
   }
 }
 
-/** sharp and undici take as long to import as the worker takes to load the session, so both happen at once. */
-async function taskContext(folder: string, settings: Settings, budget: ByteBudget): Promise<TaskContext> {
+/** sharp takes as long to import as the worker takes to load the session, so both happen at once. */
+async function taskContext(
+  { folder, config }: Pick<Checkpoint, 'folder' | 'config'>,
+  settings: Settings,
+  budget: ByteBudget,
+  onNotice: StartOptions['onNotice'],
+): Promise<TaskContext> {
   const importing = import('./images/image-source.ts');
   const tokenizer = openTokenizer(folder);
+  for (const line of checkVocabulary(tokenizer, config.text)) onNotice?.(line);
   const { loadImage } = await importing;
-  const { maxBatchSize, batchWindowMs } = settings;
-  return { tokenizer, loadImage, imageOptions: imageOptions(settings, budget), maxBatchSize, batchWindowMs };
+  const { maxBatchSize, batchWindowMs, maxBeams, maxNewTokens, maxRunBytes } = settings;
+  const limits = { maxBatchSize, batchWindowMs, maxBeams, maxNewTokens, maxRunBytes };
+  return { tokenizer, loadImage, imageOptions: imageOptions(settings, budget), ...limits };
 }
 
 function imageOptions(settings: Settings, budget: ByteBudget): TaskContext['imageOptions'] {
@@ -147,9 +169,12 @@ function imageOptions(settings: Settings, budget: ByteBudget): TaskContext['imag
     maxRedirects: settings.imageMaxRedirects,
     maxPixels: settings.imageMaxPixels,
     maxSide: settings.imageMaxSide,
+    decodeTimeoutMs: settings.imageDecodeTimeoutMs,
     httpsOnly: settings.imageHttpsOnly,
     allowedHosts: settings.imageAllowedHosts,
     privateHosts: settings.imagePrivateHosts,
+    nameServers: settings.imageNameServers,
+    userAgent: settings.imageUserAgent ?? `blip-handler/${packageDescription.version}`,
     applyExif: settings.imageApplyExif,
     decodedBudget: budget,
   };
@@ -159,20 +184,20 @@ function imageOptions(settings: Settings, budget: ByteBudget): TaskContext['imag
 function answering(
   { read, pool }: RunningTask,
   usualOutputs: readonly string[],
-  maxQueueSize: number,
+  limits: WorkLimits,
 ): Pick<RunningModel, 'infer' | 'isHealthy' | 'queuedItems' | 'requireRoom' | 'close'> {
-  const accepted = new AcceptedRequests(maxQueueSize);
+  const accepted = new AcceptedRequests(limits);
   return {
-    isHealthy: () => pool.liveCount() > 0,
+    isHealthy: () => pool.isServing(),
     queuedItems: () => accepted.itemCount,
-    requireRoom: () => accepted.requireRoom(1),
+    requireRoom: (client) => accepted.requireRoom({ items: 1, sequences: 1 }, client),
     async infer({ inputs, outputs = usualOutputs, signal, client, events }) {
       signal?.throwIfAborted();
-      const { itemCount, run } = read(inputs, outputs);
+      const { size, run } = read(inputs, outputs);
       pool.requireServing();
-      accepted.requireRoom(itemCount);
+      accepted.requireRoom(size, client);
       events?.accepted?.();
-      return await unlessAborted(accepted.add(itemCount, run({ signal, client, events })), signal);
+      return await unlessAborted(accepted.add(size, run({ signal, client, events }), client), signal);
     },
     async close() {
       await accepted.settled();

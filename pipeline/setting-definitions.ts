@@ -61,12 +61,16 @@ export function milliseconds(
   return { ...definition, parse, expected: `a whole number from ${minimum} to ${MAX_TIMER_MS}` };
 }
 
-/** A limit that does not exist by default. */
-export function optionalLimit(variable: string, description: string): SettingDefinition<number | undefined> {
+/** A limit that does not exist by default, or follows from another one, as `defaultText` says. */
+export function optionalLimit(
+  variable: string,
+  description: string,
+  defaultText = 'no limit',
+): SettingDefinition<number | undefined> {
   return {
     variable,
     description,
-    defaultText: 'no limit',
+    defaultText,
     defaultValue: undefined,
     parse: (value) => (/^[1-9]\d{0,8}$/.test(value) ? Number(value) : undefined),
     expected: 'a whole number from 1 to 999999999',

@@ -1,3 +1,4 @@
+import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { type ExecutionProviderChoice, executionProviderChoices } from './sessions/execution-provider-choices.ts';
 import {
   choice,
@@ -7,6 +8,7 @@ import {
   isModelName,
   list,
   milliseconds,
+  optionalLimit,
   readDefinitions,
   readSetting,
   type SettingDefinitions,
@@ -28,15 +30,29 @@ export interface Settings {
   readonly maxBatchSize: number;
   readonly batchWindowMs: number;
   readonly maxQueueSize: number;
+  /** `undefined` for as many as `maxQueueSize`. */
+  readonly maxItemsPerRequest: number | undefined;
+  readonly maxSequencesPerRequest: number;
+  readonly maxSequencesPerToken: number;
+  /** Beams, or returned texts, of one item. */
+  readonly maxBeams: number;
+  /** `undefined` for as many as the model has positions for. */
+  readonly maxNewTokens: number | undefined;
+  readonly maxRunBytes: number;
+  readonly runLimitMs: number;
   readonly maxDecodedBytes: number;
   readonly imageTimeoutMs: number;
   readonly imageMaxBytes: number;
   readonly imageMaxPixels: number;
   readonly imageMaxSide: number;
+  readonly imageDecodeTimeoutMs: number;
   readonly imageMaxRedirects: number;
   readonly imageHttpsOnly: boolean;
   readonly imageAllowedHosts: readonly string[];
   readonly imagePrivateHosts: readonly string[];
+  readonly imageNameServers: 'system' | readonly string[];
+  /** `undefined` for this package and its version. */
+  readonly imageUserAgent: string | undefined;
   readonly imageApplyExif: boolean;
 }
 
@@ -55,12 +71,22 @@ const workerCount = count(
 
 /** Every setting of a model with its environment variable. A test compares docs/reference/settings.md with it. */
 export function settingDefinitions(defaults: MachineDefaults): SettingDefinitions<Settings> {
-  return { ...runDefinitions(defaults), ...limitDefinitions, ...imageDefinitions };
+  return { ...runDefinitions(defaults), ...limitDefinitions, ...workDefinitions, ...imageDefinitions };
 }
 
 type ImageSettings = Pick<Settings, Extract<keyof Settings, `image${string}`>>;
 type LimitSettings = Pick<Settings, 'maxBatchSize' | 'batchWindowMs' | 'maxQueueSize' | 'maxDecodedBytes'>;
-type RunSettings = Omit<Settings, keyof ImageSettings | keyof LimitSettings>;
+type WorkSettings = Pick<
+  Settings,
+  | 'maxItemsPerRequest'
+  | 'maxSequencesPerRequest'
+  | 'maxSequencesPerToken'
+  | 'maxBeams'
+  | 'maxNewTokens'
+  | 'maxRunBytes'
+  | 'runLimitMs'
+>;
+type RunSettings = Omit<Settings, keyof ImageSettings | keyof LimitSettings | keyof WorkSettings>;
 
 function runDefinitions({ checkpoint, threadsPerWorker }: MachineDefaults): SettingDefinitions<RunSettings> {
   return {
@@ -110,7 +136,7 @@ const limitDefinitions: SettingDefinitions<LimitSettings> = {
   ),
   maxQueueSize: count(
     'BLIP_MAX_QUEUE_SIZE',
-    'Captions accepted and not answered yet; one more is refused with 429.',
+    'Captions accepted and not answered yet; one more is refused with 429, except of a client with less than its share.',
     256,
     1,
   ),
@@ -119,6 +145,45 @@ const limitDefinitions: SettingDefinitions<LimitSettings> = {
     'BLIP_MAX_DECODED_BYTES',
     'The most bytes of decoded images (width x height x 3) in the process, until they are answered; more wait.',
     600_000_000,
+    1,
+  ),
+};
+
+/** What requests may make a model compute. The defaults are the most that the other limits let through. */
+const workDefinitions: SettingDefinitions<WorkSettings> = {
+  maxItemsPerRequest: optionalLimit(
+    'BLIP_MAX_ITEMS_PER_REQUEST',
+    'The most captions, answers, pairs, or images and texts, of one request.',
+    '`BLIP_MAX_QUEUE_SIZE`',
+  ),
+  maxSequencesPerRequest: count(
+    'BLIP_MAX_SEQUENCES_PER_REQUEST',
+    'The most sequences of one request: beams, returned texts or candidates of each item.',
+    65_536,
+    1,
+  ),
+  maxSequencesPerToken: count(
+    'BLIP_MAX_SEQUENCES_PER_TOKEN',
+    'The most sequences of one token that are accepted and not answered yet; more are refused with 429. Without tokens, of all.',
+    65_536,
+    1,
+  ),
+  maxBeams: count('BLIP_MAX_BEAMS', 'The most beams, or returned texts, that a request may ask for.', 32, 1),
+  maxNewTokens: optionalLimit(
+    'BLIP_MAX_NEW_TOKENS',
+    'The most new tokens that a request may ask for.',
+    "the model's positions",
+  ),
+  maxRunBytes: count(
+    'BLIP_MAX_RUN_BYTES',
+    'The most bytes of caches and scores in one run; more rows go through several runs, and a text that needs more is refused.',
+    1_000_000_000,
+    1,
+  ),
+  runLimitMs: milliseconds(
+    'BLIP_RUN_LIMIT_MS',
+    'Milliseconds that a worker may compute without progress; then its requests fail, and another worker takes its place.',
+    120_000,
     1,
   ),
 };
@@ -141,7 +206,13 @@ const imageDefinitions: SettingDefinitions<ImageSettings> = {
   imageMaxBytes: count('BLIP_IMAGE_MAX_BYTES', 'The most bytes of one encoded image.', 20_000_000, 1),
   imageMaxPixels: count('BLIP_IMAGE_MAX_PIXELS', 'The most pixels (width x height) of one image.', 50_000_000, 1),
   imageMaxSide: count('BLIP_IMAGE_MAX_SIDE', 'The most pixels of one side of an image.', 16_384, 1),
-  imageMaxRedirects: count('BLIP_IMAGE_MAX_REDIRECTS', 'The most redirects followed for one image.', 3, 0),
+  imageDecodeTimeoutMs: milliseconds(
+    'BLIP_IMAGE_DECODE_TIMEOUT_MS',
+    'Milliseconds of processor time that decoding one image may take, where it takes long enough to be watched.',
+    10_000,
+    1,
+  ),
+  imageMaxRedirects: count('BLIP_IMAGE_MAX_REDIRECTS', 'The most redirects followed for one image.', 20, 0),
   imageHttpsOnly: flag('BLIP_IMAGE_HTTPS_ONLY', 'Refuses http URLs: `true` or `false`.', false),
   imageAllowedHosts: list(
     'BLIP_IMAGE_ALLOWED_HOSTS',
@@ -155,12 +226,41 @@ const imageDefinitions: SettingDefinitions<ImageSettings> = {
     'none',
     'hosts separated by commas',
   ),
+  imageNameServers: setting<'system' | readonly string[]>({
+    variable: 'BLIP_IMAGE_NAME_SERVERS',
+    description:
+      'DNS servers that are asked for hosts of images: IP addresses separated by commas, with ports or without; or `system` to ask as other programs do (mDNS, LDAP and others too), four names at a time.',
+    defaultText: "the system's",
+    defaultValue: [],
+    parse: parseNameServers,
+    expected: 'IP addresses separated by commas, or system',
+  }),
+  imageUserAgent: setting<string | undefined>({
+    variable: 'BLIP_IMAGE_USER_AGENT',
+    description: 'Program that hosts of images are told; some want a way to reach you in it, as Wikimedia does.',
+    defaultText: '`blip-handler/VERSION`',
+    defaultValue: undefined,
+    parse: (value) => (/^[\x20-\x7e]{1,256}$/.test(value) ? value : undefined),
+    expected: 'at most 256 printable characters of ASCII',
+  }),
   imageApplyExif: flag(
     'BLIP_IMAGE_APPLY_EXIF',
     'Turns images as their EXIF orientation says: `true` or `false`.',
     true,
   ),
 };
+
+function parseNameServers(value: string): 'system' | readonly string[] | undefined {
+  if (value === 'system') return value;
+  const servers = value.split(',').map((server) => server.trim());
+  return servers.every(isNameServer) ? servers : undefined;
+}
+
+/** An address, `IPV4:PORT` or `[IPV6]:PORT`. */
+function isNameServer(text: string): boolean {
+  const [, bracketed = '', plain = '', port = '0'] = /^(?:\[(.*)\]|(.*)):(\d{1,5})$/.exec(text) ?? [];
+  return isIP(text) !== 0 || ((isIPv6(bracketed) || isIPv4(plain)) && Number(port) <= 65_535);
+}
 
 interface SettingsSource {
   readonly environment: EnvironmentVariables;

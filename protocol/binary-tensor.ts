@@ -2,6 +2,7 @@ import { fromBfloat16 } from '../numbers/from-bfloat16.ts';
 import { fromFloat16 } from '../numbers/from-float16.ts';
 import { HandlerError } from './errors.ts';
 import type { NamedTensor } from './named-tensor.ts';
+import type { InputField } from './schema.ts';
 
 /**
  * Tensors as bytes: little-endian values in a row. Each element of BYTES follows its length (uint32).
@@ -39,19 +40,18 @@ const utf8 = new TextDecoder('utf-8', { fatal: true });
 const SNIFFED_BYTES = 64;
 
 /**
- * Reads the values of a request's tensor, in row-major order. An element of BYTES becomes a string, or stays bytes where
- * it does not begin as text, as an image file.
- * @param name of the input, for messages.
+ * Reads the values of a request's tensor, in row-major order, as `textElement` does where they are BYTES.
  * @param maxValues the most values to read, because they take many times the memory of their bytes.
  * @throws HandlerError `INVALID_INPUT` when the bytes are not whole values of the datatype.
  */
 export function decodeTensor(
-  name: string,
-  datatype: string,
+  { name, datatype }: { readonly name: string; readonly datatype: string },
+  field: Pick<InputField, 'acceptsBytes'>,
   bytes: Uint8Array,
   maxValues: number,
 ): readonly (string | number | boolean | Uint8Array)[] {
-  if (datatype === 'BYTES' || datatype === 'STRING') return splitElements(name, bytes, maxValues).map(textOrFile);
+  if (datatype === 'BYTES' || datatype === 'STRING')
+    return splitElements(name, bytes, maxValues).map((element) => textElement(element, field));
   const width = Object.hasOwn(fixedWidths, datatype) ? fixedWidths[datatype] : undefined;
   if (width === undefined || bytes.length % width.bytes !== 0) {
     const expected = width === undefined ? 'a datatype of the protocol' : `a multiple of ${width.bytes} bytes`;
@@ -74,15 +74,30 @@ export function encodeTensor({ datatype, data }: NamedTensor): Uint8Array {
   }
 }
 
-/** An element of BYTES as text in UTF-8, or as the bytes of a file. */
-export function textOrFile(element: Uint8Array): string | Uint8Array {
-  const isText = element.subarray(0, SNIFFED_BYTES).every((byte) => byte >= 0x20 || isSpace(byte));
-  if (!isText) return element;
+/**
+ * An element of BYTES as text in UTF-8. It stays bytes where it is not: an input that takes files has a file then, and any
+ * other input is refused when it is checked. A file may begin as text, but not without a byte that text lacks.
+ */
+export function textElement(
+  element: Uint8Array,
+  { acceptsBytes }: Pick<InputField, 'acceptsBytes'>,
+): string | Uint8Array {
+  if (acceptsBytes && !beginsAsText(element)) return element;
   try {
     return utf8.decode(element);
   } catch {
     return element;
   }
+}
+
+/** NUL bytes at the end are those that texts of C have there. */
+function beginsAsText(element: Uint8Array): boolean {
+  const end = element.length <= SNIFFED_BYTES ? lengthWithoutNuls(element) : SNIFFED_BYTES;
+  return element.subarray(0, end).every((byte) => byte >= 0x20 || isSpace(byte));
+}
+
+function lengthWithoutNuls(element: Uint8Array): number {
+  return element.findLastIndex((byte) => byte !== 0) + 1;
 }
 
 function isSpace(byte: number): boolean {

@@ -14,7 +14,8 @@ export type GrpcStatusName =
   | 'UNIMPLEMENTED'
   | 'INTERNAL'
   | 'UNAVAILABLE'
-  | 'UNAUTHENTICATED';
+  | 'UNAUTHENTICATED'
+  | 'PERMISSION_DENIED';
 
 interface ErrorKind {
   /** HTTP status of an answer with this error. */
@@ -47,13 +48,14 @@ const table = {
     grpc: 'INVALID_ARGUMENT',
     retryable: false,
     meaning:
-      'An input is unknown, has another datatype or shape, has more than 65,536 values, or a value outside its bounds.',
+      'An input is unknown, has another datatype or shape, has more than 65,536 values, or a value outside its bounds; or the request has more items or sequences than one may have (`BLIP_MAX_ITEMS_PER_REQUEST`, `BLIP_MAX_SEQUENCES_PER_REQUEST`).',
   },
   INVALID_PARAMETER: {
     http: 400,
     grpc: 'INVALID_ARGUMENT',
     retryable: false,
-    meaning: 'Generation parameters contradict each other.',
+    meaning:
+      'Generation parameters contradict each other; or they ask for more beams, texts or new tokens than the service allows (`BLIP_MAX_BEAMS`, `BLIP_MAX_NEW_TOKENS`), or than one run may take (`BLIP_MAX_RUN_BYTES`).',
   },
   PROMPT_TOO_LONG: {
     http: 400,
@@ -72,20 +74,45 @@ const table = {
     grpc: 'INVALID_ARGUMENT',
     retryable: false,
     meaning:
-      'The host of an image, or a host that it redirects to, has an address that is private, loopback, link-local or otherwise not public; or it is not among `BLIP_IMAGE_ALLOWED_HOSTS`; or the URL is http where `BLIP_IMAGE_HTTPS_ONLY` is set.',
+      'The host of an image, or a host that it redirects to, is an address that is private, loopback, link-local or otherwise not public, or is `localhost`; or it is not among `BLIP_IMAGE_ALLOWED_HOSTS`; or the URL is http where `BLIP_IMAGE_HTTPS_ONLY` is set.',
+  },
+  IMAGE_HOST_NOT_FOUND: {
+    http: 424,
+    grpc: 'FAILED_PRECONDITION',
+    retryable: true,
+    meaning:
+      "The name of the image's host, or of a host that it redirects to, is unknown, or has an address that is not public and is not among `BLIP_IMAGE_PRIVATE_HOSTS`; the two are not told apart. Or no name server answered.",
+  },
+  IMAGE_HOST_UNREACHABLE: {
+    http: 424,
+    grpc: 'FAILED_PRECONDITION',
+    retryable: true,
+    meaning: "The image's host refuses the connection, or it does not open within 6 s.",
+  },
+  IMAGE_HOST_TLS_FAILED: {
+    http: 424,
+    grpc: 'FAILED_PRECONDITION',
+    retryable: true,
+    meaning: "The TLS handshake with the image's host fails, or its certificate cannot be verified.",
+  },
+  IMAGE_HOST_NOT_HTTP: {
+    http: 424,
+    grpc: 'FAILED_PRECONDITION',
+    retryable: true,
+    meaning: "The image's host takes the connection and answers something else than HTTP, or nothing.",
   },
   IMAGE_FETCH_FAILED: {
     http: 424,
     grpc: 'FAILED_PRECONDITION',
     retryable: true,
     meaning:
-      "The image's host cannot be reached, or does not answer 200; or it redirects more than `BLIP_IMAGE_MAX_REDIRECTS` times, or to something that is not a URL.",
+      "The image's host answers, but not with a whole image: with another status than success, with a body that breaks off or cannot be decoded as its `Content-Encoding` says; or it redirects more than `BLIP_IMAGE_MAX_REDIRECTS` times, or to something that is not a URL.",
   },
   IMAGE_FETCH_TIMEOUT: {
     http: 424,
     grpc: 'FAILED_PRECONDITION',
     retryable: true,
-    meaning: 'The whole image did not arrive within `BLIP_IMAGE_TIMEOUT_MS`.',
+    meaning: 'The whole image did not arrive within `BLIP_IMAGE_TIMEOUT_MS`, from the turn of its fetch.',
   },
   IMAGE_TOO_LARGE: {
     http: 400,
@@ -107,12 +134,26 @@ const table = {
     retryable: false,
     meaning: 'The image does not decode to its end.',
   },
+  IMAGE_TOO_COMPLEX: {
+    http: 400,
+    grpc: 'INVALID_ARGUMENT',
+    retryable: false,
+    meaning:
+      'The image has more scans, segments, chunks, boxes, strips or entries of metadata than decoders are given; or its decoder worked for longer than `BLIP_IMAGE_DECODE_TIMEOUT_MS`.',
+  },
   UNAUTHORIZED: {
     http: 401,
     grpc: 'UNAUTHENTICATED',
     retryable: false,
     headers: { 'www-authenticate': 'Bearer' },
     meaning: 'The request has no bearer token, or one that is not in `BLIP_API_TOKENS`.',
+  },
+  FORBIDDEN: {
+    http: 403,
+    grpc: 'PERMISSION_DENIED', // Never sent: browsers do not speak gRPC.
+    retryable: false,
+    meaning:
+      'The server has no tokens, and the request is sent to a host that is neither localhost nor among `BLIP_ALLOWED_HOSTS`, or comes from a web page whose origin is not among `BLIP_ALLOWED_ORIGINS`.',
   },
   NOT_FOUND: {
     http: 404,
@@ -167,7 +208,7 @@ const table = {
     retryable: true,
     headers: retryAfter,
     meaning:
-      '`BLIP_MAX_QUEUE_SIZE` captions are waiting, or `BLIP_MAX_REQUESTS_PER_TOKEN` requests of this token are running.',
+      '`BLIP_MAX_QUEUE_SIZE` captions are waiting, and of this token its share; or `BLIP_MAX_SEQUENCES_PER_TOKEN` sequences of this token are waiting, or `BLIP_MAX_REQUESTS_PER_TOKEN` requests of it are running.',
   },
   NOT_READY: {
     http: 503,
@@ -176,7 +217,7 @@ const table = {
     retryable: true,
     headers: retryAfter,
     meaning:
-      'The model is not loaded yet, or no longer; or its worker threads have ended, and none has started for 10 s; or a job was to begin in a server that is stopping.',
+      'The model is not loaded yet, or no longer; or its worker threads have ended or hang, and none has started for 10 s; or a job was to begin in a server that is stopping.',
   },
   EXECUTION_PROVIDER_UNAVAILABLE: {
     http: 500,
@@ -196,7 +237,8 @@ const table = {
     http: 500,
     grpc: 'INTERNAL',
     retryable: true,
-    meaning: 'Something is wrong inside; or a batch ended two worker threads.',
+    meaning:
+      'Something is wrong inside; or a batch ended two worker threads, or was computed for longer than `BLIP_RUN_LIMIT_MS` without progress.',
   },
 } as const satisfies Readonly<Record<string, ErrorKind>>;
 

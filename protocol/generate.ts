@@ -1,29 +1,22 @@
-import { splitParameters } from './inference-request.ts';
+import { parametersSchema, splitParameters } from './inference-request.ts';
 import type { InferenceResponse } from './inference-response.ts';
 import { valuesByName } from './named-tensor.ts';
-import type { InputLists, TaskSchema } from './schema.ts';
-import { compile } from './validation.ts';
+import type { InputLists } from './schema.ts';
+import { compile, nullableText } from './validation.ts';
 
 /**
  * Triton's generate: inputs are keys of the request, outputs are keys of the answer.
  * Source: triton-inference-server/server, docs/protocol/extension_generate.md.
  */
 
-type Value = string | number | boolean;
-
 interface GenerateBody {
-  readonly id?: string;
-  readonly parameters?: Readonly<Record<string, Value>>;
+  readonly id?: string | null;
+  readonly parameters?: Readonly<Record<string, unknown>> | null;
   readonly [name: string]: unknown;
 }
 
-const value = { type: ['string', 'number', 'boolean'] };
-
 const checkBody = compile<GenerateBody>(
-  {
-    type: 'object',
-    properties: { id: { type: 'string' }, parameters: { type: 'object', additionalProperties: value } },
-  },
+  { type: 'object', properties: { id: nullableText, parameters: parametersSchema } },
   'INVALID_REQUEST',
 );
 
@@ -31,28 +24,24 @@ const checkBody = compile<GenerateBody>(
 export interface GenerateRequest {
   readonly id: string | undefined;
   readonly inputs: InputLists;
-  /** The parameters of the request that are not inputs. */
+  /** The parameters of the protocol. */
   readonly parameters: Readonly<Record<string, unknown>>;
 }
 
 /**
- * Reads the JSON of a generate request. Keys that are inputs have values or lists of values. All other keys are parameters,
- * and win over those in `parameters`. A key with null counts as absent.
+ * Reads the JSON of a generate request. Keys are inputs with a value or a list of values, or parameters, and win over those
+ * in `parameters`. Null is as absent. Names that nobody reads are left for the check of the inputs to refuse.
  * @throws HandlerError `INVALID_REQUEST`.
  */
-export function readGenerateRequest(body: unknown, { inputs: fields }: TaskSchema): GenerateRequest {
-  const { id, parameters = {}, ...keys } = checkBody(body);
-  const present = Object.entries(keys).filter(([, content]) => content !== null);
-  const isInput = ([name]: readonly [string, unknown]) => Object.hasOwn(fields, name);
-  const lists = present
-    .filter(isInput)
-    .map(([name, content]) => [name, Array.isArray(content) ? content : [content]] as const);
-  const otherKeys = present.filter((entry) => !isInput(entry));
-  const { inputs, others } = splitParameters(parameters, fields);
+export function readGenerateRequest(body: unknown): GenerateRequest {
+  const { id, parameters, ...keys } = checkBody(body);
+  const named = splitParameters(parameters ?? {});
+  const direct = splitParameters(keys);
+  const lists = direct.inputs.map(([name, [content]]) => [name, Array.isArray(content) ? content : [content]] as const);
   return {
-    id,
-    inputs: Object.fromEntries([...inputs, ...lists]),
-    parameters: { ...others, ...Object.fromEntries(otherKeys) },
+    id: id ?? undefined,
+    inputs: Object.fromEntries([...named.inputs, ...lists]),
+    parameters: { ...named.others, ...direct.others },
   };
 }
 

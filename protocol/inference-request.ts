@@ -1,37 +1,39 @@
 import { decodeTensor } from './binary-tensor.ts';
 import { HandlerError } from './errors.ts';
+import { suggestion } from './known-names.ts';
+import { namesWithoutEffect, schemaWithoutEffect } from './names-without-effect.ts';
 import type { InputField, InputFields, InputLists, OutputFields, TaskSchema } from './schema.ts';
-import { compile, describeValue } from './validation.ts';
+import { compile, describeValue, nullableText } from './validation.ts';
 
 /**
  * Requests of the KServe v2 / Open Inference Protocol.
  * Source: kserve/open-inference-protocol, specification/protocol/inference_rest.md.
  */
 
-type Parameters = Readonly<Record<string, string | number | boolean>>;
+type Parameters = Readonly<Record<string, unknown>>;
 
 /**
  * A tensor of a request as it arrives. `data` may be nested or flat. In its place, `binary_data_size` says how many of the
- * bytes after the JSON are its values. Unknown keys are ignored.
+ * bytes after the JSON are its values. Here and below, null is as absent.
  */
 interface RequestTensor {
   readonly name: string;
   readonly shape: readonly number[];
   readonly datatype: string;
-  readonly data?: readonly unknown[];
-  readonly parameters?: { readonly binary_data_size?: number };
+  readonly data?: readonly unknown[] | null;
+  readonly parameters?: { readonly binary_data_size?: number | null } | null;
 }
 
 interface RequestedOutput {
   readonly name: string;
-  readonly parameters?: { readonly binary_data?: boolean };
+  readonly parameters?: { readonly binary_data?: boolean | null } | null;
 }
 
 interface RequestBody {
-  readonly id?: string;
-  readonly parameters?: Parameters;
+  readonly id?: string | null;
+  readonly parameters?: Parameters | null;
   readonly inputs: readonly RequestTensor[];
-  readonly outputs?: readonly RequestedOutput[];
+  readonly outputs?: readonly RequestedOutput[] | null;
 }
 
 /** A request after reading: lists of values by input name, which are not checked against the handler's schema yet. */
@@ -83,54 +85,72 @@ const acceptedKinds = {
   BOOL: ['boolean'],
 } as const;
 
+/** Parameters of a request: inputs, those of the protocol, and the known ones without effect, which may be objects. */
+export const parametersSchema = {
+  type: ['object', 'null'],
+  properties: schemaWithoutEffect('the parameters of a request'),
+  additionalProperties: { type: ['string', 'number', 'boolean', 'null'] },
+};
+
+const tensorSchema = {
+  type: 'object',
+  required: ['name', 'shape', 'datatype'],
+  properties: {
+    name: { type: 'string' },
+    shape: {
+      type: 'array',
+      maxItems: MAX_DIMENSIONS,
+      items: { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER },
+    },
+    datatype: { type: 'string' },
+    data: { type: ['array', 'null'] },
+    parameters: {
+      type: ['object', 'null'],
+      properties: {
+        binary_data_size: { type: ['integer', 'null'], minimum: 0 },
+        ...schemaWithoutEffect('the parameters of a tensor'),
+      },
+      additionalProperties: false,
+    },
+    ...schemaWithoutEffect('a tensor'),
+  },
+  additionalProperties: false,
+};
+
+const outputSchema = {
+  type: 'object',
+  required: ['name'],
+  properties: {
+    name: { type: 'string' },
+    parameters: {
+      type: ['object', 'null'],
+      properties: { binary_data: { type: ['boolean', 'null'] } },
+      additionalProperties: false,
+    },
+    ...schemaWithoutEffect('a requested output'),
+  },
+  additionalProperties: false,
+};
+
 const checkBody = compile<RequestBody>(
   {
     type: 'object',
     required: ['inputs'],
     properties: {
-      id: { type: 'string' },
-      parameters: { type: 'object', additionalProperties: { type: ['string', 'number', 'boolean'] } },
-      inputs: {
-        type: 'array',
-        minItems: 1,
-        items: {
-          type: 'object',
-          required: ['name', 'shape', 'datatype'],
-          properties: {
-            name: { type: 'string' },
-            shape: {
-              type: 'array',
-              maxItems: MAX_DIMENSIONS,
-              items: { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER },
-            },
-            datatype: { type: 'string' },
-            data: { type: 'array' },
-            parameters: {
-              type: 'object',
-              properties: { binary_data_size: { type: 'integer', minimum: 0 } },
-            },
-          },
-        },
-      },
-      outputs: {
-        type: 'array',
-        items: {
-          type: 'object',
-          required: ['name'],
-          properties: {
-            name: { type: 'string' },
-            parameters: { type: 'object', properties: { binary_data: { type: 'boolean' } } },
-          },
-        },
-      },
+      id: nullableText,
+      parameters: parametersSchema,
+      inputs: { type: 'array', minItems: 1, items: tensorSchema },
+      outputs: { type: ['array', 'null'], items: outputSchema },
+      ...schemaWithoutEffect('a request of the Open Inference Protocol'),
     },
+    additionalProperties: false,
   },
   'INVALID_REQUEST',
 );
 
 /**
- * Reads the JSON of an inference request. Request parameters with the name of an input of shape [1] count as that
- * input; keys of tensors that are not in the protocol (such as `optional`) are ignored.
+ * Reads the JSON of an inference request. Parameters of the request count as inputs, but for those of the protocol and
+ * those without effect. Other names that nobody reads are refused, here or with the inputs.
  * @param binary the bytes after the JSON: the values of the tensors with `binary_data_size`, in their order.
  * @throws HandlerError `INVALID_REQUEST` or `INVALID_INPUT`.
  */
@@ -161,42 +181,40 @@ function readRequest(
   sections: readonly (Uint8Array | undefined)[],
   { inputs: inputFields, outputs: outputFields }: TaskSchema,
 ): InferenceRequest {
-  const tensors = request.inputs.map(
-    (tensor, index) => [tensor.name, readTensor(tensor, inputFields, sections[index])] as const,
-  );
+  const tensors = request.inputs
+    .map((tensor, index) => [tensor.name, readTensor(tensor, inputFields, sections[index])] as const)
+    .filter((entry): entry is [string, readonly unknown[]] => entry[1] !== undefined);
   requireDistinct(
-    tensors.map(([name]) => name),
+    request.inputs.map(({ name }) => name),
     'input',
   );
-  const { inputs: parameterInputs, others } = splitParameters(request.parameters ?? {}, inputFields);
-  const binaryByName = new Map(request.outputs?.map(({ name, parameters }) => [name, parameters?.binary_data]));
+  const { inputs: parameterInputs, others } = splitParameters(request.parameters ?? {});
+  const outputs = request.outputs ?? undefined;
+  const binaryByName = new Map(outputs?.map(({ name, parameters }) => [name, parameters?.binary_data]));
   return {
-    id: request.id,
+    id: request.id ?? undefined,
     inputs: Object.fromEntries([...parameterInputs, ...tensors]),
-    outputs: request.outputs === undefined ? undefined : readOutputNames(request.outputs, outputFields),
+    outputs: outputs === undefined ? undefined : readOutputNames(outputs, outputFields),
     isBinaryOutput: (name) => binaryByName.get(name) ?? others['binary_data_output'] === true,
     parameters: others,
   };
 }
 
-/** The values by name that are inputs of a model. */
-export function pickInputs(
-  values: Readonly<Record<string, unknown>>,
-  fields: InputFields,
-): Readonly<Record<string, unknown>> {
-  return Object.fromEntries(Object.entries(values).filter(([name]) => Object.hasOwn(fields, name)));
-}
+/** Parameters of the protocol that this service obeys. */
+const protocolParameters: readonly string[] = ['timeout', 'binary_data_output'];
 
-/** Splits parameters into inputs of one value and all others. */
-export function splitParameters(
-  parameters: Parameters,
-  fields: InputFields,
-): { readonly inputs: readonly (readonly [string, readonly unknown[]])[]; readonly others: Parameters } {
-  const entries = Object.entries(parameters);
-  const isInput = ([name]: readonly [string, unknown]) => Object.hasOwn(fields, name) && fields[name]?.shape[0] === 1;
+/** Splits parameters into inputs of one value, known or not, and those of the protocol. Null is as absent. */
+export function splitParameters(parameters: Parameters): {
+  readonly inputs: readonly (readonly [string, readonly unknown[]])[];
+  readonly others: Parameters;
+} {
+  const present = Object.entries(parameters).filter(
+    ([name, value]) => value !== null && !Object.hasOwn(namesWithoutEffect['the parameters of a request'], name),
+  );
+  const isProtocol = ([name]: readonly [string, unknown]) => protocolParameters.includes(name);
   return {
-    inputs: entries.filter(isInput).map(([name, value]) => [name, [value]]),
-    others: Object.fromEntries(entries.filter((entry) => !isInput(entry))),
+    inputs: present.filter((entry) => !isProtocol(entry)).map(([name, value]) => [name, [value]]),
+    others: Object.fromEntries(present.filter(isProtocol)),
   };
 }
 
@@ -211,21 +229,29 @@ function binarySections(tensors: readonly RequestTensor[], binary: Uint8Array): 
   }
   let end = 0;
   return tensors.map(({ parameters }) => {
-    const size = parameters?.binary_data_size;
+    const size = parameters?.binary_data_size ?? undefined;
     if (size === undefined) return undefined;
     end += size;
     return binary.subarray(end - size, end);
   });
 }
 
-function readTensor(tensor: RequestTensor, fields: InputFields, section: Uint8Array | undefined): readonly unknown[] {
-  const { name, shape, datatype, data } = tensor;
+/** The values of a tensor; `undefined` for an optional input without any, because its data are null. */
+function readTensor(
+  tensor: RequestTensor,
+  fields: InputFields,
+  section: Uint8Array | undefined,
+): readonly unknown[] | undefined {
+  const { name, shape, datatype } = tensor;
+  const data = tensor.data ?? undefined;
   const field = Object.hasOwn(fields, name) ? fields[name] : undefined;
-  if (field === undefined)
+  if (field === undefined) {
+    const known = Object.keys(fields);
     throw new HandlerError(
       'INVALID_INPUT',
-      `Expected inputs named ${Object.keys(fields).join(', ')}, got ${describeValue(name)}.`,
+      `Expected inputs named ${known.join(', ')}, got ${describeValue(name)}${suggestion(name, known)}`,
     );
+  }
   const kind = Object.hasOwn(datatypes, datatype) ? datatypes[datatype as Datatype] : undefined;
   if (kind === undefined || !acceptsKind(field, kind)) {
     throw new HandlerError(
@@ -233,6 +259,7 @@ function readTensor(tensor: RequestTensor, fields: InputFields, section: Uint8Ar
       `Expected input ${name} to have datatype ${wireDatatype(field)}, got ${describeValue(datatype)}.`,
     );
   }
+  if (tensor.data === null && section === undefined && !field.required) return undefined;
   if ((data === undefined) === (section === undefined)) {
     const got = data === undefined ? 'neither' : 'both';
     throw new HandlerError(
@@ -243,7 +270,7 @@ function readTensor(tensor: RequestTensor, fields: InputFields, section: Uint8Ar
   const count = countValues(tensor, field);
   const maxRead = count + 1; // One more than allowed shows that there are too many.
   const values =
-    section === undefined ? flatten(data ?? [], name, maxRead) : decodeTensor(name, datatype, section, maxRead);
+    section === undefined ? flatten(data ?? [], name, maxRead) : decodeTensor(tensor, field, section, maxRead);
   if (values.length !== count) {
     const got = values.length > count ? 'more' : values.length;
     throw new HandlerError(

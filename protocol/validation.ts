@@ -1,5 +1,6 @@
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import { type ErrorCode, HandlerError } from './errors.ts';
+import { suggestion } from './known-names.ts';
 import type { InputField, InputFields, InputLists, InputsOf } from './schema.ts';
 
 /** A JSON schema of a value. */
@@ -16,6 +17,16 @@ ajv.addKeyword({
   validate: (_: boolean, value: unknown) => typeof value === 'string' || value instanceof Uint8Array,
   error: { message: 'must be string' },
 });
+
+ajv.addKeyword({
+  keyword: 'wellFormed',
+  schemaType: 'boolean',
+  validate: (_: boolean, value: unknown) => typeof value !== 'string' || !loneSurrogate.test(value),
+  error: { message: 'must be text in Unicode' },
+});
+
+/** Half of a character in UTF-16, which no text can be written with in UTF-8. */
+const loneSurrogate = /\p{Surrogate}/u;
 
 /** A text, or null, which clients of several platforms send for an absent text. */
 export const nullableText = { type: ['string', 'null'] };
@@ -37,23 +48,42 @@ export function compile<T>(schema: object, code: ErrorCode): (value: unknown) =>
 
 /**
  * Makes a function that checks the inputs of a handler against their fields.
+ * @param elsewhere says of an unknown name who would know it: `which question-answering models take`.
  * @throws HandlerError `INVALID_INPUT`, naming the input, the expected value and the actual one.
  */
-export function compileInputs<Fields extends InputFields>(fields: Fields): (inputs: unknown) => InputsOf<Fields> {
+export function compileInputs<Fields extends InputFields>(
+  fields: Fields,
+  elsewhere?: (name: string) => string | undefined,
+): (inputs: unknown) => InputsOf<Fields> {
   const check = compile<InputLists>(
     {
       type: 'object',
       properties: Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, fieldSchema(field)])),
       required: Object.keys(fields).filter((name) => fields[name]?.required),
-      additionalProperties: false,
     },
     'INVALID_INPUT',
   );
   return (inputs) => {
-    const lists = check(typeof inputs === 'object' && inputs !== null ? toLists(inputs) : inputs);
+    const given = typeof inputs === 'object' && inputs !== null ? toLists(inputs) : inputs;
+    const unknown = Object.keys(given ?? {}).find((name) => !Object.hasOwn(fields, name));
+    if (unknown !== undefined) throw unknownInput(unknown, fields, elsewhere?.(unknown));
+    const lists = check(given);
     const values = Object.entries(lists).map(([name, list]) => [name, fields[name]?.shape[0] === 1 ? list[0] : list]);
     return Object.fromEntries(values) as InputsOf<Fields>; // Ajv has just checked each list against its own field.
   };
+}
+
+/**
+ * The error of an input that the model does not have.
+ * @param elsewhere says who would know it.
+ */
+export function unknownInput(name: string, fields: InputFields, elsewhere?: string): HandlerError {
+  const meant = suggestion(name, Object.keys(fields));
+  const end = meant === '.' && elsewhere !== undefined ? `, ${elsewhere}.` : meant;
+  return new HandlerError(
+    'INVALID_INPUT',
+    `Expected the request to have known names only, got ${describeValue(name)}${end}`,
+  );
 }
 
 /** Makes a list of each single value, and leaves out absent values. */
@@ -75,20 +105,38 @@ export function listSchema({ shape: [size] }: InputField, items: JsonSchema): Js
 }
 
 function fieldSchema(field: InputField): JsonSchema {
-  return listSchema(field, field.acceptsBytes ? { textOrBytes: true } : valueSchema(field));
+  if (field.acceptsBytes) return listSchema(field, { textOrBytes: true });
+  const schema = valueSchema(field);
+  return listSchema(
+    field,
+    field.datatype === 'STRING' && field.allowed === undefined ? { ...schema, wellFormed: true } : schema,
+  );
 }
 
 /** Ajv's message with the path of the value, and the value. */
 function describeError(error: ErrorObject | undefined): string {
   if (error === undefined) return 'Expected a valid value, got something else.';
-  const { keyword, params, data } = error;
+  const { keyword, params, data, parentSchema } = error;
   const path = pathOf(error.instancePath);
-  if (keyword === 'required') return `Expected ${path} to have ${params['missingProperty']}, got none.`;
-  if (keyword === 'additionalProperties')
-    return `Expected ${path} to have known names only, got ${describeValue(params['additionalProperty'])}.`;
-  const expected =
-    keyword === 'enum' ? `one of ${[...new Set(params['allowedValues'].map(String))].join(', ')}` : undefined;
-  return `Expected ${path} to ${expected === undefined ? (error.message ?? '').replace(/^must /, '') : `be ${expected}`}, got ${describeValue(data)}.`;
+  switch (keyword) {
+    case 'required':
+      return `Expected ${path} to have ${params['missingProperty']}, got none.`;
+    case 'additionalProperties': {
+      const name = String(params['additionalProperty']);
+      const end = suggestion(name, Object.keys(parentSchema?.['properties'] ?? {}));
+      return `Expected ${path} to have known names only, got ${describeValue(name)}${end}`;
+    }
+    case 'minItems':
+      return `Expected ${path} to have at least ${params['limit']}, got ${describeValue(data)}.`;
+    case 'enum': {
+      const allowed = [...new Set(params['allowedValues'].map(String))];
+      return `Expected ${path} to be one of ${allowed.join(', ')}, got ${describeValue(data)}.`;
+    }
+    case 'wellFormed':
+      return `Expected ${path} to be text in Unicode, got one with half of a character (a lone surrogate).`;
+    default:
+      return `Expected ${path} to ${(error.message ?? '').replace(/^must /, '')}, got ${describeValue(data)}.`;
+  }
 }
 
 /** Spells a JSON pointer as clients write paths: `/inputs/0/shape` → `inputs[0].shape`. */
@@ -111,6 +159,7 @@ export function describeValue(value: unknown): string {
   if (typeof value === 'string')
     return value.length <= MAX_NAME_CHARACTERS ? JSON.stringify(value) : `a string of ${value.length} characters`;
   if (Array.isArray(value)) return `a list of ${value.length}`;
+  if (value instanceof Uint8Array) return `${value.length} bytes that are no text in UTF-8`;
   if (typeof value === 'object' && value !== null) return 'an object';
   return String(value);
 }

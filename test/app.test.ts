@@ -60,7 +60,7 @@ describe('infer', () => {
     const good = await model.infer({ img_url: chelsea });
     expect(await model.infer({ img_url: [`${images.url}/missing.png`, chelsea] })).toEqual({
       generated_output: ['', good.generated_output],
-      error: [expect.stringMatching(/^IMAGE_FETCH_FAILED: .*404/), ''],
+      error: [expect.stringMatching(/^IMAGE_FETCH_FAILED: Image [12] of [23]: Expected .*404/), ''],
     });
   });
 

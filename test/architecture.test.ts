@@ -15,7 +15,7 @@ const allowedImports: Readonly<Record<string, readonly string[]>> = {
   protocol: ['numbers'],
   // The inputs of generation follow from the table that checkpoints, graphs and feeds follow from.
   'input_schema.ts': ['protocol', 'checkpoint/config/generation-parameters.ts'],
-  pipeline: ['numbers', 'network', 'onnx', 'checkpoint', 'models', 'protocol', 'input_schema.ts'],
+  pipeline: ['numbers', 'network', 'onnx', 'checkpoint', 'models', 'protocol', 'input_schema.ts', 'package.json'],
   'shipped-files.ts': [],
   'app.ts': ['pipeline', 'protocol', 'input_schema.ts', 'shipped-files.ts'],
   // Some commands need checkpoints alone: a download needs nothing of the running model.
@@ -24,11 +24,11 @@ const allowedImports: Readonly<Record<string, readonly string[]>> = {
 
 /** For each room within pipeline/, the others that it may import from. All may measure times and know requests. */
 const allowedWithinPipeline: Readonly<Record<string, readonly string[]>> = {
-  images: ['stages.ts'],
+  images: ['stages.ts', 'fair-queue.ts'],
   texts: [],
   sessions: ['images'],
-  workers: ['images', 'sessions'],
-  tasks: ['infer-request.ts', 'stages.ts', 'images', 'texts', 'sessions', 'workers'],
+  workers: ['images', 'sessions', 'fair-queue.ts'],
+  tasks: ['accepted-requests.ts', 'infer-request.ts', 'stages.ts', 'images', 'texts', 'sessions', 'workers'],
 };
 
 /** The rooms of handlers/ that others may import, with the files that put platforms together. */
@@ -44,7 +44,7 @@ const allowedBetweenHandlers: Readonly<Record<string, readonly string[]>> = {
 
 /**
  * For each room within checkpoint/, the others that it may import from, from the ground up. hub/ fetches files and opens
- * none. quantize/ lies on top, because it opens one checkpoint and writes another.
+ * none. quantize/ and merge/ lie on top, because they open checkpoints and write another.
  */
 const allowedWithinCheckpoint: Readonly<Record<string, readonly string[]>> = {
   'errors.ts': [],
@@ -53,26 +53,25 @@ const allowedWithinCheckpoint: Readonly<Record<string, readonly string[]>> = {
   weights: ['errors.ts', 'files'],
   'checkpoint.ts': ['errors.ts', 'files', 'config', 'weights'],
   hub: ['errors.ts', 'files', 'config', 'weights'],
-  quantize: ['errors.ts', 'files', 'weights', 'checkpoint.ts'],
+  'new-checkpoint': ['errors.ts', 'files', 'weights'],
+  quantize: ['errors.ts', 'files', 'weights', 'checkpoint.ts', 'new-checkpoint'],
+  merge: ['errors.ts', 'config', 'weights', 'checkpoint.ts', 'new-checkpoint'],
 };
 
 /** The only files that may import a package. */
 const onlyImporters: Readonly<Record<string, readonly string[]>> = {
   'onnxruntime-node': ['pipeline/sessions/runtime.ts'],
-  undici: [
-    'network/address-guard.ts',
-    'network/guarded-connections.ts',
-    'network/http-get.ts',
-    'network/proxy-connections.ts',
-  ],
+  undici: ['network/http-get.ts', 'network/proxy-connections.ts', 'network/redirect-cookies.ts'],
   'ipaddr.js': ['network/address-guard.ts'],
   sharp: ['pipeline/images/formats/sharp-images.ts'],
   pbf: ['onnx/model-proto.ts'],
   '@grpc/grpc-js': [
+    'handlers/grpc/acceptor.ts',
     'handlers/grpc/call-report.ts',
     'handlers/grpc/credentials.ts',
     'handlers/grpc/guard.ts',
     'handlers/grpc/methods.ts',
+    'handlers/grpc/received-bytes.ts',
     'handlers/grpc/reflection-service.ts',
     'handlers/grpc/server.ts',
     'handlers/grpc/statuses.ts',
@@ -86,7 +85,7 @@ const onlyImporters: Readonly<Record<string, readonly string[]>> = {
   ],
   '@huggingface/hub': ['checkpoint/hub/listing.ts'],
   '@fastify/busboy': ['handlers/http/exchange/multipart.ts'],
-  'lru-cache': ['handlers/http/doors/runpod/answer-cache.ts'],
+  'lru-cache': ['handlers/http/doors/runpod/answer-cache.ts', 'network/dns-names.ts'],
   'prom-client': ['handlers/service/metrics.ts', 'handlers/service/model-metrics.ts'],
   '@opentelemetry/api': ['handlers/service/tracing.ts'],
   'cli-progress': ['handlers/command-line/download-progress.ts'],
@@ -173,6 +172,8 @@ describe('imports', () => {
     follow('handlers/service/server-settings.ts');
     expect([...reached].sort()).toEqual([
       'handlers/service/server-settings.ts',
+      'handlers/service/web-origins.ts',
+      'node:net',
       'pipeline/sessions/execution-provider-choices.ts',
       'pipeline/setting-definitions.ts',
       'pipeline/settings.ts',

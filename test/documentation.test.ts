@@ -7,6 +7,7 @@ import { schemas } from '../input_schema.ts';
 import { settingDefinitions } from '../pipeline/settings.ts';
 import { errorAnswer } from '../protocol/error-answer.ts';
 import { type ErrorCode, errorCodes, HandlerError } from '../protocol/errors.ts';
+import { namesWithoutEffect } from '../protocol/names-without-effect.ts';
 import type { InputFields } from '../protocol/schema.ts';
 
 /** Compares lists in the documents with the code, looks for the files that documents name, and follows every link. */
@@ -114,6 +115,16 @@ describe('docs/reference/inputs-and-outputs.md', () => {
     expect(documented.length).toBeGreaterThan(5);
     expect(Object.fromEntries(known)).toMatchObject(Object.fromEntries(documented));
   });
+});
+
+test('docs/reference/platforms.md has every name without effect, with its place and its reason', () => {
+  const section = /^## Names without effect\n([\s\S]*?)^## /m.exec(read('docs/reference/platforms.md'))?.[1] ?? '';
+  const rows = [...section.matchAll(/^\| `(\w+)` \| (.+?) \| (.+?) \|$/gm)].map(([, ...cells]) => cells);
+  const known = Object.entries(namesWithoutEffect).flatMap(([place, names]) =>
+    Object.entries(names).map(([name, reason]) => [name, place, reason]),
+  );
+  expect(known.length).toBeGreaterThan(20);
+  expect(rows.toSorted()).toEqual(known.toSorted());
 });
 
 test('CONTRIBUTING.md names only files and folders that exist', () => {

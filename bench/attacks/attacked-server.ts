@@ -21,22 +21,29 @@ export interface AttackedServer {
   cpuSeconds(): number;
   /** Whether the process lives. */
   isAlive(): boolean;
+  /** Sends a signal. @returns the seconds until the process has ended; at most `limitSeconds`. */
+  secondsToEnd(signal: NodeJS.Signals, limitSeconds: number): Promise<number>;
   stop(): Promise<void>;
 }
 
 /**
  * Starts the built server of a checkout with one token, `attacker`, and another, `bystander`.
  * @param checkout the folder of a checkout that was built with `npm run build`.
+ * @param output the descriptor of the file that its log goes to; nowhere by default.
+ * @param descriptors how many files it may have open.
  */
 export async function startAttackedServer(
   checkout: string,
   port: number,
   values: Readonly<Record<string, string>> = {},
+  output: number | 'ignore' = 'ignore',
+  descriptors?: number,
 ): Promise<AttackedServer> {
   const environment = { BLIP_API_TOKENS: 'attacker,bystander', LOG_LEVEL: 'warn', BLIP_EXECUTION_PROVIDER: 'cpu' };
-  const child = spawn(process.execPath, [`${checkout}/dist/serve.js`], {
+  const limit = descriptors === undefined ? '' : `ulimit -n ${descriptors}; `;
+  const child = spawn('sh', ['-c', `${limit}exec "${process.execPath}" "${checkout}/dist/serve.js"`], {
     env: { ...process.env, ...environment, PORT: String(port), ...values },
-    stdio: ['ignore', 'ignore', 'inherit'],
+    stdio: ['ignore', output, 'inherit'],
   });
   const url = `http://127.0.0.1:${port}`;
   await untilReady(url);
@@ -59,6 +66,12 @@ function describe(child: ChildProcess, port: number, url: string): AttackedServe
     residentMegabytes: () => residentMegabytes(pid),
     cpuSeconds: () => cpuSeconds(pid),
     isAlive: () => child.exitCode === null && child.signalCode === null,
+    async secondsToEnd(signal, limitSeconds) {
+      const startMs = performance.now();
+      child.kill(signal);
+      await Promise.race([exit, sleep(limitSeconds * 1_000, undefined, { ref: false })]);
+      return (performance.now() - startMs) / 1_000;
+    },
     async stop() {
       clearInterval(sampling);
       child.kill('SIGKILL');
@@ -97,22 +110,34 @@ function readProcess(pid: number, file: string): string {
   }
 }
 
-const picture = readFileSync(`${root}examples/two-cats.png`).toString('base64');
+/** The shipped picture, as base64. */
+export const shippedPicture = readFileSync(`${root}examples/two-cats.png`).toString('base64');
 
-/** Asks for a caption of the shipped picture. @returns its status, 0 for no answer, and its milliseconds. */
-export async function captionOnce(
-  { url }: AttackedServer,
-  token: string,
-): Promise<{ readonly status: number; readonly ms: number }> {
+export interface CaptionResult {
+  /** 0 for no answer. */
+  readonly status: number;
+  readonly ms: number;
+  /** Nobody listened. */
+  readonly isRefused: boolean;
+}
+
+/** Asks for a caption of the shipped picture, and waits for at most `timeoutMs`. */
+export async function captionOnce({ url }: AttackedServer, token: string, timeoutMs = 120_000): Promise<CaptionResult> {
   const startMs = performance.now();
-  const inputs = [{ name: 'img_url', shape: [1], datatype: 'BYTES', data: [`data:;base64,${picture}`] }];
-  const answer = await fetch(`${url}/v2/models/captioning/infer`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
-    body: JSON.stringify({ inputs }),
-  }).catch(() => undefined);
-  await answer?.arrayBuffer().catch(() => undefined);
-  return { status: answer?.status ?? 0, ms: performance.now() - startMs };
+  const inputs = [{ name: 'img_url', shape: [1], datatype: 'BYTES', data: [`data:;base64,${shippedPicture}`] }];
+  try {
+    const answer = await fetch(`${url}/v2/models/captioning/infer`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
+      body: JSON.stringify({ inputs }),
+      signal: AbortSignal.timeout(timeoutMs),
+    });
+    await answer.arrayBuffer();
+    return { status: answer.status, ms: performance.now() - startMs, isRefused: false };
+  } catch (thrown) {
+    const isRefused = thrown instanceof Error && String(Object(thrown.cause).code) === 'ECONNREFUSED';
+    return { status: 0, ms: performance.now() - startMs, isRefused };
+  }
 }
 
 /** Asks for a caption again and again until `attack` settles. @returns the slowest answer, in milliseconds. */

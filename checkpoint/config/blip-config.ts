@@ -7,6 +7,7 @@ import {
   requireDivisible,
   subsection,
 } from '../files/json-section.ts';
+import { requireAttentionFits, sizeLimits } from './size-limits.ts';
 import { type Activation, activations, readVisionConfig, type VisionConfig } from './vision-config.ts';
 
 /** `text_config`: BERT with cross-attention to an image. */
@@ -57,21 +58,21 @@ export function readBlipConfig(config: JsonSection): BlipConfig {
   return {
     vision,
     text: readTextConfig(textSection, vision.hiddenSize, headCount),
-    imageTextHiddenSize: readInteger(config, 'image_text_hidden_size', 256),
+    imageTextHiddenSize: readInteger(config, 'image_text_hidden_size', 256, 1, sizeLimits.hiddenSize),
     warnings,
   };
 }
 
 function readTextConfig(section: JsonSection, encoderHiddenSize: number, headCount: number): TextConfig {
   const text = {
-    vocabularySize: readInteger(section, 'vocab_size', 30_524, 2),
-    hiddenSize: readInteger(section, 'hidden_size', 768),
+    vocabularySize: readInteger(section, 'vocab_size', 30_524, 2, sizeLimits.vocabulary),
+    hiddenSize: readInteger(section, 'hidden_size', 768, 1, sizeLimits.hiddenSize),
     // transformers overwrites the section's own encoder_hidden_size with the vision width, and so do we.
     encoderHiddenSize,
-    intermediateSize: readInteger(section, 'intermediate_size', 3072),
-    layerCount: readInteger(section, 'num_hidden_layers', 12),
+    intermediateSize: readInteger(section, 'intermediate_size', 3072, 1, sizeLimits.intermediateSize),
+    layerCount: readInteger(section, 'num_hidden_layers', 12, 1, sizeLimits.layers),
     headCount,
-    maxPositions: readInteger(section, 'max_position_embeddings', 512),
+    maxPositions: readInteger(section, 'max_position_embeddings', 512, 1, sizeLimits.positions),
     layerNormEpsilon: readNumber(section, 'layer_norm_eps', 1e-12),
     activation: readChoice(section, 'hidden_act', activations, 'gelu'),
     bosTokenId: readInteger(section, 'bos_token_id', 30_522, 0),
@@ -79,6 +80,7 @@ function readTextConfig(section: JsonSection, encoderHiddenSize: number, headCou
     sepTokenId: readInteger(section, 'sep_token_id', 102, 0),
   };
   requireDivisible(section, 'hidden_size', text.hiddenSize, 'num_attention_heads', text.headCount);
+  requireAttentionFits(section, 'max_position_embeddings', text.maxPositions, text.headCount);
   requireInVocabulary(section, 'bos_token_id', text.bosTokenId, text.vocabularySize);
   requireInVocabulary(section, 'pad_token_id', text.padTokenId, text.vocabularySize);
   requireInVocabulary(section, 'sep_token_id', text.sepTokenId, text.vocabularySize);
@@ -99,7 +101,7 @@ function readTextHeadCount(section: JsonSection): [headCount: number, warnings: 
       [`${section.path}: num_attention_heads is missing; ${usualCount} heads of ${BLIP_HEAD_SIZE} are assumed.`],
     ];
   }
-  const headCount = readInteger(section, 'num_attention_heads', usualCount);
+  const headCount = readInteger(section, 'num_attention_heads', usualCount, 1, sizeLimits.heads);
   if (headCount === 8 && hiddenSize === 768) {
     const advice = 'every published BLIP checkpoint has 12; answers will be wrong if this file is an old copy.';
     return [headCount, [`${section.path}: num_attention_heads is 8; ${advice}`]];

@@ -1,12 +1,7 @@
 import type { JsonSection } from '../files/json-file.ts';
-import {
-  inconsistent,
-  readChoice,
-  readInteger,
-  readNumber,
-  requireDivisible,
-  subsection,
-} from '../files/json-section.ts';
+import { inconsistent, readChoice, readInteger, readNumber, requireDivisible } from '../files/json-section.ts';
+import { readClipSection } from './clip-sections.ts';
+import { requireAttentionFits, sizeLimits } from './size-limits.ts';
 import { type Activation, activations, readVisionConfig, type VisionConfig } from './vision-config.ts';
 
 /** `text_config` of CLIP: a causal transformer. The token at the end of a text stands for the whole text. */
@@ -42,11 +37,13 @@ const PLACEHOLDER_EOS_TOKEN_ID = 2;
  * @throws CheckpointError `CHECKPOINT_CONFIG_INVALID`.
  */
 export function readClipConfig(config: JsonSection): ClipConfig {
+  const vision = readClipSection(config, 'vision_config', readClipVisionConfig);
+  const text = readClipSection(config, 'text_config', readTextConfig);
   return {
-    vision: readClipVisionConfig(subsection(config, 'vision_config')),
-    text: readTextConfig(subsection(config, 'text_config')),
-    projectionSize: readInteger(config, 'projection_dim', 512),
-    warnings: [],
+    vision: vision.part,
+    text: text.part,
+    projectionSize: readInteger(config, 'projection_dim', 512, 1, sizeLimits.hiddenSize),
+    warnings: [...vision.warnings, ...text.warnings],
   };
 }
 
@@ -58,16 +55,17 @@ function readClipVisionConfig(section: JsonSection): VisionConfig {
 
 function readTextConfig(section: JsonSection): ClipTextConfig {
   const text = {
-    vocabularySize: readInteger(section, 'vocab_size', 49_408, 2),
-    hiddenSize: readInteger(section, 'hidden_size', 512),
-    intermediateSize: readInteger(section, 'intermediate_size', 2048),
-    layerCount: readInteger(section, 'num_hidden_layers', 12),
-    headCount: readInteger(section, 'num_attention_heads', 8),
-    maxPositions: readInteger(section, 'max_position_embeddings', 77),
+    vocabularySize: readInteger(section, 'vocab_size', 49_408, 2, sizeLimits.vocabulary),
+    hiddenSize: readInteger(section, 'hidden_size', 512, 1, sizeLimits.hiddenSize),
+    intermediateSize: readInteger(section, 'intermediate_size', 2048, 1, sizeLimits.intermediateSize),
+    layerCount: readInteger(section, 'num_hidden_layers', 12, 1, sizeLimits.layers),
+    headCount: readInteger(section, 'num_attention_heads', 8, 1, sizeLimits.heads),
+    maxPositions: readInteger(section, 'max_position_embeddings', 77, 1, sizeLimits.positions),
     layerNormEpsilon: readNumber(section, 'layer_norm_eps', 1e-5),
     activation: readChoice(section, 'hidden_act', activations, 'quick_gelu'),
   };
   requireDivisible(section, 'hidden_size', text.hiddenSize, 'num_attention_heads', text.headCount);
+  requireAttentionFits(section, 'max_position_embeddings', text.maxPositions, text.headCount);
   return { ...text, pooling: readPooling(section, text.vocabularySize) };
 }
 

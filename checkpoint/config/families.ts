@@ -3,8 +3,10 @@ import { type JsonSection, readJsonFile } from '../files/json-file.ts';
 import { inconsistent, subsection } from '../files/json-section.ts';
 import { type BlipConfig, readBlipConfig } from './blip-config.ts';
 import { type ClipConfig, readClipConfig } from './clip-config.ts';
-import { type GenerationDefaults, readGenerationDefaults } from './generation-config.ts';
+import { type GenerationDefaults, readGenerationConfig } from './generation-config.ts';
+import { misplacedParameters } from './ignored-parameters.ts';
 import type { Resize } from './image-processor-config.ts';
+import type { TokenRules } from './token-rules.ts';
 import type { VisionConfig } from './vision-config.ts';
 
 /** The settings of any family: what its graphs are written from. */
@@ -14,6 +16,8 @@ export interface FamilySettings {
     /** Lines for the log: what was assumed, or looks wrong. */
     readonly warnings: readonly string[];
   };
+  /** Lines for the log: what the checkpoint's files change that transformers does not read. */
+  readonly notices: readonly string[];
 }
 
 /** How the checkpoints of a family say what they are. */
@@ -24,29 +28,37 @@ export interface Family<Settings extends FamilySettings> {
   readonly readSettings: (folder: string, config: JsonSection) => Settings;
 }
 
-export interface BlipSettings {
+export interface BlipSettings extends FamilySettings {
   readonly config: BlipConfig;
   readonly generationDefaults: GenerationDefaults;
+  readonly tokenRules: TokenRules;
 }
 
-export interface ClipSettings {
+export interface ClipSettings extends FamilySettings {
   readonly config: ClipConfig;
 }
 
 export const blip: Family<BlipSettings> = {
   usualResize: 'squash',
-  readSettings: (folder, config) => ({
-    config: readBlipConfig(config),
-    generationDefaults: readGenerationDefaults(
-      subsection(config, 'text_config'),
+  readSettings(folder, file) {
+    const config = readBlipConfig(file);
+    const generation = readGenerationConfig(
+      subsection(file, 'text_config'),
       readJsonFile(join(folder, 'generation_config.json')),
-    ),
-  }),
+      config.text,
+    );
+    return {
+      config: { ...config, warnings: [...config.warnings, ...generation.warnings, ...misplacedParameters(file)] },
+      generationDefaults: generation.defaults,
+      tokenRules: generation.tokenRules,
+      notices: generation.notices,
+    };
+  },
 };
 
 export const clip: Family<ClipSettings> = {
   usualResize: 'crop',
-  readSettings: (_folder, config) => ({ config: readClipConfig(config) }),
+  readSettings: (_folder, config) => ({ config: readClipConfig(config), notices: [] }),
 };
 
 /**

@@ -1,6 +1,8 @@
-import type { JsonSection } from '../files/json-file.ts';
-import { invalid } from '../files/json-section.ts';
-import { type ParameterColumn, parameterColumn } from './generation-parameters.ts';
+import { describe, type JsonSection } from '../files/json-file.ts';
+import { inconsistent, invalid } from '../files/json-section.ts';
+import { MAX_COUNT, type ParameterColumn, parameterColumn } from './generation-parameters.ts';
+import { ignoredParameters, unsupportedParameters } from './ignored-parameters.ts';
+import { noTokenRules, readTokenRules, type TokenRules } from './token-rules.ts';
 
 type Checks = ParameterColumn<'checkpoint'>;
 type Checked<Check> = Check extends (value: unknown) => value is infer Value ? Value : never;
@@ -8,10 +10,65 @@ type Checked<Check> = Check extends (value: unknown) => value is infer Value ? V
 /** The generation parameters that a checkpoint sets, by their names in transformers' `GenerationConfig`. */
 export type GenerationDefaults = { readonly [Name in keyof Checks]?: Checked<Checks[Name]> };
 
+/** How a checkpoint wants texts to be generated, and what the log says of it. */
+export interface GenerationConfig {
+  readonly defaults: GenerationDefaults;
+  readonly tokenRules: TokenRules;
+  /** What the files change: transformers 5 reads parameters from neither for BLIP, and transformers 4 from `text_config`. */
+  readonly notices: readonly string[];
+  /** What is not supported, or cannot be. */
+  readonly warnings: readonly string[];
+}
+
+/** The parts of a text model that generation depends on. */
+interface TextModel {
+  readonly vocabularySize: number;
+  readonly maxPositions: number;
+  readonly bosTokenId: number;
+  readonly padTokenId: number;
+  /** It ends a text. */
+  readonly sepTokenId: number;
+}
+
 /**
- * Reads the generation defaults of a checkpoint: those of generation_config.json over those of `text_config` in
- * config.json, where published BLIP files have them. `null` counts as absent.
- * @throws CheckpointError `CHECKPOINT_CONFIG_INVALID` on a value of the wrong type, or out of its range.
+ * Reads how a checkpoint generates: generation_config.json comes before `text_config` of config.json, where published BLIP
+ * files have their parameters. `null` counts as absent.
+ * @throws CheckpointError `CHECKPOINT_CONFIG_INVALID` on a value of the wrong type, or out of the bounds of requests.
+ */
+export function readGenerationConfig(
+  textConfig: JsonSection,
+  generationConfig: JsonSection | undefined,
+  text: TextModel,
+): GenerationConfig {
+  const defaults = readGenerationDefaults(textConfig, generationConfig);
+  const vocabulary = { vocabularySize: text.vocabularySize, endTokenId: text.sepTokenId };
+  const textRules = readTokenRules(textConfig, vocabulary);
+  const rules = { ...noTokenRules, ...textRules };
+  const notices = changes(textConfig, readKeys(textConfig), usualValues, textRules);
+  const limits = [...lengthWarnings(generationConfig ?? textConfig, defaults, text)];
+  if (generationConfig === undefined) {
+    return { defaults, tokenRules: rules, notices, warnings: [...unsupportedParameters(textConfig), ...limits] };
+  }
+  const ownRules = readTokenRules(generationConfig, vocabulary);
+  return {
+    defaults,
+    tokenRules: { ...rules, ...ownRules },
+    notices: [
+      ...notices,
+      ...changes(generationConfig, readKeys(generationConfig), { ...usualValues, ...readKeys(textConfig) }, ownRules),
+    ],
+    warnings: [
+      ...unsupportedParameters(textConfig),
+      ...ignoredParameters(generationConfig),
+      ...otherSpecialTokens(generationConfig, text),
+      ...limits,
+    ],
+  };
+}
+
+/**
+ * Reads the generation defaults of a checkpoint.
+ * @throws as `readGenerationConfig` does.
  */
 export function readGenerationDefaults(
   textConfig: JsonSection,
@@ -26,7 +83,76 @@ function readKeys(section: JsonSection): GenerationDefaults {
     const value = section.values[name];
     if (value === undefined || value === null) continue;
     if (!isValid(value)) throw invalid(section, name, 'a generation parameter of its usual type and range', value);
+    if (typeof value === 'number') requireWithin(section, name, value);
     values[name] = value;
   }
   return values; // Each value passed the check of its own name.
+}
+
+interface Bounds {
+  readonly datatype: string;
+  readonly minimum?: number;
+  readonly maximum?: number;
+}
+
+/** A checkpoint may ask for no more than a request may. */
+function requireWithin(section: JsonSection, name: string, value: number): void {
+  const inputs: Readonly<Record<string, Bounds>> = parameterColumn('input');
+  const { minimum = Number.NEGATIVE_INFINITY, maximum = MAX_COUNT } = inputs[name] ?? {};
+  if (value < minimum) throw inconsistent(section, `${name} to be at least ${minimum}`, value);
+  if (value > maximum) throw inconsistent(section, `${name} to be at most ${maximum}`, value);
+}
+
+/** `max_length` and `min_length` of transformers' `GenerationConfig`, beside the table's defaults. */
+const usualValues: GenerationDefaults = { max_length: 20, min_length: 0, ...parameterColumn('default') };
+
+/** A line about the values that are not those that hold without them. */
+function changes(
+  { path }: JsonSection,
+  defaults: GenerationDefaults,
+  before: GenerationDefaults,
+  rules: Partial<TokenRules>,
+): readonly string[] {
+  const old = new Map<string, unknown>(Object.entries(before));
+  const changed = Object.entries(defaults).filter(([name, value]) => old.get(name) !== value);
+  const values = changed.map(([name, value]) => `${name} ${describe(value)}`);
+  const all = [...values, ...Object.keys(rules).map(keyOfRule)];
+  return all.length === 0 ? [] : [`${path} sets ${all.join(', ')}. transformers 5 does not read this for BLIP.`];
+}
+
+function keyOfRule(name: string): string {
+  return name.replace('TokenIds', 'TokenId').replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+/** Files that transformers wrote have the placeholder 2 as the end. */
+const PLACEHOLDER_EOS_TOKEN_ID = 2;
+
+function otherSpecialTokens({ path, values }: JsonSection, text: TextModel): readonly string[] {
+  const used = { bos_token_id: text.bosTokenId, eos_token_id: text.sepTokenId, pad_token_id: text.padTokenId };
+  return Object.entries(used).flatMap(([key, id]) => {
+    const value = values[key] ?? id;
+    const isUsed = value === id || (Array.isArray(value) && value.length === 1 && value[0] === id);
+    if (isUsed || (key === 'eos_token_id' && value === PLACEHOLDER_EOS_TOKEN_ID)) return [];
+    return [`${path}: ${key} ${describe(value)} is without effect: ${id} of text_config is used, as in transformers.`];
+  });
+}
+
+/** Lengths that no text can have. transformers goes on with them, and so does this package. */
+function lengthWarnings({ path }: JsonSection, defaults: GenerationDefaults, text: TextModel): readonly string[] {
+  const {
+    max_new_tokens: maxNew,
+    max_length: maxLength = 20,
+    min_new_tokens: minNew,
+    min_length: minLength,
+  } = defaults;
+  const lines: string[] = [];
+  const [maxName, max] = maxNew === undefined ? ['max_length', maxLength] : ['max_new_tokens', maxNew];
+  const [minName, min] = minNew === undefined ? ['min_length', minLength ?? 0] : ['min_new_tokens', minNew];
+  if (min > max) lines.push(`${path}: ${minName} ${min} is more than ${maxName} ${max}: texts end at ${maxName}.`);
+  const positions = text.maxPositions + (maxNew === undefined ? 1 : 0);
+  if (max > positions) {
+    const advice = 'requests need a max_new_tokens that fits';
+    lines.push(`${path}: ${maxName} ${max} does not fit max_position_embeddings ${text.maxPositions}: ${advice}.`);
+  }
+  return lines;
 }

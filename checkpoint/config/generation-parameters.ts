@@ -49,7 +49,17 @@ export const generationParameters = {
         "Whose defaults hold for what the request leaves open: transformers' (hf), BentoBLIP's, or the original BLIP's.",
     },
   },
-  max_length: { checkpoint: isPositiveCount },
+  max_length: {
+    input: {
+      ...optional,
+      datatype: 'INT64',
+      example: [30],
+      minimum: 1,
+      maximum: MAX_COUNT,
+      description: 'The most tokens a text has, its start token, prompt and end token included. max_new_tokens wins.',
+    },
+    checkpoint: isPositiveCount,
+  },
   max_new_tokens: {
     input: {
       ...optional,
@@ -62,7 +72,17 @@ export const generationParameters = {
     checkpoint: isPositiveCount,
     graph: { elementType: 'int64', shape: ['rows'], comesFirst: true },
   },
-  min_length: { checkpoint: isCount },
+  min_length: {
+    input: {
+      ...optional,
+      datatype: 'INT64',
+      example: [10],
+      minimum: 0,
+      maximum: MAX_COUNT,
+      description: 'The fewest tokens before a text may end, start token and prompt included. min_new_tokens wins.',
+    },
+    checkpoint: isCount,
+  },
   min_new_tokens: {
     input: {
       ...optional,

@@ -9,6 +9,8 @@ import {
   subsection,
 } from '../files/json-section.ts';
 
+import { sizeLimits } from './size-limits.ts';
+
 type Channels = readonly [red: number, green: number, blue: number];
 
 /** How an image is brought to the size of the model, which is square. */
@@ -96,7 +98,7 @@ function readResize(file: JsonSection, imageSize: number, usualResize: Resize['k
   const section = readSize(file, imageSize, isCropped);
   if (section.values['shortest_edge'] === undefined) return { kind: 'squash', side: readSides(section, imageSize) };
   if (!isCropped) throw inconsistent(file, 'do_center_crop with a shortest_edge', 'none');
-  return readCrop(file, readInteger(section, 'shortest_edge', undefined), imageSize);
+  return readCrop(file, readInteger(section, 'shortest_edge', undefined, 1, sizeLimits.imageSide), imageSize);
 }
 
 /** Files of older versions give one number: the shortest edge where they crop, both sides where they do not. */

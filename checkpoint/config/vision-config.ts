@@ -1,6 +1,7 @@
 import { CheckpointError } from '../errors.ts';
 import type { JsonSection } from '../files/json-file.ts';
 import { readChoice, readInteger, readNumber, requireDivisible } from '../files/json-section.ts';
+import { requireAttentionFits, sizeLimits } from './size-limits.ts';
 
 /** Activation functions by their names in transformers' `ACT2FN`. */
 export const activations = ['gelu', 'quick_gelu', 'relu', 'gelu_new', 'gelu_pytorch_tanh'] as const;
@@ -20,6 +21,11 @@ export interface VisionConfig {
   readonly activation: Activation;
 }
 
+/** Number of vectors that one image becomes: its patches and the class embedding. */
+export function imageTokenCount(config: VisionConfig): number {
+  return (config.imageSize / config.patchSize) ** 2 + 1;
+}
+
 /**
  * Reads a `vision_config`. Missing keys take the defaults of transformers' configuration classes.
  * @param defaults those in which the families differ.
@@ -29,20 +35,22 @@ export function readVisionConfig(
   section: JsonSection,
   defaults: Pick<VisionConfig, 'imageSize' | 'patchSize' | 'activation'>,
 ): VisionConfig {
-  const imageSize = readInteger(section, 'image_size', defaults.imageSize);
+  const imageSize = readInteger(section, 'image_size', defaults.imageSize, 1, sizeLimits.imageSide);
   const vision = {
-    hiddenSize: readInteger(section, 'hidden_size', 768),
-    intermediateSize: readInteger(section, 'intermediate_size', 3072),
-    layerCount: readInteger(section, 'num_hidden_layers', 12),
-    headCount: readInteger(section, 'num_attention_heads', 12),
+    hiddenSize: readInteger(section, 'hidden_size', 768, 1, sizeLimits.hiddenSize),
+    intermediateSize: readInteger(section, 'intermediate_size', 3072, 1, sizeLimits.intermediateSize),
+    layerCount: readInteger(section, 'num_hidden_layers', 12, 1, sizeLimits.layers),
+    headCount: readInteger(section, 'num_attention_heads', 12, 1, sizeLimits.heads),
     imageSize,
     positionsImageSize: imageSize,
-    patchSize: readInteger(section, 'patch_size', defaults.patchSize),
+    patchSize: readInteger(section, 'patch_size', defaults.patchSize, 1, sizeLimits.patchSide),
     layerNormEpsilon: readNumber(section, 'layer_norm_eps', 1e-5),
     activation: readChoice(section, 'hidden_act', activations, defaults.activation),
   };
   requireDivisible(section, 'hidden_size', vision.hiddenSize, 'num_attention_heads', vision.headCount);
   requireDivisible(section, 'image_size', vision.imageSize, 'patch_size', vision.patchSize);
+  const patches = (vision.imageSize / vision.patchSize) ** 2;
+  requireAttentionFits(section, 'image_size and patch_size', patches + 1, vision.headCount);
   return vision;
 }
 

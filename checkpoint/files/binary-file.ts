@@ -1,25 +1,23 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { readSync } from 'node:fs';
 import { CheckpointError } from '../errors.ts';
+import { BEGINNING_BYTES, describeForeign, recognizeNoWeights } from './file-beginnings.ts';
 import { explainReadErrors } from './file-errors.ts';
+import { type OpenFile, withRegularFile } from './regular-file.ts';
 
-/** A file that is open for reading. */
-export interface BinaryFile {
-  readonly path: string;
-  readonly descriptor: number;
-  readonly sizeBytes: number;
-}
+/** A file of weights that is open for reading. */
+export type BinaryFile = OpenFile;
 
 /**
- * Opens a file and closes it when `use` returns or throws.
- * @throws CheckpointError `CHECKPOINT_FILE_UNREADABLE`, and the errors of `use`.
+ * Opens a file of weights and closes it when `use` returns or throws.
+ * @throws CheckpointError `CHECKPOINT_FILE_UNREADABLE`, `CHECKPOINT_WEIGHTS_INVALID` when something else lies in its place,
+ *   and the errors of `use`.
  */
 export function withFile<T>(path: string, use: (file: BinaryFile) => T): T {
-  const descriptor = explainReadErrors(path, () => openSync(path, 'r'));
-  try {
-    return use({ path, descriptor, sizeBytes: explainReadErrors(path, () => fstatSync(descriptor).size) });
-  } finally {
-    closeSync(descriptor);
-  }
+  return withRegularFile(path, (file) => {
+    const foreign = recognizeNoWeights(readBytes(file, 0, Math.min(BEGINNING_BYTES, file.sizeBytes)));
+    if (foreign === undefined) return use(file);
+    throw new CheckpointError('CHECKPOINT_WEIGHTS_INVALID', describeForeign(path, 'weights', foreign, file.sizeBytes));
+  });
 }
 
 /**

@@ -8,6 +8,7 @@ export function explainReadErrors<T>(path: string, action: () => T): T {
   try {
     return action();
   } catch (cause) {
+    if (cause instanceof CheckpointError) throw cause;
     const message = `${path}: expected a readable file (${errorCode(cause)}).`;
     throw new CheckpointError('CHECKPOINT_FILE_UNREADABLE', message, { cause });
   }
@@ -23,7 +24,7 @@ export function readIfThere<T>(path: string, action: () => T): T | undefined {
     try {
       return action();
     } catch (cause) {
-      if (isMissing(cause)) return undefined;
+      if (isMissing(cause instanceof CheckpointError ? cause.cause : cause)) return undefined;
       throw cause;
     }
   });

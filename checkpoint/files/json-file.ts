@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { CheckpointError, type CheckpointErrorCode } from '../errors.ts';
-import { readIfThere } from './file-errors.ts';
+import { parseJson } from './json-text.ts';
+import { readTextFile } from './text-file.ts';
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
@@ -23,25 +23,35 @@ export function readJsonFile(
   path: string,
   code: CheckpointErrorCode = 'CHECKPOINT_CONFIG_INVALID',
 ): JsonSection | undefined {
-  const text = readTextFile(path);
+  const text = readTextFile(path, code, 'JSON');
   if (text === undefined) return undefined;
-  let values: unknown;
-  try {
-    values = JSON.parse(text);
-  } catch (cause) {
-    throw new CheckpointError(code, `${path}: expected JSON, got text that does not parse.`, { cause });
-  }
-  if (isJsonObject(values)) return { path, values };
-  throw new CheckpointError(code, `${path}: expected a JSON object, got ${describe(values)}.`);
+  const values = parseJson(path, text, code);
+  if (!isJsonObject(values))
+    throw new CheckpointError(code, `${path}: expected a JSON object, got ${describe(values)}.`);
+  if (!isServerError(values)) return { path, values };
+  throw new CheckpointError(
+    code,
+    `${path}: expected a file of a checkpoint, got a server's error in JSON. Download it again.`,
+  );
 }
 
-/**
- * Reads a text file.
- * @returns `undefined` when there is no such file.
- * @throws CheckpointError `CHECKPOINT_FILE_UNREADABLE`.
- */
-export function readTextFile(path: string): string | undefined {
-  return readIfThere(path, () => readFileSync(path, 'utf8'));
+const errorKeys = new Set([
+  'error',
+  'errors',
+  'error_type',
+  'message',
+  'detail',
+  'code',
+  'status',
+  'statusCode',
+  'url',
+]);
+
+/** Whether an object is what servers answer in place of a file: it has an error or a message, and nothing else. */
+function isServerError(values: JsonObject): boolean {
+  const keys = Object.keys(values);
+  const saysWhat = ['error', 'errors', 'message', 'detail'].some((key) => Object.hasOwn(values, key));
+  return saysWhat && keys.every((key) => errorKeys.has(key));
 }
 
 /** A short description of a JSON value for messages: its type, and the value itself where that is short. */

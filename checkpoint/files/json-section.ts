@@ -8,12 +8,19 @@ export function subsection(section: JsonSection, key: string): JsonSection {
   return { path: `${section.path}: ${key}`, values: value };
 }
 
-/** Reads a whole number. Without a default, the key must be there. */
-export function readInteger(section: JsonSection, key: string, defaultValue: number | undefined, minimum = 1): number {
+/** Reads a whole number within bounds. Without a default, the key must be there. */
+export function readInteger(
+  section: JsonSection,
+  key: string,
+  defaultValue: number | undefined,
+  minimum = 1,
+  maximum = Number.MAX_SAFE_INTEGER,
+): number {
   const value = section.values[key] ?? defaultValue;
   if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < minimum) {
     throw invalid(section, key, `a whole number of at least ${minimum}`, value);
   }
+  if (value > maximum) throw invalid(section, key, `a whole number of at most ${maximum}`, value);
   return value;
 }
 

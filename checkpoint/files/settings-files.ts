@@ -9,6 +9,7 @@ export const settingsFiles: readonly string[] = [
   'vocab.txt',
   'vocab.json',
   'merges.txt',
+  'added_tokens.json',
   'special_tokens_map.json',
 ];
 
@@ -18,3 +19,22 @@ export const vocabularies: readonly (readonly string[])[] = [
   ['vocab.txt'],
   ['vocab.json', 'merges.txt'],
 ];
+
+const MEBIBYTE = 1 << 20;
+/** The largest settings of published BLIP and CLIP checkpoints have some hundred kilobytes. */
+const USUAL_MAX_BYTES = 2 * MEBIBYTE;
+
+/** Vocabularies of 250,000 tokens fit. Those of BLIP and CLIP have a tenth of that. */
+const largeFiles: Readonly<Record<string, number>> = {
+  'tokenizer.json': 24 * MEBIBYTE,
+  'vocab.txt': 8 * MEBIBYTE,
+  'vocab.json': 8 * MEBIBYTE,
+  'merges.txt': 8 * MEBIBYTE,
+  'model.safetensors.index.json': 8 * MEBIBYTE,
+  'pytorch_model.bin.index.json': 8 * MEBIBYTE,
+};
+
+/** The most bytes that are read of a file of this name, so that a hostile one takes little memory and time. */
+export function maxFileBytes(name: string): number {
+  return largeFiles[name] ?? USUAL_MAX_BYTES;
+}

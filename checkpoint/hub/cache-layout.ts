@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { readTextFile } from '../files/json-file.ts';
+import { readLine } from '../files/text-file.ts';
 import type { HubReference } from './reference.ts';
 
 /**
@@ -40,7 +40,7 @@ export function isCommit(text: string): boolean {
  */
 export function cachedCommit(cache: RepositoryCache, revision: string): string | undefined {
   if (isCommit(revision)) return revision;
-  const commit = readTextFile(cache.ref(revision))?.trim() ?? '';
+  const commit = readLine(cache.ref(revision)) ?? '';
   return isCommit(commit) ? commit : undefined;
 }
 

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { CheckpointError } from '../errors.ts';
 import { readJsonFile } from '../files/json-file.ts';
-import { settingsFiles } from '../files/settings-files.ts';
+import { settingsFiles, vocabularies } from '../files/settings-files.ts';
 import { isWeightsIndex, shardsOf, weightsFiles } from '../weights/weights-files.ts';
 import { type AttemptOptions, defaultHubLimits, type HubLimits } from './attempts.ts';
 import { CacheDestination } from './cache-destination.ts';
@@ -47,8 +47,8 @@ interface Download {
  * Always asks the Hub which commit the revision is at now, except in offline mode.
  * @returns the folder with the files.
  * @throws CheckpointError: `CHECKPOINT_NOT_FOUND`, `CHECKPOINT_ACCESS_DENIED`, `CHECKPOINT_DOWNLOAD_FAILED`,
- * `CHECKPOINT_NOT_CACHED` in offline mode, `CHECKPOINT_CONFIG_INVALID` or `CHECKPOINT_WEIGHTS_INVALID` where the model
- * lacks such files. When the signal aborts, its reason.
+ * `CHECKPOINT_NOT_CACHED` in offline mode, `CHECKPOINT_CONFIG_INVALID`, `CHECKPOINT_WEIGHTS_INVALID` or
+ * `CHECKPOINT_TOKENIZER_INVALID` where the model lacks such files. When the signal aborts, its reason.
  */
 export async function downloadCheckpoint(
   reference: HubReference,
@@ -111,7 +111,7 @@ function chooseFiles(
   if (!listing.files.has('config.json')) {
     throw new CheckpointError(
       'CHECKPOINT_CONFIG_INVALID',
-      `${referenceText(reference)}: expected a config.json on the Hub, got none.`,
+      `${referenceText(reference)}: expected a config.json on the Hub, got ${adapterOrNone(listing)}.`,
     );
   }
   const [form] = present(weightsFiles, listing);
@@ -121,8 +121,25 @@ function chooseFiles(
       `${referenceText(reference)}: expected one of ${weightsFiles.join(', ')} on the Hub, got none of them.`,
     );
   }
+  requireVocabulary(reference, listing);
   const betterForms = weightsFiles.slice(0, weightsFiles.indexOf(form.name));
   return { form, absent: [...settingsFiles.filter((file) => !listing.files.has(file)), ...betterForms] };
+}
+
+/** Told before gigabytes of weights are fetched. */
+function requireVocabulary(reference: HubReference, { files }: Listing): void {
+  if (vocabularies.some((names) => names.every((name) => files.has(name)))) return;
+  const sets = vocabularies.map((names) => names.join(' with ')).join(', or ');
+  throw new CheckpointError(
+    'CHECKPOINT_TOKENIZER_INVALID',
+    `${referenceText(reference)}: expected ${sets} on the Hub, got none of them.`,
+  );
+}
+
+/** A LoRA adapter has no configuration of a model. */
+function adapterOrNone({ files }: Listing): string {
+  if (!files.has('adapter_config.json')) return 'none';
+  return 'an adapter of PEFT; download its folder with "hf download", and merge it with "blip-handler merge"';
 }
 
 function present(names: readonly string[], { files }: Listing): readonly RemoteFile[] {

@@ -1,8 +1,9 @@
+import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { Proxies } from '../../network/proxy-connections.ts';
 import { CheckpointError } from '../errors.ts';
-import { readTextFile } from '../files/json-file.ts';
+import { readIfThere } from '../files/file-errors.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -40,6 +41,11 @@ export function readHubSettings(environment: Environment): HubSettings {
   };
 }
 
+/** The operator's own file, which may be a pipe of the shell. */
+function readTokenFile(file: string): string | undefined {
+  return readIfThere(file, () => readFileSync(file, 'utf8'));
+}
+
 /**
  * Reads the access token: HF_TOKEN, else HUGGING_FACE_HUB_TOKEN, else the file that `hf auth login` writes.
  * @throws CheckpointError `CHECKPOINT_ACCESS_DENIED` when it is no token, `CHECKPOINT_FILE_UNREADABLE`.
@@ -49,7 +55,7 @@ export function readHubToken(environment: Environment): string | undefined {
     readVariable(environment, 'HF_TOKEN_PATH') ?? join(homeFolder(environment), 'token'),
     environment,
   );
-  const token = (readEither(environment, 'HF_TOKEN', 'HUGGING_FACE_HUB_TOKEN') ?? readTextFile(file) ?? '').trim();
+  const token = (readEither(environment, 'HF_TOKEN', 'HUGGING_FACE_HUB_TOKEN') ?? readTokenFile(file) ?? '').trim();
   if (token === '') return undefined;
   if (!/^[\x21-\x7e]+$/.test(token)) {
     throw new CheckpointError(

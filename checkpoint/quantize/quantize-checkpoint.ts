@@ -1,28 +1,24 @@
-import { randomUUID } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { copyFile, mkdir, rename, rm, writeFile } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { openCheckpoint } from '../checkpoint.ts';
 import { CheckpointError } from '../errors.ts';
-import { readBytes, withFile } from '../files/binary-file.ts';
 import { readJsonFile } from '../files/json-file.ts';
-import { settingsFiles } from '../files/settings-files.ts';
+import { readFloats } from '../new-checkpoint/float-tensor.ts';
+import {
+  copiedTensor,
+  copySettings,
+  totalBytes,
+  type WriteOptions,
+  writeNewFolder,
+  writeWeights,
+} from '../new-checkpoint/new-folder.ts';
+import type { TensorToWrite } from '../new-checkpoint/write-safetensors.ts';
 import { FORMAT, isQuantizable, partCount, quantizedNames } from '../weights/int8-format.ts';
 import type { TensorRegion } from '../weights/safetensors.ts';
 import { openWeights } from '../weights/weights.ts';
-import { readFloats } from './float-tensor.ts';
 import { type QuantizedMatrix, quantizeMatrix } from './quantize-matrix.ts';
-import { type TensorToWrite, writeSafetensors } from './write-safetensors.ts';
 
 const CONFIG = 'config.json';
-const WEIGHTS = 'model.safetensors';
-
-export interface QuantizeOptions {
-  /** Called after each tensor. */
-  readonly onProgress?: (writtenBytes: number, totalBytes: number) => void;
-  /** Ends the work between two tensors. No file is left. */
-  readonly signal?: AbortSignal;
-}
 
 /** The result in numbers. */
 export interface QuantizedCheckpoint {
@@ -40,7 +36,7 @@ export interface QuantizedCheckpoint {
 export async function quantizeCheckpoint(
   folder: string,
   target: string,
-  options: QuantizeOptions = {},
+  options: WriteOptions = {},
 ): Promise<QuantizedCheckpoint> {
   if (openCheckpoint(folder).isInt8) {
     throw new CheckpointError(
@@ -48,47 +44,20 @@ export async function quantizeCheckpoint(
       `${folder}: expected a checkpoint of floating point weights, got one of int8.`,
     );
   }
-  const finalFolder = resolve(target);
-  const unfinishedFolder = join(dirname(finalFolder), `.${basename(finalFolder)}.${randomUUID()}`);
-  await mkdir(unfinishedFolder, { recursive: true });
-  try {
-    const quantized = await writeWeights(folder, join(unfinishedFolder, WEIGHTS), options);
-    await copySettings(folder, unfinishedFolder);
-    await rename(unfinishedFolder, finalFolder);
-    return quantized;
-  } catch (error) {
-    await rm(unfinishedFolder, { recursive: true, force: true });
-    throw error;
-  }
-}
-
-async function writeWeights(
-  folder: string,
-  path: string,
-  { onProgress, signal }: QuantizeOptions,
-): Promise<QuantizedCheckpoint> {
   const regions = [...openWeights(folder).regions];
   const tensors = regions.flatMap(([name, region]) =>
     isQuantizable(region, name) ? quantizedTensors(name, region) : [copiedTensor(name, region)],
   );
-  const weightsBytes = totalBytes(tensors);
-  let writtenBytes = 0;
-  await writeSafetensors(path, tensors, ({ lengthBytes }) => {
-    signal?.throwIfAborted();
-    writtenBytes += lengthBytes;
-    onProgress?.(writtenBytes, weightsBytes);
+  await writeNewFolder(target, async (newFolder) => {
+    await writeWeights(newFolder, tensors, options);
+    await writeConfig(folder, newFolder);
+    await copySettings(folder, newFolder, [CONFIG]);
   });
-  const matrixCount = regions.filter(([name, region]) => isQuantizable(region, name)).length;
-  return { matrixCount, weightsBytes, sourceBytes: totalBytes(regions.map(([, region]) => region)) };
-}
-
-function totalBytes(tensors: readonly { readonly lengthBytes: number }[]): number {
-  return tensors.reduce((total, { lengthBytes }) => total + lengthBytes, 0);
-}
-
-function copiedTensor(name: string, { dtype, shape, path, offsetBytes, lengthBytes }: TensorRegion): TensorToWrite {
-  const read = () => withFile(path, (file) => readBytes(file, offsetBytes, lengthBytes));
-  return { name, dtype, shape, lengthBytes, read };
+  return {
+    matrixCount: regions.filter(([name, region]) => isQuantizable(region, name)).length,
+    weightsBytes: totalBytes(tensors),
+    sourceBytes: totalBytes(regions.map(([, region]) => region)),
+  };
 }
 
 /** Two tensors of one matrix, which is quantized when the first is read, and dropped when the second is. */
@@ -143,11 +112,8 @@ function requireParts(region: TensorRegion, parts: number): void {
   throw new CheckpointError('CHECKPOINT_TENSOR_MISMATCH', `${expected}, got ${outputSize}.`);
 }
 
-async function copySettings(folder: string, target: string): Promise<void> {
+async function writeConfig(folder: string, target: string): Promise<void> {
   const config = readJsonFile(join(folder, CONFIG));
   const quantized = { ...config?.values, quantization_config: { format: FORMAT } };
   await writeFile(join(target, CONFIG), `${JSON.stringify(quantized, undefined, 2)}\n`);
-  for (const file of settingsFiles) {
-    if (file !== CONFIG && existsSync(join(folder, file))) await copyFile(join(folder, file), join(target, file));
-  }
 }

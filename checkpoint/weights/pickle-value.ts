@@ -13,6 +13,7 @@ export type PickleValue =
   | PickleDict
   | PickleGlobal
   | PickleCall
+  | PickleObject
   | PickleReference;
 
 export interface PickleTuple {
@@ -44,6 +45,12 @@ export interface PickleCall {
   readonly arguments: readonly PickleValue[];
 }
 
+/** An object of plain data that is left out: only the name of its class is kept. */
+export interface PickleObject {
+  readonly kind: 'object';
+  readonly name: string;
+}
+
 /** An object outside the pickle, by its persistent id. */
 export interface PickleReference {
   readonly kind: 'reference';
@@ -72,6 +79,8 @@ export function describePickleValue(value: PickleValue): string {
       return value.name;
     case 'call':
       return `a call of ${value.name}`;
+    case 'object':
+      return `a ${value.name}`;
     case 'reference':
       return 'a storage';
   }

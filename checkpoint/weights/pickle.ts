@@ -1,10 +1,12 @@
 import { CheckpointError } from '../errors.ts';
-import { describePickleValue, isKind, type PickleValue } from './pickle-value.ts';
+import { describePickleValue, isKind, type PickleGlobal, type PickleValue } from './pickle-value.ts';
 
 /** The names that a pickle may have. All others are refused. */
 export interface KnownGlobals {
   readonly classes: ReadonlySet<string>;
   readonly functions: ReadonlySet<string>;
+  /** Classes and functions whose results are left out, with all that is put into them. */
+  readonly skipped: ReadonlySet<string>;
 }
 
 const PROTOCOL = 2;
@@ -50,6 +52,7 @@ const operations: ReadonlyMap<number, Operation> = new Map<number, Operation>([
   [0x80, readProtocol], // PROTO
   [0x63, readGlobal], // GLOBAL
   [0x52, reduce], // REDUCE
+  [0x81, makeObject], // NEWOBJ
   [0x62, build], // BUILD
   [0x51, (machine) => push(machine, { kind: 'reference', id: pop(machine) })], // BINPERSID
   [0x28, (machine) => machine.marks.push(machine.stack.length)], // MARK
@@ -85,7 +88,6 @@ type ObjectOpcode = readonly [name: string, describe: (machine: Machine) => stri
 const objectOpcodes: ReadonlyMap<number, ObjectOpcode> = new Map<number, ObjectOpcode>([
   [0x69, ['INST', readGlobalName]],
   [0x6f, ['OBJ', (machine) => describePickleValue(popToMark(machine)[0] ?? null)]],
-  [0x81, ['NEWOBJ', (machine) => describePickleValue(popSome(machine, 2)[0] ?? null)]],
   [0x92, ['NEWOBJ_EX', (machine) => describePickleValue(popSome(machine, 3)[0] ?? null)]],
   [0x93, ['STACK_GLOBAL', (machine) => popSome(machine, 2).map(readable).join('.')]],
   [0x82, ['EXT1', (machine) => `extension ${takeUnsigned(machine, 1)}`]],
@@ -114,8 +116,9 @@ function readProtocol(machine: Machine): void {
 
 function readGlobal(machine: Machine): void {
   const name = readGlobalName(machine);
-  const { classes, functions } = machine.known;
-  if (name !== ORDERED_DICT && !classes.has(name) && !functions.has(name)) throw refused(machine, name);
+  const { classes, functions, skipped } = machine.known;
+  const isKnown = name === ORDERED_DICT || [classes, functions, skipped].some((names) => names.has(name));
+  if (!isKnown) throw refused(machine, name);
   push(machine, { kind: 'global', name });
 }
 
@@ -142,18 +145,32 @@ function reduce(machine: Machine): void {
     push(machine, { kind: 'dict', entries: new Map() });
   else if (isKind(callee, 'global') && machine.known.functions.has(callee.name))
     push(machine, { kind: 'call', name: callee.name, arguments: items });
+  else if (isSkipped(machine, callee)) push(machine, { kind: 'object', name: callee.name });
   else throw refused(machine, `a call of ${describePickleValue(callee)} with ${items.length} arguments`);
+}
+
+/** Describes an object of a class that is left out, and refuses any other. */
+function makeObject(machine: Machine): void {
+  const [objectClass = null] = popSome(machine, 2);
+  if (!isSkipped(machine, objectClass)) throw refused(machine, `NEWOBJ of ${describePickleValue(objectClass)}`);
+  push(machine, { kind: 'object', name: objectClass.name });
+}
+
+function isSkipped(machine: Machine, value: PickleValue): value is PickleGlobal {
+  return isKind(value, 'global') && machine.known.skipped.has(value.name);
 }
 
 /** Ignores the attributes of an OrderedDict: `_metadata` of a state dict has the versions of modules. */
 function build(machine: Machine): void {
   const [object = null] = popSome(machine, 2);
-  if (!isKind(object, 'dict')) throw refused(machine, `attributes of ${describePickleValue(object)}`);
+  if (!isKind(object, 'dict') && !isKind(object, 'object'))
+    throw refused(machine, `attributes of ${describePickleValue(object)}`);
   push(machine, object);
 }
 
 function append(machine: Machine, items: readonly PickleValue[]): void {
   const list = top(machine);
+  if (isKind(list, 'object')) return; // Left out with the object.
   if (!isKind(list, 'list')) throw invalid(machine, `a list to append to, got ${describePickleValue(list)}`);
   for (const item of items) list.items.push(item);
 }
@@ -161,6 +178,7 @@ function append(machine: Machine, items: readonly PickleValue[]): void {
 /** Python keeps the last of two equal keys without an error, but no state dict of torch.save has two. */
 function setItems(machine: Machine, items: readonly PickleValue[]): void {
   const dict = top(machine);
+  if (isKind(dict, 'object')) return; // Left out with the object.
   if (!isKind(dict, 'dict')) throw invalid(machine, `a dict to add to, got ${describePickleValue(dict)}`);
   if (items.length % 2 !== 0) throw invalid(machine, `keys and values, got ${items.length} items`);
   for (let index = 0; index < items.length; index += 2) {
@@ -261,7 +279,7 @@ function refused(machine: Machine, object: string): CheckpointError {
   const expected = 'a pickle that names only tensors, their storages and dicts';
   return new CheckpointError(
     'CHECKPOINT_PICKLE_REFUSED',
-    message(machine, `${expected}, got ${shown}; nothing was run`),
+    message(machine, `${expected}, got ${shown}; nothing was run. Save model.state_dict() alone`),
   );
 }
 

@@ -1,6 +1,7 @@
 import { CheckpointError } from '../errors.ts';
 import { readBytes, withFile } from '../files/binary-file.ts';
 import { describe, isJsonObject, type JsonObject } from '../files/json-file.ts';
+import { parseJson } from '../files/json-text.ts';
 
 /** Size in bits of one element of each safetensors dtype. Source: safetensors/src/tensor.rs, enum Dtype. */
 const dtypeBits = {
@@ -37,6 +38,7 @@ export interface TensorRegion {
 const HEADER_LENGTH_BYTES = 8;
 /** The limit of the reference implementation: safetensors/src/tensor.rs, MAX_HEADER_SIZE. */
 const MAX_HEADER_BYTES = 100_000_000;
+const CUT_OFF = ': the file may have been cut off. Download it again';
 
 /**
  * Reads the table of tensors of a safetensors file, and none of the tensors.
@@ -67,7 +69,7 @@ function readHeader(path: string): Header {
     if (declaredBytes > BigInt(limit)) {
       throw invalidFile(
         path,
-        `expected a header of at most ${limit} bytes in a file of ${file.sizeBytes}, got ${declaredBytes}`,
+        `expected a header of at most ${limit} bytes in a file of ${file.sizeBytes}, got ${declaredBytes}${CUT_OFF}`,
       );
     }
     const header = readBytes(file, HEADER_LENGTH_BYTES, Number(declaredBytes));
@@ -76,13 +78,7 @@ function readHeader(path: string): Header {
 }
 
 function parseHeader(path: string, text: string): JsonObject {
-  let header: unknown;
-  try {
-    header = JSON.parse(text);
-  } catch (cause) {
-    const message = `${path}: expected a JSON header, got text that does not parse.`;
-    throw new CheckpointError('CHECKPOINT_WEIGHTS_INVALID', message, { cause });
-  }
+  const header = parseJson(path, text, 'CHECKPOINT_WEIGHTS_INVALID', 'a JSON header');
   if (!isJsonObject(header))
     throw invalidFile(path, `expected the header to be a JSON object, got ${describe(header)}`);
   const duplicate = findDuplicateKey(text);
@@ -119,7 +115,7 @@ function readRegion(path: string, name: string, entry: unknown, dataStart: numbe
   const dataBytes = fileBytes - dataStart;
   if (begin > end || end > dataBytes) {
     const expected = `data_offsets within the file's ${dataBytes} bytes of data`;
-    throw invalidTensor(path, name, `${expected}, got ${begin} to ${end}`);
+    throw invalidTensor(path, name, `${expected}, got ${begin} to ${end}${CUT_OFF}`);
   }
   const region = { name, dtype, shape, path, offsetBytes: dataStart + begin, lengthBytes: end - begin };
   requireLength(region);

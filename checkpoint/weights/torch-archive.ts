@@ -1,8 +1,10 @@
 import { CheckpointError } from '../errors.ts';
 import { readBytes, withFile } from '../files/binary-file.ts';
 import { type KnownGlobals, readPickle } from './pickle.ts';
-import { describePickleValue, isKind, type PickleDict, type PickleValue } from './pickle-value.ts';
+import { describePickleValue, isKind, type PickleValue } from './pickle-value.ts';
 import type { Dtype, TensorRegion } from './safetensors.ts';
+import { skippedGlobals } from './skipped-globals.ts';
+import { findStateDict } from './state-dict.ts';
 import { readRecord, readZipDirectory, type ZipRecord } from './zip-directory.ts';
 
 /** Source: torch/storage.py, `_storage_type_to_dtype_map`. Complex and quantized storages are not among them. */
@@ -24,6 +26,7 @@ const REBUILD_PARAMETER = 'torch._utils._rebuild_parameter';
 const knownGlobals: KnownGlobals = {
   classes: new Set(storageTypes.keys()),
   functions: new Set([REBUILD_TENSOR, REBUILD_PARAMETER]),
+  skipped: skippedGlobals,
 };
 
 /** The start of files before `torch.save` wrote zip archives: a pickle of MAGIC_NUMBER of torch/serialization.py. */
@@ -46,8 +49,12 @@ export function readTorchArchive(path: string): readonly TensorRegion[] {
   const archive = openArchive(path);
   requireLittleEndian(archive);
   const pickle = readRecord(path, findRecord(archive, 'data.pkl'), MAX_PICKLE_BYTES);
-  const stateDict = readStateDict(path, readPickle(`${path}: data.pkl`, pickle, knownGlobals));
+  const stateDict = findStateDict(path, readPickle(`${path}: data.pkl`, pickle, knownGlobals), isTensor);
   return [...stateDict.entries].map(([name, value]) => readRegion(archive, name, value));
+}
+
+function isTensor(value: PickleValue): boolean {
+  return isKind(value, 'call'); // No other function is known.
 }
 
 interface Archive {
@@ -88,13 +95,6 @@ function requireLittleEndian({ path, root, records }: Archive): void {
   if (record === undefined) return;
   const order = readRecord(path, record, MAX_BYTE_ORDER_BYTES).toString('latin1');
   if (order !== 'little') throw invalidFile(path, `byteorder little, got ${JSON.stringify(order)}`);
-}
-
-/** The original BLIP repository saves `{'model': state_dict, 'optimizer': …, 'epoch': …}`. */
-function readStateDict(path: string, value: PickleValue): PickleDict {
-  if (!isKind(value, 'dict')) throw invalidFile(path, `a state dict, got ${describePickleValue(value)}`);
-  const model = value.entries.get('model') ?? null;
-  return isKind(model, 'dict') ? model : value;
 }
 
 function readRegion(archive: Archive, key: string | number, value: PickleValue): TensorRegion {

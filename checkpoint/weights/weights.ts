@@ -1,12 +1,14 @@
-import { realpathSync } from 'node:fs';
+import { readdirSync, realpathSync } from 'node:fs';
 import { dirname, join, sep } from 'node:path';
 import { CheckpointError } from '../errors.ts';
+import { withFile } from '../files/binary-file.ts';
 import { readIfThere } from '../files/file-errors.ts';
 import { type JsonSection, readJsonFile } from '../files/json-file.ts';
 import { transformersName } from './original-names.ts';
 import { readSafetensorsHeader, type TensorRegion } from './safetensors.ts';
 import { readTorchArchive } from './torch-archive.ts';
 import { invalidIndex, readWeightMap, type WeightsForm, weightsFiles, weightsForms } from './weights-files.ts';
+import { unwrapNames } from './wrapper-names.ts';
 
 /** The tensors of a checkpoint by the names that transformers gives them. */
 export interface Weights {
@@ -47,7 +49,7 @@ export function findTensor(weights: Weights, names: readonly string[], shape: re
   if (region === undefined) {
     throw new CheckpointError(
       'CHECKPOINT_TENSOR_MISSING',
-      `${weights.folder}: expected a tensor ${names.join(' or ')} ${expected}, got none.`,
+      `${weights.folder}: expected a tensor ${names.join(' or ')} ${expected}, got none; ${tensorList(weights)}.`,
     );
   }
   if (region.shape.length !== shape.length || region.shape.some((size, axis) => size !== shape[axis])) {
@@ -59,6 +61,15 @@ export function findTensor(weights: Weights, names: readonly string[], shape: re
   return region;
 }
 
+const SHOWN_TENSORS = 3;
+
+/** The first names of the files, for messages. */
+function tensorList({ regions }: Weights): string {
+  const names = [...regions.values()].slice(0, SHOWN_TENSORS).map(({ name }) => name.slice(0, 80));
+  const more = regions.size > SHOWN_TENSORS ? ', …' : '';
+  return `its weights are ${regions.size} tensors${names.length > 0 ? `: ${names.join(', ')}${more}` : ''}`;
+}
+
 function readAllRegions(folder: string): readonly TensorRegion[] {
   for (const { kind, singleFile, shardIndex } of weightsForms) {
     const single = realPath(join(folder, singleFile));
@@ -67,14 +78,26 @@ function readAllRegions(folder: string): readonly TensorRegion[] {
     if (index !== undefined) return readShards(folder, kind, index);
   }
   const list = `${weightsFiles.slice(0, -1).join(', ')} or ${weightsFiles.at(-1)}`;
-  throw new CheckpointError('CHECKPOINT_WEIGHTS_INVALID', `${folder}: expected ${list}, got none.`);
+  throw new CheckpointError('CHECKPOINT_WEIGHTS_INVALID', `${folder}: expected ${list}, got ${otherWeights(folder)}.`);
+}
+
+/** Weights under other names: those of an adapter, or of a training script. */
+function otherWeights(folder: string): string {
+  const files = readdirSync(folder).filter((file) => /\.(safetensors|bin|pt|pth|ckpt)$/.test(file));
+  const [first] = files;
+  if (files.some((file) => file.startsWith('adapter_model.')))
+    return 'an adapter alone; blip-handler merge adds its base';
+  if (first === undefined) return 'none';
+  return `${first.slice(0, 80)}; give it one of these names if it is the model`;
 }
 
 /** Regions keep the names of their files, for messages. */
 function byTransformersName(regions: readonly TensorRegion[]): ReadonlyMap<string, TensorRegion> {
   const named = new Map<string, TensorRegion>();
+  const unwrap = unwrapNames(regions.map(({ name }) => name));
   for (const region of regions) {
-    const name = transformersName(region.name);
+    requireMerged(region);
+    const name = transformersName(unwrap(region.name));
     const twin = named.get(name);
     if (twin !== undefined) {
       throw new CheckpointError(
@@ -85,6 +108,16 @@ function byTransformersName(regions: readonly TensorRegion[]): ReadonlyMap<strin
     named.set(name, region);
   }
   return named;
+}
+
+/** Layers of LoRA beside those that they change: torch saved a model of PEFT as it is trained. */
+function requireMerged({ path, name }: TensorRegion): void {
+  if (!/\.lora_(?:embedding_)?[AB]\b/.test(name)) return;
+  throw new CheckpointError(
+    'CHECKPOINT_WEIGHTS_INVALID',
+    `${path}: tensor ${name}: expected a model's own weights, got a LoRA layer that is not merged. ` +
+      'Save model.merge_and_unload() instead.',
+  );
 }
 
 function readShards(folder: string, kind: WeightsForm['kind'], index: JsonSection): readonly TensorRegion[] {
@@ -116,7 +149,10 @@ function commonFolder(paths: readonly string[]): string {
   return first.slice(0, different === -1 ? undefined : different).join(sep) || sep;
 }
 
-/** The path with all symlinks resolved, or `undefined` when there is no such file. */
+/**
+ * The path with all symlinks resolved, or `undefined` when there is no such file. The file is opened by its own name first,
+ * because real names in the Hub's cache are checksums, which would tell nobody which file is wrong.
+ */
 function realPath(path: string): string | undefined {
-  return readIfThere(path, () => realpathSync(path));
+  return readIfThere(path, () => withFile(path, () => realpathSync(path)));
 }

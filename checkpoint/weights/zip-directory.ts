@@ -110,7 +110,10 @@ function findEnd(file: BinaryFile): Part {
     if (bytes.readUInt32LE(0) === END.signature && bytes.readUInt16LE(20) === bytes.length - END.bytes)
       return { offsetBytes: tailOffset + at, bytes };
   }
-  throw invalid(file.path, 'a whole zip archive, got one without the directory at its end: it may have been cut off');
+  throw invalid(
+    file.path,
+    'a whole zip archive, got one without the directory at its end: it may have been cut off. Download it again',
+  );
 }
 
 function readZip64End(file: BinaryFile, endOffset: number): Part | undefined {

@@ -1,9 +1,10 @@
 import type Handler from '../../app.ts';
 import { HandlerError } from '../../protocol/errors.ts';
+import { readGenerateRequest } from '../../protocol/generate.ts';
 import { type InferenceRequest, readInferenceRequest } from '../../protocol/inference-request.ts';
 import { type InferenceResponse, inferenceResponse } from '../../protocol/inference-response.ts';
 import type { TaskSchema } from '../../protocol/schema.ts';
-import { compile } from '../../protocol/validation.ts';
+import { compile, nullableText } from '../../protocol/validation.ts';
 import { inferInTime, type Question } from '../service/deadline.ts';
 import { logInternal } from '../service/log-internal.ts';
 import { findModel, namesOf } from '../service/served-models.ts';
@@ -11,12 +12,12 @@ import type { LambdaEnvironment } from './environment.ts';
 
 /** The body of a request that has no path to name the model. */
 interface RequestBody {
-  readonly model_name?: string;
-  readonly id?: string;
+  readonly model_name?: string | null;
+  readonly id?: string | null;
 }
 
 const checkBody = compile<RequestBody>(
-  { type: 'object', properties: { model_name: { type: 'string' }, id: { type: 'string' } } },
+  { type: 'object', properties: { model_name: nullableText, id: nullableText } },
   'INVALID_REQUEST',
 );
 
@@ -31,7 +32,7 @@ export async function answerBody(
   until: AbortSignal,
 ): Promise<InferenceResponse> {
   const request = checkBody(body);
-  const model = requireModel(models, request.model_name);
+  const model = requireModel(models, request.model_name ?? undefined);
   const { id, ...question } = readBody(request, model.schema);
   const answer = await inferInTime(model, question, {
     signal: until,
@@ -43,9 +44,9 @@ export async function answerBody(
 }
 
 function readBody(request: RequestBody, schema: TaskSchema): Pick<InferenceRequest, 'id'> & Question {
-  if ('inputs' in request) return readInferenceRequest(request, schema);
-  const { model_name: _name, id, ...inputs } = request;
-  return { id, inputs, outputs: undefined };
+  if ('inputs' in request && request.inputs !== null) return readInferenceRequest(request, schema);
+  const { model_name: _name, ...named } = request;
+  return readGenerateRequest(named);
 }
 
 function requireModel(models: readonly Handler[], name: string | undefined): Handler {

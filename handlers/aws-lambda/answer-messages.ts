@@ -1,6 +1,7 @@
 import type { SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda';
 import { unlessAborted } from '../../pipeline/abort.ts';
 import { errorCodes, HandlerError, toHandlerError } from '../../protocol/errors.ts';
+import { requireFewValues } from '../../protocol/value-count.ts';
 import { logInternal } from '../service/log-internal.ts';
 import { answerBody } from './answer-body.ts';
 import type { LambdaEnvironment } from './environment.ts';
@@ -101,6 +102,7 @@ async function answerMessage(record: SQSRecord, { environment, until, turns }: B
 }
 
 function parseJson(text: string): unknown {
+  requireFewValues(text);
   try {
     return JSON.parse(text);
   } catch (cause) {

@@ -4,6 +4,7 @@ import type { Settings } from '../../pipeline/settings.ts';
 import { createServer } from '../http/server.ts';
 import { createModels, finalizeModels, loadModels, logReady } from '../service/model-loading.ts';
 import type { ServerSettings } from '../service/server-settings.ts';
+import { warnUnknownSettings } from '../service/unknown-settings.ts';
 import { heedInvocations } from './invocation-signal.ts';
 
 /** An execution environment of Lambda: the models that all invocations share, and the routes to them. */
@@ -27,6 +28,7 @@ export function createEnvironment(modelSettings: Settings, settings: ServerSetti
   const models = createModels(modelSettings, settings.models);
   const server = createServer(models, settings);
   heedInvocations(server);
+  warnUnknownSettings(process.env, server.log);
   const closing = new AbortController();
   let loading: Promise<void> | undefined;
   const load = async () => {

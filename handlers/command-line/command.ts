@@ -13,13 +13,28 @@ export function readArguments<const T extends ParseArgsConfig>(config: T): Retur
   try {
     return parseArgs(config);
   } catch (cause) {
-    const message = `${cause instanceof Error ? cause.message : cause} Try --help.`;
+    const problem = (cause instanceof Error ? cause.message : String(cause)).split('. ', 1)[0]; // Without Node's advice.
+    const message = `${problem?.replace(/\.$/, '')}. Try --help.`;
     throw new HandlerError('INVALID_REQUEST', message, { cause });
+  }
+}
+
+/**
+ * Ends the process quietly when nobody reads its output any more, as in `blip-handler list_models | head -1`. Node ends it
+ * with a stack trace otherwise.
+ */
+export function endWithReader(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+      process.exit(process.exitCode ?? 0);
+    });
   }
 }
 
 /** Runs a command to its end. An error goes to stderr as `<code>: <message>`, and the exit code is 1. */
 export async function runCommand(command: () => void | Promise<void>): Promise<void> {
+  endWithReader();
   try {
     await command();
   } catch (thrown) {

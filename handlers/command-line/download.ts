@@ -31,7 +31,7 @@ interface Options {
 function readOptions(): Options | undefined {
   const { values, positionals } = readArguments({
     allowPositionals: true,
-    options: { revision: { type: 'string' }, folder: { type: 'string' }, help: { type: 'boolean' } },
+    options: { revision: { type: 'string' }, folder: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
   });
   if (values.help === true) return undefined;
   const [model, ...others] = positionals;

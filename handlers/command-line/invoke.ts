@@ -7,7 +7,7 @@ import { readInferenceRequest } from '../../protocol/inference-request.ts';
 import { inferenceResponse } from '../../protocol/inference-response.ts';
 import { shippedFile } from '../../shipped-files.ts';
 import { failureLine } from '../service/failure.ts';
-import { abortOnSignals, readArguments } from './command.ts';
+import { abortOnSignals, endWithReader, readArguments } from './command.ts';
 
 /** `npm run invoke`: one request without a server. Prints the answer to stdout and progress to stderr. */
 
@@ -41,7 +41,7 @@ function readOptions(): Options {
       question: { type: 'string', multiple: true },
       parameters: { type: 'string' },
       request: { type: 'string' },
-      help: { type: 'boolean' },
+      help: { type: 'boolean', short: 'h' },
     },
   }).values;
 }
@@ -142,6 +142,7 @@ async function invoke(options: Options): Promise<void> {
   }
 }
 
+endWithReader();
 try {
   const options = readOptions();
   if (options.help === true) printLine(usage);

@@ -2,9 +2,15 @@ import { readCachedFiles } from '../../checkpoint/hub/cached-files.ts';
 import { readHubSettings } from '../../checkpoint/hub/hub-settings.ts';
 import { type KnownModel, knownModels } from '../../checkpoint/hub/known-models.ts';
 import { parseHubReference } from '../../checkpoint/hub/reference.ts';
-import { runCommand } from './command.ts';
+import { readArguments, runCommand } from './command.ts';
 
 /** `npm run list_models`: lists the published checkpoints that can be served, and says which are in the Hub's cache. */
+
+const usage = `Usage: npm run -s list_models
+
+Lists the published checkpoints that can be served, with their tasks and sizes, and says which are in the Hub's cache.
+  --help           this text
+`;
 
 const BYTES_PER_PARAMETER = 4;
 
@@ -14,11 +20,17 @@ function describe({ reference, task, parameterCount }: KnownModel): readonly str
   return [reference, task, `${gigabytes} GB`, missing.length === 0 ? 'present' : ''];
 }
 
-await runCommand(() => {
+function listModels(): void {
   const rows = [['MODEL', 'TASK', 'FLOAT32', ''], ...knownModels.map(describe)];
   const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   for (const row of rows) {
     const line = row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ');
     process.stdout.write(`${line.trimEnd()}\n`);
   }
+}
+
+await runCommand(() => {
+  const { values } = readArguments({ options: { help: { type: 'boolean', short: 'h' } } });
+  if (values.help === true) process.stderr.write(usage);
+  else listModels();
 });

@@ -7,6 +7,7 @@ const commands: Readonly<Record<string, { readonly run: () => Promise<unknown>; 
   invoke: { run: () => import('./invoke.ts'), description: 'one request without a server' },
   download: { run: () => import('./download.ts'), description: 'fetches a checkpoint from the Hub' },
   quantize: { run: () => import('./quantize.ts'), description: 'makes an int8 checkpoint of one of floats' },
+  merge: { run: () => import('./merge.ts'), description: 'makes a checkpoint of a LoRA adapter and its base' },
   list_models: { run: () => import('./list-models.ts'), description: 'names the published checkpoints' },
 };
 
@@ -15,7 +16,7 @@ const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
 if (command === undefined) {
   const lines = Object.entries(commands).map(([known, { description }]) => `  ${known.padEnd(12)} ${description}`);
   process.stderr.write(`Usage: blip-handler COMMAND [options]\n\n${lines.join('\n')}\n`);
-  process.exitCode = name === '' || name === '--help' ? 0 : 1;
+  process.exitCode = ['', '--help', '-h'].includes(name) ? 0 : 1;
 } else {
   await command.run();
 }

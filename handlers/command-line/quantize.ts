@@ -1,9 +1,8 @@
-import { lstatSync } from 'node:fs';
-import { locateCheckpoint } from '../../checkpoint/hub/locate.ts';
 import { quantizeCheckpoint } from '../../checkpoint/quantize/quantize-checkpoint.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { abortOnSignals, readArguments, runCommand } from './command.ts';
 import { showProgress } from './download-progress.ts';
+import { locate, megabytes, requireFree, requireWritable } from './new-checkpoint.ts';
 
 /** `npm run quantize`: makes an int8 checkpoint of a float one. Prints its folder to stdout and the progress to stderr. */
 
@@ -27,7 +26,10 @@ interface Options {
  * @throws HandlerError `INVALID_REQUEST`.
  */
 function readOptions(): Options | undefined {
-  const { values, positionals } = readArguments({ allowPositionals: true, options: { help: { type: 'boolean' } } });
+  const { values, positionals } = readArguments({
+    allowPositionals: true,
+    options: { help: { type: 'boolean', short: 'h' } },
+  });
   if (values.help === true) return undefined;
   const [checkpoint, folder, ...others] = positionals;
   if (checkpoint === undefined || folder === undefined || others.length > 0) {
@@ -37,43 +39,6 @@ function readOptions(): Options | undefined {
     );
   }
   return { checkpoint, folder };
-}
-
-function megabytes(bytes: number): string {
-  return `${(bytes / 1e6).toFixed(0)} MB`;
-}
-
-/** @throws HandlerError `INVALID_REQUEST` if anything has that path, even a broken link. */
-function requireFree(folder: string): void {
-  const isFree = folder !== '' && lstatSync(folder, { throwIfNoEntry: false }) === undefined;
-  if (isFree) return;
-  throw new HandlerError(
-    'INVALID_REQUEST',
-    `Expected a FOLDER that does not exist yet, got ${JSON.stringify(folder)}.`,
-  );
-}
-
-/** Runs an action that writes to a folder. @throws HandlerError `INVALID_REQUEST` for an error of the file system. */
-async function requireWritable<T>(folder: string, action: () => Promise<T>): Promise<T> {
-  try {
-    return await action();
-  } catch (cause) {
-    if (!(cause instanceof Error && 'syscall' in cause && 'code' in cause)) throw cause;
-    throw new HandlerError('INVALID_REQUEST', `${folder}: expected a place that can be written (${cause.code}).`, {
-      cause,
-    });
-  }
-}
-
-/** The folder of the source. A model of the Hub is fetched first. */
-async function locate(checkpoint: string, signal: AbortSignal): Promise<string> {
-  const display = showProgress(process.stderr);
-  try {
-    const { progress, notice } = display;
-    return await locateCheckpoint(checkpoint, process.env, { onProgress: progress, onNotice: notice, signal });
-  } finally {
-    display.stop();
-  }
 }
 
 async function quantize({ checkpoint, folder }: Options): Promise<void> {

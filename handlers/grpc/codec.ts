@@ -17,8 +17,11 @@ const MAX_VALUES = 65_536;
 
 /** A received message, or the reason for refusing it. A decoder must not throw: grpc-js makes that an internal error. */
 export type Received<Input extends DescMessage> =
-  | { readonly message: MessageShape<Input> }
+  | { readonly message: MessageShape<Input>; readonly lengthBytes: number }
   | { readonly refusal: HandlerError };
+
+/** Any message. */
+export type ReceivedMessage = Received<DescMessage>;
 
 /** A function that reads messages of at most `maxBytes` bytes. It never throws; `requireMessage` does. */
 export function decoder<Input extends DescMessage>(
@@ -31,7 +34,7 @@ export function decoder<Input extends DescMessage>(
         return refuse('PAYLOAD_TOO_LARGE', `Expected a message of at most ${maxBytes} bytes, got more.`);
       if (countValues(schema, bytes, MAX_VALUES) > MAX_VALUES)
         return refuse('INVALID_REQUEST', `Expected a message of at most ${MAX_VALUES} values, got more.`);
-      return { message: fromBinary(schema, bytes, { readUnknownFields: false }) };
+      return { message: fromBinary(schema, bytes, { readUnknownFields: false }), lengthBytes: bytes.length };
     } catch {
       return refuse('INVALID_REQUEST', `Expected a message ${schema.typeName}, got bytes that do not parse as one.`);
     }

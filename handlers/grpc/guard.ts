@@ -9,13 +9,21 @@ import {
 import { HandlerError } from '../../protocol/errors.ts';
 import type { Admission } from '../service/admission.ts';
 import { AdmittedRequest } from '../service/admitted-request.ts';
+import type { ConnectionTable } from '../service/connection-table.ts';
 import type { Log } from '../service/log.ts';
 import type { Metrics } from '../service/metrics.ts';
+import { CallLimit } from './call-limit.ts';
 import { type CallRecord, CallReport } from './call-report.ts';
+import type { ReceivedMessage } from './codec.ts';
+import { ReceivedBytes } from './received-bytes.ts';
 import { reported, statusOf } from './statuses.ts';
 
 /** The whole request must arrive within this time; otherwise a request that trickles in would stay open for ever. */
 const REQUEST_TIMEOUT_MS = 60_000;
+
+/** The most open calls that need no token, such as watches of health; and the most calls whose messages still arrive. */
+const MAX_OPEN_CALLS = 1_024;
+const MAX_ARRIVING_CALLS = 1_024;
 
 export interface GuardOptions {
   readonly admission: Admission;
@@ -24,6 +32,8 @@ export interface GuardOptions {
   /** The most bytes that a message to an open method is decompressed to. */
   readonly maxOpenBytes: number;
   readonly log: Log;
+  /** Gets to know which connections wait for an answer of a model. */
+  readonly connections: Pick<ConnectionTable, 'begin' | 'end'>;
   /** Counts answers. */
   readonly metrics?: Promise<Metrics> | undefined;
 }
@@ -36,6 +46,8 @@ export class CallGuard {
   readonly #options: GuardOptions;
   readonly #admittedCalls = new WeakMap<Metadata, AdmittedRequest>();
   readonly #records = new WeakMap<Metadata, CallRecord>();
+  readonly #openCalls = new CallLimit(MAX_OPEN_CALLS);
+  readonly #arrivingCalls = new CallLimit(MAX_ARRIVING_CALLS);
 
   constructor(options: GuardOptions) {
     this.#options = options;
@@ -45,39 +57,64 @@ export class CallGuard {
     const { guardedPaths, maxOpenBytes, log, metrics } = this.#options;
     const isGuarded = guardedPaths.has(path);
     const report = new CallReport(call, path, { log, metrics });
-    let admitted: AdmittedRequest | undefined;
+    const refuse = (thrown: unknown) => call.sendStatus(statusOf(reported(thrown, log)));
+    let received: ReceivedBytes | undefined;
+    let leave = () => {};
     let timer: NodeJS.Timeout | undefined;
     if (!isGuarded) limitDecompressed(call, maxOpenBytes);
     const listener = new ServerListenerBuilder()
       .withOnReceiveMetadata((metadata, next) => {
         const record = report.identify(metadata);
         this.#records.set(metadata, record);
+        leave = this.#enter(call, isGuarded);
         try {
-          if (isGuarded) admitted = this.#admit(metadata, isStream);
+          if (isGuarded) {
+            const admitted = this.#admit(metadata, isStream);
+            report.setToken(admitted.token);
+            received = new ReceivedBytes(call, admitted, isStream, refuse);
+          }
         } catch (thrown) {
           call.sendStatus(statusOf(reported(thrown, record.log)));
           return;
         }
-        report.setToken(admitted?.token);
         if (!isGuarded || !isStream) timer = timeOut(call); // Streams that ask models may wait: they have a token.
         next(metadata);
       })
-      .withOnReceiveMessage((message, next) => {
+      .withOnReceiveMessage((message: ReceivedMessage, next) => {
         if (isStream) timer?.refresh(); // The time starts again with each message.
-        next(message);
+        if (received?.accept(message) !== false) next(message);
       })
       .withOnReceiveHalfClose((next) => {
         clearTimeout(timer);
+        this.#arrivingCalls.delete(call);
         next();
       })
       .withOnCancel(() => {
         clearTimeout(timer);
         report.close();
-        admitted?.leaveUnlessHandled(); // Its message was refused, or never arrived completely.
+        leave();
+        received?.leave(); // Its message was refused, or never arrived completely.
       })
       .build();
     return new ServerInterceptingCall(call, new ResponderBuilder().withStart((next) => next(listener)).build());
   };
+
+  /** Counts a call among the open ones. @returns a function for its end; calls after the first do nothing. */
+  #enter(call: ServerInterceptingCallInterface, isGuarded: boolean): () => void {
+    const { connections } = this.#options;
+    const calls = isGuarded ? this.#arrivingCalls : this.#openCalls;
+    const message = 'Expected fewer calls to be open at a time, got more: the oldest one ends. Call again.';
+    calls.add(call, () => call.sendStatus(statusOf(new HandlerError('OVERLOADED', message))));
+    const peer = call.getPeer();
+    if (isGuarded) connections.begin(peer);
+    let hasLeft = false;
+    return () => {
+      if (hasLeft) return;
+      hasLeft = true;
+      calls.delete(call);
+      if (isGuarded) connections.end(peer);
+    };
+  }
 
   /** Does the work of a call, and counts it until `work` settles. With a client that leaves, that is at once. */
   async handle<T>(metadata: Metadata, work: () => Promise<T>): Promise<T> {
@@ -85,11 +122,15 @@ export class CallGuard {
   }
 
   /**
-   * Does the work of one request of a stream, and counts that request meanwhile.
+   * Does the work of one request of a stream, and counts that request, and the bytes of its message, meanwhile.
    * @throws HandlerError `OVERLOADED`, and whatever `work` rejects with.
    */
-  async handleStreamed<T>(metadata: Metadata, work: () => Promise<T>): Promise<T> {
-    return await this.#options.admission.admit(this.#requireAdmitted(metadata).token).handle(work);
+  async handleStreamed<T>(metadata: Metadata, lengthBytes: number, work: () => Promise<T>): Promise<T> {
+    const admitted = this.#options.admission.admit(this.#requireAdmitted(metadata).token);
+    return await admitted.handle(async () => {
+      admitted.body.hold(lengthBytes);
+      return await work();
+    });
   }
 
   /** Where a call is logged and traced. */
@@ -107,7 +148,9 @@ export class CallGuard {
     const { admission } = this.#options;
     const [authorization] = metadata.get('authorization');
     const token = admission.checkToken(authorization?.toString());
-    const admitted = isStream ? new AdmittedRequest(token, () => undefined) : admission.admit(token);
+    const admitted = isStream
+      ? new AdmittedRequest(token, () => undefined, admission.holdBytes(token))
+      : admission.admit(token);
     this.#admittedCalls.set(metadata, admitted);
     return admitted;
   }

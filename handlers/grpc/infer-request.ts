@@ -1,7 +1,7 @@
-import { textOrFile } from '../../protocol/binary-tensor.ts';
+import { textElement } from '../../protocol/binary-tensor.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { type InferenceRequest, readSectionedRequest } from '../../protocol/inference-request.ts';
-import type { TaskSchema } from '../../protocol/schema.ts';
+import type { InputFields, TaskSchema } from '../../protocol/schema.ts';
 import { shortName } from '../service/short-name.ts';
 import type {
   InferParameter,
@@ -43,16 +43,17 @@ export function readInferRequest(request: ModelInferRequest, schema: TaskSchema)
   if (isRaw) requireRawOnly(request);
   const body = {
     ...(id === '' ? {} : { id }),
-    parameters: Object.fromEntries(
-      Object.entries(parameters).map(([name, value]) => [name, parameterValue(name, value)]),
-    ),
+    parameters: parameterValues(parameters),
     inputs: inputs.map((input) => ({
       name: input.name,
       datatype: input.datatype,
       shape: input.shape.map(Number),
-      ...(isRaw ? {} : { data: typedValues(input) }),
+      parameters: parameterValues(input.parameters),
+      ...(isRaw ? {} : { data: typedValues(input, schema.inputs) }),
     })),
-    ...(outputs.length === 0 ? {} : { outputs: outputs.map(({ name }) => ({ name })) }),
+    ...(outputs.length === 0
+      ? {}
+      : { outputs: outputs.map((output) => ({ name: output.name, parameters: parameterValues(output.parameters) })) }),
   };
   return readSectionedRequest(
     body,
@@ -77,7 +78,10 @@ function requireRawOnly({ inputs, rawInputContents }: ModelInferRequest): void {
   }
 }
 
-function typedValues({ name, datatype, contents }: ModelInferRequest_InferInputTensor): readonly unknown[] {
+function typedValues(
+  { name, datatype, contents }: ModelInferRequest_InferInputTensor,
+  fields: InputFields,
+): readonly unknown[] {
   const expectedField = contentsFields.find(({ datatypes }) => datatypes.includes(datatype));
   const other = usedFields(contents).find((used) => used !== expectedField);
   if (other !== undefined) {
@@ -88,7 +92,10 @@ function typedValues({ name, datatype, contents }: ModelInferRequest_InferInputT
     );
   }
   if (contents === undefined || expectedField === undefined) return [];
-  if (expectedField.field === 'bytesContents') return contents.bytesContents.map(textOrFile);
+  if (expectedField.field === 'bytesContents') {
+    const field = Object.hasOwn(fields, name) ? fields[name] : undefined;
+    return contents.bytesContents.map((element) => textElement(element, field ?? {}));
+  }
   return contents[expectedField.field].map((value) => (typeof value === 'bigint' ? Number(value) : value));
 }
 
@@ -96,8 +103,11 @@ function usedFields(contents: InferTensorContents | undefined) {
   return contentsFields.filter(({ field }) => contents !== undefined && contents[field].length > 0);
 }
 
-function parameterValue(name: string, { parameterChoice: { value } }: InferParameter): string | number | boolean {
-  if (value === undefined)
-    throw new HandlerError('INVALID_REQUEST', `Expected parameter ${shortName(name)} to have a value, got none.`);
-  return typeof value === 'bigint' ? Number(value) : value;
+/** Parameters with their values. One without a value is as absent, as null is in JSON. */
+function parameterValues(parameters: Readonly<Record<string, InferParameter>>): Readonly<Record<string, unknown>> {
+  const values = Object.entries(parameters).map(([name, { parameterChoice }]) => {
+    const { value } = parameterChoice;
+    return [name, typeof value === 'bigint' ? Number(value) : value] as const;
+  });
+  return Object.fromEntries(values.filter(([, value]) => value !== undefined));
 }

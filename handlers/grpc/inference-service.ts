@@ -72,7 +72,8 @@ function addInferenceMethods(
     return streamInfer(stream, {
       maxRunning: maxStreamed,
       log: call.log,
-      answer: (request) => drain.count(() => guard.handleStreamed(metadata, () => infer(models, request, call))),
+      answer: (request, lengthBytes) =>
+        drain.count(() => guard.handleStreamed(metadata, lengthBytes, () => infer(models, request, call))),
     });
   });
 }

@@ -1,14 +1,14 @@
 import { setMaxListeners } from 'node:events';
-import { isIPv6 } from 'node:net';
-import { Server, type ServerCredentials } from '@grpc/grpc-js';
+import { Server } from '@grpc/grpc-js';
 import type Handler from '../../app.ts';
 import type { Admission } from '../service/admission.ts';
+import { ConnectionTable, connectionLimit } from '../service/connection-table.ts';
 import { Drain } from '../service/drain.ts';
-import { listenFailure } from '../service/listen-failure.ts';
 import type { Log } from '../service/log.ts';
 import type { Metrics } from '../service/metrics.ts';
 import type { ServerSettings } from '../service/server-settings.ts';
 import { loadTracing } from '../service/tracing.ts';
+import { Acceptor } from './acceptor.ts';
 import { serverCredentials } from './credentials.ts';
 import { CallGuard } from './guard.ts';
 import { addHealthService } from './health-service.ts';
@@ -62,18 +62,24 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   const drain = new Drain();
   const stopping = new AbortController();
   setMaxListeners(0, stopping.signal); // Every open stream listens.
-  const server = createServer(options, drain, stopping.signal);
-  const port = await listen(server, { host, port: settings.grpcPort ?? 0 }, credentials);
+  const connections = new ConnectionTable(connectionLimit(settings.maxConnections, 2), log);
+  const server = createServer(options, drain, stopping.signal, connections);
+  const acceptor = new Acceptor(server.createConnectionInjector(credentials), connections);
+  const port = await acceptor.listen(host, settings.grpcPort ?? 0);
   log.info({ host, port }, 'gRPC listening');
   return {
     port,
     async drain(limitMs) {
       await drain.untilQuiet(limitMs);
+      acceptor.close();
       stopping.abort();
       await Promise.race([shutDown(server), drain.quietFor(LINGER_MS)]);
       server.forceShutdown();
     },
-    close: () => server.forceShutdown(),
+    close() {
+      acceptor.close();
+      server.forceShutdown();
+    },
   };
 }
 
@@ -82,10 +88,11 @@ function createServer(
   { models, settings, log, admission, metrics }: GrpcServerOptions,
   drain: Drain,
   stopping: AbortSignal,
+  connections: ConnectionTable,
 ): Server {
   const { maxBodyBytes, requestTimeoutMs } = settings;
   const maxOpenBytes = Math.min(MAX_OPEN_MESSAGE_BYTES, maxBodyBytes);
-  const guard = new CallGuard({ admission, guardedPaths: inferencePaths, maxOpenBytes, log, metrics });
+  const guard = new CallGuard({ admission, guardedPaths: inferencePaths, maxOpenBytes, log, connections, metrics });
   const server = new Server({
     ...connectionOptions,
     'grpc.max_receive_message_length': maxBodyBytes,
@@ -109,20 +116,6 @@ function createServer(
 function maxStreamed(models: readonly Handler[], { maxRequestsPerToken }: ServerSettings): number {
   const limits = models.map(({ settings: { maxBatchSize, maxQueueSize } }) => Math.min(maxBatchSize, maxQueueSize));
   return Math.min(...limits, maxRequestsPerToken ?? Number.POSITIVE_INFINITY);
-}
-
-/** @throws HandlerError `SETTINGS_INVALID` when the address is not free. */
-function listen(
-  server: Server,
-  { host, port }: { readonly host: string; readonly port: number },
-  credentials: ServerCredentials,
-): Promise<number> {
-  const address = `${isIPv6(host) ? `[${host}]` : host}:${port}`;
-  return new Promise((resolve, reject) => {
-    server.bindAsync(address, credentials, (error, boundPort) =>
-      error === null ? resolve(boundPort) : reject(listenFailure(host, port, 'BLIP_GRPC_PORT', error)),
-    );
-  });
 }
 
 function shutDown(server: Server): Promise<void> {

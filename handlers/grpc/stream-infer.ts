@@ -16,7 +16,11 @@ type Response = MessageInitShape<typeof ModelStreamInferResponseSchema>;
 export interface StreamInferOptions {
   /** The most requests of one stream that run at a time. */
   readonly maxRunning: number;
-  readonly answer: (request: ModelInferRequest) => Promise<MessageInitShape<typeof ModelInferResponseSchema>>;
+  /** @param lengthBytes of the message with the request. */
+  readonly answer: (
+    request: ModelInferRequest,
+    lengthBytes: number,
+  ) => Promise<MessageInitShape<typeof ModelInferResponseSchema>>;
   readonly log: Log;
 }
 
@@ -57,7 +61,8 @@ async function respond(
   { answer, log }: StreamInferOptions,
 ): Promise<Response> {
   try {
-    return { inferResponse: await answer(requireMessage(received)) };
+    const lengthBytes = 'message' in received ? received.lengthBytes : 0;
+    return { inferResponse: await answer(requireMessage(received), lengthBytes) };
   } catch (thrown) {
     const error = reported(thrown, log);
     const { modelName, id } = 'message' in received ? received.message : { modelName: '', id: '' };

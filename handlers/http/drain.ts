@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { FastifyInstance } from 'fastify';
+import { type ConnectionTable, peerOf } from '../service/connection-table.ts';
 import { Drain } from '../service/drain.ts';
 
 const CHECK_INTERVAL_MS = 25;
@@ -13,17 +13,14 @@ export class HttpDrain {
   readonly requests = new Drain();
   readonly #server: FastifyInstance;
   readonly #running = new Map<IncomingMessage, ServerResponse>();
-  readonly #connected = new Set<Socket>();
-  /** When all answers of a connection were written, and are only to be read. */
-  readonly #answeredMs = new WeakMap<Socket, number>();
+  readonly #connections: Pick<ConnectionTable, 'sockets'>;
+  /** When all answers of a connection, by its name, were written, and are only to be read. */
+  readonly #answeredMs = new Map<string, number>();
 
-  /** Watches the connections and requests of a server from here on. */
-  constructor(server: FastifyInstance) {
+  /** Watches the requests of a server from here on. */
+  constructor(server: FastifyInstance, connections: Pick<ConnectionTable, 'sockets'>) {
     this.#server = server;
-    server.server.on('connection', (socket) => {
-      this.#connected.add(socket);
-      socket.once('close', () => this.#connected.delete(socket));
-    });
+    this.#connections = connections;
     server.addHook('onRequest', async ({ raw }, reply) => this.#watch(raw, reply.raw));
     server.addHook('onSend', async (_request, reply) => {
       if (this.requests.isDraining()) reply.header('connection', 'close');
@@ -65,16 +62,17 @@ export class HttpDrain {
 
   /** Closes the connections without a complete request, and those whose answers nobody has read for `UNREAD_MS`. */
   #disconnectIdle(): void {
-    const computing = new Set<Socket>();
-    const answered = new Set<Socket>();
+    const computing = new Set<string | undefined>();
+    const answered = new Set<string | undefined>();
     for (const [{ complete, socket }, { writableEnded }] of this.#running)
-      if (complete) (writableEnded ? answered : computing).add(socket);
+      if (complete) (writableEnded ? answered : computing).add(peerOf(socket));
     const nowMs = performance.now();
-    for (const socket of this.#connected) {
-      if (computing.has(socket)) continue;
-      const sinceMs = this.#answeredMs.get(socket) ?? nowMs;
-      this.#answeredMs.set(socket, sinceMs);
-      if (!answered.has(socket) || nowMs - sinceMs >= UNREAD_MS) socket.destroy();
+    for (const socket of this.#connections.sockets()) {
+      const peer = peerOf(socket) ?? '';
+      if (computing.has(peer)) continue;
+      const sinceMs = this.#answeredMs.get(peer) ?? nowMs;
+      this.#answeredMs.set(peer, sinceMs);
+      if (!answered.has(peer) || nowMs - sinceMs >= UNREAD_MS) socket.destroy();
     }
   }
 }

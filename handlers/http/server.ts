@@ -1,45 +1,65 @@
 import type { Server } from 'node:http';
+import type { Socket } from 'node:net';
 import { type FastifyHttpOptions, type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
 import type Handler from '../../app.ts';
 import { errorCodes } from '../../protocol/errors.ts';
 import { type Admission, createAdmission } from '../service/admission.ts';
+import { ConnectionTable, connectionLimit } from '../service/connection-table.ts';
+import { LogOutput } from '../service/log-output.ts';
 import type { Metrics } from '../service/metrics.ts';
 import type { ServerSettings } from '../service/server-settings.ts';
+import type { TlsFiles } from '../service/tls-files.ts';
 import { doors } from './doors.ts';
 import { HttpDrain } from './drain.ts';
+import { addBrowserGuard } from './exchange/browser-guard.ts';
 import { addCompression } from './exchange/compression.ts';
 import { acceptAnyContentType } from './exchange/content-type.ts';
-import { routesOfDoor } from './exchange/door.ts';
+import { type DoorContext, routesOfDoor } from './exchange/door.ts';
+import { reportLeftClients } from './exchange/left-clients.ts';
 import { sendError } from './exchange/reply.ts';
 import { addRequestIds, nameRequest, requestIdOf } from './exchange/request-id.ts';
 import { addRequestSpans, traceRequest } from './exchange/request-span.ts';
-import { inferenceGuard, tokenGuard } from './exchange/route-guards.ts';
+import { addAdmittedRequests, inferenceGuard, tokenGuard } from './exchange/route-guards.ts';
 import { RouteTable } from './exchange/route-table.ts';
 import { answerBrokenRequest, fromServerError, notFound } from './exchange/server-errors.ts';
-
-/** The time for the whole request to arrive, and for its headers. Otherwise one that trickles in stays open for ever. */
-const REQUEST_TIMEOUT_MS = 60_000;
-const HEADERS_TIMEOUT_MS = 15_000;
-const CONNECTION_CHECK_INTERVAL_MS = 5_000;
+import { HttpListener, type ListenerOptions } from './listener.ts';
 
 type CountAnswer = (status: number | undefined) => Promise<void>;
 
-export type HttpServer = FastifyInstance & { readonly draining: HttpDrain };
+export type HttpServer = FastifyInstance & { readonly draining: HttpDrain; readonly listener: HttpListener };
 
-/** The server of all HTTP doors. It does not listen yet, so that AWS Lambda can hand requests to it too. */
+/**
+ * The server of all HTTP doors. It does not listen yet, so that AWS Lambda can hand requests to it too.
+ * @param tls `undefined` for plain HTTP.
+ */
 export function createServer(
   models: readonly Handler[],
   settings: ServerSettings,
   admission: Admission = createAdmission(settings),
   metrics?: Promise<Metrics>,
+  tls?: TlsFiles,
 ): HttpServer {
   const countAnswer: CountAnswer = async (status) => {
     if (status !== undefined) (await metrics)?.countAnswer('http', status);
   };
-  const server = fastify(serverOptions(settings, countAnswer));
-  const draining = addHooks(server, countAnswer);
-  const routes = new RouteTable();
-  const context = {
+  const refused = new WeakSet<Socket>();
+  const log = { warn: (details: object, message: string) => server.log.warn(details, message) };
+  const connections = new ConnectionTable(maxConnections(settings), log);
+  const refuse: ListenerOptions['refuse'] = (error, socket) => {
+    const status = answerBrokenRequest(error, socket, connections.isAnswering(socket));
+    if (status !== undefined) refused.add(socket);
+    void countAnswer(status);
+  };
+  const listener = new HttpListener({ connections, tls, refuse });
+  const server = fastify({
+    ...serverOptions(settings, countAnswer),
+    clientErrorHandler: refuse,
+    serverFactory: (answer) => listener.create(answer),
+  });
+  reportLeftClients(server, (socket) => refused.has(socket), countAnswer);
+  server.addHook('onClose', async () => await listener.close());
+  const draining = addHooks(server, countAnswer, connections, settings);
+  routesOfDoors({
     models,
     settings,
     guard: inferenceGuard(admission, settings.requestTimeoutMs),
@@ -47,25 +67,31 @@ export function createServer(
     drain: draining.requests,
     metrics,
     log: server.log,
-    onClose: (close: () => void) => void server.addHook('preClose', async () => close()),
-  };
+    onClose: (close) => void server.addHook('preClose', async () => close()),
+  }).addTo(server);
+  return Object.assign(server, { draining, listener });
+}
+
+/** The routes of all doors. */
+function routesOfDoors(context: Omit<DoorContext, 'routes'>): RouteTable {
+  const routes = new RouteTable();
   for (const door of doors) door.add({ ...context, routes: routesOfDoor(door, routes) });
-  routes.addTo(server);
-  return Object.assign(server, { draining });
+  return routes;
+}
+
+function maxConnections({ maxConnections: maximum, grpcPort }: ServerSettings): number {
+  return connectionLimit(maximum, grpcPort === undefined ? 1 : 2);
 }
 
 function serverOptions(settings: ServerSettings, countAnswer: CountAnswer) {
   return {
-    logger: { level: settings.logLevel, serializers: { req: loggedRequest } },
+    logger: { level: settings.logLevel, stream: new LogOutput(), serializers: { req: loggedRequest } },
     genReqId: requestIdOf,
     bodyLimit: settings.maxBodyBytes,
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    http: { headersTimeout: HEADERS_TIMEOUT_MS, connectionsCheckingInterval: CONNECTION_CHECK_INTERVAL_MS },
     exposeHeadRoutes: true,
     ...urlRewriting(settings),
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: 200 },
     return503OnClosing: false,
-    clientErrorHandler: (error, socket) => void countAnswer(answerBrokenRequest(error, socket)),
     frameworkErrors(error, request, reply) {
       const refusal = fromServerError(error);
       traceRequest(request, reply); // A path that does not decode skips all hooks.
@@ -77,11 +103,18 @@ function serverOptions(settings: ServerSettings, countAnswer: CountAnswer) {
 }
 
 /** Adds what every request passes, whatever its route, in this order. */
-function addHooks(server: FastifyInstance, countAnswer: CountAnswer): HttpDrain {
+function addHooks(
+  server: FastifyInstance,
+  countAnswer: CountAnswer,
+  connections: ConnectionTable,
+  settings: ServerSettings,
+): HttpDrain {
   addRequestSpans(server);
   addRequestIds(server);
   server.addHook('onResponse', async (_request, reply) => await countAnswer(reply.statusCode));
-  const draining = new HttpDrain(server);
+  const draining = new HttpDrain(server, connections);
+  addBrowserGuard(server, settings);
+  addAdmittedRequests(server);
   acceptAnyContentType(server);
   addCompression(server);
   server.setErrorHandler((error, request, reply) => sendError(reply, fromServerError(error), request.log));

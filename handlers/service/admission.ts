@@ -1,6 +1,7 @@
 import { HandlerError } from '../../protocol/errors.ts';
 import { AdmittedRequest } from './admitted-request.ts';
 import { bearerTokenCheck } from './bearer-token.ts';
+import { BodyBudget, type HeldBytes } from './body-budget.ts';
 import type { ServerSettings } from './server-settings.ts';
 
 /** Requests without a token are counted together under this name. */
@@ -19,17 +20,29 @@ export interface Admission {
    * @throws HandlerError `OVERLOADED` when the token has as many running requests as it may have.
    */
   readonly admit: (token: string | undefined) => AdmittedRequest;
+  /** Bytes of this token's requests before they are admitted. */
+  readonly holdBytes: (token: string | undefined) => HeldBytes;
 }
+
+type AdmissionSettings = Pick<ServerSettings, 'apiTokens' | 'maxRequestsPerToken'> &
+  Partial<Pick<ServerSettings, 'maxHeldBodyBytes'>>;
 
 /** An admission with the tokens and limits of the settings. A process needs exactly one, because it holds the counts. */
 export function createAdmission({
   apiTokens,
   maxRequestsPerToken = Number.POSITIVE_INFINITY,
-}: Pick<ServerSettings, 'apiTokens' | 'maxRequestsPerToken'>): Admission {
+  maxHeldBodyBytes = Number.POSITIVE_INFINITY,
+}: AdmissionSettings): Admission {
+  // Half is left for others, where there are any.
+  const bodies = new BodyBudget(maxHeldBodyBytes, apiTokens.length > 1 ? maxHeldBodyBytes / 2 : maxHeldBodyBytes);
   const runningCounts = new Map<string, number>();
   return {
     checkToken: bearerTokenCheck(apiTokens),
-    admit: (token) => new AdmittedRequest(token, countIn(runningCounts, token ?? ANONYMOUS, maxRequestsPerToken)),
+    holdBytes: (token) => bodies.open(token ?? ANONYMOUS),
+    admit(token) {
+      const client = token ?? ANONYMOUS;
+      return new AdmittedRequest(token, countIn(runningCounts, client, maxRequestsPerToken), bodies.open(client));
+    },
   };
 }
 

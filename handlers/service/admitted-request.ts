@@ -1,15 +1,23 @@
+import { HeldBytes } from './body-budget.ts';
+
 /** A request that was let in. It counts among the running requests of its token until it leaves. */
 export class AdmittedRequest {
   /** The name of the token; `undefined` where there are no tokens. */
   readonly token: string | undefined;
+  /** Its body, which the process holds until the request leaves. */
+  readonly body: HeldBytes;
   readonly #leave: () => void;
   #isHandled = false;
   #isKept = false;
 
   /** @param leave stops counting the request; it may be called more than once. */
-  constructor(token: string | undefined, leave: () => void) {
+  constructor(token: string | undefined, leave: () => void, body: HeldBytes = new HeldBytes(() => undefined)) {
     this.token = token;
-    this.#leave = leave;
+    this.body = body;
+    this.#leave = () => {
+      body.release();
+      leave();
+    };
   }
 
   /** Does the work of the request, and counts it until `work` settles. With a client that leaves, that is at once. */

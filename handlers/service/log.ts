@@ -4,6 +4,7 @@ type LogLine = (details: object, message: string) => void;
 export interface Log {
   readonly debug: LogLine;
   readonly info: LogLine;
+  readonly warn: LogLine;
   readonly error: LogLine;
   /** A logger that adds `bindings` to each of its lines. */
   readonly child: (bindings: Readonly<Record<string, string>>) => Log;

@@ -13,6 +13,7 @@ import {
   setting,
   urlPath,
 } from '../../pipeline/setting-definitions.ts';
+import { parseHosts, parseOrigins } from './web-origins.ts';
 
 /** A model's name and its checkpoint. */
 export interface ModelChoice {
@@ -34,17 +35,27 @@ export interface ServerSettings {
   readonly vertexAuthorizer: 'tokens' | 'platform';
   /** `undefined` where gRPC is off. */
   readonly grpcPort: number | undefined;
+  /** `undefined` for plain HTTP. */
+  readonly tlsCert: string | undefined;
+  readonly tlsKey: string | undefined;
+  /** `undefined` where clients need no certificates. */
+  readonly tlsClientCa: string | undefined;
   readonly grpcTlsCert: string | undefined;
   readonly grpcTlsKey: string | undefined;
   readonly grpcTlsClientCa: string | undefined;
   readonly apiTokens: readonly string[];
+  readonly allowedHosts: readonly string[];
+  readonly allowedOrigins: readonly string[];
   /** `undefined` for any number. */
   readonly maxRequestsPerToken: number | undefined;
   /** `undefined` for any time. */
   readonly requestTimeoutMs: number | undefined;
   readonly lambdaAuthorizer: 'tokens' | 'platform';
   readonly maxBodyBytes: number;
+  readonly maxHeldBodyBytes: number;
+  readonly maxConnections: number;
   readonly drainLimitMs: number;
+  readonly stopLimitMs: number;
   readonly logLevel: string;
 }
 
@@ -88,6 +99,13 @@ export const serverSettingDefinitions: SettingDefinitions<ServerSettings> = {
     undefined,
     'no gRPC',
   ),
+  tlsCert: path('BLIP_TLS_CERT', 'PEM file with the certificate that HTTPS is served with, and its chain.', 'no TLS'),
+  tlsKey: path('BLIP_TLS_KEY', 'PEM file with the private key of that certificate.', 'none'),
+  tlsClientCa: path(
+    'BLIP_TLS_CLIENT_CA',
+    'PEM file with the authorities whose certificates HTTPS clients must show.',
+    'clients need none',
+  ),
   grpcTlsCert: path(
     'BLIP_GRPC_TLS_CERT',
     'PEM file with the certificate that gRPC is served with, and its chain.',
@@ -105,6 +123,23 @@ export const serverSettingDefinitions: SettingDefinitions<ServerSettings> = {
     'none',
     'tokens separated by commas',
   ),
+  allowedHosts: setting<readonly string[]>({
+    variable: 'BLIP_ALLOWED_HOSTS',
+    description:
+      'Without tokens, host names besides localhost that requests may be sent to, separated by commas; `*` for all.',
+    defaultText: 'localhost alone',
+    defaultValue: [],
+    parse: parseHosts,
+    expected: 'host names without ports, separated by commas',
+  }),
+  allowedOrigins: setting<readonly string[]>({
+    variable: 'BLIP_ALLOWED_ORIGINS',
+    description: 'Origins of web pages that may ask, such as `https://example.com`, separated by commas; `*` for all.',
+    defaultText: 'none',
+    defaultValue: [],
+    parse: parseOrigins,
+    expected: 'origins such as https://example.com, separated by commas',
+  }),
   maxRequestsPerToken: optionalLimit(
     'BLIP_MAX_REQUESTS_PER_TOKEN',
     'Requests of one token that run at a time; one more is refused with 429. Without tokens, of all.',
@@ -120,10 +155,28 @@ export const serverSettingDefinitions: SettingDefinitions<ServerSettings> = {
     'tokens',
   ),
   maxBodyBytes: count('BLIP_MAX_BODY_BYTES', 'The most bytes of one request body.', 67_108_864, 1),
+  maxHeldBodyBytes: count(
+    'BLIP_MAX_HELD_BODY_BYTES',
+    'The most bytes of all request bodies that arrive or wait for their answers; one token has at most half, if there are several.',
+    536_870_912,
+    1,
+  ),
+  maxConnections: count(
+    'BLIP_MAX_CONNECTIONS',
+    'The most connections over HTTP, and as many over gRPC; at the maximum, the one that is idle for longest is closed.',
+    1_000,
+    1,
+  ),
   drainLimitMs: milliseconds(
     'BLIP_DRAIN_LIMIT_MS',
     'After SIGTERM, the most milliseconds to go on accepting while requests still come.',
     5_000,
+    0,
+  ),
+  stopLimitMs: milliseconds(
+    'BLIP_STOP_LIMIT_MS',
+    'After SIGTERM, the most milliseconds until the process ends, whatever still runs.',
+    25_000,
     0,
   ),
   logLevel: choice(
@@ -150,4 +203,17 @@ function parseModels(value: string): readonly ModelChoice[] | undefined {
  */
 export function readServerSettings(environment: EnvironmentVariables): ServerSettings {
   return readDefinitions(serverSettingDefinitions, environment);
+}
+
+/** Whether a platform keeps strangers out, so that requests bring no tokens of ours. */
+export function isPlatformOnly({
+  vertexPort,
+  vertexAuthorizer,
+}: Pick<ServerSettings, 'vertexPort' | 'vertexAuthorizer'>): boolean {
+  return vertexPort !== undefined && vertexAuthorizer === 'platform';
+}
+
+/** Whether everyone who reaches the server may ask. */
+export function needsNoToken(settings: Pick<ServerSettings, 'apiTokens' | 'vertexPort' | 'vertexAuthorizer'>): boolean {
+  return settings.apiTokens.length === 0 && !isPlatformOnly(settings);
 }

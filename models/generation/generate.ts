@@ -1,3 +1,4 @@
+import { noTokenRules, type TokenRules } from '../../checkpoint/config/token-rules.ts';
 import { conditional, loop } from '../../onnx/control-flow.ts';
 import type { ElementType, Real } from '../../onnx/element-type.ts';
 import { addOutput, type Graph, type Value } from '../../onnx/graph.ts';
@@ -40,12 +41,14 @@ interface LoopState<Cache extends object> {
 /**
  * transformers' `generate` (generation/utils.py) as one ONNX Loop, which ends when every row is done. Its first
  * iteration reads the prompt of each row, and every later one the tokens that were chosen last.
+ * @param rules of the checkpoint about particular tokens.
  */
 export function generate<Cache extends object>(
   parent: Scope,
   prompt: Prompt,
   parameters: GenerationParameters,
   model: LanguageModel<Cache>,
+  rules: TokenRules = noTokenRules,
 ): GeneratedSequences {
   const scope = createScope(parent.op.graph, 'generation');
   const layout = sequenceLayout(scope, prompt, parameters);
@@ -54,7 +57,7 @@ export function generate<Cache extends object>(
     const { op } = body;
     const read = model.decode(body, state);
     const logits = op.gather(read.logits, state.origins, 0); // [sequences, vocabulary]
-    const decision = chooseNext(body, logits, generatedCount, state, { layout, parameters, model });
+    const decision = chooseNext(body, logits, generatedCount, state, { layout, parameters, model, rules });
     const { sequences, beams, goOn } = decision;
     const origins = op.gather(state.origins, decision.sources, 0);
     const next = {
@@ -173,14 +176,16 @@ function chooseNext<Cache extends object>(
     readonly layout: SequenceLayout;
     readonly parameters: GenerationParameters;
     readonly model: LanguageModel<Cache>;
+    readonly rules: TokenRules;
   },
 ): Decision {
-  const { layout, parameters, model } = context;
+  const { layout, parameters, model, rules } = context;
   const { sequences, beams } = state;
   const { endTokenIds, padTokenId } = model;
   const choice = { parameters, generatedCount, endTokenIds, padTokenId };
-  const { idPaddingLength: paddingLength, minNewTokens } = layout;
-  const processing = { ...choice, tokenIds: sequences.tokenIds, paddingLength, minNewTokens };
+  const { idPaddingLength: paddingLength, minNewTokens, maxNewTokens: most } = layout;
+  const lengths = { paddingLength, minNewTokens, maxNewTokens: most };
+  const processing = { ...choice, ...lengths, tokenIds: sequences.tokenIds, rules };
   return conditional<Decision>(
     scope,
     layout.isBeamSearch,

@@ -1,7 +1,9 @@
+import type { TokenRules } from '../../checkpoint/config/token-rules.ts';
 import { conditional } from '../../onnx/control-flow.ts';
 import type { Value } from '../../onnx/graph.ts';
 import type { Scope } from '../../onnx/scope.ts';
 import type { GenerationParameters } from './parameters.ts';
+import { applySequenceBias, applyTokenRules } from './token-rules.ts';
 
 /** The sequences so far, as logits processors see them. `sequences` is rows * sequences per row. */
 export interface ProcessorContext {
@@ -11,8 +13,12 @@ export interface ProcessorContext {
   readonly paddingLength: Value<'int64'>;
   /** [sequences] */
   readonly minNewTokens: Value<'int64'>;
+  /** [sequences] */
+  readonly maxNewTokens: Value<'int64'>;
   /** Tokens generated so far; a scalar. */
   readonly generatedCount: Value<'int64'>;
+  /** Those of the checkpoint. */
+  readonly rules: TokenRules;
   readonly parameters: GenerationParameters;
   readonly endTokenIds: readonly [number, ...number[]];
 }
@@ -26,6 +32,11 @@ type Processor = (scope: Scope, scores: Scores, context: ProcessorContext) => Sc
  * @param scores [sequences, vocabulary].
  */
 export function processLogits(scope: Scope, scores: Scores, context: ProcessorContext): Scores {
+  const biased = applySequenceBias(scope, scores, context);
+  return applyTokenRules(scope, processByParameters(scope, biased, context), context);
+}
+
+function processByParameters(scope: Scope, scores: Scores, context: ProcessorContext): Scores {
   const { op } = scope;
   const { repetitionPenalty, noRepeatNgramSize } = context.parameters;
   const penalised = op.not(op.equal(repetitionPenalty, 1));

@@ -1,4 +1,5 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
+import { imageTokenCount } from '../../checkpoint/config/vision-config.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
 import { addInput, createGraph, type Graph } from '../../onnx/graph.ts';
 import { addGeneratedOutputs, generate } from '../generation/generate.ts';
@@ -8,7 +9,7 @@ import { bertLanguageModel } from '../language-models/bert-language-model.ts';
 import { child, type GraphOptions, rootModule } from '../module.ts';
 import { rowsByImage } from '../rows-by-image.ts';
 import { pixelValues } from '../towers/image-processor.ts';
-import { imageTokenCount, visionTransformer } from '../towers/vision-transformer.ts';
+import { visionTransformer } from '../towers/vision-transformer.ts';
 
 /**
  * transformers' `BlipForConditionalGeneration.generate` (models/blip/modeling_blip.py) as one graph, from resized
@@ -48,6 +49,7 @@ export function captioningGraph(checkpoint: BlipCheckpoint, weights: Weights, op
     { inputIds, paddingLength },
     parameters,
     bertLanguageModel(decoder, text, { cross, rowsByImage: rows }),
+    checkpoint.tokenRules,
   );
 
   addGeneratedOutputs(graph, sequences);

@@ -1,4 +1,5 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
+import { imageTokenCount } from '../../checkpoint/config/vision-config.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
 import { addInput, createGraph, type Graph, type Value } from '../../onnx/graph.ts';
 import { paddingBias } from '../attention-bias.ts';
@@ -10,7 +11,7 @@ import { child, type GraphOptions, type Module, rootModule } from '../module.ts'
 import { oneRowPerImage, rowsByImage } from '../rows-by-image.ts';
 import { pixelValues } from '../towers/image-processor.ts';
 import { textEncoder } from '../towers/text-encoder.ts';
-import { imageTokenCount, visionTransformer } from '../towers/vision-transformer.ts';
+import { visionTransformer } from '../towers/vision-transformer.ts';
 
 /** Questions about images. */
 export interface QuestionInputs {
@@ -57,6 +58,7 @@ export function questionAnsweringGraph(
     { inputIds, paddingLength },
     parameters,
     bertLanguageModel(decoder, text, { cross, rowsByImage: rows }),
+    checkpoint.tokenRules,
   );
   addGeneratedOutputs(graph, sequences);
   return graph;

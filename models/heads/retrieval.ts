@@ -1,4 +1,5 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
+import { imageTokenCount } from '../../checkpoint/config/vision-config.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
 import { conditional } from '../../onnx/control-flow.ts';
 import type { Real } from '../../onnx/element-type.ts';
@@ -9,7 +10,7 @@ import { child, type GraphOptions, type Module, rootModule, within } from '../mo
 import { rowsByImage } from '../rows-by-image.ts';
 import { pixelValues } from '../towers/image-processor.ts';
 import { type EncoderInputs, firstTokens, textEncoder } from '../towers/text-encoder.ts';
-import { imageTokenCount, visionTransformer } from '../towers/vision-transformer.ts';
+import { visionTransformer } from '../towers/vision-transformer.ts';
 
 /** The `match_probability` of pairs that were not compared; a probability is never below zero. */
 export const NOT_COMPARED = -1;

@@ -1,16 +1,11 @@
 import type { VisionConfig } from '../../checkpoint/config/vision-config.ts';
+import { imageTokenCount } from '../../checkpoint/config/vision-config.ts';
 import type { Real } from '../../onnx/element-type.ts';
 import type { Value } from '../../onnx/graph.ts';
 import { layerNorm, preNormLayers } from '../layers.ts';
 import { child, type Module, weight } from '../module.ts';
 import { clipAttention } from './clip-attention.ts';
-import {
-  embedPatches,
-  imageTokenCount,
-  positionsOf,
-  storedTokenCount,
-  withClassAndPositions,
-} from './vision-transformer.ts';
+import { embedPatches, positionsOf, storedTokenCount, withClassAndPositions } from './vision-transformer.ts';
 
 /**
  * transformers' `CLIPVisionTransformer` (models/clip/modeling_clip.py).

@@ -1,4 +1,4 @@
-import type { VisionConfig } from '../../checkpoint/config/vision-config.ts';
+import { imageTokenCount, type VisionConfig } from '../../checkpoint/config/vision-config.ts';
 import type { Real } from '../../onnx/element-type.ts';
 import type { Value } from '../../onnx/graph.ts';
 import type { Scope } from '../../onnx/scope.ts';
@@ -6,11 +6,6 @@ import { asBatch, asRows, layerNorm, linear, linearPart, preNormLayers } from '.
 import { child, type Module, weight } from '../module.ts';
 
 const CHANNELS = 3;
-
-/** Number of vectors that one image becomes: its patches and the class embedding. */
-export function imageTokenCount(config: VisionConfig): number {
-  return (config.imageSize / config.patchSize) ** 2 + 1;
-}
 
 /**
  * transformers' `BlipVisionModel.last_hidden_state` (models/blip/modeling_blip.py).

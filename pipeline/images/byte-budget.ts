@@ -1,16 +1,19 @@
 import { HandlerError } from '../../protocol/errors.ts';
+import { FairQueue } from '../fair-queue.ts';
 
 /** Bytes that may be held at a time: docs/decisions/0012-memory-and-tokens.md. */
 export interface ByteBudget {
   /** Whether `acquire` waits until other images have asked too. They must be able to be loaded meanwhile. */
   readonly isJoint?: true;
   /**
-   * Waits until so many bytes are free, and takes them. First come, first served.
+   * Waits until so many bytes are free, and takes them. Clients take turns by bytes; one client's claims are served in
+   * their order.
+   * @param client whose bytes they are.
    * @returns the function that gives them back; further calls change nothing.
    * @throws HandlerError `IMAGE_TOO_LARGE` when the budget never has so many; the signal's reason when it aborts before
    *   the bytes are taken.
    */
-  acquire(byteCount: number, signal?: AbortSignal): Promise<() => void>;
+  acquire(byteCount: number, signal?: AbortSignal, client?: string): Promise<() => void>;
 }
 
 interface Claim {
@@ -22,24 +25,24 @@ interface Claim {
 export class FixedByteBudget implements ByteBudget {
   readonly #capacityBytes: number;
   #freeBytes: number;
-  readonly #waiting: Claim[] = [];
+  readonly #turns = new FairQueue<Claim>();
 
   constructor(capacityBytes: number) {
     this.#capacityBytes = capacityBytes;
     this.#freeBytes = capacityBytes;
   }
 
-  async acquire(byteCount: number, signal?: AbortSignal): Promise<() => void> {
+  async acquire(byteCount: number, signal?: AbortSignal, client?: string): Promise<() => void> {
     if (byteCount > this.#capacityBytes) throw tooMuch(byteCount, this.#capacityBytes);
     signal?.throwIfAborted();
-    await this.#waitFor(byteCount, signal);
+    await this.#waitFor(byteCount, signal, client);
     return once(() => this.#release(byteCount));
   }
 
-  #waitFor(byteCount: number, signal: AbortSignal | undefined): Promise<void> {
+  #waitFor(byteCount: number, signal: AbortSignal | undefined, client: string | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
       const withdraw = () => {
-        this.#waiting.splice(this.#waiting.indexOf(claim), 1);
+        this.#turns.withdraw(claim);
         reject(signal?.reason);
         this.#serve(); // Those behind it may need less.
       };
@@ -48,15 +51,20 @@ export class FixedByteBudget implements ByteBudget {
         resolve();
       };
       const claim = { byteCount, take };
-      this.#waiting.push(claim);
+      this.#turns.add(claim, client, byteCount);
       signal?.addEventListener('abort', withdraw, { once: true });
       this.#serve();
     });
   }
 
+  /** Serves the claim whose turn it is, as long as it fits. Others do not overtake it, so that a large one does not starve. */
   #serve(): void {
-    for (let [next] = this.#waiting; next !== undefined && next.byteCount <= this.#freeBytes; [next] = this.#waiting) {
-      this.#waiting.shift();
+    for (
+      let next = this.#turns.next();
+      next !== undefined && next.byteCount <= this.#freeBytes;
+      next = this.#turns.next()
+    ) {
+      this.#turns.take(next);
       this.#freeBytes -= next.byteCount;
       next.take();
     }

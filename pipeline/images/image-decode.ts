@@ -1,4 +1,5 @@
 import { HandlerError } from '../../protocol/errors.ts';
+import { decodeCost } from './decode-cost.ts';
 import { openBmp } from './formats/bmp-image.ts';
 import { describeFile } from './formats/file-kind.ts';
 import { openGif } from './formats/gif-image.ts';
@@ -8,6 +9,7 @@ import type { OpenImage } from './formats/opened-image.ts';
 import { openTiff } from './formats/tiff-image.ts';
 import { CHANNELS, type ImageLimits, requireSize } from './image-limits.ts';
 import type { RgbImage } from './rgb-image.ts';
+import { readStructure } from './structure/read-structure.ts';
 
 export interface ImageDecodeOptions extends ImageLimits {
   /** Turns the image by its orientation, as transformers' `load_image` does. */
@@ -18,6 +20,10 @@ export interface ImageDecodeOptions extends ImageLimits {
 export interface InspectedImage {
   /** The memory that its pixels will take. */
   readonly decodedBytes: number;
+  /** The file, or a copy of its first frame alone. */
+  readonly bytes: Uint8Array;
+  /** Milliseconds that decoding may take; infinite where the size of the image does not tell. */
+  readonly costMs: number;
   /** @throws HandlerError `IMAGE_CORRUPT` when the file is cut off, or is not what its header says. */
   decode(): Promise<RgbImage>;
 }
@@ -37,7 +43,7 @@ const openers: Readonly<Record<FormatKey, OpenImage>> = {
  *
  * As Pillow's `convert("RGB")` does, it drops alpha and keeps the colour under it, repeats grey, and ignores colour
  * profiles. docs/reference/images.md names the differences.
- * @throws HandlerError `IMAGE_UNSUPPORTED`, `IMAGE_TOO_LARGE` or `IMAGE_CORRUPT`, without the decoder's own words.
+ * @throws HandlerError `IMAGE_UNSUPPORTED`, `IMAGE_TOO_LARGE`, `IMAGE_TOO_COMPLEX` or `IMAGE_CORRUPT`, without the decoder's own words.
  */
 export async function decodeImage(bytes: Uint8Array, options: ImageDecodeOptions): Promise<RgbImage> {
   return await (await inspectImage(bytes, options)).decode();
@@ -45,9 +51,10 @@ export async function decodeImage(bytes: Uint8Array, options: ImageDecodeOptions
 
 /**
  * Does the first half of `decodeImage`, which does not take the memory of the pixels yet.
- * @throws HandlerError `IMAGE_UNSUPPORTED`, `IMAGE_TOO_LARGE` or `IMAGE_CORRUPT`.
+ * @throws HandlerError `IMAGE_UNSUPPORTED`, `IMAGE_TOO_LARGE`, `IMAGE_TOO_COMPLEX` or `IMAGE_CORRUPT`.
  */
-export async function inspectImage(bytes: Uint8Array, options: ImageDecodeOptions): Promise<InspectedImage> {
+export async function inspectImage(file: Uint8Array, options: ImageDecodeOptions): Promise<InspectedImage> {
+  const { bytes, passes, isUnusual } = readStructure(file);
   const key = recognizeFormat(bytes);
   if (key === undefined) throw unsupported(bytes);
   const format = imageFormats[key];
@@ -56,6 +63,8 @@ export async function inspectImage(bytes: Uint8Array, options: ImageDecodeOption
   requireSize(opened, format, options);
   return {
     decodedBytes: opened.width * opened.height * (opened.keptBytesPerPixel ?? CHANNELS),
+    bytes,
+    costMs: isUnusual ? Number.POSITIVE_INFINITY : decodeCost(key, opened, passes),
     decode: () => orCorrupt(format, async () => requirePixels(await opened.decode(options))),
   };
 }

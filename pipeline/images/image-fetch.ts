@@ -1,78 +1,105 @@
-import type { Readable } from 'node:stream';
-import { type AddressPolicy, BlockedAddressError, isListed, type LookupAll } from '../../network/address-guard.ts';
-import { discardBody } from '../../network/discard-body.ts';
+import { type AddressPolicy, isListed, type LookupAll } from '../../network/address-guard.ts';
 import { GuardedConnections } from '../../network/guarded-connections.ts';
-import type { HttpAnswer } from '../../network/http-get.ts';
-import { followRedirects, type RedirectProblem } from '../../network/redirects.ts';
+import type { HttpGet } from '../../network/http-get.ts';
+import { RedirectCookies } from '../../network/redirect-cookies.ts';
+import { followRedirects } from '../../network/redirects.ts';
 import { HandlerError } from '../../protocol/errors.ts';
+import { FetchDeadline } from './fetch-deadline.ts';
+import { blocked, fetchFailure, hostPhrase, redirectFailure } from './fetch-failures.ts';
+import { FetchedByteBudget, type FetchedBytes } from './fetched-bytes.ts';
+import { type FetchedImage, readImageBody } from './image-body.ts';
 
 export interface ImageFetchOptions extends AddressPolicy {
   /** The only hosts that images may come from; empty for all. Names are exact, or `*.` and a domain, or `*` for all. */
   readonly allowedHosts: readonly string[];
   /** Refuses http URLs. */
   readonly httpsOnly: boolean;
-  /** From the first byte sent to the last byte read, redirects included. */
+  /** From the first byte sent to the last byte read, redirects included. Waiting for memory does not count. */
   readonly timeoutMs: number;
   readonly maxBytes: number;
   readonly maxRedirects: number;
-  /** Finds the addresses of names; the system does by default. */
+  /** Who asks hosts for images. */
+  readonly userAgent?: string;
+  /** Finds the addresses of names, in place of `nameServers`. */
   readonly lookupAll?: LookupAll;
+  /** Addresses of the name servers that are asked, or `system` for all that the system asks; empty for its servers. */
+  readonly nameServers?: 'system' | readonly string[];
   /** Ends the fetch with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Some hosts refuse requests without a user agent. */
-const requestHeaders = { 'user-agent': 'blip-handler', accept: 'image/*,*/*;q=0.8', 'accept-encoding': 'identity' };
+/** How a fetch that stands alone is counted. */
+const ownBudget = new FetchedByteBudget();
 
 /** The process's connections to hosts of images: models share them where their policies are equal. */
 const connections = new GuardedConnections();
 
+/** The host of an image, and the memory that its bytes take. */
+export interface FetchContext {
+  /** As the sender of the request wrote it. */
+  readonly host: string;
+  readonly fetchedBytes: FetchedBytes;
+}
+
 /**
  * Fetches an image by http or https. Every redirect passes the same checks as the first URL. Messages never repeat what
  * the server sent.
- * @throws HandlerError `IMAGE_SOURCE_INVALID`, `IMAGE_SOURCE_BLOCKED`, `IMAGE_FETCH_FAILED`, `IMAGE_FETCH_TIMEOUT` or
- *   `IMAGE_TOO_LARGE`; the signal's reason.
+ * @throws HandlerError with a code that begins with `IMAGE_`; the signal's reason.
  */
-export async function fetchImage(url: URL, options: ImageFetchOptions): Promise<Uint8Array> {
-  const timeout = AbortSignal.timeout(options.timeoutMs);
-  const signals = options.signal === undefined ? [timeout] : [timeout, options.signal];
+export async function fetchImage(
+  url: URL,
+  options: ImageFetchOptions,
+  { host, fetchedBytes }: FetchContext = { host: url.host, fetchedBytes: ownBudget.open(undefined, undefined) },
+): Promise<FetchedImage> {
+  const deadline = new FetchDeadline(options.timeoutMs);
+  const signals = options.signal === undefined ? [deadline.signal] : [deadline.signal, options.signal];
+  const signal = AbortSignal.any(signals);
+  let asked = url;
   try {
-    return await follow(url, options, AbortSignal.any(signals));
+    const get = getWithCookies(options, signal);
+    const answer = await followRedirects(url, {
+      maxRedirects: options.maxRedirects,
+      check: (next, previous) => requireAllowed(next, previous, options),
+      send: (next) => {
+        asked = next;
+        return get(next);
+      },
+      failure: (problem) => redirectFailure(problem, options.maxRedirects),
+    });
+    const body = { maxBytes: options.maxBytes, fetchedBytes, deadline, signal };
+    return await readImageBody(answer, hostPhrase(host, asked.hostname !== url.hostname), body);
   } catch (thrown) {
     options.signal?.throwIfAborted();
-    throw fetchFailure(thrown, timeout.aborted ? options.timeoutMs : undefined);
+    if (deadline.signal.aborted) throw lateFailure(options.timeoutMs, thrown);
+    throw fetchFailure(thrown, hostPhrase(host, asked.hostname !== url.hostname), options.maxBytes);
+  } finally {
+    deadline.end();
   }
 }
 
-/** @param expiredMs the limit of time, where it has passed. */
-function fetchFailure(cause: unknown, expiredMs: number | undefined): HandlerError {
-  if (cause instanceof HandlerError) return cause;
-  if (isBlocked(cause)) return blocked('one that has an address inside a network', cause);
-  if (expiredMs === undefined) {
-    const message = 'Expected an answer from the host of the image, got none.';
-    return new HandlerError('IMAGE_FETCH_FAILED', message, { cause });
-  }
-  const message = `Expected the image within ${expiredMs} ms, got no whole answer by then.`;
+function lateFailure(timeoutMs: number, cause: unknown): HandlerError {
+  const message = `Expected the image within ${timeoutMs} ms, got no whole answer by then.`;
   return new HandlerError('IMAGE_FETCH_TIMEOUT', message, { cause });
 }
 
-async function follow(first: URL, options: ImageFetchOptions, signal: AbortSignal): Promise<Uint8Array> {
-  const get = connections.under({ privateHosts: options.privateHosts }, options.lookupAll);
-  const answer = await followRedirects(first, {
-    maxRedirects: options.maxRedirects,
-    check: (url, previous) => requireAllowed(url, previous, options),
-    send: (url) => get(withoutCredentials(url), { headers: requestHeaders, signal }),
-    failure: (problem) => redirectFailure(problem, options),
-  });
-  return await readBody(answer, options.maxBytes);
-}
-
-function redirectFailure(problem: RedirectProblem, { maxRedirects }: ImageFetchOptions): HandlerError {
-  const messages = {
-    'not-a-url': 'Expected a redirect to a URL, got one to something else.',
-    'too-many': `Expected the image after at most ${maxRedirects} redirects, got one more.`,
+/**
+ * Sends the GETs of one image. Images are compressed already, so that no other coding is asked for. Some hosts refuse
+ * requests that name no program or no language.
+ */
+function getWithCookies(options: ImageFetchOptions, signal: AbortSignal): (url: URL) => ReturnType<HttpGet> {
+  const get = connections.under(options, options.lookupAll ?? options.nameServers);
+  const cookies = new RedirectCookies();
+  const common = {
+    'user-agent': options.userAgent ?? 'blip-handler',
+    accept: 'image/*,*/*;q=0.8',
+    'accept-encoding': 'identity',
+    'accept-language': 'en,*;q=0.5',
   };
-  return new HandlerError('IMAGE_FETCH_FAILED', messages[problem]);
+  return async (url) => {
+    const answer = await get(withoutCredentials(url), { headers: { ...common, ...cookies.headerFor(url) }, signal });
+    await cookies.store(url, answer.headers);
+    return answer;
+  };
 }
 
 /**
@@ -92,47 +119,10 @@ export function requireAllowed(url: URL, previous: URL, { httpsOnly, allowedHost
   if (allowedHosts.length > 0 && !isListed(url.hostname, allowedHosts)) throw blocked('one of another host');
 }
 
-function blocked(got: string, cause?: unknown): HandlerError {
-  return new HandlerError('IMAGE_SOURCE_BLOCKED', `Expected the URL of a host that images may come from, got ${got}.`, {
-    cause,
-  });
-}
-
-/** Whether the guard of addresses is behind an error. Connecting to several addresses gathers their errors. */
-function isBlocked(thrown: unknown): boolean {
-  if (thrown instanceof AggregateError) return thrown.errors.some(isBlocked);
-  if (!(thrown instanceof Error)) return false;
-  return thrown instanceof BlockedAddressError || isBlocked(thrown.cause);
-}
-
 /** User name and password of a URL are not sent to its host. */
 function withoutCredentials(url: URL): URL {
   const plain = new URL(url);
   plain.username = '';
   plain.password = '';
   return plain;
-}
-
-async function readBody({ status, headers, body }: HttpAnswer, maxBytes: number): Promise<Uint8Array> {
-  if (status !== 200) {
-    discardBody(body);
-    throw new HandlerError('IMAGE_FETCH_FAILED', `Expected the host of the image to answer 200, got ${status}.`);
-  }
-  const declaredBytes = Number(headers['content-length'] ?? 0);
-  const bytes = declaredBytes <= maxBytes ? await readAtMost(body, maxBytes) : undefined;
-  if (bytes !== undefined) return bytes;
-  discardBody(body);
-  throw new HandlerError('IMAGE_TOO_LARGE', `Expected an image of at most ${maxBytes} bytes, got more.`);
-}
-
-/** The whole body, or `undefined` when it has more bytes. */
-async function readAtMost(body: Readable, maxBytes: number): Promise<Uint8Array | undefined> {
-  const chunks: Buffer[] = [];
-  let receivedBytes = 0;
-  for await (const chunk of body) {
-    chunks.push(chunk);
-    receivedBytes += chunk.length;
-    if (receivedBytes > maxBytes) return undefined;
-  }
-  return Buffer.concat(chunks);
 }

@@ -1,17 +1,22 @@
 import { HandlerError } from '../../protocol/errors.ts';
 import { type OnStage, watchStage } from '../stages.ts';
-import { type ByteBudget, FixedByteBudget } from './byte-budget.ts';
+import type { ByteBudget } from './byte-budget.ts';
+import { type DecodingOptions, decodeInTurn, enterCostlyTurn, inspectInTurn } from './decoding-places.ts';
+import { fetchFailure, hostPhrase, writtenHost } from './fetch-failures.ts';
+import { FetchTurns } from './fetch-turns.ts';
+import { FetchedByteBudget, type FetchedBytes } from './fetched-bytes.ts';
 import { recognizeFormat } from './formats/image-formats.ts';
 import { decodeHolding } from './held-images.ts';
-import { type ImageDecodeOptions, inspectImage } from './image-decode.ts';
+import type { InspectedImage } from './image-decode.ts';
 import { fetchImage, type ImageFetchOptions } from './image-fetch.ts';
 import { decodeBase64, readDataUri, requireBytes } from './inline-image.ts';
 import type { RgbImage } from './rgb-image.ts';
+import { unreadableSource } from './unreadable-source.ts';
 
 /** An image: text that says where it is or contains it, or the bytes of its file. */
 export type ImageSource = string | Uint8Array;
 
-export interface ImageOptions extends ImageFetchOptions, ImageDecodeOptions {
+export interface ImageOptions extends ImageFetchOptions, DecodingOptions {
   /** Bounds the memory of pixels. Without a budget there is no bound. */
   readonly decodedBudget?: ByteBudget;
   /** Ends the loading with the signal's reason. */
@@ -22,10 +27,10 @@ export interface ImageOptions extends ImageFetchOptions, ImageDecodeOptions {
   readonly onStage?: OnStage | undefined;
 }
 
-/** Bounds encoded images from the network, in the process. Until an image is there, it counts as large as it may be. */
-const MAX_FETCHED_BYTES = 600_000_000;
 const MAX_SIGNATURE_CHARACTERS = 80;
-const fetchedBudget = new FixedByteBudget(MAX_FETCHED_BYTES);
+/** The fetches of the process, which take turns, and the memory of what they bring. */
+const fetchTurns = new FetchTurns();
+const fetchedBudget = new FetchedByteBudget();
 
 export interface LoadedImage {
   /** Holds memory of the budget until `releaseImages`. */
@@ -44,24 +49,24 @@ export interface LoadedImage {
 export async function loadImage(source: ImageSource, options: ImageOptions): Promise<LoadedImage> {
   options.signal?.throwIfAborted();
   const requestedMs = performance.now();
-  const { onStage } = options;
-  const releaseFetched = await watchStage('queue', onStage, () => acquireFetched(source, options));
+  const { onStage, client, signal } = options;
+  const url = networkUrl(source);
+  const endTurn = url && (await watchStage('queue', onStage, () => fetchTurns.take(client, url.host, signal)));
+  const fetchedBytes = fetchedBudget.open(client, signal);
   try {
     const startMs = performance.now();
-    const bytes = await watchStage('fetch', onStage, () => readSource(source, options));
+    const read = () => readSource(source, url, options, fetchedBytes);
+    const { bytes, failure } = await watchStage('fetch', onStage, read).finally(endTurn);
     const fetchedMs = performance.now();
-    const { decodedBytes, decode } = await watchStage('inspect', onStage, () => inspectImage(bytes, options));
+    const inspect = () => inspectInTurn(bytes, options);
+    const inspected = await watchStage('inspect', onStage, inspect).catch(orElse(failure));
     const inspectedMs = performance.now();
     // A joint budget lends to all images of a request at once. The others need this memory to be fetched.
-    if (options.decodedBudget?.isJoint) releaseFetched();
-    const acquire = async () => await options.decodedBudget?.acquire(decodedBytes, options.signal);
-    const release = (await watchStage('queue', onStage, acquire)) ?? (() => undefined);
+    if (options.decodedBudget?.isJoint) fetchedBytes.release();
+    const { release, leaveTurn } = await watchStage('queue', onStage, () => acquireDecoded(inspected, options));
     const decodeStartMs = performance.now();
-    const decodeUnlessAborted = async () => {
-      options.signal?.throwIfAborted();
-      return await decode();
-    };
-    const image = await watchStage('decode', onStage, () => decodeHolding(decodeUnlessAborted, release));
+    const decode = () => decodeHolding(() => decodeInTurn(inspected, options), release);
+    const image = await watchStage('decode', onStage, decode).finally(leaveTurn);
     return {
       image,
       fetchMs: fetchedMs - startMs,
@@ -69,24 +74,64 @@ export async function loadImage(source: ImageSource, options: ImageOptions): Pro
       decodeMs: inspectedMs - fetchedMs + performance.now() - decodeStartMs,
     };
   } finally {
-    releaseFetched();
+    fetchedBytes.release();
   }
 }
 
-/** Inline images take nothing: they came with a request, whose body is bounded. */
-async function acquireFetched(source: ImageSource, { maxBytes, signal }: ImageOptions): Promise<() => void> {
-  if (typeof source !== 'string' || !/^\s*https?:/i.test(source)) return () => undefined;
-  return await fetchedBudget.acquire(Math.min(maxBytes, MAX_FETCHED_BYTES), signal);
+/**
+ * Takes the memory of an image's pixels, when its turn comes to have any. Images of a joint budget take theirs together,
+ * so they wait for no turn before.
+ */
+async function acquireDecoded(image: InspectedImage, options: ImageOptions) {
+  const { decodedBudget, signal, client } = options;
+  const leaveTurn = decodedBudget?.isJoint ? () => undefined : await enterCostlyTurn(image, options);
+  try {
+    const release = await decodedBudget?.acquire(image.decodedBytes, signal, client);
+    return { release: release ?? (() => undefined), leaveTurn };
+  } catch (thrown) {
+    leaveTurn();
+    throw thrown;
+  }
 }
 
-function readSource(source: ImageSource, options: ImageOptions): Promise<Uint8Array> | Uint8Array {
-  if (typeof source !== 'string') return requireBytes(source, options.maxBytes);
-  return isFile(source) ? requireBytes(Buffer.from(source), options.maxBytes) : readText(source.trim(), options);
+/** The URL of an image from the network. @throws HandlerError `IMAGE_SOURCE_INVALID`. */
+function networkUrl(source: ImageSource): URL | undefined {
+  if (typeof source !== 'string' || !/^\s*https?:/i.test(source)) return undefined;
+  return parseUrl(source.trim());
 }
 
-function readText(source: string, options: ImageOptions): Promise<Uint8Array> | Uint8Array {
+/** The bytes of an image, and why they may be no image. */
+interface ReadSource {
+  readonly bytes: Uint8Array;
+  readonly failure?: HandlerError;
+}
+
+/** Inline images take no memory of the budget: they came with a request, whose body is bounded. */
+async function readSource(
+  source: ImageSource,
+  url: URL | undefined,
+  options: ImageOptions,
+  fetchedBytes: FetchedBytes,
+): Promise<ReadSource> {
+  if (typeof source !== 'string') return { bytes: requireBytes(source, options.maxBytes) };
+  if (isFile(source)) return { bytes: requireBytes(Buffer.from(source), options.maxBytes) };
+  if (url === undefined) return { bytes: readText(source.trim(), options) };
+  const host = writtenHost(source);
+  const { bytes, codingError } = await fetchImage(url, options, { host, fetchedBytes });
+  if (codingError === undefined) return { bytes };
+  return { bytes, failure: fetchFailure(codingError, hostPhrase(host, false), options.maxBytes) };
+}
+
+/** The failure in place of that of bytes that are no image. */
+function orElse(failure: HandlerError | undefined): (thrown: unknown) => never {
+  return (thrown) => {
+    throw thrown instanceof HandlerError && thrown.code === 'IMAGE_UNSUPPORTED' ? (failure ?? thrown) : thrown;
+  };
+}
+
+function readText(source: string, options: ImageOptions): Uint8Array {
   if (/^data:/i.test(source)) return readDataUri(source, options.maxBytes);
-  if (/^[a-z][a-z0-9+.-]*:/i.test(source)) return fetchImage(parseUrl(source), options);
+  if (/^[a-z][a-z0-9+.-]*:/i.test(source)) throw unreadableSource(source);
   return decodeBase64(source, options.maxBytes);
 }
 

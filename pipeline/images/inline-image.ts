@@ -1,23 +1,42 @@
 import { HandlerError } from '../../protocol/errors.ts';
+import { hasLostPlus, isMistakenForBase64, lostPlusError, unreadableSource } from './unreadable-source.ts';
 
 /** A percent-encoded byte takes three characters. A longer text cannot be an image of the allowed size. */
 const MAX_CHARACTERS_PER_BYTE = 3;
 /** Room for `data:`, a media type and its parameters. */
 const MAX_PREFIX_CHARACTERS = 1000;
 
+/** The beginnings of images in base64: JPEG, PNG, GIF, WebP. */
+const imageInBase64 = /^(?:\/9j\/|iVBORw0KGgo|R0lGOD|UklGR)/;
+
 /**
- * Reads the bytes of `data:[<media type>][;base64],<data>` (RFC 2397).
+ * Reads the bytes of `data:[<media type>][;base64],<data>`, as browsers do: spaces may stand around the media type and
+ * before `base64`, and a fragment of base64 is left out. The letters of base64 may be percent-encoded, or those of URLs.
+ * Source: fetch.spec.whatwg.org, "data: URL processor".
  * @throws HandlerError `IMAGE_SOURCE_INVALID` or `IMAGE_TOO_LARGE`.
  */
 export function readDataUri(source: string, maxBytes: number): Uint8Array {
-  const comma = source.indexOf(',');
-  if (comma === -1) {
-    throw new HandlerError('IMAGE_SOURCE_INVALID', 'Expected a data: URI with a comma before its data, got none.');
-  }
   requireText(source, maxBytes);
+  const comma = source.indexOf(',');
+  if (comma === -1) throw invalid('Expected a data: URI with a comma before its data, got none.');
+  if (comma > MAX_PREFIX_CHARACTERS)
+    throw invalid(`Expected a data: URI with at most ${MAX_PREFIX_CHARACTERS} characters before its data, got more.`);
   const data = source.slice(comma + 1);
-  if (!/;base64$/i.test(source.slice(0, comma).trimEnd())) return requireBytes(percentDecode(data), maxBytes);
-  return decodeBase64(data.includes('%') ? percentDecode(data).toString('latin1') : data, maxBytes);
+  const mediaType = source.slice(0, comma).replace(/[\t\n\r]/g, '');
+  if (/; *base64 *$/i.test(mediaType)) return decodeBase64(withoutFragment(data), maxBytes);
+  if (imageInBase64.test(data.trimStart().slice(0, 20)))
+    throw invalid('Expected a data: URI with ;base64 before its comma, as its data are base64, got one without it.');
+  return requireBytes(percentDecode(data), maxBytes);
+}
+
+/** In base64 a number sign can only begin a fragment. */
+function withoutFragment(data: string): string {
+  const hash = data.indexOf('#');
+  return hash === -1 ? data : data.slice(0, hash);
+}
+
+function invalid(message: string): HandlerError {
+  return new HandlerError('IMAGE_SOURCE_INVALID', message);
 }
 
 /**
@@ -50,15 +69,15 @@ function hexDigit(code = 0): number {
 /** Letters of both alphabets (plain and URL-safe), then up to two signs of padding, with space anywhere. */
 const base64Pattern = /^\s*[a-z0-9+/_-][a-z0-9+/_\s-]*(?:=\s*){0,2}$/i;
 
-/** @throws HandlerError `IMAGE_SOURCE_INVALID` or `IMAGE_TOO_LARGE`. */
-export function decodeBase64(text: string, maxBytes: number): Uint8Array {
-  requireText(text, maxBytes);
-  if (!base64Pattern.test(text)) {
-    throw new HandlerError(
-      'IMAGE_SOURCE_INVALID',
-      `Expected a URL, a data: URI or base64, got ${text.length} characters of something else.`,
-    );
-  }
+/**
+ * Decodes base64, percent-encoded or not, with line breaks or without.
+ * @throws HandlerError `IMAGE_SOURCE_INVALID` or `IMAGE_TOO_LARGE`.
+ */
+export function decodeBase64(encoded: string, maxBytes: number): Uint8Array {
+  requireText(encoded, maxBytes);
+  const text = (encoded.includes('%') ? percentDecode(encoded).toString('latin1') : encoded).trim();
+  if (!base64Pattern.test(text) || isMistakenForBase64(text)) throw unreadableSource(encoded.trim());
+  if (hasLostPlus(text)) throw lostPlusError();
   return requireBytes(Buffer.from(text, 'base64'), maxBytes);
 }
 

@@ -10,13 +10,20 @@ export interface JointBudget extends ByteBudget {
  * The budgets of `count` images that are needed at once. None gets its bytes before all have asked or withdrawn; then
  * all get theirs, or all are refused. If each took its own, two requests could hold a half each and wait for the other.
  * @param signal of their request: when it aborts while they wait, none gets any.
+ * @param client whose request it is.
  */
-export function jointBudgets(budget: ByteBudget, count: number, signal?: AbortSignal): readonly JointBudget[] {
+export function jointBudgets(
+  budget: ByteBudget,
+  count: number,
+  signal?: AbortSignal,
+  client?: string,
+): readonly JointBudget[] {
   const members = Array.from({ length: count }, createQuestion);
   const acquired = Promise.all(members.map(({ answered }) => answered)).then((byteCounts) =>
     budget.acquire(
       byteCounts.reduce((sum, byteCount) => sum + byteCount, 0),
       signal,
+      client,
     ),
   );
   acquired.catch(() => undefined); // Each image that asked gets the error. Where none asked, nobody needs it.

@@ -4,6 +4,7 @@ import type { clipGraphs } from '../../models/families.ts';
 import type { ClipBatch, ClipResult, ClipText } from './clip-batch.ts';
 import type { ImageResizer } from './image-resizer.ts';
 import type { LoadedSession, LoadOptions } from './loaded-session.ts';
+import { type Pause, Pauses } from './pause.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';
 import { float32Data, joined, paddedRows, parts, runtimeInt64s } from './tensors.ts';
 import { openWeightsSession } from './weights-session.ts';
@@ -35,25 +36,29 @@ export async function loadClipSession(
     embedLength: checkpoint.config.projectionSize,
   };
   return {
-    runs: { clip: (batch) => runBatch(sessions, batch) },
+    runs: { clip: (batch, pause) => runBatch(sessions, batch, pause) },
     async release() {
       for (const session of [sessions.image, sessions.text, sessions.rank]) await session.release();
     },
   };
 }
 
-async function runBatch(sessions: Sessions, batch: ClipBatch): Promise<ClipResult> {
+async function runBatch(sessions: Sessions, batch: ClipBatch, pause?: Pause): Promise<ClipResult> {
   const startMs = performance.now();
+  const pauses = new Pauses(pause);
   const encoded: Encoded[] = [];
   let resizeMs = 0;
   for (const images of parts(batch.images, batch.itemsPerRun)) {
+    await pauses.beforeRun();
     const partStartMs = performance.now();
     const resized = await sessions.resizer.resizeAll(images);
     resizeMs += performance.now() - partStartMs;
     encoded.push(embedsOf(await sessions.image.run({ images: resized }), 'image'));
   }
-  for (const texts of parts(batch.texts, batch.itemsPerRun))
+  for (const texts of parts(batch.texts, batch.itemsPerRun)) {
+    await pauses.beforeRun();
     encoded.push(embedsOf(await sessions.text.run(textInputs(texts)), 'text'));
+  }
   const normalizedEmbeds = joined(encoded.map(({ normalized }) => normalized));
   const ranking = batch.ranking === undefined ? undefined : await rank(sessions, normalizedEmbeds, batch.ranking);
   return {
@@ -61,7 +66,7 @@ async function runBatch(sessions: Sessions, batch: ClipBatch): Promise<ClipResul
     normalizedEmbeds,
     ...(ranking === undefined ? {} : { ranking }),
     resizeMs,
-    computeMs: performance.now() - startMs - resizeMs,
+    computeMs: performance.now() - startMs - resizeMs - pauses.totalMs,
   };
 }
 

@@ -4,21 +4,16 @@ import type { Weights } from '../../checkpoint/weights/weights.ts';
 import { candidatesPerBeam } from '../../models/generation/beam-search.ts';
 import type { GraphOptions } from '../../models/module.ts';
 import type { Graph } from '../../onnx/graph.ts';
-import type { GenerationBatch, GenerationResult, GenerationRow, SharedSettings } from './generation-batch.ts';
+import type { GenerationBatch, GenerationResult } from './generation-batch.ts';
 import { rowFeeds, settingFeeds, uniformFeeds } from './generation-feeds.ts';
 import type { ImageResizer } from './image-resizer.ts';
 import type { LoadedSession, LoadOptions } from './loaded-session.ts';
-import { type OfImage, type Sequence, withOwnImages } from './row-batch.ts';
+import { type Pause, Pauses } from './pause.ts';
+import { type Sequence, withOwnImages } from './row-batch.ts';
+import { MAX_RUN_BYTES, MAX_TOKENS_PER_RUN, type RunBounds, splitRows } from './run-bounds.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';
 import { float32Data, int64Data } from './tensors.ts';
 import { openWeightsSession } from './weights-session.ts';
-
-/**
- * The most bytes of caches and logits of all sequences in one run. More rows than this allows go through several runs,
- * and an image whose rows are in two runs gets two vision passes. One row is never split: 32 beams of 512 tokens of
- * BLIP-large take 1.2 GB.
- */
-const MAX_SEQUENCE_BYTES = 1_000_000_000;
 
 /**
  * Loads a checkpoint that generates captions or answers: writes its graph, and opens a session on it.
@@ -30,49 +25,26 @@ export async function loadGenerationSession(
   checkpoint: BlipCheckpoint,
   weights: Weights,
   options: LoadOptions,
-  maxSequenceBytes = MAX_SEQUENCE_BYTES,
 ): Promise<LoadedSession<'generation'>> {
   const { text } = checkpoint.config;
+  const bounds = {
+    maxBytes: options.maxRunBytes ?? MAX_RUN_BYTES,
+    maxTokens: options.maxRunTokens ?? MAX_TOKENS_PER_RUN,
+  };
   const perBeam = candidatesPerBeam([text.sepTokenId]);
   const session = await openWeightsSession(writeGraph(checkpoint, weights, options), weights, options);
   return {
     runs: {
-      generation: (batch) =>
-        runParts(partsOf(batch, text, maxSequenceBytes), (part) => runBatch(session, resizer, part, perBeam)),
+      generation: (batch, pause) =>
+        runParts(partsOf(batch, text, bounds), pause, (part) => runBatch(session, resizer, part, perBeam)),
     },
     release: () => session.release(),
   };
 }
 
-type BatchRow = OfImage<GenerationRow>;
-
-/** The memory of the sequences of rows that are computed together: they are padded to the longest. */
-function sequenceBytesOf(rows: readonly BatchRow[], settings: SharedSettings, text: TextConfig): number {
-  const longest = (lengthOf: (row: BatchRow) => number) => Math.max(...rows.map(lengthOf));
-  const positions =
-    longest(({ inputIds }) => inputIds.length) +
-    longest(({ questionIds }) => questionIds?.length ?? 0) +
-    longest(({ maxNewTokens }) => maxNewTokens);
-  const keysAndValuesBytes = text.layerCount * 2 * text.hiddenSize * Float32Array.BYTES_PER_ELEMENT;
-  const logitsBytes = text.vocabularySize * Float32Array.BYTES_PER_ELEMENT;
-  const sequences = rows.length * Math.max(settings.num_beams, settings.num_return_sequences);
-  return sequences * (positions * keysAndValuesBytes + logitsBytes);
-}
-
-/** Splits a batch, in its order, into parts of at most so many bytes, or of one row. */
-function partsOf(
-  { images, rows, settings }: GenerationBatch,
-  text: TextConfig,
-  maxBytes: number,
-): readonly GenerationBatch[] {
-  const parts: BatchRow[][] = [];
-  for (const row of rows) {
-    const part = parts.at(-1);
-    const fits = part !== undefined && sequenceBytesOf([...part, row], settings, text) <= maxBytes;
-    if (fits) part.push(row);
-    else parts.push([row]);
-  }
-  return parts.map((part) => {
+/** Splits a batch, in its order, into parts within the bounds of a run. An image with rows in two parts is in both. */
+function partsOf({ images, rows, settings }: GenerationBatch, text: TextConfig, bounds: RunBounds) {
+  return splitRows(rows, settings, text, bounds).map((part) => {
     const { rows: rowsOfPart, images: imagesOfPart } = withOwnImages(part);
     return { images: imagesOfPart.flatMap((image) => images[image] ?? []), rows: rowsOfPart, settings };
   });
@@ -81,10 +53,15 @@ function partsOf(
 /** Runs one part after the other. The answer of a row does not depend on the other rows of its run. */
 async function runParts(
   parts: readonly GenerationBatch[],
+  pause: Pause | undefined,
   runPart: (part: GenerationBatch) => Promise<GenerationResult>,
 ): Promise<GenerationResult> {
   const done: GenerationResult[] = [];
-  for (const part of parts) done.push(await runPart(part));
+  const pauses = new Pauses(pause);
+  for (const part of parts) {
+    await pauses.beforeRun();
+    done.push(await runPart(part));
+  }
   const sum = (times: readonly number[]) => times.reduce((total, time) => total + time, 0);
   return {
     results: done.flatMap(({ results }) => results),

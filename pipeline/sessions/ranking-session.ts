@@ -4,9 +4,11 @@ import type { GraphOptions } from '../../models/module.ts';
 import type { Graph } from '../../onnx/graph.ts';
 import type { ImageResizer } from './image-resizer.ts';
 import type { LoadedSession, LoadOptions } from './loaded-session.ts';
+import { Pauses } from './pause.ts';
 import type { RankedCandidate, RankingBatch, RankingResult, RankingSettings } from './ranking-batch.ts';
 import { type Sequence, withOwnImages } from './row-batch.ts';
 import { questionFeeds, selectedImages } from './row-feeds.ts';
+import { MAX_READ_TOKENS_PER_RUN } from './run-bounds.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';
 import { float32Data, paddedRows, parts } from './tensors.ts';
 import { openWeightsSession } from './weights-session.ts';
@@ -30,16 +32,24 @@ export function prepareRankingSession(
   maxLogitsBytes = MAX_LOGITS_BYTES,
 ): LoadedSession<'ranking'> {
   const tokenBytes = checkpoint.config.text.vocabularySize * Float32Array.BYTES_PER_ELEMENT;
+  const maxTokens = options.maxRunTokens ?? MAX_READ_TOKENS_PER_RUN;
+  const limits = { scoredTokens: Math.min(maxLogitsBytes / tokenBytes, maxTokens), questionTokens: maxTokens };
   let ranking: Session | undefined;
   return {
     runs: {
-      async ranking(batch) {
+      async ranking(batch, pause) {
         ranking ??= await openWeightsSession(writeGraph(checkpoint, weights, options), weights, options);
-        return await rankCandidates(ranking, resizer, batch, maxLogitsBytes / tokenBytes);
+        return await rankCandidates(ranking, resizer, batch, limits, new Pauses(pause));
       },
     },
     release: async () => await ranking?.release(),
   };
+}
+
+/** Tokens of one run: of candidates, which have logits; and of questions, each of which looks at its image. */
+interface RunLimits {
+  readonly scoredTokens: number;
+  readonly questionTokens: number;
 }
 
 /** Scores every row with every candidate, and keeps the best of each row. */
@@ -47,24 +57,26 @@ async function rankCandidates(
   session: Session,
   resizer: ImageResizer,
   { images, rows, settings }: RankingBatch,
-  tokensPerRun: number,
+  limits: RunLimits,
+  pauses: Pauses,
 ): Promise<RankingResult> {
   const startMs = performance.now();
   const resized = await resizer.resizeAll(images);
   const resizedMs = performance.now();
   const { candidateIds, returnedCount } = settings;
-  const { rowsPerRun, candidatesPerRun } = runSize(candidateIds, tokensPerRun);
+  const { rowsPerRun, candidatesPerRun } = runSize(candidateIds, rows, limits);
   const results: (readonly RankedCandidate[])[] = [];
   for (const rowsOfRun of parts(rows, rowsPerRun)) {
     const scored: RankedCandidate[][] = rowsOfRun.map(() => []);
     for (const [part, candidates] of parts(candidateIds, candidatesPerRun).entries()) {
+      await pauses.beforeRun();
       const scoredPart = await scoreCandidates(session, resized, rowsOfRun, candidates);
       for (const [row, ofRow] of scoredPart.entries())
         scored[row]?.push(...ofRow.map((each, index) => ({ ...each, candidate: part * candidatesPerRun + index })));
     }
     results.push(...scored.map((ofRow) => ofRow.sort((a, b) => b.score - a.score).slice(0, returnedCount)));
   }
-  return { results, resizeMs: resizedMs - startMs, computeMs: performance.now() - resizedMs };
+  return { results, resizeMs: resizedMs - startMs, computeMs: performance.now() - resizedMs - pauses.totalMs };
 }
 
 /**
@@ -73,12 +85,16 @@ async function rankCandidates(
  */
 function runSize(
   candidates: RankingSettings['candidateIds'],
-  tokensPerRun: number,
+  rows: RankingBatch['rows'],
+  { scoredTokens, questionTokens }: RunLimits,
 ): { readonly rowsPerRun: number; readonly candidatesPerRun: number } {
   const longest = Math.max(...candidates.map((candidate) => candidate.length));
-  const sequencesPerRun = Math.max(1, Math.floor(tokensPerRun / longest));
+  const sequencesPerRun = Math.max(1, Math.floor(scoredTokens / longest));
   const candidatesPerRun = Math.min(candidates.length, sequencesPerRun);
-  return { candidatesPerRun, rowsPerRun: Math.max(1, Math.floor(sequencesPerRun / candidatesPerRun)) };
+  const longestQuestion = Math.max(...rows.map(({ questionIds }) => questionIds.length));
+  const byScores = Math.floor(sequencesPerRun / candidatesPerRun);
+  const byQuestions = Math.floor(questionTokens / longestQuestion);
+  return { candidatesPerRun, rowsPerRun: Math.max(1, Math.min(byScores, byQuestions)) };
 }
 
 /** Runs the graph once, for some rows with some candidates. [rows][candidates] */

@@ -5,7 +5,9 @@ import type { GraphOptions } from '../../models/module.ts';
 import type { Graph } from '../../onnx/graph.ts';
 import type { ImageResizer } from './image-resizer.ts';
 import type { LoadedSession, LoadOptions } from './loaded-session.ts';
+import { Pauses } from './pause.ts';
 import type { RetrievalBatch, RetrievalResult } from './retrieval-batch.ts';
+import { MAX_READ_TOKENS_PER_RUN } from './run-bounds.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';
 import { float32Data, joined, paddedRows, parts, runtimeInt64s } from './tensors.ts';
 import { openWeightsSession } from './weights-session.ts';
@@ -24,7 +26,9 @@ export async function loadRetrievalSession(
 ): Promise<LoadedSession<'retrieval'>> {
   const session = await openWeightsSession(writeGraph(checkpoint, weights, options), weights, options);
   return {
-    runs: { retrieval: (batch) => runBatch(session, resizer, batch, runSize(batch, maxPairTokens)) },
+    runs: {
+      retrieval: (batch, pause) => runBatch(session, resizer, batch, runSize(batch, maxPairTokens), new Pauses(pause)),
+    },
     release: () => session.release(),
   };
 }
@@ -34,6 +38,7 @@ async function runBatch(
   resizer: ImageResizer,
   batch: RetrievalBatch,
   { imagesPerRun, textsPerRun }: RunSize,
+  pauses: Pauses,
 ): Promise<RetrievalResult> {
   const startMs = performance.now();
   const rows: Part[] = [];
@@ -43,8 +48,10 @@ async function runBatch(
     const resized = await resizer.resizeAll(images);
     resizeMs += performance.now() - partStartMs;
     const row: Part[] = [];
-    for (const texts of parts(batch.texts, textsPerRun))
+    for (const texts of parts(batch.texts, textsPerRun)) {
+      await pauses.beforeRun();
       row.push(await compare(session, resized, texts, batch.comparedImages));
+    }
     rows.push(besideEachOther(row, images.length));
   }
   const cosineSimilarity = joined(rows.map((row) => row.cosineSimilarity));
@@ -56,7 +63,7 @@ async function runBatch(
     imageEmbeds: joined(rows.map((row) => row.imageEmbeds)),
     textEmbeds: rows[0]?.textEmbeds ?? new Float32Array(0),
     resizeMs,
-    computeMs: performance.now() - startMs - resizeMs,
+    computeMs: performance.now() - startMs - resizeMs - pauses.totalMs,
   };
 }
 
@@ -65,8 +72,8 @@ async function runBatch(
  * larger batch is computed with fewer images at a time, and then with fewer texts, which repeats the vision pass. The
  * attention scores of one token to an image of BLIP-large take 28 kB (12 heads, 577 patches).
  */
-const MAX_PAIR_TOKENS_PER_RUN = 16_384;
-/** Shorter texts count as this long, so that a run has at most 512 pairs. */
+const MAX_PAIR_TOKENS_PER_RUN = MAX_READ_TOKENS_PER_RUN;
+/** Shorter texts count as this long, so that a run has at most 256 pairs. */
 const LEAST_TOKENS_PER_PAIR = 32;
 
 interface RunSize {

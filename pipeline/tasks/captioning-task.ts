@@ -1,6 +1,8 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
+import { imageTokenCount } from '../../checkpoint/config/vision-config.ts';
 import type { schemas } from '../../input_schema.ts';
 import type { InputsOf } from '../../protocol/schema.ts';
+import { sequencesPerRow } from '../sessions/run-bounds.ts';
 import { blipTexts } from '../texts/blip-texts.ts';
 import { Batcher } from '../workers/batcher.ts';
 import type { WorkerPool } from '../workers/worker-pool.ts';
@@ -20,15 +22,21 @@ export function captioningTask(
   context: TaskContext,
 ): ReadRequest<Inputs> {
   const texts = blipTexts(checkpoint.config.text, context.tokenizer);
-  const batcher = new Batcher(pool.runner('generation'), context);
+  const parts = {
+    texts,
+    batcher: new Batcher(pool.runner('generation'), context),
+    text: checkpoint.config.text,
+    imageTokens: imageTokenCount(checkpoint.config.vision),
+    maxRunBytes: context.maxRunBytes,
+  };
   return (inputs, outputs) => {
     const items = pairItems(inputs.img_url, inputs.text ?? [''], 'text');
     const preset = presets.captioning[inputs.preset ?? 'hf'];
-    const settings = resolveGenerationSettings(inputs, checkpoint.generationDefaults, preset.settings);
+    const settings = resolveGenerationSettings(inputs, checkpoint.generationDefaults, preset.settings, context);
     return {
-      itemCount: items.length,
+      size: { items: items.length, sequences: items.length * sequencesPerRow(settings.shared) },
       async run(listening) {
-        const work = generationWork((prompt) => texts.captionStart(prompt), settings, { texts, batcher });
+        const work = generationWork((prompt) => texts.captionStart(prompt), settings, parts);
         const answered = await answerItems(items, checkpoint, work, requestContext(context, listening));
         return packAnswer(answered, outputs, texts);
       },

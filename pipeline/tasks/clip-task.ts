@@ -1,5 +1,6 @@
 import type { ClipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { ClipTextConfig } from '../../checkpoint/config/clip-config.ts';
+import { imageTokenCount } from '../../checkpoint/config/vision-config.ts';
 import type { schemas } from '../../input_schema.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { float32Tensor, type NamedTensor } from '../../protocol/named-tensor.ts';
@@ -27,6 +28,8 @@ export function clipTask(
     modelImages: { imageProcessor, imageSize: config.vision.imageSize },
     needsImages: false,
     queue: new RunQueue(pool.runner('clip')),
+    workOf: ({ images, texts }: EncodeInputs<ClipText>) =>
+      texts.reduce((tokens, { inputIds }) => tokens + inputIds.length, images.length * imageTokenCount(config.vision)),
   };
   return (inputs, outputs) => {
     const request = readRequest(inputs);
@@ -35,8 +38,9 @@ export function clipTask(
       toBatch: (encoded: EncodeInputs<ClipText>) => toBatch(request, encoded, context.maxBatchSize),
       outputs: clipOutputs(request, config.projectionSize),
     };
+    const items = request.sources.length + request.texts.length;
     return {
-      itemCount: request.sources.length + request.texts.length,
+      size: { items, sequences: items },
       run: (listening) => encodeRequest(request, outputs, work, requestContext(context, listening)),
     };
   };

@@ -32,6 +32,8 @@ export interface EncodeWork<Text, Batch extends { readonly images: readonly RgbI
   readonly needsImages: boolean;
   readonly toBatch: (inputs: EncodeInputs<Text>) => Batch;
   readonly queue: RunQueue<Batch, Result>;
+  /** The tokens that a batch makes the model compute, by which clients take turns. */
+  readonly workOf: (inputs: EncodeInputs<Text>) => number;
   /** The outputs of the task by name, except `error`. */
   readonly outputs: Readonly<Record<string, (result: Result, inputs: EncodeInputs<Text>) => readonly NamedTensor[]>>;
 }
@@ -50,14 +52,14 @@ export async function encodeRequest<
   work: EncodeWork<Text, Batch, Result>,
   context: RequestContext,
 ): Promise<TensorAnswer> {
-  const { signal, events } = context;
+  const { signal, client, events } = context;
   const texts = await readInTurns(request.texts, work.readText, signal);
   const times = noTimes();
   const outcomes = await loadImages(request.sources, work.modelImages, context, times);
   if (work.needsImages || texts.length === 0) requireSomeSuccess(outcomes);
   const inputs = { images: outcomes.filter(isSuccess), texts, succeeded: outcomes.map(isSuccess) };
   const { result, queueMs } = await watchRun(events, inputs.images.length + texts.length, (computing) =>
-    work.queue.run(work.toBatch(inputs), { signal, computing }),
+    work.queue.run(work.toBatch(inputs), { signal, client, work: work.workOf(inputs), computing }),
   );
   recordSlowest(times, { ...result, queueMs });
   const pack = (name: string) => (name === 'error' ? [errorTensor(outcomes)] : work.outputs[name]?.(result, inputs));

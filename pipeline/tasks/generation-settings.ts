@@ -13,11 +13,25 @@ export interface GenerationSettings {
   readonly shared: SharedSettings;
 }
 
-/** A number of new tokens; or a length that includes the prompt, as `max_length` of a checkpoint does. */
+/**
+ * A number of new tokens; or a length that includes start token and prompt, as `max_length` does: BLIP's decoder gets them
+ * as its `input_ids`, in transformers and in the original (`BlipForConditionalGeneration.generate`).
+ */
 interface LengthLimit {
   readonly tokens: number;
   readonly includesPrompt: boolean;
+  /** The operator's limit of new tokens, which never includes the prompt. */
+  readonly atMost?: number | undefined;
 }
+
+/** The most that an operator lets a request ask for. */
+export interface GenerationLimits {
+  /** Beams, or returned texts, of one item. */
+  readonly maxBeams: number;
+  readonly maxNewTokens: number | undefined;
+}
+
+const anyLimits: GenerationLimits = { maxBeams: Number.POSITIVE_INFINITY, maxNewTokens: undefined };
 
 /** The parameters that a request sets. */
 export type GenerationInputs = InputsOf<ParameterColumn<'input'>>;
@@ -35,19 +49,32 @@ const DEFAULT_NEW_TOKENS = 20;
 
 /**
  * Resolves each parameter: the request's value before its preset's, the checkpoint's and transformers'. Every value is
- * valid by itself (input_schema.ts); this function checks them against each other.
+ * valid by itself (input_schema.ts); this function checks them against each other, and against the operator's limits.
+ * A request that asks for more than those is refused. A checkpoint's own values are lowered to them.
  * @throws HandlerError `INVALID_PARAMETER`.
  */
 export function resolveGenerationSettings(
   inputs: GenerationInputs,
   checkpoint: GenerationDefaults,
   preset: PresetSettings = {},
+  limits: GenerationLimits = anyLimits,
 ): GenerationSettings {
-  const shared = resolveShared(inputs, checkpoint, preset);
+  requireWithin(inputs, preset, limits);
+  const shared = resolveShared(inputs, lowered(checkpoint, limits), preset);
   requireConsistent(shared);
+  const maximum =
+    newTokens(inputs.max_new_tokens) ??
+    wholeLength(inputs.max_length) ??
+    preset.maxNewTokens ??
+    maxNewTokens(checkpoint);
+  requireReachable(inputs.min_new_tokens, maximum);
   return {
-    maxNewTokens: newTokens(inputs.max_new_tokens) ?? preset.maxNewTokens ?? maxNewTokens(checkpoint),
-    minNewTokens: newTokens(inputs.min_new_tokens) ?? preset.minNewTokens ?? minNewTokens(checkpoint),
+    maxNewTokens: { ...maximum, atMost: limits.maxNewTokens },
+    minNewTokens:
+      newTokens(inputs.min_new_tokens) ??
+      wholeLength(inputs.min_length) ??
+      preset.minNewTokens ??
+      minNewTokens(checkpoint),
     seed: inputs.seed,
     shared,
   };
@@ -55,7 +82,29 @@ export function resolveGenerationSettings(
 
 /** The number of tokens that a row may add to its prompt: 0 where the limit includes the prompt and the prompt fills it. */
 export function newTokenLimit(limit: LengthLimit, promptLength: number): number {
-  return limit.includesPrompt ? Math.max(limit.tokens - promptLength, 0) : limit.tokens;
+  const tokens = limit.includesPrompt ? Math.max(limit.tokens - promptLength, 0) : limit.tokens;
+  return Math.min(tokens, limit.atMost ?? tokens);
+}
+
+/** @throws HandlerError `INVALID_PARAMETER` when a request, or the preset that it names, asks for too much. */
+function requireWithin(inputs: GenerationInputs, preset: PresetSettings, limits: GenerationLimits): void {
+  const { maxBeams, maxNewTokens: maxTokens = Number.POSITIVE_INFINITY } = limits;
+  const asked = [
+    ['num_beams', inputs.num_beams ?? preset.num_beams ?? 1, maxBeams],
+    ['num_return_sequences', inputs.num_return_sequences ?? 1, maxBeams],
+    ['max_new_tokens', inputs.max_new_tokens ?? 0, maxTokens],
+    // The start token is no new one.
+    ['max_length', inputs.max_new_tokens === undefined ? (inputs.max_length ?? 0) : 0, maxTokens + 1],
+  ] as const;
+  for (const [name, value, maximum] of asked)
+    if (value > maximum) throw invalid(`${name} to be at most ${maximum}, which this service allows, got ${value}`);
+}
+
+/** The checkpoint's own values, lowered to the limits. */
+function lowered(checkpoint: GenerationDefaults, { maxBeams }: GenerationLimits): GenerationDefaults {
+  const { num_beams: beams = 1, num_return_sequences: sequences = 1 } = checkpoint;
+  if (beams <= maxBeams && sequences <= maxBeams) return checkpoint;
+  return { ...checkpoint, num_beams: Math.min(beams, maxBeams), num_return_sequences: Math.min(sequences, maxBeams) };
 }
 
 function resolveShared(
@@ -85,6 +134,10 @@ function newTokens(tokens: number | undefined): LengthLimit | undefined {
   return tokens === undefined ? undefined : { tokens, includesPrompt: false };
 }
 
+function wholeLength(tokens: number | undefined): LengthLimit | undefined {
+  return tokens === undefined ? undefined : { tokens, includesPrompt: true };
+}
+
 function maxNewTokens(checkpoint: GenerationDefaults): LengthLimit {
   const limit = newTokens(checkpoint.max_new_tokens);
   if (limit !== undefined) return limit;
@@ -105,6 +158,13 @@ function requireConsistent(settings: SharedSettings): void {
   if (numBeams === 1 && numReturnSequences > 1 && !doSample) {
     throw invalid(`num_return_sequences 1 without num_beams or do_sample, got ${numReturnSequences}`);
   }
+}
+
+/** transformers warns of a request for more tokens than there may be, and ends the text early. No answer can warn. */
+function requireReachable(minNewTokens: number | undefined, { tokens, includesPrompt }: LengthLimit): void {
+  const most = includesPrompt ? tokens - 1 : tokens; // A prompt has a token at least.
+  if (minNewTokens === undefined || minNewTokens <= most) return;
+  throw invalid(`min_new_tokens to be at most max_new_tokens ${most}, got ${minNewTokens}`);
 }
 
 function invalid(expectation: string): HandlerError {

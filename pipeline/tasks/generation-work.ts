@@ -1,7 +1,9 @@
 import { randomInt } from 'node:crypto';
+import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import type { GenerationRow, SharedSettings } from '../sessions/generation-batch.ts';
 import type { Sequence } from '../sessions/row-batch.ts';
+import { bytesOf, MAX_TOKENS_PER_ROW, tokensOf } from '../sessions/run-bounds.ts';
 import type { GenerationTexts } from '../texts/generation-texts.ts';
 import type { Batcher } from '../workers/batcher.ts';
 import { type GenerationSettings, newTokenLimit } from './generation-settings.ts';
@@ -11,6 +13,11 @@ import type { ItemWork } from './items.ts';
 export interface GenerationParts {
   readonly texts: GenerationTexts;
   readonly batcher: Batcher<GenerationRow, SharedSettings, readonly Sequence[]>;
+  readonly text: TextConfig;
+  /** The tokens of an image, which the model computes once for all rows about it. */
+  readonly imageTokens: number;
+  /** The most bytes of caches and scores in one run. */
+  readonly maxRunBytes: number;
 }
 
 /** The start of a generated text, and the question about the image where there is one. */
@@ -20,24 +27,40 @@ type RowStart = Pick<GenerationRow, 'inputIds' | 'questionIds'>;
 export function generationWork(
   readStart: (text: string) => RowStart,
   { maxNewTokens, minNewTokens, seed: requestedSeed, shared }: GenerationSettings,
-  { texts, batcher }: GenerationParts,
+  { texts, batcher, text, imageTokens, maxRunBytes }: GenerationParts,
 ): ItemWork<GenerationRow, SharedSettings, readonly Sequence[]> {
   const seed = requestedSeed ?? randomInt(2 ** 32);
   return {
-    readRow(text) {
-      const start = readStart(text);
+    readRow(prompt) {
+      const start = readStart(prompt);
       const promptLength = start.inputIds.length;
       const lengths = {
         maxNewTokens: newTokenLimit(maxNewTokens, promptLength),
         minNewTokens: newTokenLimit(minNewTokens, promptLength),
       };
       requirePositions(promptLength, lengths.maxNewTokens, texts);
-      return { ...start, ...lengths, seed };
+      const row = { ...start, ...lengths, seed };
+      requireBounded(row, shared, text, maxRunBytes);
+      return row;
     },
     settings: shared,
     batcher,
+    workOf: (rows) => imageTokens + tokensOf(rows, shared, text),
     readResult: (sequences) => ({ texts: sequences.map(({ tokenIds }) => texts.decode(tokenIds)), sequences }),
   };
+}
+
+/** One row is never split, so that it must fit a run. */
+function requireBounded(row: GenerationRow, shared: SharedSettings, text: TextConfig, maxRunBytes: number): void {
+  const bytes = bytesOf([row], shared, text);
+  if (bytes > maxRunBytes) {
+    const expected = `the beams and new tokens of one text to take at most ${maxRunBytes} bytes`;
+    throw new HandlerError('INVALID_PARAMETER', `Expected ${expected}, got ${bytes}. Ask for fewer of either.`);
+  }
+  const tokens = tokensOf([row], shared, text);
+  if (tokens <= MAX_TOKENS_PER_ROW) return;
+  const expected = `one text to take the time of at most ${MAX_TOKENS_PER_ROW} tokens, over all beams and draws`;
+  throw new HandlerError('INVALID_PARAMETER', `Expected ${expected}, got ${tokens}. Lower num_beams or set top_k.`);
 }
 
 /** The last new token needs no position: nothing follows it. */
@@ -46,7 +69,11 @@ function requirePositions(
   maxNewTokens: number,
   { maxPositions }: { readonly maxPositions: number },
 ): void {
-  if (maxNewTokens >= 1 && promptLength + maxNewTokens - 1 <= maxPositions) return;
+  if (maxNewTokens < 1) {
+    const expected = 'max_length to be more than the start token and the prompt';
+    throw new HandlerError('PROMPT_TOO_LONG', `Expected ${expected}, got no more than their ${promptLength} tokens.`);
+  }
+  if (promptLength + maxNewTokens - 1 <= maxPositions) return;
   throw new HandlerError(
     'PROMPT_TOO_LONG',
     `Expected the prompt and the new tokens to fit ${maxPositions} positions, got ${promptLength} and ${maxNewTokens}.`,

@@ -8,13 +8,15 @@ import { watchRun } from '../stages.ts';
 import { readInTurns } from '../texts/text-tokens.ts';
 import type { Batcher, GroupResult } from '../workers/batcher.ts';
 import { requireModelSize } from './model-size.ts';
-import { attempt, type Failure, isFailure, isSuccess } from './outcome.ts';
+import { atImage, attempt, type Failure, type ImagePlace, isFailure, isSuccess } from './outcome.ts';
 import { noTimes, type RequestContext, recordSlowest } from './task.ts';
 
 /** An image and a text: a caption or an answer is wanted of them. */
 export interface Item {
   /** Items with equal sources share the pixels of the image. */
   readonly source: ImageSource;
+  /** Which one of the request's images it is. */
+  readonly place: ImagePlace;
   /** The prompt that a caption continues, or the question. */
   readonly text: string;
 }
@@ -47,6 +49,7 @@ export function pairItems(
   const at = <T>(values: readonly T[], index: number) => values[values.length === 1 ? 0 : index];
   return Array.from({ length: count }, (_, index) => ({
     source: at(sources, index) ?? '',
+    place: { index, count: sources.length },
     text: at(texts, index) ?? '',
   }));
 }
@@ -58,6 +61,8 @@ export interface ItemWork<Row extends object, Settings, Result> {
   readonly settings: Settings;
   readonly batcher: Batcher<Row, Settings, Result>;
   readonly readResult: (result: Result) => AnsweredItem;
+  /** The most tokens that rows make the model compute, by which clients take turns. */
+  readonly workOf: (rows: readonly Row[]) => number;
 }
 
 /** The answers of one request. */
@@ -81,8 +86,8 @@ export async function answerItems<Row extends object, Settings, Result>(
     [...itemsBySource(items)].map(async ([source, itemsOfSource]) => {
       const rows = itemsOfSource.flatMap(({ text }) => rowOfText.get(text) ?? []);
       const answers = await answerRows(rows, (valid) => computeRows(source, valid, checkpoint, work, context, times));
-      for (const [position, { index }] of itemsOfSource.entries())
-        outcomes[index] = answers[position] ?? { error: toHandlerError(undefined) };
+      for (const [position, { index, place }] of itemsOfSource.entries())
+        outcomes[index] = atImage(answers[position] ?? { error: toHandlerError(undefined) }, place);
     }),
   );
   return { outcomes, times };
@@ -102,12 +107,12 @@ async function readRows<Row extends object>(
 /** Groups the items by image, with their indices in the request. */
 function itemsBySource(
   items: readonly Item[],
-): ReadonlyMap<ImageSource, readonly { readonly text: string; readonly index: number }[]> {
-  const groups = new Map<ImageSource, { text: string; index: number }[]>();
-  for (const [index, { source, text }] of items.entries()) {
-    const group = groups.get(source) ?? [];
-    group.push({ text, index });
-    groups.set(source, group);
+): ReadonlyMap<ImageSource, readonly (Item & { readonly index: number })[]> {
+  const groups = new Map<ImageSource, (Item & { readonly index: number })[]>();
+  for (const [index, item] of items.entries()) {
+    const group = groups.get(item.source) ?? [];
+    group.push({ ...item, index });
+    groups.set(item.source, group);
   }
   return groups;
 }
@@ -147,14 +152,14 @@ async function runRows<Row extends object, Settings, Result>(
   { image }: LoadedImage,
   rows: readonly Row[],
   { imageProcessor, config }: BlipCheckpoint,
-  { settings, batcher }: ItemWork<Row, Settings, Result>,
-  { signal, events }: RequestContext,
+  { settings, batcher, workOf }: ItemWork<Row, Settings, Result>,
+  { signal, client, events }: RequestContext,
 ): Promise<GroupResult<Result>> {
   try {
     // A checkpoint that does not resize takes images of its own size only. An image of another size would fail its batch.
     requireModelSize(image, imageProcessor, config.vision.imageSize);
     return await watchRun(events, rows.length, (computing) =>
-      batcher.submit({ image, rows, settings, signal, computing }),
+      batcher.submit({ image, rows, settings, client, work: workOf(rows), signal, computing }),
     );
   } finally {
     releaseImages([image]);

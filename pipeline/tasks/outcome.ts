@@ -1,5 +1,5 @@
 import { errorText } from '../../protocol/error-answer.ts';
-import { type HandlerError, toHandlerError } from '../../protocol/errors.ts';
+import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
 import { bytesTensor, type NamedTensor } from '../../protocol/named-tensor.ts';
 
 /** The reason why an item has no result. */
@@ -22,6 +22,19 @@ export function attempt<T>(make: () => T): T | Failure {
   } catch (thrown) {
     return { error: toHandlerError(thrown) };
   }
+}
+
+/** One of the images of a request. */
+export interface ImagePlace {
+  readonly index: number;
+  readonly count: number;
+}
+
+/** An outcome whose error says which image of several it is about. Errors of other things stay as they are. */
+export function atImage<T extends object>(outcome: T | Failure, { index, count }: ImagePlace): T | Failure {
+  if (!isFailure(outcome) || count === 1 || !outcome.error.code.startsWith('IMAGE_')) return outcome;
+  const { code, message } = outcome.error;
+  return { error: new HandlerError(code, `Image ${index + 1} of ${count}: ${message}`, { cause: outcome.error }) };
 }
 
 /** The errors of the items that failed, in their order. */

@@ -1,6 +1,8 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
+import { imageTokenCount } from '../../checkpoint/config/vision-config.ts';
 import type { schemas } from '../../input_schema.ts';
 import type { InputsOf } from '../../protocol/schema.ts';
+import { sequencesPerRow } from '../sessions/run-bounds.ts';
 import { blipTexts } from '../texts/blip-texts.ts';
 import type { AnswerStart } from '../texts/generation-texts.ts';
 import { Batcher } from '../workers/batcher.ts';
@@ -22,28 +24,35 @@ export function questionAnsweringTask(
   context: TaskContext,
 ): ReadRequest<Inputs> {
   const texts = blipTexts(checkpoint.config.text, context.tokenizer);
-  const generation = { texts, batcher: new Batcher(pool.runner('generation'), context) };
-  const ranking = { texts, batcher: new Batcher(pool.runner('ranking'), context) };
+  const imageTokens = imageTokenCount(checkpoint.config.vision);
+  const shared = { texts, text: checkpoint.config.text, imageTokens, maxRunBytes: context.maxRunBytes };
+  const generation = { ...shared, batcher: new Batcher(pool.runner('generation'), context) };
+  const ranking = { ...shared, batcher: new Batcher(pool.runner('ranking'), context) };
   const resolve = (inputs: GenerationInputs, ofPreset: Preset['settings']) =>
-    resolveGenerationSettings(inputs, checkpoint.generationDefaults, ofPreset);
+    resolveGenerationSettings(inputs, checkpoint.generationDefaults, ofPreset, context);
   return (inputs, outputs) => {
     const items = pairItems(inputs.img_url, inputs.question, 'question');
     const { settings: ofPreset, questionStart } = presets['question-answering'][inputs.preset ?? 'hf'];
     const readStart = (question: string) => texts.answerStart(question, questionStart);
     const candidates = readCandidates(inputs.candidates, inputs.num_return_sequences);
-    const answer =
+    const { sequencesPerItem, answer } =
       candidates === undefined
         ? answerByGeneration(items, readStart, resolve(inputs, ofPreset), checkpoint, generation)
         : answerByRanking(items, readStart, candidates, checkpoint, ranking);
     return {
-      itemCount: items.length,
+      size: { items: items.length, sequences: items.length * sequencesPerItem },
       run: async (listening) => packAnswer(await answer(requestContext(context, listening)), outputs, texts),
     };
   };
 }
 
 type ReadStart = (question: string) => AnswerStart;
-type Answer = (context: RequestContext) => Promise<ItemAnswers>;
+
+interface Answering {
+  /** Texts that are generated, or candidates that are ranked, for each item. */
+  readonly sequencesPerItem: number;
+  readonly answer: (context: RequestContext) => Promise<ItemAnswers>;
+}
 
 function answerByGeneration(
   items: readonly Item[],
@@ -51,8 +60,11 @@ function answerByGeneration(
   settings: GenerationSettings,
   checkpoint: BlipCheckpoint,
   generation: GenerationParts,
-): Answer {
-  return (context) => answerItems(items, checkpoint, generationWork(readStart, settings, generation), context);
+): Answering {
+  return {
+    sequencesPerItem: sequencesPerRow(settings.shared),
+    answer: (context) => answerItems(items, checkpoint, generationWork(readStart, settings, generation), context),
+  };
 }
 
 /** Every candidate is scored as the answer to every question. */
@@ -62,9 +74,13 @@ function answerByRanking(
   candidates: CandidateAnswers,
   checkpoint: BlipCheckpoint,
   ranking: RankingParts,
-): Answer {
-  return async (context) => {
-    const work = await rankingWork((question) => readStart(question).questionIds, candidates, ranking, context.signal);
-    return await answerItems(items, checkpoint, work, context);
+): Answering {
+  const readQuestion = (question: string) => readStart(question).questionIds;
+  return {
+    sequencesPerItem: candidates.texts.length,
+    async answer(context) {
+      const work = await rankingWork(readQuestion, candidates, ranking, context.signal);
+      return await answerItems(items, checkpoint, work, context);
+    },
   };
 }

@@ -38,6 +38,8 @@ export function readCandidates(
 export interface RankingParts {
   readonly texts: GenerationTexts;
   readonly batcher: Batcher<RankingRow, RankingSettings, readonly RankedCandidate[]>;
+  /** The tokens of an image, which the model computes once for all rows about it. */
+  readonly imageTokens: number;
 }
 
 /**
@@ -48,14 +50,17 @@ export interface RankingParts {
 export async function rankingWork(
   readQuestion: (question: string) => readonly number[],
   { texts: candidates, returnedCount }: CandidateAnswers,
-  { texts, batcher }: RankingParts,
+  { texts, batcher, imageTokens }: RankingParts,
   signal: AbortSignal | undefined,
 ): Promise<ItemWork<RankingRow, RankingSettings, readonly RankedCandidate[]>> {
   const candidateIds = await readInTurns(candidates, (text) => texts.candidate(text), signal);
+  const longest = Math.max(...candidateIds.map((ids) => ids.length));
+  const tokensOf = ({ questionIds }: RankingRow) => questionIds.length + candidateIds.length * longest;
   return {
     readRow: (question) => ({ questionIds: readQuestion(question) }),
     settings: { candidateIds, returnedCount },
     batcher,
+    workOf: (rows) => rows.reduce((tokens, row) => tokens + tokensOf(row), imageTokens),
     readResult: (sequences) => ({ texts: sequences.map(({ candidate }) => candidates[candidate] ?? ''), sequences }),
   };
 }

@@ -6,6 +6,7 @@ import type { CheckpointOf, KindsOf } from '../sessions/work.ts';
 import type { WorkerPool } from '../workers/worker-pool.ts';
 import { captioningTask } from './captioning-task.ts';
 import { clipTask } from './clip-task.ts';
+import { underOwnNames } from './other-names.ts';
 import { questionAnsweringTask } from './question-answering-task.ts';
 import { retrievalTask } from './retrieval-task.ts';
 import type { ReadRequest, TaskContext } from './task.ts';
@@ -36,13 +37,19 @@ interface TaskDefinition<Name extends Task> {
   ) => ReadRequest<unknown>;
 }
 
+/** Which tasks take an input, for the message to a request that asks a model of another task. */
+function takers(name: string): string | undefined {
+  const tasks = Object.entries(schemas).filter(([, { inputs }]) => Object.hasOwn(inputs, name));
+  return tasks.length === 0 ? undefined : `which models for ${tasks.map(([task]) => task).join(' or ')} take`;
+}
+
 function define<Name extends Task>({ schema, start }: TaskRow<Name>): TaskDefinition<Name> {
-  const check = compileInputs<(typeof schemas)[Name]['inputs']>(schema.inputs);
+  const check = compileInputs<(typeof schemas)[Name]['inputs']>(schema.inputs, takers);
   return {
     schema,
     start(...running) {
       const read = start(...running);
-      return (inputs, outputs) => read(check(inputs), outputs);
+      return (inputs, outputs) => read(check(underOwnNames(inputs, schema.inputs)), outputs);
     },
   };
 }

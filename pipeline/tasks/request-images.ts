@@ -6,7 +6,7 @@ import { type JointBudget, jointBudgets } from '../images/joint-budgets.ts';
 import type { RgbImage } from '../images/rgb-image.ts';
 import type { StageTimes } from '../infer-request.ts';
 import { requireModelSize } from './model-size.ts';
-import type { Failure } from './outcome.ts';
+import { atImage, type Failure } from './outcome.ts';
 import { recordSlowest, type TaskContext } from './task.ts';
 
 /** How a checkpoint resizes images, and to which size. */
@@ -36,11 +36,14 @@ export async function loadImages(
       return { error: toHandlerError(thrown) };
     }
   };
-  const { decodedBudget } = imageOptions;
+  const { decodedBudget, signal, client } = imageOptions;
   const unique = [...new Set(sources)];
-  const budgets = decodedBudget === undefined ? [] : jointBudgets(decodedBudget, unique.length, imageOptions.signal);
+  const budgets = decodedBudget === undefined ? [] : jointBudgets(decodedBudget, unique.length, signal, client);
   const loads = await Promise.all(unique.map((source, index) => load(source, budgets[index])));
-  return sources.flatMap((source) => loads[unique.indexOf(source)] ?? []);
+  return sources.flatMap((source, index) => {
+    const loaded = loads[unique.indexOf(source)];
+    return loaded === undefined ? [] : atImage(loaded, { index, count: sources.length });
+  });
 }
 
 /** @throws HandlerError as `requireModelSize` does, after it gave back the memory of the image. */

@@ -1,4 +1,5 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
+import { imageTokenCount } from '../../checkpoint/config/vision-config.ts';
 import type { schemas } from '../../input_schema.ts';
 import { float32Tensor } from '../../protocol/named-tensor.ts';
 import type { InputsOf } from '../../protocol/schema.ts';
@@ -26,6 +27,8 @@ export function retrievalTask(
     modelImages: { imageProcessor, imageSize: config.vision.imageSize },
     needsImages: true,
     queue: new RunQueue(pool.runner('retrieval')),
+    workOf: ({ images, texts }: RetrievalInputs) =>
+      images.length * texts.reduce((tokens, ids) => tokens + ids.length, imageTokenCount(config.vision)),
     outputs: retrievalOutputs(config.imageTextHiddenSize),
   };
   return ({ img_url: sources, text: texts, rerank_top_k: rerankTopK }, outputs) => {
@@ -34,8 +37,9 @@ export function retrievalTask(
       const comparedImages = Math.min(wanted, images.length);
       return { images, texts: textIds, comparedImages, imagesPerRun: context.maxBatchSize };
     };
+    const pairs = sources.length * texts.length;
     return {
-      itemCount: sources.length * texts.length,
+      size: { items: pairs, sequences: pairs },
       run: (listening) =>
         encodeRequest({ sources, texts }, outputs, { ...shared, toBatch }, requestContext(context, listening)),
     };

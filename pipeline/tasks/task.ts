@@ -1,12 +1,14 @@
+import type { RequestSize } from '../accepted-requests.ts';
 import type { ImageOptions, ImageSource, LoadedImage } from '../images/image-source.ts';
 import type { InferRequest, RequestEvents, StageTimes, TensorAnswer } from '../infer-request.ts';
 import type { Tokenizer } from '../texts/tokenizer.ts';
 import type { BatcherOptions } from '../workers/batcher.ts';
+import type { GenerationLimits } from './generation-settings.ts';
 
 /** A request that was read and has not begun. */
 export interface TaskRequest {
-  /** How many results it asks for, which count against the queue's limit. */
-  readonly itemCount: number;
+  /** How much it asks for, which counts against the limits of the queue. */
+  readonly size: RequestSize;
   /**
    * Computes the answer. When the signal aborts, items that wait are dropped. Of the events, `accepted` and `done` are left
    * to the caller.
@@ -27,7 +29,9 @@ export type Listening = Pick<InferRequest, 'signal' | 'client' | 'events'>;
 export type ReadRequest<Inputs> = (inputs: Inputs, outputs: readonly string[]) => TaskRequest;
 
 /** The parts of a running model that its task uses, besides checkpoint and workers. */
-export interface TaskContext extends BatcherOptions {
+export interface TaskContext extends BatcherOptions, GenerationLimits {
+  /** The most bytes of caches and scores in one run. */
+  readonly maxRunBytes: number;
   readonly tokenizer: Tokenizer;
   readonly loadImage: (source: ImageSource, options: ImageOptions) => Promise<LoadedImage>;
   readonly imageOptions: ImageOptions;

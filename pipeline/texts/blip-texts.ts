@@ -2,11 +2,12 @@ import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import type { GenerationTexts } from './generation-texts.ts';
 import { encoderTokens, textTokens } from './text-tokens.ts';
-import type { Tokenizer } from './tokenizer.ts';
+import { type Tokenizer, UNKNOWN_ID } from './tokenizer.ts';
 
 /** How BLIP reads texts (transformers' models/blip/modeling_blip.py). Its decoder begins with [DEC]. */
 export function blipTexts(config: TextConfig, tokenizer: Tokenizer): GenerationTexts {
   const { bosTokenId, maxPositions, padTokenId } = config;
+  const unwritten = unwrittenTokens(config, tokenizer);
   return {
     maxPositions,
     padTokenId,
@@ -21,8 +22,14 @@ export function blipTexts(config: TextConfig, tokenizer: Tokenizer): GenerationT
     }),
     /** [DEC], the answer and [SEP]. */
     candidate: (answer) => [bosTokenId, ...encoderTokens(answer, 'candidate', config, tokenizer).slice(1)],
-    decode: (tokenIds) => tokenizer.decode(tokenIds),
+    decode: (tokenIds) => tokenizer.decode(tokenIds.filter((id) => !unwritten.has(id))),
   };
+}
+
+/** [DEC] begins answers and is no part of them; nor is [ENC] where the tokenizer lacks it, as published ones do. */
+function unwrittenTokens({ bosTokenId }: TextConfig, tokenizer: Tokenizer): ReadonlySet<number> {
+  const isEncUnknown = tokenizer.decode([bosTokenId + 1]) === UNKNOWN_ID;
+  return new Set([bosTokenId, ...(isEncUnknown ? [bosTokenId + 1] : [])]);
 }
 
 /** [CLS], the question and [SEP]; or [ENC] in place of [CLS]. */

@@ -1,3 +1,4 @@
+import { FairQueue } from '../fair-queue.ts';
 import type { RgbImage } from '../images/rgb-image.ts';
 import type { RowBatch, RowResults } from '../sessions/row-batch.ts';
 import type { BatchRunner } from './batch-runner.ts';
@@ -7,6 +8,10 @@ export interface RowGroup<Row, Settings> {
   readonly image: RgbImage;
   readonly rows: readonly Row[];
   readonly settings: Settings;
+  /** Whose group it is: clients take turns. */
+  readonly client?: string | undefined;
+  /** What the group costs, in a unit that all groups share; its number of rows where this is absent. */
+  readonly work?: number;
   /** While the group waits, it leaves when this aborts. */
   readonly signal?: AbortSignal | undefined;
   /** Called when a worker takes the batch that has the group, with the number of rows of all groups in the batch. */
@@ -35,13 +40,13 @@ interface Waiting<Row, Settings, Result> {
 
 /**
  * Collects groups with equal settings into batches. A batch leaves when the runner has room and the batch is full, or
- * its oldest group has waited for the window. Of several batches that may leave, the one with the oldest group is first.
- * Prompts of any length share a batch (docs/decisions/0004).
+ * its oldest group has waited for the window. Clients take turns by work; of several batches that may leave, the one with
+ * the group whose turn it is comes first. Groups of several clients may share a batch, which changes no answer. Prompts of any length share a batch (docs/decisions/0004).
  */
 export class Batcher<Row extends object, Settings, Result> {
   readonly #runner: BatchRunner<RowBatch<Row, Settings>, RowResults<Result>>;
   readonly #options: BatcherOptions;
-  readonly #waiting: Waiting<Row, Settings, Result>[] = [];
+  readonly #waiting = new FairQueue<Waiting<Row, Settings, Result>>();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(runner: BatchRunner<RowBatch<Row, Settings>, RowResults<Result>>, options: BatcherOptions) {
@@ -62,30 +67,32 @@ export class Batcher<Row extends object, Settings, Result> {
         reject,
         withdraw: () => this.#withdraw(member),
       };
-      this.#waiting.push(member);
+      this.#waiting.add(member, group.client, group.work ?? group.rows.length);
       group.signal?.addEventListener('abort', member.withdraw, { once: true });
       this.#dispatch();
     });
   }
 
   #withdraw(member: Waiting<Row, Settings, Result>): void {
-    this.#waiting.splice(this.#waiting.indexOf(member), 1);
+    this.#waiting.withdraw(member);
     member.reject(member.group.signal?.reason);
   }
 
   #dispatch(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    const [oldest] = this.#waiting;
-    if (oldest === undefined || !this.#runner.hasRoom()) return;
+    if (this.#waiting.size === 0 || !this.#runner.hasRoom()) return;
+    const waiting = this.#waiting.inTurn().filter(({ group }) => this.#runner.hasRoomFor(group.client));
+    if (waiting.length === 0) return;
     const nowMs = performance.now();
-    const members = nextBatch(this.#waiting, this.#options, nowMs);
+    const members = nextBatch(waiting, this.#options, nowMs);
     if (members === undefined) {
-      this.#timer = setTimeout(() => this.#dispatch(), oldest.arrivedMs + this.#options.batchWindowMs - nowMs);
+      const oldestMs = oldestArrivalMs(waiting);
+      this.#timer = setTimeout(() => this.#dispatch(), oldestMs + this.#options.batchWindowMs - nowMs);
       return;
     }
     for (const member of members) {
-      this.#waiting.splice(this.#waiting.indexOf(member), 1);
+      this.#waiting.take(member);
       // A signal outlives the batch, and its listener would keep the pixels.
       member.group.signal?.removeEventListener('abort', member.withdraw);
       member.group.computing?.(rowCount(members));
@@ -97,7 +104,11 @@ export class Batcher<Row extends object, Settings, Result> {
   async #run(members: readonly Waiting<Row, Settings, Result>[]): Promise<void> {
     const startMs = performance.now();
     try {
-      const { results, ...times } = await this.#runner.run(joinGroups(members.map(({ group }) => group)));
+      const groups = members.map(({ group }) => group);
+      const { results, ...times } = await this.#runner.run(joinGroups(groups), {
+        clients: groups.map(({ client }) => client),
+        isWanted: () => groups.some(({ signal }) => signal?.aborted !== true),
+      });
       let firstRow = 0;
       for (const { group, arrivedMs, resolve } of members) {
         const end = firstRow + group.rows.length;
@@ -105,7 +116,7 @@ export class Batcher<Row extends object, Settings, Result> {
         firstRow = end;
       }
     } catch (error) {
-      for (const { reject } of members) reject(error);
+      for (const { reject, group } of members) reject(group.signal?.aborted ? group.signal.reason : error);
     }
   }
 }
@@ -117,7 +128,10 @@ interface Candidate {
   readonly arrivedMs: number;
 }
 
-/** Forms a batch of each key's groups, and returns the first that is full or has waited long enough. */
+/**
+ * Forms a batch of each key's groups, and returns the first that is full or has waited long enough.
+ * @param waiting in the order of their turns.
+ */
 function nextBatch<Member extends Candidate>(
   waiting: readonly Member[],
   { maxBatchSize, batchWindowMs }: BatcherOptions,
@@ -127,22 +141,26 @@ function nextBatch<Member extends Candidate>(
     const equal = waiting.filter((each) => each.key === key);
     const members = fitting(equal, maxBatchSize);
     const isFull = rowCount(members) >= maxBatchSize || members.length < equal.length;
-    const waitedMs = nowMs - (equal[0]?.arrivedMs ?? nowMs);
+    const waitedMs = nowMs - oldestArrivalMs(equal);
     if (isFull || waitedMs >= batchWindowMs) return members;
   }
   return undefined;
 }
 
-/** The oldest group and all later ones that fit beside it. A group larger than a batch goes alone. */
+/** The first group and all later ones that fit beside it. A group larger than a batch goes alone. */
 function fitting<Member extends Candidate>(
-  [oldest, ...later]: readonly Member[],
+  [first, ...later]: readonly Member[],
   maxBatchSize: number,
 ): readonly Member[] {
-  const members = oldest === undefined ? [] : [oldest];
+  const members = first === undefined ? [] : [first];
   for (const candidate of later) {
     if (rowCount(members) + candidate.group.rows.length <= maxBatchSize) members.push(candidate);
   }
   return members;
+}
+
+function oldestArrivalMs(members: readonly Candidate[]): number {
+  return members.reduce((oldestMs, { arrivedMs }) => Math.min(oldestMs, arrivedMs), Number.POSITIVE_INFINITY);
 }
 
 function rowCount(members: readonly Candidate[]): number {

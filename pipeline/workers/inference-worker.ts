@@ -7,23 +7,39 @@ import { chooseExecutionProvider, chooseForInt8 } from '../sessions/execution-pr
 import type { ChosenExecutionProvider, ExecutionProviderChoice } from '../sessions/execution-provider-choices.ts';
 import { loadSession } from '../sessions/load-session.ts';
 import type { LoadedSession, LoadOptions } from '../sessions/loaded-session.ts';
+import { BatchDropped, type Pause } from '../sessions/pause.ts';
 import type { BatchOf, WorkBatch, WorkKind, WorkResult } from '../sessions/work.ts';
 
-/** The entry of a worker thread. The thread owns one session and computes one batch at a time. */
+/** The entry of a worker thread. The thread owns one session and computes one run of a batch at a time. */
 
 export interface WorkerSettings<Name extends Task = Task> extends Omit<LoadOptions, 'executionProvider'> {
   readonly folder: string;
   /** The task of the checkpoint, as the main thread read it: it sends batches of this task. */
   readonly task: Name;
+  /** How long a run may take, as the main thread measures it (worker-thread.ts). */
+  readonly runLimitMs?: number;
   /** The worker tries it: only worker threads load the runtime. */
   readonly executionProvider: ExecutionProviderChoice;
 }
 
-/** Sent to the worker: a batch, or `close` to release the session and end the thread. */
-export type WorkerRequest = WorkBatch | 'close';
+/**
+ * Sent to the worker: a batch; that a batch which pauses goes on, or is dropped; or `close` to release the session and end
+ * the thread.
+ */
+export type WorkerRequest =
+  | (WorkBatch & { readonly id: number })
+  | { readonly resumed: number; readonly isWanted: boolean }
+  | 'close';
 
-/** Sent by the worker: `ready` once, then one answer for each batch. */
-export type WorkerAnswer = ReadyAnswer | WorkResult | { readonly failure: WorkerFailure };
+/**
+ * Sent by the worker: `ready` once, then one answer for each batch. Between its runs, a batch answers that it pauses, and
+ * waits until it is resumed; meanwhile the worker takes other batches.
+ */
+export type WorkerAnswer = ReadyAnswer | WorkResult | PausedAnswer | { readonly failure: WorkerFailure };
+
+export interface PausedAnswer {
+  readonly paused: true;
+}
 
 export interface ReadyAnswer extends ChosenExecutionProvider {
   readonly ready: true;
@@ -35,6 +51,7 @@ export interface ReadyAnswer extends ChosenExecutionProvider {
 export type WorkerFailure =
   | { readonly kind: 'checkpoint'; readonly code: CheckpointErrorCode; readonly message: string }
   | { readonly kind: 'handler'; readonly code: ErrorCode; readonly message: string }
+  | { readonly kind: 'dropped' }
   | { readonly kind: 'other'; readonly message: string };
 
 function send(message: WorkerAnswer): void {
@@ -43,6 +60,7 @@ function send(message: WorkerAnswer): void {
 
 function describeFailure(error: unknown): WorkerFailure {
   const { name, message } = error instanceof Error ? error : new Error(String(error));
+  if (error instanceof BatchDropped) return { kind: 'dropped' };
   if (error instanceof CheckpointError) return { kind: 'checkpoint', code: error.code, message };
   if (error instanceof HandlerError) return { kind: 'handler', code: error.code, message };
   return { kind: 'other', message: `${name}: ${message}` };
@@ -62,11 +80,28 @@ function openOfTask({ folder, imageSize, task }: WorkerSettings): Checkpoint {
 type Runs = LoadedSession<WorkKind>['runs'];
 
 /** Checks the kind of a batch before it runs: the sender is another thread, which no compiler looks at. */
-async function compute<Kind extends WorkKind>(runs: Partial<Runs>, kind: Kind, batch: BatchOf<Kind>) {
+async function compute<Kind extends WorkKind>(runs: Partial<Runs>, kind: Kind, batch: BatchOf<Kind>, pause: Pause) {
   const run: Partial<Runs>[Kind] = runs[kind];
   if (run === undefined)
     throw new TypeError(`Expected a batch of kind ${Object.keys(runs).join(' or ')}, got ${kind}.`);
-  return { kind, result: await run(batch) };
+  return { kind, result: await run(batch, pause) };
+}
+
+/** The batches that pause. */
+class PausedBatches {
+  readonly #waiting = new Map<number, (isWanted: boolean) => void>();
+
+  /** Says that a batch pauses, and waits until it is resumed. @throws BatchDropped where it is not wanted any more. */
+  async pause(id: number): Promise<void> {
+    const resumed = new Promise<boolean>((resolve) => this.#waiting.set(id, resolve));
+    send({ paused: true });
+    if (!(await resumed)) throw new BatchDropped('Nobody wants the result of this batch any more.');
+  }
+
+  resume(id: number, isWanted: boolean): void {
+    this.#waiting.get(id)?.(isWanted);
+    this.#waiting.delete(id);
+  }
 }
 
 async function serve(settings: WorkerSettings): Promise<void> {
@@ -75,6 +110,7 @@ async function serve(settings: WorkerSettings): Promise<void> {
   const chosen = await choose(settings.executionProvider);
   const startMs = performance.now();
   const session = await loadSession(checkpoint, { ...settings, ...chosen });
+  const paused = new PausedBatches();
   parentPort?.on('message', async (request: WorkerRequest) => {
     if (request === 'close') {
       await session.release();
@@ -82,8 +118,13 @@ async function serve(settings: WorkerSettings): Promise<void> {
       parentPort?.close();
       return;
     }
-    const { kind, batch } = request;
-    send(await compute(session.runs, kind, batch).catch((error: unknown) => ({ failure: describeFailure(error) })));
+    if ('resumed' in request) {
+      paused.resume(request.resumed, request.isWanted);
+      return;
+    }
+    const { kind, batch, id } = request;
+    const computed = compute(session.runs, kind, batch, () => paused.pause(id));
+    send(await computed.catch((error: unknown) => ({ failure: describeFailure(error) })));
   });
   send({ ready: true, ...chosen, loadMs: performance.now() - startMs });
 }

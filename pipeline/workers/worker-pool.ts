@@ -2,12 +2,13 @@ import type { Task } from '../../checkpoint/config/architectures.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import type { ChosenExecutionProvider } from '../sessions/execution-provider-choices.ts';
 import type { BatchOf, KindsOf, ResultOf, WorkKind } from '../sessions/work.ts';
-import type { BatchRunner } from './batch-runner.ts';
+import type { BatchOwners, BatchRunner } from './batch-runner.ts';
+import { HungThreads } from './hung-threads.ts';
 import type { WorkerSettings } from './inference-worker.ts';
 import { itemCountOf } from './item-count.ts';
 import { keepAlive, type Replacement } from './worker-replacement.ts';
 import { WorkerRoster } from './worker-roster.ts';
-import { type InferenceWorker, startInferenceWorker, WorkerEndedError } from './worker-thread.ts';
+import { type InferenceWorker, startInferenceWorker, WorkerEndedError, WorkerHungError } from './worker-thread.ts';
 
 /** How a pool goes on after a worker has ended: docs/decisions/0011-workers-that-die.md. */
 export interface RecoveryOptions extends Pick<Replacement, 'onNotice' | 'pausesMs' | 'stableMs'> {
@@ -45,6 +46,8 @@ export async function startWorkerPool<Name extends Task>(
   return new WorkerPool(workers, settings, poolOptions);
 }
 
+const unownedBatch: BatchOwners = { clients: [undefined], isWanted: () => true };
+
 /** Worker threads with one session each, on shared weights. A worker that ends is replaced. */
 export class WorkerPool<Kinds extends WorkKind> {
   /** The slowest worker's time to load the session. */
@@ -64,6 +67,7 @@ export class WorkerPool<Kinds extends WorkKind> {
   ) {
     const { batchDone, start, outageLimitMs, ...recovery } = options;
     const roster = new WorkerRoster(outageLimitMs);
+    const hung = new HungThreads(workers.length, recovery.onNotice, this.#stopping.signal);
     this.#roster = roster;
     this.#batchDone = batchDone;
     this.loadMs = Math.max(...workers.map(({ loadMs }) => loadMs));
@@ -72,9 +76,15 @@ export class WorkerPool<Kinds extends WorkKind> {
     const { executionProvider } = this.executionProvider;
     const replacement: Replacement = {
       ...recovery,
-      start: () => start({ ...settings, executionProvider }),
+      start: async () => {
+        await hung.room();
+        return await start({ ...settings, executionProvider });
+      },
       onAlive: (worker) => roster.join(worker),
-      onEnded: (worker) => roster.leave(worker),
+      onEnded(worker, reason) {
+        roster.leave(worker);
+        if (reason instanceof WorkerHungError) hung.add(worker.gone);
+      },
       signal: this.#stopping.signal,
     };
     this.#lives = workers.map((worker) => keepAlive(worker, replacement));
@@ -84,8 +94,17 @@ export class WorkerPool<Kinds extends WorkKind> {
     return this.#roster.liveCount();
   }
 
+  /** Whether a worker lives that is not overdue with a run. */
+  isServing(): boolean {
+    return this.#roster.isServing();
+  }
+
   hasRoom(): boolean {
     return this.#roster.hasRoom();
+  }
+
+  hasRoomFor(client: string | undefined): boolean {
+    return this.#roster.hasRoomFor(client);
   }
 
   onRoom(listener: () => void): void {
@@ -101,21 +120,34 @@ export class WorkerPool<Kinds extends WorkKind> {
   runner<Kind extends Kinds>(kind: Kind): BatchRunner<BatchOf<Kind>, ResultOf<Kind>> {
     return {
       hasRoom: () => this.hasRoom(),
+      hasRoomFor: (client) => this.hasRoomFor(client),
       onRoom: (listener) => this.onRoom(listener),
-      run: (batch) => this.run(kind, batch),
+      run: (batch, owners) => this.run(kind, batch, owners),
     };
   }
 
   /**
    * Runs a batch on an idle worker; there must be room. When its worker ends, the batch is run once more, on another.
-   * @throws HandlerError `NOT_READY` when no worker lives. Error when the batch ended two workers, or the session fails.
+   * @throws HandlerError `NOT_READY` when no worker lives. BatchDropped when nobody wanted the result any more. Error when
+   *   the batch ended two workers, or the session fails.
    */
-  async run<Kind extends Kinds>(kind: Kind, batch: BatchOf<Kind>): Promise<ResultOf<Kind>> {
+  async run<Kind extends Kinds>(
+    kind: Kind,
+    batch: BatchOf<Kind>,
+    owners: BatchOwners = unownedBatch,
+  ): Promise<ResultOf<Kind>> {
     const startMs = performance.now();
-    const run = this.#runTwice((worker) => worker.run(kind, batch));
+    let pausedMs = 0;
+    const pause = async (worker: InferenceWorker) => {
+      const pauseMs = performance.now();
+      if (owners.isWanted()) await this.#roster.pause(worker, owners.clients);
+      pausedMs += performance.now() - pauseMs;
+      return owners.isWanted();
+    };
+    const run = this.#runTwice((worker) => worker.run(kind, batch, () => pause(worker)), owners);
     this.#running.add(run);
     const result = await run.finally(() => this.#running.delete(run));
-    this.#batchDone(itemCountOf(kind, batch), performance.now() - startMs);
+    this.#batchDone(itemCountOf(kind, batch), performance.now() - startMs - pausedMs);
     return result;
   }
 
@@ -128,15 +160,20 @@ export class WorkerPool<Kinds extends WorkKind> {
   }
 
   /** A worker may have ended because of this batch or by chance, so the batch is tried once more, on another worker. */
-  async #runTwice<Result>(run: (worker: InferenceWorker) => Promise<Result>): Promise<Result> {
+  async #runTwice<Result>(
+    run: (worker: InferenceWorker) => Promise<Result>,
+    { clients, isWanted }: BatchOwners,
+  ): Promise<Result> {
     try {
-      return await this.#runOn(this.#roster.take(), run);
+      return await this.#runOn(this.#roster.take(clients), run);
     } catch (thrown) {
-      if (!(thrown instanceof WorkerEndedError)) throw thrown;
+      if (thrown instanceof WorkerHungError) throw tookTooLong(thrown);
+      if (!(thrown instanceof WorkerEndedError) || !isWanted()) throw thrown;
     }
     try {
       return await this.#runOn(await this.#roster.takeNext(), run);
     } catch (cause) {
+      if (cause instanceof WorkerHungError) throw tookTooLong(cause);
       if (!(cause instanceof WorkerEndedError)) throw cause;
       throw new Error('Expected a worker thread to outlive a batch, got two that ended while they computed it.', {
         cause,
@@ -155,6 +192,13 @@ export class WorkerPool<Kinds extends WorkKind> {
       if (!hasEnded) this.#roster.giveBack(worker);
     }
   }
+}
+
+/** Such a batch is not tried again: it would take another worker. */
+function tookTooLong(cause: WorkerHungError): HandlerError {
+  return new HandlerError('INTERNAL', 'Expected a batch to be computed in time, got no answer of its worker.', {
+    cause,
+  });
 }
 
 async function startAll(

@@ -5,7 +5,7 @@ import type { InferenceWorker } from './worker-thread.ts';
 export interface Replacement {
   start(): Promise<InferenceWorker>;
   onAlive(worker: InferenceWorker): void;
-  onEnded(worker: InferenceWorker): void;
+  onEnded(worker: InferenceWorker, reason: Error): void;
   /** Takes a line for people: why a worker ended, and when a new one starts. */
   onNotice(line: string): void;
   /** Pauses before the first, the second, … start in a row. All later starts have the last pause. */
@@ -36,7 +36,7 @@ async function live(worker: InferenceWorker, { onAlive, onEnded, signal }: Repla
   if (signal.aborted) close(); // It aborted while the worker started.
   onAlive(worker);
   const ended = await worker.ended;
-  onEnded(worker);
+  onEnded(worker, ended);
   signal.removeEventListener('abort', close);
   return ended;
 }

@@ -1,16 +1,29 @@
 import { HandlerError } from '../../protocol/errors.ts';
 import type { InferenceWorker } from './worker-thread.ts';
 
+type Client = string | undefined;
+
+/** A batch that pauses between its runs. */
+interface Suspended {
+  readonly clients: readonly Client[];
+  readonly resume: () => void;
+}
+
 interface Waiting {
   readonly resolve: (worker: InferenceWorker) => void;
   readonly reject: (error: unknown) => void;
 }
 
-/** Knows which workers of a pool live, and which of them are idle. Batches wait for a worker, but not for ever. */
+/**
+ * Knows which workers of a pool live, and which of them are idle. Batches wait for a worker, but not for ever. A long batch
+ * pauses between its runs, and lets batches of other clients use its worker: docs/decisions/0031-work-has-bounds.md.
+ */
 export class WorkerRoster {
   readonly #live = new Set<InferenceWorker>();
   readonly #idle: InferenceWorker[] = [];
   readonly #waiting: Waiting[] = [];
+  /** The batches that pause on each worker, in the order of their turns. */
+  readonly #suspended = new Map<InferenceWorker, Suspended[]>();
   readonly #listeners: (() => void)[] = [];
   readonly #outage: Outage;
 
@@ -26,9 +39,19 @@ export class WorkerRoster {
     return this.#live.size;
   }
 
+  /** Whether a worker lives that is not overdue with a run. */
+  isServing(): boolean {
+    return [...this.#live].some((worker) => !worker.isOverdue());
+  }
+
   /** Whether `take` returns or throws at once: a worker is idle, or batches are refused. */
   hasRoom(): boolean {
     return this.#idle.length > 0 || this.#outage.isTooLong;
+  }
+
+  /** Whether `take` returns or throws at once for a batch of this client. */
+  hasRoomFor(client: Client): boolean {
+    return this.#outage.isTooLong || this.#idle.some((worker) => !this.#hasSuspended(worker, [client]));
   }
 
   /** Calls back whenever a worker becomes idle, or batches are refused from now on. Several listeners take turns. */
@@ -42,12 +65,13 @@ export class WorkerRoster {
   }
 
   /**
-   * Takes an idle worker. The caller has made sure that there is room.
+   * Takes an idle worker on which no batch of these clients pauses. The caller has made sure that there is room.
    * @throws HandlerError as `requireServing` does.
    */
-  take(): InferenceWorker {
+  take(clients: readonly Client[] = []): InferenceWorker {
     this.requireServing();
-    const worker = this.#idle.pop();
+    const index = this.#idle.findLastIndex((worker) => !this.#hasSuspended(worker, clients));
+    const [worker] = index === -1 ? [] : this.#idle.splice(index, 1);
     if (worker === undefined) throw new Error('Expected an idle worker, got none.');
     return worker;
   }
@@ -69,28 +93,69 @@ export class WorkerRoster {
     this.giveBack(worker);
   }
 
-  /** Takes back a worker that is done with its batch and lives. */
+  /** Takes back a worker that is done with its batch and lives. A batch that pauses on it goes on. */
   giveBack(worker: InferenceWorker): void {
+    const next = this.#waiting.shift();
+    if (next !== undefined) {
+      next.resolve(worker);
+    } else if (!this.#resumeOne(worker)) {
+      this.#idle.push(worker);
+      this.#announceRoom();
+    }
+  }
+
+  /**
+   * Takes back a worker whose batch pauses, and resolves when the batch has the worker again: at once, where no other
+   * client waits. Batches that pause and batches that are new take turns, so that neither waits for all of the other.
+   */
+  async pause(worker: InferenceWorker, clients: readonly Client[]): Promise<void> {
+    const resumed = new Promise<void>((resume) => {
+      const suspended = this.#suspended.get(worker) ?? [];
+      suspended.push({ clients, resume });
+      this.#suspended.set(worker, suspended);
+    });
     const next = this.#waiting.shift();
     if (next === undefined) {
       this.#idle.push(worker);
       this.#announceRoom();
+      if (this.#removeIdle(worker)) this.#resumeOne(worker);
     } else {
       next.resolve(worker);
     }
+    await resumed;
   }
 
-  /** Removes a worker that ended. */
+  /** Removes a worker that ended. Batches that pause on it go on, and find that it ended. */
   leave(worker: InferenceWorker): void {
+    while (this.#resumeOne(worker));
+    this.#suspended.delete(worker);
     this.#live.delete(worker);
-    const index = this.#idle.indexOf(worker);
-    if (index !== -1) this.#idle.splice(index, 1);
+    this.#removeIdle(worker);
     if (this.#live.size === 0) this.#outage.begin();
   }
 
   /** From here on workers end because they were told to, which is no outage. */
   close(): void {
     this.#outage.close();
+  }
+
+  /** @returns whether the worker was idle. */
+  #removeIdle(worker: InferenceWorker): boolean {
+    const index = this.#idle.indexOf(worker);
+    if (index !== -1) this.#idle.splice(index, 1);
+    return index !== -1;
+  }
+
+  #hasSuspended(worker: InferenceWorker, clients: readonly Client[]): boolean {
+    const suspended = this.#suspended.get(worker) ?? [];
+    return suspended.some((batch) => batch.clients.some((client) => clients.includes(client)));
+  }
+
+  /** Lets the batch go on whose turn it is. @returns whether one pauses. */
+  #resumeOne(worker: InferenceWorker): boolean {
+    const batch = this.#suspended.get(worker)?.shift();
+    batch?.resume();
+    return batch !== undefined;
   }
 
   /** Begins with another listener each time, so that none takes every idle worker from the others. */

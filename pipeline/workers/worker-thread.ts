@@ -2,26 +2,51 @@ import { Worker } from 'node:worker_threads';
 import { CheckpointError } from '../../checkpoint/errors.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import type { ChosenExecutionProvider } from '../sessions/execution-provider-choices.ts';
+import { BatchDropped } from '../sessions/pause.ts';
 import { disableTelemetry } from '../sessions/telemetry.ts';
 import type { BatchOf, ResultOf, WorkKind, WorkResult } from '../sessions/work.ts';
-import type { ReadyAnswer, WorkerAnswer, WorkerFailure, WorkerRequest, WorkerSettings } from './inference-worker.ts';
+import type {
+  PausedAnswer,
+  ReadyAnswer,
+  WorkerAnswer,
+  WorkerFailure,
+  WorkerRequest,
+  WorkerSettings,
+} from './inference-worker.ts';
+import { Watchdog } from './watchdog.ts';
+
+/** Two minutes: a run is bounded to a small part of that, on any machine that is of use (sessions/run-bounds.ts). */
+const DEFAULT_RUN_LIMIT_MS = 120_000;
 
 /** A worker thread has ended. `cause` is the error that ended it, where the thread reported one. */
 export class WorkerEndedError extends Error {
-  override readonly name = 'WorkerEndedError';
+  override readonly name: string = 'WorkerEndedError';
+}
+
+/** A worker thread has computed one run for so long that it is given up. It may go on, and nobody waits for it. */
+export class WorkerHungError extends WorkerEndedError {
+  override readonly name = 'WorkerHungError';
 }
 
 /** A worker thread with a loaded session. */
 export interface InferenceWorker {
   readonly loadMs: number;
   readonly executionProvider: ChosenExecutionProvider;
-  /** Resolves when the thread has ended, whether or not it was told to. */
+  /** Resolves when the thread has ended, whether or not it was told to, or is given up. */
   readonly ended: Promise<WorkerEndedError>;
+  /** Resolves when the thread has ended. One that was given up ends when its run does, if that ever happens. */
+  readonly gone: Promise<unknown>;
+  /** Whether its run takes so long that nobody should count on it: half of the limit, or more. */
+  isOverdue(): boolean;
   /**
-   * Computes one batch at a time. The batch is copied into the thread, so another thread can compute it again.
-   * @throws WorkerEndedError when the thread ends before it answers; another Error when the session fails.
+   * Computes one batch at a time, except while a batch pauses. The batch is copied into the thread, so another thread can
+   * compute it again.
+   * @param pause called between two runs of the batch. Until it resolves, the worker may compute other batches; then it
+   *   says whether the batch goes on.
+   * @throws WorkerEndedError when the thread ends before it answers; WorkerHungError when it does not; BatchDropped when the batch did not go on; another
+   *   Error when the session fails.
    */
-  run<Kind extends WorkKind>(kind: Kind, batch: BatchOf<Kind>): Promise<ResultOf<Kind>>;
+  run<Kind extends WorkKind>(kind: Kind, batch: BatchOf<Kind>, pause: () => Promise<boolean>): Promise<ResultOf<Kind>>;
   /** Releases the session and waits for the thread to end. Not while a batch runs. */
   close(): Promise<void>;
 }
@@ -33,15 +58,26 @@ export interface InferenceWorker {
  */
 export async function startInferenceWorker(settings: WorkerSettings): Promise<InferenceWorker> {
   const thread = new MessageThread(startThread(settings));
+  const watchdog = new Watchdog(settings.runLimitMs ?? DEFAULT_RUN_LIMIT_MS, (limitMs) => thread.giveUp(limitMs));
   const { loadMs, executionProvider, reason } = await thread.receive(isReady).catch(rethrowAtStart);
+  let lastId = 0;
   return {
     loadMs,
     executionProvider: { executionProvider, reason },
     ended: thread.ended,
-    async run<Kind extends WorkKind>(kind: Kind, batch: BatchOf<Kind>) {
-      thread.send({ kind, batch });
-      const { result } = await thread.receive((answer) => isResultOf(kind, answer));
-      return result;
+    gone: thread.gone,
+    isOverdue: () => watchdog.isOverdue(),
+    async run<Kind extends WorkKind>(kind: Kind, batch: BatchOf<Kind>, pause: () => Promise<boolean>) {
+      lastId += 1;
+      const id = lastId;
+      const receive = () => watchdog.watch(thread.receive((answer) => isPaused(answer) || isResultOf(kind, answer)));
+      thread.send({ kind, batch, id });
+      let answer = await receive();
+      while (isPaused(answer)) {
+        thread.send({ resumed: id, isWanted: await pause() });
+        answer = await receive();
+      }
+      return answer.result;
     },
     async close() {
       thread.send('close');
@@ -73,8 +109,11 @@ interface Receiver {
 
 /** A thread that answers one message at a time. */
 class MessageThread {
+  /** Resolves when the thread has ended, or is given up. */
   readonly ended: Promise<WorkerEndedError>;
+  readonly gone: Promise<WorkerEndedError>;
   readonly #thread: Worker;
+  #giveUp: (reason: WorkerHungError) => void = () => undefined;
   #receiver: Receiver | undefined;
   #end: WorkerEndedError | undefined;
 
@@ -82,7 +121,11 @@ class MessageThread {
     this.#thread = thread;
     thread.on('message', (answer: WorkerAnswer) => this.#receiver?.resolve(answer));
     thread.on('messageerror', (error) => this.#receiver?.reject(error));
-    this.ended = endOf(thread);
+    this.gone = endOf(thread);
+    const givenUp = new Promise<WorkerHungError>((resolve) => {
+      this.#giveUp = resolve;
+    });
+    this.ended = Promise.race([this.gone, givenUp]);
     void this.ended.then((end) => {
       this.#end = end;
       this.#receiver?.reject(end);
@@ -91,6 +134,12 @@ class MessageThread {
 
   send(request: WorkerRequest): void {
     this.#thread.postMessage(request);
+  }
+
+  /** Waits for the thread no longer. It closes by itself, should its run ever end; terminating it would abort the process. */
+  giveUp(limitMs: number): void {
+    this.#giveUp(new WorkerHungError(`A worker thread computed for ${limitMs} ms without progress, and is given up.`));
+    this.send('close');
   }
 
   /**
@@ -125,12 +174,17 @@ function isReady(answer: WorkerAnswer): answer is ReadyAnswer {
   return 'ready' in answer;
 }
 
+function isPaused(answer: WorkerAnswer): answer is PausedAnswer {
+  return 'paused' in answer;
+}
+
 function isResultOf<Kind extends WorkKind>(kind: Kind, answer: WorkerAnswer): answer is WorkResult<Kind> {
   return 'result' in answer && answer.kind === kind;
 }
 
 function toError(failure: WorkerFailure): Error {
   if (failure.kind === 'checkpoint') return new CheckpointError(failure.code, failure.message);
+  if (failure.kind === 'dropped') return new BatchDropped('Nobody wanted the result of the batch any more.');
   if (failure.kind === 'handler') return new HandlerError(failure.code, failure.message);
   return new Error(failure.message);
 }

@@ -1,3 +1,4 @@
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openCheckpoint } from '../../checkpoint/checkpoint.ts';
@@ -22,6 +23,23 @@ describe('the folder', () => {
   });
 
   test.each([
+    [
+      { peft_type: 'LORA', base_model_name_or_path: 'owner/name', revision: 'v1' },
+      'got a LoRA adapter of owner/name@v1; "blip-handler merge ',
+    ],
+    [{ peft_type: 'LORA' }, ' BASE NEW_FOLDER" makes a checkpoint of both.'],
+    [{ peft_type: 'IA3', base_model_name_or_path: 'owner/name' }, 'got a PEFT adapter of owner/name of the type IA3;'],
+    [{}, 'got a PEFT adapter of the type unknown; merge it in Python (merge_and_unload).'],
+  ])('an adapter in place of a checkpoint is named: %j', (config, problem) => {
+    const folder = temporaryFolder({ 'adapter_config.json': JSON.stringify(config) });
+    expectCheckpointError(() => openCheckpoint(folder), 'CHECKPOINT_CONFIG_INVALID', [
+      folder,
+      'a config.json',
+      problem,
+    ]);
+  });
+
+  test.each([
     ['cut off', '{"architectures":', 'expected JSON'],
     ['empty', '', 'expected JSON'],
     ['a list', '["BlipForConditionalGeneration"]', 'got a list of 1'],
@@ -38,7 +56,7 @@ describe('the folder', () => {
     const folder = temporaryFolder({ 'config.json/readme.txt': '' });
     expectCheckpointError(() => openCheckpoint(folder), 'CHECKPOINT_FILE_UNREADABLE', [
       join(folder, 'config.json'),
-      'EISDIR',
+      'got a folder',
     ]);
   });
 });
@@ -61,6 +79,26 @@ describe('a checkpoint', () => {
       else expect(checkpoint.config.text.sepTokenId).toBeGreaterThan(0);
     },
   );
+
+  test('with parameters of generation where nothing reads them says so', () => {
+    const folder = join(temporaryFolder(), 'checkpoint');
+    cpSync(checkpointFolder('narrow-vision'), folder, { recursive: true });
+    const path = join(folder, 'config.json');
+    const config = JSON.parse(readFileSync(path, 'utf8'));
+    writeFileSync(path, JSON.stringify({ ...config, num_beams: 4, max_length: 20, top_p: 1.0, do_sample: null }));
+    expect(openCheckpoint(folder).config.warnings).toEqual([
+      `${path}: parameters of generation belong in generation_config.json, so without effect: num_beams 4.`,
+    ]);
+  });
+
+  test('with an adapter beside it says that the adapter is not applied', () => {
+    const folder = join(temporaryFolder(), 'checkpoint');
+    cpSync(checkpointFolder('clip-real-end'), folder, { recursive: true });
+    writeFileSync(join(folder, 'adapter_config.json'), JSON.stringify({ peft_type: 'LORA' }));
+    expect(openCheckpoint(folder).notices).toEqual([
+      expect.stringContaining('served without the adapter beside it: a LoRA adapter; "blip-handler merge'),
+    ]);
+  });
 
   test.each(['narrow-vision', 'clip-real-end'] as const)('%s for images of another size', (name) => {
     const folder = checkpointFolder(name);

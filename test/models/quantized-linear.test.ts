@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { type TensorToWrite, writeSafetensors } from '../../checkpoint/new-checkpoint/write-safetensors.ts';
 import { quantizeMatrix } from '../../checkpoint/quantize/quantize-matrix.ts';
-import { type TensorToWrite, writeSafetensors } from '../../checkpoint/quantize/write-safetensors.ts';
 import { openWeights } from '../../checkpoint/weights/weights.ts';
 import { linear, linearPart } from '../../models/layers.ts';
 import { child, rootModule } from '../../models/module.ts';

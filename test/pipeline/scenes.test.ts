@@ -1,9 +1,9 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { isDeepStrictEqual } from 'node:util';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { quantizeCheckpoint } from '../../checkpoint/quantize/quantize-checkpoint.ts';
 import type { TensorAnswer } from '../../pipeline/infer-request.ts';
 import { type RunningModel, startModel } from '../../pipeline/model.ts';
@@ -136,4 +136,23 @@ describe.each([float, int8])('$form', (form) => {
       expectClose(valuesOf(answer, 'cosine_similarity').map(Number), wanted, { absolute: form.cosineTolerance });
     });
   });
+});
+
+test('captions are as good without tokenizer.json', async () => {
+  const [shipped, checkpoint] = [
+    `${root}checkpoints/scenes-captioning`,
+    mkdtempSync(join(tmpdir(), 'blip-handler-test-')),
+  ];
+  onTestFinished(() => rmSync(checkpoint, { recursive: true, force: true }));
+  for (const name of readdirSync(shipped))
+    if (name !== 'tokenizer.json') symlinkSync(join(shipped, name), join(checkpoint, name));
+  const notices: string[] = [];
+  const model = await startModel(testSettings({ checkpoint }), { onNotice: (line) => notices.push(line) });
+  onTestFinished(() => model.close());
+  for (const row of captions.slice(0, 6)) {
+    const text = row.text === null ? {} : { text: [row.text] };
+    const answer = await model.infer({ inputs: { img_url: picturesOf([row]), ...text } });
+    expect(valuesOf(answer, 'generated_output')).toEqual([row.answer]);
+  }
+  expect(notices).toEqual([]);
 });

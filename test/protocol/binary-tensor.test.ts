@@ -5,6 +5,10 @@ import { thrownBy } from '../support/thrown.ts';
 
 /** The bytes are written out by hand after Triton's description of its extension, not by our own encoder. */
 
+/** Reads a tensor of an input that takes files, as an image does. */
+const decode = (tensor: Parameters<typeof decodeTensor>[0], bytes: Uint8Array, maxValues: number) =>
+  decodeTensor(tensor, { acceptsBytes: true }, bytes, maxValues);
+
 const hex = (text: string) => Buffer.from(text.replaceAll(' ', ''), 'hex');
 
 describe('values of a request', () => {
@@ -26,7 +30,7 @@ describe('values of a request', () => {
     ['FP64', '9a9999999999b93f', [0.1]],
     ['INT64', '', []],
   ])('%s %s', (datatype, text, values) => {
-    expect(decodeTensor('x', datatype, hex(text), 9)).toEqual(values);
+    expect(decode({ name: 'x', datatype }, hex(text), 9)).toEqual(values);
   });
 
   test('elements of BYTES stand behind their lengths; text is text', () => {
@@ -38,7 +42,9 @@ describe('values of a request', () => {
       Buffer.from('löwe', 'utf8').subarray(0, 6),
     ]);
     // 'löwe' has five bytes in UTF-8, so the last element is cut.
-    expect(thrownBy(() => decodeTensor('text', 'BYTES', bytes, 9))).toMatchObject({ code: 'INVALID_INPUT' });
+    expect(thrownBy(() => decode({ name: 'text', datatype: 'BYTES' }, bytes, 9))).toMatchObject({
+      code: 'INVALID_INPUT',
+    });
     const whole = Buffer.concat([
       hex('03000000'),
       Buffer.from('cat'),
@@ -46,16 +52,28 @@ describe('values of a request', () => {
       hex('05000000'),
       Buffer.from('löwe'),
     ]);
-    expect(decodeTensor('text', 'BYTES', whole, 9)).toEqual(['cat', '', 'löwe']);
+    expect(decode({ name: 'text', datatype: 'BYTES' }, whole, 9)).toEqual(['cat', '', 'löwe']);
   });
 
   test.each(['BYTES', 'UINT8', 'INT64'])('are read no further than they are wanted: %s', (datatype) => {
-    expect(decodeTensor('x', datatype, Buffer.alloc(80), 3)).toHaveLength(3);
+    expect(decode({ name: 'x', datatype }, Buffer.alloc(80), 3)).toHaveLength(3);
   });
 
   test('an element that is no text changes nothing for the next', () => {
     const bytes = Buffer.concat([hex('02000000 63e9'), hex('05000000'), Buffer.from('löwe')]);
-    expect(decodeTensor('x', 'BYTES', bytes, 9)).toEqual([hex('63e9'), 'löwe']);
+    expect(decode({ name: 'x', datatype: 'BYTES' }, bytes, 9)).toEqual([hex('63e9'), 'löwe']);
+  });
+
+  test('an element of an input that takes no files is text, whatever characters it has', () => {
+    const nul = Buffer.concat([hex('04000000'), Buffer.from('cat\0'), hex('02000000'), Buffer.from('\x01\x02')]);
+    expect(decodeTensor({ name: 'text', datatype: 'BYTES' }, {}, nul, 9)).toEqual(['cat\0', '\x01\x02']);
+  });
+
+  test('an element with the NUL byte of texts in C is text', () => {
+    const url = Buffer.from('https://example.com/a.png\0');
+    expect(decode({ name: 'img_url', datatype: 'BYTES' }, Buffer.concat([hex('1a000000'), url]), 9)).toEqual([
+      'https://example.com/a.png\0',
+    ]);
   });
 
   test.each([
@@ -69,7 +87,7 @@ describe('values of a request', () => {
     const file = hex(text);
     const length = Buffer.alloc(4);
     length.writeUInt32LE(file.length);
-    expect(decodeTensor('img_url', 'BYTES', Buffer.concat([length, file]), 9)).toEqual(
+    expect(decode({ name: 'img_url', datatype: 'BYTES' }, Buffer.concat([length, file]), 9)).toEqual(
       [new Uint8Array(file)].map(Buffer.from),
     );
   });
@@ -83,7 +101,7 @@ describe('values of a request', () => {
     ['BYTES', '0500000061', /cut short/],
     ['BYTES', 'ffffffff61', /cut short/],
   ])('an incomplete tensor is refused: %s %s', (datatype, text, message) => {
-    expect(thrownBy(() => decodeTensor('x', datatype, hex(text), 9))).toMatchObject({
+    expect(thrownBy(() => decode({ name: 'x', datatype }, hex(text), 9))).toMatchObject({
       code: 'INVALID_INPUT',
       message: expect.stringMatching(message),
     });

@@ -1,10 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { generateResponse, readGenerateRequest } from '../../protocol/generate.ts';
 import { bytesTensor, float32Tensor } from '../../protocol/named-tensor.ts';
-import { smallSchema } from '../support/small-schema.ts';
 import { thrownBy } from '../support/thrown.ts';
 
-const read = (body: unknown) => readGenerateRequest(body, smallSchema);
+const read = (body: unknown) => readGenerateRequest(body);
 
 describe('a generate request', () => {
   test.each<[string, object, object]>([
@@ -23,14 +22,34 @@ describe('a generate request', () => {
       { inputs: { image: ['a.png'], count: [3] } },
     ],
     [
-      'other keys are parameters, and count more than those',
-      { image: 'a.png', timeout: 1, deep: { er: 1 }, parameters: { timeout: 5, stop: 'x' } },
-      { inputs: { image: ['a.png'] }, parameters: { timeout: 1, deep: { er: 1 }, stop: 'x' } },
+      'parameters of the protocol may be keys, which count more than those',
+      { image: 'a.png', timeout: 1, parameters: { timeout: 5, binary_data_output: true } },
+      { inputs: { image: ['a.png'] }, parameters: { timeout: 1, binary_data_output: true } },
     ],
     [
-      'keys with the names of properties of objects are parameters',
+      'other names are left for the check of the inputs',
+      { image: 'a.png', deep: { er: 1 }, parameters: { stop: 'x' } },
+      { inputs: { image: ['a.png'], deep: [{ er: 1 }], stop: ['x'] } },
+    ],
+    [
+      'names without effect are left out, in both places',
+      { image: 'a.png', priority: 1, stream: false, parameters: { sequence_id: 5, headers: { accept: '*' } } },
+      { inputs: { image: ['a.png'] } },
+    ],
+    [
+      'null is as absent at every other place too',
+      { id: null, image: 'a.png', parameters: null },
+      { inputs: { image: ['a.png'] } },
+    ],
+    [
+      'null is as absent in parameters',
+      { image: 'a.png', parameters: { count: null, timeout: null } },
+      { inputs: { image: ['a.png'] } },
+    ],
+    [
+      'keys with the names of properties of objects are names as all others',
       { toString: 'x' },
-      { parameters: { toString: 'x' } },
+      { inputs: { toString: ['x'] } },
     ],
   ])('%s', (_, body, expected) => {
     expect(read(body)).toEqual({ id: undefined, inputs: {}, parameters: {}, ...expected });
@@ -41,7 +60,6 @@ describe('a generate request', () => {
     ['an id that is no text', { id: 1 }, 'id'],
     ['parameters that are no object', { parameters: [] }, 'parameters'],
     ['a parameter that is a list', { parameters: { count: [1] } }, 'parameters.count'],
-    ['a parameter that is null', { parameters: { count: null } }, 'parameters.count'],
   ])('is refused: %s', (_, body, path) => {
     expect(thrownBy(() => read(body))).toMatchObject({
       code: 'INVALID_REQUEST',

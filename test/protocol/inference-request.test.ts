@@ -59,8 +59,66 @@ describe('the inputs of a request', () => {
     expect(read({ inputs: [{ ...image, shape: [0], data: [] }] }).inputs).toEqual({ image: [] });
   });
 
-  test('may have keys that the protocol does not know', () => {
-    expect(read({ inputs: [{ ...image, optional: true }], more: 1 }).inputs).toEqual({ image: ['a.png'] });
+  test('may have the keys without effect that clients send', () => {
+    const body = { inputs: [{ ...image, optional: true, parameters: { content_type: 'str' } }], model_name: 'x' };
+    expect(read(body).inputs).toEqual({ image: ['a.png'] });
+    expect(read({ ...body, outputs: [{ name: 'caption', shape: [1], datatype: 'BYTES' }] }).outputs).toEqual([
+      'caption',
+    ]);
+  });
+
+  test.each<[object, string]>([
+    [
+      { inputs: [image], paramters: { count: 5 } },
+      'Expected the request to have known names only, got "paramters": did you mean parameters?',
+    ],
+    [{ inputs: [image], more: 1 }, 'Expected the request to have known names only, got "more".'],
+    [{ inputs: [{ ...image, dtype: 'BYTES' }] }, 'Expected inputs[0] to have known names only, got "dtype"'],
+    [
+      { inputs: [{ ...image, datas: ['b'] }] },
+      'Expected inputs[0] to have known names only, got "datas": did you mean data?',
+    ],
+    [
+      { inputs: [{ ...image, parameters: { shared_memory_region: 'x' } }] },
+      'Expected inputs[0].parameters to have known names only, got "shared_memory_region".',
+    ],
+    [
+      { inputs: [image], outputs: [{ name: 'caption', parameters: { classification: 2 } }] },
+      'Expected outputs[0].parameters to have known names only, got "classification".',
+    ],
+  ])('may have no key that nobody reads: %j', (body, message) => {
+    expectRefusal(() => read(body), 'INVALID_REQUEST', [message]);
+  });
+
+  test('may have null for each value that may be absent', () => {
+    const nulls = { id: null, parameters: null, outputs: null };
+    const request = read({ ...nulls, inputs: [{ ...image, parameters: null }] });
+    expect(request).toMatchObject({ id: undefined, inputs: { image: ['a.png'] }, outputs: undefined, parameters: {} });
+    const inner = {
+      parameters: { count: null, timeout: null, binary_data_output: null },
+      inputs: [{ ...image, parameters: { binary_data_size: null, content_type: null } }],
+      outputs: [
+        { name: 'caption', parameters: null },
+        { name: 'score', parameters: { binary_data: null } },
+      ],
+    };
+    expect(read(inner)).toMatchObject({ inputs: { image: ['a.png'] }, outputs: ['caption', 'score'], parameters: {} });
+    expect(read(inner).isBinaryOutput('score')).toBe(false);
+    expect(read({ ...inner, parameters: { binary_data_output: true } }).isBinaryOutput('score')).toBe(true);
+  });
+
+  test('may have null for its data where it is optional', () => {
+    const count = { name: 'count', shape: [1], datatype: 'INT64', data: null };
+    expect(read({ inputs: [image, count] }).inputs).toEqual({ image: ['a.png'] });
+  });
+
+  test('may have no null in a place that must have a value', () => {
+    const wrong = (changes: object) => () => read({ inputs: [{ ...image, ...changes }] });
+    expectRefusal(wrong({ data: null }), 'INVALID_REQUEST', ['input image', 'got neither']);
+    expectRefusal(wrong({ shape: null }), 'INVALID_REQUEST', ['inputs[0].shape', 'got null']);
+    expectRefusal(wrong({ name: null }), 'INVALID_REQUEST', ['inputs[0].name', 'got null']);
+    expectRefusal(() => read({ inputs: null }), 'INVALID_REQUEST', ['inputs', 'got null']);
+    expectRefusal(() => read({ inputs: [null] }), 'INVALID_REQUEST', ['inputs[0]', 'got null']);
   });
 
   test.each(['BYTES', 'STRING'])('of text may have datatype %s', (datatype) => {
@@ -92,10 +150,15 @@ describe('the inputs of a request', () => {
 });
 
 describe('parameters', () => {
-  test('count as inputs where they have the name of one of shape [1]; the others are kept', () => {
-    const { inputs, parameters } = read({ inputs: [image], parameters: { count: 5, image: 'b.png', timeout: 1 } });
-    expect(inputs).toEqual({ count: [5], image: ['a.png'] });
-    expect(parameters).toEqual({ image: 'b.png', timeout: 1 });
+  test('count as inputs, but for those of the protocol, and for those without effect', () => {
+    const parameters = { count: 5, early: 'never', timeout: 1, priority: 2, sequence_id: 'x', headers: { a: 'b' } };
+    const request = read({ inputs: [image], parameters });
+    expect(request.inputs).toEqual({ count: [5], early: ['never'], image: ['a.png'] });
+    expect(request.parameters).toEqual({ timeout: 1 });
+  });
+
+  test('with unknown names are left for the check of the inputs', () => {
+    expect(read({ inputs: [image], parameters: { counts: 5 } }).inputs).toEqual({ counts: [5], image: ['a.png'] });
   });
 
   test('count less than an input of the same name', () => {

@@ -7,8 +7,8 @@ export const settle = (): Promise<void> => new Promise(setImmediate);
 export function startBudget(capacityBytes: number) {
   const budget = new FixedByteBudget(capacityBytes);
   const served: string[] = [];
-  const acquire = async (name: string, byteCount: number) => {
-    const release = await budget.acquire(byteCount);
+  const acquire = async (name: string, byteCount: number, client?: string) => {
+    const release = await budget.acquire(byteCount, undefined, client);
     served.push(name);
     return release;
   };

@@ -1,4 +1,5 @@
 import { expect } from 'vitest';
+import type { TokenRules } from '../../checkpoint/config/token-rules.ts';
 import { openWeights } from '../../checkpoint/weights/weights.ts';
 import { captioningGraph } from '../../models/heads/captioning.ts';
 import { questionAnsweringGraph } from '../../models/heads/question-answering.ts';
@@ -62,8 +63,14 @@ export interface GenerationSession {
 }
 
 /** The captioning graph. */
-export function openCaptioningSession(name: CheckpointName, options: GraphOptions = {}): Promise<GenerationSession> {
-  return openSession(name, captioningGraph, options);
+export function openCaptioningSession(
+  name: CheckpointName,
+  options: GraphOptions = {},
+  tokenRules: Partial<TokenRules> = {},
+): Promise<GenerationSession> {
+  const withRules: typeof captioningGraph = (checkpoint, ...others) =>
+    captioningGraph({ ...checkpoint, tokenRules: { ...checkpoint.tokenRules, ...tokenRules } }, ...others);
+  return openSession(name, withRules, options);
 }
 
 /** The question answering graph. */

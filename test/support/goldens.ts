@@ -88,6 +88,13 @@ export function imagePath(name: ImageName): string {
   return `${fixtures}images/${name}.${name === 'rocket' ? 'jpg' : 'png'}`;
 }
 
+/** A request of test/fixtures/requests, which stands for a public report. */
+export function requestPath(
+  name: 'cog-question' | 'max-length' | 'nulls' | 'plus-as-space' | 'space-before-base64',
+): string {
+  return `${fixtures}requests/${name}.json`;
+}
+
 export function readGoldenGenerations(name: CheckpointName): readonly GoldenGeneration[] {
   return JSON.parse(readFileSync(`${fixtures}goldens/${name}.json`, 'utf8'));
 }

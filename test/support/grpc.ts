@@ -40,6 +40,7 @@ export const HEALTH = 'grpc.health.v1.Health';
 export const silentLog: Log = {
   debug: () => undefined,
   info: () => undefined,
+  warn: () => undefined,
   error: () => undefined,
   child: () => silentLog,
 };

@@ -1,6 +1,6 @@
 import type { ImageOptions } from '../../pipeline/images/image-source.ts';
 
-/** For small images, with time for a machine that is busy; no host may have a private address. */
+/** For small images, with time for a machine that is busy; no host may have a private address, and no refusal waits. */
 export const imageOptions: ImageOptions = {
   timeoutMs: 30_000,
   maxBytes: 1_000_000,
@@ -11,4 +11,5 @@ export const imageOptions: ImageOptions = {
   httpsOnly: false,
   allowedHosts: [],
   privateHosts: [],
+  silenceMs: 0,
 };

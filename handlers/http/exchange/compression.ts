@@ -26,6 +26,7 @@ export function addCompression(server: FastifyInstance): void {
     const encoding = request.headers['content-encoding']?.trim().toLowerCase() ?? 'identity';
     return encoding === 'identity' ? payload : decoded(payload, encoding);
   });
+  const compress = compressor();
   server.addHook('onSend', async (request, reply, payload) => {
     const body = typeof payload === 'string' ? Buffer.from(payload) : payload;
     if (!(body instanceof Uint8Array) || body.length < MIN_COMPRESSED_BYTES) return payload;
@@ -35,8 +36,20 @@ export function addCompression(server: FastifyInstance): void {
     reply.header('vary', varies === undefined ? 'accept-encoding' : `${varies}, accept-encoding`);
     if (chosen === undefined) return payload;
     reply.header('content-encoding', chosen).removeHeader('content-length');
-    return await encoders[chosen](body);
+    return await compress(body, chosen);
   });
+}
+
+/** A function that compresses bytes; once, while they live, however many answers share them. */
+function compressor(): (body: Uint8Array, encoding: keyof typeof encoders) => Promise<Buffer> {
+  const compressed = new WeakMap<Uint8Array, Map<string, Promise<Buffer>>>();
+  return (body, encoding) => {
+    const byEncoding = compressed.get(body) ?? new Map<string, Promise<Buffer>>();
+    compressed.set(body, byEncoding);
+    const bytes = byEncoding.get(encoding) ?? encoders[encoding](body);
+    byEncoding.set(encoding, bytes);
+    return bytes;
+  };
 }
 
 /** The decoded body. @throws HandlerError `UNSUPPORTED_ENCODING`. */

@@ -1,4 +1,5 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyRequest, RequestPayload } from 'fastify';
+import { readBody } from './body-reader.ts';
 
 /** Accepts bodies of any content type as bytes, because clients send JSON under any type or none. Routes parse them. */
 export function acceptAnyContentType(server: FastifyInstance): void {
@@ -6,7 +7,11 @@ export function acceptAnyContentType(server: FastifyInstance): void {
     raw.headers['content-type'] = 'application/octet-stream'; // Fastify refuses types that do not parse.
   });
   server.removeAllContentTypeParsers();
-  server.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+  server.addContentTypeParser(
+    '*',
+    async (request: FastifyRequest, payload: RequestPayload) =>
+      await readBody(request, payload, (bytes) => request.admitted?.body.hold(bytes)),
+  );
 }
 
 /** The content type as the client sent it, with its parameters; empty if there was none. */

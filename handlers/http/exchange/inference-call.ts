@@ -28,6 +28,7 @@ export async function askModel(
   question: Question,
   signal: AbortSignal = clientSignal(reply),
 ): Promise<TensorAnswer> {
+  request.body = undefined; // It was read. Its memory is free while the question waits.
   return await askUntil(model, question, {
     signal,
     timeLimitMs,

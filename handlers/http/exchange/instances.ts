@@ -1,8 +1,8 @@
 import type { FastifyReply } from 'fastify';
 import { errorBody } from '../../../protocol/error-answer.ts';
 import { HandlerError, toHandlerError } from '../../../protocol/errors.ts';
-import { pickInputs } from '../../../protocol/inference-request.ts';
 import { valuesByName } from '../../../protocol/named-tensor.ts';
+import { schemaWithoutEffect } from '../../../protocol/names-without-effect.ts';
 import { compile } from '../../../protocol/validation.ts';
 import { logInternal } from '../../service/log-internal.ts';
 import { clientSignal } from './client-signal.ts';
@@ -24,7 +24,12 @@ const checkBody = compile<PredictBody>(
   {
     type: 'object',
     required: ['instances'],
-    properties: { instances: { type: 'array', minItems: 1 }, parameters: { type: ['object', 'null'] } },
+    properties: {
+      instances: { type: 'array', minItems: 1 },
+      parameters: { type: ['object', 'null'] },
+      ...schemaWithoutEffect('a request with instances'),
+    },
+    additionalProperties: false,
   },
   'INVALID_REQUEST',
 );
@@ -37,10 +42,10 @@ export async function predictInstances(call: InferenceCall): Promise<FastifyRepl
   const { maxQueueSize } = model.settings;
   if (instances.length > maxQueueSize)
     throw new HandlerError('INVALID_INPUT', `Expected at most ${maxQueueSize} instances, got ${instances.length}.`);
-  const sharedInputs = pickInputs(parameters ?? {}, model.schema.inputs);
+  const { timeout, ...shared } = parameters ?? {};
   const signal = clientSignal(reply);
   const predictions = await Promise.all(
-    instances.map((instance) => predict(call, instance, sharedInputs, signal).catch(toHandlerError)),
+    instances.map((instance) => predict(call, instance, { timeout, shared }, signal).catch(toHandlerError)),
   );
   const failures = predictions.filter((prediction) => prediction instanceof HandlerError);
   const [firstFailure] = failures;
@@ -56,13 +61,14 @@ export async function predictInstances(call: InferenceCall): Promise<FastifyRepl
 async function predict(
   call: InferenceCall,
   instance: unknown,
-  sharedInputs: object,
+  { timeout, shared }: { readonly timeout: unknown; readonly shared: object },
   signal: AbortSignal,
 ): Promise<object> {
-  const values = Object.entries(checkInstance(instance)).map(
-    ([name, value]) => [name, Array.isArray(value) ? value.map(unwrapBytes) : unwrapBytes(value)] as const,
-  );
-  const { outputs } = await askModel(call, { inputs: { ...sharedInputs, ...Object.fromEntries(values) } }, signal);
+  const values = Object.entries(checkInstance(instance))
+    .filter(([, value]) => value !== null)
+    .map(([name, value]) => [name, Array.isArray(value) ? value.map(unwrapBytes) : unwrapBytes(value)] as const);
+  const inputs = { ...shared, ...Object.fromEntries(values) };
+  const { outputs } = await askModel(call, { inputs, parameters: { timeout: timeout ?? undefined } }, signal);
   return valuesByName(outputs);
 }
 

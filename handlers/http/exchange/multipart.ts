@@ -1,10 +1,13 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Busboy, type BusboyInstance } from '@fastify/busboy';
+import { textElement } from '../../../protocol/binary-tensor.ts';
 import { HandlerError } from '../../../protocol/errors.ts';
+import { decodeTransfer } from './transfer-encoding.ts';
 
 /** A form. Every name occurs once. */
 export interface Form {
   readonly fields: ReadonlyMap<string, string>;
+  /** Parts with a file name, with the type of a file, or with bytes that are no text. */
   readonly files: ReadonlyMap<string, Uint8Array>;
 }
 
@@ -18,13 +21,38 @@ const MAX_NAME_CHARACTERS = 100;
 const SLICE_BYTES = 65_536;
 
 /**
- * Reads `multipart/form-data` (RFC 7578) from a complete body. It is read to its end, or refused.
+ * Reads `multipart/form-data` (RFC 7578) from a complete body. It is read to its end, or refused. An empty part with an
+ * empty file name is as absent: browsers send it for a file that nobody chose.
  * @param contentType of the request, with its boundary.
  * @param maxFieldBytes the most bytes of one value that is not a file. A file may be as large as the body.
  * @throws HandlerError `INVALID_REQUEST`, or `PAYLOAD_TOO_LARGE` for a field beyond its limit.
  */
 export async function readMultipart(body: Uint8Array, contentType: string, maxFieldBytes: number): Promise<Form> {
-  const parser = createParser(contentType, maxFieldBytes);
+  const form = await readParts(body, contentType, maxFieldBytes, (type, fileName) => {
+    return fileName !== undefined || type !== TEXT_TYPE;
+  });
+  // The parser decodes text, and writes this character for bytes that are none. They are read once more, as they are.
+  const wrong = new Set([...form.fields].flatMap(([name, text]) => (text.includes('\ufffd') ? [name] : [])));
+  const whole = wrong.size === 0 ? form : await readParts(body, contentType, maxFieldBytes, () => true);
+  if ([...form.files.values()].filter(isNoText).length > 1)
+    throw invalid('one file at most, got more. POST /v2/models/NAME/infer takes several images');
+  return {
+    fields: new Map([...form.fields].filter(([name]) => !wrong.has(name))),
+    files: new Map([...whole.files].filter(([name]) => form.files.has(name) || wrong.has(name))),
+  };
+}
+
+function isNoText(bytes: Uint8Array): boolean {
+  return typeof textElement(bytes, { acceptsBytes: true }) !== 'string';
+}
+
+/** The type of a part that names none. */
+const TEXT_TYPE = 'text/plain';
+
+type IsFile = (contentType: string | undefined, fileName: string | undefined) => boolean;
+
+async function readParts(body: Uint8Array, contentType: string, maxFieldBytes: number, isFile: IsFile): Promise<Form> {
+  const parser = createParser(contentType, maxFieldBytes, isFile);
   const refused = new AbortController();
   const reading = collect(parser, maxFieldBytes).catch((error: unknown) => {
     refused.abort();
@@ -35,9 +63,9 @@ export async function readMultipart(body: Uint8Array, contentType: string, maxFi
 }
 
 /** @throws HandlerError `INVALID_REQUEST` when the content type has no valid boundary. */
-function createParser(contentType: string, maxFieldBytes: number): BusboyInstance {
+function createParser(contentType: string, maxFieldBytes: number, isFile: IsFile): BusboyInstance {
   const limits = {
-    files: 1,
+    files: MAX_PARTS,
     fields: MAX_PARTS,
     parts: MAX_PARTS,
     fieldSize: maxFieldBytes,
@@ -45,7 +73,11 @@ function createParser(contentType: string, maxFieldBytes: number): BusboyInstanc
     headerSize: MAX_HEADER_BYTES,
   };
   try {
-    return new Busboy({ headers: { 'content-type': contentType }, limits });
+    return new Busboy({
+      headers: { 'content-type': contentType },
+      limits,
+      isPartAFile: (_name, type, fileName) => isFile(type, fileName),
+    });
   } catch (cause) {
     throw invalid('a content type multipart/form-data with its boundary, got another', cause);
   }
@@ -65,31 +97,42 @@ function collect(parser: BusboyInstance, maxFieldBytes: number): Promise<Form> {
     const files = new Map<string, Uint8Array>();
     const names = new Set<string>();
     const refuse = (cause: unknown) =>
-      reject(invalid('a form in multipart/form-data, got one that does not parse', cause));
+      reject(invalid('a form in multipart/form-data with its boundary and CRLF, got one that does not parse', cause));
     const accept = (name: string | undefined = '') => {
       if (name === '' || names.has(name) || name.length > MAX_NAME_CHARACTERS)
         reject(invalid('every part of the form to have a unique name'));
       names.add(name);
       return name;
     };
-    parser.on('field', (name, value, _isNameTruncated, isTruncated) => {
+    const keepFile = (name: string, sent: Uint8Array, encoding: string) => {
+      const bytes = decodeTransfer(sent, encoding);
+      if (bytes === undefined) reject(invalid(`a part in binary, base64 or quoted-printable, got another encoding`));
+      else files.set(name, bytes);
+    };
+    parser.on('field', (fieldName, value, _isNameTruncated, isTruncated, encoding) => {
       if (isTruncated) reject(tooLarge(maxFieldBytes));
-      fields.set(accept(name), value);
-    });
-    parser.on('file', (fieldName, stream) => {
       const name = accept(fieldName);
+      if (plainEncodings.includes(encoding.trim().toLowerCase())) fields.set(name, value);
+      else keepFile(name, Buffer.from(value), encoding);
+    });
+    parser.on('file', (fieldName, stream, fileName, encoding) => {
       const chunks: Buffer[] = [];
       stream.on('data', (chunk: Buffer) => chunks.push(chunk));
-      stream.once('end', () => files.set(name, Buffer.concat(chunks)));
+      stream.once('end', () => {
+        if (fileName !== '' || chunks.length > 0) keepFile(accept(fieldName), Buffer.concat(chunks), encoding);
+      });
       stream.once('error', refuse); // Without this listener, a truncated file would end the process.
     });
-    parser.once('filesLimit', () => reject(invalid('one file at most, got more')));
+    parser.once('filesLimit', () => reject(invalid(`at most ${MAX_PARTS} files, got more`)));
     parser.once('fieldsLimit', () => reject(invalid(`at most ${MAX_PARTS} fields, got more`)));
     parser.once('partsLimit', () => reject(invalid(`at most ${MAX_PARTS} parts, got more`)));
     parser.on('error', refuse);
     parser.once('finish', () => resolve({ fields, files }));
   });
 }
+
+/** A field in one of these is its text. */
+const plainEncodings: readonly string[] = ['7bit', '8bit', 'binary', ''];
 
 function tooLarge(maxFieldBytes: number): HandlerError {
   return new HandlerError('PAYLOAD_TOO_LARGE', `Expected fields of at most ${maxFieldBytes} bytes, got a larger one.`);

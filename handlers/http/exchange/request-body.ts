@@ -1,5 +1,7 @@
 import type { FastifyRequest } from 'fastify';
 import { HandlerError } from '../../../protocol/errors.ts';
+import { requireFewValues } from '../../../protocol/value-count.ts';
+import { unreadableJson } from './unreadable-json.ts';
 
 /** The header with the length of the JSON in a body that has binary tensors after it. */
 const JSON_LENGTH_HEADER = 'inference-header-content-length';
@@ -14,15 +16,14 @@ export function requireBody(body: unknown, expected: string): Uint8Array {
   throw new HandlerError('INVALID_REQUEST', `Expected ${expected}, got none.`);
 }
 
-/** The value of a JSON body. @throws HandlerError `INVALID_REQUEST` when it is not JSON in UTF-8. */
+/** The value of a JSON body. @throws HandlerError `INVALID_REQUEST` when it is not JSON in UTF-8, or has too many values. */
 export function parseJson(body: unknown): unknown {
   const bytes = requireBody(body, 'a JSON body');
+  requireFewValues(bytes);
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (cause) {
-    throw new HandlerError('INVALID_REQUEST', `Expected a JSON body, got ${bytes.length} bytes that do not parse.`, {
-      cause,
-    });
+    throw new HandlerError('INVALID_REQUEST', `Expected a JSON body, got ${unreadableJson(bytes)}`, { cause });
   }
 }
 

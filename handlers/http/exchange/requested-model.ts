@@ -1,5 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type Handler from '../../../app.ts';
+import type { Task } from '../../../checkpoint/config/architectures.ts';
+import { knownModels } from '../../../checkpoint/hub/known-models.ts';
 import type { schemas } from '../../../input_schema.ts';
 import { HandlerError } from '../../../protocol/errors.ts';
 import { isReady, type Stopping } from '../../service/readiness.ts';
@@ -45,6 +47,27 @@ export function requireModelOfTask(models: readonly Handler[], tasks: readonly (
   if (best !== undefined && isKnown) return best;
   if (!isKnown) throw new HandlerError('NOT_READY', 'Expected the models to be loaded, got a request before that.');
   throw new HandlerError('NOT_FOUND', `Expected a checkpoint for ${tasks.join(' or ')} behind this path, got none.`);
+}
+
+/**
+ * The model for a request that says itself what it asks for: the first model, if it has one of these tasks, else a model of
+ * the first of these tasks that any model has.
+ * @param asked names what the request has, for the message: `a question`.
+ * @throws HandlerError `INVALID_INPUT` when no model has such a task. It names a published one that has.
+ */
+export function modelOfServedTask(models: readonly Handler[], tasks: readonly Task[], asked: string): Handler {
+  const taskOf = ({ model }: Handler) => model?.checkpoint.task;
+  const [first] = models;
+  const firstTask = first === undefined ? undefined : taskOf(first);
+  const ordered = tasks.filter((task) => task === firstTask).concat(tasks);
+  const found = ordered.flatMap((task) => models.find((model) => taskOf(model) === task) ?? [])[0];
+  if (found !== undefined) return found;
+  const served = [...new Set(models.flatMap((model) => taskOf(model) ?? []))].join(' or ');
+  const published = knownModels.find(({ task }) => task === tasks[0])?.reference;
+  throw new HandlerError(
+    'INVALID_INPUT',
+    `Expected a request for ${served}, got ${asked}. That needs a model for ${tasks.join(' or ')}, such as ${published}.`,
+  );
 }
 
 /**

@@ -1,9 +1,21 @@
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type Handler from '../../../app.ts';
 import type { Admission } from '../../service/admission.ts';
 import type { AdmittedRequest } from '../../service/admitted-request.ts';
 import type { InferenceCall } from './inference-call.ts';
 import type { MethodAnswer } from './route-table.ts';
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** A request for inference, once it is let in. Its body is read after that. */
+    admitted: AdmittedRequest | undefined;
+  }
+}
+
+/** Gives every request its place for what admits it. */
+export function addAdmittedRequests(server: FastifyInstance): void {
+  server.decorateRequest('admitted', undefined);
+}
 
 /** Finds the model that a request is for. */
 export type FindModel = (request: FastifyRequest) => Handler;
@@ -22,18 +34,17 @@ export type InferenceGuard = (find: FindModel, handler: InferenceHandler) => Met
  * @param timeLimitMs the most milliseconds that a request may take; `undefined` for any time.
  */
 export function inferenceGuard(admission: Admission, timeLimitMs: number | undefined): InferenceGuard {
-  const admittedRequests = new WeakMap<FastifyRequest, AdmittedRequest>();
   return (find, handler) => ({
     async onRequest(request, reply) {
       const token = checkToken(admission, request, reply);
-      find(request).requireRoom();
+      find(request).requireRoom(token);
       const admitted = admission.admit(token);
-      admittedRequests.set(request, admitted);
+      request.admitted = admitted;
       // A body that is refused or never arrives completely has no handler. This event follows in any case.
       reply.raw.once('close', () => admitted.leaveUnlessHandled());
     },
     async handler(request, reply) {
-      const admitted = admittedRequests.get(request);
+      const { admitted } = request;
       if (admitted === undefined) throw new RangeError('Expected a request that was admitted.');
       return await admitted.handle(
         async () => await handler({ request, reply, model: find(request), admitted, timeLimitMs }),

@@ -11,6 +11,13 @@ export interface MethodAnswer {
   readonly onRequest?: (request: FastifyRequest, reply: FastifyReply) => Promise<void>;
   /** The most bytes of the body, decoded; `undefined` for the limit of the server. */
   readonly bodyLimit?: number;
+  /** Whether it only tells probes that the service lives. They know it by names and addresses of their own. */
+  readonly isProbe?: boolean;
+}
+
+/** The answer to probes. */
+export function probe(handler: RouteHandler): MethodAnswer {
+  return { handler, isProbe: true };
 }
 
 /** Methods that paths answer, in the order of the header `Allow`. HEAD comes with GET. */
@@ -45,7 +52,8 @@ export class RouteTable {
   /** Adds a route to the server for every answer, and for the refusal of all other methods. */
   addTo(server: FastifyInstance): void {
     for (const [url, answers] of this.#answers) {
-      for (const [method, answer] of answers) server.route({ method, url, ...answer });
+      for (const [method, { isProbe = false, ...answer }] of answers)
+        server.route({ method, url, ...answer, config: { isProbe } });
       refuseOtherMethods(server, url, (method) => answers.has(method));
     }
   }

@@ -9,10 +9,11 @@ const LINGER_MS = 1_000;
 
 /**
  * Answers a request that Node's parser refused, or that did not arrive in time, straight to its socket, and closes that.
+ * @param isAnswering whether a request of this connection is being answered: its body ends early when the client leaves.
  * @returns the status; `undefined` if the client has left.
  */
-export function answerBrokenRequest(error: ConnectionError, socket: Socket): number | undefined {
-  if (!socket.writable) {
+export function answerBrokenRequest(error: ConnectionError, socket: Socket, isAnswering: boolean): number | undefined {
+  if (!socket.writable || error.code === 'ECONNRESET' || (isAnswering && error.code === 'HPE_INVALID_EOF_STATE')) {
     socket.destroy();
     return undefined;
   }
@@ -48,16 +49,10 @@ export function fromServerError(error: unknown): HandlerError {
     );
   }
   switch (code) {
-    case 'FST_ERR_CTP_BODY_TOO_LARGE':
-      return new HandlerError(
-        'PAYLOAD_TOO_LARGE',
-        'Expected a request body within the limit (BLIP_MAX_BODY_BYTES, or less for some paths), got a larger one.',
-      );
-    case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
-      return new HandlerError(
-        'INVALID_REQUEST',
-        'Expected as many bytes in the body as its content-length says, got another number.',
-      );
+    case 'ECONNRESET':
+    case 'EPIPE':
+    case 'ERR_STREAM_PREMATURE_CLOSE':
+      return new HandlerError('CANCELLED', 'Expected the whole body, but the client left.');
     case 'FST_ERR_MAX_PARAM_LENGTH':
       return new HandlerError('NOT_FOUND', 'Expected the name of a model, got one that is longer than any.');
     case 'FST_ERR_BAD_URL':

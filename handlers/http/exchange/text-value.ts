@@ -1,4 +1,5 @@
 import type { InputField } from '../../../protocol/schema.ts';
+import { requireFewValues } from '../../../protocol/value-count.ts';
 
 /**
  * The value of a text from a form or a query string, where all values are texts. JSON is parsed, because some clients
@@ -13,8 +14,10 @@ export function valueOfText(text: string, field?: InputField): unknown {
   return value ?? text;
 }
 
-/** The value of a JSON text; `undefined` for any other text. */
+/** The value of a JSON text; `undefined` for any other text. @throws HandlerError `INVALID_REQUEST` for too many values. */
 function parseJson(text: string): unknown {
+  if (!/^\s*["[{\dtfn-]/.test(text)) return undefined; // No JSON begins so.
+  if (/^\s*[[{]/.test(text)) requireFewValues(text);
   try {
     return JSON.parse(text);
   } catch {

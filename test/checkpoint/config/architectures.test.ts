@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { architectures, findArchitecture } from '../../../checkpoint/config/architectures.ts';
 import { readBlipConfig } from '../../../checkpoint/config/blip-config.ts';
 import { requireEqualWidths } from '../../../checkpoint/config/families.ts';
+import { noTokenRules } from '../../../checkpoint/config/token-rules.ts';
 import { expectCheckpointError } from '../../support/thrown.ts';
 
 const PATH = '/checkpoints/some/config.json';
@@ -35,7 +36,12 @@ test('answers need text as wide as vision', () => {
       text_config: { hidden_size: textWidth, num_attention_heads: 12 },
       vision_config: { hidden_size: 768, num_attention_heads: 12 },
     };
-    return { config: readBlipConfig({ path: PATH, values }), generationDefaults: {} };
+    return {
+      config: readBlipConfig({ path: PATH, values }),
+      generationDefaults: {},
+      tokenRules: noTokenRules,
+      notices: [],
+    };
   };
   const file = { path: PATH, values: {} };
   expect(() => requireEqualWidths(settingsOf(768), file)).not.toThrow();

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { readGenerationDefaults } from '../../../checkpoint/config/generation-config.ts';
+import { readGenerationConfig, readGenerationDefaults } from '../../../checkpoint/config/generation-config.ts';
 import { expectCheckpointError } from '../../support/thrown.ts';
 
 const textConfig = (values: Readonly<Record<string, unknown>>) => ({ path: '/some/config.json: text_config', values });
@@ -34,7 +34,7 @@ describe('where defaults come from', () => {
     expect(defaults).toEqual({ num_beams: 3 });
   });
 
-  test('keys that nobody knows are left out, whatever their value', () => {
+  test('keys that nobody knows give no default, whatever their value', () => {
     const values = { bos_token_id: 30_522, transformers_version: '4.26', num_beam_groups: 'x', guidance_scale: {} };
     expect(readGenerationDefaults(textConfig(values), generationConfig(values))).toEqual({});
   });
@@ -80,4 +80,123 @@ describe('values of a wrong type', () => {
       ['/some/config.json: text_config', 'num_beams'],
     );
   });
+});
+
+describe('values out of the bounds of requests', () => {
+  test.each([
+    ['num_beams', 1_000_000, 'num_beams to be at most 32, got 1000000'],
+    ['num_return_sequences', 33, 'num_return_sequences to be at most 32, got 33'],
+    ['max_length', 1e12, 'max_length to be at most 2147483647'],
+    ['max_new_tokens', 2_147_483_648, 'max_new_tokens to be at most 2147483647'],
+    ['min_length', 1e15, 'min_length to be at most 2147483647'],
+    ['top_k', 1e10, 'top_k to be at most 2147483647'],
+    ['no_repeat_ngram_size', 1e10, 'no_repeat_ngram_size to be at most 2147483647'],
+    ['length_penalty', 1e300, 'length_penalty to be at most 10, got 1e+300'],
+    ['length_penalty', -11, 'length_penalty to be at least -10, got -11'],
+    ['temperature', 1e-30, 'temperature to be at least 0.001'],
+    ['repetition_penalty', 101, 'repetition_penalty to be at most 100'],
+  ])('%s %d is refused in either file, which is named', (key, value, problem) => {
+    const inText = () => readGenerationDefaults(textConfig({ [key]: value }), undefined);
+    const inFile = () => readGenerationDefaults(textConfig({}), generationConfig({ [key]: value }));
+    expectCheckpointError(inText, 'CHECKPOINT_CONFIG_INVALID', ['/some/config.json: text_config: expected', problem]);
+    expectCheckpointError(inFile, 'CHECKPOINT_CONFIG_INVALID', ['/some/generation_config.json: expected', problem]);
+  });
+});
+
+describe('lines for the log', () => {
+  const text = { vocabularySize: 100, maxPositions: 512, bosTokenId: 90, padTokenId: 0, sepTokenId: 3 };
+  type Values = Readonly<Record<string, unknown>>;
+  const linesOf = (values: Values, ofText: Values = {}) => {
+    const { notices, warnings } = readGenerationConfig(textConfig(ofText), generationConfig(values), text);
+    return { notices, warnings };
+  };
+
+  test('there are none for what transformers writes by itself', () => {
+    const written = {
+      _from_model_config: true,
+      bos_token_id: 90,
+      eos_token_id: 2,
+      pad_token_id: 0,
+      transformers_version: '4.48.0',
+      use_cache: true,
+      num_beams: 1,
+      max_length: 20,
+      bad_words_ids: null,
+      suppress_tokens: [],
+      watermarking_config: {},
+      typical_p: 1.0,
+      num_beam_groups: 1,
+      diversity_penalty: 0.0,
+      encoder_no_repeat_ngram_size: 0,
+      remove_invalid_values: false,
+    };
+    expect(linesOf(written, written)).toEqual({ notices: [], warnings: [] });
+  });
+
+  test('a notice names what generation_config.json changes', () => {
+    const values = { num_beams: 3, max_length: 40, top_k: 50, suppress_tokens: [5], forced_eos_token_id: 3 };
+    expect(linesOf(values).notices).toEqual([
+      '/some/generation_config.json sets max_length 40, num_beams 3, suppress_tokens, forced_eos_token_id. ' +
+        'transformers 5 does not read this for BLIP.',
+    ]);
+  });
+
+  test('a notice names what text_config changes, and generation_config.json is compared with it', () => {
+    expect(linesOf({ num_beams: 3, top_p: 0.5 }, { num_beams: 3 }).notices).toEqual([
+      '/some/config.json: text_config sets num_beams 3. transformers 5 does not read this for BLIP.',
+      '/some/generation_config.json sets top_p 0.5. transformers 5 does not read this for BLIP.',
+    ]);
+    expect(readGenerationConfig(textConfig({ top_k: 5 }), undefined, text).notices).toHaveLength(1);
+  });
+
+  test.each([
+    ['typical_p', 0.9],
+    ['encoder_repetition_penalty', 2],
+    ['encoder_no_repeat_ngram_size', 2],
+    ['renormalize_logits', true],
+    ['epsilon_cutoff', 0.1],
+    ['eta_cutoff', 0.1],
+    ['num_beam_groups', 2],
+    ['diversity_penalty', 0.5],
+    ['penalty_alpha', 0.6],
+    ['exponential_decay_length_penalty', [5, 1.1]],
+    ['max_time', 3],
+    ['constraints', [[1]]],
+    ['force_words_ids', [[1]]],
+    ['guidance_scale', 1.5],
+    ['stop_strings', '.'],
+  ])('a warning names %s, which is not supported, in either file', (key, value) => {
+    const [line] = linesOf({ [key]: value }).warnings;
+    expect(line).toMatch(`/some/generation_config.json: not supported, so without effect: ${key} `);
+    const { warnings } = readGenerationConfig(textConfig({ [key]: value }), undefined, text);
+    expect(warnings).toEqual([expect.stringContaining(`text_config: not supported, so without effect: ${key} `)]);
+  });
+
+  test('a warning names keys of generation_config.json that nobody knows, some of many', () => {
+    expect(linesOf({ max_tokens: 5, beams: 3, nothing: null }).warnings).toEqual([
+      '/some/generation_config.json: no parameters of generation, so without effect: max_tokens 5, beams 3.',
+    ]);
+    const many = Object.fromEntries(Array.from({ length: 1000 }, (_, index) => [`key${'x'.repeat(99)}${index}`, 1]));
+    const [line = ''] = linesOf(many).warnings;
+    expect(line).toMatch(/ and 990 more\.$/);
+    expect(line.length).toBeLessThan(800);
+  });
+
+  test.each([
+    [{ eos_token_id: 7 }, 'eos_token_id 7 is without effect: 3 of text_config is used'],
+    [{ eos_token_id: [3, 7] }, 'eos_token_id a list of 2 is without effect'],
+    [{ bos_token_id: 1 }, 'bos_token_id 1 is without effect: 90 of text_config'],
+    [{ pad_token_id: 9 }, 'pad_token_id 9 is without effect: 0 of text_config'],
+    [{ min_length: 30 }, 'min_length 30 is more than max_length 20: texts end at max_length.'],
+    [{ min_new_tokens: 9, max_new_tokens: 8 }, 'min_new_tokens 9 is more than max_new_tokens 8'],
+    [{ max_length: 514 }, 'max_length 514 does not fit max_position_embeddings 512'],
+    [{ max_new_tokens: 513 }, 'max_new_tokens 513 does not fit max_position_embeddings 512'],
+  ])('a warning says that %j cannot be', (values, line) => {
+    expect(linesOf(values).warnings).toEqual([expect.stringContaining(line)]);
+  });
+
+  test.each([{ max_length: 513 }, { max_new_tokens: 512 }, { min_length: 20 }, { eos_token_id: [3] }])(
+    'no warning says that %j cannot be',
+    (values) => expect(linesOf(values).warnings).toEqual([]),
+  );
 });

@@ -1,4 +1,13 @@
-import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join, relative } from 'node:path';
 import { getHFHubCachePath, getRepoFolderName, scanCachedRepo } from '@huggingface/hub';
 import { describe, expect, test } from 'vitest';
@@ -6,6 +15,7 @@ import { downloadCheckpoint } from '../../../checkpoint/hub/download.ts';
 import type { Environment } from '../../../checkpoint/hub/hub-settings.ts';
 import { locateCheckpoint } from '../../../checkpoint/hub/locate.ts';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
+import { openTokenizer } from '../../../pipeline/texts/tokenizer.ts';
 import {
   COMMIT,
   type Files,
@@ -62,6 +72,7 @@ describe('into the cache', () => {
       'vocab.txt',
       'vocab.json',
       'merges.txt',
+      'added_tokens.json',
       'special_tokens_map.json',
     ];
     expect(contents(repository)).toEqual({
@@ -180,6 +191,18 @@ describe('into the cache', () => {
     expect(hub.requests).toEqual([]);
   });
 
+  test.each([
+    [['README.md'], 'expected a config.json on the Hub, got none.'],
+    [['adapter_config.json', 'adapter_model.safetensors'], 'got an adapter of PEFT; download its folder'],
+  ])('of a model that has only %j, fetches nothing', async (names, words) => {
+    const hub = await startHub(Object.fromEntries(names.map((name) => [name, Buffer.from(name)])));
+    const located = locateCheckpoint(MODEL, hubEnvironment(hub), options);
+    await expect(located).rejects.toMatchObject({
+      code: 'CHECKPOINT_CONFIG_INVALID',
+      message: expect.stringContaining(words),
+    });
+  });
+
   test('makes plain files where there are no symlinks', async () => {
     const files = fixtureFiles('untied-bfloat16');
     const hub = await startHub(files);
@@ -261,10 +284,42 @@ describe('offline', () => {
   });
 });
 
+describe('a model of slow tokenizers', () => {
+  const { 'tokenizer.json': _fast, ...rest } = fixtureFiles('narrow-vision');
+  const slow: Files = {
+    ...rest,
+    ...fixtureFiles('untied-bfloat16'),
+    'added_tokens.json': Buffer.from('{"shiba": 184}'),
+    'special_tokens_map.json': Buffer.from('{"mask_token": "[MASK]"}'),
+  };
+
+  test.each(['cache', 'folder'])('comes into a %s with all files of its tokenizer', async (kind) => {
+    const environment = hubEnvironment(await startHub(slow));
+    const target = kind === 'folder' ? { folder: temporaryFolder() } : {};
+    const folder = await downloadCheckpoint(reference, environment, { ...options, ...target });
+    expectFiles(folder, slow);
+    expect(openTokenizer(folder).encode('a shiba')).toEqual([2, 5, 182, 3]);
+  });
+
+  test('in a cache that Python filled without them gets them from the Hub', async () => {
+    const hub = await startHub(slow);
+    const environment = hubEnvironment(hub);
+    const folder = await locateCheckpoint(MODEL, environment, options);
+    for (const name of ['added_tokens.json', 'special_tokens_map.json']) rmSync(join(folder, name));
+    expect(await locateCheckpoint(MODEL, environment, options)).toBe(folder);
+    expectFiles(folder, slow);
+  });
+});
+
 describe('a repository that is not a checkpoint', () => {
-  const config = { 'config.json': Buffer.from('{}') };
+  const config = { 'config.json': Buffer.from('{}'), 'vocab.txt': Buffer.from('[UNK]') };
 
   test.each([
+    [
+      'CHECKPOINT_TOKENIZER_INVALID',
+      { 'config.json': config['config.json'], 'model.safetensors': Buffer.from('x'), 'vocab.json': Buffer.from('{}') },
+      'expected tokenizer.json, or vocab.txt, or vocab.json with merges.txt on the Hub, got none of them',
+    ],
     ['CHECKPOINT_CONFIG_INVALID', { 'model.safetensors': Buffer.from('x') }, 'config.json'],
     ['CHECKPOINT_WEIGHTS_INVALID', config, 'expected one of model.safetensors'],
     [

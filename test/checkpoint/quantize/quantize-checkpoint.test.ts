@@ -2,7 +2,7 @@ import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openCheckpoint } from '../../../checkpoint/checkpoint.ts';
-import { readFloats } from '../../../checkpoint/quantize/float-tensor.ts';
+import { readFloats } from '../../../checkpoint/new-checkpoint/float-tensor.ts';
 import { quantizeCheckpoint } from '../../../checkpoint/quantize/quantize-checkpoint.ts';
 import type { TensorRegion } from '../../../checkpoint/weights/safetensors.ts';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';

@@ -14,7 +14,11 @@ import {
 } from '../../support/pickle-bytes.ts';
 import { expectCheckpointError } from '../../support/thrown.ts';
 
-const known = { classes: new Set(['torch.FloatStorage']), functions: new Set(['torch._utils._rebuild_tensor_v2']) };
+const known = {
+  classes: new Set(['torch.FloatStorage']),
+  functions: new Set(['torch._utils._rebuild_tensor_v2']),
+  skipped: new Set(['argparse.Namespace']),
+};
 
 function read(...parts: readonly PicklePart[]): PickleValue {
   return readPickle('data.pkl', pickle(...parts), known);
@@ -94,6 +98,27 @@ describe('values', () => {
   test('a list that has itself is read', () => {
     const list = read(']q\x00h\x00a');
     expect(list).toMatchObject({ kind: 'list', items: [{ kind: 'list' }] });
+  });
+});
+
+describe('plain data that is left out', () => {
+  const object = { kind: 'object', name: 'argparse.Namespace' };
+
+  test.each<[string, PicklePart]>([
+    ['NEWOBJ', opcodes(global('argparse.Namespace'), ')\x81')],
+    ['REDUCE', opcodes(global('argparse.Namespace'), 'N\x85R')],
+    ['attributes', opcodes(global('argparse.Namespace'), ')\x81}b')],
+    ['entries', opcodes(global('argparse.Namespace'), ')\x81(', text('a'), 'Nu')],
+    ['items', opcodes(global('argparse.Namespace'), ')\x81Na(NNe')],
+  ])('%s becomes a name', (_, part) => {
+    expect(read(part)).toEqual(object);
+  });
+
+  test('what it has of other classes is refused all the same', () => {
+    expectRefused(
+      pickle(global('argparse.Namespace'), ')\x81}', text('run'), global('posix.system'), 'sb'),
+      'posix.system',
+    );
   });
 });
 

@@ -15,7 +15,7 @@ const weight = { dtype: 'F32', shape: [2, 3], data_offsets: [0, 24] };
 
 describe('a header that is not whole', () => {
   test('a file without any bytes is refused', () => {
-    expectInvalid(Buffer.alloc(0), ['expected 8 bytes at 0', 'got 0']);
+    expectInvalid(Buffer.alloc(0), ['expected weights', 'got an empty file']);
   });
 
   test('a file of seven bytes is refused', () => {
@@ -35,7 +35,7 @@ describe('a header that is not whole', () => {
   });
 
   test('a header that is cut off is refused', () => {
-    expectInvalid({ header: '{"weight":{"dtype":"F32"' }, ['a JSON header', 'got text that does not parse']);
+    expectInvalid({ header: '{"weight":{"dtype":"F32"' }, ['a JSON header', 'got the beginning of a file']);
   });
 
   test('text that is not JSON is refused, and not quoted', () => {
@@ -55,7 +55,7 @@ describe('a header that is not whole', () => {
 
   test('a folder in place of the file is refused', () => {
     const folder = dirname(writeSafetensors({ header: {} }));
-    expectCheckpointError(() => readSafetensorsHeader(folder), 'CHECKPOINT_FILE_UNREADABLE', [folder, 'EISDIR']);
+    expectCheckpointError(() => readSafetensorsHeader(folder), 'CHECKPOINT_FILE_UNREADABLE', [folder, 'got a folder']);
   });
 
   test('a file that is not there is refused', () => {

@@ -338,7 +338,6 @@ describe('a tensor that does not fit', () => {
   test.each<[string, PicklePart, string]>([
     ['a number', integer(3), 'a tensor, got 3'],
     ['None', 'N', 'a tensor, got null'],
-    ['a dict', stateDict({ weight: tensor() }), 'a tensor, got a dict of 1'],
     ['a storage', opcodes(text('storage'), 'Q'), 'a tensor, got a storage'],
     ['a class', global('torch.FloatStorage'), 'a tensor, got torch.FloatStorage'],
     ['a tensor of no arguments', opcodes(global('torch._utils._rebuild_tensor_v2'), ')R'), 'six or seven arguments'],
@@ -375,7 +374,12 @@ describe('a state dict that is none', () => {
     [
       'two levels of model',
       dict([[text('model'), dict([[text('model'), '}']])]]),
-      'tensor model: expected a tensor, got a dict of 0',
+      'one state dict, got a dict of "model" (a dict of 1); save model.state_dict() alone',
+    ],
+    [
+      'a dict in a dict',
+      stateDict({ weight: stateDict({ weight: tensor() }) }),
+      'one state dict, got a dict of "weight" (a dict of 1)',
     ],
     ['numbers for names', dict([[integer(7), tensor()]]), 'tensor 7: expected a name, got the number 7'],
     [
@@ -438,6 +442,6 @@ describe('records that do not belong together', () => {
 
   test('a folder in place of the file is refused', () => {
     const folder = dirname(torchArchivePath('small/views.bin'));
-    expectCheckpointError(() => readTorchArchive(folder), 'CHECKPOINT_FILE_UNREADABLE', [folder, 'EISDIR']);
+    expectCheckpointError(() => readTorchArchive(folder), 'CHECKPOINT_FILE_UNREADABLE', [folder, 'got a folder']);
   });
 });

@@ -228,8 +228,12 @@ describe('the files of the weights', () => {
     const folder = temporaryFolder({ 'model.bin': 'PK' });
     const names = `model.safetensors, ${INDEX}, pytorch_model.bin or pytorch_model.bin.index.json`;
     expectCheckpointError(() => openWeights(folder), 'CHECKPOINT_WEIGHTS_INVALID', [
-      `${folder}: expected ${names}, got none.`,
+      `${folder}: expected ${names}, got model.bin; give it one of these names if it is the model.`,
     ]);
+    const empty = temporaryFolder({ 'readme.txt': '' });
+    expectCheckpointError(() => openWeights(empty), 'CHECKPOINT_WEIGHTS_INVALID', [`expected ${names}, got none.`]);
+    const adapter = temporaryFolder({ 'adapter_model.safetensors': '' });
+    expectCheckpointError(() => openWeights(adapter), 'CHECKPOINT_WEIGHTS_INVALID', ['got an adapter alone; blip-']);
   });
 
   test('safetensors come before archives of torch, and one file before shards', () => {
@@ -284,7 +288,7 @@ describe('the files of the weights', () => {
     const folder = temporaryFolder({ 'model.safetensors/readme.txt': '' });
     expectCheckpointError(() => openWeights(folder), 'CHECKPOINT_FILE_UNREADABLE', [
       join(folder, 'model.safetensors'),
-      'EISDIR',
+      'got a folder',
     ]);
   });
 });

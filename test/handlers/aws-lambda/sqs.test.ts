@@ -177,6 +177,10 @@ describe('another try', () => {
       if (JSON.stringify(answer) === JSON.stringify(failures(code))) again.push(code);
     }
     const passing = [
+      'IMAGE_HOST_NOT_FOUND',
+      'IMAGE_HOST_UNREACHABLE',
+      'IMAGE_HOST_TLS_FAILED',
+      'IMAGE_HOST_NOT_HTTP',
       'IMAGE_FETCH_FAILED',
       'IMAGE_FETCH_TIMEOUT',
       'REQUEST_TIMEOUT',

@@ -98,7 +98,7 @@ describe('tokens', () => {
 describe('messages', () => {
   test('larger than the limit of a body are refused; smaller ones are not', async () => {
     const { client } = await doorsForTest({ maxBodyBytes: 1_000_000 });
-    const padded = (size: number) => ({ ...quick, parameters: { note: { string_param: 'x'.repeat(size) } } });
+    const padded = (size: number) => ({ ...quick, parameters: { sequence_id: { string_param: 'x'.repeat(size) } } });
     await client.call('ModelInfer', padded(900_000));
     const message = await expectStatus(
       client.call('ModelInfer', padded(1_100_000)),

@@ -88,9 +88,9 @@ describe('parameters', () => {
     preset: { string_param: 'hf' },
   };
 
-  test('of every type mean the same as over HTTP; unknown ones are ignored', async () => {
+  test('of every type mean the same as over HTTP, beside one without effect and one without a value', async () => {
     const expected = await overHttp({ inputs: [bytes('img_url', [chelsea])], parameters: http });
-    const parameters = { ...typed, priority: { int64_param: 1 } };
+    const parameters = { ...typed, priority: { int64_param: 1 }, seed: {} };
     expect(tensorsOf(await ask({ inputs: [typedBytes('img_url', [chelsea])], parameters }))).toEqual(expected);
     expect(expected[0]?.data).toHaveLength(2);
   });
@@ -113,7 +113,8 @@ describe('parameters', () => {
   test.each([
     [{ num_beams: { int64_param: 0 } }, 'INVALID_INPUT', /num_beams/],
     [{ num_beams: { string_param: 'three' } }, 'INVALID_INPUT', /num_beams/],
-    [{ num_beams: {} }, 'INVALID_REQUEST', /^Expected parameter num_beams to have a value/],
+    [{ num_beam: { int64_param: 2 } }, 'INVALID_INPUT', /got "num_beam": did you mean num_beams\?$/],
+    [{ question: { string_param: 'x' } }, 'INVALID_INPUT', /which models for question-answering take/],
     [{ num_return_sequences: { int64_param: 3 } }, 'INVALID_PARAMETER', /num_return_sequences/],
   ])('with invalid values are refused: %j', async (parameters, code, words) => {
     const failed = ask({ inputs: [typedBytes('img_url', [chelsea])], parameters });
@@ -211,6 +212,33 @@ describe('requests that are refused', () => {
     ],
     ['no image', { inputs: [typedBytes('text', ['a cat'])] }, 'INVALID_INPUT', /img_url/],
     ['text that is not', { inputs: [image, typedBytes('text', [Buffer.from([0, 255])])] }, 'INVALID_INPUT', /text/],
+    [
+      'text that is not UTF-8',
+      { inputs: [image, typedBytes('text', [Buffer.from('caf\xe9', 'latin1')])] },
+      'INVALID_INPUT',
+      /got 4 bytes that are no text in UTF-8/,
+    ],
+    [
+      'raw text that is not UTF-8',
+      {
+        inputs: [image, { name: 'text', datatype: 'BYTES', shape: [1] }].map((each) => ({ ...each, contents: null })),
+        raw_input_contents: [rawBytes([chelsea]), rawBytes([Buffer.from('caf\xe9', 'latin1')])],
+      },
+      'INVALID_INPUT',
+      /got 4 bytes that are no text in UTF-8/,
+    ],
+    [
+      'a parameter of a tensor that nobody reads',
+      { inputs: [{ ...image, parameters: { shared_memory_region: { string_param: 'x' } } }] },
+      'INVALID_REQUEST',
+      /got "shared_memory_region"/,
+    ],
+    [
+      'a parameter of an output that nobody reads',
+      { inputs: [image], outputs: [{ name: 'generated_output', parameters: { classification: { int64_param: 2 } } }] },
+      'INVALID_REQUEST',
+      /got "classification"/,
+    ],
     ['an image that is none', { inputs: [typedBytes('img_url', [Buffer.from([0, 1, 2])])] }, 'IMAGE_UNSUPPORTED', /./],
     ['an image cut short', { inputs: [typedBytes('img_url', [chelseaFile.subarray(0, 5000)])] }, 'IMAGE_CORRUPT', /./],
     ['text that is no image', { inputs: [typedBytes('img_url', ['####'])] }, 'IMAGE_SOURCE_INVALID', /./],
@@ -238,8 +266,8 @@ describe('requests that are refused', () => {
       { inputs: [{ ...untyped, name: long, contents: numbers }] },
       { inputs: [{ ...untyped, datatype: long, contents: numbers }] },
       { inputs: [typedBytes(long, ['x'])], raw_input_contents: [rawBytes(['x'])] },
-      { inputs: [image], parameters: { [long]: {} } },
-      { inputs: [image], parameters: { [`${'x'.repeat(99)}\u{1f408}`]: {} } },
+      { inputs: [image], parameters: { [long]: { int64_param: 1 } } },
+      { inputs: [image], parameters: { [`${'x'.repeat(99)}\u{1f408}`]: { int64_param: 1 } } },
     ]) {
       const failed = ask(request).catch((error) => error);
       expect(await failed).toMatchObject({ code: 3, details: expect.stringMatching(/^.{50,400}$/) });

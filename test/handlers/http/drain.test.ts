@@ -1,17 +1,25 @@
 import { EventEmitter, once } from 'node:events';
 import net, { type AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import Fastify from 'fastify';
+import Fastify, { type FastifyInstance } from 'fastify';
 import { expect, test } from 'vitest';
 import { HttpDrain } from '../../../handlers/http/drain.ts';
+import { ConnectionTable } from '../../../handlers/service/connection-table.ts';
 import { jumpClock } from '../../support/clock.ts';
+import { silentLog } from '../../support/grpc.ts';
 
 /** More than the buffers between a server and its client hold. */
 const LARGE_BYTES = 64_000_000;
 
+function drainOf(server: FastifyInstance): HttpDrain {
+  const connections = new ConnectionTable(100, silentLog);
+  server.server.on('connection', (socket) => connections.add(socket));
+  return new HttpDrain(server, connections);
+}
+
 test('asks those that may keep it accepting again and again, with its limit', async () => {
   const server = Fastify();
-  const draining = new HttpDrain(server);
+  const draining = drainOf(server);
   const limits: number[] = [];
   draining.requests.waitWhile((limitMs) => limits.push(limitMs) < 3);
   await draining.drain(60_000);
@@ -20,7 +28,7 @@ test('asks those that may keep it accepting again and again, with its limit', as
 
 test('hangs up on a client that does not read its answer for ten seconds; a client that reads has it whole', async () => {
   const server = Fastify();
-  const draining = new HttpDrain(server);
+  const draining = drainOf(server);
   const events = new EventEmitter();
   let count = 0;
   server.get('/', async () => {

@@ -221,10 +221,16 @@ describe('a request is refused', () => {
     expect(expectError(answer, 400, 'INVALID_INPUT').error).toContain(input);
   });
 
-  test('for no parameter of another task: it is ignored, as unknown ones are', async () => {
-    const plain = await infer('matches', requestOf.matches);
-    expect(await infer('matches', { ...requestOf.matches, parameters: { num_beams: 3, normalize: true } })).toEqual(
-      plain,
+  test.each([
+    ['matches', { num_beams: 3 }, 'got "num_beams", which models for captioning or question-answering take.'],
+    ['matches', { normalize: true }, 'got "normalize", which models for clip take.'],
+    ['captions', { question: 'is it?' }, 'got "question", which models for question-answering take.'],
+    ['answers', { text: 'is it?' }, 'got "text": did you mean question?'],
+    ['answers', { num_beam: 3 }, 'got "num_beam": did you mean num_beams?'],
+  ] as const)('by %s with the parameter %j of another task', async (name, parameters, end) => {
+    const answer = await post(name, { ...requestOf[name], parameters });
+    expect(expectError(answer, 400, 'INVALID_INPUT').error).toBe(
+      `Expected the request to have known names only, ${end}`,
     );
   });
 

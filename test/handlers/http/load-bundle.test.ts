@@ -2,7 +2,9 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { builtBundle } from '../../support/built-bundle.ts';
 import { runProgram, type ServerProcess, startServerProcess } from '../../support/bundle.ts';
@@ -119,7 +121,7 @@ describe('a server that is told to stop', () => {
     const images = await imageServerForTest();
     const server = await startServerProcess(bundle, { BLIP_DRAIN_LIMIT_MS: '500' });
     const { hostname, port } = new URL(server.url);
-    const half = `POST ${INFER_PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n{"inputs":[`;
+    const half = `POST ${INFER_PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n{"inputs":[`;
     const idle = ['', 'GET /v2 HTTP/1.1\r\n', half].map((text) => {
       const socket = net.connect(Number(port), hostname).resume();
       socket.on('error', () => undefined); // The server closes the connection.
@@ -136,20 +138,77 @@ describe('a server that is told to stop', () => {
     expect(await server.exit).toMatchObject({ exitCode: 0, signal: null, stderr: '' });
   });
 
-  test('ignores a second signal', { timeout: 120_000 }, async () => {
+  test('takes the same signal twice at once for one', { timeout: 120_000 }, async () => {
     const server = await startServerProcess(bundle);
     const { answers } = await fill(server);
     server.kill('SIGTERM');
-    server.kill('SIGINT');
+    await sleep(50);
     server.kill('SIGTERM');
     for (const { status } of await answers) expect(status).toBe(200);
     expect(await server.exit).toMatchObject({ exitCode: 0, signal: null, stderr: '' });
   });
 
+  // Whoever asks twice does not want to wait. Before, a second signal changed nothing, and only SIGKILL helped.
+  test.each([
+    ['SIGTERM', 'SIGINT', 0],
+    ['SIGINT', 'SIGTERM', 50],
+    ['SIGINT', 'SIGINT', 400],
+  ] as const)('ends at once at a second signal: %s, then %s after %i ms', async (first, second, pauseMs) => {
+    const images = await imageServerForTest();
+    const server = await startServerProcess(bundle);
+    const answer = postInference(server.url, { inputs: [bytes('img_url', [`${images.url}/held.png`])] });
+    answer.catch(() => undefined); // The server ends without it.
+    await images.held(1);
+    server.kill(first);
+    await sleep(pauseMs);
+    const startMs = performance.now();
+    server.kill(second);
+    const ended = await server.exit;
+    expect(performance.now() - startMs).toBeLessThan(2_000);
+    expect(ended).toMatchObject({ exitCode: null, signal: second });
+    images.release();
+  });
+
+  test('ends at its limit, whatever still runs', async () => {
+    const images = await imageServerForTest();
+    const limits = { BLIP_DRAIN_LIMIT_MS: '100', BLIP_STOP_LIMIT_MS: '1000' };
+    const server = await startServerProcess(bundle, limits);
+    const answer = postInference(server.url, { inputs: [bytes('img_url', [`${images.url}/held.png`])] });
+    answer.catch(() => undefined); // The server ends without it.
+    await images.held(1);
+    const startMs = performance.now();
+    server.kill('SIGTERM');
+    expect(await server.exit).toMatchObject({ signal: 'SIGTERM' });
+    expect(performance.now() - startMs).toBeLessThan(3_000);
+    expect(server.log().at(-1)).toMatchObject({ level: 50, msg: 'ended before everything was answered' });
+    images.release();
+  });
+
+  test('ends although a worker hangs, and is not ready meanwhile', { timeout: 120_000 }, async () => {
+    const hook = fileURLToPath(new URL('../../../bench/attacks/hang-in-worker.cjs', import.meta.url));
+    const server = await startServerProcess(bundle, {
+      NODE_OPTIONS: `--require ${hook}`,
+      ATTACKED_PROGRAM: join(bundle.folder, 'dist/serve.js'),
+      BLIP_RUN_LIMIT_MS: '4000',
+      BLIP_DRAIN_LIMIT_MS: '500',
+    });
+    expect(await postInference(server.url, body)).toMatchObject({ status: 200 });
+    const hung = postInference(server.url, body);
+    const ready = async () => (await send(server.url, { path: '/v2/health/ready' })).status;
+    expect(await ready()).toBe(200);
+    await expect.poll(ready, { timeout: 4_000 }).toBe(503);
+    expect(await hung).toMatchObject({ status: 500, text: expect.stringContaining('INTERNAL') });
+    await expect.poll(ready, { timeout: 20_000 }).toBe(200); // Another worker took its place.
+    const startMs = performance.now();
+    server.kill('SIGTERM');
+    await server.exit;
+    expect(performance.now() - startMs).toBeLessThan(6_000);
+  });
+
   test('exits after clients disconnected in the middle of a request', { timeout: 120_000 }, async () => {
     const server = await startServerProcess(bundle);
     const { hostname, port } = new URL(server.url);
-    const head = `POST ${INFER_PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: ${body.length}\r\n\r\n`;
+    const head = `POST ${INFER_PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-length: ${body.length}\r\n\r\n`;
     for (const part of [head, `${head}${body.slice(0, 100)}`, `${head}${body}`]) {
       const socket = net.connect(Number(port), hostname);
       socket.on('error', () => undefined); // The server may close first.

@@ -13,11 +13,16 @@ const defaults = {
   vertexPredictRoute: undefined,
   vertexAuthorizer: 'tokens',
   apiTokens: [],
+  allowedHosts: [],
+  allowedOrigins: [],
   maxRequestsPerToken: undefined,
   requestTimeoutMs: undefined,
   lambdaAuthorizer: 'tokens',
   maxBodyBytes: 67_108_864,
+  maxHeldBodyBytes: 536_870_912,
+  maxConnections: 1_000,
   drainLimitMs: 5_000,
+  stopLimitMs: 25_000,
   logLevel: 'info',
 };
 
@@ -36,16 +41,27 @@ describe('each variable', () => {
     AIP_HEALTH_ROUTE: ['/health', { vertexHealthRoute: '/health' }],
     AIP_PREDICT_ROUTE: ['/v1/models/a:predict', { vertexPredictRoute: '/v1/models/a:predict' }],
     BLIP_VERTEX_AUTHORIZER: ['platform', { vertexAuthorizer: 'platform' }],
+    BLIP_TLS_CERT: ['/tls/server.pem', { tlsCert: '/tls/server.pem' }],
+    BLIP_TLS_KEY: ['/tls/server.key', { tlsKey: '/tls/server.key' }],
+    BLIP_TLS_CLIENT_CA: ['/tls/clients.pem', { tlsClientCa: '/tls/clients.pem' }],
     BLIP_GRPC_PORT: ['8082', { grpcPort: 8082 }],
     BLIP_GRPC_TLS_CERT: ['/tls/server.pem', { grpcTlsCert: '/tls/server.pem' }],
     BLIP_GRPC_TLS_KEY: ['/tls/server.key', { grpcTlsKey: '/tls/server.key' }],
     BLIP_GRPC_TLS_CLIENT_CA: ['/tls/clients.pem', { grpcTlsClientCa: '/tls/clients.pem' }],
     BLIP_API_TOKENS: [' one, two ,,three ', { apiTokens: ['one', 'two', 'three'] }],
+    BLIP_ALLOWED_HOSTS: [' Blip.internal, ::1,10.0.0.1', { allowedHosts: ['blip.internal', '::1', '10.0.0.1'] }],
+    BLIP_ALLOWED_ORIGINS: [
+      'https://example.com, http://localhost:3000,null',
+      { allowedOrigins: ['https://example.com', 'http://localhost:3000', 'null'] },
+    ],
     BLIP_MAX_REQUESTS_PER_TOKEN: ['4', { maxRequestsPerToken: 4 }],
     BLIP_REQUEST_TIMEOUT_MS: ['30000', { requestTimeoutMs: 30_000 }],
     BLIP_LAMBDA_AUTHORIZER: ['platform', { lambdaAuthorizer: 'platform' }],
     BLIP_MAX_BODY_BYTES: ['4096', { maxBodyBytes: 4096 }],
+    BLIP_MAX_HELD_BODY_BYTES: ['100000000', { maxHeldBodyBytes: 100_000_000 }],
+    BLIP_MAX_CONNECTIONS: ['64', { maxConnections: 64 }],
     BLIP_DRAIN_LIMIT_MS: ['0', { drainLimitMs: 0 }],
+    BLIP_STOP_LIMIT_MS: ['1000', { stopLimitMs: 1_000 }],
     LOG_LEVEL: ['silent', { logLevel: 'silent' }],
   });
 
@@ -88,8 +104,20 @@ describe('several models', () => {
 
 describe('values that are not valid', () => {
   testInvalidValues(reader, {
-    counts: [['BLIP_MAX_BODY_BYTES', 1]],
+    counts: [
+      ['BLIP_MAX_BODY_BYTES', 1],
+      ['BLIP_MAX_HELD_BODY_BYTES', 1],
+      ['BLIP_MAX_CONNECTIONS', 1],
+    ],
     texts: [
+      ['BLIP_ALLOWED_HOSTS', 'https://blip.internal'],
+      ['BLIP_ALLOWED_HOSTS', 'blip.internal:8080'],
+      ['BLIP_ALLOWED_HOSTS', 'one two'],
+      ['BLIP_ALLOWED_HOSTS', ','],
+      ['BLIP_ALLOWED_ORIGINS', 'example.com'],
+      ['BLIP_ALLOWED_ORIGINS', 'https://example.com/'],
+      ['BLIP_ALLOWED_ORIGINS', 'https://example.com/page'],
+      ['BLIP_ALLOWED_ORIGINS', '*.example.com'],
       ['BLIP_LAMBDA_AUTHORIZER', 'nobody'],
       ['BLIP_MODELS', 'blip'],
       ['BLIP_MODELS', '/models/blip'],

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { noTokenRules, type TokenRules } from '../../../checkpoint/config/token-rules.ts';
 import { type ProcessorContext, processLogits } from '../../../models/generation/logits-processors.ts';
 import type { Scope } from '../../../onnx/scope.ts';
 import { constantParameters, evaluate, matrix } from '../../support/evaluate.ts';
@@ -14,6 +15,9 @@ interface ProcessorInputs {
   readonly minNewTokens?: readonly number[];
   readonly repetitionPenalty?: number;
   readonly noRepeatNgramSize?: number;
+  readonly generatedCount?: number;
+  readonly maxNewTokens?: readonly number[];
+  readonly rules?: Partial<TokenRules>;
 }
 
 function contextOf(scope: Scope, inputs: ProcessorInputs): ProcessorContext {
@@ -23,7 +27,9 @@ function contextOf(scope: Scope, inputs: ProcessorInputs): ProcessorContext {
     tokenIds: matrix(scope, 'int64', inputs.tokenIds),
     paddingLength: op.constant('int64', inputs.paddingLength ?? zeros),
     minNewTokens: op.constant('int64', inputs.minNewTokens ?? zeros),
-    generatedCount: op.constant('int64', 1),
+    maxNewTokens: op.constant('int64', inputs.maxNewTokens ?? inputs.scores.map(() => 20)),
+    generatedCount: op.constant('int64', inputs.generatedCount ?? 1),
+    rules: { ...noTokenRules, ...inputs.rules },
     parameters: constantParameters(scope, {
       repetitionPenalty: op.constant('float32', inputs.repetitionPenalty ?? 1),
       noRepeatNgramSize: op.constant('int64', inputs.noRepeatNgramSize ?? 0),

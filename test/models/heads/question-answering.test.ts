@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { imageTokenCount } from '../../../checkpoint/config/vision-config.ts';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
 import { addQuestionInputs, encodeQuestions } from '../../../models/heads/question-answering.ts';
 import { crossAttentionStates } from '../../../models/language-models/bert.ts';
@@ -7,7 +8,7 @@ import { child, rootModule } from '../../../models/module.ts';
 import { oneRowPerImage, rowsByImage } from '../../../models/rows-by-image.ts';
 import { pixelValues } from '../../../models/towers/image-processor.ts';
 import { textEncoder } from '../../../models/towers/text-encoder.ts';
-import { imageTokenCount, visionTransformer } from '../../../models/towers/vision-transformer.ts';
+import { visionTransformer } from '../../../models/towers/vision-transformer.ts';
 import { addOutput, createGraph } from '../../../onnx/graph.ts';
 import { createSession, type Session } from '../../../pipeline/sessions/runtime.ts';
 import { expectClose } from '../../support/close-to.ts';

@@ -1,11 +1,12 @@
 import { describe, test } from 'vitest';
+import { imageTokenCount } from '../../../checkpoint/config/vision-config.ts';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
 import { crossAttentionStates } from '../../../models/language-models/bert.ts';
 import { embedText, emptyCache, textDecoder } from '../../../models/language-models/text-decoder.ts';
 import { child, rootModule } from '../../../models/module.ts';
 import { rowsByImage } from '../../../models/rows-by-image.ts';
 import { pixelValues } from '../../../models/towers/image-processor.ts';
-import { imageTokenCount, visionTransformer } from '../../../models/towers/vision-transformer.ts';
+import { visionTransformer } from '../../../models/towers/vision-transformer.ts';
 import { addInput, addOutput, createGraph } from '../../../onnx/graph.ts';
 import { createSession } from '../../../pipeline/sessions/runtime.ts';
 import { expectClose } from '../../support/close-to.ts';

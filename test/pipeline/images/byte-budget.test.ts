@@ -33,6 +33,19 @@ describe('a budget of bytes', () => {
     expect(served).toEqual(['first', 'large', 'small']);
   });
 
+  test('lets clients take turns by bytes, so that one with many claims does not keep another waiting', async () => {
+    const { served, acquire } = startBudget(100);
+    const releases: (() => void)[] = [];
+    const names = Array.from({ length: 250 }, (_, index) => `flood ${index}`);
+    for (const name of names) void acquire(name, 50, 'flood').then((release) => releases.push(release));
+    void acquire('other', 60, 'other').then((release) => releases.push(release));
+    await settle();
+    expect(served).toEqual(['flood 0', 'flood 1']);
+    for (let turn = 0; turn < 2; turn += 1) releases.shift()?.();
+    await settle();
+    expect(served[2]).toBe('other');
+  });
+
   test('takes released bytes back once, however often they are released', async () => {
     const { served, acquire } = startBudget(100);
     const first = await acquire('first', 60);

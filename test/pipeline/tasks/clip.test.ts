@@ -128,7 +128,11 @@ describe('requests that cannot be answered, whole or in part', () => {
     });
     expect(answer.outputs.map((output) => output.name)).toEqual([...usual, 'error']);
     expect(answer.failures).toMatchObject([{ code: 'IMAGE_FETCH_FAILED' }]);
-    expect(valuesOf(answer, 'error')).toEqual(['', expect.stringMatching(/^IMAGE_FETCH_FAILED: .*404/), '']);
+    expect(valuesOf(answer, 'error')).toEqual([
+      '',
+      expect.stringMatching(/^IMAGE_FETCH_FAILED: Image [12] of [23]: Expected .*404/),
+      '',
+    ]);
     for (const tensor of ['image_embeds', 'probability', 'cosine_similarity']) {
       const [first, failed, last] = rowsOf(answer, tensor);
       expect([first, last]).toEqual(rowsOf(good, tensor));

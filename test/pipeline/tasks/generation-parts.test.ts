@@ -4,6 +4,7 @@ import { captioningGraph } from '../../../models/heads/captioning.ts';
 import type { SharedSettings } from '../../../pipeline/sessions/generation-batch.ts';
 import { loadGenerationSession } from '../../../pipeline/sessions/generation-session.ts';
 import { createImageResizer } from '../../../pipeline/sessions/image-resizer.ts';
+import { bytesOf, tokensOf } from '../../../pipeline/sessions/run-bounds.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { checkpointFolder, openBlipCheckpoint } from '../../support/goldens.ts';
 import { greedySettings } from '../../support/greedy-settings.ts';
@@ -31,11 +32,11 @@ const row = (image: number, words: readonly number[], seed: number) => ({
 const images = [grey(40), grey(120), grey(200)];
 const rows = [row(2, [], 1), row(0, [5, 6, 7], 2), row(0, [8], 3), row(1, [], 4), row(0, [9, 10], 5)];
 
-async function generate(settings: Partial<SharedSettings>, sequenceBytes: number) {
-  const options = { executionProvider: 'cpu', threadCount: 1 } as const;
+async function generate(settings: Partial<SharedSettings>, bounds: Partial<Bounds>) {
+  const options = { executionProvider: 'cpu', threadCount: 1, ...bounds } as const;
   const resizer = await createImageResizer(checkpoint.imageProcessor, checkpoint.config.vision.imageSize, 1);
   const weights = openWeights(folder);
-  const session = await loadGenerationSession(captioningGraph, resizer, checkpoint, weights, options, sequenceBytes);
+  const session = await loadGenerationSession(captioningGraph, resizer, checkpoint, weights, options);
   try {
     return (await session.runs.generation({ images, rows, settings: { ...greedySettings, ...settings } })).results;
   } finally {
@@ -44,22 +45,33 @@ async function generate(settings: Partial<SharedSettings>, sequenceBytes: number
   }
 }
 
-/** Of one sequence with the longest prompt. */
-const sequenceBytes = 4 * ((1 + 3 + NEW_TOKENS) * text.layerCount * 2 * text.hiddenSize + text.vocabularySize);
+type Bounds = Readonly<Record<'maxRunBytes' | 'maxRunTokens', number>>;
+
+/** What so many rows with the longest prompt take. */
+function boundsOf(rowCount: number, settings: Partial<SharedSettings>): Bounds {
+  const same = Array.from({ length: rowCount }, () => row(0, [5, 6, 7], 0));
+  const whole = { ...greedySettings, ...settings };
+  return { maxRunBytes: bytesOf(same, whole, text), maxRunTokens: tokensOf(same, whole, text) };
+}
 
 test.each([
-  ['greedily', { num_return_sequences: 1 }, 1],
-  ['by beams', { num_beams: 3, num_return_sequences: 2 }, 3],
-  ['at random', { do_sample: true, num_return_sequences: 2 }, 2],
-] as const)('rows that are generated %s', async (_, settings, sequencesPerRow) => {
-  const whole = await generate(settings, Number.POSITIVE_INFINITY);
+  ['greedily', { num_return_sequences: 1 }],
+  ['by beams', { num_beams: 3, num_return_sequences: 2 }],
+  ['by beams without repeats', { num_beams: 2, num_return_sequences: 1, no_repeat_ngram_size: 2 }],
+  ['at random', { do_sample: true, num_return_sequences: 2 }],
+  ['at random by beams', { do_sample: true, top_k: 0, num_beams: 3, num_return_sequences: 2 }],
+] as const)('rows that are generated %s', async (_, settings) => {
+  const unbounded = Number.POSITIVE_INFINITY;
+  const whole = await generate(settings, { maxRunBytes: unbounded, maxRunTokens: unbounded });
   expect(whole.map((sequences) => sequences.length)).toEqual(rows.map(() => settings.num_return_sequences));
-  for (const [rowsPerRun, rowCounts] of [
-    [0, [1, 1, 1, 1, 1]],
-    [2, [2, 2, 1]],
+  const { maxRunBytes, maxRunTokens } = boundsOf(2, settings);
+  for (const [bounds, rowCounts] of [
+    [{ maxRunBytes: 0 }, [1, 1, 1, 1, 1]],
+    [{ maxRunBytes }, [2, 2, 1]],
+    [{ maxRunTokens }, [2, 2, 1]],
   ] as const) {
     const runs = recordRuns('image_index');
-    const parts = await generate(settings, rowsPerRun * sequencesPerRow * sequenceBytes);
+    const parts = await generate(settings, bounds);
     expect(runs).toEqual(rowCounts);
     for (const [index, sequences] of whole.entries()) {
       expect(parts[index]?.map(({ tokenIds }) => tokenIds)).toEqual(sequences.map(({ tokenIds }) => tokenIds));

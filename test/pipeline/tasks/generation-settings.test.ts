@@ -1,5 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { newTokenLimit, resolveGenerationSettings } from '../../../pipeline/tasks/generation-settings.ts';
+import {
+  type GenerationLimits,
+  newTokenLimit,
+  resolveGenerationSettings,
+} from '../../../pipeline/tasks/generation-settings.ts';
 
 describe('generation settings', () => {
   test("are transformers' where neither request nor checkpoint says otherwise", () => {
@@ -51,14 +55,57 @@ describe('generation settings', () => {
   test.each([
     [{ num_return_sequences: 2 }, /num_return_sequences 1 without/],
     [{ num_return_sequences: 4, num_beams: 3 }, /at most num_beams 3, got 4/],
+    [{ min_new_tokens: 9, max_new_tokens: 8 }, /min_new_tokens to be at most max_new_tokens 8, got 9/],
+    [{ min_new_tokens: 21 }, /min_new_tokens to be at most max_new_tokens 20, got 21/],
   ])('refuse %j', (inputs, message) => {
     expect(() => resolveGenerationSettings(inputs, {})).toThrow(message);
     expect(() => resolveGenerationSettings(inputs, {})).toThrow(expect.objectContaining({ code: 'INVALID_PARAMETER' }));
+  });
+
+  test("allow a shorter text than the checkpoint's or a preset's least, as transformers does", () => {
+    expect(resolveGenerationSettings({ max_new_tokens: 3 }, { min_length: 9 }).maxNewTokens.tokens).toBe(3);
+    const preset = { minNewTokens: { tokens: 20, includesPrompt: false } };
+    expect(resolveGenerationSettings({ max_new_tokens: 3 }, {}, preset).maxNewTokens.tokens).toBe(3);
+    expect(resolveGenerationSettings({ min_new_tokens: 8, max_new_tokens: 8 }, {}).minNewTokens.tokens).toBe(8);
+  });
+
+  test('count the prompt in a max_length that cannot hold min_new_tokens', () => {
+    expect(() => resolveGenerationSettings({ min_new_tokens: 30 }, { max_length: 30 })).toThrow(
+      /at most .* 29, got 30/,
+    );
   });
 
   test('allow several samples without beams', () => {
     expect(
       resolveGenerationSettings({ num_return_sequences: 4, do_sample: true }, {}).shared.num_return_sequences,
     ).toBe(4);
+  });
+});
+
+describe("an operator's limits", () => {
+  const limits: GenerationLimits = { maxBeams: 4, maxNewTokens: 30 };
+
+  test.each([
+    [{ num_beams: 5 }, {}, 'Expected num_beams to be at most 4, which this service allows, got 5.'],
+    [{ num_return_sequences: 5, do_sample: true }, {}, 'num_return_sequences to be at most 4'],
+    [{ max_new_tokens: 31 }, {}, 'Expected max_new_tokens to be at most 30, which this service allows, got 31.'],
+    [{}, { num_beams: 5 }, 'num_beams to be at most 4'],
+  ])('refuse a request with %j and the preset %j', (inputs, preset, message) => {
+    const resolve = () => resolveGenerationSettings(inputs, {}, preset, limits);
+    expect(resolve).toThrow(expect.objectContaining({ code: 'INVALID_PARAMETER' }));
+    expect(resolve).toThrow(message);
+  });
+
+  test('let through what is within them', () => {
+    const inputs = { num_beams: 4, num_return_sequences: 4, max_new_tokens: 30 };
+    expect(resolveGenerationSettings(inputs, {}, {}, limits).shared).toMatchObject({ num_beams: 4 });
+  });
+
+  test("lower a checkpoint's own values", () => {
+    const checkpoint = { num_beams: 1_000_000, num_return_sequences: 9, max_length: 500 };
+    const { shared, maxNewTokens } = resolveGenerationSettings({}, checkpoint, {}, limits);
+    expect(shared).toMatchObject({ num_beams: 4, num_return_sequences: 4 });
+    expect(newTokenLimit(maxNewTokens, 10)).toBe(30);
+    expect(newTokenLimit(maxNewTokens, 480)).toBe(20);
   });
 });

@@ -127,7 +127,7 @@ describe('requests that cannot be answered, whole or in part', () => {
     expect(valuesOf(answer, 'answer')).toEqual(['', golden?.answer, '']);
     expect(answer.failures).toMatchObject([{ code: 'IMAGE_FETCH_FAILED' }, { code: 'IMAGE_SOURCE_INVALID' }]);
     expect(valuesOf(answer, 'error')).toEqual([
-      expect.stringMatching(/^IMAGE_FETCH_FAILED: .*404/),
+      expect.stringMatching(/^IMAGE_FETCH_FAILED: Image [12] of [23]: Expected .*404/),
       '',
       expect.stringMatching(/^IMAGE_SOURCE_INVALID: /),
     ]);

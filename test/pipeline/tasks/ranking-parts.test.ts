@@ -6,6 +6,7 @@ import type { RankingBatch } from '../../../pipeline/sessions/ranking-batch.ts';
 import { prepareRankingSession } from '../../../pipeline/sessions/ranking-session.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { checkpointFolder, openBlipCheckpoint } from '../../support/goldens.ts';
+import { recordRuns } from '../../support/session-runs.ts';
 
 /** A ranking whose logits would take too much memory goes through several runs. */
 
@@ -27,8 +28,9 @@ const batch: RankingBatch = {
   settings: { returnedCount: candidateIds.length, candidateIds },
 };
 
-async function rank(maxLogitsBytes?: number) {
-  const options = { executionProvider: 'cpu', threadCount: 1 } as const;
+async function rank(maxLogitsBytes?: number, ranked = batch, maxRunTokens?: number) {
+  const bounds = maxRunTokens === undefined ? {} : { maxRunTokens };
+  const options = { executionProvider: 'cpu', threadCount: 1, ...bounds } as const;
   const resizer = await createImageResizer(checkpoint.imageProcessor, checkpoint.config.vision.imageSize, 1);
   const session = prepareRankingSession(
     answerRankingGraph,
@@ -39,7 +41,7 @@ async function rank(maxLogitsBytes?: number) {
     maxLogitsBytes,
   );
   try {
-    return (await session.runs.ranking(batch)).results;
+    return (await session.runs.ranking(ranked)).results;
   } finally {
     await session.release();
     await resizer.release();
@@ -65,4 +67,16 @@ test.each([
       { absolute: 1e-4 },
     );
   }
+});
+
+test('long questions with few candidates go through several runs too', async () => {
+  const long = (image: number, word: number) => ({ image, questionIds: [2, word, 21, 22, 23, sepTokenId] });
+  const few = { returnedCount: 1, candidateIds: candidateIds.slice(0, 1) };
+  const questions: RankingBatch = { ...batch, rows: [long(0, 20), long(1, 30), long(0, 40)], settings: few };
+  const whole = await rank(undefined, questions);
+  const runs = recordRuns('image_index');
+  const parts = await rank(undefined, questions, 8);
+  expect(runs).toEqual([1, 1, 1]);
+  for (const [index, [best]] of whole.entries())
+    expectClose([parts[index]?.[0]?.score ?? 0], [best?.score ?? 1], { absolute: 1e-4 });
 });

@@ -131,7 +131,11 @@ describe('requests that cannot be answered, whole or in part', () => {
     });
     expect(answer.outputs.map(({ name: output }) => output)).toEqual([...outputs, 'error']);
     expect(answer.failures).toMatchObject([{ code: 'IMAGE_FETCH_FAILED' }]);
-    expect(valuesOf(answer, 'error')).toEqual(['', expect.stringMatching(/^IMAGE_FETCH_FAILED: .*404/), '']);
+    expect(valuesOf(answer, 'error')).toEqual([
+      '',
+      expect.stringMatching(/^IMAGE_FETCH_FAILED: Image [12] of [23]: Expected .*404/),
+      '',
+    ]);
     const fillers = { match_probability: NOT_COMPARED, cosine_similarity: 0, image_embeds: 0 };
     for (const [output, filler] of Object.entries(fillers)) {
       const [first, failed, last] = rowsOf(answer, output);

@@ -29,12 +29,12 @@ describe.each(kinds)('the tokenizer of %s', (name) => {
     expect(tokenizer.decode(ids)).toBe(decoded);
   });
 
-  test('leaves out ids that it does not know', () => {
-    expect(tokenizer.decode([182, 2, 5, 999_999, 54, -1, 8, 183, 3])).toBe('a picture of');
+  test('shows a sign for ids that it does not know', () => {
+    expect(tokenizer.decode([2, 5, 999_999, 54, -1, 8, 3])).toBe('a � picture � of');
   });
 
-  test('makes no text of no ids, nor of unknown or special ones', () => {
-    expect([tokenizer.decode([]), tokenizer.decode([999_999]), tokenizer.decode([2, 3, 0])]).toEqual(['', '', '']);
+  test('makes no text of no ids, nor of special ones', () => {
+    expect([tokenizer.decode([]), tokenizer.decode([2, 3, 0])]).toEqual(['', '']);
   });
 });
 

@@ -51,7 +51,7 @@ function createRunner(workers: number) {
   const onRoom = (listener: () => void) => {
     announceRoom = listener;
   };
-  const runner = { hasRoom: () => idle > 0, onRoom, run };
+  const runner = { hasRoom: () => idle > 0, hasRoomFor: () => idle > 0, onRoom, run };
   return { runner, batches, setIdle, finish: (failure?: Error) => finishers.shift()?.(failure) };
 }
 
@@ -123,6 +123,26 @@ describe('the batcher', () => {
     finish();
     expect(await Promise.all(answers)).toEqual([Array.from({ length: 9 }, () => 1), [2]]);
     expect(sizes(batches)).toEqual([9, 1]);
+  });
+
+  test('lets clients take turns by work, so that one with many groups does not keep another waiting', async () => {
+    const { submit, batches, finish } = start(1, { maxBatchSize: 1 });
+    for (let tag = 0; tag < 250; tag += 1) void submit({ ...group(tag), client: 'flood', work: 10 });
+    void submit({ ...group(1_000), client: 'other', work: 500 });
+    for (let turn = 0; turn < 3; turn += 1) {
+      finish();
+      await new Promise(setImmediate);
+    }
+    expect(batches.map(({ rows }) => rows[0]?.inputIds[0]).slice(0, 4)).toContain(1_000);
+  });
+
+  test('gives clients that wait a part of each batch, whose groups have equal settings', async () => {
+    const { submit, batches, finish } = start(1);
+    for (let tag = 0; tag < 20; tag += 1) void submit({ ...group(tag), client: 'flood' });
+    for (const tag of [100, 101]) void submit({ ...group(tag), client: 'other' });
+    finish();
+    await new Promise(setImmediate);
+    expect(batches[1]?.rows.map(({ inputIds }) => inputIds[0]).sort()).toEqual([1, 100, 101, 2].sort());
   });
 
   test('waits for the window, and not longer once a batch is full', async () => {

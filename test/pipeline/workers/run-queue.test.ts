@@ -24,6 +24,7 @@ function start(workerCount: number) {
   };
   const queue = new RunQueue<NumberedBatch, number>({
     hasRoom: () => idle > 0,
+    hasRoomFor: () => idle > 0,
     onRoom(listener) {
       announceRoom = listener;
     },
@@ -54,6 +55,15 @@ describe('the queue of runs', () => {
     expect(begun).toEqual([7]);
     await finish();
     expect(await result).toBe(7);
+  });
+
+  test('lets clients take turns by work', async () => {
+    const { queue, begun, finish } = start(1);
+    const run = (number: number, client: string, work: number) => void queue.run(batch(number), { client, work });
+    for (let number = 0; number < 250; number += 1) run(number, 'flood', 100);
+    for (const number of [1_000, 1_001]) run(number, 'other', 50);
+    for (let turn = 0; turn < 4; turn += 1) await finish();
+    expect(begun.slice(0, 4)).toEqual(expect.arrayContaining([1_000, 1_001]));
   });
 
   test('runs the others as workers become idle, in the order in which they came', async () => {

@@ -89,6 +89,8 @@ function idleWorker(executionProvider: 'cpu' | 'cuda', closed: string[]): Infere
     loadMs: 1,
     executionProvider: { executionProvider, reason: `${executionProvider} was chosen` },
     ended,
+    gone: ended,
+    isOverdue: () => false,
     run: () => Promise.reject(new Error('Expected no batch.')),
     async close() {
       closed.push(executionProvider);

@@ -8,6 +8,8 @@ function idleWorker(): InferenceWorker {
     loadMs: 0,
     executionProvider: { executionProvider: 'cpu', reason: '' },
     ended: new Promise(() => undefined),
+    gone: new Promise(() => undefined),
+    isOverdue: () => false,
     run: () => Promise.reject(new Error('Expected no batch.')),
     close: async () => undefined,
   };

@@ -27,11 +27,20 @@ interface RankBody {
 const items = {
   type: 'array',
   minItems: 1,
-  items: { type: 'object', properties: { img_uri: nullableText, img_blob: nullableText, text: nullableText } },
+  items: {
+    type: 'object',
+    properties: { img_uri: nullableText, img_blob: nullableText, text: nullableText },
+    additionalProperties: false,
+  },
 };
 const checkEncode = compile<readonly Item[]>(items, 'INVALID_REQUEST');
 const checkRank = compile<RankBody>(
-  { type: 'object', required: ['queries', 'candidates'], properties: { queries: items, candidates: items } },
+  {
+    type: 'object',
+    required: ['queries', 'candidates'],
+    properties: { queries: items, candidates: items },
+    additionalProperties: false,
+  },
   'INVALID_REQUEST',
 );
 

@@ -1,7 +1,10 @@
 import type { FastifyReply } from 'fastify';
+import { textElement } from '../../../../protocol/binary-tensor.ts';
 import { HandlerError } from '../../../../protocol/errors.ts';
+import { suggestion } from '../../../../protocol/known-names.ts';
 import type { InputFields } from '../../../../protocol/schema.ts';
-import { compile, nullableText } from '../../../../protocol/validation.ts';
+import { compile, describeValue, nullableText } from '../../../../protocol/validation.ts';
+import { countCharacter } from '../../../../protocol/value-count.ts';
 import { contentTypeOf, mediaTypeOf } from '../../exchange/content-type.ts';
 import type { DoorContext } from '../../exchange/door.ts';
 import { askModel, type InferenceCall } from '../../exchange/inference-call.ts';
@@ -34,6 +37,9 @@ const tasks = {
   'question-answering': { text: 'question', answer: 'answer' },
 } as const;
 const taskNames = Object.keys(tasks) as readonly (keyof typeof tasks)[]; // The keys of a constant.
+
+/** Enough for an image, a text and every parameter. */
+const MAX_FIELDS = 100;
 
 /** Base64 needs four characters for three bytes, and a data: URI has a prefix. */
 const CHARACTERS_PER_BYTE = 4 / 3;
@@ -70,8 +76,7 @@ async function generate(call: InferenceCall): Promise<FastifyReply> {
   const { task } = call.model.model?.checkpoint ?? {};
   const { text, answer } = tasks[task === 'captioning' ? 'captioning' : 'question-answering'];
   const { img: image, txt, ...others } = await readInputs(call);
-  if ((image ?? others['img_url']) === undefined)
-    throw new HandlerError('INVALID_INPUT', 'Expected img to be a file, a URL, a data: URI or base64, got none.');
+  if ((image ?? others['img_url'] ?? undefined) === undefined) throw missingImage(others, call.model.schema.inputs);
   const inputs = { img_url: image, [text]: txt, ...others };
   const { outputs, failures } = await askModel(call, { inputs, outputs: [answer] });
   const [failure] = failures;
@@ -103,16 +108,44 @@ function isJsonObject(body: Uint8Array): boolean {
 }
 
 function readUrlEncoded(body: Uint8Array): Form {
-  const pairs = [...new URLSearchParams(new TextDecoder().decode(body))];
+  if (countCharacter(body, '&', MAX_FIELDS) >= MAX_FIELDS)
+    throw new HandlerError('INVALID_REQUEST', `Expected at most ${MAX_FIELDS} fields in the form, got more.`);
+  const text = new TextDecoder().decode(body);
+  const pairs = [...new URLSearchParams(text)];
+  // The decoder writes this character for bytes that are no text.
+  if (pairs.some((pair) => pair.join().includes('\ufffd')) && !/%ef%bf%bd/i.test(text))
+    throw new HandlerError('INVALID_REQUEST', 'Expected a form in UTF-8, got one with other bytes.');
   const fields = new Map(pairs);
   if (fields.size === pairs.length) return { fields, files: new Map() };
   throw new HandlerError('INVALID_REQUEST', 'Expected every field of the form once, got one several times.');
 }
 
 function inputsOf({ fields, files }: Form, inputs: InputFields): Readonly<Record<string, unknown>> {
+  const fieldOf = (name: string) => (Object.hasOwn(inputs, name) ? inputs[name] : undefined);
   const texts = [...fields].map(([name, text]) => {
-    const field = Object.hasOwn(inputs, name) ? inputs[name] : undefined;
-    return [name, valueOfText(text, field)] as const;
+    const own = withoutBrackets(name);
+    return [own, valueOfText(text, fieldOf(own))] as const;
   });
-  return Object.fromEntries([...texts, ...files]);
+  const contents = [...files].map(([name, bytes]) => {
+    const own = withoutBrackets(name);
+    const field = own === 'img' ? inputs['img_url'] : fieldOf(own);
+    if (field?.acceptsBytes) return [own, bytes] as const;
+    const text = textElement(bytes, {});
+    return [own, typeof text === 'string' ? valueOfText(text, field) : text] as const;
+  });
+  const entries = [...texts, ...contents];
+  if (new Set(entries.map(([name]) => name)).size === entries.length) return Object.fromEntries(entries);
+  throw new HandlerError('INVALID_REQUEST', 'Expected every field of the form once, got one several times.');
+}
+
+/** PHP's and other clients write `img[]` for a list, here of one. */
+function withoutBrackets(name: string): string {
+  return name.endsWith('[]') ? name.slice(0, -2) : name;
+}
+
+/** The error of a request without an image, which may have one under another name. */
+function missingImage(others: Readonly<Record<string, unknown>>, inputs: InputFields): HandlerError {
+  const unknown = Object.keys(others).find((name) => !Object.hasOwn(inputs, name));
+  const end = unknown === undefined ? '.' : `, and ${describeValue(unknown)}${suggestion(unknown, ['img', 'txt'])}`;
+  return new HandlerError('INVALID_INPUT', `Expected img to be a file, a URL, a data: URI or base64, got none${end}`);
 }

@@ -1,6 +1,7 @@
 import { areReady } from '../../../service/readiness.ts';
 import type { Door, DoorContext } from '../../exchange/door.ts';
 import { readinessStatus, sendJson, sendText } from '../../exchange/reply.ts';
+import { probe } from '../../exchange/route-table.ts';
 import { addClipRoutes } from './bentoml-clip.ts';
 import { addGenerateRoute, generateDescription } from './bentoml-generate.ts';
 
@@ -20,6 +21,8 @@ function addServiceRoutes({ routes, models, drain }: DoorContext): void {
   routes.add('/schema.json', 'GET', (_request, reply) =>
     sendJson(reply, { name: 'blip-handler', type: 'service', routes: [generateDescription] }),
   );
-  for (const path of ['/livez', '/healthz']) routes.add(path, 'GET', (_request, reply) => sendText(reply, '\n'));
-  routes.add('/readyz', 'GET', (_request, reply) => sendText(reply, '\n', readinessStatus(areReady(models, drain))));
+  const live = probe((_request, reply) => sendText(reply, '\n'));
+  const ready = probe((_request, reply) => sendText(reply, '\n', readinessStatus(areReady(models, drain))));
+  for (const path of ['/livez', '/healthz']) routes.add(path, 'GET', live);
+  routes.add('/readyz', 'GET', ready);
 }

@@ -2,8 +2,8 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type Handler from '../../../../app.ts';
 import { errorText } from '../../../../protocol/error-answer.ts';
 import { HandlerError } from '../../../../protocol/errors.ts';
-import { pickInputs } from '../../../../protocol/inference-request.ts';
 import { type NamedTensor, unwrap, valuesByName } from '../../../../protocol/named-tensor.ts';
+import { schemaWithoutEffect } from '../../../../protocol/names-without-effect.ts';
 import { compile } from '../../../../protocol/validation.ts';
 import { logInternal } from '../../../service/log-internal.ts';
 import { areReady, type Stopping } from '../../../service/readiness.ts';
@@ -14,27 +14,34 @@ import { sendJson } from '../../exchange/reply.ts';
 import { parseJson } from '../../exchange/request-body.ts';
 import { spanOf } from '../../exchange/request-span.ts';
 import { firstModel } from '../../exchange/requested-model.ts';
+import { probe } from '../../exchange/route-table.ts';
+import { readReplicateInputs } from './replicate-inputs.ts';
 
 /**
- * Cog's predictions, for clients of Replicate: the first model answers. `input` has inputs by name; `image` stands for
- * `img_url`, as in Replicate's BLIP models; unknown names are ignored. Every prediction is answered when it is done, so
- * that there is nothing to ask for later. As with Cog, a prediction that fails is an answer with status 200.
+ * Cog's predictions, for clients of Replicate. `input` has inputs by name, or by the names of Replicate's BLIP models
+ * (replicate-inputs.ts), which also say whose task it is; without a task the first model answers. Every prediction is
+ * answered when it is done, so that there is nothing to ask for later. As with Cog, a prediction that fails is an answer
+ * with status 200.
  * Source: replicate/cog, docs/http.md.
  */
 export const cog: Door = {
   name: 'Cog',
   paths: ['/predictions', '/predictions/*', '/health-check'],
   add({ routes, guard, models, drain }) {
-    const prediction = guard(() => firstModel(models), predict);
+    const prediction = guard(
+      () => firstModel(models),
+      (call) => predict(call, models),
+    );
     routes.add('/predictions', 'POST', prediction);
     routes.add('/predictions/:id', 'PUT', prediction);
     // The HTTP status is always 200: the platform reads the field `status`.
-    routes.add('/health-check', 'GET', (_request, reply) =>
+    const health = probe((_request, reply) =>
       sendJson(reply, {
         status: healthOf(models, drain),
         setup: { status: models.every(({ model }) => model !== undefined) ? 'succeeded' : 'starting', logs: '' },
       }),
     );
+    routes.add('/health-check', 'GET', health);
   },
 };
 
@@ -50,7 +57,13 @@ const checkBody = compile<PredictionBody>(
   {
     type: 'object',
     required: ['input'],
-    properties: { id: { type: ['string', 'null'], maxLength: MAX_ID_CHARACTERS }, input: { type: 'object' } },
+    properties: {
+      id: { type: ['string', 'null'], maxLength: MAX_ID_CHARACTERS },
+      input: { type: 'object' },
+      webhook: {},
+      ...schemaWithoutEffect('a prediction of Cog'),
+    },
+    additionalProperties: false,
   },
   'INVALID_REQUEST',
 );
@@ -63,13 +76,14 @@ function healthOf(models: readonly Handler[], server: Stopping): 'READY' | 'STAR
   return models.some(({ model }) => model === undefined) ? 'STARTING' : 'UNHEALTHY';
 }
 
-async function predict(call: InferenceCall): Promise<FastifyReply> {
-  const { request, reply, model } = call;
+async function predict(call: InferenceCall, models: readonly Handler[]): Promise<FastifyReply> {
+  const { request, reply } = call;
   const { id, input, webhook } = checkBody(parseJson(request.body));
   refuseWebhook(webhook);
+  const { inputs, model } = readReplicateInputs(input, models, call.model);
   const job = await runJob(
     async () => {
-      const { outputs } = await askModel(call, { inputs: knownInputs(input, model) });
+      const { outputs } = await askModel({ ...call, model }, { inputs });
       return outputOf(outputs);
     },
     predictionId(request, id),
@@ -90,10 +104,6 @@ function predictionId({ params }: FastifyRequest, idInBody: string | null | unde
   const bodyId = idInBody ?? undefined;
   if (idInPath === undefined || bodyId === undefined || idInPath === bodyId) return idInPath ?? bodyId;
   throw new HandlerError('INVALID_REQUEST', 'Expected the same id in the path and in the body, got two.');
-}
-
-function knownInputs({ image, ...input }: PredictionBody['input'], { schema }: Handler): object {
-  return { ...(image === undefined ? {} : { img_url: image }), ...pickInputs(input, schema.inputs) };
 }
 
 function outputOf(outputs: readonly NamedTensor[]): unknown {

@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify';
-import { pickInputs } from '../../../../protocol/inference-request.ts';
+import { HandlerError } from '../../../../protocol/errors.ts';
+import { namesWithoutEffect, schemaWithoutEffect } from '../../../../protocol/names-without-effect.ts';
 import type { InputFields } from '../../../../protocol/schema.ts';
 import { compile, nullableText } from '../../../../protocol/validation.ts';
 import { mediaTypeOf } from '../../exchange/content-type.ts';
@@ -9,12 +10,13 @@ import { valueOfText } from '../../exchange/text-value.ts';
 /** A request of Hugging Face's pipelines: an image, a text or labels, and parameters. */
 export interface PipelineRequest {
   readonly image: string | Uint8Array | undefined;
-  /** A prompt or a question. */
+  readonly question: string | undefined;
+  /** A prompt, or a question to a model that answers some. */
   readonly text: string | undefined;
   readonly labels: readonly string[] | undefined;
   /** The sentence around a label, with `{}` in the label's place. */
   readonly template: string | undefined;
-  /** The parameters that are inputs of the model. */
+  /** All other parameters: inputs of the model, or names that it refuses. */
   readonly parameters: Readonly<Record<string, unknown>>;
 }
 
@@ -30,7 +32,7 @@ interface PipelineValues {
 }
 
 interface Body extends PipelineValues {
-  readonly inputs?: string | PipelineValues;
+  readonly inputs?: string | PipelineValues | null;
   readonly parameters?: Values | null;
 }
 
@@ -48,57 +50,76 @@ const checkBody = compile<Body>(
     type: 'object',
     properties: {
       ...pipelineValues,
-      inputs: { type: ['string', 'object'], properties: pipelineValues },
+      inputs: { type: ['string', 'object', 'null'], properties: pipelineValues, additionalProperties: false },
       parameters: {
         type: ['object', 'null'],
         properties: Object.fromEntries(groups.map((group) => [group, { type: ['object', 'null'] }])),
       },
+      ...schemaWithoutEffect("a request of Hugging Face's clients"),
     },
+    additionalProperties: false,
   },
   'INVALID_REQUEST',
 );
 const checkPipelineValues = compile<PipelineValues>({ type: 'object', properties: pipelineValues }, 'INVALID_REQUEST');
 
 /**
- * Reads a request to a pipeline: the bytes of an image, or JSON with `inputs` and `parameters`. Parameters that the model
- * does not have are ignored. The query counts as parameters where the body has none.
- * @throws HandlerError `INVALID_REQUEST`.
+ * Reads a request to a pipeline: the bytes of an image, or JSON with `inputs` and `parameters`. The query counts as
+ * parameters where the body has none.
+ * @param fields of the inputs of all models, which tell numbers of a query from texts.
+ * @throws HandlerError `INVALID_REQUEST`; `INVALID_INPUT` for values that exclude each other.
  */
 export function readPipelineRequest(request: FastifyRequest, fields: InputFields): PipelineRequest {
   const body = requireBody(request.body, 'an image or a JSON body');
   const query = queryValues(request, fields);
-  if (isImage(request, body)) return pipelineRequest({}, body, query, fields);
+  if (mediaTypeOf(request) === 'multipart/form-data')
+    throw new HandlerError(
+      'INVALID_REQUEST',
+      'Expected the bytes of an image, or JSON, got a form. POST /generate takes forms.',
+    );
+  if (isImage(request, body)) return pipelineRequest({}, body, query);
   const { inputs, parameters, ...outer } = checkBody(parseJson(body));
   const inner = typeof inputs === 'string' ? { image: inputs } : (inputs ?? {});
-  return pipelineRequest({ ...outer, ...inner }, undefined, foldGroups(parameters ?? query), fields);
+  const values = { ...present(pick(outer, isPipelineValue)), ...present(inner) };
+  return pipelineRequest(values, undefined, foldGroups(parameters ?? query));
 }
 
-function pipelineRequest(
-  values: PipelineValues,
-  file: Uint8Array | undefined,
-  parameters: Values,
-  fields: InputFields,
-): PipelineRequest {
+function pipelineRequest(values: PipelineValues, file: Uint8Array | undefined, parameters: Values): PipelineRequest {
   const {
     image,
     question,
     text,
     candidate_labels: labels,
     hypothesis_template: template,
-  } = {
-    ...checkPipelineValues(pick(parameters, (name) => Object.hasOwn(pipelineValues, name))),
-    ...values,
-  };
+  } = { ...present(checkPipelineValues(pick(parameters, isPipelineValue))), ...values };
+  requireOne({ question, text, candidate_labels: labels });
+  if (template && labels === undefined)
+    throw new HandlerError('INVALID_INPUT', 'Expected candidate_labels beside hypothesis_template, got none.');
   return {
     image: file ?? image ?? undefined,
-    text: question ?? text ?? undefined,
+    question: question ?? undefined,
+    text: text ?? undefined,
     labels: typeof labels === 'string' ? splitLabels(labels) : (labels ?? undefined),
     template: template ?? undefined,
-    parameters: pickInputs(
-      pick(parameters, (name) => !Object.hasOwn(pipelineValues, name)),
-      fields,
-    ),
+    parameters: pick(parameters, (name) => !isPipelineValue(name) && !Object.hasOwn(parametersWithoutEffect, name)),
   };
+}
+
+const parametersWithoutEffect = namesWithoutEffect["the parameters of Hugging Face's pipelines"];
+
+function isPipelineValue(name: string): boolean {
+  return Object.hasOwn(pipelineValues, name);
+}
+
+/** The values without null, which is as absent. */
+function present(values: PipelineValues): PipelineValues {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null));
+}
+
+/** Each of them asks for something else, so that one of two would be dropped. */
+function requireOne(values: Values): void {
+  const [first, second] = Object.entries(values).flatMap(([name, value]) => (value === undefined ? [] : [name]));
+  if (second !== undefined) throw new HandlerError('INVALID_INPUT', `Expected ${first} or ${second}, got both.`);
 }
 
 function splitLabels(text: string): readonly string[] {
@@ -118,7 +139,8 @@ function isImage(request: FastifyRequest, body: Uint8Array): boolean {
 /** Lifts the parameters of generation, which may be in groups of their own. */
 function foldGroups(parameters: Values): Values {
   const folded = groups.map((group) => (parameters[group] ?? {}) as Values); // The schema let only objects through.
-  return Object.assign({}, parameters, ...folded);
+  const others = pick(parameters, (name) => !groups.some((group) => group === name));
+  return Object.assign({}, others, ...folded);
 }
 
 function queryValues({ query }: FastifyRequest, fields: InputFields): Values {

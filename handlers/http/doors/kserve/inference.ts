@@ -38,7 +38,7 @@ async function generateStream(call: InferenceCall): Promise<FastifyReply> {
 
 async function generateAnswer(call: InferenceCall): Promise<object> {
   const { request, model } = call;
-  const question = readGenerateRequest(parseJson(request.body), model.schema);
+  const question = readGenerateRequest(parseJson(request.body));
   const { outputs } = await askModel(call, question);
   return generateResponse(inferenceResponse(model.name ?? '', question.id, outputs));
 }

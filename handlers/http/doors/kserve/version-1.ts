@@ -6,6 +6,7 @@ import type { DoorContext } from '../../exchange/door.ts';
 import { predictInstances } from '../../exchange/instances.ts';
 import { sendJson } from '../../exchange/reply.ts';
 import { type ModelPath, sendModelReadiness } from '../../exchange/requested-model.ts';
+import { probe } from '../../exchange/route-table.ts';
 
 /** Ends the path of a prediction. It is read here, because a colon begins a parameter in a route. */
 const PREDICT_SUFFIX = ':predict';
@@ -16,7 +17,8 @@ const PREDICT_SUFFIX = ':predict';
  */
 export function addVersion1Routes({ routes, guard, models, drain }: DoorContext): void {
   routes.add('/v1/models', 'GET', (_request, reply) => sendJson(reply, { models: namesOf(models) }));
-  routes.add('/v1/models/:model', 'GET', (request, reply) => sendModelReadiness(request, reply, models, drain));
+  const ready = probe((request, reply) => sendModelReadiness(request, reply, models, drain));
+  routes.add('/v1/models/:model', 'GET', ready);
   routes.add(
     '/v1/models/:model',
     'POST',

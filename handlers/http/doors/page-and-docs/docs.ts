@@ -2,11 +2,13 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { FastifyReply } from 'fastify';
+import type Handler from '../../../../app.ts';
 import { HandlerError } from '../../../../protocol/errors.ts';
 import { shippedFile } from '../../../../shipped-files.ts';
 import type { DoorContext } from '../../exchange/door.ts';
-import { sendJson } from '../../exchange/reply.ts';
+import { sendEncoded } from '../../exchange/reply.ts';
 import { openApiDocument } from './openapi.ts';
+import { shared } from './shared-answer.ts';
 
 /** The description of this service: as OpenAPI for tools, and in Swagger UI for people. */
 
@@ -37,18 +39,35 @@ const start = `SwaggerUIBundle({ url: '/openapi.json', dom_id: '#swagger-ui', de
 
 /** Adds `/openapi.json`, `/docs`, and the files that this page loads. */
 export function addDocsRoutes({ routes, models }: DoorContext): void {
+  const description = descriptionOf(models);
   // BentoML's clients and its users look for the second name.
   for (const path of ['/openapi.json', '/docs.json'])
-    routes.add(path, 'GET', (_request, reply) => sendJson(reply, openApiDocument(models)));
+    routes.add(path, 'GET', (_request, reply) => sendEncoded(reply, { body: description(), jsonLength: undefined }));
+  const [pageBytes, startBytes] = [Buffer.from(page), Buffer.from(start)];
   routes.add('/docs', 'GET', (_request, reply) =>
-    send(reply.header('content-security-policy', CONTENT_SECURITY_POLICY), 'text/html', page),
+    send(reply.header('content-security-policy', CONTENT_SECURITY_POLICY), 'text/html', pageBytes),
   );
-  routes.add('/docs/start.js', 'GET', (_request, reply) => send(reply, 'text/javascript', start));
-  for (const name of ['swagger-ui.css', 'swagger-ui-bundle.js'] as const)
-    routes.add(`/docs/${name}`, 'GET', async (_request, reply) => send(reply, contentTypes[name], await read(name)));
+  routes.add('/docs/start.js', 'GET', (_request, reply) => send(reply, 'text/javascript', startBytes));
+  for (const name of ['swagger-ui.css', 'swagger-ui-bundle.js'] as const) {
+    const content = shared(() => read(name));
+    routes.add(`/docs/${name}`, 'GET', async (_request, reply) => send(reply, contentTypes[name], await content()));
+  }
 }
 
-function send(reply: FastifyReply, contentType: string, content: string | Buffer): FastifyReply {
+/** The description of the models that are loaded. It is made anew only when another model is. */
+function descriptionOf(models: readonly Handler[]): () => Buffer {
+  let loaded: readonly unknown[] = [];
+  let bytes: Buffer | undefined;
+  return () => {
+    const nowLoaded = models.map(({ model }) => model);
+    const isSame = nowLoaded.every((model, index) => model === loaded[index]);
+    if (bytes === undefined || !isSame) bytes = Buffer.from(JSON.stringify(openApiDocument(models)));
+    loaded = nowLoaded;
+    return bytes;
+  };
+}
+
+function send(reply: FastifyReply, contentType: string, content: Buffer): FastifyReply {
   return reply
     .header('content-type', `${contentType}; charset=utf-8`)
     .header('x-content-type-options', 'nosniff')

@@ -118,17 +118,21 @@ function refusals(): object {
   );
 }
 
-/** The schema of an inference request: tensors of the task in any order. Unknown keys are allowed. */
+/** The schema of an inference request: tensors of the task in any order. Null is as absent. */
 function inferenceRequest({ inputs, outputs }: TaskSchema): JsonSchema {
   return {
     type: 'object',
     required: ['inputs'],
     properties: {
-      id: { type: 'string' },
-      parameters: { type: 'object', additionalProperties: { type: ['string', 'number', 'boolean'] } },
+      id: { type: ['string', 'null'] },
+      parameters: {
+        type: ['object', 'null'],
+        description: 'Inputs of one value by their names, timeout, binary_data_output. Unknown names are refused.',
+        additionalProperties: { type: ['string', 'number', 'boolean', 'null'] },
+      },
       inputs: { type: 'array', minItems: 1, items: { oneOf: Object.entries(inputs).map(inputTensor) } },
       outputs: {
-        type: 'array',
+        type: ['array', 'null'],
         items: { type: 'object', required: ['name'], properties: { name: { enum: Object.keys(outputs) } } },
       },
     },

@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify';
 import { HandlerError } from '../../../../protocol/errors.ts';
+import { schemaWithoutEffect } from '../../../../protocol/names-without-effect.ts';
 import { compile } from '../../../../protocol/validation.ts';
 import { refuseWebhook } from '../../exchange/job.ts';
 import { parseJson } from '../../exchange/request-body.ts';
@@ -28,8 +29,20 @@ const checkBody = compile<RunBody>(
     required: ['input'],
     properties: {
       input: { type: 'object' },
-      policy: { type: ['object', 'null'], properties: { executionTimeout: policyMs, ttl: policyMs } },
+      webhook: {},
+      webhookV2: {},
+      policy: {
+        type: ['object', 'null'],
+        properties: {
+          executionTimeout: policyMs,
+          ttl: policyMs,
+          ...schemaWithoutEffect('the policy of a job of RunPod'),
+        },
+        additionalProperties: false,
+      },
+      ...schemaWithoutEffect('a job of RunPod'),
     },
+    additionalProperties: false,
   },
   'INVALID_REQUEST',
 );

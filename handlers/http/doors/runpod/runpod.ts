@@ -98,6 +98,7 @@ function addHealthRoute({ routes, tokenGuard, drain }: DoorContext, find: FindMo
 /** @throws HandlerError when there is no room for the job, or its inputs are not valid: it was not begun. */
 async function begin({ request, reply, model, admitted, timeLimitMs }: InferenceCall): Promise<QueuedJob> {
   const { inputs, limits } = readJob(request);
+  request.body = undefined; // Its memory is free while the job waits.
   const { log } = reply;
   const span = spanOf(request);
   const job = await startJob(async (signal, events) => {

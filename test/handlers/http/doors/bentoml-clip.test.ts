@@ -150,12 +150,14 @@ describe('POST /encode', () => {
     expect(await encode(items)).toEqual(await encode([rocket(), small(), chelsea()]));
   });
 
-  test('unknown keys are ignored', async () => {
-    const items = [
-      { ...dog, id: 7, meta: { tags: ['a'] } },
-      { ...small(), constructor: 1, img_url: 'x' },
-    ];
-    expect(await encode(items)).toEqual(await encode([dog, small()]));
+  test.each([
+    [{ ...dog, id: 7 }, 'got "id".'],
+    [{ ...dog, img_url: 'x' }, 'got "img_url": did you mean img_uri?'],
+    [{ image_base64: 'x' }, 'got "image_base64": did you mean img_blob?'],
+    [{ ...dog, constructor: 1 }, 'got "constructor".'],
+  ])('unknown keys are refused: %j', async (item, end) => {
+    const { error } = expectError(await post('/encode', [item]), 400, 'INVALID_REQUEST');
+    expect(error).toBe(`Expected [0] to have known names only, ${end}`);
   });
 
   test('an address may be a data: URI, and base64 may be broken into lines, as MIME has it', async () => {
@@ -244,7 +246,7 @@ describe('POST /rank', () => {
 
   test('queries and candidates may mix images and texts in any order', async () => {
     const queries = [dog, rocket(), { ...small(), img_uri: null }];
-    const candidates = [chelsea(), cat, rocket(), { text: 'x', id: 1 }];
+    const candidates = [chelsea(), cat, rocket(), { text: 'x' }];
     const { probabilities, cosine_similarities: cosines } = await rank(queries, candidates);
     const alone = [];
     for (const query of queries) alone.push(await rank([query], candidates));

@@ -36,7 +36,7 @@ describe.each(['/generate', '/versions/1/generate'])('%s', (path) => {
   test('takes lists and parameters', async () => {
     const images = [dataUri('chelsea'), dataUri('rocket')];
     const captions = await captionsOf([bytes('img_url', images)], { max_new_tokens: 3 });
-    const answer = await post(path, { img_url: images, parameters: { max_new_tokens: 3 }, unknown: 'left alone' });
+    const answer = await post(path, { img_url: images, parameters: { max_new_tokens: 3 }, priority: 1 });
     expect(JSON.parse(answer.text)).toMatchObject({ generated_output: captions });
     expect(JSON.parse((await post(path, { img_url: images, max_new_tokens: 3 })).text)).toMatchObject({
       generated_output: captions,

@@ -109,11 +109,11 @@ describe('a caption', () => {
     ).toEqual(want);
   });
 
-  test('with parameters, grouped or not, of which unknown ones are ignored', async () => {
+  test('with parameters, grouped or not, beside those without effect', async () => {
     const want = bothShapes(await captionOf({ max_new_tokens: 4, num_beams: 2 }));
     for (const parameters of [
-      { max_new_tokens: 4, num_beams: 2, return_full_text: false, stop: null, tools: [{}] },
-      { max_new_tokens: 4, generate_kwargs: { num_beams: 2, unknown: 1 } },
+      { max_new_tokens: 4, num_beams: 2, return_full_text: false, stop: null, details: true },
+      { max_new_tokens: 4, generate_kwargs: { num_beams: 2, timeout: 1 } },
       { max_new_tokens: 4, generation_parameters: { num_beams: 2 } },
       { generate_kwargs: null, generation_parameters: { num_beams: 2, max_new_tokens: 4 } },
     ])
@@ -122,7 +122,7 @@ describe('a caption', () => {
 
   test('with parameters of the query, where the body has none', async () => {
     const want = bothShapes(await captionOf({ max_new_tokens: 4, num_beams: 2 }));
-    const path = '/?max_new_tokens=4&num_beams=2&unknown=1';
+    const path = '/?max_new_tokens=4&num_beams=2&watermark=1';
     expect(readJson(await post(captions, chelsea, { path }))).toEqual(want);
     expect(readJson(await post(captions, { inputs: base64 }, { path }))).toEqual(want);
     const short = bothShapes(await captionOf({ max_new_tokens: 2 }));

@@ -1,7 +1,8 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { schemas } from '../../../../input_schema.ts';
 import { expectClose } from '../../../support/close-to.ts';
-import { type GoldenGeneration, readGoldenGenerations } from '../../../support/goldens.ts';
+import { type GoldenGeneration, readGoldenGenerations, requestPath } from '../../../support/goldens.ts';
 import {
   bytes,
   dataUri,
@@ -208,17 +209,34 @@ describe('the request of the Inferless template', () => {
     );
   });
 
-  test('may have unknown keys at every place', async () => {
+  test('may have the keys without effect that clients send, at every place', async () => {
     const plain = template(chelsea);
     const more = {
       ...plain,
-      extra: { nested: [1] },
       model_name: 'captioning',
-      parameters: { priority: 3, note: 'x', constructor: 'y' },
-      inputs: plain.inputs.map((tensor) => ({ ...tensor, parameters: { content_type: 'str' }, toString: 1 })),
+      parameters: { priority: 3, sequence_id: 'x', headers: { a: 'b' } },
+      inputs: plain.inputs.map((tensor) => ({ ...tensor, parameters: { content_type: 'str' } })),
       outputs: [{ name: 'generated_output', parameters: { binary_data: false } }],
     };
     expect(await captions(more)).toEqual(await captions(plain));
+  });
+
+  test('may have null for each absent value, as public clients send it', async () => {
+    const body = readFileSync(requestPath('nulls'), 'utf8');
+    const { parameters, outputs, id, inputs } = JSON.parse(body);
+    expect([parameters, outputs, id, inputs[0].parameters]).toEqual([null, null, null, null]);
+    expect(await captions(JSON.parse(body))).toEqual(await captions({ inputs: [{ ...inputs[0], parameters: {} }] }));
+  });
+
+  test.each([
+    ['extra', (plain: object) => ({ ...plain, extra: { nested: [1] } })],
+    ['note', (plain: object) => ({ ...plain, parameters: { note: 'x' } })],
+    ['constructor', (plain: object) => ({ ...plain, parameters: { constructor: 'y' } })],
+    ['toString', (plain: object) => ({ ...plain, inputs: [{ ...template(chelsea).inputs[0], toString: 1 }] })],
+  ])('may have no key that nobody reads: %s', async (name, change) => {
+    const answer = await postInference(server.url, change(template(chelsea)));
+    expect(answer.status).toBe(400);
+    expect(JSON.parse(answer.text).error).toContain(`known names only, got "${name}"`);
   });
 
   test.each([
@@ -564,7 +582,7 @@ describe('images that cannot be captioned', () => {
   test.each([
     ['another scheme', 'ftp://127.0.0.1/cat.png', 'IMAGE_SOURCE_INVALID'],
     ['a file URL', 'file:///etc/passwd', 'IMAGE_SOURCE_INVALID'],
-    ['a path, which is base64 by its letters', '/etc/passwd', 'IMAGE_UNSUPPORTED'],
+    ['a path, which is base64 by its letters', '/etc/passwd', 'IMAGE_SOURCE_INVALID'],
     ['half a URL', 'http://', 'IMAGE_SOURCE_INVALID'],
     ['nothing', '', 'IMAGE_SOURCE_INVALID'],
     ['a data: URI without data', 'data:image/png;base64', 'IMAGE_SOURCE_INVALID'],

@@ -55,13 +55,28 @@ describe('predictions', () => {
     },
   );
 
-  test('with parameters for all instances, which an instance may override; unknown ones are ignored', async () => {
-    const parameters = { max_new_tokens: 3, unknown: { a: 1 } };
-    const instances = [chelsea, { ...chelsea, max_new_tokens: 5 }];
+  test('with parameters for all instances, which an instance may override, but not with null', async () => {
+    const parameters = { max_new_tokens: 3, timeout: 60_000_000, num_beams: null };
+    const instances = [chelsea, { ...chelsea, max_new_tokens: 5 }, { ...chelsea, max_new_tokens: null }];
     expect(predictionsOf(await post(VERTEX_PATH, { instances, parameters }))).toEqual([
       { generated_output: await captionOf('chelsea', { max_new_tokens: 3 }) },
       { generated_output: await captionOf('chelsea', { max_new_tokens: 5 }) },
+      { generated_output: await captionOf('chelsea', { max_new_tokens: 3 }) },
     ]);
+  });
+
+  test('with a time limit for all instances', async () => {
+    const late = await post(VERTEX_PATH, { instances: [chelsea], parameters: { timeout: 1 } });
+    expectError(late, 504, 'DEADLINE_EXCEEDED');
+  });
+
+  test.each([
+    [{ instances: [chelsea], parameters: { unknown: { a: 1 } } }, 'INVALID_INPUT', 'got "unknown".'],
+    [{ instances: [chelsea], parameters: { num_beam: 2 } }, 'INVALID_INPUT', 'did you mean num_beams?'],
+    [{ instances: [{ image: 'x' }] }, 'INVALID_INPUT', 'did you mean img_url?'],
+    [{ instances: [chelsea], parameter: { num_beams: 2 } }, 'INVALID_REQUEST', 'did you mean parameters?'],
+  ])('with names that nobody reads are refused: %j', async (body, code, words) => {
+    expect(expectError(await post(VERTEX_PATH, body), 400, code).error).toContain(words);
   });
 
   test('of an image in b64', async () => {

@@ -106,7 +106,7 @@ describe('a request that ends without an answer of the model', () => {
     const { hostname, port } = new URL(url);
     const socket = net.connect({ host: hostname, port: Number(port), allowHalfOpen: true });
     onTestFinished(() => void socket.destroy());
-    socket.write(`POST ${INFER_PATH} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n`);
+    socket.write(`POST ${INFER_PATH} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n`);
     await expect.poll(async () => (await ask(quick)).status).toBe(429);
     socket.write('no chunk\r\n');
     const [answer] = await once(socket, 'data');
@@ -118,7 +118,7 @@ describe('a request that ends without an answer of the model', () => {
     const { ask, url } = await start({ maxRequestsPerToken: 1 });
     const { hostname, port } = new URL(url);
     const socket = net.connect(Number(port), hostname);
-    socket.write(`POST ${INFER_PATH} HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n{"inputs"`);
+    socket.write(`POST ${INFER_PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n{"inputs"`);
     await expect.poll(async () => (await ask(quick)).status).toBe(429);
     socket.destroy();
     await expect.poll(async () => (await ask(quick)).status).toBe(200);

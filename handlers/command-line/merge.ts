@@ -1,0 +1,76 @@
+import { readAdapterConfig } from '../../checkpoint/config/adapter-config.ts';
+import { mergeCheckpoint } from '../../checkpoint/merge/merge-checkpoint.ts';
+import { HandlerError } from '../../protocol/errors.ts';
+import { abortOnSignals, readArguments, runCommand } from './command.ts';
+import { showProgress } from './download-progress.ts';
+import { locate, megabytes, requireFree, requireWritable } from './new-checkpoint.ts';
+
+/** `npm run merge`: makes a checkpoint of a LoRA adapter and its base. Prints its folder to stdout, progress to stderr. */
+
+const usage = `Usage: npm run -s merge -- ADAPTER [BASE] FOLDER
+
+  ADAPTER          a folder that PEFT saved: adapter_config.json and adapter_model.safetensors or .bin
+  BASE             a folder in Hugging Face layout, or OWNER/NAME[@REVISION] on the Hub; else the base that the
+                   adapter names
+  FOLDER           where the merged checkpoint goes; must not exist yet
+  --help           this text
+
+Each matrix becomes W + alpha / r * B * A, in the base's dtype. Serve the folder like any other checkpoint.
+`;
+
+interface Options {
+  readonly adapter: string;
+  readonly base: string | undefined;
+  readonly folder: string;
+}
+
+/**
+ * @returns `undefined` when only the help is wanted.
+ * @throws HandlerError `INVALID_REQUEST`.
+ */
+function readOptions(): Options | undefined {
+  const { values, positionals } = readArguments({ allowPositionals: true, options: { help: { type: 'boolean' } } });
+  if (values.help === true) return undefined;
+  const [adapter, second, third, ...others] = positionals;
+  if (adapter === undefined || second === undefined || others.length > 0) {
+    const message = `Expected an adapter, its base and a folder, got ${positionals.length} arguments. Try --help.`;
+    throw new HandlerError('INVALID_REQUEST', message);
+  }
+  return third === undefined ? { adapter, base: undefined, folder: second } : { adapter, base: second, folder: third };
+}
+
+/** The base that is given, or else the one that the adapter names. */
+function baseOf({ adapter, base }: Options): string {
+  const named = readAdapterConfig(adapter).baseModel;
+  const chosen = base ?? named;
+  if (chosen !== undefined) return chosen;
+  throw new HandlerError('INVALID_REQUEST', `${adapter}: expected a BASE, because the adapter names none.`);
+}
+
+async function merge(options: Options): Promise<void> {
+  const { adapter, folder } = options;
+  await requireWritable(folder, async () => requireFree(folder));
+  const base = baseOf(options);
+  const signal = abortOnSignals();
+  const source = await locate(base, signal);
+  const display = showProgress(process.stderr);
+  try {
+    const onProgress = (receivedBytes: number, totalBytes: number) =>
+      display.progress({ file: 'model.safetensors', receivedBytes, totalBytes });
+    const { moduleCount, replacedCount, weightsBytes } = await requireWritable(folder, () =>
+      mergeCheckpoint(adapter, source, folder, { onProgress, signal }),
+    );
+    display.stop();
+    const changed = `${moduleCount} modules of ${base} are merged, and ${replacedCount} tensors replaced`;
+    process.stderr.write(`${changed}: ${megabytes(weightsBytes)} of weights.\n`);
+    process.stdout.write(`${folder}\n`);
+  } finally {
+    display.stop();
+  }
+}
+
+await runCommand(async () => {
+  const options = readOptions();
+  if (options === undefined) process.stderr.write(usage);
+  else await merge(options);
+});

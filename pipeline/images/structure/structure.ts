@@ -1,0 +1,25 @@
+import { HandlerError } from '../../../protocol/errors.ts';
+
+/** What a file is built of, as far as it decides how long a decoder works. */
+export interface ImageStructure {
+  /** The file, or a copy of its first frame alone. It has the pixels that a decoder would show of the first frame. */
+  readonly bytes: Uint8Array;
+  /** How often a decoder goes through the pixels: the scans of a JPEG. */
+  readonly passes: number;
+  /** Whether the parts that make the pixels may hold more work than the size of the image tells. */
+  readonly isUnusual: boolean;
+}
+
+/** The structure of a file whose size says how long it takes. */
+export function plainStructure(bytes: Uint8Array): ImageStructure {
+  return { bytes, passes: 1, isUnusual: false };
+}
+
+/**
+ * Refuses a file with more of something than decoders are given.
+ * @throws HandlerError `IMAGE_TOO_COMPLEX`.
+ */
+export function requireAtMost(maximum: number, count: number, expected: string): void {
+  if (count > maximum)
+    throw new HandlerError('IMAGE_TOO_COMPLEX', `Expected an image with at most ${maximum} ${expected}, got more.`);
+}
