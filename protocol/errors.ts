@@ -126,7 +126,7 @@ const table = {
     grpc: 'INVALID_ARGUMENT',
     retryable: false,
     meaning:
-      'The bytes are not a JPEG, PNG, WebP, GIF or AVIF; or the checkpoint does not resize, and the image has another size than the model.',
+      'The bytes are not a JPEG, PNG, WebP, GIF, AVIF, TIFF or BMP; or the checkpoint does not resize, and the image has another size than the model.',
   },
   IMAGE_CORRUPT: {
     http: 400,

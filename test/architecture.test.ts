@@ -63,7 +63,7 @@ const onlyImporters: Readonly<Record<string, readonly string[]>> = {
   'onnxruntime-node': ['pipeline/sessions/runtime.ts'],
   undici: ['network/http-get.ts', 'network/proxy-connections.ts', 'network/redirect-cookies.ts'],
   'ipaddr.js': ['network/address-guard.ts'],
-  sharp: ['pipeline/images/image-decode.ts'],
+  sharp: ['pipeline/images/formats/sharp-images.ts'],
   pbf: ['onnx/model-proto.ts'],
   '@grpc/grpc-js': [
     'handlers/grpc/acceptor.ts',

@@ -1,9 +1,9 @@
 import type { ImageProcessorConfig } from '../../checkpoint/config/image-processor-config.ts';
 import { toHandlerError } from '../../protocol/errors.ts';
 import { releaseImages } from '../images/held-images.ts';
-import type { RgbImage } from '../images/image-decode.ts';
 import type { ImageSource } from '../images/image-source.ts';
 import { type JointBudget, jointBudgets } from '../images/joint-budgets.ts';
+import type { RgbImage } from '../images/rgb-image.ts';
 import type { StageTimes } from '../infer-request.ts';
 import { requireModelSize } from './model-size.ts';
 import { atImage, type Failure } from './outcome.ts';

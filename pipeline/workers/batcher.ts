@@ -1,5 +1,5 @@
 import { FairQueue } from '../fair-queue.ts';
-import type { RgbImage } from '../images/image-decode.ts';
+import type { RgbImage } from '../images/rgb-image.ts';
 import type { RowBatch, RowResults } from '../sessions/row-batch.ts';
 import type { BatchRunner } from './batch-runner.ts';
 

@@ -1,6 +1,6 @@
 import { FairQueue } from '../fair-queue.ts';
 import { releaseImages } from '../images/held-images.ts';
-import type { RgbImage } from '../images/image-decode.ts';
+import type { RgbImage } from '../images/rgb-image.ts';
 import type { BatchRunner } from './batch-runner.ts';
 
 /** How a batch is run: until when it may wait, and whom to tell. */

@@ -3,7 +3,8 @@ import { createRequire } from 'node:module';
 import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { HandlerError } from '../../../protocol/errors.ts';
-import type { ImageDecodeOptions, RgbImage } from '../image-decode.ts';
+import type { ImageDecodeOptions } from '../image-decode.ts';
+import type { RgbImage } from '../rgb-image.ts';
 import type { DecodeFailure, DecodeRequest, DecoderMessage } from './decoder-messages.ts';
 import { FrameReader, writeFrame } from './frames.ts';
 

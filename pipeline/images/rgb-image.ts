@@ -1,0 +1,6 @@
+/** Decoded pixels, [height, width, 3], 0 to 255. */
+export interface RgbImage {
+  readonly width: number;
+  readonly height: number;
+  readonly data: Uint8Array;
+}
