@@ -64,7 +64,7 @@ export async function inspectImage(file: Uint8Array, options: ImageDecodeOptions
   return {
     decodedBytes: opened.width * opened.height * (opened.keptBytesPerPixel ?? CHANNELS),
     bytes,
-    costMs: isUnusual ? Number.POSITIVE_INFINITY : decodeCost(key, opened, passes),
+    costMs: isUnusual || opened.isUnusual ? Number.POSITIVE_INFINITY : decodeCost(key, opened, passes),
     decode: () => orCorrupt(format, async () => requirePixels(await opened.decode(options))),
   };
 }

@@ -14,7 +14,7 @@ const readers: readonly (readonly [RegExp, (bytes: Uint8Array) => ImageStructure
   [/^RIFF....WEBP/s, readWebpStructure],
   [/^GIF8/s, readGifStructure],
   [/^....ftyp/s, readAvifStructure],
-  [/^(?:II[*+]\0|MM\0[*+])/s, readTiffStructure],
+  [/^(?:II[*+]\0|MM\0[*+]|MM\*\0|II\0\*)/s, readTiffStructure],
 ];
 
 /**
