@@ -78,7 +78,9 @@ test('docs/reference/settings.md has every setting with its default, and no othe
 
 test('docs/explanation/security.md has every limit that a setting changes, with its default', () => {
   const rows = [...read('docs/explanation/security.md').matchAll(/^\| .+? \| (.+?) \| `([A-Z_]+)` \|$/gm)];
-  const limits = settings.filter(({ variable }) => /MAX_|_LIMIT_|TIMEOUT/.test(variable) && !namedLikeLimits.has(variable));
+  const limits = settings.filter(
+    ({ variable }) => /MAX_|_LIMIT_|TIMEOUT/.test(variable) && !namedLikeLimits.has(variable),
+  );
   expect(rows.map(([, value = '', variable]) => [variable, value.replaceAll(',', '')]).toSorted()).toEqual(
     limits.map(({ variable, defaultText }) => [variable, defaultText]).toSorted(),
   );

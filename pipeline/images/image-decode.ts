@@ -7,8 +7,8 @@ import { type FormatKey, type ImageFormat, imageFormats, recognizeFormat } from 
 import { openAvif, openJpeg, openPng, openWebp } from './formats/libvips-images.ts';
 import type { OpenImage } from './formats/opened-image.ts';
 import { openTiff } from './formats/tiff-image.ts';
-import { CHANNELS, type ImageLimits, requireSize } from './image-limits.ts';
-import type { RgbImage } from './rgb-image.ts';
+import { type ImageLimits, requireSize } from './image-limits.ts';
+import { CHANNELS, type RgbImage } from './rgb-image.ts';
 import { readStructure } from './structure/read-structure.ts';
 
 export interface ImageDecodeOptions extends ImageLimits {
