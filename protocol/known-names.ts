@@ -48,7 +48,7 @@ const usualNames: Readonly<Record<string, readonly string[]>> = {
 /** Longer names are not compared: no known name is as long. */
 const MAX_COMPARED_CHARACTERS = 40;
 
-/** The part of a message that says which of the known names is meant: `: did you mean num_beams?`; `.` without such a name. */
+/** The end of a sentence that says which of the known names is meant: `: did you mean num_beams?`, or `.` without one. */
 export function suggestion(name: string, known: readonly string[]): string {
   const meant = name.length <= MAX_COMPARED_CHARACTERS ? meantName(name, known) : undefined;
   return meant === undefined ? '.' : `: did you mean ${meant}?`;

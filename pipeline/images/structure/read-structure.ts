@@ -7,7 +7,7 @@ import { type ImageStructure, plainStructure } from './structure.ts';
 import { readTiffStructure } from './tiff-structure.ts';
 import { readWebpStructure } from './webp-structure.ts';
 
-/** What a BMP is built of follows from its size. */
+/** A reader for each format. A BMP has no parts to count: its size tells its work. */
 const readers: Readonly<Record<FormatKey, (bytes: Uint8Array) => ImageStructure>> = {
   jpeg: readJpegStructure,
   png: readPngStructure,
