@@ -18,6 +18,13 @@ test.each([
   ['BLIP_LOG_LEVEL', 'LOG_LEVEL'],
   ['BLIP_HOST', 'HOST'],
   ['BLIP_PORT', 'PORT'],
+  ['BLIP_LOGLEVEL', 'LOG_LEVEL'],
+  ['BLIP_TOKENS', 'BLIP_API_TOKENS'],
+  ['BLIP_TOKEN', 'BLIP_API_TOKENS'],
+  ['BLIP_MAX_BATCH', 'BLIP_MAX_BATCH_SIZE'],
+  ['BLIP_MAX_TOKENS', 'BLIP_MAX_NEW_TOKENS'],
+  ['BLIP_BEAMS', 'BLIP_MAX_BEAMS'],
+  ['BLIP_TIMEOUT', 'BLIP_IMAGE_TIMEOUT_MS or BLIP_REQUEST_TIMEOUT_MS'],
 ])('%s is no setting, and the warning names %s', (variable, meant) => {
   expect(warningsOf({ [variable]: '1' })).toEqual([
     `${variable}: this variable is no setting: did you mean ${meant}? docs/reference/settings.md has the names.`,
