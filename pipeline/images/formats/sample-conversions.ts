@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
+import { CHANNELS } from '../rgb-image.ts';
 
 /**
  * Samples that libvips would convert otherwise than Pillow, or not at all. All take and give bytes, with the channels of a
@@ -7,7 +8,6 @@ import { setImmediate } from 'node:timers/promises';
 
 /** Pixels between two turns: some milliseconds. */
 const PIXELS_AT_A_TIME = 300_000;
-const CHANNELS = 3;
 
 /** Converts a pixel from one place of the samples to one before it, or the same. */
 type Convert = (samples: Uint8Array, from: number, to: number) => void;

@@ -1,6 +1,6 @@
 import { HandlerError } from '../../../protocol/errors.ts';
 
-/** What a file is built of, as far as it decides how long a decoder works. */
+/** The parts of a file, as far as they decide how long a decoder works. */
 export interface ImageStructure {
   /** The file, or a copy of its first frame alone. It has the pixels that a decoder would show of the first frame. */
   readonly bytes: Uint8Array;
