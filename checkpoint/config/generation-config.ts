@@ -111,7 +111,7 @@ interface Bounds {
   readonly maximum?: number;
 }
 
-/** What a parameter may be, as it is for requests. */
+/** Describes the values that a parameter may have, as messages for requests do. */
 function expectedOf(name: string): string {
   const inputs: Readonly<Record<string, Bounds>> = parameterColumn('input');
   const { datatype = '', allowed, minimum, exclusiveMinimum, maximum = MAX_COUNT } = inputs[name] ?? {};
