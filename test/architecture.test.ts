@@ -63,7 +63,7 @@ const onlyImporters: Readonly<Record<string, readonly string[]>> = {
   'onnxruntime-node': ['pipeline/sessions/runtime.ts'],
   undici: ['network/http-get.ts', 'network/proxy-connections.ts', 'network/redirect-cookies.ts'],
   'ipaddr.js': ['network/address-guard.ts'],
-  sharp: ['pipeline/images/image-decode.ts'],
+  sharp: ['pipeline/images/formats/sharp-images.ts'],
   pbf: ['onnx/model-proto.ts'],
   '@grpc/grpc-js': [
     'handlers/grpc/acceptor.ts',
@@ -226,6 +226,17 @@ describe('the code', () => {
   test('has no cast that the compiler does not check: to never, or by way of unknown', () => {
     const casts = sources.flatMap(({ path, uncheckedCasts }) => uncheckedCasts.map((cast) => `${path}:${cast}`));
     expect(casts).toEqual([]);
+  });
+
+  test('has comments of at most 125 columns, which do not begin with "What" or "The same"', () => {
+    const badComment = /^\s*(?:\/\*\*|\*|\/\/) ?(?:What|The same) /;
+    const isTooLong = (line: string) => line.length > 125 && /^\s*(?:\/\*|\*|\/\/)/.test(line);
+    const lines = sources.flatMap(({ path }) =>
+      readFileSync(path, 'utf8')
+        .split('\n')
+        .map((line, index) => ({ place: `${path}:${index + 1}`, isBad: badComment.test(line) || isTooLong(line) })),
+    );
+    expect(lines.filter(({ isBad }) => isBad).map(({ place }) => place)).toEqual([]);
   });
 
   test('of models has no numbers of one checkpoint', () => {

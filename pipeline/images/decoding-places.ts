@@ -1,6 +1,7 @@
 import { DecoderPool } from './decoders/decoder-pool.ts';
 import { FairSlots } from './decoders/fair-slots.ts';
-import { type ImageDecodeOptions, type InspectedImage, inspectImage, type RgbImage } from './image-decode.ts';
+import { type ImageDecodeOptions, type InspectedImage, inspectImage } from './image-decode.ts';
+import type { RgbImage } from './rgb-image.ts';
 
 /** Where images are decoded, and whose turn it is: docs/decisions/0029-where-images-are-decoded.md. */
 

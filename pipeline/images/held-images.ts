@@ -1,4 +1,4 @@
-import type { RgbImage } from './image-decode.ts';
+import type { RgbImage } from './rgb-image.ts';
 
 /** Gives back the memory of an image. Apart from the image, because images are plain data that crosses threads. */
 const releases = new WeakMap<RgbImage, () => void>();

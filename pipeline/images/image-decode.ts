@@ -1,60 +1,20 @@
-import sharp, { type Metadata, type Sharp } from 'sharp';
 import { HandlerError } from '../../protocol/errors.ts';
 import { decodeCost } from './decode-cost.ts';
+import { openBmp } from './formats/bmp-image.ts';
+import { describeFile } from './formats/file-kind.ts';
+import { openGif } from './formats/gif-image.ts';
+import { type FormatKey, type ImageFormat, imageFormats, recognizeFormat } from './formats/image-formats.ts';
+import { openAvif, openJpeg, openPng, openWebp } from './formats/libvips-images.ts';
+import type { OpenImage } from './formats/opened-image.ts';
+import { openTiff } from './formats/tiff-image.ts';
+import { type ImageLimits, requireSize } from './image-limits.ts';
+import { CHANNELS, type RgbImage } from './rgb-image.ts';
 import { readStructure } from './structure/read-structure.ts';
 
-/** Decoded pixels, [height, width, 3], 0 to 255. */
-export interface RgbImage {
-  readonly width: number;
-  readonly height: number;
-  readonly data: Uint8Array;
-}
-
-export interface ImageDecodeOptions {
-  /** The most pixels (width x height) an image may have; read from its header, before anything is decoded. */
-  readonly maxPixels: number;
-  /** The longest side that an image may have. */
-  readonly maxSide: number;
-  /** Turns the image by its EXIF orientation, as transformers' `load_image` does. */
+export interface ImageDecodeOptions extends ImageLimits {
+  /** Turns the image by its orientation, as transformers' `load_image` does. */
   readonly applyExif: boolean;
 }
-
-interface Format {
-  readonly name: string;
-  /** The name that sharp gives it. */
-  readonly sharpName: string;
-  /** The beginning of its files. A dot is any byte. */
-  readonly signature: RegExp;
-  /** The most memory that decoding takes for each pixel, for formats that are decoded whole. */
-  readonly bytesPerPixel?: number;
-}
-
-/** No other format is decoded. Memory: docs/decisions/0012-memory-and-tokens.md. */
-const formats: readonly Format[] = [
-  { name: 'JPEG', sharpName: 'jpeg', signature: /^\xff\xd8\xff/s },
-  { name: 'PNG', sharpName: 'png', signature: /^\x89PNG\r\n/s },
-  { name: 'WebP', sharpName: 'webp', signature: /^RIFF....WEBP/s, bytesPerPixel: 8.5 },
-  { name: 'GIF', sharpName: 'gif', signature: /^GIF8[79]a/s, bytesPerPixel: 7.5 },
-  { name: 'AVIF', sharpName: 'heif', signature: /^....ftypavi[fs]/s, bytesPerPixel: 18.8 },
-];
-/** Red, green and blue, one byte each. */
-const CHANNELS = 3;
-/** The most memory for one image of a format that is decoded whole. */
-const MAX_WHOLE_BYTES = 230_000_000;
-const formatNames = 'JPEG, PNG, WebP, GIF or AVIF';
-
-// Decoded images are large, and none is needed twice.
-sharp.cache(false);
-sharp.block({ operation: ['VipsForeignLoad'] });
-sharp.unblock({
-  operation: [
-    'VipsForeignLoadJpegBuffer',
-    'VipsForeignLoadPngBuffer',
-    'VipsForeignLoadWebpBuffer',
-    'VipsForeignLoadNsgifBuffer',
-    'VipsForeignLoadHeifBuffer',
-  ],
-});
 
 /** An image within the limits. Only its header was read. */
 export interface InspectedImage {
@@ -68,12 +28,23 @@ export interface InspectedImage {
   decode(): Promise<RgbImage>;
 }
 
+const openers: Readonly<Record<FormatKey, OpenImage>> = {
+  jpeg: openJpeg,
+  png: openPng,
+  webp: openWebp,
+  gif: openGif,
+  avif: openAvif,
+  tiff: openTiff,
+  bmp: openBmp,
+};
+
 /**
- * Decodes the first frame of an image to RGB. This is the only file that decodes images.
+ * Decodes the first frame of an image to RGB. All images are decoded here.
  *
  * As Pillow's `convert("RGB")` does, it drops alpha and keeps the colour under it, repeats grey, and ignores colour
- * profiles. Unlike Pillow, it converts CMYK by a profile, and scales 16-bit grey to 8 bits, which Pillow clips to white.
- * @throws HandlerError `IMAGE_UNSUPPORTED`, `IMAGE_TOO_LARGE`, `IMAGE_TOO_COMPLEX` or `IMAGE_CORRUPT`, without the decoder's own words.
+ * profiles. docs/reference/images.md names the differences.
+ * @throws HandlerError `IMAGE_UNSUPPORTED`, `IMAGE_TOO_LARGE`, `IMAGE_TOO_COMPLEX` or `IMAGE_CORRUPT`, without the decoder's
+ *   own words.
  */
 export async function decodeImage(bytes: Uint8Array, options: ImageDecodeOptions): Promise<RgbImage> {
   return await (await inspectImage(bytes, options)).decode();
@@ -85,88 +56,41 @@ export async function decodeImage(bytes: Uint8Array, options: ImageDecodeOptions
  */
 export async function inspectImage(file: Uint8Array, options: ImageDecodeOptions): Promise<InspectedImage> {
   const { bytes, passes, isUnusual } = readStructure(file);
-  const header = await readHeader(bytes);
-  const format = formats.find(({ sharpName }) => sharpName === header.format);
-  if (format === undefined) throw unsupported(bytes);
-  requireSize(header, format, options);
+  const key = recognizeFormat(bytes);
+  if (key === undefined) throw unsupported(bytes);
+  const format = imageFormats[key];
+  const opened = await orCorrupt(format, () => openers[key](bytes));
+  if (opened === undefined) throw corrupt(format, new Error(`Expected a ${format.name} header, got another one.`));
+  requireSize(opened, format, options);
   return {
-    decodedBytes: header.width * frameHeight(header) * CHANNELS,
+    decodedBytes: opened.width * opened.height * (opened.keptBytesPerPixel ?? CHANNELS),
     bytes,
-    costMs: isUnusual ? Number.POSITIVE_INFINITY : decodeCost(format.sharpName, header, passes),
-    async decode() {
-      try {
-        const { data, info } = await pixels(bytes, header, options)
-          .raw({ depth: 'uchar' })
-          .toBuffer({ resolveWithObject: true });
-        return { width: info.width, height: info.height, data };
-      } catch (cause) {
-        throw corrupt(format, cause);
-      }
-    },
+    costMs: isUnusual || opened.isUnusual ? Number.POSITIVE_INFINITY : decodeCost(key, opened, passes),
+    decode: () => orCorrupt(format, async () => requirePixels(await opened.decode(options))),
   };
 }
 
-/** The frames of an animation lie one below the other. */
-function frameHeight({ height, pageHeight }: Metadata): number {
-  return pageHeight ?? height;
+/** Everything behind trusts that an image has the pixels that its size says. */
+function requirePixels(image: RgbImage): RgbImage {
+  const { width, height, data } = image;
+  if (data.length === width * height * CHANNELS) return image;
+  throw new Error(`Expected ${width} x ${height} pixels of ${CHANNELS} bytes, got ${data.length} bytes.`);
 }
 
-async function readHeader(bytes: Uint8Array): Promise<Metadata> {
+async function orCorrupt<Value>(format: ImageFormat, act: () => Promise<Value>): Promise<Value> {
   try {
-    return await sharp(bytes, { limitInputPixels: false }).metadata();
+    return await act();
   } catch (cause) {
-    const start = Buffer.from(bytes.subarray(0, 16)).toString('latin1');
-    const format = formats.find(({ signature }) => signature.test(start));
-    throw format === undefined ? unsupported(bytes, cause) : corrupt(format, cause);
+    throw cause instanceof HandlerError ? cause : corrupt(format, cause);
   }
 }
 
-function unsupported(bytes: Uint8Array, cause?: unknown): HandlerError {
-  return new HandlerError('IMAGE_UNSUPPORTED', `Expected a ${formatNames} image, got ${describeBytes(bytes)}.`, {
-    cause,
-  });
+function unsupported(bytes: Uint8Array): HandlerError {
+  const names = Object.values(imageFormats).map(({ name }) => name);
+  const expected = `${names.slice(0, -1).join(', ')} or ${names.at(-1)}`;
+  return new HandlerError('IMAGE_UNSUPPORTED', `Expected a ${expected} image, got ${describeFile(bytes)}.`);
 }
 
-function corrupt({ name }: Format, cause: unknown): HandlerError {
+function corrupt({ name }: ImageFormat, cause: unknown): HandlerError {
   return new HandlerError('IMAGE_CORRUPT', `Expected a whole ${name} image, got one that does not decode.`, { cause });
-}
-
-function requireSize(header: Metadata, format: Format, options: ImageDecodeOptions): void {
-  const { width } = header;
-  const height = frameHeight(header);
-  const maxPixels = Math.min(options.maxPixels, Math.floor(MAX_WHOLE_BYTES / wholeBytesPerPixel(header, format)));
-  const isTooLong = Math.max(width, height) > options.maxSide;
-  if (!isTooLong && width * height <= maxPixels) return;
-  const expected = isTooLong ? `with sides of at most ${options.maxSide} pixels` : `of at most ${maxPixels} pixels`;
-  const kind = header.isProgressive
-    ? `a progressive ${format.name}`
-    : `${format.name === 'AVIF' ? 'an' : 'a'} ${format.name}`;
-  throw new HandlerError('IMAGE_TOO_LARGE', `Expected ${kind} image ${expected}, got ${width} x ${height}.`);
-}
-
-/**
- * Progressive JPEG and interlaced PNG hold about two bytes for each channel until their last pass. Other JPEG and PNG are
- * decoded row by row.
- */
-function wholeBytesPerPixel({ isProgressive, channels }: Metadata, { bytesPerPixel }: Format): number {
-  return bytesPerPixel ?? (isProgressive ? CHANNELS + 2.2 * channels : 0);
-}
-
-function pixels(bytes: Uint8Array, header: Metadata, { maxPixels, applyExif }: ImageDecodeOptions): Sharp {
-  const image = sharp(bytes, {
-    limitInputPixels: maxPixels,
-    autoOrient: applyExif,
-    ignoreIcc: header.space !== 'cmyk',
-  });
-  return image.removeAlpha().toColourspace('srgb');
-}
-
-/** Describes bytes by their beginning, without quoting them. */
-function describeBytes(bytes: Uint8Array): string {
-  if (bytes.length === 0) return 'no bytes';
-  const start = Buffer.from(bytes.subarray(0, 256)).toString('latin1').trimStart().toLowerCase();
-  if (start.startsWith('<!doctype html') || start.startsWith('<html')) return `an HTML page of ${bytes.length} bytes`;
-  if (start.startsWith('<svg') || start.startsWith('<?xml')) return `an XML or SVG document of ${bytes.length} bytes`;
-  if (start.startsWith('{') || start.startsWith('[')) return `JSON of ${bytes.length} bytes`;
-  return `${bytes.length} bytes of another kind`;
 }

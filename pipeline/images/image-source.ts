@@ -5,10 +5,12 @@ import { type DecodingOptions, decodeInTurn, enterCostlyTurn, inspectInTurn } fr
 import { fetchFailure, hostPhrase, writtenHost } from './fetch-failures.ts';
 import { FetchTurns } from './fetch-turns.ts';
 import { FetchedByteBudget, type FetchedBytes } from './fetched-bytes.ts';
+import { recognizeFormat } from './formats/image-formats.ts';
 import { decodeHolding } from './held-images.ts';
-import type { InspectedImage, RgbImage } from './image-decode.ts';
+import type { InspectedImage } from './image-decode.ts';
 import { fetchImage, type ImageFetchOptions } from './image-fetch.ts';
 import { decodeBase64, readDataUri, requireBytes } from './inline-image.ts';
+import type { RgbImage } from './rgb-image.ts';
 import { unreadableSource } from './unreadable-source.ts';
 
 /** An image: text that says where it is or contains it, or the bytes of its file. */
@@ -25,6 +27,7 @@ export interface ImageOptions extends ImageFetchOptions, DecodingOptions {
   readonly onStage?: OnStage | undefined;
 }
 
+const MAX_SIGNATURE_CHARACTERS = 80;
 /** The fetches of the process, which take turns, and the memory of what they bring. */
 const fetchTurns = new FetchTurns();
 const fetchedBudget = new FetchedByteBudget();
@@ -59,7 +62,7 @@ export async function loadImage(source: ImageSource, options: ImageOptions): Pro
     const inspected = await watchStage('inspect', onStage, inspect).catch(orElse(failure));
     const inspectedMs = performance.now();
     // A joint budget lends to all images of a request at once. The others need this memory to be fetched.
-    if (options.decodedBudget?.isJoint) fetchedBytes.release();
+    if (options.decodedBudget?.isJoint) fetchedBytes.waitForOthers(bytes.length);
     const { release, leaveTurn } = await watchStage('queue', onStage, () => acquireDecoded(inspected, options));
     const decodeStartMs = performance.now();
     const decode = () => decodeHolding(() => decodeInTurn(inspected, options), release);
@@ -111,6 +114,7 @@ async function readSource(
   fetchedBytes: FetchedBytes,
 ): Promise<ReadSource> {
   if (typeof source !== 'string') return { bytes: requireBytes(source, options.maxBytes) };
+  if (isFile(source)) return { bytes: requireBytes(Buffer.from(source), options.maxBytes) };
   if (url === undefined) return { bytes: readText(source.trim(), options) };
   const host = writtenHost(source);
   const { bytes, codingError } = await fetchImage(url, options, { host, fetchedBytes });
@@ -129,6 +133,12 @@ function readText(source: string, options: ImageOptions): Uint8Array {
   if (/^data:/i.test(source)) return readDataUri(source, options.maxBytes);
   if (/^[a-z][a-z0-9+.-]*:/i.test(source)) throw unreadableSource(source);
   return decodeBase64(source, options.maxBytes);
+}
+
+/** Few files of images, such as those of a black bitmap, are also text in UTF-8, which a tensor of BYTES takes them for. */
+function isFile(source: string): boolean {
+  const start = source.slice(0, MAX_SIGNATURE_CHARACTERS);
+  return start.includes('\0') && recognizeFormat(Buffer.from(start)) !== undefined;
 }
 
 function parseUrl(source: string): URL {

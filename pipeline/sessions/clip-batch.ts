@@ -1,4 +1,4 @@
-import type { RgbImage } from '../images/image-decode.ts';
+import type { RgbImage } from '../images/rgb-image.ts';
 
 /** Images and texts to encode. Together they are the batch's items: the images first, then the texts. */
 export interface ClipBatch {

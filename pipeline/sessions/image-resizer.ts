@@ -1,6 +1,6 @@
 import type { ImageProcessorConfig, Resize } from '../../checkpoint/config/image-processor-config.ts';
 import { cropOf, resizeGraph } from '../../models/towers/image-processor.ts';
-import type { RgbImage } from '../images/image-decode.ts';
+import type { RgbImage } from '../images/rgb-image.ts';
 import { createSession, type RuntimeTensor, type Session } from './runtime.ts';
 import { runtimeInt64s } from './tensors.ts';
 

@@ -1,4 +1,4 @@
-import type { RgbImage } from '../images/image-decode.ts';
+import type { RgbImage } from '../images/rgb-image.ts';
 
 /** Images and texts; every image is compared with every text. */
 export interface RetrievalBatch {

@@ -1,4 +1,4 @@
-import type { RgbImage } from '../images/image-decode.ts';
+import type { RgbImage } from '../images/rgb-image.ts';
 
 /** Rows that are computed together. Each row asks about one image, and all of them share the settings. */
 export interface RowBatch<Row, Settings> {

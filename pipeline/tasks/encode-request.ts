@@ -1,6 +1,6 @@
 import type { NamedTensor } from '../../protocol/named-tensor.ts';
-import type { RgbImage } from '../images/image-decode.ts';
 import type { ImageSource } from '../images/image-source.ts';
+import type { RgbImage } from '../images/rgb-image.ts';
 import type { TensorAnswer } from '../infer-request.ts';
 import { watchRun } from '../stages.ts';
 import { readInTurns } from '../texts/text-tokens.ts';

@@ -1,7 +1,7 @@
 import type { ImageProcessorConfig, Resize } from '../../checkpoint/config/image-processor-config.ts';
 import { cropOf } from '../../models/towers/image-processor.ts';
 import { HandlerError } from '../../protocol/errors.ts';
-import type { RgbImage } from '../images/image-decode.ts';
+import type { RgbImage } from '../images/rgb-image.ts';
 
 /** The limit of an image after its shorter side is resized. An image of one line of pixels would grow without end. */
 const MAX_RESIZED_PIXELS = 16_000_000;

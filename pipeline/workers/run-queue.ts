@@ -1,6 +1,6 @@
 import { FairQueue } from '../fair-queue.ts';
 import { releaseImages } from '../images/held-images.ts';
-import type { RgbImage } from '../images/image-decode.ts';
+import type { RgbImage } from '../images/rgb-image.ts';
 import type { BatchRunner } from './batch-runner.ts';
 
 /** How a batch is run: until when it may wait, and whom to tell. */
@@ -9,7 +9,7 @@ export interface RunOptions {
   readonly signal?: AbortSignal | undefined;
   /** Whose batch it is: clients take turns. */
   readonly client?: string | undefined;
-  /** What the batch costs, in a unit that all batches share. */
+  /** The cost of the batch, in a unit that all batches share. */
   readonly work?: number;
   /** Called when a worker takes the batch. */
   readonly computing?: (() => void) | undefined;

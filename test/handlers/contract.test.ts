@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { bearerTokenCheck } from '../../handlers/service/bearer-token.ts';
 import type { ErrorCode } from '../../protocol/errors.ts';
 import { imagePath } from '../support/goldens.ts';
 import { dataUri, type ImageServer, startImageServer } from '../support/server.ts';
@@ -39,6 +40,9 @@ function doorsWith(...features: readonly Feature[]): readonly (readonly [string,
     .map((door) => [door.name, door] as const);
 }
 
+/** The name of the token that the doors are asked with. */
+const client = bearerTokenCheck(['secret'])('Bearer secret');
+
 const small = dataUri('small');
 const chelsea = `data:;base64,${readFileSync(imagePath('chelsea')).toString('base64')}`;
 
@@ -77,9 +81,15 @@ describe.each(doorsWith())('%s', (_, door) => {
     const expected = await expectedAnswer(door, [small]);
     const stop = new AbortController();
     const model = door.model(servers);
-    const held = Array.from({ length: model.settings.maxQueueSize }, () =>
-      model.inferTensors({ inputs: { img_url: `${images.url}/held.png` }, signal: stop.signal }).catch(() => undefined),
-    );
+    const { maxQueueSize } = model.settings;
+    // One client has the queue, and the other its share beside it: doors ask with the token, but for Lambda's messages.
+    const clients = [
+      ...Array.from({ length: maxQueueSize }, () => client),
+      ...Array.from({ length: Math.ceil(maxQueueSize / 2) }, () => undefined),
+    ];
+    const inputs = { img_url: `${images.url}/held.png` };
+    const hold = (of: string | undefined) => model.inferTensors({ inputs, signal: stop.signal, client: of });
+    const held = clients.map((of) => hold(of).catch(() => undefined));
     expect(await ask(door, { images: [small] })).toBe(seen(door, 'OVERLOADED'));
     stop.abort();
     await Promise.all(held);

@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
-import type { ImageDecodeOptions, RgbImage } from '../image-decode.ts';
+import type { ImageDecodeOptions } from '../image-decode.ts';
+import type { RgbImage } from '../rgb-image.ts';
 import { DecoderProcess, tooLong } from './decoder-process.ts';
 import { FairSlots } from './fair-slots.ts';
 

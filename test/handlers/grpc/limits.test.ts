@@ -131,7 +131,7 @@ describe('messages that arrive', () => {
     stream.on('data', (answer: object) => void answers.push(answer));
     stream.on('error', () => undefined);
     for (const id of ['1', '2', '3', '4', '5']) {
-      stream.write({ ...request, id, parameters: { note: { string_param: 'x'.repeat(60_000) } } });
+      stream.write({ ...request, id: id.repeat(60_000) });
       await expect.poll(() => answers.length).toBe(Number(id));
     }
     expect(answers.map((answer) => ('error_message' in answer ? answer.error_message : undefined))).toEqual(

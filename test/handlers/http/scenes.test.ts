@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import Handler, { settingsFromEnvironment } from '../../../app.ts';
 import { shippedFile } from '../../../shipped-files.ts';
+import { readPicture } from '../../support/pillow-outcomes.ts';
 import { bytes, outputOf, readAnswer, send, startServerOfModels } from '../../support/server.ts';
 
 /**
@@ -81,6 +82,13 @@ describe('over HTTP', () => {
     ['rocket-and-star', 'a photo of'],
     ['two-cats', 'a picture of two'],
   ];
+
+  /** Pictures of public reports: test/fixtures/pictures. Each of them lost the cats before. */
+  test.each(['plain.jpg', 'samsung-sos.jpg', 'junk-between.jpg', 'small.bmp', 'trans.gif'])('%s', async (file) => {
+    const source = readPicture(file).toString('base64');
+    const [text] = await ask('captioning', 'generated_output', [bytes('img_url', [source])]);
+    expect(text).toBe('two cats on a yellow background');
+  });
 
   test.each(prompts)('%s, prompted with "%s"', async (name, prompt) => {
     const answer = await caption(name, prompt);

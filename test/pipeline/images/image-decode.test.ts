@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import sharp from 'sharp';
 import { describe, expect, test } from 'vitest';
-import { decodeImage, type RgbImage } from '../../../pipeline/images/image-decode.ts';
+import { decodeImage } from '../../../pipeline/images/image-decode.ts';
+import type { RgbImage } from '../../../pipeline/images/rgb-image.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { expectHandlerError } from '../../support/thrown.ts';
 
@@ -239,25 +240,23 @@ describe('the EXIF orientation', () => {
 const decoderWords = /vips|libspng|libpng|spng|sharp|heif|nsgif|buffer|premature|VipsJpeg|operation/i;
 
 describe('a file that is not an image of a known format', () => {
-  const tiff = () => flatPicture().tiff().toBuffer();
   const svg = '<svg xmlns="http://www.w3.org/2000/svg" width="4" height="4"><text>secret</text></svg>';
   const unsupported: readonly (readonly [string, () => Uint8Array | Promise<Uint8Array>, string])[] = [
-    ['SVG', () => Buffer.from(svg), 'an XML or SVG document'],
-    ['SVG with an XML declaration', () => Buffer.from(`\n<?xml version="1.0"?>${svg}`), 'an XML or SVG document'],
-    ['TIFF', tiff, 'bytes of another kind'],
-    ['PDF', () => Buffer.from('%PDF-1.4\nsecret'), 'bytes of another kind'],
+    ['SVG', () => Buffer.from(svg), 'an SVG image'],
+    ['SVG with an XML declaration', () => Buffer.from(`\n<?xml version="1.0"?>${svg}`), 'an SVG image'],
+    ['PDF', () => Buffer.from('%PDF-1.4\nsecret'), 'a PDF document'],
     ['HTML', () => Buffer.from('<!DOCTYPE html><p>secret</p>'), 'an HTML page'],
     ['HTML without a declaration', () => Buffer.from('  <html><p>secret</p>'), 'an HTML page'],
     ['JSON', () => Buffer.from('{"secret":1}'), 'JSON'],
-    ['a picture in an unknown wrapping', () => Buffer.from('P6 1 1 255 abc'), 'bytes of another kind'],
+    ['a picture in an unknown wrapping', () => Buffer.from('P6 1 1 255 abc'), 'a PNM image'],
     ['no bytes', () => new Uint8Array(), 'no bytes'],
-    ['one byte', () => Uint8Array.of(0xff), '1 bytes of another kind'],
+    ['one byte', () => Uint8Array.of(0xff), '1 byte of another kind'],
     ['random bytes', () => Buffer.concat([Buffer.from([0]), randomBytes(5000)]), '5001 bytes of another kind'],
   ];
 
   test.each(unsupported)('%s is refused, without a quotation', async (_, make, described) => {
     const error = await expectHandlerError(decodeImage(await make(), options), 'IMAGE_UNSUPPORTED');
-    expect(error.message).toContain('Expected a JPEG, PNG, WebP, GIF or AVIF image');
+    expect(error.message).toContain('Expected a JPEG, PNG, WebP, GIF, AVIF, TIFF or BMP image, got ');
     expect(error.message).toContain(described);
     expect(error.message).not.toContain('secret');
     expect(error.message).not.toMatch(decoderWords);

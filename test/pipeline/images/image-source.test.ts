@@ -8,6 +8,7 @@ import { type ImageOptions, loadImage } from '../../../pipeline/images/image-sou
 import { jointBudgets } from '../../../pipeline/images/joint-budgets.ts';
 import type { ErrorCode } from '../../../protocol/errors.ts';
 import { imagePath } from '../../support/goldens.ts';
+import { bitmap, tiff } from '../../support/image-files.ts';
 import { imageOptions } from '../../support/image-options.ts';
 import { type Route, startServer } from '../../support/loopback-server.ts';
 import { expectHandlerError } from '../../support/thrown.ts';
@@ -25,6 +26,8 @@ const redirectTo =
 
 /** Words of the servers, and of the network, that must not reach whoever sent the request. */
 const hidden = /upstream-secret|127\.0\.0\.1|localhost|:\d{4,5}|ECONN|undici|Secret-Path|E[A-Z]{5,}/;
+
+const tiffOfFourPixels = { 256: [4], 257: [1], 258: [8, 8, 8], 262: [2], 273: [8], 277: [3], 278: [1], 279: [12] };
 
 async function expectRefused(source: string, code: ErrorCode, changed: Partial<ImageOptions> = {}): Promise<string> {
   const { message } = await expectHandlerError(loadImage(source, { ...options, ...changed }), code);
@@ -415,4 +418,15 @@ describe('an image as text', () => {
   ])('is refused as unsupported where it is %s', async (_, source) => {
     await expectRefused(source, 'IMAGE_UNSUPPORTED');
   });
+});
+
+test('a file that is also text in UTF-8 is the file, to its last space', async () => {
+  // A tensor of BYTES takes these for text. Their last byte is a space, which is no part of base64.
+  const files = [bitmap(24, [4, 1], Buffer.alloc(12, 32)), tiff(Buffer.alloc(12, 32), tiffOfFourPixels)];
+  for (const file of files) {
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(file);
+    const { image } = await loadImage(text, options);
+    expect(image).toMatchObject({ width: 4, height: 1 });
+    expect([...image.data]).toEqual(Array(12).fill(32));
+  }
 });

@@ -2,7 +2,7 @@ import { getEventListeners } from 'node:events';
 import { describe, expect, test } from 'vitest';
 import { FixedByteBudget } from '../../../pipeline/images/byte-budget.ts';
 import { decodeHolding } from '../../../pipeline/images/held-images.ts';
-import type { RgbImage } from '../../../pipeline/images/image-decode.ts';
+import type { RgbImage } from '../../../pipeline/images/rgb-image.ts';
 import { RunQueue } from '../../../pipeline/workers/run-queue.ts';
 
 interface NumberedBatch {

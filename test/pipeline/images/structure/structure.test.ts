@@ -26,7 +26,7 @@ import {
 import { belowOf, mutateBytes } from '../../../support/mutations.ts';
 import { expectHandlerError } from '../../../support/thrown.ts';
 
-/** What files are built of, counted before a decoder sees them. */
+/** The parts of files, counted before a decoder sees them. */
 
 const options = { maxPixels: 50_000_000, maxSide: 16_384, applyExif: true };
 const jpeg = () => plainPicture(64, 64).jpeg().toBuffer();
@@ -113,8 +113,6 @@ describe('is refused before a decoder sees it:', () => {
       async () => Buffer.concat([await avifGrid(16, 1, 1), repeated(Buffer.from('\0\0\0\x08free', 'latin1'), 10_001)]),
     ],
     ['a TIFF of many entries', '1000 entries', () => tiffOfDirectories(1, { entries: 1_001 })],
-    ['a TIFF of many strips', '100000 strips', () => tiffOfDirectories(1, { strips: 100_001 })],
-    ['a TIFF of one large tile', '16777216 pixels in a tile', () => tiffOfDirectories(1, { tileSide: 40_000 })],
   ];
 
   test.each(refused)('%s', async (_, expected, make) => {
@@ -146,7 +144,7 @@ describe('an animation', () => {
     const file = animatedWebp(
       await offsetFrame(),
       { width: 20, height: 10 },
-      50,
+      600,
       { x: 8, y: 2, frameWidth: 6, frameHeight: 4 },
       [exif],
     );
