@@ -173,6 +173,13 @@ test.each([
   ]);
 });
 
+test.each(['Entry not found', jsonError])('a vocab.txt that is %s says so', (text) => {
+  const folder = folderWith('vocab.txt', text);
+  expectCheckpointError(() => open(folder), 'CHECKPOINT_TOKENIZER_INVALID', [
+    'vocab.txt: expected the token [CLS], got none among 1, and that is no vocabulary. Download it again.',
+  ]);
+});
+
 test('weights in the cache of the Hub have the name of their link in messages', () => {
   const folder = folderWith('model.safetensors', '');
   rmSync(join(folder, 'model.safetensors'));
