@@ -1,5 +1,5 @@
 import { describe, type JsonSection } from '../files/json-file.ts';
-import { generationParameters, parameterColumn } from './generation-parameters.ts';
+import { parameterColumn } from './generation-parameters.ts';
 import { tokenRuleKeys } from './token-rules.ts';
 
 /**
@@ -104,7 +104,8 @@ function isNeutral(value: unknown, neutral: readonly unknown[]): boolean {
 }
 
 function isUnknown(key: string): boolean {
-  const isKnown = Object.hasOwn(generationParameters, key) || Object.hasOwn(unsupported, key) || withoutEffect.has(key);
+  const isKnown =
+    Object.hasOwn(parameterColumn('checkpoint'), key) || Object.hasOwn(unsupported, key) || withoutEffect.has(key);
   return !isKnown && !tokenRuleKeys.includes(key) && !specialTokens.includes(key);
 }
 

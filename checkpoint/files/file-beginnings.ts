@@ -70,6 +70,7 @@ export function recognizeForeign(start: Uint8Array): ForeignFile | undefined {
   const signature = recognizeSignature(start, signatures);
   if (signature !== undefined) return signature;
   if (start.length >= 16 && start.every((byte) => byte === 0)) return { what: 'zeros', advice: AGAIN };
+  if (isTar(start)) return { what: 'a tar archive', advice: UNPACK };
   const text = Buffer.from(start.buffer, start.byteOffset, start.length).toString('latin1');
   const words = text
     .replace(/^\xef\xbb\xbf/, '')
@@ -86,14 +87,25 @@ export function recognizeNoText(bytes: Uint8Array): ForeignFile | undefined {
   return isUtf8(bytes) ? undefined : { what: 'bytes that are no text in UTF-8', advice: AGAIN };
 }
 
-/** As `recognizeForeign`, for weights: no form of them is JSON. */
+/** As `recognizeForeign`, for weights: no form of them is JSON, or any other text. */
 export function recognizeNoWeights(start: Uint8Array): ForeignFile | undefined {
   if (isSafetensors(start)) return undefined;
   const [first, second] = start;
   const isJson = first === OPENING_BRACE && (second === 0x22 || second === 0x0a || second === 0x0d || second === 0x20);
-  return (
-    recognizeForeign(start) ?? (isJson ? { what: 'JSON, perhaps the error of a server,', advice: AGAIN } : undefined)
-  );
+  const foreign = recognizeForeign(start);
+  if (foreign !== undefined) return foreign;
+  if (isJson) return { what: 'JSON, perhaps the error of a server,', advice: AGAIN };
+  return start.every(isOfText) ? { what: 'text', advice: AGAIN } : undefined;
+}
+
+/** White space, or a sign of ASCII. */
+function isOfText(byte: number): boolean {
+  return (byte >= 0x20 && byte < 0x7f) || (byte >= 0x09 && byte <= 0x0d);
+}
+
+/** A tar archive begins with the name of its first file. */
+function isTar(start: Uint8Array): boolean {
+  return Buffer.from(start.subarray(257, 262)).toString('latin1') === 'ustar';
 }
 
 /** Whether a header follows its length, whose first bytes may be any, even those of gzip. No header has 4 GB. */

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type AdapterConfig, readAdapterConfig } from '../config/adapter-config.ts';
 import { CheckpointError } from '../errors.ts';
@@ -57,8 +57,9 @@ export function openAdapter(folder: string): Adapter {
 }
 
 function readRegions(folder: string): readonly TensorRegion[] {
-  if (existsSync(join(folder, SAFETENSORS))) return readSafetensorsHeader(join(folder, SAFETENSORS));
-  if (existsSync(join(folder, TORCH))) return readTorchArchive(join(folder, TORCH));
+  const files = readdirSync(folder); // A symlink to nothing is there too, and refused when it is opened.
+  if (files.includes(SAFETENSORS)) return readSafetensorsHeader(join(folder, SAFETENSORS));
+  if (files.includes(TORCH)) return readTorchArchive(join(folder, TORCH));
   throw invalidFolder(folder, `${SAFETENSORS} or ${TORCH}, got none`);
 }
 

@@ -23,6 +23,8 @@ export interface DecodeOptions {
 export interface OpenedImage extends ImageShape {
   /** Bytes that each pixel takes until the image is let go of, where they are more than three. */
   readonly keptBytesPerPixel?: number;
+  /** Whether it may hold more work than its size tells. */
+  readonly isUnusual?: boolean;
   /** @throws an error of any kind when the file does not decode. */
   readonly decode: (options: DecodeOptions) => Promise<RgbImage>;
 }

@@ -89,6 +89,25 @@ function srgbByte(linear: number): number {
   return gammaBytes[Math.round(Math.min(Math.max(linear, 0), 1) * GAMMA_STEPS)] ?? 0;
 }
 
+/** The part that a byte of colour adds to red, green or blue, in parts of 64, by the tables of Pillow (ConvertYCbCr.c). */
+const colourParts = (factor: number) =>
+  Int16Array.from({ length: 256 }, (_, byte) => Math.trunc(factor * (byte - 128) * 64 + 0.5));
+const [redOfRed, greenOfBlue, greenOfRed, blueOfBlue] = [1.402, -0.34414, -0.71414, 1.772].map(colourParts);
+
+/** Light, blue and red (YCbCr), as JPEG has them. */
+export function yCbCrToRgb(samples: Uint8Array, channels: number): Promise<Uint8Array> {
+  return convertAll(samples, channels, (values, from, to) => {
+    const [light, blue, red] = [values[from] ?? 0, values[from + 1] ?? 0, values[from + 2] ?? 0];
+    values[to] = clipped(light + ((redOfRed?.[red] ?? 0) >> 6));
+    values[to + 1] = clipped(light + (((greenOfBlue?.[blue] ?? 0) + (greenOfRed?.[red] ?? 0)) >> 6));
+    values[to + 2] = clipped(light + ((blueOfBlue?.[blue] ?? 0) >> 6));
+  });
+}
+
+function clipped(value: number): number {
+  return Math.min(Math.max(value, 0), 255);
+}
+
 /** Two pixels of 12-bit grey in three bytes; a row begins with a whole byte. The upper 8 bits remain. */
 export async function packedGreyToRgb(rows: Uint8Array, rowBytes: number, width: number): Promise<Uint8Array> {
   const height = Math.floor(rows.length / rowBytes);

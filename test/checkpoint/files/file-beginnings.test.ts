@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { openCheckpoint } from '../../../checkpoint/checkpoint.ts';
+import { readJsonFile } from '../../../checkpoint/files/json-file.ts';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
 import { openTokenizer } from '../../../pipeline/texts/tokenizer.ts';
 import { checkpointFolder, fixtures } from '../../support/goldens.ts';
@@ -30,6 +31,12 @@ const foreign: readonly (readonly [name: string, bytes: Uint8Array | string, wha
     'HTTP/1.1 404 Not Found\r\n\r\n',
     "a server's answer with its headers",
     'again',
+  ],
+  [
+    'a tar archive',
+    Buffer.from(`config.json${'\0'.repeat(246)}ustar${'\0'.repeat(300)}`),
+    'a tar archive',
+    'Unpack it',
   ],
   ['zstd', Buffer.from('28b52ffd00', 'hex'), 'Zstandard data', 'Unpack it'],
 ];
@@ -82,6 +89,20 @@ describe.each([...codes])('%s', (name, code) => {
   });
 
   const readsLines = name.endsWith('.txt');
+  test
+    .skipIf(readsLines)
+    .each([
+      '{"Code":"AccessDenied","Message":"Access Denied","RequestId":"1","HostId":"2"}',
+      '{"type":"about:blank","title":"Not Found","status":404}',
+      '{"message":"Forbidden","requestId":"abc"}',
+      '{"success":false,"errors":[{"code":7003}]}',
+      'Entry not found',
+      'Access to this model is restricted.',
+    ])('that is %s is refused', (text) => {
+    const folder = folderWith(name, text);
+    expectCheckpointError(() => open(folder), code, [join(folder, name), 'Download it again.']);
+  });
+
   test.skipIf(readsLines)('that is the error of a server in JSON is refused', () => {
     const folder = folderWith(name, jsonError);
     const error = expectCheckpointError(() => open(folder), code, [join(folder, name), 'Download it again.']);
@@ -125,6 +146,21 @@ test('weights under the name of a text are named', () => {
   expectCheckpointError(() => open(folder), 'CHECKPOINT_CONFIG_INVALID', [
     'got a zip archive, as torch writes weights',
   ]);
+});
+
+test('numbers that Python writes are read as Python reads them', () => {
+  const folder = folderWith('config.json', '');
+  const config = readFileSync(join(checkpointFolder('narrow-vision'), 'config.json'), 'utf8');
+  const more = String.raw`"a": NaN, "b": [Infinity, -Infinity], "c": "NaN \" Infinity", "initializer_range": NaN,`;
+  writeFileSync(join(folder, 'config.json'), config.replace('{', `{${more}`));
+  expect(readJsonFile(join(folder, 'config.json'))?.values).toMatchObject({
+    a: 'NaN',
+    b: [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY],
+    c: 'NaN " Infinity',
+  });
+  expect(() => open(folder)).not.toThrow();
+  const broken = folderWith('config.json', '{"a": NaN, "b": Nan}');
+  expectCheckpointError(() => open(broken), 'CHECKPOINT_CONFIG_INVALID', ['text that does not parse']);
 });
 
 test('JSON behind a byte order mark says so', () => {
