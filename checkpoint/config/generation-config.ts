@@ -111,7 +111,7 @@ interface Bounds {
   readonly maximum?: number;
 }
 
-/** The bounds of a parameter, as they are for requests. */
+/** Describes the values that a parameter may have, as messages for requests do. */
 function expectedOf(name: string): string {
   const inputs: Readonly<Record<string, Bounds>> = parameterColumn('input');
   const { datatype = '', allowed, minimum, exclusiveMinimum, maximum = MAX_COUNT } = inputs[name] ?? {};

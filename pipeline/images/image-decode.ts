@@ -8,8 +8,8 @@ import { openAvif, openJpeg, openPng, openWebp } from './formats/libvips-images.
 import type { OpenImage } from './formats/opened-image.ts';
 import { openTiff } from './formats/tiff-image.ts';
 import { type ImageLimits, requireSize } from './image-limits.ts';
-import { readStructure } from './read-structure.ts';
 import { CHANNELS, type RgbImage } from './rgb-image.ts';
+import { readStructure } from './structure/read-structure.ts';
 
 export interface ImageDecodeOptions extends ImageLimits {
   /** Turns the image by its orientation, as transformers' `load_image` does. */

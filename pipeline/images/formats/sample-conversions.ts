@@ -89,7 +89,7 @@ function srgbByte(linear: number): number {
   return gammaBytes[Math.round(Math.min(Math.max(linear, 0), 1) * GAMMA_STEPS)] ?? 0;
 }
 
-/** The part that a byte of colour adds to red, green or blue, in parts of 64, by the tables of Pillow (ConvertYCbCr.c). */
+/** A byte of colour adds so much to red, green or blue, in parts of 64: Pillow's tables (ConvertYCbCr.c). */
 const colourParts = (factor: number) =>
   Int16Array.from({ length: 256 }, (_, byte) => Math.trunc(factor * (byte - 128) * 64 + 0.5));
 const [redOfRed, greenOfBlue, greenOfRed, blueOfBlue] = [1.402, -0.34414, -0.71414, 1.772].map(colourParts);

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import sharp from 'sharp';
 import { describe, expect, test } from 'vitest';
 import { decodeImage, inspectImage } from '../../../../pipeline/images/image-decode.ts';
-import { readStructure } from '../../../../pipeline/images/read-structure.ts';
+import { readStructure } from '../../../../pipeline/images/structure/read-structure.ts';
 import { HandlerError } from '../../../../protocol/errors.ts';
 import {
   animatedGif,

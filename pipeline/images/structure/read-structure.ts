@@ -1,11 +1,11 @@
-import { type FormatKey, recognizeFormat } from './formats/image-formats.ts';
-import { readAvifStructure } from './structure/avif-structure.ts';
-import { readGifStructure } from './structure/gif-structure.ts';
-import { readJpegStructure } from './structure/jpeg-structure.ts';
-import { readPngStructure } from './structure/png-structure.ts';
-import { type ImageStructure, plainStructure } from './structure/structure.ts';
-import { readTiffStructure } from './structure/tiff-structure.ts';
-import { readWebpStructure } from './structure/webp-structure.ts';
+import { type FormatKey, recognizeFormat } from '../formats/image-formats.ts';
+import { readAvifStructure } from './avif-structure.ts';
+import { readGifStructure } from './gif-structure.ts';
+import { readJpegStructure } from './jpeg-structure.ts';
+import { readPngStructure } from './png-structure.ts';
+import { type ImageStructure, plainStructure } from './structure.ts';
+import { readTiffStructure } from './tiff-structure.ts';
+import { readWebpStructure } from './webp-structure.ts';
 
 /** A reader for each format. A BMP has no parts to count: its size tells its work. */
 const readers: Readonly<Record<FormatKey, (bytes: Uint8Array) => ImageStructure>> = {
