@@ -61,7 +61,8 @@ const table = {
     http: 400,
     grpc: 'INVALID_ARGUMENT',
     retryable: false,
-    meaning: "Prompt and new tokens exceed the model's positions.",
+    meaning:
+      "Prompt and new tokens exceed the model's positions; or a text has more than 262,144 characters, or 100 for each position.",
   },
   IMAGE_SOURCE_INVALID: {
     http: 400,

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { CheckpointError } from '../errors.ts';
 import { describe, isJsonObject, type JsonSection, readJsonFile } from '../files/json-file.ts';
@@ -84,7 +85,7 @@ export function describeAdapter(folder: string): string | undefined {
 export function readAdapterConfig(folder: string): AdapterConfig {
   const file = readJsonFile(join(folder, FILE));
   if (file === undefined) {
-    const message = `${folder}: expected the folder of a LoRA adapter, with ${FILE} in it, got none.`;
+    const message = `${folder}: expected the folder of a LoRA adapter, with ${FILE} in it, got ${otherFolder(folder)}.`;
     throw new CheckpointError('CHECKPOINT_CONFIG_INVALID', message);
   }
   if (file.values['peft_type'] !== 'LORA') throw invalid(file, 'peft_type', '"LORA"', file.values['peft_type']);
@@ -97,6 +98,13 @@ export function readAdapterConfig(folder: string): AdapterConfig {
     usesMagnitudes: readBoolean(file, 'use_dora', false),
     modulesToSave: readModulesToSave(file),
   };
+}
+
+function otherFolder(folder: string): string {
+  if (!existsSync(folder))
+    return 'no such folder; one of the Hub is downloaded with `hf download OWNER/NAME --local-dir FOLDER`';
+  if (existsSync(join(folder, 'config.json'))) return 'a whole checkpoint; the adapter is named before its base';
+  return 'none';
 }
 
 function baseModelOf({ values }: JsonSection): string | undefined {

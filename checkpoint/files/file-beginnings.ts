@@ -21,6 +21,9 @@ export function describeForeign(
 export const BEGINNING_BYTES = 512;
 
 const OPENING_BRACE = 0x7b;
+/** A few bytes of weights may look like text. */
+const MIN_TEXT_BYTES = 8;
+
 const AGAIN = 'Download it again.';
 const UNPACK = 'Unpack it, or download the file itself.';
 const AS_UTF8 = 'Save it as UTF-8 without a byte order mark.';
@@ -95,7 +98,7 @@ export function recognizeNoWeights(start: Uint8Array): ForeignFile | undefined {
   const foreign = recognizeForeign(start);
   if (foreign !== undefined) return foreign;
   if (isJson) return { what: 'JSON, perhaps the error of a server,', advice: AGAIN };
-  return start.every(isOfText) ? { what: 'text', advice: AGAIN } : undefined;
+  return start.length >= MIN_TEXT_BYTES && start.every(isOfText) ? { what: 'text', advice: AGAIN } : undefined;
 }
 
 /** White space, or a sign of ASCII. */

@@ -176,6 +176,27 @@ test('merges that are cut off say so', () => {
   ]);
 });
 
+test.each([
+  ['in the second piece of a line', 'a b\nab c', ['abcd</w>'], 'merges that make tokens of vocab.json, got "abc"'],
+  ['behind a line', 'a b\n', ['abc', 'abcd'], 'merges for the 5 long tokens of vocab.json, got 1'],
+])('merges that are cut off %s say so', (_, merges, more, problem) => {
+  const folder = folderWith('merges.txt', `#version: 0.2\n${merges}`);
+  const tokens = ['a', 'b', 'c', 'd', 'd</w>', 'ab', ...more, '<|startoftext|>', '<|endoftext|>'];
+  writeFileSync(join(folder, 'vocab.json'), JSON.stringify(Object.fromEntries(tokens.map((token, id) => [token, id]))));
+  expectCheckpointError(() => open(folder), 'CHECKPOINT_TOKENIZER_INVALID', [
+    'merges.txt',
+    problem,
+    'cut off. Download',
+  ]);
+});
+
+test.each(['Entry not found', jsonError])('a vocab.txt that is %s says so', (text) => {
+  const folder = folderWith('vocab.txt', text);
+  expectCheckpointError(() => open(folder), 'CHECKPOINT_TOKENIZER_INVALID', [
+    'vocab.txt: expected the token [CLS], got none among 1, and that is no vocabulary. Download it again.',
+  ]);
+});
+
 test('weights in the cache of the Hub have the name of their link in messages', () => {
   const folder = folderWith('model.safetensors', '');
   rmSync(join(folder, 'model.safetensors'));
