@@ -14,9 +14,9 @@ export type GenerationDefaults = { readonly [Name in keyof Checks]?: Checked<Che
 export interface GenerationConfig {
   readonly defaults: GenerationDefaults;
   readonly tokenRules: TokenRules;
-  /** What the files change: transformers 5 reads parameters from neither for BLIP, and transformers 4 from `text_config`. */
+  /** Changes that the files make: for BLIP, transformers 5 reads neither, and transformers 4 `text_config` alone. */
   readonly notices: readonly string[];
-  /** What is not supported, or cannot be. */
+  /** Parameters that are not supported, or cannot be. */
   readonly warnings: readonly string[];
 }
 
@@ -111,7 +111,7 @@ interface Bounds {
   readonly maximum?: number;
 }
 
-/** What a parameter may be, as it is for requests. */
+/** Describes the values that a parameter may have, as messages for requests do. */
 function expectedOf(name: string): string {
   const inputs: Readonly<Record<string, Bounds>> = parameterColumn('input');
   const { datatype = '', allowed, minimum, exclusiveMinimum, maximum = MAX_COUNT } = inputs[name] ?? {};

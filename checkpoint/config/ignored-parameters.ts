@@ -70,7 +70,7 @@ const specialTokens: readonly string[] = ['bos_token_id', 'eos_token_id', 'pad_t
 
 const MAX_LISTED = 10;
 
-/** A line for the log about parameters in `text_config` that would change texts in transformers; none where there are none. */
+/** A line for the log about parameters in `text_config` that would change texts in transformers, if there are any. */
 export function unsupportedParameters(section: JsonSection): readonly string[] {
   const ignored = Object.entries(section.values).filter(([key, value]) => isUnsupported(key, value));
   return lineOf(section, 'not supported', ignored);

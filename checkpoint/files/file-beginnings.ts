@@ -1,12 +1,12 @@
 import { isUtf8 } from 'node:buffer';
 
-/** What a file is instead of a checkpoint's, and what to do about it. */
+/** A file that is none of a checkpoint's: its kind, and what to do about it. */
 export interface ForeignFile {
   readonly what: string;
   readonly advice: string;
 }
 
-/** What lies in a file's place, for messages. */
+/** Says for messages which foreign file lies in the place of an expected one. */
 export function describeForeign(
   path: string,
   expected: string,

@@ -22,7 +22,7 @@ export interface FetchedImage {
   readonly codingError?: CodingError;
 }
 
-/** What coding adds at the most to bytes that do not shrink. */
+/** The most that a coding adds to bytes that do not shrink. */
 const CODING_OVERHEAD = 1.01;
 const CODING_HEADER_BYTES = 1_024;
 

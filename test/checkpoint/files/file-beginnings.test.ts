@@ -10,7 +10,7 @@ import { checkpointFolder, fixtures } from '../../support/goldens.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 import { expectCheckpointError } from '../../support/thrown.ts';
 
-/** What servers, git and half-finished downloads leave in the place of a checkpoint's file. */
+/** Files that servers, git and half-finished downloads leave in the place of a checkpoint's. */
 const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'d6'.repeat(32)}\nsize 989820849\n`;
 const foreign: readonly (readonly [name: string, bytes: Uint8Array | string, what: string, advice: string])[] = [
   ['a Git LFS pointer', pointer, `a Git LFS pointer of ${pointer.length} bytes`, 'Run `git lfs pull` in its folder'],
