@@ -94,7 +94,7 @@ function listed(value = ''): readonly string[] {
     .filter((coding) => coding !== '');
 }
 
-/** What decoding may take. */
+/** Bounds of decoding. */
 export interface DecodingBounds {
   /** That may come out of each coding. */
   readonly maxBytes: number;
