@@ -208,7 +208,7 @@ const table = {
     retryable: true,
     headers: retryAfter,
     meaning:
-      '`BLIP_MAX_QUEUE_SIZE` captions are waiting, and of this token its share; or `BLIP_MAX_SEQUENCES_PER_TOKEN` sequences of this token are waiting, or `BLIP_MAX_REQUESTS_PER_TOKEN` requests of it are running; or the bodies that arrive and wait have `BLIP_MAX_HELD_BODY_BYTES`; or this was the oldest of too many open calls over gRPC.',
+      '`BLIP_MAX_QUEUE_SIZE` captions are waiting, and of this token its share; or `BLIP_MAX_SEQUENCES_PER_TOKEN` sequences of this token are waiting, or `BLIP_MAX_REQUESTS_PER_TOKEN` requests of it are running; or the bodies that arrive and wait have `BLIP_MAX_HELD_BODY_BYTES`; or fetched images that wait for the others of their requests have 600 MB; or this was the oldest of too many open calls over gRPC.',
   },
   NOT_READY: {
     http: 503,

@@ -110,11 +110,11 @@ const tensorSchema = {
         binary_data_size: { type: ['integer', 'null'], minimum: 0 },
         ...schemaWithoutEffect('the parameters of a tensor'),
       },
-      additionalProperties: false,
+      knownNames: true,
     },
     ...schemaWithoutEffect('a tensor'),
   },
-  additionalProperties: false,
+  knownNames: true,
 };
 
 const outputSchema = {
@@ -125,11 +125,11 @@ const outputSchema = {
     parameters: {
       type: ['object', 'null'],
       properties: { binary_data: { type: ['boolean', 'null'] } },
-      additionalProperties: false,
+      knownNames: true,
     },
     ...schemaWithoutEffect('a requested output'),
   },
-  additionalProperties: false,
+  knownNames: true,
 };
 
 const checkBody = compile<RequestBody>(
@@ -143,7 +143,7 @@ const checkBody = compile<RequestBody>(
       outputs: { type: ['array', 'null'], items: outputSchema },
       ...schemaWithoutEffect('a request of the Open Inference Protocol'),
     },
-    additionalProperties: false,
+    knownNames: true,
   },
   'INVALID_REQUEST',
 );
@@ -189,7 +189,7 @@ function readRequest(
     'input',
   );
   const { inputs: parameterInputs, others } = splitParameters(request.parameters ?? {});
-  const outputs = request.outputs ?? undefined;
+  const outputs = request.outputs?.length ? request.outputs : undefined; // As in Triton, none are the usual ones.
   const binaryByName = new Map(outputs?.map(({ name, parameters }) => [name, parameters?.binary_data]));
   return {
     id: request.id ?? undefined,
@@ -259,7 +259,8 @@ function readTensor(
       `Expected input ${name} to have datatype ${wireDatatype(field)}, got ${describeValue(datatype)}.`,
     );
   }
-  if (tensor.data === null && section === undefined && !field.required) return undefined;
+  const isNull = tensor.data === null || (tensor.data?.length === 1 && tensor.data[0] === null);
+  if (isNull && section === undefined && !field.required) return undefined;
   if ((data === undefined) === (section === undefined)) {
     const got = data === undefined ? 'neither' : 'both';
     throw new HandlerError(

@@ -25,6 +25,20 @@ ajv.addKeyword({
   error: { message: 'must be text in Unicode' },
 });
 
+// As additionalProperties: false, but null is as absent here too.
+ajv.addKeyword({
+  keyword: 'knownNames',
+  type: 'object',
+  schemaType: 'boolean',
+  validate: (_: boolean, value: object, parentSchema?: JsonSchema) => unknownName(value, parentSchema) === undefined,
+  error: { message: 'must have known names only' },
+});
+
+function unknownName(value: object, parentSchema: JsonSchema | undefined): string | undefined {
+  const known = Object.keys(parentSchema?.['properties'] ?? {});
+  return Object.entries(value).find(([name, each]) => each !== null && !known.includes(name))?.[0];
+}
+
 /** Half of a character in UTF-16, which no text can be written with in UTF-8. */
 const loneSurrogate = /\p{Surrogate}/u;
 
@@ -121,8 +135,8 @@ function describeError(error: ErrorObject | undefined): string {
   switch (keyword) {
     case 'required':
       return `Expected ${path} to have ${params['missingProperty']}, got none.`;
-    case 'additionalProperties': {
-      const name = String(params['additionalProperty']);
+    case 'knownNames': {
+      const name = unknownName(Object(data), parentSchema) ?? '';
       const end = suggestion(name, Object.keys(parentSchema?.['properties'] ?? {}));
       return `Expected ${path} to have known names only, got ${describeValue(name)}${end}`;
     }

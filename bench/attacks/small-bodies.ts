@@ -27,6 +27,7 @@ const multipart = { path: '/generate', contentType: `multipart/form-data; bounda
 const smallBodies: readonly SmallBody[] = [
   { title: 'a form of empty fields', ...forms, body: () => repeated('a&') },
   { title: 'a form of escapes', ...forms, body: () => repeated('%41', 'txt=') },
+  { title: 'a form of pluses', ...forms, body: () => repeated('+', 'txt=') },
   { title: 'a form with a list of objects', ...forms, body: () => repeated('{},', 'img=[', '{}]') },
   { title: 'a list of objects', body: () => repeated('{},', '{"inputs":[', '{}]}') },
   { title: 'lists in lists', body: () => repeated('[') },

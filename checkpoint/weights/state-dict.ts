@@ -19,7 +19,8 @@ const SHOWN_KEYS = 8;
 
 /**
  * Finds the model's state dict in what `torch.save` stored: the dict itself, or the one that a training script put into a
- * dict beside optimizer, epoch and options, as in `{'model': …}`, `{'state_dict': …}` or `{'checkpoint': {'model': …}}`.
+ * dict beside optimizer, epoch and options, as in `{'model': …}`, `{'state_dict': …}` or
+ * `{'checkpoint': {'model': …}}`.
  * @param isTensor whether a value stands for a tensor.
  * @throws CheckpointError `CHECKPOINT_WEIGHTS_INVALID`, naming what the file holds.
  */

@@ -59,7 +59,7 @@ export class FixedByteBudget implements ByteBudget {
     });
   }
 
-  /** Serves the claim whose turn it is, as long as it fits. Others do not overtake it, so that a large one does not starve. */
+  /** Serves the claim whose turn it is, as long as it fits. Others do not overtake it, or a large one would starve. */
   #serve(): void {
     for (
       let next = this.#turns.next();

@@ -48,7 +48,7 @@ const hostProblems: Readonly<Record<HostProblem, readonly [ErrorCode, (host: str
 };
 
 const codingProblems: Readonly<Record<Exclude<CodingProblem, 'too-large'>, string>> = {
-  'too-many': 'got one in more codings than five',
+  'too-many': 'got one in more than five codings',
   unknown: 'got one in another coding',
   invalid: 'got one that is not in the coding that its headers name',
 };

@@ -77,8 +77,17 @@ export function decodeBase64(encoded: string, maxBytes: number): Uint8Array {
   requireText(encoded, maxBytes);
   const text = (encoded.includes('%') ? percentDecode(encoded).toString('latin1') : encoded).trim();
   if (!base64Pattern.test(text) || isMistakenForBase64(text)) throw unreadableSource(encoded.trim());
-  if (hasLostPlus(text)) throw lostPlusError();
+  if (hasLostPlus(text)) throw isProse(text) ? unreadableSource(encoded.trim()) : lostPlusError();
   return requireBytes(Buffer.from(text, 'base64'), maxBytes);
+}
+
+/** Lost pluses and line breaks of base64 stand further apart than the spaces of a text. */
+const MAX_LETTERS_PER_WORD = 20;
+
+/** Whether a text is one of words, such as a prompt in place of the image. */
+function isProse(text: string): boolean {
+  const head = text.slice(0, MAX_PREFIX_CHARACTERS);
+  return !imageInBase64.test(head) && head.split(' ').length - 1 > head.length / MAX_LETTERS_PER_WORD;
 }
 
 /** Refuses too long a text before it is decoded, so that decoding is bounded too. */

@@ -8,12 +8,12 @@ import { HandlerError } from '../../protocol/errors.ts';
 interface Mistake {
   readonly pattern: RegExp;
   readonly got: string;
-  /** What to do; absent where that is plain. */
+  /** Says what to do; absent where that is plain. */
   readonly advice?: string;
 }
 
 /** The texts that languages make of a missing value. Most of them are letters of base64. */
-const missingValue = /^(?:null|undefined|none|nil|nan|true|false|\[object \w+\])$/i;
+const missingValue = /^(?:[(<]?null[)>]?|undefined|none|nil|nullptr|nan|n\/?a|<na>|0|true|false|\[object \w+\])$/i;
 
 const SEND_BYTES = 'Send its bytes in base64, or in a form.';
 const imageEnding = String.raw`\.(?:jpe?g|jfif|png|gif|webp|avif|bmp|tiff?|heic|heif|jxl|jp2|svg|pdf)`;
@@ -30,6 +30,7 @@ const mistakes: readonly Mistake[] = [
   },
   { pattern: /^b['"]/, got: "bytes as Python prints them (b'…')", advice: 'Send what .decode() makes of them.' },
   { pattern: /^["'`]/, got: 'one in quotes', advice: 'Leave them out.' },
+  { pattern: /^data:/i, got: 'a data: URI within another one', advice: 'Leave out the first beginning.' },
   { pattern: /^(?:data|https?)%3a/i, got: 'one that is percent-encoded as a whole', advice: 'Decode it once.' },
   { pattern: /^@/, got: 'a file name after @, which curl reads in forms only', advice: SEND_BYTES },
   {

@@ -7,7 +7,7 @@ const MAX_BYTES = 1_000_000;
 /** Numbers without much of a pattern, so that coded forms have several blocks. */
 const text = Buffer.from(Array.from({ length: 100_000 }, (_, index) => (index * index) % 251));
 
-/** The same as text, which is quicker to compare. */
+/** As text, which is quicker to compare. */
 const letters = text.toString('latin1');
 
 const decode = (body: Uint8Array, codings: readonly string[], maxBytes = MAX_BYTES) =>

@@ -110,6 +110,18 @@ describe('the inputs of a request', () => {
   test('may have null for its data where it is optional', () => {
     const count = { name: 'count', shape: [1], datatype: 'INT64', data: null };
     expect(read({ inputs: [image, count] }).inputs).toEqual({ image: ['a.png'] });
+    expect(read({ inputs: [image, { ...count, data: [null] }] }).inputs).toEqual({ image: ['a.png'] });
+  });
+
+  test('may have null under a name that nobody reads', () => {
+    const unread = { unread: null };
+    const tensor = { ...image, ...unread, parameters: unread };
+    const outputs = [{ name: 'score', ...unread, parameters: unread }];
+    expect(read({ ...unread, parameters: unread, inputs: [tensor], outputs }).inputs).toEqual({ image: ['a.png'] });
+  });
+
+  test('has the usual outputs where its list of outputs is empty, as with Triton', () => {
+    expect(read({ inputs: [image], outputs: [] }).outputs).toBeUndefined();
   });
 
   test('may have no null in a place that must have a value', () => {

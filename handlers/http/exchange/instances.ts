@@ -29,7 +29,7 @@ const checkBody = compile<PredictBody>(
       parameters: { type: ['object', 'null'] },
       ...schemaWithoutEffect('a request with instances'),
     },
-    additionalProperties: false,
+    knownNames: true,
   },
   'INVALID_REQUEST',
 );

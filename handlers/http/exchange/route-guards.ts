@@ -3,6 +3,7 @@ import type Handler from '../../../app.ts';
 import type { Admission } from '../../service/admission.ts';
 import type { AdmittedRequest } from '../../service/admitted-request.ts';
 import type { InferenceCall } from './inference-call.ts';
+import { refuseInputsInQuery } from './query-names.ts';
 import type { MethodAnswer } from './route-table.ts';
 
 declare module 'fastify' {
@@ -27,16 +28,21 @@ export type InferenceHandler = (call: InferenceCall) => Promise<FastifyReply>;
  * Makes the answer of a route that asks a model. It checks the token, the model, the room in its queue and the limit of
  * the client before the body is read, so that neither strangers nor an overload make the service read one.
  */
-export type InferenceGuard = (find: FindModel, handler: InferenceHandler) => MethodAnswer;
+export type InferenceGuard = (
+  find: FindModel,
+  handler: InferenceHandler,
+  options?: { readonly readsQuery?: boolean },
+) => MethodAnswer;
 
 /**
  * The guard of all inference routes of a server. They count the requests of a client together.
  * @param timeLimitMs the most milliseconds that a request may take; `undefined` for any time.
  */
 export function inferenceGuard(admission: Admission, timeLimitMs: number | undefined): InferenceGuard {
-  return (find, handler) => ({
+  return (find, handler, { readsQuery = false } = {}) => ({
     async onRequest(request, reply) {
       const token = checkToken(admission, request, reply);
+      if (!readsQuery) refuseInputsInQuery(request);
       find(request).requireRoom(token);
       const admitted = admission.admit(token);
       request.admitted = admitted;

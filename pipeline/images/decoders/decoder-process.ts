@@ -4,12 +4,10 @@ import type { Writable } from 'node:stream';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { HandlerError } from '../../../protocol/errors.ts';
 import type { ImageDecodeOptions } from '../image-decode.ts';
-import type { RgbImage } from '../rgb-image.ts';
+import { CHANNELS, type RgbImage } from '../rgb-image.ts';
 import type { DecodeFailure, DecodeRequest, DecoderMessage } from './decoder-messages.ts';
 import { FrameReader, writeFrame } from './frames.ts';
 
-/** Red, green and blue, one byte each. */
-const CHANNELS = 3;
 /** Variables that a decoder gets: where libraries lie. It gets no token and no key. */
 const keptVariables = /^(?:PATH|LD_LIBRARY_PATH|NODE_PATH|MALLOC_\w+|VIPS_\w+|TZ|SYSTEMROOT|TEMP|TMPDIR)$/i;
 
@@ -121,7 +119,7 @@ export function tooLong(timeoutMs: number | undefined): HandlerError {
 }
 
 function endedOver(): HandlerError {
-  return new HandlerError('IMAGE_CORRUPT', 'Expected an image that decodes, got one that its decoder ended over.');
+  return new HandlerError('IMAGE_CORRUPT', 'Expected an image that decodes, got one that ended its decoder.');
 }
 
 /** The image is not at fault, and may be sent again. */

@@ -1,6 +1,6 @@
 import type { RgbImage } from '../rgb-image.ts';
 
-/** What the header of an image says. */
+/** The properties of an image that its header has. */
 export interface ImageShape {
   /** As stored, before the orientation. */
   readonly width: number;

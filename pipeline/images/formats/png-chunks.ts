@@ -1,6 +1,6 @@
 import { crc32, inflateSync } from 'node:zlib';
 
-/** What Pillow looks for among the chunks of a PNG, wherever they are (PNG specification, third edition). */
+/** The chunks of a PNG that Pillow looks for, wherever they are (PNG specification, third edition). */
 export interface PngChunks {
   /** The chunk `eXIf`, or else ImageMagick's text. */
   readonly exif: Uint8Array | undefined;

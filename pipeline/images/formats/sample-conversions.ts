@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
+import { CHANNELS } from '../rgb-image.ts';
 
 /**
  * Samples that libvips would convert otherwise than Pillow, or not at all. All take and give bytes, with the channels of a
@@ -7,7 +8,6 @@ import { setImmediate } from 'node:timers/promises';
 
 /** Pixels between two turns: some milliseconds. */
 const PIXELS_AT_A_TIME = 300_000;
-const CHANNELS = 3;
 
 /** Converts a pixel from one place of the samples to one before it, or the same. */
 type Convert = (samples: Uint8Array, from: number, to: number) => void;
@@ -89,7 +89,7 @@ function srgbByte(linear: number): number {
   return gammaBytes[Math.round(Math.min(Math.max(linear, 0), 1) * GAMMA_STEPS)] ?? 0;
 }
 
-/** What a byte of colour adds to red, green or blue, in parts of 64, as Pillow has it in tables (ConvertYCbCr.c). */
+/** A byte of colour adds so much to red, green or blue, in parts of 64: Pillow's tables (ConvertYCbCr.c). */
 const colourParts = (factor: number) =>
   Int16Array.from({ length: 256 }, (_, byte) => Math.trunc(factor * (byte - 128) * 64 + 0.5));
 const [redOfRed, greenOfBlue, greenOfRed, blueOfBlue] = [1.402, -0.34414, -0.71414, 1.772].map(colourParts);

@@ -1,4 +1,4 @@
-import { requireAtMost } from '../structure/structure.ts';
+import { requireAtMost } from '../part-limit.ts';
 
 /** Values of a tag of a TIFF file. */
 export interface TiffField {

@@ -33,8 +33,8 @@ export interface TiffPage {
 }
 
 /**
- * What the decoder's samples are: colours, inks, CIE L*a*b*, YCbCr, bytes of rows of 12-bit grey, or colours multiplied by the
- * alpha behind them.
+ * The kind of the decoder's samples: colours, inks, CIE L*a*b*, YCbCr, bytes of rows of 12-bit grey, or colours that are
+ * multiplied by the alpha behind them.
  */
 export type SampleKind = 'colours' | 'inks' | 'lab' | 'ycbcr' | 'packed-12' | 'premultiplied';
 

@@ -127,7 +127,7 @@ describe('shards', () => {
     const folder = temporaryFolder({ [INDEX]: index({ first: 'one.safetensors' }), 'one.safetensors': 'short' });
     expectCheckpointError(() => openWeights(folder), 'CHECKPOINT_WEIGHTS_INVALID', [
       join(folder, 'one.safetensors'),
-      'got 5',
+      'got text of 5',
     ]);
   });
 
@@ -234,6 +234,17 @@ describe('the files of the weights', () => {
     expectCheckpointError(() => openWeights(empty), 'CHECKPOINT_WEIGHTS_INVALID', [`expected ${names}, got none.`]);
     const adapter = temporaryFolder({ 'adapter_model.safetensors': '' });
     expectCheckpointError(() => openWeights(adapter), 'CHECKPOINT_WEIGHTS_INVALID', ['got an adapter alone; blip-']);
+  });
+
+  test.each([
+    ['tf_model.h5', 'weights of TensorFlow'],
+    ['flax_model.msgpack', 'weights of Flax'],
+    ['model.onnx', 'a graph of ONNX'],
+    ['model.gguf', 'weights of llama.cpp'],
+    ['model.safetensors.incomplete', 'a download that did not end'],
+  ])('a folder that has %s alone says what it is', (file, what) => {
+    const folder = temporaryFolder({ [file]: 'x', 'training_args.bin': 'x' });
+    expectCheckpointError(() => openWeights(folder), 'CHECKPOINT_WEIGHTS_INVALID', [`got ${file}, ${what}.`]);
   });
 
   test('safetensors come before archives of torch, and one file before shards', () => {

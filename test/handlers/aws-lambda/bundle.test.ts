@@ -81,7 +81,11 @@ describe('dist/aws-lambda.js', () => {
       { name: 'INVALID_REQUEST' },
     ]);
     expect(isStreaming).toBe(true);
-    expect(log.map(({ msg }) => msg).slice(0, 2)).toEqual(['ready', 'incoming request']);
+    expect(log.map(({ msg }) => msg).slice(0, 3)).toEqual([
+      expect.stringContaining('generation_config.json sets '),
+      'ready',
+      'incoming request',
+    ]);
   });
 
   test('answers invocations without tokens, but no HTTP event', async () => {

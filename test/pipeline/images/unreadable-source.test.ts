@@ -21,6 +21,12 @@ describe('a text that is no image is named as', () => {
     ['None', 'the name of a missing value'],
     ['NaN', 'the name of a missing value'],
     ['true', 'the name of a missing value'],
+    ['(null)', 'the name of a missing value'],
+    ['N/A', 'the name of a missing value'],
+    ['NA', 'the name of a missing value'],
+    ['nullptr', 'the name of a missing value'],
+    ['0', 'the name of a missing value'],
+    ['<NA>', 'the name of a missing value'],
     ['[object Object]', 'the name of a missing value'],
     ['[object Blob]', 'the name of a missing value'],
     ['data:image/png;base64,null', 'the name of a missing value'],
@@ -62,6 +68,9 @@ describe('a text that is no image is named as', () => {
     ['/9j/4AAQ\\nSkZJRgABAQ', 'one with backslashes'],
     ['\\/9j\\/4AAQSkZJRgABAQ', 'one with backslashes'],
     ['no image!', '9 characters of something else'],
+    ['data:image/png;base64,data:image/png;base64,iVBORw0KGgo', 'a data: URI within another one'],
+    ['two cats on a yellow background', '31 characters of something else'],
+    [`a photo of ${'two apples and a cat on blue '.repeat(10)}`, '300 characters of something else'],
   ])('%j: %s', async (source, named) => {
     const message = await refusalOf(source);
     expect(message).toMatch(/^Expected a URL, a data: URI or base64, got .*\.$/);

@@ -30,7 +30,7 @@ const items = {
   items: {
     type: 'object',
     properties: { img_uri: nullableText, img_blob: nullableText, text: nullableText },
-    additionalProperties: false,
+    knownNames: true,
   },
 };
 const checkEncode = compile<readonly Item[]>(items, 'INVALID_REQUEST');
@@ -39,7 +39,7 @@ const checkRank = compile<RankBody>(
     type: 'object',
     required: ['queries', 'candidates'],
     properties: { queries: items, candidates: items },
-    additionalProperties: false,
+    knownNames: true,
   },
   'INVALID_REQUEST',
 );

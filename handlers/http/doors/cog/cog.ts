@@ -63,7 +63,7 @@ const checkBody = compile<PredictionBody>(
       webhook: {},
       ...schemaWithoutEffect('a prediction of Cog'),
     },
-    additionalProperties: false,
+    knownNames: true,
   },
   'INVALID_REQUEST',
 );

@@ -22,6 +22,7 @@ export const huggingFace: Door = {
     const pipeline = guard(
       () => firstModel(models),
       (call) => answerPipeline(call, models),
+      { readsQuery: true },
     );
     routes.add('/', 'POST', pipeline);
     routes.add('/predict', 'POST', pipeline);

@@ -50,14 +50,14 @@ const checkBody = compile<Body>(
     type: 'object',
     properties: {
       ...pipelineValues,
-      inputs: { type: ['string', 'object', 'null'], properties: pipelineValues, additionalProperties: false },
+      inputs: { type: ['string', 'object', 'null'], properties: pipelineValues, knownNames: true },
       parameters: {
         type: ['object', 'null'],
         properties: Object.fromEntries(groups.map((group) => [group, { type: ['object', 'null'] }])),
       },
       ...schemaWithoutEffect("a request of Hugging Face's clients"),
     },
-    additionalProperties: false,
+    knownNames: true,
   },
   'INVALID_REQUEST',
 );
@@ -65,7 +65,7 @@ const checkPipelineValues = compile<PipelineValues>({ type: 'object', properties
 
 /**
  * Reads a request to a pipeline: the bytes of an image, or JSON with `inputs` and `parameters`. The query counts as
- * parameters where the body has none.
+ * parameters too; those of the body win.
  * @param fields of the inputs of all models, which tell numbers of a query from texts.
  * @throws HandlerError `INVALID_REQUEST`; `INVALID_INPUT` for values that exclude each other.
  */
@@ -81,7 +81,7 @@ export function readPipelineRequest(request: FastifyRequest, fields: InputFields
   const { inputs, parameters, ...outer } = checkBody(parseJson(body));
   const inner = typeof inputs === 'string' ? { image: inputs } : (inputs ?? {});
   const values = { ...present(pick(outer, isPipelineValue)), ...present(inner) };
-  return pipelineRequest(values, undefined, foldGroups(parameters ?? query));
+  return pipelineRequest(values, undefined, foldGroups({ ...query, ...parameters }));
 }
 
 function pipelineRequest(values: PipelineValues, file: Uint8Array | undefined, parameters: Values): PipelineRequest {

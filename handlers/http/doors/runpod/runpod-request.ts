@@ -38,11 +38,11 @@ const checkBody = compile<RunBody>(
           ttl: policyMs,
           ...schemaWithoutEffect('the policy of a job of RunPod'),
         },
-        additionalProperties: false,
+        knownNames: true,
       },
       ...schemaWithoutEffect('a job of RunPod'),
     },
-    additionalProperties: false,
+    knownNames: true,
   },
   'INVALID_REQUEST',
 );

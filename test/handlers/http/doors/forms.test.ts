@@ -110,6 +110,27 @@ describe('a text', () => {
   });
 });
 
+describe('an urlencoded form', () => {
+  const urlEncoded = 'application/x-www-form-urlencoded';
+  const imageField = `img=${encodeURIComponent(dataUri('small'))}`;
+
+  test('has spaces as pluses, and pluses as escapes', async () => {
+    for (const [text, meant] of [
+      ['a+picture+of', prompt],
+      ['+a%20picture+of+', ` ${prompt} `],
+      ['a%2Bb+c', 'a+b c'],
+    ])
+      expect(textOf(await post(`${imageField}&txt=${text}`, urlEncoded))).toBe(await caption(meant));
+  });
+
+  test('of pluses alone takes little memory', async () => {
+    const before = process.memoryUsage().rss;
+    const answer = await post(`img=${'+'.repeat(20_000_000)}`, urlEncoded);
+    expect(process.memoryUsage().rss - before).toBeLessThan(300_000_000);
+    expectError(answer, 400, 'IMAGE_SOURCE_INVALID');
+  });
+});
+
 describe('refused is', () => {
   test.each<[string, Buffer, string, string]>([
     [
@@ -157,6 +178,11 @@ describe('refused is', () => {
     const body = `img=data:image/png;base64,${readFileSync(imagePath('chelsea')).toString('base64')}`;
     const answer = await post(body, 'application/x-www-form-urlencoded');
     expect(expectError(answer, 400, 'IMAGE_SOURCE_INVALID').error).toContain('spaces where + was');
+  });
+
+  test('a picture that curl sends as urlencoded', async () => {
+    const answer = await post(readFileSync(imagePath('chelsea')), 'application/x-www-form-urlencoded');
+    expect(expectError(answer, 400, 'INVALID_REQUEST').error).toContain('got an image.');
   });
 
   test('a form at a door that takes none, and the message says which door takes it', async () => {

@@ -95,7 +95,7 @@ describe.skipIf(process.platform !== 'linux')('a decoder process', () => {
     const decoding = expectHandlerError(pool.decode(costly(), options, call), 'IMAGE_CORRUPT');
     await expect.poll(() => processorTicks(id) - startTicks, { timeout: 30_000, interval: 20 }).toBeGreaterThan(10);
     process.kill(id, 'SIGKILL');
-    expect((await decoding).message).toBe('Expected an image that decodes, got one that its decoder ended over.');
+    expect((await decoding).message).toBe('Expected an image that decodes, got one that ended its decoder.');
     expect(await pool.decode(small, options, call)).toMatchObject({ width: 9 });
   });
 
