@@ -147,16 +147,29 @@ function readAlphaPatterns(file: JsonSection): readonly AlphaPattern[] {
   const patterns = file.values['alpha_pattern'] ?? {};
   if (!isJsonObject(patterns)) throw invalid(file, 'alpha_pattern', 'an object', patterns);
   const section = { path: `${file.path}: alpha_pattern`, values: patterns };
+  const repeatingCount = Object.keys(patterns).filter((key) => quantifierCount(key) > 0).length;
+  if (repeatingCount > MAX_REPEATING_PATTERNS)
+    throw invalid(
+      file,
+      'alpha_pattern',
+      `names, with at most ${MAX_REPEATING_PATTERNS} that repeat something`,
+      repeatingCount,
+    );
   return Object.keys(patterns).map((key) => ({ pattern: patternOf(file, key), alpha: readNumber(section, key, 0) }));
 }
 
 const MAX_PATTERN_LENGTH = 200;
 const MAX_QUANTIFIERS = 3;
+/** A pattern of so many quantifiers takes 0.1 s for the longest name that is taken. Plain names take no time. */
+const MAX_REPEATING_PATTERNS = 16;
+
+function quantifierCount(key: string): number {
+  return key.match(/[*+?{]/g)?.length ?? 0;
+}
 
 /** No pattern may repeat a group, or much: a stranger's could match for ever. */
 function patternOf(file: JsonSection, key: string): RegExp {
-  const quantifierCount = key.match(/[*+?{]/g)?.length ?? 0;
-  const isSimple = key.length <= MAX_PATTERN_LENGTH && quantifierCount <= MAX_QUANTIFIERS && !/\)[*+?{]/.test(key);
+  const isSimple = key.length <= MAX_PATTERN_LENGTH && quantifierCount(key) <= MAX_QUANTIFIERS && !/\)[*+?{]/.test(key);
   if (!isSimple) throw invalid(file, 'alpha_pattern', 'names, or short regular expressions that repeat no group', key);
   try {
     return new RegExp(`^(?:.*\\.)?(?:${key})$`);

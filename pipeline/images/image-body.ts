@@ -41,9 +41,9 @@ export async function readImageBody(answer: HttpAnswer, host: string, options: B
   if (codings.length === 0) return { bytes: await readBytes(answer, options.maxBytes, options) };
   const mostBytes = Math.ceil(options.maxBytes * CODING_OVERHEAD) + CODING_HEADER_BYTES;
   const coded = await readBytes(answer, mostBytes, options);
-  await grow(coded.length + mostBytes, coded.length + mostBytes, options);
+  const hold = (byteCount: number) => grow(byteCount, 3 * mostBytes, options);
   try {
-    const bytes = await decodeBody(coded, codings, mostBytes, options.signal);
+    const bytes = await decodeBody(coded, codings, { maxBytes: mostBytes, signal: options.signal, hold });
     if (bytes.length <= options.maxBytes) return { bytes };
   } catch (thrown) {
     // Some hosts name a coding that they did not apply, and curl shows what they sent.

@@ -24,7 +24,7 @@ const foreign: readonly (readonly [name: string, bytes: Uint8Array | string, wha
     'Download it again',
   ],
   ['nothing', '', 'an empty file', 'Download it again'],
-  ['gzip', gzipSync('{}'), 'gzip', 'Unpack it'],
+  ['gzip', gzipSync('{}'), 'gzip data', 'Unpack it'],
   ['zeros', Buffer.alloc(4096), 'zeros', 'Download it again'],
   [
     "a server's answer with its headers",
@@ -38,7 +38,7 @@ const foreign: readonly (readonly [name: string, bytes: Uint8Array | string, wha
     'a tar archive',
     'Unpack it',
   ],
-  ['zstd', Buffer.from('28b52ffd00', 'hex'), 'a zstd archive', 'Unpack it'],
+  ['zstd', Buffer.from('28b52ffd00', 'hex'), 'Zstandard data', 'Unpack it'],
 ];
 const jsonError = '{"error":"Repository not found","code":404}';
 
@@ -122,6 +122,23 @@ describe.each([...codes])('%s', (name, code) => {
     const folder = folderWith(name, Buffer.from('\ufeff{"model_type": "blip"}', 'utf16le'));
     expectCheckpointError(() => open(folder), code, [join(folder, name), 'text in UTF-16', 'Save it as UTF-8']);
   });
+});
+
+test.each([
+  ['gzip', 0x8b1f],
+  ['text in UTF-16', 0xfeff],
+  ['JSON', 0x1227b],
+  ['bzip2', 0x685a42],
+])('safetensors whose length of a header looks like %s are read', (_, headerBytes) => {
+  const file = readFileSync(join(checkpointFolder('narrow-vision'), 'model.safetensors'));
+  const end = 8 + Number(file.readBigUInt64LE());
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(headerBytes));
+  const header = Buffer.alloc(headerBytes, ' ');
+  const written = file.copy(header, 0, 8, end);
+  expect(written).toBe(end - 8);
+  const folder = folderWith('model.safetensors', Buffer.concat([length, header, file.subarray(end)]));
+  expect(() => open(folder)).not.toThrow();
 });
 
 test('weights under the name of a text are named', () => {

@@ -63,7 +63,7 @@ describe('a host that gives no image is told apart', () => {
     const server = createSecureServer({ cert, key });
     const port = await listen(server);
     expect(await failureOf(`https://untrusted.here:${port}/`)).toBe(
-      'IMAGE_HOST_TLS_FAILED: Expected TLS with a certificate that can be verified from the host "untrusted.here", got a handshake that fails.',
+      'IMAGE_HOST_TLS_FAILED: Expected TLS with a certificate that can be verified from the host "untrusted.here", got none: the handshake fails, or the certificate is expired, self-signed or another host\'s.',
     );
   });
 
