@@ -50,7 +50,9 @@ export function openCheckpoint(folder: string, imageSize?: number): Checkpoint {
 function describeInner(folder: string): string | undefined {
   const snapshots = join(folder, 'snapshots');
   const parent = existsSync(snapshots) ? snapshots : folder;
-  const inner = readdirSync(parent).filter((name) => existsSync(join(parent, name, 'config.json')));
+  const isCheckpoint = (name: string) =>
+    ['config.json', 'adapter_config.json'].some((file) => existsSync(join(parent, name, file)));
+  const inner = readdirSync(parent).filter(isCheckpoint);
   const last = inner.sort((one, other) => one.localeCompare(other, 'en', { numeric: true })).at(-1);
   return last === undefined ? undefined : `a checkpoint in a folder of it: name ${join(parent, last)}`;
 }

@@ -61,7 +61,8 @@ const table = {
     http: 400,
     grpc: 'INVALID_ARGUMENT',
     retryable: false,
-    meaning: "Prompt and new tokens exceed the model's positions.",
+    meaning:
+      "Prompt and new tokens exceed the model's positions; or a text has more than 262,144 characters, or 100 for each position.",
   },
   IMAGE_SOURCE_INVALID: {
     http: 400,
@@ -119,7 +120,7 @@ const table = {
     grpc: 'INVALID_ARGUMENT',
     retryable: false,
     meaning:
-      "The image has more bytes than `BLIP_IMAGE_MAX_BYTES`, more pixels than `BLIP_IMAGE_MAX_PIXELS` (fewer in files that are decoded as a whole, such as AVIF), or a longer side than `BLIP_IMAGE_MAX_SIDE`; or it is so long that CLIP's resize would make more than 16,000,000 pixels of it; or one image, or all images of a retrieval or CLIP request together, would take more than `BLIP_MAX_DECODED_BYTES` decoded.",
+      "The image has more bytes than `BLIP_IMAGE_MAX_BYTES`, more pixels than `BLIP_IMAGE_MAX_PIXELS` (fewer in files that are decoded as a whole, such as AVIF), or a longer side than `BLIP_IMAGE_MAX_SIDE`; or it is so long that CLIP's resize would make more than 16,000,000 pixels of it; or one image, or all images of a retrieval or CLIP request together, would take more than `BLIP_MAX_DECODED_BYTES` decoded, or as files where these are larger.",
   },
   IMAGE_UNSUPPORTED: {
     http: 400,

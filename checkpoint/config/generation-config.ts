@@ -155,7 +155,12 @@ function keyOfRule(name: string): string {
 const PLACEHOLDER_EOS_TOKEN_ID = 2;
 
 function otherSpecialTokens({ path, values }: JsonSection, text: TextModel): readonly string[] {
-  const used = { bos_token_id: text.bosTokenId, eos_token_id: text.sepTokenId, pad_token_id: text.padTokenId };
+  const used = {
+    bos_token_id: text.bosTokenId,
+    decoder_start_token_id: text.bosTokenId,
+    eos_token_id: text.sepTokenId,
+    pad_token_id: text.padTokenId,
+  };
   return Object.entries(used).flatMap(([key, id]) => {
     const value = values[key] ?? id;
     const isUsed = value === id || (Array.isArray(value) && value.length === 1 && value[0] === id);

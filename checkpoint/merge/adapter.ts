@@ -28,6 +28,8 @@ export interface Adapter {
   readonly replacements: ReadonlyMap<string, TensorRegion>;
 }
 
+/** Names have about 100 characters. The time of patterns grows with the fourth power of their length. */
+const MAX_NAME_CHARACTERS = 256;
 const SAFETENSORS = 'adapter_model.safetensors';
 const TORCH = 'adapter_model.bin';
 
@@ -44,6 +46,8 @@ export function openAdapter(folder: string): Adapter {
   const parts = new Map<string, Map<string, TensorRegion>>();
   const replacements = new Map<string, TensorRegion>();
   for (const region of regions) {
+    if (region.name.length > MAX_NAME_CHARACTERS)
+      throw invalidFolder(folder, `names of at most ${MAX_NAME_CHARACTERS} characters, got ${region.name.length}`);
     if (!isFloat(region.dtype)) throw invalidTensor(region, `floating point numbers, got ${region.dtype}`);
     const name = withoutWrappers(region.name);
     const [, module = '', part = '', rest = ''] = PART.exec(name) ?? [];

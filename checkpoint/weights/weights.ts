@@ -65,7 +65,11 @@ const SHOWN_TENSORS = 3;
 
 /** The first names of the files, for messages. */
 function tensorList({ regions }: Weights): string {
-  const names = [...regions.values()].slice(0, SHOWN_TENSORS).map(({ name }) => name.slice(0, 80));
+  const all = [...regions.values()].map(({ name }) => name);
+  // One of each prefix first: a file may hold two models, or a part of one.
+  const firsts = new Map(all.toReversed().map((name) => [name.split('.', 1)[0], name]));
+  const shown = new Set([...[...firsts.values()].toReversed(), ...all.slice(0, SHOWN_TENSORS)]);
+  const names = [...shown].slice(0, SHOWN_TENSORS).map((name) => name.slice(0, 80));
   const more = regions.size > SHOWN_TENSORS ? ', …' : '';
   return `its weights are ${regions.size} tensors${names.length > 0 ? `: ${names.join(', ')}${more}` : ''}`;
 }

@@ -5,6 +5,8 @@ import { FairQueue } from '../fair-queue.ts';
 export interface ByteBudget {
   /** Whether `acquire` waits until other images have asked too. They must be able to be loaded meanwhile. */
   readonly isJoint?: true;
+  /** The most bytes that it ever has; without it there is no bound. */
+  readonly capacityBytes?: number;
   /**
    * Waits until so many bytes are free, and takes them. Clients take turns by bytes; one client's claims are served in
    * their order.
@@ -23,17 +25,17 @@ interface Claim {
 
 /** A budget of a fixed number of bytes. */
 export class FixedByteBudget implements ByteBudget {
-  readonly #capacityBytes: number;
+  readonly capacityBytes: number;
   #freeBytes: number;
   readonly #turns = new FairQueue<Claim>();
 
   constructor(capacityBytes: number) {
-    this.#capacityBytes = capacityBytes;
+    this.capacityBytes = capacityBytes;
     this.#freeBytes = capacityBytes;
   }
 
   async acquire(byteCount: number, signal?: AbortSignal, client?: string): Promise<() => void> {
-    if (byteCount > this.#capacityBytes) throw tooMuch(byteCount, this.#capacityBytes);
+    if (byteCount > this.capacityBytes) throw tooMuch(byteCount, this.capacityBytes);
     signal?.throwIfAborted();
     await this.#waitFor(byteCount, signal, client);
     return once(() => this.#release(byteCount));
@@ -88,6 +90,6 @@ export function once(act: () => void): () => void {
 function tooMuch(byteCount: number, capacityBytes: number): HandlerError {
   return new HandlerError(
     'IMAGE_TOO_LARGE',
-    `Expected the images that are needed at once to take at most ${capacityBytes} bytes decoded, got ${byteCount}.`,
+    `Expected the images that are needed at once to take at most ${capacityBytes} bytes decoded, or as files where these are larger, got ${byteCount}.`,
   );
 }

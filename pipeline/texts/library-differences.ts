@@ -16,11 +16,12 @@ const PUNCTUATION = '\\p{P}!-/:-@\\[-`{-~';
 
 /**
  * Regexes of the pieces that parts with rules of their own leave. The JavaScript library's `Whitespace` and `Digits` know
- * ASCII alone, and its `Punctuation` keeps signs together.
+ * ASCII alone, its `Punctuation` keeps signs together, and all of them take a byte order mark for white space.
  */
 function piecesOf({ type, individual_digits, behavior }: JsonObject): string | undefined {
   if (type === 'Whitespace') return `[${WORD_CHARACTERS}]+|[^${WORD_CHARACTERS}\\p{White_Space}]+`;
   if (type === 'WhitespaceSplit') return '\\P{White_Space}+';
+  if (type === 'BertPreTokenizer') return `[^${PUNCTUATION}\\p{White_Space}]+|[${PUNCTUATION}]`;
   if (type === 'Digits') return `\\P{N}+|\\p{N}${individual_digits === true ? '' : '+'}`;
   if (type !== 'Punctuation') return undefined;
   return `[^${PUNCTUATION}]+${behavior === 'Removed' ? '' : `|[${PUNCTUATION}]${behavior === 'Contiguous' ? '+' : ''}`}`;

@@ -109,7 +109,9 @@ function requireKnownSplit(path: string, { type, behavior }: JsonObject): void {
 /** How many times as long a part makes a text, at most. */
 function growthOf(part: JsonObject): number {
   const texts = [part['content'], part['prepend'], part['replacement'], part['str_rep']];
-  return Math.max(1, ...texts.map((text) => (typeof text === 'string' ? text.length : 0)));
+  const longest = Math.max(1, ...texts.map((text) => (typeof text === 'string' ? text.length : 0)));
+  const replaced = isJsonObject(part['pattern']) ? part['pattern']['String'] : undefined;
+  return typeof replaced === 'string' && replaced !== '' ? Math.max(1, longest / replaced.length) : longest;
 }
 
 function requireModel(path: string, model: JsonObject): void {

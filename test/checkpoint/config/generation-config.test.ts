@@ -205,6 +205,7 @@ describe('lines for the log', () => {
     [{ eos_token_id: 7 }, 'eos_token_id 7 is without effect: 3 of text_config is used'],
     [{ eos_token_id: [3, 7] }, 'eos_token_id a list of 2 is without effect'],
     [{ bos_token_id: 1 }, 'bos_token_id 1 is without effect: 90 of text_config'],
+    [{ decoder_start_token_id: 101 }, 'decoder_start_token_id 101 is without effect: 90 of text_config'],
     [{ pad_token_id: 9 }, 'pad_token_id 9 is without effect: 0 of text_config'],
     [{ min_length: 30 }, 'min_length 30 is more than max_length 20: texts end at max_length.'],
     [{ min_new_tokens: 9, max_new_tokens: 8 }, 'min_new_tokens 9 is more than max_new_tokens 8'],

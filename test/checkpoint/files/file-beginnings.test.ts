@@ -24,7 +24,7 @@ const foreign: readonly (readonly [name: string, bytes: Uint8Array | string, wha
     'Download it again',
   ],
   ['nothing', '', 'an empty file', 'Download it again'],
-  ['gzip', gzipSync('{}'), 'gzip', 'Unpack it'],
+  ['gzip', gzipSync('{}'), 'gzip data', 'Unpack it'],
   ['zeros', Buffer.alloc(4096), 'zeros', 'Download it again'],
   [
     "a server's answer with its headers",
@@ -38,7 +38,7 @@ const foreign: readonly (readonly [name: string, bytes: Uint8Array | string, wha
     'a tar archive',
     'Unpack it',
   ],
-  ['zstd', Buffer.from('28b52ffd00', 'hex'), 'a zstd archive', 'Unpack it'],
+  ['zstd', Buffer.from('28b52ffd00', 'hex'), 'Zstandard data', 'Unpack it'],
 ];
 const jsonError = '{"error":"Repository not found","code":404}';
 
@@ -124,6 +124,23 @@ describe.each([...codes])('%s', (name, code) => {
   });
 });
 
+test.each([
+  ['gzip', 0x8b1f],
+  ['text in UTF-16', 0xfeff],
+  ['JSON', 0x1227b],
+  ['bzip2', 0x685a42],
+])('safetensors whose length of a header looks like %s are read', (_, headerBytes) => {
+  const file = readFileSync(join(checkpointFolder('narrow-vision'), 'model.safetensors'));
+  const end = 8 + Number(file.readBigUInt64LE());
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(headerBytes));
+  const header = Buffer.alloc(headerBytes, ' ');
+  const written = file.copy(header, 0, 8, end);
+  expect(written).toBe(end - 8);
+  const folder = folderWith('model.safetensors', Buffer.concat([length, header, file.subarray(end)]));
+  expect(() => open(folder)).not.toThrow();
+});
+
 test('weights under the name of a text are named', () => {
   const folder = folderWith('config.json', Buffer.from('PK\x03\x04 and more of a zip archive'));
   expectCheckpointError(() => open(folder), 'CHECKPOINT_CONFIG_INVALID', [
@@ -156,6 +173,27 @@ test('merges that are cut off say so', () => {
   expectCheckpointError(() => open(folder), 'CHECKPOINT_TOKENIZER_INVALID', [
     'merges.txt',
     'cut off. Download it again',
+  ]);
+});
+
+test.each([
+  ['in the second piece of a line', 'a b\nab c', ['abcd</w>'], 'merges that make tokens of vocab.json, got "abc"'],
+  ['behind a line', 'a b\n', ['abc', 'abcd'], 'merges for the 5 long tokens of vocab.json, got 1'],
+])('merges that are cut off %s say so', (_, merges, more, problem) => {
+  const folder = folderWith('merges.txt', `#version: 0.2\n${merges}`);
+  const tokens = ['a', 'b', 'c', 'd', 'd</w>', 'ab', ...more, '<|startoftext|>', '<|endoftext|>'];
+  writeFileSync(join(folder, 'vocab.json'), JSON.stringify(Object.fromEntries(tokens.map((token, id) => [token, id]))));
+  expectCheckpointError(() => open(folder), 'CHECKPOINT_TOKENIZER_INVALID', [
+    'merges.txt',
+    problem,
+    'cut off. Download',
+  ]);
+});
+
+test.each(['Entry not found', jsonError])('a vocab.txt that is %s says so', (text) => {
+  const folder = folderWith('vocab.txt', text);
+  expectCheckpointError(() => open(folder), 'CHECKPOINT_TOKENIZER_INVALID', [
+    'vocab.txt: expected the token [CLS], got none among 1, and that is no vocabulary. Download it again.',
   ]);
 });
 

@@ -127,7 +127,7 @@ describe('shards', () => {
     const folder = temporaryFolder({ [INDEX]: index({ first: 'one.safetensors' }), 'one.safetensors': 'short' });
     expectCheckpointError(() => openWeights(folder), 'CHECKPOINT_WEIGHTS_INVALID', [
       join(folder, 'one.safetensors'),
-      'got text of 5',
+      'got 5',
     ]);
   });
 

@@ -38,7 +38,7 @@ describe('without a known command', () => {
     ['Serve', 'serve'],
     ['list-models', 'list_models'],
     ['quantise', 'quantize'],
-  ])('%s is told as %s', async (name, meant) => {
+  ])('for %s, the message names %s', async (name, meant) => {
     const { stderr } = await main([name]);
     expect(stderr).toContain(`There is no such command: did you mean ${meant}?\n`);
   });
