@@ -101,7 +101,7 @@ export class CallReport {
   }
 }
 
-/** Whether the client hung up. grpc-js keeps the stream in this property. If a later version renames it, its status stays. */
+/** Whether the client hung up. grpc-js keeps the stream in this property; a later version may rename it. */
 function isAborted(call: ServerInterceptingCallInterface): boolean {
   return 'stream' in call && call.stream instanceof Readable && call.stream.destroyed;
 }
