@@ -120,7 +120,7 @@ const table = {
     grpc: 'INVALID_ARGUMENT',
     retryable: false,
     meaning:
-      "The image has more bytes than `BLIP_IMAGE_MAX_BYTES`, more pixels than `BLIP_IMAGE_MAX_PIXELS` (fewer in files that are decoded as a whole, such as AVIF), or a longer side than `BLIP_IMAGE_MAX_SIDE`; or it is so long that CLIP's resize would make more than 16,000,000 pixels of it; or one image, or all images of a retrieval or CLIP request together, would take more than `BLIP_MAX_DECODED_BYTES` decoded, or as files where these are larger.",
+      "The image has more bytes than `BLIP_IMAGE_MAX_BYTES`, more pixels than `BLIP_IMAGE_MAX_PIXELS` (fewer in files that are decoded as a whole, such as AVIF), or a longer side than `BLIP_IMAGE_MAX_SIDE`; or it is so long that CLIP's resize would make more than 16,000,000 pixels of it; or one image, or all images of a retrieval or CLIP request together, would take more than `BLIP_MAX_DECODED_BYTES` decoded.",
   },
   IMAGE_UNSUPPORTED: {
     http: 400,

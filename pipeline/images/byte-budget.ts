@@ -90,6 +90,6 @@ export function once(act: () => void): () => void {
 function tooMuch(byteCount: number, capacityBytes: number): HandlerError {
   return new HandlerError(
     'IMAGE_TOO_LARGE',
-    `Expected the images that are needed at once to take at most ${capacityBytes} bytes decoded, or as files where these are larger, got ${byteCount}.`,
+    `Expected the images that are needed at once to take at most ${capacityBytes} bytes decoded, got ${byteCount}.`,
   );
 }

@@ -86,17 +86,12 @@ async function acquireDecoded(image: InspectedImage, options: ImageOptions) {
   const { decodedBudget, signal, client } = options;
   const leaveTurn = decodedBudget?.isJoint ? () => undefined : await enterCostlyTurn(image, options);
   try {
-    const release = await decodedBudget?.acquire(heldBytes(image, decodedBudget), signal, client);
+    const release = await decodedBudget?.acquire(image.decodedBytes, signal, client);
     return { release: release ?? (() => undefined), leaveTurn };
   } catch (thrown) {
     leaveTurn();
     throw thrown;
   }
-}
-
-/** An image of a joint budget keeps its file while it waits for the others, however large the file of a small image is. */
-function heldBytes({ decodedBytes, bytes }: InspectedImage, budget: ByteBudget | undefined): number {
-  return budget?.isJoint ? Math.max(decodedBytes, bytes.byteLength) : decodedBytes;
 }
 
 /** The URL of an image from the network. @throws HandlerError `IMAGE_SOURCE_INVALID`. */
