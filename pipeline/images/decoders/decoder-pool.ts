@@ -1,7 +1,8 @@
 import { availableParallelism } from 'node:os';
+import { HandlerError } from '../../../protocol/errors.ts';
 import type { ImageDecodeOptions } from '../image-decode.ts';
 import type { RgbImage } from '../rgb-image.ts';
-import { DecoderProcess, tooLong } from './decoder-process.ts';
+import { DecoderEndedError, DecoderProcess, tooLong } from './decoder-process.ts';
 import { FairSlots } from './fair-slots.ts';
 
 /** Each may take 300 MB while it decodes. */
@@ -42,18 +43,29 @@ export class DecoderPool {
 
   /**
    * Decodes in another process, which is ended when the signal aborts or the time is over.
-   * @throws HandlerError as `decodeImage` does; `IMAGE_TOO_COMPLEX` when the time is over; the signal's reason.
+   * @throws HandlerError as `decodeImage` does; `IMAGE_TOO_COMPLEX` when the time is over; `IMAGE_CORRUPT` when two
+   *   processes end over the image; the signal's reason.
    */
   async decode(bytes: Uint8Array, options: ImageDecodeOptions, call: DecodeCall): Promise<RgbImage> {
     return await this.#slots.run(call, async () => {
-      const decoder = this.#takeIdle() ?? new DecoderProcess();
-      decoder.setKeepsAlive(true);
       try {
-        return await decodeUnlessStopped(decoder, bytes, options, call);
-      } finally {
-        this.#keepIdle(decoder);
+        return await this.#decodeOnce(bytes, options, call);
+      } catch (thrown) {
+        if (!(thrown instanceof DecoderEndedError)) throw thrown;
       }
+      // The system may have ended the first process for want of memory. An image that ends two is to blame.
+      return await this.#decodeOnce(bytes, options, call).catch(orCorrupt);
     });
+  }
+
+  async #decodeOnce(bytes: Uint8Array, options: ImageDecodeOptions, call: DecodeCall): Promise<RgbImage> {
+    const decoder = this.#takeIdle() ?? new DecoderProcess();
+    decoder.setKeepsAlive(true);
+    try {
+      return await decodeUnlessStopped(decoder, bytes, options, call);
+    } finally {
+      this.#keepIdle(decoder);
+    }
   }
 
   #takeIdle(): DecoderProcess | undefined {
@@ -74,6 +86,12 @@ export class DecoderPool {
     };
     this.#idle.set(decoder, setTimeout(end, this.#idleMs).unref());
   }
+}
+
+function orCorrupt(thrown: unknown): never {
+  if (!(thrown instanceof DecoderEndedError)) throw thrown;
+  const message = 'Expected an image that decodes, got one that ended its decoder.';
+  throw new HandlerError('IMAGE_CORRUPT', message, { cause: thrown });
 }
 
 async function decodeUnlessStopped(

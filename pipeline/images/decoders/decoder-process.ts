@@ -62,8 +62,8 @@ export class DecoderProcess {
 
   /**
    * Without an answer, the process is of no more use.
-   * @throws HandlerError as `decodeImage` does; `IMAGE_CORRUPT` when the process ends over the image; `IMAGE_TOO_COMPLEX`
-   *   when it takes more processor time than the bound; `NOT_READY` when it does not start.
+   * @throws HandlerError as `decodeImage` does; `IMAGE_TOO_COMPLEX` when it takes more processor time than
+   *   the bound; `NOT_READY` when it does not start. DecoderEndedError when the process ends over the image.
    */
   async decode(bytes: Uint8Array, options: ImageDecodeOptions, decodeTimeoutMs?: number): Promise<RgbImage> {
     let answer: RgbImage | DecodeFailure;
@@ -118,8 +118,13 @@ export function tooLong(timeoutMs: number | undefined): HandlerError {
   );
 }
 
-function endedOver(): HandlerError {
-  return new HandlerError('IMAGE_CORRUPT', 'Expected an image that decodes, got one that ended its decoder.');
+/** The process ended while it decoded. The image may be at fault, or whoever ended the process. */
+export class DecoderEndedError extends Error {
+  override readonly name = 'DecoderEndedError';
+}
+
+function endedOver(): DecoderEndedError {
+  return new DecoderEndedError('Expected the decoder to outlive its image.');
 }
 
 /** The image is not at fault, and may be sent again. */
@@ -129,8 +134,10 @@ function notStarted(cause?: unknown): HandlerError {
   return new HandlerError('NOT_READY', message, { cause });
 }
 
-/** A bundle has the program beside this file. The sources have it in TypeScript, which Node 20 reads through tsx. */
-/** @throws HandlerError `NOT_READY`, where the system says at once that it cannot. */
+/**
+ * A bundle has the program beside this file. The sources have it in TypeScript, which Node 20 reads through tsx.
+ * @throws HandlerError `NOT_READY`, where the system says at once that it cannot.
+ */
 function startChild(): ChildProcess {
   const isSource = import.meta.url.endsWith('.ts');
   const program = new URL(isSource ? './image-decoder.ts' : './image-decoder.js', import.meta.url);

@@ -86,15 +86,34 @@ describe.skipIf(process.platform !== 'linux')('a decoder process', () => {
     expect(decoderIds()).toEqual([]);
   });
 
-  test('that ends over an image fails that image alone', async () => {
-    const pool = poolOf();
+  /** A pool of two decoders that are ready, and a function that ends the one of them that decodes. */
+  async function readyPool() {
+    const pool = new DecoderPool(2, 5_000); // Neither is idle for so long before the test kills one.
     const small = await plainPicture(9, 9).png().toBuffer();
-    await pool.decode(small, options, call);
-    const [id = 0] = decoderIds();
-    const startTicks = processorTicks(id);
+    await Promise.all([1, 2].map(() => pool.decode(small, options, call)));
+    const readyTicks = new Map(decoderIds().map((id) => [id, processorTicks(id)]));
+    const isWorking = (id: number) => processorTicks(id) - (readyTicks.get(id) ?? Number.POSITIVE_INFINITY) > 10;
+    const kill = async () => {
+      await expect.poll(() => decoderIds().some(isWorking), { timeout: 30_000, interval: 20 }).toBe(true);
+      const id = decoderIds().find(isWorking) ?? 0;
+      process.kill(id, 'SIGKILL');
+      await expect.poll(() => decoderIds(), { interval: 5 }).not.toContain(id);
+    };
+    return { pool, small, kill };
+  }
+
+  test('that is ended from outside is replaced, and the image decodes', async () => {
+    const { pool, kill } = await readyPool();
+    const decoding = pool.decode(costly(), options, call);
+    await kill();
+    expect(await decoding).toMatchObject({ width: expect.any(Number) });
+  });
+
+  test('an image that ends two decoders fails alone', async () => {
+    const { pool, small, kill } = await readyPool();
     const decoding = expectHandlerError(pool.decode(costly(), options, call), 'IMAGE_CORRUPT');
-    await expect.poll(() => processorTicks(id) - startTicks, { timeout: 30_000, interval: 20 }).toBeGreaterThan(10);
-    process.kill(id, 'SIGKILL');
+    await kill();
+    await kill();
     expect((await decoding).message).toBe('Expected an image that decodes, got one that ended its decoder.');
     expect(await pool.decode(small, options, call)).toMatchObject({ width: 9 });
   });
