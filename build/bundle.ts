@@ -5,9 +5,9 @@ import { build, type Metafile, type Plugin } from 'esbuild';
 
 /**
  * `npm run build`: bundles the handler, the HTTP server, the command line, the function of AWS Lambda, the worker
- * thread and the process that decodes images into dist/. Only packages with native code and OpenTelemetry's API stay outside. It also writes type declarations,
- * and prints sizes and the time from process start to ready. With `--quiet` it bundles only; with `--package`, as npm asks
- * for before it packs, it bundles and writes declarations.
+ * thread and the process that decodes images into dist/. Only packages with native code and OpenTelemetry's API stay
+ * outside. It also writes type declarations, and prints sizes and the time from process start to ready. With `--quiet` it
+ * only bundles; with `--package`, as npm asks before it packs, it bundles and writes declarations.
  */
 
 const root = fileURLToPath(new URL('..', import.meta.url));

@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeAdapter } from './config/adapter-config.ts';
 import { type Architecture, architectures, findArchitecture } from './config/architectures.ts';
@@ -33,7 +33,7 @@ export function openCheckpoint(folder: string, imageSize?: number): Checkpoint {
   }
   const config = readJsonFile(join(folder, 'config.json'));
   if (config === undefined) {
-    const got = describeAdapter(folder) ?? 'none';
+    const got = describeAdapter(folder) ?? describeInner(folder) ?? 'none';
     throw new CheckpointError('CHECKPOINT_CONFIG_INVALID', `${folder}: expected a config.json, got ${got}.`);
   }
   const architecture = findArchitecture(config);
@@ -41,6 +41,20 @@ export function openCheckpoint(folder: string, imageSize?: number): Checkpoint {
   const description = architectures[architecture].read({ folder, config, imageSize });
   const notices = [...description.notices, ...adapterNotices(folder)];
   return { ...description, notices, folder, architecture, isInt8 };
+}
+
+/**
+ * A checkpoint in a folder of this one: a training script's last `checkpoint-500`, or the snapshot of a model in the Hub's
+ * cache.
+ */
+function describeInner(folder: string): string | undefined {
+  const snapshots = join(folder, 'snapshots');
+  const parent = existsSync(snapshots) ? snapshots : folder;
+  const isCheckpoint = (name: string) =>
+    ['config.json', 'adapter_config.json'].some((file) => existsSync(join(parent, name, file)));
+  const inner = readdirSync(parent).filter(isCheckpoint);
+  const last = inner.sort((one, other) => one.localeCompare(other, 'en', { numeric: true })).at(-1);
+  return last === undefined ? undefined : `a checkpoint in a folder of it: name ${join(parent, last)}`;
 }
 
 /** transformers applies an adapter that lies beside its base. */

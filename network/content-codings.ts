@@ -94,23 +94,30 @@ function listed(value = ''): readonly string[] {
     .filter((coding) => coding !== '');
 }
 
+/** Bounds of decoding. */
+export interface DecodingBounds {
+  /** That may come out of each coding. */
+  readonly maxBytes: number;
+  readonly signal: AbortSignal;
+  /** Waits until there is room for so many bytes: those that go in, those that have come out, and these joined. */
+  readonly hold?: (byteCount: number) => Promise<void>;
+}
+
 /**
  * Decodes a body, the last coding first.
- * @param maxBytes that may come out of each coding.
  * @throws CodingError; the signal's reason.
  */
 export async function decodeBody(
   body: Uint8Array,
   codings: readonly string[],
-  maxBytes: number,
-  signal: AbortSignal,
+  bounds: DecodingBounds,
 ): Promise<Uint8Array> {
   if (codings.length > MAX_CODINGS) throw new CodingError('too-many');
   const ways = codings.map((coding) => decoders.get(coding));
   let bytes = body;
   for (const attempts of ways.reverse()) {
     if (attempts === undefined || ways.includes(undefined)) throw new CodingError('unknown');
-    if (bytes.length > 0) bytes = await decodeByAny(attempts, bytes, maxBytes, signal);
+    if (bytes.length > 0) bytes = await decodeByAny(attempts, bytes, bounds);
   }
   return bytes;
 }
@@ -119,12 +126,11 @@ export async function decodeBody(
 async function decodeByAny(
   attempts: readonly Attempt[],
   bytes: Uint8Array,
-  maxBytes: number,
-  signal: AbortSignal,
+  bounds: DecodingBounds,
 ): Promise<Uint8Array> {
   let longest: Uint8Array | undefined;
   for (const { open, headerBytes } of attempts) {
-    const { decoded, isWhole } = await decodeBy(open(), bytes.subarray(headerBytes?.(bytes) ?? 0), maxBytes, signal);
+    const { decoded, isWhole } = await decodeBy(open(), bytes.subarray(headerBytes?.(bytes) ?? 0), bounds);
     if (isWhole || decoded.length > 0) longest = decoded.length < (longest?.length ?? 0) ? longest : decoded;
     if (isWhole) break;
   }
@@ -136,8 +142,7 @@ async function decodeByAny(
 async function decodeBy(
   decoder: Transform,
   bytes: Uint8Array,
-  maxBytes: number,
-  signal: AbortSignal,
+  { maxBytes, signal, hold }: DecodingBounds,
 ): Promise<{ readonly decoded: Uint8Array; readonly isWhole: boolean }> {
   const chunks: Buffer[] = [];
   let decodedBytes = 0;
@@ -148,6 +153,7 @@ async function decodeBy(
       chunks.push(chunk);
       decodedBytes += chunk.length;
       if (decodedBytes > maxBytes) throw new CodingError('too-large');
+      await hold?.(bytes.length + 2 * decodedBytes);
     }
     return { decoded: Buffer.concat(chunks), isWhole: true };
   } catch (thrown) {

@@ -7,7 +7,6 @@ import type { ResolveName } from './address-guard.ts';
 import { HostFailure } from './host-failure.ts';
 import { isLocalhost, plainHost } from './host-names.ts';
 import { nameFailure } from './name-resolution.ts';
-
 import { type SystemNameFiles, SystemNameReader, type SystemNames } from './system-names.ts';
 
 /** How long a name is asked about, in all forms of it. */
@@ -32,7 +31,7 @@ export interface DnsOptions {
   readonly deadlineMs?: number;
 }
 
-/** What was found out about a name. */
+/** The addresses of a name, or why there are none. */
 type Finding = readonly LookupAddress[] | HostFailure;
 
 /** Several requests wait for one question. It is given up when the last of them is. */

@@ -34,7 +34,7 @@ export class RedirectCookies {
     const { parseCookie } = await import('undici'); // Few hosts set cookies, and it takes long to load.
     for (const text of set.slice(0, MAX_COOKIES)) {
       const cookie = text.length > MAX_COOKIE_CHARACTERS ? null : parseCookie(text);
-      if (cookie !== null) this.#keep(cookie, url);
+      if (cookie !== null) this.#keep({ ...cookie, ...(hasNegativeAge(text) ? { maxAge: 0 } : {}) }, url);
     }
   }
 
@@ -47,7 +47,8 @@ export class RedirectCookies {
 
   #keep(cookie: Cookie, url: URL): void {
     const host = plainHost(url.hostname);
-    const domain = plainHost(cookie.domain ?? '').replace(/^\./, '') || host;
+    const given = plainHost(cookie.domain ?? '').replace(/^\./, '');
+    const domain = given || host;
     // Only letters that a header may have.
     if (!isBelow(host, domain) || !/^[\x20-\x7e]*$/.test(`${cookie.name}${cookie.value}`)) return;
     const path = cookie.path?.startsWith('/') ? cookie.path : defaultPath(url);
@@ -58,7 +59,7 @@ export class RedirectCookies {
       name: cookie.name,
       value: cookie.value,
       domain,
-      isForSubdomains: cookie.domain !== undefined,
+      isForSubdomains: given !== '',
       path,
       isSecure: cookie.secure === true,
     };
@@ -68,6 +69,11 @@ export class RedirectCookies {
 
 function toPair(name: string, value: string): string {
   return name === '' ? value : `${name}=${value}`;
+}
+
+/** RFC 6265, 5.2.2: such a cookie is over. undici leaves the age away. */
+function hasNegativeAge(text: string): boolean {
+  return /;\s*max-age\s*=\s*-\d+\s*(?:;|$)/i.test(text);
 }
 
 /** A host takes a cookie back by one that is over. */

@@ -2,7 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { plainHost } from './host-names.ts';
 
-/** What the files of a system say about names. */
+/** Names as the files of a system have them. */
 export interface SystemNames {
   /** Addresses by name: hosts(5). */
   readonly hosts: ReadonlyMap<string, readonly string[]>;

@@ -149,7 +149,7 @@ const limitDefinitions: SettingDefinitions<LimitSettings> = {
   ),
 };
 
-/** What requests may make a model compute. The defaults are the most that the other limits let through. */
+/** Limits of the work that requests may ask for. The defaults are the most that the other limits let through. */
 const workDefinitions: SettingDefinitions<WorkSettings> = {
   maxItemsPerRequest: optionalLimit(
     'BLIP_MAX_ITEMS_PER_REQUEST',

@@ -61,7 +61,8 @@ const table = {
     http: 400,
     grpc: 'INVALID_ARGUMENT',
     retryable: false,
-    meaning: "Prompt and new tokens exceed the model's positions.",
+    meaning:
+      "Prompt and new tokens exceed the model's positions; or a text has more than 262,144 characters, or 100 for each position.",
   },
   IMAGE_SOURCE_INVALID: {
     http: 400,
@@ -208,7 +209,7 @@ const table = {
     retryable: true,
     headers: retryAfter,
     meaning:
-      '`BLIP_MAX_QUEUE_SIZE` captions are waiting, and of this token its share; or `BLIP_MAX_SEQUENCES_PER_TOKEN` sequences of this token are waiting, or `BLIP_MAX_REQUESTS_PER_TOKEN` requests of it are running; or the bodies that arrive and wait have `BLIP_MAX_HELD_BODY_BYTES`; or this was the oldest of too many open calls over gRPC.',
+      '`BLIP_MAX_QUEUE_SIZE` captions are waiting, and of this token its share; or `BLIP_MAX_SEQUENCES_PER_TOKEN` sequences of this token are waiting, or `BLIP_MAX_REQUESTS_PER_TOKEN` requests of it are running; or the bodies that arrive and wait have `BLIP_MAX_HELD_BODY_BYTES`; or fetched images that wait for the others of their requests have 600 MB; or this was the oldest of too many open calls over gRPC.',
   },
   NOT_READY: {
     http: 503,
@@ -217,7 +218,7 @@ const table = {
     retryable: true,
     headers: retryAfter,
     meaning:
-      'The model is not loaded yet, or no longer; or its worker threads have ended or hang, and none has started for 10 s; or a job was to begin in a server that is stopping.',
+      'The model is not loaded yet, or no longer; or its worker threads have ended or hang, and none has started for 10 s; or the system has no process to give that an image could be decoded in; or a job was to begin in a server that is stopping.',
   },
   EXECUTION_PROVIDER_UNAVAILABLE: {
     http: 500,

@@ -48,13 +48,15 @@ const usualNames: Readonly<Record<string, readonly string[]>> = {
 /** Longer names are not compared: no known name is as long. */
 const MAX_COMPARED_CHARACTERS = 40;
 
-/** The part of a message that says which of the known names is meant: `: did you mean num_beams?`; `.` without such a name. */
+/** The end of a sentence that says which of the known names is meant: `: did you mean num_beams?`, or `.` without one. */
 export function suggestion(name: string, known: readonly string[]): string {
-  const meant = name.length <= MAX_COMPARED_CHARACTERS ? meantName(name, known) : undefined;
+  const meant = meantName(name, known);
   return meant === undefined ? '.' : `: did you mean ${meant}?`;
 }
 
-function meantName(name: string, known: readonly string[]): string | undefined {
+/** The known name that is likely meant. */
+export function meantName(name: string, known: readonly string[]): string | undefined {
+  if (name.length > MAX_COMPARED_CHARACTERS) return undefined;
   const letters = lettersOf(name);
   const usual = Object.hasOwn(usualNames, letters) ? (usualNames[letters] ?? []) : [];
   const exact = known.find((each) => lettersOf(each) === letters) ?? usual.find((each) => known.includes(each));

@@ -4,7 +4,7 @@
  */
 export const namesWithoutEffect = {
   'the parameters of a request': {
-    priority: 'Triton: requests are answered in the order in which they come',
+    priority: 'Triton: clients take turns, and no request has priority',
     sequence_id: 'Triton: each request stands alone',
     sequence_start: 'Triton: each request stands alone',
     sequence_end: 'Triton: each request stands alone',
@@ -58,7 +58,7 @@ export const namesWithoutEffect = {
     s3Config: 'RunPod: outputs are no files',
   },
   'the policy of a job of RunPod': {
-    lowPriority: 'RunPod: jobs are done in the order in which they come',
+    lowPriority: 'RunPod: clients take turns, and no job has priority',
   },
 } as const satisfies Readonly<Record<string, Readonly<Record<string, string>>>>;
 

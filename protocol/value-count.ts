@@ -6,7 +6,7 @@ import { HandlerError } from './errors.ts';
  */
 const MAX_JSON_VALUES = 262_144;
 
-/** In JSON, every value but the first follows a comma or the beginning of a list or an object. A key comes with its value. */
+/** In JSON, every value but the first follows a comma or the beginning of a list or an object. */
 const jsonSeparators = [',', '[', '{'] as const;
 
 /**

@@ -228,6 +228,17 @@ describe('the code', () => {
     expect(casts).toEqual([]);
   });
 
+  test('has comments of at most 125 columns, which do not begin with "What" or "The same"', () => {
+    const badComment = /^\s*(?:\/\*\*|\*|\/\/) ?(?:What|The same) /;
+    const isTooLong = (line: string) => line.length > 125 && /^\s*(?:\/\*|\*|\/\/)/.test(line);
+    const lines = sources.flatMap(({ path }) =>
+      readFileSync(path, 'utf8')
+        .split('\n')
+        .map((line, index) => ({ place: `${path}:${index + 1}`, isBad: badComment.test(line) || isTooLong(line) })),
+    );
+    expect(lines.filter(({ isBad }) => isBad).map(({ place }) => place)).toEqual([]);
+  });
+
   test('of models has no numbers of one checkpoint', () => {
     const numbers = /(?<![\w.])(30_?52[234]|101|102|384|577)(?![\w.])/;
     const paths = sources.map(({ path }) => path).filter((path) => ['models', 'onnx'].includes(room(path)));

@@ -62,13 +62,28 @@ describe('docs/reference/errors.md', () => {
   });
 });
 
+/** Settings that are named like limits and protect nothing. */
+const namedLikeLimits = new Set(['BLIP_MAX_BATCH_SIZE', 'BLIP_DRAIN_LIMIT_MS']);
+
+const settings = [
+  ...Object.values(settingDefinitions({ checkpoint: '', threadsPerWorker: 1 })),
+  ...Object.values(serverSettingDefinitions),
+];
+
 test('docs/reference/settings.md has every setting with its default, and no other', () => {
   const rows = [...read('docs/reference/settings.md').matchAll(/^\| `([A-Z_]+)` \| (.+?) \| (.+?) \|$/gm)];
-  const definitions = [
-    ...Object.values(settingDefinitions({ checkpoint: '', threadsPerWorker: 1 })),
-    ...Object.values(serverSettingDefinitions),
-  ].map(({ variable, defaultText, description }) => [variable, defaultText, description]);
+  const definitions = settings.map(({ variable, defaultText, description }) => [variable, defaultText, description]);
   expect(rows.map(([, ...cells]) => cells).toSorted()).toEqual(definitions.toSorted());
+});
+
+test('docs/explanation/security.md has every limit that a setting changes, with its default', () => {
+  const rows = [...read('docs/explanation/security.md').matchAll(/^\| .+? \| (.+?) \| `([A-Z_]+)` \|$/gm)];
+  const limits = settings.filter(
+    ({ variable }) => /MAX_|_LIMIT_|TIMEOUT/.test(variable) && !namedLikeLimits.has(variable),
+  );
+  expect(rows.map(([, value = '', variable]) => [variable, value.replaceAll(',', '')]).toSorted()).toEqual(
+    limits.map(({ variable, defaultText }) => [variable, defaultText]).toSorted(),
+  );
 });
 
 describe('docs/reference/inputs-and-outputs.md', () => {

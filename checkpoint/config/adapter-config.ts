@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { CheckpointError } from '../errors.ts';
 import { describe, isJsonObject, type JsonSection, readJsonFile } from '../files/json-file.ts';
@@ -84,7 +85,7 @@ export function describeAdapter(folder: string): string | undefined {
 export function readAdapterConfig(folder: string): AdapterConfig {
   const file = readJsonFile(join(folder, FILE));
   if (file === undefined) {
-    const message = `${folder}: expected the folder of a LoRA adapter, with ${FILE} in it, got none.`;
+    const message = `${folder}: expected the folder of a LoRA adapter, with ${FILE} in it, got ${otherFolder(folder)}.`;
     throw new CheckpointError('CHECKPOINT_CONFIG_INVALID', message);
   }
   if (file.values['peft_type'] !== 'LORA') throw invalid(file, 'peft_type', '"LORA"', file.values['peft_type']);
@@ -97,6 +98,13 @@ export function readAdapterConfig(folder: string): AdapterConfig {
     usesMagnitudes: readBoolean(file, 'use_dora', false),
     modulesToSave: readModulesToSave(file),
   };
+}
+
+function otherFolder(folder: string): string {
+  if (!existsSync(folder))
+    return 'no such folder; one of the Hub is downloaded with `hf download OWNER/NAME --local-dir FOLDER`';
+  if (existsSync(join(folder, 'config.json'))) return 'a whole checkpoint; the adapter is named before its base';
+  return 'none';
 }
 
 function baseModelOf({ values }: JsonSection): string | undefined {
@@ -139,16 +147,29 @@ function readAlphaPatterns(file: JsonSection): readonly AlphaPattern[] {
   const patterns = file.values['alpha_pattern'] ?? {};
   if (!isJsonObject(patterns)) throw invalid(file, 'alpha_pattern', 'an object', patterns);
   const section = { path: `${file.path}: alpha_pattern`, values: patterns };
+  const repeatingCount = Object.keys(patterns).filter((key) => quantifierCount(key) > 0).length;
+  if (repeatingCount > MAX_REPEATING_PATTERNS)
+    throw invalid(
+      file,
+      'alpha_pattern',
+      `names, with at most ${MAX_REPEATING_PATTERNS} that repeat something`,
+      repeatingCount,
+    );
   return Object.keys(patterns).map((key) => ({ pattern: patternOf(file, key), alpha: readNumber(section, key, 0) }));
 }
 
 const MAX_PATTERN_LENGTH = 200;
 const MAX_QUANTIFIERS = 3;
+/** A pattern of so many quantifiers takes 0.1 s for the longest name that is taken. Plain names take no time. */
+const MAX_REPEATING_PATTERNS = 16;
+
+function quantifierCount(key: string): number {
+  return key.match(/[*+?{]/g)?.length ?? 0;
+}
 
 /** No pattern may repeat a group, or much: a stranger's could match for ever. */
 function patternOf(file: JsonSection, key: string): RegExp {
-  const quantifierCount = key.match(/[*+?{]/g)?.length ?? 0;
-  const isSimple = key.length <= MAX_PATTERN_LENGTH && quantifierCount <= MAX_QUANTIFIERS && !/\)[*+?{]/.test(key);
+  const isSimple = key.length <= MAX_PATTERN_LENGTH && quantifierCount(key) <= MAX_QUANTIFIERS && !/\)[*+?{]/.test(key);
   if (!isSimple) throw invalid(file, 'alpha_pattern', 'names, or short regular expressions that repeat no group', key);
   try {
     return new RegExp(`^(?:.*\\.)?(?:${key})$`);

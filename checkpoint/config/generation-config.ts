@@ -14,9 +14,9 @@ export type GenerationDefaults = { readonly [Name in keyof Checks]?: Checked<Che
 export interface GenerationConfig {
   readonly defaults: GenerationDefaults;
   readonly tokenRules: TokenRules;
-  /** What the files change: transformers 5 reads parameters from neither for BLIP, and transformers 4 from `text_config`. */
+  /** Changes that the files make: for BLIP, transformers 5 reads neither, and transformers 4 `text_config` alone. */
   readonly notices: readonly string[];
-  /** What is not supported, or cannot be. */
+  /** Parameters that are not supported, or cannot be. */
   readonly warnings: readonly string[];
 }
 
@@ -45,7 +45,12 @@ export function readGenerationConfig(
   const textRules = readTokenRules(textConfig, vocabulary);
   const rules = { ...noTokenRules, ...textRules };
   const notices = changes(textConfig, readKeys(textConfig), usualValues, textRules);
-  const limits = [...lengthWarnings(generationConfig ?? textConfig, defaults, text)];
+  const last = generationConfig ?? textConfig;
+  const limits = [
+    ...unusedZeros(textConfig),
+    ...lengthWarnings(last, defaults, text),
+    ...countWarnings(last, defaults),
+  ];
   if (generationConfig === undefined) {
     return { defaults, tokenRules: rules, notices, warnings: [...unsupportedParameters(textConfig), ...limits] };
   }
@@ -60,6 +65,7 @@ export function readGenerationConfig(
     warnings: [
       ...unsupportedParameters(textConfig),
       ...ignoredParameters(generationConfig),
+      ...unusedZeros(generationConfig),
       ...otherSpecialTokens(generationConfig, text),
       ...limits,
     ],
@@ -82,17 +88,38 @@ function readKeys(section: JsonSection): GenerationDefaults {
   for (const [name, isValid] of Object.entries(parameterColumn('checkpoint'))) {
     const value = section.values[name];
     if (value === undefined || value === null) continue;
-    if (!isValid(value)) throw invalid(section, name, 'a generation parameter of its usual type and range', value);
+    if (isUnusedZero(section, name)) continue;
+    if (!isValid(value)) throw invalid(section, name, expectedOf(name), value);
     if (typeof value === 'number') requireWithin(section, name, value);
     values[name] = value;
   }
   return values; // Each value passed the check of its own name.
 }
 
+/** Files for greedy search say so, and transformers warns and goes on where nothing is drawn. */
+const zeros: readonly string[] = ['temperature', 'top_p'];
+
+function isUnusedZero({ values }: JsonSection, name: string): boolean {
+  return zeros.includes(name) && values[name] === 0 && values['do_sample'] !== true;
+}
+
 interface Bounds {
   readonly datatype: string;
+  readonly allowed?: readonly (string | boolean)[];
+  readonly exclusiveMinimum?: number;
   readonly minimum?: number;
   readonly maximum?: number;
+}
+
+/** Describes the values that a parameter may have, as messages for requests do. */
+function expectedOf(name: string): string {
+  const inputs: Readonly<Record<string, Bounds>> = parameterColumn('input');
+  const { datatype = '', allowed, minimum, exclusiveMinimum, maximum = MAX_COUNT } = inputs[name] ?? {};
+  if (datatype === 'BOOL') return 'true or false';
+  if (allowed !== undefined)
+    return `one of ${allowed.filter((value) => value !== 'true' && value !== 'false').join(', ')}`;
+  const least = minimum === undefined ? `above ${exclusiveMinimum}` : `from ${minimum}`;
+  return `a ${datatype === 'INT64' ? 'whole ' : ''}number ${least} to ${maximum}`;
 }
 
 /** A checkpoint may ask for no more than a request may. */
@@ -128,13 +155,31 @@ function keyOfRule(name: string): string {
 const PLACEHOLDER_EOS_TOKEN_ID = 2;
 
 function otherSpecialTokens({ path, values }: JsonSection, text: TextModel): readonly string[] {
-  const used = { bos_token_id: text.bosTokenId, eos_token_id: text.sepTokenId, pad_token_id: text.padTokenId };
+  const used = {
+    bos_token_id: text.bosTokenId,
+    decoder_start_token_id: text.bosTokenId,
+    eos_token_id: text.sepTokenId,
+    pad_token_id: text.padTokenId,
+  };
   return Object.entries(used).flatMap(([key, id]) => {
     const value = values[key] ?? id;
     const isUsed = value === id || (Array.isArray(value) && value.length === 1 && value[0] === id);
     if (isUsed || (key === 'eos_token_id' && value === PLACEHOLDER_EOS_TOKEN_ID)) return [];
     return [`${path}: ${key} ${describe(value)} is without effect: ${id} of text_config is used, as in transformers.`];
   });
+}
+
+function unusedZeros(section: JsonSection): readonly string[] {
+  const unused = zeros.filter((name) => isUnusedZero(section, name));
+  return unused.map((name) => `${section.path}: ${name} 0 is without effect, as nothing is drawn without do_sample.`);
+}
+
+/** transformers does not load such a file. Here requests may still set the other number. */
+function countWarnings({ path }: JsonSection, defaults: GenerationDefaults): readonly string[] {
+  const { num_beams: beams = 1, num_return_sequences: sequences = 1, do_sample: draws = false } = defaults;
+  const isPossible = sequences === 1 || (beams === 1 ? draws : sequences <= beams);
+  if (isPossible) return [];
+  return [`${path}: num_return_sequences ${sequences} is more than num_beams ${beams}: requests need others.`];
 }
 
 /** Lengths that no text can have. transformers goes on with them, and so does this package. */
@@ -151,7 +196,7 @@ function lengthWarnings({ path }: JsonSection, defaults: GenerationDefaults, tex
   if (min > max) lines.push(`${path}: ${minName} ${min} is more than ${maxName} ${max}: texts end at ${maxName}.`);
   const positions = text.maxPositions + (maxNew === undefined ? 1 : 0);
   if (max > positions) {
-    const advice = 'requests need a max_new_tokens that fits';
+    const advice = 'texts end where the positions do';
     lines.push(`${path}: ${maxName} ${max} does not fit max_position_embeddings ${text.maxPositions}: ${advice}.`);
   }
   return lines;

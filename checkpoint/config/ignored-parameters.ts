@@ -1,5 +1,5 @@
 import { describe, type JsonSection } from '../files/json-file.ts';
-import { generationParameters, parameterColumn } from './generation-parameters.ts';
+import { parameterColumn } from './generation-parameters.ts';
 import { tokenRuleKeys } from './token-rules.ts';
 
 /**
@@ -70,7 +70,7 @@ const specialTokens: readonly string[] = ['bos_token_id', 'eos_token_id', 'pad_t
 
 const MAX_LISTED = 10;
 
-/** A line for the log about parameters in `text_config` that would change texts in transformers; none where there are none. */
+/** A line for the log about parameters in `text_config` that would change texts in transformers, if there are any. */
 export function unsupportedParameters(section: JsonSection): readonly string[] {
   const ignored = Object.entries(section.values).filter(([key, value]) => isUnsupported(key, value));
   return lineOf(section, 'not supported', ignored);
@@ -104,7 +104,8 @@ function isNeutral(value: unknown, neutral: readonly unknown[]): boolean {
 }
 
 function isUnknown(key: string): boolean {
-  const isKnown = Object.hasOwn(generationParameters, key) || Object.hasOwn(unsupported, key) || withoutEffect.has(key);
+  const isKnown =
+    Object.hasOwn(parameterColumn('checkpoint'), key) || Object.hasOwn(unsupported, key) || withoutEffect.has(key);
   return !isKnown && !tokenRuleKeys.includes(key) && !specialTokens.includes(key);
 }
 

@@ -75,10 +75,17 @@ export function readImageProcessorConfig(
     normalize: readBoolean(file, 'do_normalize', true)
       ? {
           mean: readChannelNumbers(file, 'image_mean', CLIP_MEAN),
-          standardDeviation: readChannelNumbers(file, 'image_std', CLIP_STANDARD_DEVIATION),
+          standardDeviation: readDeviation(file),
         }
       : undefined,
   };
+}
+
+/** Colours are divided by it: none of it may be 0. */
+function readDeviation(file: JsonSection): readonly [number, number, number] {
+  const deviation = readChannelNumbers(file, 'image_std', CLIP_STANDARD_DEVIATION);
+  if (deviation.every((number) => number !== 0)) return deviation;
+  throw inconsistent(file, 'image_std to have no 0', deviation.join(', '));
 }
 
 /** The steps for images of another size than the checkpoint's. */

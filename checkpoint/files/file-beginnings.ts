@@ -1,12 +1,12 @@
 import { isUtf8 } from 'node:buffer';
 
-/** What a file is instead of a checkpoint's, and what to do about it. */
+/** A file that is none of a checkpoint's: its kind, and what to do about it. */
 export interface ForeignFile {
   readonly what: string;
   readonly advice: string;
 }
 
-/** What lies in a file's place, for messages. */
+/** Says for messages which foreign file lies in the place of an expected one. */
 export function describeForeign(
   path: string,
   expected: string,
@@ -20,6 +20,10 @@ export function describeForeign(
 /** Bytes at the beginning of a file that tell what it is. */
 export const BEGINNING_BYTES = 512;
 
+const OPENING_BRACE = 0x7b;
+/** A few bytes of weights may look like text. */
+const MIN_TEXT_BYTES = 8;
+
 const AGAIN = 'Download it again.';
 const UNPACK = 'Unpack it, or download the file itself.';
 const AS_UTF8 = 'Save it as UTF-8 without a byte order mark.';
@@ -28,16 +32,17 @@ const LARGE_FILES = 'Run `git lfs pull` in its folder, or download it again.';
 
 /** Files that begin with these bytes are no files of a checkpoint. */
 const signatures: readonly (readonly [hex: string, what: string, advice: string])[] = [
-  ['1f8b', 'gzip', UNPACK],
-  ['28b52ffd', 'a zstd archive', UNPACK],
-  ['425a68', 'a bzip2 archive', UNPACK],
-  ['fd377a585a00', 'an xz archive', UNPACK],
+  ['1f8b', 'gzip data', UNPACK],
+  ['28b52ffd', 'Zstandard data', UNPACK],
+  ['425a68', 'bzip2 data', UNPACK],
+  ['fd377a585a00', 'xz data', UNPACK],
   ['377abcaf271c', 'a 7z archive', UNPACK],
   ['526172211a07', 'a RAR archive', UNPACK],
   ['fffe', 'text in UTF-16', AS_UTF8],
   ['feff', 'text in UTF-16', AS_UTF8],
-  ['25504446', 'a PDF', AGAIN],
-  ['89504e47', 'a PNG', AGAIN],
+  ['25504446', 'a PDF document', AGAIN],
+  ['89504e47', 'a PNG image', AGAIN],
+  ['ffd8ff', 'a JPEG image', AGAIN],
 ];
 
 /** Signatures of weights, which no text file may begin with. */
@@ -68,6 +73,7 @@ export function recognizeForeign(start: Uint8Array): ForeignFile | undefined {
   const signature = recognizeSignature(start, signatures);
   if (signature !== undefined) return signature;
   if (start.length >= 16 && start.every((byte) => byte === 0)) return { what: 'zeros', advice: AGAIN };
+  if (isTar(start)) return { what: 'a tar archive', advice: UNPACK };
   const text = Buffer.from(start.buffer, start.byteOffset, start.length).toString('latin1');
   const words = text
     .replace(/^\xef\xbb\xbf/, '')
@@ -84,14 +90,30 @@ export function recognizeNoText(bytes: Uint8Array): ForeignFile | undefined {
   return isUtf8(bytes) ? undefined : { what: 'bytes that are no text in UTF-8', advice: AGAIN };
 }
 
-/** As `recognizeForeign`, for weights: no form of them is JSON. */
+/** As `recognizeForeign`, for weights: no form of them is JSON, or any other text. */
 export function recognizeNoWeights(start: Uint8Array): ForeignFile | undefined {
+  if (isSafetensors(start)) return undefined;
   const [first, second] = start;
-  // Eight bytes of a length come before the header of safetensors: this one would be thousands of terabytes long.
-  const isJson = first === 0x7b && (second === 0x22 || second === 0x0a || second === 0x0d || second === 0x20);
-  return (
-    recognizeForeign(start) ?? (isJson ? { what: 'JSON, perhaps the error of a server,', advice: AGAIN } : undefined)
-  );
+  const isJson = first === OPENING_BRACE && (second === 0x22 || second === 0x0a || second === 0x0d || second === 0x20);
+  const foreign = recognizeForeign(start);
+  if (foreign !== undefined) return foreign;
+  if (isJson) return { what: 'JSON, perhaps the error of a server,', advice: AGAIN };
+  return start.length >= MIN_TEXT_BYTES && start.every(isOfText) ? { what: 'text', advice: AGAIN } : undefined;
+}
+
+/** White space, or a sign of ASCII. */
+function isOfText(byte: number): boolean {
+  return (byte >= 0x20 && byte < 0x7f) || (byte >= 0x09 && byte <= 0x0d);
+}
+
+/** A tar archive begins with the name of its first file. */
+function isTar(start: Uint8Array): boolean {
+  return Buffer.from(start.subarray(257, 262)).toString('latin1') === 'ustar';
+}
+
+/** Whether a header follows its length, whose first bytes may be any, even those of gzip. No header has 4 GB. */
+function isSafetensors(start: Uint8Array): boolean {
+  return start[8] === OPENING_BRACE && start.subarray(4, 8).every((byte) => byte === 0);
 }
 
 function recognizeSignature(start: Uint8Array, known: typeof signatures): ForeignFile | undefined {

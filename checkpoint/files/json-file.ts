@@ -35,28 +35,24 @@ export function readJsonFile(
   );
 }
 
-const errorKeys = new Set([
-  'error',
-  'errors',
-  'error_type',
-  'message',
-  'detail',
-  'code',
-  'status',
-  'statusCode',
-  'url',
+/** Keys of what servers answer in place of a file, in lower case and without `_`: RFC 9457, S3, gateways, the Hub. */
+const errorKeys: ReadonlySet<string> = new Set([
+  ...['error', 'errors', 'errortype', 'errorcode', 'message', 'msg', 'title', 'detail', 'details', 'description'],
+  ...['code', 'type', 'status', 'statuscode', 'success', 'ok', 'instance', 'url', 'path', 'resource'],
+  ...['requestid', 'hostid', 'traceid', 'timestamp', 'documentationurl'],
 ]);
 
 /** Whether an object is what servers answer in place of a file: it has an error or a message, and nothing else. */
 function isServerError(values: JsonObject): boolean {
-  const keys = Object.keys(values);
-  const saysWhat = ['error', 'errors', 'message', 'detail'].some((key) => Object.hasOwn(values, key));
+  const keys = Object.keys(values).map((key) => key.toLowerCase().replaceAll('_', ''));
+  const saysWhat = ['error', 'errors', 'message', 'msg', 'title', 'detail'].some((key) => keys.includes(key));
   return saysWhat && keys.every((key) => errorKeys.has(key));
 }
 
 /** A short description of a JSON value for messages: its type, and the value itself where that is short. */
 export function describe(value: unknown): string {
   if (Array.isArray(value)) return `a list of ${value.length}`;
+  if (typeof value === 'number') return String(value); // JSON has no Infinity, and Python's has.
   if (value === null || typeof value !== 'object') return JSON.stringify(value)?.slice(0, 80) ?? 'nothing';
   return 'an object';
 }

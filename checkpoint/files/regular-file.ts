@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, openSync, readSync, type Stats, statSync } from 'node:fs';
+import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, type Stats, statSync } from 'node:fs';
 import { CheckpointError } from '../errors.ts';
 import { explainReadErrors } from './file-errors.ts';
 
@@ -19,6 +19,7 @@ const CHUNK_BYTES = 1 << 20;
  * @throws CheckpointError `CHECKPOINT_FILE_UNREADABLE`, and the errors of `use`.
  */
 export function withRegularFile<T>(path: string, use: (file: OpenFile) => T): T {
+  requireTarget(path);
   requireRegular(
     path,
     explainReadErrors(path, () => statSync(path)),
@@ -40,6 +41,7 @@ export function withRegularFile<T>(path: string, use: (file: OpenFile) => T): T 
  * @throws CheckpointError `CHECKPOINT_FILE_UNREADABLE` when there is something else than a regular file.
  */
 export function hasRegularFile(path: string): boolean {
+  requireTarget(path);
   const status = explainReadErrors(path, () => statSync(path, { throwIfNoEntry: false }));
   if (status !== undefined) requireRegular(path, status);
   return status !== undefined;
@@ -61,6 +63,20 @@ export function readWhole(file: OpenFile, maxBytes: number): Buffer {
     if (readBytes > maxBytes) throw tooLarge(file.path, maxBytes, 'more');
     if (count < chunk.length) return chunks.length === 1 ? chunk.subarray(0, count) : Buffer.concat(chunks);
   }
+}
+
+/**
+ * A symlink to nothing is no missing file: the checkpoint has one, and something else must not take its place. The Hub's
+ * cache is copied so where its blobs are left behind.
+ */
+function requireTarget(path: string): void {
+  const isLink = explainReadErrors(path, () => lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink());
+  if (isLink !== true || explainReadErrors(path, () => statSync(path, { throwIfNoEntry: false })) !== undefined) return;
+  const advice = 'Copy the folder with its links followed (cp -rL), or download it again.';
+  throw new CheckpointError(
+    'CHECKPOINT_FILE_UNREADABLE',
+    `${path}: expected a file, got a symlink to one that is not there. ${advice}`,
+  );
 }
 
 function requireRegular(path: string, status: Stats): void {

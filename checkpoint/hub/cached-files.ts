@@ -65,7 +65,8 @@ function missingFrom(folder: string | undefined, isAbsentOnHub: (file: string) =
   const isUnknown = (file: string) => !has(file) && !isAbsentOnHub(file);
   const weights = missingWeights(folder, has, isUnknown);
   const hasVocabulary = vocabularies.some((files) => files.every(has));
-  const hasProcessor = has(PREPROCESSOR) || (folder !== undefined && describesImages(join(folder, PROCESSOR)));
+  const hasProcessor =
+    has(PREPROCESSOR) || (folder !== undefined && has(PROCESSOR) && describesImages(join(folder, PROCESSOR)));
   const needless = new Set([...(hasVocabulary ? vocabularies.flat() : []), ...(hasProcessor ? [PROCESSOR] : [])]);
   return {
     missing: [

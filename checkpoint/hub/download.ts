@@ -48,7 +48,8 @@ interface Download {
  * @returns the folder with the files.
  * @throws CheckpointError: `CHECKPOINT_NOT_FOUND`, `CHECKPOINT_ACCESS_DENIED`, `CHECKPOINT_DOWNLOAD_FAILED`,
  * `CHECKPOINT_NOT_CACHED` in offline mode, `CHECKPOINT_CONFIG_INVALID`, `CHECKPOINT_WEIGHTS_INVALID` or
- * `CHECKPOINT_TOKENIZER_INVALID` where the model lacks such files, `CHECKPOINT_FILE_UNREADABLE` where one is too large. When the signal aborts, its reason.
+ * `CHECKPOINT_TOKENIZER_INVALID` where the model lacks such files, `CHECKPOINT_FILE_UNREADABLE` where one is too
+ * large. When the signal aborts, its reason.
  */
 export async function downloadCheckpoint(
   reference: HubReference,

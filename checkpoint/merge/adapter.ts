@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type AdapterConfig, readAdapterConfig } from '../config/adapter-config.ts';
 import { CheckpointError } from '../errors.ts';
@@ -28,6 +28,8 @@ export interface Adapter {
   readonly replacements: ReadonlyMap<string, TensorRegion>;
 }
 
+/** Names have about 100 characters. The time of patterns grows with the fourth power of their length. */
+const MAX_NAME_CHARACTERS = 256;
 const SAFETENSORS = 'adapter_model.safetensors';
 const TORCH = 'adapter_model.bin';
 
@@ -44,6 +46,8 @@ export function openAdapter(folder: string): Adapter {
   const parts = new Map<string, Map<string, TensorRegion>>();
   const replacements = new Map<string, TensorRegion>();
   for (const region of regions) {
+    if (region.name.length > MAX_NAME_CHARACTERS)
+      throw invalidFolder(folder, `names of at most ${MAX_NAME_CHARACTERS} characters, got ${region.name.length}`);
     if (!isFloat(region.dtype)) throw invalidTensor(region, `floating point numbers, got ${region.dtype}`);
     const name = withoutWrappers(region.name);
     const [, module = '', part = '', rest = ''] = PART.exec(name) ?? [];
@@ -57,8 +61,9 @@ export function openAdapter(folder: string): Adapter {
 }
 
 function readRegions(folder: string): readonly TensorRegion[] {
-  if (existsSync(join(folder, SAFETENSORS))) return readSafetensorsHeader(join(folder, SAFETENSORS));
-  if (existsSync(join(folder, TORCH))) return readTorchArchive(join(folder, TORCH));
+  const files = readdirSync(folder); // A symlink to nothing is there too, and refused when it is opened.
+  if (files.includes(SAFETENSORS)) return readSafetensorsHeader(join(folder, SAFETENSORS));
+  if (files.includes(TORCH)) return readTorchArchive(join(folder, TORCH));
   throw invalidFolder(folder, `${SAFETENSORS} or ${TORCH}, got none`);
 }
 

@@ -5,7 +5,7 @@ import { invalidTensor, type LoraModule } from './adapter.ts';
 import { PEFT_PREFIX } from './base-names.ts';
 import { addProduct, setColumnLengths, setRowLengths, transposed } from './merge-matrix.ts';
 
-/** What an adapter does to one tensor of its base. */
+/** The change that an adapter makes to one tensor of its base. */
 export interface Change {
   /** @throws CheckpointError when it does not fit the tensor. */
   readonly check: (base: TensorRegion) => void;

@@ -19,7 +19,8 @@ const SHOWN_KEYS = 8;
 
 /**
  * Finds the model's state dict in what `torch.save` stored: the dict itself, or the one that a training script put into a
- * dict beside optimizer, epoch and options, as in `{'model': …}`, `{'state_dict': …}` or `{'checkpoint': {'model': …}}`.
+ * dict beside optimizer, epoch and options, as in `{'model': …}`, `{'state_dict': …}` or
+ * `{'checkpoint': {'model': …}}`.
  * @param isTensor whether a value stands for a tensor.
  * @throws CheckpointError `CHECKPOINT_WEIGHTS_INVALID`, naming what the file holds.
  */
@@ -30,16 +31,38 @@ export function findStateDict(path: string, value: PickleValue, isTensor: (value
   throw invalid(path, `one state dict, got a dict of ${keyList(value)}; save model.state_dict() alone`);
 }
 
-function search(dict: PickleDict, isTensor: (value: PickleValue) => boolean, depth: number): PickleDict | undefined {
+/** Results by dict and by the depth that was left: a file may have one dict under very many keys. */
+type Found = Map<PickleDict, Map<number, PickleDict | undefined>>;
+
+function search(
+  dict: PickleDict,
+  isTensor: (value: PickleValue) => boolean,
+  depth: number,
+  done: Found = new Map(),
+): PickleDict | undefined {
+  const ofDict = done.get(dict) ?? new Map<number, PickleDict | undefined>();
+  done.set(dict, ofDict);
+  if (!ofDict.has(depth)) ofDict.set(depth, searchOnce(dict, isTensor, depth, done));
+  return ofDict.get(depth);
+}
+
+function searchOnce(
+  dict: PickleDict,
+  isTensor: (value: PickleValue) => boolean,
+  depth: number,
+  done: Found,
+): PickleDict | undefined {
   const inner = innerDicts(dict);
   const [model] = MODEL_KEYS.map((key) => inner.get(key)).filter((each) => each !== undefined);
-  if (model !== undefined && depth > 0) return search(model, isTensor, depth - 1);
+  if (model !== undefined && depth > 0) return search(model, isTensor, depth - 1, done);
   if (inner.size === 0 || hasTensors(dict, isTensor)) return dict;
-  const others = [...inner].filter(([key]) => !/optim|sched|scaler/i.test(key));
-  const found = others
-    .map(([, each]) => (depth > 0 ? search(each, isTensor, depth - 1) : undefined))
+  if (depth === 0) return undefined;
+  const others = [...inner].filter(([key]) => !/optim|sched|scaler/i.test(key)).map(([, each]) => each);
+  const found = [...new Set(others)]
+    .map((each) => search(each, isTensor, depth - 1, done))
     .filter((each) => each !== undefined && hasModules(each, isTensor));
-  return found.length === 1 ? found[0] : undefined;
+  const different = new Set(found);
+  return different.size === 1 ? found[0] : undefined;
 }
 
 function hasTensors({ entries }: PickleDict, isTensor: (value: PickleValue) => boolean): boolean {

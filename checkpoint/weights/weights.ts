@@ -65,7 +65,11 @@ const SHOWN_TENSORS = 3;
 
 /** The first names of the files, for messages. */
 function tensorList({ regions }: Weights): string {
-  const names = [...regions.values()].slice(0, SHOWN_TENSORS).map(({ name }) => name.slice(0, 80));
+  const all = [...regions.values()].map(({ name }) => name);
+  // One of each prefix first: a file may hold two models, or a part of one.
+  const firsts = new Map(all.toReversed().map((name) => [name.split('.', 1)[0], name]));
+  const shown = new Set([...[...firsts.values()].toReversed(), ...all.slice(0, SHOWN_TENSORS)]);
+  const names = [...shown].slice(0, SHOWN_TENSORS).map((name) => name.slice(0, 80));
   const more = regions.size > SHOWN_TENSORS ? ', …' : '';
   return `its weights are ${regions.size} tensors${names.length > 0 ? `: ${names.join(', ')}${more}` : ''}`;
 }
@@ -81,14 +85,28 @@ function readAllRegions(folder: string): readonly TensorRegion[] {
   throw new CheckpointError('CHECKPOINT_WEIGHTS_INVALID', `${folder}: expected ${list}, got ${otherWeights(folder)}.`);
 }
 
-/** Weights under other names: those of an adapter, or of a training script. */
+/** Weights in forms that are not read, by the ends of their names. */
+const otherForms: readonly (readonly [name: RegExp, what: string])[] = [
+  [/^tf_model\.h5$|\.h5$/, 'weights of TensorFlow'],
+  [/\.msgpack$/, 'weights of Flax'],
+  [/\.onnx$/, 'a graph of ONNX'],
+  [/\.gguf$/, 'weights of llama.cpp'],
+  [/\.(incomplete|part|crdownload|aria2)$/, 'a download that did not end'],
+];
+
+/** Weights under other names: those of an adapter, of a training script, or of another framework. */
 function otherWeights(folder: string): string {
-  const files = readdirSync(folder).filter((file) => /\.(safetensors|bin|pt|pth|ckpt)$/.test(file));
+  const all = readdirSync(folder);
+  const files = all.filter((file) => /\.(safetensors|bin|pt|pth|ckpt)$/.test(file) && file !== 'training_args.bin');
   const [first] = files;
   if (files.some((file) => file.startsWith('adapter_model.')))
     return 'an adapter alone; blip-handler merge adds its base';
-  if (first === undefined) return 'none';
-  return `${first.slice(0, 80)}; give it one of these names if it is the model`;
+  if (first !== undefined) return `${first.slice(0, 80)}; give it one of these names if it is the model`;
+  const others = all.flatMap((file) => {
+    const what = otherForms.find(([name]) => name.test(file))?.[1];
+    return what === undefined ? [] : [`${file.slice(0, 80)}, ${what}`];
+  });
+  return others[0] ?? 'none';
 }
 
 /** Regions keep the names of their files, for messages. */

@@ -1,5 +1,7 @@
 #!/usr/bin/env node
 
+import { suggestion } from '../../protocol/known-names.ts';
+
 /** The program `blip-handler`. Each command is a program of its own, imported when it is asked for. */
 
 const commands: Readonly<Record<string, { readonly run: () => Promise<unknown>; readonly description: string }>> = {
@@ -15,8 +17,10 @@ const [name = ''] = process.argv.splice(2, 1); // The rest are the command's own
 const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
 if (command === undefined) {
   const lines = Object.entries(commands).map(([known, { description }]) => `  ${known.padEnd(12)} ${description}`);
+  const isAsked = ['', '--help', '-h'].includes(name);
+  if (!isAsked) process.stderr.write(`There is no such command${suggestion(name, Object.keys(commands))}\n\n`);
   process.stderr.write(`Usage: blip-handler COMMAND [options]\n\n${lines.join('\n')}\n`);
-  process.exitCode = ['', '--help', '-h'].includes(name) ? 0 : 1;
+  process.exitCode = isAsked ? 0 : 1;
 } else {
   await command.run();
 }

@@ -1,4 +1,5 @@
 import { readAdapterConfig } from '../../checkpoint/config/adapter-config.ts';
+import { CheckpointError } from '../../checkpoint/errors.ts';
 import { mergeCheckpoint } from '../../checkpoint/merge/merge-checkpoint.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { abortOnSignals, readArguments, runCommand } from './command.ts';
@@ -47,12 +48,24 @@ function baseOf({ adapter, base }: Options): string {
   throw new HandlerError('INVALID_REQUEST', `${adapter}: expected a BASE, because the adapter names none.`);
 }
 
+/** An adapter names its base as the machine had it where it was trained. */
+async function locateBase({ adapter, base: given }: Options, base: string, signal: AbortSignal): Promise<string> {
+  try {
+    return await locate(base, signal);
+  } catch (error) {
+    if (given !== undefined || !(error instanceof CheckpointError) || error.code !== 'CHECKPOINT_NOT_FOUND')
+      throw error;
+    const message = `${error.message} ${adapter} names this base: give its BASE where it lies elsewhere.`;
+    throw new CheckpointError(error.code, message, { cause: error });
+  }
+}
+
 async function merge(options: Options): Promise<void> {
   const { adapter, folder } = options;
   await requireWritable(folder, async () => requireFree(folder));
   const base = baseOf(options);
   const signal = abortOnSignals();
-  const source = await locate(base, signal);
+  const source = await locateBase(options, base, signal);
   const display = showProgress(process.stderr);
   try {
     const onProgress = (receivedBytes: number, totalBytes: number) =>

@@ -23,8 +23,12 @@ export function stopOnSignals(stop: (signal: StopSignal) => void): void {
   }
 }
 
-/** Ends the process as the signal does to a program without a listener. Unlike `process.exit`, it waits for no thread. */
+/**
+ * Ends the process as the signal does to a program without a listener. Unlike `process.exit`, it waits for no thread. The
+ * kernel spares the first process of a container from such signals, so that one aborts.
+ */
 export function endBy(signal: StopSignal): void {
   process.removeAllListeners(signal);
   process.kill(process.pid, signal);
+  if (process.pid === 1) process.abort();
 }

@@ -4,7 +4,7 @@
  */
 export class CallLimit {
   readonly #maximum: number;
-  /** What ends each call, the oldest first. */
+  /** The functions that end the calls, the oldest first. */
   readonly #ends = new Map<object, () => void>();
 
   constructor(maximum: number) {

@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream';
 import { Metadata, type ServerInterceptingCallInterface, status as statusNames } from '@grpc/grpc-js';
 import type { Log } from '../service/log.ts';
 import type { Metrics } from '../service/metrics.ts';
@@ -53,7 +54,10 @@ export class CallReport {
     this.#log = log;
     this.#metrics = metrics;
     const send = call.sendStatus.bind(call);
-    call.sendStatus = (status) => send(this.#complete(status));
+    call.sendStatus = (status) => {
+      if (isAborted(call)) this.close(); // grpc-js says that a message is missing.
+      send(this.#complete(status));
+    };
   }
 
   /** Reads the id and the trace of a call, by which it is logged from here on. */
@@ -95,6 +99,11 @@ export class CallReport {
     // A failure to load the metrics is reported to those who ask for them.
     this.#metrics?.then(({ countAnswer }) => countAnswer('grpc', code)).catch(() => undefined);
   }
+}
+
+/** Whether the client hung up. grpc-js keeps the stream in this property; a later version may rename it. */
+function isAborted(call: ServerInterceptingCallInterface): boolean {
+  return 'stream' in call && call.stream instanceof Readable && call.stream.destroyed;
 }
 
 /** The name and attributes of a call's span. Unknown methods never come here, so there are few names. */

@@ -13,7 +13,7 @@ export interface TlsPaths {
   readonly clientCa: string | undefined;
 }
 
-/** What a server shows, and whom it believes, in PEM. */
+/** The certificate that a server shows, its key, and the authorities that it trusts, in PEM. */
 export interface TlsFiles {
   readonly cert: Buffer;
   readonly key: Buffer;

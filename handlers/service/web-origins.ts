@@ -41,7 +41,7 @@ export function nameOfHost(host: string): string | undefined {
   return name === '' ? undefined : name;
 }
 
-/** Whether a request may be sent to this name: one of this machine, which no stranger can point elsewhere, or a listed one. */
+/** Whether a request may be sent to this name: it is listed, or is this machine's, which no stranger can point elsewhere. */
 export function isAllowedHost(host: string, allowedHosts: readonly string[]): boolean {
   const name = nameOfHost(host);
   if (allowedHosts.includes(ALL)) return true;

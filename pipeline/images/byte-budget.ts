@@ -5,6 +5,8 @@ import { FairQueue } from '../fair-queue.ts';
 export interface ByteBudget {
   /** Whether `acquire` waits until other images have asked too. They must be able to be loaded meanwhile. */
   readonly isJoint?: true;
+  /** The most bytes that it ever has; without it there is no bound. */
+  readonly capacityBytes?: number;
   /**
    * Waits until so many bytes are free, and takes them. Clients take turns by bytes; one client's claims are served in
    * their order.
@@ -23,17 +25,17 @@ interface Claim {
 
 /** A budget of a fixed number of bytes. */
 export class FixedByteBudget implements ByteBudget {
-  readonly #capacityBytes: number;
+  readonly capacityBytes: number;
   #freeBytes: number;
   readonly #turns = new FairQueue<Claim>();
 
   constructor(capacityBytes: number) {
-    this.#capacityBytes = capacityBytes;
+    this.capacityBytes = capacityBytes;
     this.#freeBytes = capacityBytes;
   }
 
   async acquire(byteCount: number, signal?: AbortSignal, client?: string): Promise<() => void> {
-    if (byteCount > this.#capacityBytes) throw tooMuch(byteCount, this.#capacityBytes);
+    if (byteCount > this.capacityBytes) throw tooMuch(byteCount, this.capacityBytes);
     signal?.throwIfAborted();
     await this.#waitFor(byteCount, signal, client);
     return once(() => this.#release(byteCount));
@@ -57,7 +59,7 @@ export class FixedByteBudget implements ByteBudget {
     });
   }
 
-  /** Serves the claim whose turn it is, as long as it fits. Others do not overtake it, so that a large one does not starve. */
+  /** Serves the claim whose turn it is, as long as it fits. Others do not overtake it, or a large one would starve. */
   #serve(): void {
     for (
       let next = this.#turns.next();

@@ -1,4 +1,4 @@
-/** What decides how long an image decodes. */
+/** The properties that decide how long an image decodes. */
 export interface DecodeShape {
   readonly width: number;
   readonly height: number;

@@ -39,7 +39,9 @@ const hostProblems: Readonly<Record<HostProblem, readonly [ErrorCode, (host: str
   ],
   tls: [
     'IMAGE_HOST_TLS_FAILED',
-    (host) => `Expected TLS with a certificate that can be verified from ${host}, got a handshake that fails.`,
+    (host) =>
+      `Expected TLS with a certificate that can be verified from ${host}, got none: the handshake fails, or the ` +
+      "certificate is expired, self-signed or another host's.",
   ],
   'not-http': [
     'IMAGE_HOST_NOT_HTTP',
@@ -48,7 +50,7 @@ const hostProblems: Readonly<Record<HostProblem, readonly [ErrorCode, (host: str
 };
 
 const codingProblems: Readonly<Record<Exclude<CodingProblem, 'too-large'>, string>> = {
-  'too-many': 'got one in more codings than five',
+  'too-many': 'got one in more than five codings',
   unknown: 'got one in another coding',
   invalid: 'got one that is not in the coding that its headers name',
 };

@@ -1,4 +1,5 @@
 import { type ByteBudget, FixedByteBudget } from './byte-budget.ts';
+import { WaitingBytes } from './waiting-bytes.ts';
 
 /** Most images have no more bytes, so that one step is enough for them. */
 const FIRST_STEP_BYTES = 262_144;
@@ -18,17 +19,19 @@ const hasOtherMemory = new Error('There is other memory.');
  */
 export class FetchedByteBudget {
   readonly #budget: ByteBudget;
+  readonly #waiting: WaitingBytes;
   readonly #beyondByClient = new Map<string | undefined, ByteBudget>();
 
-  constructor(budget: ByteBudget = new FixedByteBudget(MAX_FETCHED_BYTES)) {
+  constructor(budget: ByteBudget = new FixedByteBudget(MAX_FETCHED_BYTES), waiting = new WaitingBytes()) {
     this.#budget = budget;
+    this.#waiting = waiting;
   }
 
   /** The memory of one image, which holds nothing yet. */
   open(client: string | undefined, signal: AbortSignal | undefined): FetchedBytes {
     const beyond = this.#beyondByClient.get(client) ?? new FixedByteBudget(1);
     this.#beyondByClient.set(client, beyond);
-    return new FetchedBytes(this.#budget, beyond, { client, signal });
+    return new FetchedBytes({ within: this.#budget, beyond, waiting: this.#waiting }, { client, signal });
   }
 }
 
@@ -38,18 +41,23 @@ interface ImageOwner {
   readonly signal: AbortSignal | undefined;
 }
 
+/** Where an image's memory comes from. */
+interface Memory {
+  readonly within: ByteBudget;
+  readonly beyond: ByteBudget;
+  readonly waiting: WaitingBytes;
+}
+
 /** The memory that one encoded image holds. */
 export class FetchedBytes {
-  readonly #budget: ByteBudget;
-  readonly #beyond: ByteBudget;
+  readonly #memory: Memory;
   readonly #client: string | undefined;
   readonly #signal: AbortSignal | undefined;
   readonly #releases: (() => void)[] = [];
   #heldBytes = 0;
 
-  constructor(budget: ByteBudget, beyond: ByteBudget, { client, signal }: ImageOwner) {
-    this.#budget = budget;
-    this.#beyond = beyond;
+  constructor(memory: Memory, { client, signal }: ImageOwner) {
+    this.#memory = memory;
     this.#client = client;
     this.#signal = signal;
   }
@@ -70,6 +78,18 @@ export class FetchedBytes {
     this.#heldBytes = await this.#take(step);
   }
 
+  /**
+   * Leaves the memory to images that are to be fetched, because this one waits for them. From here on its bytes count
+   * among those that wait. Nothing changes where it came with a request.
+   * @throws HandlerError `OVERLOADED`.
+   */
+  waitForOthers(byteCount: number): void {
+    if (this.#heldBytes === 0) return;
+    const release = this.#memory.waiting.hold(byteCount, this.#client);
+    this.release();
+    this.#releases.push(release);
+  }
+
   /** Gives everything back. Further calls change nothing. */
   release(): void {
     for (const release of this.#releases.splice(0)) release();
@@ -86,8 +106,8 @@ export class FetchedBytes {
       first.abort(hasOtherMemory);
       return heldBytes;
     };
-    const within = hold(this.#budget.acquire(byteCount - this.#heldBytes, signal, this.#client), byteCount);
-    const beyond = hold(this.#beyond.acquire(1, signal), Number.POSITIVE_INFINITY);
+    const within = hold(this.#memory.within.acquire(byteCount - this.#heldBytes, signal, this.#client), byteCount);
+    const beyond = hold(this.#memory.beyond.acquire(1, signal), Number.POSITIVE_INFINITY);
     within.catch(() => undefined);
     beyond.catch(() => undefined);
     // The other one is given up, or given back.

@@ -18,11 +18,11 @@ export interface BodyOptions {
 /** An image's bytes, as far as its host's answer has them. */
 export interface FetchedImage {
   readonly bytes: Uint8Array;
-  /** Why the bytes are still in a coding. Browsers show them if they are an image as they are. */
+  /** Why the bytes are still in a coding. They may be an image as they are. */
   readonly codingError?: CodingError;
 }
 
-/** What coding adds at the most to bytes that do not shrink. */
+/** The most that a coding adds to bytes that do not shrink. */
 const CODING_OVERHEAD = 1.01;
 const CODING_HEADER_BYTES = 1_024;
 
@@ -41,12 +41,14 @@ export async function readImageBody(answer: HttpAnswer, host: string, options: B
   if (codings.length === 0) return { bytes: await readBytes(answer, options.maxBytes, options) };
   const mostBytes = Math.ceil(options.maxBytes * CODING_OVERHEAD) + CODING_HEADER_BYTES;
   const coded = await readBytes(answer, mostBytes, options);
-  await grow(coded.length + mostBytes, coded.length + mostBytes, options);
+  const hold = (byteCount: number) => grow(byteCount, 3 * mostBytes, options);
   try {
-    const bytes = await decodeBody(coded, codings, mostBytes, options.signal);
+    const bytes = await decodeBody(coded, codings, { maxBytes: mostBytes, signal: options.signal, hold });
     if (bytes.length <= options.maxBytes) return { bytes };
   } catch (thrown) {
-    if (thrown instanceof CodingError && thrown.problem === 'unknown') return { bytes: coded, codingError: thrown };
+    // Some hosts name a coding that they did not apply, and curl shows what they sent.
+    if (thrown instanceof CodingError && ['unknown', 'invalid'].includes(thrown.problem))
+      return { bytes: coded, codingError: thrown };
     throw thrown;
   }
   throw tooLarge(options.maxBytes);

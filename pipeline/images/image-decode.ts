@@ -7,8 +7,8 @@ import { type FormatKey, type ImageFormat, imageFormats, recognizeFormat } from 
 import { openAvif, openJpeg, openPng, openWebp } from './formats/libvips-images.ts';
 import type { OpenImage } from './formats/opened-image.ts';
 import { openTiff } from './formats/tiff-image.ts';
-import { CHANNELS, type ImageLimits, requireSize } from './image-limits.ts';
-import type { RgbImage } from './rgb-image.ts';
+import { type ImageLimits, requireSize } from './image-limits.ts';
+import { CHANNELS, type RgbImage } from './rgb-image.ts';
 import { readStructure } from './structure/read-structure.ts';
 
 export interface ImageDecodeOptions extends ImageLimits {
@@ -43,7 +43,8 @@ const openers: Readonly<Record<FormatKey, OpenImage>> = {
  *
  * As Pillow's `convert("RGB")` does, it drops alpha and keeps the colour under it, repeats grey, and ignores colour
  * profiles. docs/reference/images.md names the differences.
- * @throws HandlerError `IMAGE_UNSUPPORTED`, `IMAGE_TOO_LARGE`, `IMAGE_TOO_COMPLEX` or `IMAGE_CORRUPT`, without the decoder's own words.
+ * @throws HandlerError `IMAGE_UNSUPPORTED`, `IMAGE_TOO_LARGE`, `IMAGE_TOO_COMPLEX` or `IMAGE_CORRUPT`, without the decoder's
+ *   own words.
  */
 export async function decodeImage(bytes: Uint8Array, options: ImageDecodeOptions): Promise<RgbImage> {
   return await (await inspectImage(bytes, options)).decode();
@@ -64,7 +65,7 @@ export async function inspectImage(file: Uint8Array, options: ImageDecodeOptions
   return {
     decodedBytes: opened.width * opened.height * (opened.keptBytesPerPixel ?? CHANNELS),
     bytes,
-    costMs: isUnusual ? Number.POSITIVE_INFINITY : decodeCost(key, opened, passes),
+    costMs: isUnusual || opened.isUnusual ? Number.POSITIVE_INFINITY : decodeCost(key, opened, passes),
     decode: () => orCorrupt(format, async () => requirePixels(await opened.decode(options))),
   };
 }

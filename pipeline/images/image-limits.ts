@@ -1,6 +1,7 @@
 import { HandlerError } from '../../protocol/errors.ts';
 import type { ImageFormat } from './formats/image-formats.ts';
 import type { ImageShape } from './formats/opened-image.ts';
+import { CHANNELS } from './rgb-image.ts';
 
 export interface ImageLimits {
   /** The most pixels (width x height) an image may have; read from its header, before anything is decoded. */
@@ -9,8 +10,6 @@ export interface ImageLimits {
   readonly maxSide: number;
 }
 
-/** Red, green and blue, one byte each. */
-export const CHANNELS = 3;
 /** The most memory for one image of a format that is decoded whole. */
 const MAX_WHOLE_BYTES = 230_000_000;
 

@@ -62,7 +62,7 @@ export async function loadImage(source: ImageSource, options: ImageOptions): Pro
     const inspected = await watchStage('inspect', onStage, inspect).catch(orElse(failure));
     const inspectedMs = performance.now();
     // A joint budget lends to all images of a request at once. The others need this memory to be fetched.
-    if (options.decodedBudget?.isJoint) fetchedBytes.release();
+    if (options.decodedBudget?.isJoint) fetchedBytes.waitForOthers(bytes.length);
     const { release, leaveTurn } = await watchStage('queue', onStage, () => acquireDecoded(inspected, options));
     const decodeStartMs = performance.now();
     const decode = () => decodeHolding(() => decodeInTurn(inspected, options), release);

@@ -8,7 +8,8 @@ export interface JointBudget extends ByteBudget {
 
 /**
  * The budgets of `count` images that are needed at once. None gets its bytes before all have asked or withdrawn; then
- * all get theirs, or all are refused. If each took its own, two requests could hold a half each and wait for the other.
+ * all get theirs, or all are refused, as soon as they have asked for more than there ever is. If each took its own, two
+ * requests could hold a half each and wait for the other.
  * @param signal of their request: when it aborts while they wait, none gets any.
  * @param client whose request it is.
  */
@@ -19,15 +20,12 @@ export function jointBudgets(
   client?: string,
 ): readonly JointBudget[] {
   const members = Array.from({ length: count }, createQuestion);
-  const acquired = Promise.all(members.map(({ answered }) => answered)).then((byteCounts) =>
-    budget.acquire(
-      byteCounts.reduce((sum, byteCount) => sum + byteCount, 0),
-      signal,
-      client,
-    ),
-  );
+  const beyond = createQuestion();
+  const all = Promise.all(members.map(({ answered }) => answered)).then(sumOf);
+  const acquired = Promise.race([all, beyond.answered]).then((byteCount) => budget.acquire(byteCount, signal, client));
   acquired.catch(() => undefined); // Each image that asked gets the error. Where none asked, nobody needs it.
   let holderCount = 0;
+  let askedBytes = 0;
   const releaseOne = async () => {
     holderCount -= 1;
     if (holderCount === 0) (await acquired)();
@@ -37,11 +35,17 @@ export function jointBudgets(
     async acquire(byteCount) {
       holderCount += 1;
       answer(byteCount);
+      askedBytes += byteCount;
+      if (askedBytes > (budget.capacityBytes ?? Number.POSITIVE_INFINITY)) beyond.answer(askedBytes);
       await acquired;
       return once(() => void releaseOne());
     },
     withdraw: () => answer(0),
   }));
+}
+
+function sumOf(byteCounts: readonly number[]): number {
+  return byteCounts.reduce((sum, byteCount) => sum + byteCount, 0);
 }
 
 /** How many bytes an image needs, which is known later. Only the first answer counts. */

@@ -8,7 +8,7 @@ import { HandlerError } from '../../protocol/errors.ts';
 interface Mistake {
   readonly pattern: RegExp;
   readonly got: string;
-  /** What to do; absent where that is plain. */
+  /** Says what to do; absent where that is plain. */
   readonly advice?: string;
 }
 

@@ -2,8 +2,8 @@ import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
 import type { GenerationRow, SharedSettings } from './generation-batch.ts';
 
 /**
- * What one run of a graph that generates may take. A run cannot be stopped, so that more work than this goes through several
- * runs, and what a single row would take more of is refused: docs/decisions/0031-work-has-bounds.md.
+ * Bounds of one run of a graph that generates. A run cannot be stopped, so more work than this goes through several runs,
+ * and a single row beyond the bounds is refused: docs/decisions/0031-work-has-bounds.md.
  */
 export interface RunBounds {
   /** Memory of caches, scores and their copies, beside that of images. */
@@ -22,7 +22,7 @@ export const MAX_RUN_BYTES = 1_000_000_000;
 
 const BYTES = Float32Array.BYTES_PER_ELEMENT;
 const INT64_BYTES = BigInt64Array.BYTES_PER_ELEMENT;
-/** The cache of the last step, with the new token, and in its new order; and gaps, because every step needs more. Measured. */
+/** The cache of the last step, with the new token, and in its new order; and gaps, as every step needs more. Measured. */
 const CACHE_COPIES = 4;
 /** Logits, their logarithms, sums and best; sorted with their positions where all tokens can be drawn. Measured. */
 const SCORE_COPIES = 4;

@@ -20,6 +20,8 @@ export interface GenerationSettings {
 interface LengthLimit {
   readonly tokens: number;
   readonly includesPrompt: boolean;
+  /** A checkpoint's own: where the model has fewer positions, texts end there. A request is refused then. */
+  readonly endsAtPositions?: true;
   /** The operator's limit of new tokens, which never includes the prompt. */
   readonly atMost?: number | undefined;
 }
@@ -80,10 +82,18 @@ export function resolveGenerationSettings(
   };
 }
 
-/** The number of tokens that a row may add to its prompt: 0 where the limit includes the prompt and the prompt fills it. */
-export function newTokenLimit(limit: LengthLimit, promptLength: number): number {
+/**
+ * The number of tokens that a row may add to its prompt: 0 where the limit includes the prompt and the prompt fills it.
+ * @param maxPositions of the model. The last new token needs none.
+ */
+export function newTokenLimit(
+  limit: LengthLimit,
+  promptLength: number,
+  maxPositions = Number.POSITIVE_INFINITY,
+): number {
   const tokens = limit.includesPrompt ? Math.max(limit.tokens - promptLength, 0) : limit.tokens;
-  return Math.min(tokens, limit.atMost ?? tokens);
+  const room = limit.endsAtPositions === true ? Math.max(maxPositions + 1 - promptLength, 1) : tokens;
+  return Math.min(tokens, room, limit.atMost ?? tokens);
 }
 
 /** @throws HandlerError `INVALID_PARAMETER` when a request, or the preset that it names, asks for too much. */
@@ -140,10 +150,10 @@ function wholeLength(tokens: number | undefined): LengthLimit | undefined {
 
 function maxNewTokens(checkpoint: GenerationDefaults): LengthLimit {
   const limit = newTokens(checkpoint.max_new_tokens);
-  if (limit !== undefined) return limit;
+  if (limit !== undefined) return { ...limit, endsAtPositions: true };
   const { max_length: maxLength = UNSET_MAX_LENGTH } = checkpoint;
   if (maxLength === UNSET_MAX_LENGTH) return { tokens: DEFAULT_NEW_TOKENS, includesPrompt: false };
-  return { tokens: maxLength, includesPrompt: true };
+  return { tokens: maxLength, includesPrompt: true, endsAtPositions: true };
 }
 
 function minNewTokens(checkpoint: GenerationDefaults): LengthLimit {

@@ -35,8 +35,8 @@ export function generationWork(
       const start = readStart(prompt);
       const promptLength = start.inputIds.length;
       const lengths = {
-        maxNewTokens: newTokenLimit(maxNewTokens, promptLength),
-        minNewTokens: newTokenLimit(minNewTokens, promptLength),
+        maxNewTokens: newTokenLimit(maxNewTokens, promptLength, texts.maxPositions),
+        minNewTokens: newTokenLimit(minNewTokens, promptLength, texts.maxPositions),
       };
       requirePositions(promptLength, lengths.maxNewTokens, texts);
       const row = { ...start, ...lengths, seed };

@@ -6,7 +6,7 @@ import { type JointBudget, jointBudgets } from '../images/joint-budgets.ts';
 import type { RgbImage } from '../images/rgb-image.ts';
 import type { StageTimes } from '../infer-request.ts';
 import { requireModelSize } from './model-size.ts';
-import { atImage, type Failure } from './outcome.ts';
+import { atImage, type Failure, isFailure } from './outcome.ts';
 import { recordSlowest, type TaskContext } from './task.ts';
 
 /** How a checkpoint resizes images, and to which size. */
@@ -18,6 +18,7 @@ export interface ModelImages {
 /**
  * Loads all images of a request that needs them at once, each source once. An image that fails leaves the others alone,
  * but all fail when together they exceed the budget of decoded bytes. Loaded images hold memory until `releaseImages`.
+ * @throws HandlerError `OVERLOADED` where one of them finds no memory: the request may be sent again.
  */
 export async function loadImages(
   sources: readonly ImageSource[],
@@ -40,10 +41,19 @@ export async function loadImages(
   const unique = [...new Set(sources)];
   const budgets = decodedBudget === undefined ? [] : jointBudgets(decodedBudget, unique.length, signal, client);
   const loads = await Promise.all(unique.map((source, index) => load(source, budgets[index])));
+  requireMemory(loads);
   return sources.flatMap((source, index) => {
     const loaded = loads[unique.indexOf(source)];
     return loaded === undefined ? [] : atImage(loaded, { index, count: sources.length });
   });
+}
+
+/** @throws HandlerError `OVERLOADED` where an image failed with it, after it gave back the memory of the others. */
+function requireMemory(loads: readonly (RgbImage | Failure)[]): void {
+  const refused = loads.find((load) => isFailure(load) && load.error.code === 'OVERLOADED');
+  if (refused === undefined || !isFailure(refused)) return;
+  releaseImages(loads.flatMap((load) => (isFailure(load) ? [] : [load])));
+  throw refused.error;
 }
 
 /** @throws HandlerError as `requireModelSize` does, after it gave back the memory of the image. */

@@ -4,6 +4,8 @@ import type { Tokenizer } from './tokenizer.ts';
 
 /** WordPiece makes one unknown token of a longer word (`max_input_chars_per_word`). */
 const MAX_CHARACTERS_PER_TOKEN = 100;
+/** A checkpoint may claim any number of positions. More characters than this would hold up other requests for seconds. */
+const MAX_CHARACTERS = 1 << 18;
 
 /** The limits that a model sets to its texts. */
 interface TextLimits {
@@ -17,7 +19,7 @@ interface TextLimits {
  * @throws HandlerError `PROMPT_TOO_LONG`; `INTERNAL` when the tokenizer has tokens that the model lacks.
  */
 export function textTokens(text: string, kind: string, model: TextLimits, tokenizer: Tokenizer): readonly number[] {
-  requireCharacters(text, kind, model.maxPositions * MAX_CHARACTERS_PER_TOKEN);
+  requireCharacters(text, kind, Math.min(model.maxPositions * MAX_CHARACTERS_PER_TOKEN, MAX_CHARACTERS));
   requireWords(text, kind, model.maxPositions);
   const tokenIds = tokenizer.encode(text);
   const unknown = tokenIds.find((id) => id >= model.vocabularySize);

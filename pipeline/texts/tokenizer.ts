@@ -69,7 +69,10 @@ function createCore({ path, parts }: TokenizerDefinition): Core {
     );
     if (hasModel(core)) return core;
   } catch (cause) {
-    throw invalidTokenizer(path, 'a tokenizer of the tokenizers library, got one that does not load', { cause });
+    const reason = cause instanceof Error ? ` (${cause.message.slice(0, 120)})` : '';
+    throw invalidTokenizer(path, `a tokenizer of the tokenizers library, got one that does not load${reason}`, {
+      cause,
+    });
   }
   throw invalidTokenizer(path, 'a model, got none');
 }

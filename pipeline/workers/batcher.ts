@@ -10,7 +10,7 @@ export interface RowGroup<Row, Settings> {
   readonly settings: Settings;
   /** Whose group it is: clients take turns. */
   readonly client?: string | undefined;
-  /** What the group costs, in a unit that all groups share; its number of rows where this is absent. */
+  /** The cost of the group, in a unit that all groups share; its number of rows where this is absent. */
   readonly work?: number;
   /** While the group waits, it leaves when this aborts. */
   readonly signal?: AbortSignal | undefined;
@@ -41,7 +41,8 @@ interface Waiting<Row, Settings, Result> {
 /**
  * Collects groups with equal settings into batches. A batch leaves when the runner has room and the batch is full, or
  * its oldest group has waited for the window. Clients take turns by work; of several batches that may leave, the one with
- * the group whose turn it is comes first. Groups of several clients may share a batch, which changes no answer. Prompts of any length share a batch (docs/decisions/0004).
+ * the group whose turn it is comes first. Groups of several clients may share a batch, which changes no answer. Prompts of
+ * any length share a batch (docs/decisions/0004).
  */
 export class Batcher<Row extends object, Settings, Result> {
   readonly #runner: BatchRunner<RowBatch<Row, Settings>, RowResults<Result>>;

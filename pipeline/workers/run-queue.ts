@@ -9,7 +9,7 @@ export interface RunOptions {
   readonly signal?: AbortSignal | undefined;
   /** Whose batch it is: clients take turns. */
   readonly client?: string | undefined;
-  /** What the batch costs, in a unit that all batches share. */
+  /** The cost of the batch, in a unit that all batches share. */
   readonly work?: number;
   /** Called when a worker takes the batch. */
   readonly computing?: (() => void) | undefined;

@@ -43,8 +43,8 @@ export interface InferenceWorker {
    * compute it again.
    * @param pause called between two runs of the batch. Until it resolves, the worker may compute other batches; then it
    *   says whether the batch goes on.
-   * @throws WorkerEndedError when the thread ends before it answers; WorkerHungError when it does not; BatchDropped when the batch did not go on; another
-   *   Error when the session fails.
+   * @throws WorkerEndedError when the thread ends before it answers; WorkerHungError when it does not; BatchDropped when
+   *   the batch did not go on; another Error when the session fails.
    */
   run<Kind extends WorkKind>(kind: Kind, batch: BatchOf<Kind>, pause: () => Promise<boolean>): Promise<ResultOf<Kind>>;
   /** Releases the session and waits for the thread to end. Not while a batch runs. */
@@ -136,7 +136,7 @@ class MessageThread {
     this.#thread.postMessage(request);
   }
 
-  /** Waits for the thread no longer. It closes by itself, should its run ever end; terminating it would abort the process. */
+  /** Waits for the thread no longer. It closes by itself, if its run ever ends: terminating it would abort the process. */
   giveUp(limitMs: number): void {
     this.#giveUp(new WorkerHungError(`A worker thread computed for ${limitMs} ms without progress, and is given up.`));
     this.send('close');

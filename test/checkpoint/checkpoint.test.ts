@@ -23,6 +23,19 @@ describe('the folder', () => {
   });
 
   test.each([
+    ['a training script', ['checkpoint-500', 'checkpoint-1000', 'runs'], 'checkpoint-1000'],
+    ['a training of PEFT', ['checkpoint-9/adapter'], 'checkpoint-9'],
+    ['the cache of the Hub', ['snapshots/abc', 'blobs'], 'snapshots/abc'],
+  ])('the folder of %s is refused, and the checkpoint in it named', (_, folders, inner) => {
+    const configOf = (name: string) => (name.endsWith('adapter') ? `${name}_config.json` : `${name}/config.json`);
+    const files = folders.filter((name) => /\d|abc/.test(name)).map((name) => [configOf(name), '{}']);
+    const folder = temporaryFolder(Object.fromEntries(files));
+    expectCheckpointError(() => openCheckpoint(folder), 'CHECKPOINT_CONFIG_INVALID', [
+      `got a checkpoint in a folder of it: name ${join(folder, inner)}.`,
+    ]);
+  });
+
+  test.each([
     [
       { peft_type: 'LORA', base_model_name_or_path: 'owner/name', revision: 'v1' },
       'got a LoRA adapter of owner/name@v1; "blip-handler merge ',

@@ -7,11 +7,11 @@ const MAX_BYTES = 1_000_000;
 /** Numbers without much of a pattern, so that coded forms have several blocks. */
 const text = Buffer.from(Array.from({ length: 100_000 }, (_, index) => (index * index) % 251));
 
-/** The same as text, which is quicker to compare. */
+/** As text, which is quicker to compare. */
 const letters = text.toString('latin1');
 
 const decode = (body: Uint8Array, codings: readonly string[], maxBytes = MAX_BYTES) =>
-  decodeBody(body, codings, maxBytes, signal).then(
+  decodeBody(body, codings, { maxBytes, signal }).then(
     (bytes) => Buffer.from(bytes).toString('latin1'),
     (error: unknown) => (error instanceof CodingError ? error.problem : error),
   );
@@ -122,9 +122,22 @@ describe('a body is refused', () => {
     expect(await decode(zlib.gzipSync(text), ['gzip'], text.length - 1)).toBe('too-large');
   });
 
+  test('after there is room for all that it takes: what goes in, what comes out, and that joined', async () => {
+    const held: number[] = [];
+    const hold = async (byteCount: number) => void held.push(byteCount);
+    const body = zlib.gzipSync(text);
+    await decodeBody(zlib.gzipSync(body), ['gzip', 'gzip'], { maxBytes: MAX_BYTES, signal, hold });
+    expect(held.at(-1)).toBe(body.length + 2 * text.length);
+    expect(held.length).toBeGreaterThan(3); // As it comes out.
+    const refused = { maxBytes: MAX_BYTES, signal: AbortSignal.abort(new Error('over')), hold };
+    await expect(decodeBody(body, ['gzip'], refused)).rejects.toThrow('over');
+  });
+
   test('whose fetch has ended', async () => {
     const over = AbortSignal.abort(new Error('over'));
-    await expect(decodeBody(zlib.gzipSync(text), ['gzip'], MAX_BYTES, over)).rejects.toThrow('over');
+    await expect(decodeBody(zlib.gzipSync(text), ['gzip'], { maxBytes: MAX_BYTES, signal: over })).rejects.toThrow(
+      'over',
+    );
   });
 
   test('soon, where it has many streams in which nothing is', async () => {

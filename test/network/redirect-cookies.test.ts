@@ -42,6 +42,8 @@ describe('a cookie of a redirect', () => {
     ['without a path, above it', 'https://img.example.com/', ['a=b']],
     ['for TLS, without it', 'http://img.example.com/', ['a=b; Secure; Path=/']],
     ['that is over', 'https://img.example.com/', ['a=b; Path=/', 'a=; Path=/; Max-Age=0']],
+    ['that is over for long', 'https://img.example.com/', ['a=b; Path=/', 'a=; path=/; max-age = -1; Secure']],
+    ['of an empty domain, below the host', 'https://x.img.example.com/', ['a=b; Path=/; Domain=']],
     ['that has expired', 'https://img.example.com/', ['a=b; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT']],
     ['with bytes that a header may not have', 'https://img.example.com/', ['a=b\u00e9; Path=/', 'c=d\r\nx: y; Path=/']],
     ['that is too long', 'https://img.example.com/', [`a=${'b'.repeat(5_000)}; Path=/`]],

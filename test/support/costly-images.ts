@@ -122,7 +122,7 @@ export function pngWith(chunks: Uint8Array, png: Uint8Array): Buffer {
   return Buffer.concat([png.subarray(0, 33), chunks, png.subarray(33)]);
 }
 
-/** The same bytes again and again. */
+/** Equal bytes, again and again. */
 export function repeated(bytes: Uint8Array, count: number): Buffer {
   return Buffer.alloc(bytes.length * count, bytes);
 }

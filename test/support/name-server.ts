@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { isIPv6 } from 'node:net';
 import { onTestFinished } from 'vitest';
 
-/** What a name server says of a name: addresses, a code of failure (RFC 1035, 4.1.1), or nothing at all. */
+/** A name server's answer about a name: addresses, a code of failure (RFC 1035, 4.1.1), or nothing at all. */
 export type NameAnswer = readonly string[] | { readonly code: number } | 'silence';
 
 /** RFC 1035: the server failed; the name does not exist. */

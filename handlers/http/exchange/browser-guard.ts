@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { HandlerError } from '../../../protocol/errors.ts';
 import { needsNoToken, type ServerSettings } from '../../service/server-settings.ts';
 import { isAllowedHost, isAllowedOrigin, isOwnOrigin } from '../../service/web-origins.ts';
+import { addVary } from './vary.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -46,8 +47,7 @@ export function addBrowserGuard(server: FastifyInstance, settings: GuardSettings
   });
   if (allowedOrigins.length === 0) return;
   server.addHook('onSend', async (_request, reply, payload) => {
-    const varies = reply.getHeader('vary');
-    reply.header('vary', varies === undefined ? 'origin' : `${varies}, origin`);
+    addVary(reply, 'origin');
     return payload;
   });
 }

@@ -5,6 +5,7 @@ import { createGunzip, createInflate, deflate, gzip } from 'node:zlib';
 import { negotiate } from '@fastify/accept-negotiator';
 import type { FastifyInstance, RequestPayload } from 'fastify';
 import { HandlerError } from '../../../protocol/errors.ts';
+import { addVary } from './vary.ts';
 
 /** Smaller answers fit into one packet without compression. */
 const MIN_COMPRESSED_BYTES = 1024;
@@ -32,8 +33,7 @@ export function addCompression(server: FastifyInstance): void {
     if (!(body instanceof Uint8Array) || body.length < MIN_COMPRESSED_BYTES) return payload;
     const encoding = negotiate(request.headers['accept-encoding'] ?? '', [...encodings, 'identity']);
     const chosen = encodings.find((name) => name === encoding);
-    const varies = reply.getHeader('vary');
-    reply.header('vary', varies === undefined ? 'accept-encoding' : `${varies}, accept-encoding`);
+    addVary(reply, 'accept-encoding');
     if (chosen === undefined) return payload;
     reply.header('content-encoding', chosen).removeHeader('content-length');
     return await compress(body, chosen);

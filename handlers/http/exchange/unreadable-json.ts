@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 
-/** What a body without JSON seems to be: the end of the sentence "Expected a JSON body, got …". It repeats nothing of the body. */
+/** Names the kind of a body that is no JSON, as the end of "Expected a JSON body, got …". Repeats nothing of the body. */
 
 interface Kind {
   /** Whether the first bytes, as Latin-1, are of the kind. */

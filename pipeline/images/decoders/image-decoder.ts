@@ -32,13 +32,12 @@ async function serve(): Promise<void> {
 async function answer(bytes: Uint8Array, { options, decodeTimeoutMs }: DecodeRequest): Promise<void> {
   const watching = decodeTimeoutMs === undefined ? undefined : watchProcessorTime(decodeTimeoutMs);
   try {
-    const { width, height, data } = await decodeImage(bytes, options);
+    // Once there is an answer, nothing else may be said: the next request would take it for its own.
+    const { width, height, data } = await decodeImage(bytes, options).finally(() => clearInterval(watching));
     await writeFrame(process.stdout, { kind: 'decoded', width, height }, data);
   } catch (thrown) {
     const { code, message } = toHandlerError(thrown);
     await writeFrame(process.stdout, { kind: 'failed', code, message } satisfies DecodeFailure);
-  } finally {
-    clearInterval(watching);
   }
 }
 

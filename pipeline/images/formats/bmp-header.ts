@@ -1,6 +1,6 @@
 import { INDICES, wholePalette } from './palette.ts';
 
-/** What a bitmap says of itself before its pixels. */
+/** The header of a bitmap: all that stands before its pixels. */
 export interface BmpHeader {
   readonly width: number;
   readonly height: number;

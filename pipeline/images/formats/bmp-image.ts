@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
+import { CHANNELS } from '../rgb-image.ts';
 import { type BmpHeader, readBmpHeader } from './bmp-header.ts';
 import { unpackRunLengths } from './bmp-run-lengths.ts';
 import type { OpenedImage } from './opened-image.ts';
@@ -8,7 +9,6 @@ type RowReader = (row: Buffer, target: Uint8Array, targetAt: number) => void;
 
 /** Between so many pixels, other work of the thread has its turn: some milliseconds. */
 const PIXELS_AT_A_TIME = 500_000;
-const CHANNELS = 3;
 
 /**
  * Opens a Windows or OS/2 bitmap, whose pixels are those that Pillow's `convert("RGB")` gives. Alpha is dropped.

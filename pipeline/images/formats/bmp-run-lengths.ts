@@ -1,8 +1,8 @@
 import { setImmediate } from 'node:timers/promises';
 import type { BmpHeader } from './bmp-header.ts';
 
-/** Between so many codes, other work of the thread has its turn: some milliseconds. */
-const CODES_AT_A_TIME = 200_000;
+/** Between so many codes and pixels, other work of the thread has its turn: some milliseconds. */
+const STEPS_AT_A_TIME = 1_000_000;
 const [END_OF_LINE, END_OF_BITMAP, DELTA] = [0, 1, 2];
 
 /**
@@ -12,14 +12,18 @@ const [END_OF_LINE, END_OF_BITMAP, DELTA] = [0, 1, 2];
  */
 export async function unpackRunLengths(file: Buffer, header: BmpHeader): Promise<Buffer | undefined> {
   const unpacking = new Unpacking(file, header);
-  for (let codes = 1; unpacking.next(); codes += 1) {
-    if (codes % CODES_AT_A_TIME === 0) await setImmediate();
+  for (let pauseAt = STEPS_AT_A_TIME; unpacking.next(); ) {
+    if (unpacking.steps < pauseAt) continue;
+    await setImmediate();
+    pauseAt = unpacking.steps + STEPS_AT_A_TIME;
   }
   return unpacking.isWhole ? unpacking.indices : undefined;
 }
 
 class Unpacking {
   readonly indices: Buffer;
+  /** Codes that were read, and pixels that were written. */
+  steps = 0;
   readonly #file: Buffer;
   readonly #width: number;
   readonly #isRle4: boolean;
@@ -46,6 +50,7 @@ class Unpacking {
     const count = this.#file[this.#at] ?? 0;
     const code = this.#file[this.#at + 1] ?? 0;
     this.#at += 2;
+    this.steps += 1;
     if (count > 0) return this.#run(count, code);
     if (code === END_OF_LINE) return this.#endLine();
     if (code === END_OF_BITMAP) return false;
@@ -59,6 +64,7 @@ class Unpacking {
     for (let index = 0; index < length; index += 1) {
       this.indices[this.#end + index] = index % 2 === 0 ? first : second;
     }
+    this.steps += length;
     this.#end += length;
     this.#column += length;
     return true;
@@ -91,6 +97,7 @@ class Unpacking {
     }
     this.#at += byteCount;
     this.#at += this.#at % 2;
+    this.steps += count;
     this.#end += count;
     this.#column += code;
     return true;

@@ -13,8 +13,8 @@ export interface Rgb {
 }
 
 export interface GifFrame {
-  /** A GIF of this frame alone. */
-  readonly file: Uint8Array;
+  /** Makes a GIF of this frame alone, which is a copy. */
+  readonly makeFile: () => Uint8Array;
   readonly width: number;
   readonly height: number;
   /** Where the frame lies on the canvas. */
@@ -45,12 +45,13 @@ export function readGifFrame(bytes: Uint8Array): GifFrame | undefined {
   const palette = wholePalette((flags & 0x80) === 0 ? globalPalette : localPalette);
   const background = (found.transparentIndex ?? 0) * 3;
   return {
-    file: Buffer.concat([
-      fileStart({ width, height, isInterlaced: (flags & 0x40) !== 0 }, palette),
-      file.subarray(dataAt, blocksEnd(file, dataAt + 1)),
-      // An end for blocks that have none, and for the file.
-      Buffer.of(0, TRAILER),
-    ]),
+    makeFile: () =>
+      Buffer.concat([
+        fileStart({ width, height, isInterlaced: (flags & 0x40) !== 0 }, palette),
+        file.subarray(dataAt, blocksEnd(file, dataAt + 1)),
+        // An end for blocks that have none, and for the file.
+        Buffer.of(0, TRAILER),
+      ]),
     ...{ width, height, left, top },
     canvas: {
       width: Math.max(file.readUInt16LE(6), left + width),

@@ -6,14 +6,14 @@ import { decodeRgb, openFile } from './sharp-images.ts';
 export async function openGif(bytes: Uint8Array): Promise<OpenedImage | undefined> {
   const frame = readGifFrame(bytes);
   if (frame === undefined) return undefined;
-  const { file, width, height, left, top, canvas, background } = frame;
+  const { makeFile, width, height, left, top, canvas, background } = frame;
   const margins = { left, top, right: canvas.width - left - width, bottom: canvas.height - top - height };
   return {
     ...canvas,
     ...{ isProgressive: false, channels: 4 },
     decode: ({ maxPixels }) =>
       decodeRgb(
-        openFile(file, maxPixels, 'error')
+        openFile(makeFile(), maxPixels, 'error')
           .removeAlpha()
           .extend({ ...margins, background }),
       ),

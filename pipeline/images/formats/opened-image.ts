@@ -1,6 +1,6 @@
 import type { RgbImage } from '../rgb-image.ts';
 
-/** What the header of an image says. */
+/** The properties of an image that its header has. */
 export interface ImageShape {
   /** As stored, before the orientation. */
   readonly width: number;
@@ -23,6 +23,8 @@ export interface DecodeOptions {
 export interface OpenedImage extends ImageShape {
   /** Bytes that each pixel takes until the image is let go of, where they are more than three. */
   readonly keptBytesPerPixel?: number;
+  /** Whether it may hold more work than its size tells. */
+  readonly isUnusual?: boolean;
   /** @throws an error of any kind when the file does not decode. */
   readonly decode: (options: DecodeOptions) => Promise<RgbImage>;
 }

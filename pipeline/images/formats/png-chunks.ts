@@ -1,6 +1,6 @@
 import { crc32, inflateSync } from 'node:zlib';
 
-/** What Pillow looks for among the chunks of a PNG, wherever they are (PNG specification, third edition). */
+/** The chunks of a PNG that Pillow looks for, wherever they are (PNG specification, third edition). */
 export interface PngChunks {
   /** The chunk `eXIf`, or else ImageMagick's text. */
   readonly exif: Uint8Array | undefined;
@@ -59,8 +59,12 @@ export function readPngChunks(bytes: Uint8Array): PngChunks {
   let exif: Uint8Array | undefined;
   let hasPixels = false;
   let isBroken = false;
+  let isAnimated = false;
   for (const chunk of chunksOf(file)) {
     const { type, data, end } = chunk;
+    isAnimated ||= type === 'acTL' && data.length >= 4 && data.readUInt32BE() > 1;
+    // Another frame begins. Pillow reads no further, so that damage behind does not matter.
+    if (isAnimated && hasPixels && type === 'fcTL') break;
     hasPixels ||= type === 'IDAT';
     isBroken ||= hasPixels ? end - CHECKSUM_BYTES > file.length : !hasRightChecksum(file, chunk);
     if (type === 'eXIf') exif = data;

@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
+import { CHANNELS } from '../rgb-image.ts';
 
 /**
  * Samples that libvips would convert otherwise than Pillow, or not at all. All take and give bytes, with the channels of a
@@ -7,7 +8,6 @@ import { setImmediate } from 'node:timers/promises';
 
 /** Pixels between two turns: some milliseconds. */
 const PIXELS_AT_A_TIME = 300_000;
-const CHANNELS = 3;
 
 /** Converts a pixel from one place of the samples to one before it, or the same. */
 type Convert = (samples: Uint8Array, from: number, to: number) => void;
@@ -87,6 +87,25 @@ const gammaBytes = Uint8Array.from({ length: GAMMA_STEPS + 1 }, (_, step) => {
 
 function srgbByte(linear: number): number {
   return gammaBytes[Math.round(Math.min(Math.max(linear, 0), 1) * GAMMA_STEPS)] ?? 0;
+}
+
+/** A byte of colour adds so much to red, green or blue, in parts of 64: Pillow's tables (ConvertYCbCr.c). */
+const colourParts = (factor: number) =>
+  Int16Array.from({ length: 256 }, (_, byte) => Math.trunc(factor * (byte - 128) * 64 + 0.5));
+const [redOfRed, greenOfBlue, greenOfRed, blueOfBlue] = [1.402, -0.34414, -0.71414, 1.772].map(colourParts);
+
+/** Light, blue and red (YCbCr), as JPEG has them. */
+export function yCbCrToRgb(samples: Uint8Array, channels: number): Promise<Uint8Array> {
+  return convertAll(samples, channels, (values, from, to) => {
+    const [light, blue, red] = [values[from] ?? 0, values[from + 1] ?? 0, values[from + 2] ?? 0];
+    values[to] = clipped(light + ((redOfRed?.[red] ?? 0) >> 6));
+    values[to + 1] = clipped(light + (((greenOfBlue?.[blue] ?? 0) + (greenOfRed?.[red] ?? 0)) >> 6));
+    values[to + 2] = clipped(light + ((blueOfBlue?.[blue] ?? 0) >> 6));
+  });
+}
+
+function clipped(value: number): number {
+  return Math.min(Math.max(value, 0), 255);
 }
 
 /** Two pixels of 12-bit grey in three bytes; a row begins with a whole byte. The upper 8 bits remain. */

@@ -1,3 +1,5 @@
+import { requireAtMost } from '../part-limit.ts';
+
 /** Values of a tag of a TIFF file. */
 export interface TiffField {
   readonly type: number;
@@ -35,6 +37,7 @@ const MAX_VALUES = 100_000;
  * Reads the first directory of a TIFF file, classic or big, with the whole numbers of the tags that are asked for, as
  * Pillow does (PIL/TiffImagePlugin.py): the first entry of a tag counts, and entries that lie outside the file do not.
  * @returns `undefined` where the file has no directory.
+ * @throws HandlerError `IMAGE_TOO_COMPLEX`.
  */
 export function readTiffDirectory(file: Buffer, tags: ReadonlySet<number>): TiffDirectory | undefined {
   const layout = readLayout(file);
@@ -77,9 +80,12 @@ function readField(file: Buffer, at: number, { isLittleEndian, isBig }: Layout):
   const type = read(at + 2, 2);
   const count = read(at + 4, offsetBytes);
   const bytes = numberBytes.get(type);
-  if (bytes === undefined || count === 0 || count > MAX_VALUES) return undefined;
+  if (bytes === undefined || count === 0) return undefined;
   const inlineAt = at + 4 + offsetBytes;
   const valuesAt = bytes * count > offsetBytes ? read(inlineAt, offsetBytes) : inlineAt;
   if (valuesAt + bytes * count > file.length) return undefined;
+  // Long rows of bytes are texts, which the pixels do not need.
+  if (bytes === 1 && count > MAX_VALUES) return undefined;
+  requireAtMost(MAX_VALUES, count, 'strips, tiles or other values of a TIFF tag');
   return { type, values: Array.from({ length: count }, (_, index) => read(valuesAt + index * bytes, bytes)) };
 }

@@ -1,5 +1,15 @@
 import type { TiffField } from './tiff-directory.ts';
-import { compressions, extraSample, FLOAT, numberOf, type Page, photometric, tag, valuesOf } from './tiff-tags.ts';
+import {
+  compressions,
+  extraSample,
+  FLOAT,
+  isPlainYCbCr,
+  numberOf,
+  type Page,
+  photometric,
+  tag,
+  valuesOf,
+} from './tiff-tags.ts';
 import { withDirectory } from './tiff-writer.ts';
 
 /** Written as they are. The others are written anew, or not at all, so that libtiff never sees them. */
@@ -18,14 +28,17 @@ const keptTags = [
 
 const [SHORT, LONG] = [3, 4];
 
+/** Makes a file when it is decoded, and not before: copies of all images that wait would fill the memory. */
+export type MakeFile = () => Uint8Array;
+
 /**
  * Files of the page alone, or `undefined` where the file has not all of its strips or tiles.
  */
-export function pageFiles(page: Page): readonly Uint8Array[] | undefined {
+export function pageFiles(page: Page): readonly MakeFile[] | undefined {
   const { directory, file, compression, isSeparate, samples } = page;
   if (compression === compressions.oldJpeg) {
     const start = numberOf(directory, tag.jpegStart) ?? numberOf(directory, tag.stripOffsets);
-    return start === undefined ? undefined : [file.subarray(start)];
+    return start === undefined ? undefined : [() => file.subarray(start)];
   }
   const isTiled = directory.fields.has(tag.tileOffsets);
   const [offsets, byteCounts] = isTiled
@@ -33,18 +46,19 @@ export function pageFiles(page: Page): readonly Uint8Array[] | undefined {
     : [valuesOf(directory, tag.stripOffsets), valuesOf(directory, tag.stripBytes)];
   const parts = { isTiled, offsets, byteCounts };
   if (!areWhole(page, parts)) return undefined;
-  if (!isSeparate) return [write(page, parts)];
+  if (!isSeparate) return [() => write(page, parts)];
   // libvips knows no tiles of separate planes.
   const perPlane = Math.floor(offsets.length / samplesSaid(page));
   return Array.from({ length: samples }, (_, plane) => {
     const own = (values: readonly number[]) => values.slice(plane * perPlane, (plane + 1) * perPlane);
-    return write(onePlane(page), { isTiled, offsets: own(offsets), byteCounts: own(byteCounts) });
+    return () => write(onePlane(page), { isTiled, offsets: own(offsets), byteCounts: own(byteCounts) });
   });
 }
 
 /** Whether the file has all strips or tiles to their ends, which libtiff would not miss behind its new directory. */
 function areWhole(page: Page, { isTiled, offsets, byteCounts }: Parts): boolean {
   const { directory, file, width, height, samples, bits, compression, isSeparate } = page;
+  const hasAllSamples = page.photometric !== photometric.yCbCr || isPlainYCbCr(page);
   const used = isSeparate ? offsets.slice(0, Math.floor((offsets.length * samples) / samplesSaid(page))) : offsets;
   const [partWidth, partHeight] = isTiled
     ? [numberOf(directory, tag.tileWidth) ?? width, numberOf(directory, tag.tileHeight) ?? height]
@@ -53,7 +67,8 @@ function areWhole(page: Page, { isTiled, offsets, byteCounts }: Parts): boolean 
   const strips = Math.ceil(height / partHeight);
   const isInside = (offset: number, index: number) => {
     const rows = isTiled ? partHeight : Math.min(partHeight, height - (index % strips) * partHeight);
-    const byteCount = compression === compressions.none ? rows * rowBytes : (byteCounts[index] ?? 1);
+    const isStored = compression === compressions.none && hasAllSamples;
+    const byteCount = isStored ? rows * rowBytes : (byteCounts[index] ?? 1);
     return offset + byteCount <= file.length;
   };
   return used.length > 0 && used.every(isInside);
@@ -120,7 +135,8 @@ function decoderForm(page: Page): Pick<Page, 'width' | 'bits' | 'photometric' | 
     const rowBytes = Math.ceil((width * bits * page.samples) / 8);
     return { width: rowBytes, bits: 8, photometric: photometric.blackIsZero, sampleFormat: 1 };
   }
-  if (colours === photometric.lab) return { width, bits, photometric: photometric.rgb, sampleFormat: 1 };
+  if (colours === photometric.lab || isPlainYCbCr(page))
+    return { width, bits, photometric: photometric.rgb, sampleFormat: 1 };
   // Pillow takes bytes with a sign for bytes without, and floats for light in any case.
   if (bits === 8) return { width, bits, photometric: colours, sampleFormat: 1 };
   const isInverted = colours === photometric.whiteIsZero && sampleFormat === FLOAT;

@@ -1,8 +1,19 @@
 import { HandlerError } from '../../../protocol/errors.ts';
 import { type Orientation, readOrientation } from './orientation.ts';
 import { readTiffDirectory, type TiffDirectory } from './tiff-directory.ts';
-import { pageFiles } from './tiff-files.ts';
-import { compressions, extraSample, numberOf, type Page, photometric, readTags, tag, valuesOf } from './tiff-tags.ts';
+import { type MakeFile, pageFiles } from './tiff-files.ts';
+import {
+  compressions,
+  extraSample,
+  isPlainYCbCr,
+  numberOf,
+  type Page,
+  photometric,
+  readTags,
+  simpleCompressions,
+  tag,
+  valuesOf,
+} from './tiff-tags.ts';
 
 /** The first page of a TIFF file, in a form that libtiff decodes as Pillow does. */
 export interface TiffPage {
@@ -11,19 +22,21 @@ export interface TiffPage {
   readonly height: number;
   readonly orientation: Orientation;
   /** Files of the page alone: one, or one for each plane of samples. JPEG for old-style compression, else TIFF. */
-  readonly files: readonly Uint8Array[];
+  readonly files: readonly MakeFile[];
   readonly samples: SampleKind;
   /** Whether it is compressed as faxes are (Group 3 or 4). */
   readonly isFax: boolean;
+  /** Whether it may hold more work than its size tells. */
+  readonly isUnusual: boolean;
   /** The most memory that decoding takes for each pixel of the page. */
   readonly bytesPerPixel: number;
 }
 
 /**
- * What the decoder's samples are: colours, inks, CIE L*a*b*, bytes of rows of 12-bit grey, or colours multiplied by the alpha
- * behind them.
+ * The kind of the decoder's samples: colours, inks, CIE L*a*b*, YCbCr, bytes of rows of 12-bit grey, or colours that are
+ * multiplied by the alpha behind them.
  */
-export type SampleKind = 'colours' | 'inks' | 'lab' | 'packed-12' | 'premultiplied';
+export type SampleKind = 'colours' | 'inks' | 'lab' | 'ycbcr' | 'packed-12' | 'premultiplied';
 
 const faxCompressions: readonly number[] = [2, 3, 4];
 /** Compressions that libtiff reads in other builds, or that other programs write. */
@@ -57,6 +70,7 @@ export function readTiffPage(bytes: Uint8Array): TiffPage | undefined {
     ...{ width: page.width, height: page.height, orientation, files },
     samples: sampleKind(page),
     isFax: faxCompressions.includes(page.compression),
+    isUnusual: !simpleCompressions.includes(page.compression),
     bytesPerPixel: bytesPerPixel(page, orientation),
   };
 }
@@ -93,9 +107,11 @@ function requireCompression(compression: number): void {
   throw new HandlerError('IMAGE_UNSUPPORTED', message);
 }
 
-function sampleKind({ photometric: colours, bits, extraSamples }: Page): SampleKind {
+function sampleKind(page: Page): SampleKind {
+  const { photometric: colours, bits, extraSamples } = page;
   if (colours === photometric.inks) return 'inks';
   if (colours === photometric.lab) return 'lab';
+  if (isPlainYCbCr(page)) return 'ycbcr';
   if (bits === 12) return 'packed-12';
   const isPremultiplied = colours === photometric.rgb && extraSamples[0] === extraSample.associatedAlpha;
   return isPremultiplied ? 'premultiplied' : 'colours';

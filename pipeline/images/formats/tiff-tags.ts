@@ -33,6 +33,8 @@ export const tag = {
 export const readTags = new Set<number>(Object.values(tag));
 export const photometric = { whiteIsZero: 0, blackIsZero: 1, rgb: 2, palette: 3, inks: 5, yCbCr: 6, lab: 8 } as const;
 export const compressions = { none: 1, oldJpeg: 6, jpeg: 7 } as const;
+/** None, LZW, deflate (two numbers) and PackBits: their work follows from the pixels. Source: libtiff, tiff.h. */
+export const simpleCompressions: readonly number[] = [1, 5, 8, 32_773, 32_946];
 /** Meanings of samples behind the colours. */
 export const extraSample = { associatedAlpha: 1, unassociatedAlpha: 2 } as const;
 /** The value of tag 339 for floats. */
@@ -60,4 +62,14 @@ export function valuesOf({ fields }: TiffDirectory, key: number): readonly numbe
 
 export function numberOf(directory: TiffDirectory, key: number): number | undefined {
   return valuesOf(directory, key)[0];
+}
+
+/**
+ * Whether pixels are light and two colours (YCbCr) that have a sample for each pixel, as libvips would leave them. Without
+ * a tag two by two pixels share their colours, but not in Pillow where there is no compression.
+ */
+export function isPlainYCbCr({ directory, photometric: colours, compression, bits }: Page): boolean {
+  if (colours !== photometric.yCbCr || bits !== 8 || !simpleCompressions.includes(compression)) return false;
+  const shared = valuesOf(directory, tag.chromaSubsampling);
+  return shared.length === 0 ? compression === compressions.none : shared.every((pixels) => pixels === 1);
 }

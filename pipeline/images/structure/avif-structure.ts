@@ -1,7 +1,8 @@
+import { requireAtMost } from '../part-limit.ts';
 import { ByteView } from './byte-view.ts';
 import { countExifEntries } from './exif-structure.ts';
 import { type Box, readItemLocations } from './item-locations.ts';
-import { type ImageStructure, plainStructure, requireAtMost } from './structure.ts';
+import { type ImageStructure, plainStructure } from './structure.ts';
 
 /** A picture of many tiles has a few boxes for each. libheif takes 256 items. */
 const MAX_BOXES = 10_000;

@@ -1,5 +1,5 @@
+import { requireAtMost } from '../part-limit.ts';
 import { ByteView } from './byte-view.ts';
-import { requireAtMost } from './structure.ts';
 
 /**
  * The most entries that a reader of EXIF meets when it follows every pointer. Cameras write fewer than 500. libexif reads

@@ -1,5 +1,6 @@
+import { requireAtMost } from '../part-limit.ts';
 import { ByteView } from './byte-view.ts';
-import { type ImageStructure, plainStructure, requireAtMost } from './structure.ts';
+import { type ImageStructure, plainStructure } from './structure.ts';
 
 /** Source: GIF89a specification, sections 17 to 27. */
 const HEADER_BYTES = 13;

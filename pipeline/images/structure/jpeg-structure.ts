@@ -1,6 +1,7 @@
+import { requireAtMost } from '../part-limit.ts';
 import { ByteView } from './byte-view.ts';
 import { countExifEntries, isExif, withoutExifPrefix } from './exif-structure.ts';
-import { type ImageStructure, plainStructure, requireAtMost } from './structure.ts';
+import { type ImageStructure, plainStructure } from './structure.ts';
 
 /** Markers of JPEG. Source: ITU-T T.81, table B.1. */
 const START_OF_SCAN = 0xda;

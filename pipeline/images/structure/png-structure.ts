@@ -1,6 +1,7 @@
+import { requireAtMost } from '../part-limit.ts';
 import { ByteView } from './byte-view.ts';
 import { countExifEntries, withoutExifPrefix } from './exif-structure.ts';
-import { type ImageStructure, plainStructure, requireAtMost } from './structure.ts';
+import { type ImageStructure, plainStructure } from './structure.ts';
 
 /** Encoders write a chunk for each 4 to 64 kB, thousands in the largest files. */
 const MAX_CHUNKS = 50_000;

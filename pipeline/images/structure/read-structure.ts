@@ -1,5 +1,5 @@
+import { type FormatKey, recognizeFormat } from '../formats/image-formats.ts';
 import { readAvifStructure } from './avif-structure.ts';
-import { ByteView } from './byte-view.ts';
 import { readGifStructure } from './gif-structure.ts';
 import { readJpegStructure } from './jpeg-structure.ts';
 import { readPngStructure } from './png-structure.ts';
@@ -7,15 +7,16 @@ import { type ImageStructure, plainStructure } from './structure.ts';
 import { readTiffStructure } from './tiff-structure.ts';
 import { readWebpStructure } from './webp-structure.ts';
 
-/** The readers of formats, by the first bytes of their files. A dot is any byte. */
-const readers: readonly (readonly [RegExp, (bytes: Uint8Array) => ImageStructure])[] = [
-  [/^\xff\xd8\xff/s, readJpegStructure],
-  [/^\x89PNG/s, readPngStructure],
-  [/^RIFF....WEBP/s, readWebpStructure],
-  [/^GIF8/s, readGifStructure],
-  [/^....ftyp/s, readAvifStructure],
-  [/^(?:II[*+]\0|MM\0[*+])/s, readTiffStructure],
-];
+/** A reader for each format. A BMP has no parts to count: its size tells its work. */
+const readers: Readonly<Record<FormatKey, (bytes: Uint8Array) => ImageStructure>> = {
+  jpeg: readJpegStructure,
+  png: readPngStructure,
+  webp: readWebpStructure,
+  gif: readGifStructure,
+  avif: readAvifStructure,
+  tiff: readTiffStructure,
+  bmp: plainStructure,
+};
 
 /**
  * Counts what a file is built of, before a decoder sees it, and takes the first frame out of an animation. It reads on
@@ -24,7 +25,6 @@ const readers: readonly (readonly [RegExp, (bytes: Uint8Array) => ImageStructure
  * @throws HandlerError `IMAGE_TOO_COMPLEX`.
  */
 export function readStructure(bytes: Uint8Array): ImageStructure {
-  const start = new ByteView(bytes).text(0, 12);
-  const [, read = plainStructure] = readers.find(([signature]) => signature.test(start)) ?? [];
-  return read(bytes);
+  const format = recognizeFormat(bytes);
+  return format === undefined ? plainStructure(bytes) : readers[format](bytes);
 }

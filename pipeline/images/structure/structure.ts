@@ -1,6 +1,4 @@
-import { HandlerError } from '../../../protocol/errors.ts';
-
-/** What a file is built of, as far as it decides how long a decoder works. */
+/** The parts of a file, as far as they decide how long a decoder works. */
 export interface ImageStructure {
   /** The file, or a copy of its first frame alone. It has the pixels that a decoder would show of the first frame. */
   readonly bytes: Uint8Array;
@@ -13,13 +11,4 @@ export interface ImageStructure {
 /** The structure of a file whose size says how long it takes. */
 export function plainStructure(bytes: Uint8Array): ImageStructure {
   return { bytes, passes: 1, isUnusual: false };
-}
-
-/**
- * Refuses a file with more of something than decoders are given.
- * @throws HandlerError `IMAGE_TOO_COMPLEX`.
- */
-export function requireAtMost(maximum: number, count: number, expected: string): void {
-  if (count > maximum)
-    throw new HandlerError('IMAGE_TOO_COMPLEX', `Expected an image with at most ${maximum} ${expected}, got more.`);
 }

@@ -1,5 +1,6 @@
+import { requireAtMost } from '../part-limit.ts';
 import { ByteView } from './byte-view.ts';
-import { type ImageStructure, plainStructure, requireAtMost } from './structure.ts';
+import { type ImageStructure, plainStructure } from './structure.ts';
 
 /** Writers use fewer than 100 entries. */
 const MAX_ENTRIES = 1_000;

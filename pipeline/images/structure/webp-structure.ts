@@ -1,6 +1,7 @@
+import { requireAtMost } from '../part-limit.ts';
 import { ByteView } from './byte-view.ts';
 import { countExifEntries, withoutExifPrefix } from './exif-structure.ts';
-import { type ImageStructure, plainStructure, requireAtMost } from './structure.ts';
+import { type ImageStructure, plainStructure } from './structure.ts';
 
 /** A file with more is reduced to what its first frame needs. 10,000 frames take 80 ms, and 100,000 take 10 s. */
 const MAX_CHUNKS = 500;

@@ -22,7 +22,7 @@ export function describeTokenizer(folder: string): TokenizerDefinition {
   const files = readTokenizerFiles(folder);
   const described = describeAsNamed(files) ?? describeByFiles(files);
   if (described !== undefined) return described;
-  throw invalidTokenizer(folder, 'tokenizer.json, vocab.json with merges.txt, or vocab.txt, got none of them');
+  throw invalidTokenizer(folder, 'tokenizer.json, vocab.txt, or vocab.json and merges.txt, got none of these sets');
 }
 
 function describeAsNamed(files: TokenizerFiles): TokenizerDefinition | undefined {

@@ -16,7 +16,7 @@ const MAX_PATTERN_CHARACTERS = 1_000;
 /** One character, or one of a set: no groups, no references, no assertions. */
 const atom = String.raw`(?:\\[sSdDwWrntfv]|\\[pP]\{\w+\}|\\[^\w\s]|\[\^?(?:\\[sSdDwWrntfv]|\\[pP]\{\w+\}|\\[^\w\s]|[^\\[\]&])+\]|[^\\[\](){}*+?.^$|])`;
 /**
- * Alternatives of atoms of which the last alone may repeat, so that matching never goes back, and at most two may be missing,
+ * Alternatives of atoms of which the last alone may repeat, so that matching never goes back. At most two may be missing,
  * because each doubles the ways to match.
  */
 const alternative = `${atom}*(?:${atom}\\?${atom}*){0,2}${atom}(?:[+]|\\{[1-9]\\d{0,2}(?:,\\d{0,3})?\\})?`;

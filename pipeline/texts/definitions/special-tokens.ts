@@ -18,6 +18,9 @@ const attributes = [
   'mask_token',
 ] as const;
 
+/** No vocabulary has fewer. A server's error in its place is a line or two. */
+const FEWEST_TOKENS = 10;
+
 type Attribute = (typeof attributes)[number];
 
 /** A special token: only its text, or with flags of its own. */
@@ -64,7 +67,9 @@ export function readTokenList(files: TokenizerFiles, usual: UsualTokens, known: 
     required: (attribute, { path, vocabulary }) => {
       const text = textOf(named.get(attribute) ?? '');
       if (Object.hasOwn(vocabulary, text) || texts.has(text)) return text;
-      throw invalidTokenizer(path, `the token ${text || attribute}, got none`);
+      const count = Object.keys(vocabulary).length;
+      const advice = count < FEWEST_TOKENS ? ', and that is no vocabulary. Download it again' : '';
+      throw invalidTokenizer(path, `the token ${text || attribute}, got none among ${count}${advice}`);
     },
   };
 }

@@ -1,7 +1,7 @@
 import type { JsonObject } from '../../../checkpoint/files/json-file.ts';
 import type { AddedToken } from './added-tokens.ts';
 
-/** What a tokenizer is made from, whatever files it comes from. */
+/** The parts of a tokenizer, whatever files they come from. */
 export interface TokenizerDefinition {
   /** The file of the vocabulary, for messages. */
   readonly path: string;

@@ -71,6 +71,7 @@ function requireHarmless(path: string, roots: readonly (JsonObject | null)[]): v
     parts.push(...innerParts(part));
     if (parts.length > MAX_PARTS) throw invalidTokenizer(path, `at most ${MAX_PARTS} parts, got more`);
     requireLinearPattern(path, part['pattern']);
+    requireKnownSplit(path, part);
     growth *= growthOf(part);
     if (growth > MAX_GROWTH)
       throw invalidTokenizer(path, `parts that make a text at most ${MAX_GROWTH} times as long, got longer ones`);
@@ -98,10 +99,19 @@ function requireLinearPattern(path: string, pattern: unknown): void {
   );
 }
 
+/** The library takes all ways to divide for `Isolated`. */
+function requireKnownSplit(path: string, { type, behavior }: JsonObject): void {
+  const known = type === 'Punctuation' ? ['Isolated', 'Removed', 'Contiguous'] : ['Isolated', 'Removed'];
+  if ((type !== 'Split' && type !== 'Punctuation') || known.includes(String(behavior ?? 'Isolated'))) return;
+  throw invalidTokenizer(path, `${type} to have a behavior of ${known.join(', ')}, got ${describe(behavior)}`);
+}
+
 /** How many times as long a part makes a text, at most. */
 function growthOf(part: JsonObject): number {
   const texts = [part['content'], part['prepend'], part['replacement'], part['str_rep']];
-  return Math.max(1, ...texts.map((text) => (typeof text === 'string' ? text.length : 0)));
+  const longest = Math.max(1, ...texts.map((text) => (typeof text === 'string' ? text.length : 0)));
+  const replaced = isJsonObject(part['pattern']) ? part['pattern']['String'] : undefined;
+  return typeof replaced === 'string' && replaced !== '' ? Math.max(1, longest / replaced.length) : longest;
 }
 
 function requireModel(path: string, model: JsonObject): void {

@@ -56,7 +56,8 @@ describe('values of a wrong type', () => {
     ['num_beams', 0, '0'],
     ['max_new_tokens', 0, '0'],
     ['num_return_sequences', 0, '0'],
-    ['temperature', 0, '0'],
+    ['temperature', -0.5, '-0.5'],
+    ['temperature', Number.POSITIVE_INFINITY, 'Infinity'],
     ['repetition_penalty', -1, '-1'],
     ['top_p', 1.5, '1.5'],
     ['min_p', -0.1, '-0.1'],
@@ -71,6 +72,24 @@ describe('values of a wrong type', () => {
     ] as const) {
       expectCheckpointError(read, 'CHECKPOINT_CONFIG_INVALID', [path, `expected ${key}`, `got ${got}`]);
     }
+  });
+
+  test.each([
+    ['num_beams', '3', 'a whole number from 1 to 32'],
+    ['temperature', 'hot', 'a number from 0.001 to 100'],
+    ['top_p', 2, 'a number above 0 to 1'],
+    ['do_sample', 1, 'true or false'],
+    ['early_stopping', 1, 'one of true, false, never'],
+  ])('%s of %j: the message says what it may be', (key, value, expected) => {
+    const read = () => readGenerationDefaults(textConfig({ [key]: value }), undefined);
+    expectCheckpointError(read, 'CHECKPOINT_CONFIG_INVALID', [`expected ${key} to be ${expected}, got`]);
+  });
+
+  test('0 as temperature and top_p is for greedy search alone, as transformers writes it', () => {
+    const values = { temperature: 0, top_p: 0, num_beams: 2 };
+    expect(readGenerationDefaults(textConfig({}), generationConfig(values))).toEqual({ num_beams: 2 });
+    const read = () => readGenerationDefaults(textConfig({}), generationConfig({ temperature: 0, do_sample: true }));
+    expectCheckpointError(read, 'CHECKPOINT_CONFIG_INVALID', ['temperature', 'got 0']);
   });
 
   test('a wrong value in text_config is refused even where generation_config.json has a right one', () => {
@@ -186,17 +205,26 @@ describe('lines for the log', () => {
     [{ eos_token_id: 7 }, 'eos_token_id 7 is without effect: 3 of text_config is used'],
     [{ eos_token_id: [3, 7] }, 'eos_token_id a list of 2 is without effect'],
     [{ bos_token_id: 1 }, 'bos_token_id 1 is without effect: 90 of text_config'],
+    [{ decoder_start_token_id: 101 }, 'decoder_start_token_id 101 is without effect: 90 of text_config'],
     [{ pad_token_id: 9 }, 'pad_token_id 9 is without effect: 0 of text_config'],
     [{ min_length: 30 }, 'min_length 30 is more than max_length 20: texts end at max_length.'],
     [{ min_new_tokens: 9, max_new_tokens: 8 }, 'min_new_tokens 9 is more than max_new_tokens 8'],
+    [{ temperature: 0 }, 'temperature 0 is without effect, as nothing is drawn without do_sample.'],
+    [{ num_return_sequences: 5, num_beams: 3 }, 'num_return_sequences 5 is more than num_beams 3'],
+    [{ num_return_sequences: 2 }, 'num_return_sequences 2 is more than num_beams 1'],
+    [{ seed: 3, preset: 'hf' }, 'no parameters of generation, so without effect: seed 3, preset "hf".'],
     [{ max_length: 514 }, 'max_length 514 does not fit max_position_embeddings 512'],
     [{ max_new_tokens: 513 }, 'max_new_tokens 513 does not fit max_position_embeddings 512'],
   ])('a warning says that %j cannot be', (values, line) => {
     expect(linesOf(values).warnings).toEqual([expect.stringContaining(line)]);
   });
 
-  test.each([{ max_length: 513 }, { max_new_tokens: 512 }, { min_length: 20 }, { eos_token_id: [3] }])(
-    'no warning says that %j cannot be',
-    (values) => expect(linesOf(values).warnings).toEqual([]),
-  );
+  test.each([
+    { max_length: 513 },
+    { max_new_tokens: 512 },
+    { min_length: 20 },
+    { eos_token_id: [3] },
+    { num_return_sequences: 3, num_beams: 3 },
+    { num_return_sequences: 3, do_sample: true },
+  ])('no warning says that %j cannot be', (values) => expect(linesOf(values).warnings).toEqual([]));
 });

@@ -165,6 +165,10 @@ describe('numbers', () => {
     expectInvalid({ image_std: deviation }, ['image_std to be three numbers']);
   });
 
+  test('an image_std of 0 is refused, by which colours would be divided', () => {
+    expectInvalid({ image_std: [0.5, 0, 0.5] }, ['image_std to have no 0, got 0.5, 0, 0.5.']);
+  });
+
   test('a factor that is text is refused', () => {
     expectInvalid({ rescale_factor: '1/255' }, ['rescale_factor to be a number', 'got "1/255"']);
   });

@@ -3,13 +3,14 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { openCheckpoint } from '../../../checkpoint/checkpoint.ts';
+import { readJsonFile } from '../../../checkpoint/files/json-file.ts';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
 import { openTokenizer } from '../../../pipeline/texts/tokenizer.ts';
 import { checkpointFolder, fixtures } from '../../support/goldens.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 import { expectCheckpointError } from '../../support/thrown.ts';
 
-/** What servers, git and half-finished downloads leave in the place of a checkpoint's file. */
+/** Files that servers, git and half-finished downloads leave in the place of a checkpoint's. */
 const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'d6'.repeat(32)}\nsize 989820849\n`;
 const foreign: readonly (readonly [name: string, bytes: Uint8Array | string, what: string, advice: string])[] = [
   ['a Git LFS pointer', pointer, `a Git LFS pointer of ${pointer.length} bytes`, 'Run `git lfs pull` in its folder'],
@@ -23,7 +24,7 @@ const foreign: readonly (readonly [name: string, bytes: Uint8Array | string, wha
     'Download it again',
   ],
   ['nothing', '', 'an empty file', 'Download it again'],
-  ['gzip', gzipSync('{}'), 'gzip', 'Unpack it'],
+  ['gzip', gzipSync('{}'), 'gzip data', 'Unpack it'],
   ['zeros', Buffer.alloc(4096), 'zeros', 'Download it again'],
   [
     "a server's answer with its headers",
@@ -31,7 +32,13 @@ const foreign: readonly (readonly [name: string, bytes: Uint8Array | string, wha
     "a server's answer with its headers",
     'again',
   ],
-  ['zstd', Buffer.from('28b52ffd00', 'hex'), 'a zstd archive', 'Unpack it'],
+  [
+    'a tar archive',
+    Buffer.from(`config.json${'\0'.repeat(246)}ustar${'\0'.repeat(300)}`),
+    'a tar archive',
+    'Unpack it',
+  ],
+  ['zstd', Buffer.from('28b52ffd00', 'hex'), 'Zstandard data', 'Unpack it'],
 ];
 const jsonError = '{"error":"Repository not found","code":404}';
 
@@ -82,6 +89,20 @@ describe.each([...codes])('%s', (name, code) => {
   });
 
   const readsLines = name.endsWith('.txt');
+  test
+    .skipIf(readsLines)
+    .each([
+      '{"Code":"AccessDenied","Message":"Access Denied","RequestId":"1","HostId":"2"}',
+      '{"type":"about:blank","title":"Not Found","status":404}',
+      '{"message":"Forbidden","requestId":"abc"}',
+      '{"success":false,"errors":[{"code":7003}]}',
+      'Entry not found',
+      'Access to this model is restricted.',
+    ])('that is %s is refused', (text) => {
+    const folder = folderWith(name, text);
+    expectCheckpointError(() => open(folder), code, [join(folder, name), 'Download it again.']);
+  });
+
   test.skipIf(readsLines)('that is the error of a server in JSON is refused', () => {
     const folder = folderWith(name, jsonError);
     const error = expectCheckpointError(() => open(folder), code, [join(folder, name), 'Download it again.']);
@@ -103,11 +124,43 @@ describe.each([...codes])('%s', (name, code) => {
   });
 });
 
+test.each([
+  ['gzip', 0x8b1f],
+  ['text in UTF-16', 0xfeff],
+  ['JSON', 0x1227b],
+  ['bzip2', 0x685a42],
+])('safetensors whose length of a header looks like %s are read', (_, headerBytes) => {
+  const file = readFileSync(join(checkpointFolder('narrow-vision'), 'model.safetensors'));
+  const end = 8 + Number(file.readBigUInt64LE());
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(headerBytes));
+  const header = Buffer.alloc(headerBytes, ' ');
+  const written = file.copy(header, 0, 8, end);
+  expect(written).toBe(end - 8);
+  const folder = folderWith('model.safetensors', Buffer.concat([length, header, file.subarray(end)]));
+  expect(() => open(folder)).not.toThrow();
+});
+
 test('weights under the name of a text are named', () => {
   const folder = folderWith('config.json', Buffer.from('PK\x03\x04 and more of a zip archive'));
   expectCheckpointError(() => open(folder), 'CHECKPOINT_CONFIG_INVALID', [
     'got a zip archive, as torch writes weights',
   ]);
+});
+
+test('numbers that Python writes are read as Python reads them', () => {
+  const folder = folderWith('config.json', '');
+  const config = readFileSync(join(checkpointFolder('narrow-vision'), 'config.json'), 'utf8');
+  const more = String.raw`"a": NaN, "b": [Infinity, -Infinity], "c": "NaN \" Infinity", "initializer_range": NaN,`;
+  writeFileSync(join(folder, 'config.json'), config.replace('{', `{${more}`));
+  expect(readJsonFile(join(folder, 'config.json'))?.values).toMatchObject({
+    a: 'NaN',
+    b: [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY],
+    c: 'NaN " Infinity',
+  });
+  expect(() => open(folder)).not.toThrow();
+  const broken = folderWith('config.json', '{"a": NaN, "b": Nan}');
+  expectCheckpointError(() => open(broken), 'CHECKPOINT_CONFIG_INVALID', ['text that does not parse']);
 });
 
 test('JSON behind a byte order mark says so', () => {
@@ -120,6 +173,27 @@ test('merges that are cut off say so', () => {
   expectCheckpointError(() => open(folder), 'CHECKPOINT_TOKENIZER_INVALID', [
     'merges.txt',
     'cut off. Download it again',
+  ]);
+});
+
+test.each([
+  ['in the second piece of a line', 'a b\nab c', ['abcd</w>'], 'merges that make tokens of vocab.json, got "abc"'],
+  ['behind a line', 'a b\n', ['abc', 'abcd'], 'merges for the 5 long tokens of vocab.json, got 1'],
+])('merges that are cut off %s say so', (_, merges, more, problem) => {
+  const folder = folderWith('merges.txt', `#version: 0.2\n${merges}`);
+  const tokens = ['a', 'b', 'c', 'd', 'd</w>', 'ab', ...more, '<|startoftext|>', '<|endoftext|>'];
+  writeFileSync(join(folder, 'vocab.json'), JSON.stringify(Object.fromEntries(tokens.map((token, id) => [token, id]))));
+  expectCheckpointError(() => open(folder), 'CHECKPOINT_TOKENIZER_INVALID', [
+    'merges.txt',
+    problem,
+    'cut off. Download',
+  ]);
+});
+
+test.each(['Entry not found', jsonError])('a vocab.txt that is %s says so', (text) => {
+  const folder = folderWith('vocab.txt', text);
+  expectCheckpointError(() => open(folder), 'CHECKPOINT_TOKENIZER_INVALID', [
+    'vocab.txt: expected the token [CLS], got none among 1, and that is no vocabulary. Download it again.',
   ]);
 });
 

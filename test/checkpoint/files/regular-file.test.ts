@@ -61,6 +61,16 @@ describe.each([...settingsFiles, ...weights])('%s', (name) => {
     expectCheckpointError(() => open(folder), 'CHECKPOINT_FILE_UNREADABLE', [name, 'a regular file', what]);
   });
 
+  test('that is a symlink to nothing is refused, and nothing takes its place', () => {
+    const folder = folderOf();
+    symlinkSync('../../blobs/d66386', join(folder, name));
+    expectCheckpointError(() => open(folder), 'CHECKPOINT_FILE_UNREADABLE', [
+      join(folder, name),
+      'a symlink to',
+      'cp -rL',
+    ]);
+  });
+
   test.skipIf(weights.includes(name))('that is enormous is refused before it is read', () => {
     const folder = folderOf();
     writeFileSync(join(folder, name), '');

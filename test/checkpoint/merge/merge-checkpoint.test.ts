@@ -174,6 +174,10 @@ describe('what cannot be merged is refused by name', () => {
     [{ alpha_pattern: { '(a+)+': 1 } }, 'names, or short regular expressions that repeat no group'],
     [{ alpha_pattern: { ['.*'.repeat(4)]: 1 } }, 'repeat no group'],
     [{ alpha_pattern: { '(': 1 } }, 'names or regular expressions'],
+    [
+      { alpha_pattern: Object.fromEntries(Array.from({ length: 17 }, (_, index) => [`layer.*${index}`, 1])) },
+      'names, with at most 16 that repeat something, got 17',
+    ],
   ])('adapter_config.json with %j', async (values, problem) => {
     const adapter = changedAdapter('plain', values);
     const parts = [join(adapter, 'adapter_config.json'), problem];
@@ -183,6 +187,24 @@ describe('what cannot be merged is refused by name', () => {
   test('use_dora without the lengths of DoRA', async () => {
     const adapter = changedAdapter('plain', { use_dora: true });
     await expectRefused(adapter, checkpointOf('plain'), 'CHECKPOINT_WEIGHTS_INVALID', ['lora_magnitude_vector of ']);
+  });
+
+  test('a name that is so long that patterns would match it for ever', async () => {
+    const adapter = changedAdapter('plain', { alpha_pattern: { '.*.*.*b': 1 } });
+    const file = join(adapter, 'adapter_model.safetensors');
+    const bytes = readFileSync(file);
+    const end = 8 + Number(bytes.readBigUInt64LE());
+    const header = JSON.parse(bytes.toString('utf8', 8, end));
+    const name = Object.keys(header).find((key) => key.endsWith('.lora_A.weight')) ?? '';
+    const long = Object.fromEntries(
+      Object.entries(header).map(([key, value]) => [key.replace(name.slice(0, -14), 'a.'.repeat(10_000)), value]),
+    );
+    const text = Buffer.from(JSON.stringify(long));
+    const length = Buffer.alloc(8);
+    length.writeBigUInt64LE(BigInt(text.length));
+    writeFileSync(file, Buffer.concat([length, text, bytes.subarray(end)]));
+    const parts = ['names of at most 256 characters, got 20014'];
+    await expectRefused(adapter, checkpointOf('plain'), 'CHECKPOINT_WEIGHTS_INVALID', parts);
   });
 
   test('a folder that is no adapter', async () => {

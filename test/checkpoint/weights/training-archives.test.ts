@@ -7,7 +7,7 @@ import { temporaryFolder } from '../../support/temporary-folder.ts';
 import { expectCheckpointError } from '../../support/thrown.ts';
 import { torchArchivePath } from '../../support/torch-archive-file.ts';
 
-/** What training scripts save: test/fixtures/make_training_archives.py. */
+/** Archives that training scripts save: test/fixtures/make_training_archives.py. */
 
 const expected = JSON.parse(readFileSync(torchArchivePath('training/expected.json'), 'utf8')) as {
   readonly files: readonly string[];

@@ -236,6 +236,17 @@ describe('the files of the weights', () => {
     expectCheckpointError(() => openWeights(adapter), 'CHECKPOINT_WEIGHTS_INVALID', ['got an adapter alone; blip-']);
   });
 
+  test.each([
+    ['tf_model.h5', 'weights of TensorFlow'],
+    ['flax_model.msgpack', 'weights of Flax'],
+    ['model.onnx', 'a graph of ONNX'],
+    ['model.gguf', 'weights of llama.cpp'],
+    ['model.safetensors.incomplete', 'a download that did not end'],
+  ])('a folder that has %s alone says what it is', (file, what) => {
+    const folder = temporaryFolder({ [file]: 'x', 'training_args.bin': 'x' });
+    expectCheckpointError(() => openWeights(folder), 'CHECKPOINT_WEIGHTS_INVALID', [`got ${file}, ${what}.`]);
+  });
+
   test('safetensors come before archives of torch, and one file before shards', () => {
     const files = [
       ['model.safetensors', shard('model.safetensors')],

@@ -86,6 +86,19 @@ describe('a checkpoint', () => {
     ]);
   });
 
+  test('that holds two models is refused with names of both', () => {
+    const header = Object.fromEntries(
+      ['ema.vision_model.a', 'ema.vision_model.b', 'ema.vision_model.c', 'model.vision_model.a'].map((name, index) => [
+        name,
+        { dtype: 'U8', shape: [1], data_offsets: [index, index + 1] },
+      ]),
+    );
+    const folder = temporaryFolder({ 'model.safetensors': safetensorsBytes({ header, dataBytes: 4 }) });
+    expectCheckpointError(() => findTensor(openWeights(folder), ['wanted'], [1]), 'CHECKPOINT_TENSOR_MISSING', [
+      'its weights are 4 tensors: ema.vision_model.a, model.vision_model.a, ema.vision_model.b, ….',
+    ]);
+  });
+
   test.each([
     'base_model.model.text_decoder.bert.query.lora_A.default.weight',
     'text_decoder.bert.query.lora_B.weight',

@@ -28,9 +28,19 @@ describe('without a known command', () => {
   ] as const)('%j names the commands on stderr, with exit code %d', async (args, wanted) => {
     const { exitCode, stdout, stderr } = await main(args);
     expect({ exitCode, stdout }).toEqual({ exitCode: wanted, stdout: '' });
-    expect(stderr).toMatch(/^Usage: blip-handler COMMAND \[options\]\n/);
+    expect(stderr).toMatch(/^(?:There is no such command.*\n\n)?Usage: blip-handler COMMAND \[options\]\n/);
+    expect(stderr.startsWith('There is no such command')).toBe(wanted === 1);
     const named = [...stderr.matchAll(/^ {2}(\w+) +\S/gm)].map((match) => match[1]);
     expect(named).toEqual(commands);
+  });
+
+  test.each([
+    ['Serve', 'serve'],
+    ['list-models', 'list_models'],
+    ['quantise', 'quantize'],
+  ])('for %s, the message names %s', async (name, meant) => {
+    const { stderr } = await main([name]);
+    expect(stderr).toContain(`There is no such command: did you mean ${meant}?\n`);
   });
 });
 

@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { builtBundle } from '../../support/built-bundle.ts';
@@ -52,12 +52,24 @@ describe('merge', () => {
     expect(stderr).toContain('CHECKPOINT_NOT_CACHED: tests/narrow-vision');
   });
 
+  test('says whose the base is that another machine had', async () => {
+    const folder = temporaryFolder();
+    cpSync(adapter, folder, { recursive: true });
+    const config: object = JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8'));
+    const moved = { ...config, base_model_name_or_path: '/home/someone/models/blip' };
+    writeFileSync(join(folder, 'adapter_config.json'), JSON.stringify(moved));
+    const { stderr } = await merge([folder, join(temporaryFolder(), 'merged')]);
+    expect(stderr).toContain('CHECKPOINT_NOT_FOUND: /home/someone/models/blip: expected');
+    expect(stderr).toContain(`${folder} names this base: give its BASE where it lies elsewhere.`);
+  });
+
   test.each([
     [[], 'INVALID_REQUEST: Expected an adapter, its base and a folder, got 0 arguments. Try --help.'],
     [[adapter], 'INVALID_REQUEST: Expected an adapter, its base and a folder, got 1 arguments. Try --help.'],
     [['a', 'b', 'c', 'd'], 'INVALID_REQUEST: Expected an adapter, its base and a folder, got 4 arguments.'],
     [[adapter, '/nowhere/at/all', 'a'], 'CHECKPOINT_NOT_FOUND: '],
-    [[base, base, 'a'], 'CHECKPOINT_CONFIG_INVALID: '],
+    [[base, base, 'a'], 'got a whole checkpoint; the adapter is named before its base.'],
+    [['owner/adapter', base, 'a'], 'got no such folder; one of the Hub is downloaded with `hf download'],
   ])('%j is refused', async (args, message) => {
     const { exitCode, stdout, stderr } = await merge(args);
     expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: '' });

@@ -8,7 +8,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { builtBundle } from '../../support/built-bundle.ts';
 import { buildBundle, programEnvironment, runProgram, startServerProcess } from '../../support/bundle.ts';
 
-/** What a person types to start the server, and how it ends. */
+/** Commands that a person types to start the server, and how it ends. */
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 const bundle = builtBundle();

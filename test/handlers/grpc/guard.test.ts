@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { compressionAlgorithms } from '@grpc/grpc-js';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
@@ -269,6 +270,18 @@ describe('a server with a log and metrics', () => {
       { grpc: { path, status: 'OK' }, tokenDigest, responseTime: expect.any(Number) },
       { grpc: { path, status: 'UNAUTHENTICATED', errorCode: 'UNAUTHORIZED' } },
     ]);
+  });
+
+  test('logs a client that hangs up in the middle of a message as one that left', async () => {
+    const { grpc, lines } = await startWatched();
+    const { session, stream, headers } = openRaw(grpc.port, 'ModelInfer', { authorization: 'Bearer one' });
+    headers.catch(() => undefined);
+    stream.write(messageFrame('ModelInfer', quick).subarray(0, 20));
+    await sleep(200);
+    session.destroy();
+    await expect
+      .poll(() => lines.filter((line) => 'grpc' in line))
+      .toMatchObject([{ grpc: { path, status: 'CANCELLED' } }]);
   });
 
   test('counts answered and refused calls', async () => {

@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { FixedByteBudget } from '../../../pipeline/images/byte-budget.ts';
 import { FetchedByteBudget } from '../../../pipeline/images/fetched-bytes.ts';
+import { WaitingBytes } from '../../../pipeline/images/waiting-bytes.ts';
+import { expectHandlerError } from '../../support/thrown.ts';
 
 const MEGABYTE = 1_000_000;
 const settled = () => new Promise(setImmediate);
@@ -62,6 +64,21 @@ describe('the memory of images that arrive', () => {
     images[1]?.release();
     await Promise.all(growing);
     for (const image of images) image.release();
+  });
+
+  test('is left to others by an image that waits for them, which counts apart', async () => {
+    const fetched = new FetchedByteBudget(new FixedByteBudget(2 * MEGABYTE), new WaitingBytes(MEGABYTE));
+    const waitFor = async (byteCount: number) => {
+      const image = fetched.open('a', undefined);
+      await image.growTo(byteCount, 2 * MEGABYTE);
+      image.waitForOthers(byteCount);
+      return image;
+    };
+    const images = await Promise.all([waitFor(400_000), waitFor(600_000)]);
+    await expectHandlerError(waitFor(1), 'OVERLOADED');
+    fetched.open('a', undefined).waitForOthers(2 * MEGABYTE); // It came with its request.
+    for (const image of images) image.release();
+    (await waitFor(MEGABYTE)).release();
   });
 
   test('is waited for until the request is dropped', async () => {

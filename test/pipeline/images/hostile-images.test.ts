@@ -14,8 +14,8 @@ import {
 import { expectBounded } from '../../support/decode-apart.ts';
 
 /**
- * Small files that decode to much, or whose decoders work for long, each decoded in a process of its own: refused, or decoded in the memory and the
- * processor time that one image may take.
+ * Small files that decode to much, or whose decoders work for long, each decoded in a process of its own: refused, or
+ * decoded in the memory and the processor time that one image may take.
  */
 
 /** One colour, which every format makes a small file of. */

@@ -1,7 +1,10 @@
 import { readFileSync } from 'node:fs';
 import * as zlib from 'node:zlib';
 import { describe, expect, test } from 'vitest';
+import { FixedByteBudget } from '../../../pipeline/images/byte-budget.ts';
+import { FetchedByteBudget } from '../../../pipeline/images/fetched-bytes.ts';
 import { decodeImage } from '../../../pipeline/images/image-decode.ts';
+import { fetchImage } from '../../../pipeline/images/image-fetch.ts';
 import { type ImageOptions, loadImage } from '../../../pipeline/images/image-source.ts';
 import { imagePath } from '../../support/goldens.ts';
 import { imageOptions } from '../../support/image-options.ts';
@@ -47,6 +50,19 @@ describe('a body', () => {
       socket.end(body);
     });
     await expectSmall(`${server.origin}/`);
+  });
+
+  test('in gzip takes memory for the bytes that come out, and not for all that might', async () => {
+    const origin = await startServer({
+      '/': (response) => response.writeHead(200, { 'content-encoding': 'gzip' }).end(zlib.gzipSync(png)),
+    });
+    const budget = new FixedByteBudget(5_000_000);
+    const fetchedBytes = new FetchedByteBudget(budget).open(undefined, undefined);
+    await fetchImage(new URL(origin), { ...options, maxBytes: 4_000_000 }, { host: 'here', fetchedBytes });
+    (await budget.acquire(4_000_000, AbortSignal.timeout(1_000)))();
+    await expect(budget.acquire(5_000_000, AbortSignal.timeout(10))).rejects.toThrow();
+    fetchedBytes.release();
+    (await budget.acquire(5_000_000))();
   });
 
   test('that is a bomb is too large, and small ones beside it are not kept', async () => {

@@ -38,6 +38,17 @@ describe('joint budgets', () => {
     (await acquire('all', 100))();
   });
 
+  test('are refused as soon as they have asked for too much, whatever the others do', async () => {
+    const { budget } = startBudget(100);
+    const [one, two, three, four] = jointBudgets(budget, 5);
+    const refused = [one?.acquire(60), two?.acquire(30), three?.acquire(20)];
+    for (const asked of refused) {
+      const error = await expectHandlerError(Promise.resolve(asked), 'IMAGE_TOO_LARGE');
+      expect(error.message).toMatch(/got 110\.$/);
+    }
+    await expectHandlerError(Promise.resolve(four?.acquire(1)), 'IMAGE_TOO_LARGE');
+  });
+
   test('hold nothing once all have withdrawn; a withdrawal after acquiring changes nothing', async () => {
     const { budget, served, acquire } = startBudget(100);
     for (const each of jointBudgets(budget, 2)) each.withdraw();

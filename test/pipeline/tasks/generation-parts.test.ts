@@ -47,7 +47,7 @@ async function generate(settings: Partial<SharedSettings>, bounds: Partial<Bound
 
 type Bounds = Readonly<Record<'maxRunBytes' | 'maxRunTokens', number>>;
 
-/** What so many rows with the longest prompt take. */
+/** The memory of so many rows with the longest prompt. */
 function boundsOf(rowCount: number, settings: Partial<SharedSettings>): Bounds {
   const same = Array.from({ length: rowCount }, () => row(0, [5, 6, 7], 0));
   const whole = { ...greedySettings, ...settings };

@@ -48,6 +48,14 @@ describe('generation settings', () => {
     const { maxNewTokens, minNewTokens } = resolveGenerationSettings({}, { max_length: 30, min_length: 8 });
     expect([newTokenLimit(maxNewTokens, 4), newTokenLimit(maxNewTokens, 40)]).toEqual([26, 0]);
     expect([newTokenLimit(minNewTokens, 3), newTokenLimit(minNewTokens, 9)]).toEqual([5, 0]);
+    const long = resolveGenerationSettings({}, { max_length: 512 }).maxNewTokens;
+    expect([newTokenLimit(long, 1, 48), newTokenLimit(long, 20, 48)]).toEqual([48, 29]);
+    const many = resolveGenerationSettings({}, { max_new_tokens: 512 }).maxNewTokens;
+    expect([newTokenLimit(many, 1, 48), newTokenLimit(many, 48, 48), newTokenLimit(many, 1, 999)]).toEqual([
+      48, 1, 512,
+    ]);
+    const asked = resolveGenerationSettings({ max_new_tokens: 512 }, { max_new_tokens: 512 }).maxNewTokens;
+    expect(newTokenLimit(asked, 1, 48)).toBe(512); // Refused by its caller.
     const unset = resolveGenerationSettings({}, { max_length: 20 }).maxNewTokens;
     expect([newTokenLimit(unset, 1), newTokenLimit(unset, 4)]).toEqual([20, 20]);
   });

@@ -45,6 +45,7 @@ describe('vocab.json and merges.txt', () => {
 
   test('need the tokens around a text', () => {
     const parts = ['vocab.json', '<|startoftext|>', 'got none'];
-    expectCheckpointError(() => openTokenizer(olderFolder({ a: 0 })), 'CHECKPOINT_TOKENIZER_INVALID', parts);
+    const { '<|startoftext|>': _, ...others } = model.vocab;
+    expectCheckpointError(() => openTokenizer(olderFolder(others)), 'CHECKPOINT_TOKENIZER_INVALID', parts);
   });
 });

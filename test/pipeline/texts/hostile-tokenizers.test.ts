@@ -50,6 +50,11 @@ test('the harmless tokenizer that the others are made from is taken', () => {
 
 test.each<[title: string, change: object, part: string]>([
   [
+    'a Split that the library would take for another',
+    { pre_tokenizer: { type: 'Split', pattern: { String: ' ' }, behavior: 'MergedWithPrevious' } },
+    'Split to have a behavior of Isolated, Removed',
+  ],
+  [
     'a regex that never ends, in Split',
     { pre_tokenizer: { type: 'Split', pattern: regex, behavior: 'Isolated' } },
     '(a+)+$',

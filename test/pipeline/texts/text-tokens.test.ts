@@ -28,6 +28,17 @@ describe('several texts', () => {
   });
 });
 
+test('a text has at most 262144 characters, however many positions a checkpoint claims', () => {
+  const unread = { encode: () => [], decode: () => '' };
+  const model = { maxPositions: 65_536, vocabularySize: 1_000_000 };
+  expect(encoderTokens('a'.repeat(262_144), 'text', model, unread)).toEqual([]);
+  const error = thrownBy(() => encoderTokens('a'.repeat(262_145), 'text', model, unread));
+  expect(error).toMatchObject({
+    code: 'PROMPT_TOO_LONG',
+    message: expect.stringContaining('at most 262144 characters'),
+  });
+});
+
 describe.each([
   ['BLIP', 'narrow-vision'],
   ['CLIP', 'clip-real-end'],

@@ -4,7 +4,7 @@ import { openTokenizer } from '../../../pipeline/texts/tokenizer.ts';
 import { readGoldenJson } from '../../support/goldens.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 
-/** What transformers makes of odd tokenizer files: test/fixtures/make_tokenizer_goldens.py. */
+/** The tokenizers that transformers makes of odd files: test/fixtures/make_tokenizer_goldens.py. */
 interface GoldenCase {
   readonly model_type: string;
   readonly title: string;

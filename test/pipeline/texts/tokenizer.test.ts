@@ -118,8 +118,8 @@ describe('a folder that has no tokenizer', () => {
     const folder = temporaryFolder({ 'tokenizer_config.json': '{}' });
     expectCheckpointError(() => openTokenizer(folder), 'CHECKPOINT_TOKENIZER_INVALID', [
       folder,
-      'expected tokenizer.json, vocab.json with merges.txt, or vocab.txt',
-      'got none of them',
+      'expected tokenizer.json, vocab.txt, or vocab.json and merges.txt',
+      'got none of these sets',
     ]);
   });
 

@@ -28,7 +28,10 @@ export const huggingFace: Door = {
     routes.add('/predict', 'POST', pipeline);
     const health = probe((_request, reply) => {
       if (areReady(models, drain)) return sendText(reply, 'Ok');
-      throw new HandlerError('NOT_READY', 'Expected the models to be loaded, got a request before or after that.');
+      throw new HandlerError(
+        'NOT_READY',
+        'Expected all models to be ready, got one that loads, hangs or is about to stop.',
+      );
     });
     routes.add('/health', 'GET', health);
   },

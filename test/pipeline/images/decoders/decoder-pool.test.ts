@@ -95,7 +95,7 @@ describe.skipIf(process.platform !== 'linux')('a decoder process', () => {
     const decoding = expectHandlerError(pool.decode(costly(), options, call), 'IMAGE_CORRUPT');
     await expect.poll(() => processorTicks(id) - startTicks, { timeout: 30_000, interval: 20 }).toBeGreaterThan(10);
     process.kill(id, 'SIGKILL');
-    expect((await decoding).message).toBe('Expected an image that decodes, got one that its decoder ended over.');
+    expect((await decoding).message).toBe('Expected an image that decodes, got one that ended its decoder.');
     expect(await pool.decode(small, options, call)).toMatchObject({ width: 9 });
   });
 
@@ -130,6 +130,30 @@ describe.skipIf(process.platform !== 'linux')('a decoder process', () => {
     const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 50_000 });
     expect(stdout).toBe('3\n');
   });
+
+  test.each([0, 1, 2])(
+    'that cannot start, with %i free descriptors, fails its image and not the server',
+    async (free) => {
+      const module = new URL('../../../../pipeline/images/decoders/decoder-pool.ts', import.meta.url).href;
+      const program = `
+      import { closeSync, openSync } from 'node:fs';
+      import { DecoderPool } from ${JSON.stringify(module)};
+      const pool = new DecoderPool(1, 10);
+      const png = Buffer.from(${JSON.stringify((await plainPicture(3, 2).png().toBuffer()).toString('base64'))}, 'base64');
+      const decode = () => pool.decode(png, ${JSON.stringify(options)}, { cost: 1 });
+      const opened = [];
+      try { for (;;) opened.push(openSync('/dev/null', 'r')); } catch {}
+      for (let count = 0; count < ${free}; count += 1) closeSync(opened.pop());
+      console.log(await decode().catch(({ code }) => code));
+      for (const file of opened) closeSync(file);
+      console.log((await decode()).width);
+    `;
+      const limited = ['-c', 'ulimit -n 200; exec "$0" "$@"', process.execPath];
+      const args = [...limited, '--import', 'tsx', '--input-type=module', '--eval', program];
+      const { stdout } = await promisify(execFile)('sh', args, { timeout: 50_000 });
+      expect(stdout).toBe('NOT_READY\n3\n');
+    },
+  );
 });
 
 /** User time in hundredths of a second. */

@@ -26,7 +26,7 @@ import {
 import { belowOf, mutateBytes } from '../../../support/mutations.ts';
 import { expectHandlerError } from '../../../support/thrown.ts';
 
-/** What files are built of, counted before a decoder sees them. */
+/** The parts of files, counted before a decoder sees them. */
 
 const options = { maxPixels: 50_000_000, maxSide: 16_384, applyExif: true };
 const jpeg = () => plainPicture(64, 64).jpeg().toBuffer();
