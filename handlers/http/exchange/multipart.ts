@@ -53,12 +53,9 @@ type IsFile = (contentType: string | undefined, fileName: string | undefined) =>
 
 async function readParts(body: Uint8Array, contentType: string, maxFieldBytes: number, isFile: IsFile): Promise<Form> {
   const parser = createParser(contentType, maxFieldBytes, isFile);
-  const refused = new AbortController();
-  const reading = collect(parser, maxFieldBytes).catch((error: unknown) => {
-    refused.abort();
-    throw error;
-  });
-  await Promise.all([reading, feed(parser, body, refused.signal)]);
+  const ended = new AbortController();
+  const reading = collect(parser, maxFieldBytes).finally(() => ended.abort());
+  await Promise.all([reading, feed(parser, body, ended.signal)]);
   return await reading;
 }
 
@@ -83,12 +80,21 @@ function createParser(contentType: string, maxFieldBytes: number, isFile: IsFile
   }
 }
 
-async function feed(parser: BusboyInstance, body: Uint8Array, refused: AbortSignal): Promise<void> {
-  for (let start = 0; start < body.length && !refused.aborted; start += SLICE_BYTES) {
+/** Turns that a parser gets for the rest of a form. It takes one for each slice at most. */
+const MIN_LAST_TURNS = 100;
+
+/** @param ended aborts when the form is read or refused. */
+async function feed(parser: BusboyInstance, body: Uint8Array, ended: AbortSignal): Promise<void> {
+  for (let start = 0; start < body.length && !ended.aborted; start += SLICE_BYTES) {
     parser.write(body.subarray(start, start + SLICE_BYTES));
     await nextTurn();
   }
-  if (!refused.aborted) parser.end();
+  if (ended.aborted) return;
+  parser.end();
+  // A part whose headers do not end keeps the parser from ever saying that the form has ended.
+  const turns = MIN_LAST_TURNS + Math.ceil(body.length / SLICE_BYTES);
+  for (let turn = 0; turn < turns && !ended.aborted; turn += 1) await nextTurn();
+  if (!ended.aborted) parser.emit('error', new RangeError('Expected the end of a form, got none.'));
 }
 
 function collect(parser: BusboyInstance, maxFieldBytes: number): Promise<Form> {

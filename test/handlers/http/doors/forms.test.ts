@@ -180,6 +180,12 @@ describe('refused is', () => {
     expect(expectError(answer, 400, 'IMAGE_SOURCE_INVALID').error).toContain('spaces where + was');
   });
 
+  test('a part behind a boundary with spaces, which the parser would wait for', async () => {
+    const picture = readFileSync(new URL('../../../../examples/two-cats.png', import.meta.url));
+    const body = Buffer.concat([Buffer.from('--XX  \r\n'), form(part(named('img'), picture)).subarray(6)]);
+    expectError(await post(body), 400, 'INVALID_REQUEST');
+  });
+
   test('a picture that curl sends as urlencoded', async () => {
     const answer = await post(readFileSync(imagePath('chelsea')), 'application/x-www-form-urlencoded');
     expect(expectError(answer, 400, 'INVALID_REQUEST').error).toContain('got an image.');
