@@ -209,7 +209,10 @@ describe('JSON that is not a request', () => {
     ['parameters'],
     ['parameters', 'num_beams'],
     ['outputs'],
-    ...[1, 2].map((index) => ['inputs', index, 'data']),
+    ...[1, 2].flatMap((index) => [
+      ['inputs', index, 'data'],
+      ['inputs', index, 'data', 0],
+    ]),
   ];
   const isAllowed = (path: Path, value: Json) =>
     typeOf(value) === typeOf(valueAt(path)) || (value === null && optional.some((each) => each.join() === path.join()));
@@ -393,7 +396,7 @@ describe('invalid numbers, and numbers that are too large or too small', () => {
     title,
     body: String(body).replace(',{"name":"max_new_tokens","shape":[1],"datatype":"INT64","data":[3]}', ''),
   });
-  const invalid = ['01', '+1', '1.', '.5', '0x10', '1_000', 'NaN', 'Infinity', '1n', '--1', '1e', '"1"', 'null', '{}'];
+  const invalid = ['01', '+1', '1.', '.5', '0x10', '1_000', 'NaN', 'Infinity', '1n', '--1', '1e', '"1"', '{}'];
 
   test.each([...integers, 'top_k', 'seed'])('for the whole number %s', async (name) => {
     const numbers = ['-1', '-9e99', '1.5', '1e-9', '1e999', '-1e999', '1e308', '9223372036854775808', '"NaN"', '[]'];
@@ -415,9 +418,9 @@ describe('invalid numbers, and numbers that are too large or too small', () => {
     const switches = ['0', '1', '"true"', '[]', '"yes"'];
     const choices = ['0', '1', '"True"', '"sometimes"'];
     await expectRefused([
-      ...[...switches, 'null'].map((value) => tensor('do_sample', 'BOOL', value)),
+      ...switches.map((value) => tensor('do_sample', 'BOOL', value)),
       ...switches.map((value) => withParametersText(`{"do_sample":${value}}`)),
-      ...[...choices, 'null'].map((value) => tensor('early_stopping', 'BYTES', value)),
+      ...choices.map((value) => tensor('early_stopping', 'BYTES', value)),
       ...choices.map((value) => withParametersText(`{"early_stopping":${value}}`)),
     ]);
   });
