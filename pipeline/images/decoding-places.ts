@@ -22,6 +22,13 @@ const DEFAULT_THREADS = 4;
 /** libuv's threads also read files and find the addresses of names, so one is always left to them. */
 const threadCount = Math.max(1, (Number(process.env['UV_THREADPOOL_SIZE']) || DEFAULT_THREADS) - 1);
 const threads = new FairSlots(threadCount);
+/** An image of 2.5 megapixels of JPEG or PNG is below it. */
+const MAX_QUICK_MS = 15;
+/**
+ * More quick work than there are threads may be handed to libuv, whose own queue loses no time between two pieces of it. All
+ * of it together delays other work by 60 ms on four threads.
+ */
+const quickWork = new FairSlots(16);
 const decoders = new DecoderPool();
 /** Those of one client that may hold memory before a decoder is free: no more than will be decoded next. */
 const costlyTurns = new FairSlots(Number.POSITIVE_INFINITY, 2);
@@ -29,7 +36,7 @@ const costlyTurns = new FairSlots(Number.POSITIVE_INFINITY, 2);
 /** Inspects an image when its client's turn comes. @throws as `inspectImage` does; the signal's reason. */
 export async function inspectInTurn(bytes: Uint8Array, options: DecodingOptions): Promise<InspectedImage> {
   const { client, signal } = options;
-  return await threads.run({ client, signal, cost: 1 }, () => inspectImage(bytes, options));
+  return await quickWork.run({ client, signal, cost: 1 }, () => inspectImage(bytes, options));
 }
 
 /**
@@ -49,7 +56,8 @@ export async function decodeInTurn(image: InspectedImage, options: DecodingOptio
   const { client, signal, decodeTimeoutMs } = options;
   const call = { client, signal, decodeTimeoutMs, cost: turnCost(image) };
   if (image.costMs > MAX_IN_PROCESS_MS) return await decoders.decode(image.bytes, options, call);
-  return await threads.run(call, () => image.decode());
+  const slots = image.costMs > MAX_QUICK_MS ? threads : quickWork;
+  return await slots.run(call, () => image.decode());
 }
 
 /** Turns are counted in finite numbers. */
