@@ -53,9 +53,11 @@ type IsFile = (contentType: string | undefined, fileName: string | undefined) =>
 
 async function readParts(body: Uint8Array, contentType: string, maxFieldBytes: number, isFile: IsFile): Promise<Form> {
   const parser = createParser(contentType, maxFieldBytes, isFile);
-  const ended = new AbortController();
-  const reading = collect(parser, maxFieldBytes).finally(() => ended.abort());
-  await Promise.all([reading, feed(parser, body, ended.signal)]);
+  const progress = { hasEnded: false };
+  const reading = collect(parser, maxFieldBytes).finally(() => {
+    progress.hasEnded = true;
+  });
+  await Promise.all([reading, feed(parser, body, progress)]);
   return await reading;
 }
 
@@ -83,18 +85,23 @@ function createParser(contentType: string, maxFieldBytes: number, isFile: IsFile
 /** Turns that a parser gets for the rest of a form. It takes one for each slice at most. */
 const MIN_LAST_TURNS = 100;
 
-/** @param ended aborts when the form is read or refused. */
-async function feed(parser: BusboyInstance, body: Uint8Array, ended: AbortSignal): Promise<void> {
-  for (let start = 0; start < body.length && !ended.aborted; start += SLICE_BYTES) {
+/** Whether a form is read, or refused. */
+interface Progress {
+  readonly hasEnded: boolean;
+}
+
+/** Other requests get their turn between two slices of a form. */
+async function feed(parser: BusboyInstance, body: Uint8Array, progress: Progress): Promise<void> {
+  for (let start = 0; start < body.length && !progress.hasEnded; start += SLICE_BYTES) {
+    if (start > 0) await nextTurn();
     parser.write(body.subarray(start, start + SLICE_BYTES));
-    await nextTurn();
   }
-  if (ended.aborted) return;
+  if (progress.hasEnded) return;
   parser.end();
   // A part whose headers do not end keeps the parser from ever saying that the form has ended.
   const turns = MIN_LAST_TURNS + Math.ceil(body.length / SLICE_BYTES);
-  for (let turn = 0; turn < turns && !ended.aborted; turn += 1) await nextTurn();
-  if (!ended.aborted) parser.emit('error', new RangeError('Expected the end of a form, got none.'));
+  for (let turn = 0; turn < turns && !progress.hasEnded; turn += 1) await nextTurn();
+  if (!progress.hasEnded) parser.emit('error', new RangeError('Expected the end of a form, got none.'));
 }
 
 function collect(parser: BusboyInstance, maxFieldBytes: number): Promise<Form> {
