@@ -23,6 +23,8 @@ export class FairSlots {
   readonly #slotsPerClient: number;
   readonly #waiting = new FairQueue<Claim>();
   readonly #running = new Map<string | undefined, number>();
+  /** Of all clients. */
+  #runningCount = 0;
 
   /** @param slots at least 1. A named client has at most one slot fewer, where there are several. */
   constructor(slots: number, slotsPerClient: number = Math.max(1, slots - 1)) {
@@ -50,8 +52,17 @@ export class FairSlots {
    */
   async enter(call: SlotCall): Promise<() => void> {
     call.signal?.throwIfAborted();
-    await this.#waitForTurn(call);
+    if (this.#waiting.size === 0 && this.#mayTake(call)) this.#takeAtOnce(call);
+    else await this.#waitForTurn(call);
     return once(() => this.#leave(call.client));
+  }
+
+  /** Takes a free slot that nobody waits for. It counts as a turn of the client all the same. */
+  #takeAtOnce({ client, cost }: SlotCall): void {
+    const claim = { client, take: () => undefined };
+    this.#waiting.add(claim, client, cost);
+    this.#waiting.take(claim);
+    this.#take(claim);
   }
 
   #waitForTurn({ client, signal, cost }: SlotCall): Promise<void> {
@@ -74,21 +85,26 @@ export class FairSlots {
   #serve(): void {
     for (let next = this.#nextClaim(); next !== undefined; next = this.#nextClaim()) {
       this.#waiting.take(next);
-      this.#running.set(next.client, this.#runningOf(next.client) + 1);
+      this.#take(next);
       next.take();
     }
   }
 
   /** The claim whose turn it is, of the clients that may have one more slot. */
   #nextClaim(): Claim | undefined {
-    const runningCount = [...this.#running.values()].reduce((sum, count) => sum + count, 0);
-    if (runningCount >= this.#slots) return undefined;
+    if (this.#runningCount >= this.#slots) return undefined;
     const next = this.#waiting.next();
     if (next === undefined || this.#mayTake(next)) return next;
     return this.#waiting.inTurn().find((claim) => this.#mayTake(claim));
   }
 
-  #mayTake({ client }: Claim): boolean {
+  #take({ client }: { readonly client?: string | undefined }): void {
+    this.#running.set(client, this.#runningOf(client) + 1);
+    this.#runningCount += 1;
+  }
+
+  #mayTake({ client }: { readonly client?: string | undefined }): boolean {
+    if (this.#runningCount >= this.#slots) return false;
     return this.#runningOf(client) < (client === undefined ? this.#slots : this.#slotsPerClient);
   }
 
@@ -97,6 +113,7 @@ export class FairSlots {
   }
 
   #leave(client: string | undefined): void {
+    this.#runningCount -= 1;
     const left = this.#runningOf(client) - 1;
     if (left > 0) this.#running.set(client, left);
     else this.#running.delete(client);
