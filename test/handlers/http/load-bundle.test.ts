@@ -165,7 +165,10 @@ describe('a server that is told to stop', () => {
     server.kill(second);
     const ended = await server.exit;
     expect(performance.now() - startMs).toBeLessThan(2_000);
-    expect(ended).toMatchObject({ exitCode: null, signal: second });
+    // The kernel hands over two signals that wait in an order of its own.
+    const ends = pauseMs === 0 ? [first, second] : [second];
+    expect(ends).toContain(ended.signal);
+    expect(ended.exitCode).toBeNull();
     images.release();
   });
 
