@@ -11,6 +11,7 @@ import { decodedBudget } from './images/process-budget.ts';
 import type { InferRequest, TensorAnswer } from './infer-request.ts';
 import type { ChosenExecutionProvider } from './sessions/execution-provider-choices.ts';
 import { MAX_TOKENS_PER_RUN } from './sessions/run-bounds.ts';
+import { chooseWeightsForm } from './sessions/weights-choices.ts';
 import type { CheckpointOf, KindsOf } from './sessions/work.ts';
 import type { Settings } from './settings.ts';
 import { registry } from './tasks/registry.ts';
@@ -123,7 +124,7 @@ type PoolState = Pick<WorkerPool<never>, 'close' | 'executionProvider' | 'isServ
 /** Starts the workers, and meanwhile the main thread's part of the task. */
 async function startTask<Name extends Task>(
   name: Name,
-  checkpoint: CheckpointOf<Name> & { readonly folder: string },
+  checkpoint: CheckpointOf<Name> & Pick<Checkpoint, 'folder' | 'isInt8'>,
   settings: Settings,
   { onNotice, batchDone, budget }: StartOptions & { readonly budget: ByteBudget },
 ): Promise<RunningTask> {
@@ -132,6 +133,7 @@ async function startTask<Name extends Task>(
       folder: checkpoint.folder,
       task: name,
       imageSize: settings.imageSize,
+      weights: chooseWeightsForm(settings.weights, checkpoint.isInt8),
       executionProvider: settings.executionProvider,
       threadCount: Math.min(settings.threadsPerWorker, availableParallelism()),
       maxRunBytes: settings.maxRunBytes,

@@ -23,19 +23,25 @@ export interface WorkerSettings<Name extends Task = Task> extends Omit<LoadOptio
 }
 
 /**
- * Sent to the worker: a batch; that a batch which pauses goes on, or is dropped; or `close` to release the session and end
- * the thread.
+ * Sent to the worker: a batch; that a batch which pauses goes on, or is dropped; `pack` to pack the weights; or `close` to
+ * release the session and end the thread.
  */
 export type WorkerRequest =
   | (WorkBatch & { readonly id: number })
   | { readonly resumed: number; readonly isWanted: boolean }
+  | 'pack'
   | 'close';
 
 /**
  * Sent by the worker: `ready` once, then one answer for each batch. Between its runs, a batch answers that it pauses, and
  * waits until it is resumed; meanwhile the worker takes other batches.
  */
-export type WorkerAnswer = ReadyAnswer | WorkResult | PausedAnswer | { readonly failure: WorkerFailure };
+export type WorkerAnswer = ReadyAnswer | WorkResult | PausedAnswer | PackedAnswer | { readonly failure: WorkerFailure };
+
+export interface PackedAnswer {
+  /** Time to pack the weights. */
+  readonly packMs: number;
+}
 
 export interface PausedAnswer {
   readonly paused: true;
@@ -104,6 +110,12 @@ class PausedBatches {
   }
 }
 
+async function pack(session: LoadedSession<WorkKind>): Promise<PackedAnswer> {
+  const startMs = performance.now();
+  await session.pack();
+  return { packMs: performance.now() - startMs };
+}
+
 async function serve(settings: WorkerSettings): Promise<void> {
   const checkpoint = openOfTask(settings);
   const choose = checkpoint.isInt8 ? chooseForInt8 : chooseExecutionProvider;
@@ -116,6 +128,10 @@ async function serve(settings: WorkerSettings): Promise<void> {
       await session.release();
       // Closing the port lets the thread end by itself. Terminating it during a run would abort the process.
       parentPort?.close();
+      return;
+    }
+    if (request === 'pack') {
+      send(await pack(session).catch((error: unknown) => ({ failure: describeFailure(error) })));
       return;
     }
     if ('resumed' in request) {

@@ -6,6 +6,7 @@ import { BatchDropped } from '../sessions/pause.ts';
 import { disableTelemetry } from '../sessions/telemetry.ts';
 import type { BatchOf, ResultOf, WorkKind, WorkResult } from '../sessions/work.ts';
 import type {
+  PackedAnswer,
   PausedAnswer,
   ReadyAnswer,
   WorkerAnswer,
@@ -47,6 +48,12 @@ export interface InferenceWorker {
    *   the batch did not go on; another Error when the session fails.
    */
   run<Kind extends WorkKind>(kind: Kind, batch: BatchOf<Kind>, pause: () => Promise<boolean>): Promise<ResultOf<Kind>>;
+  /**
+   * Packs the weights. Not while a batch runs.
+   * @returns the time that it took.
+   * @throws Error of the runtime, after which the worker computes as before; WorkerEndedError as `run` does.
+   */
+  pack(): Promise<number>;
   /** Releases the session and waits for the thread to end. Not while a batch runs. */
   close(): Promise<void>;
 }
@@ -78,6 +85,11 @@ export async function startInferenceWorker(settings: WorkerSettings): Promise<In
         answer = await receive();
       }
       return answer.result;
+    },
+    async pack() {
+      const packed = watchdog.watch(thread.receive(isPacked));
+      thread.send('pack');
+      return (await packed).packMs;
     },
     async close() {
       thread.send('close');
@@ -176,6 +188,10 @@ function isReady(answer: WorkerAnswer): answer is ReadyAnswer {
 
 function isPaused(answer: WorkerAnswer): answer is PausedAnswer {
   return 'paused' in answer;
+}
+
+function isPacked(answer: WorkerAnswer): answer is PackedAnswer {
+  return 'packMs' in answer;
 }
 
 function isResultOf<Kind extends WorkKind>(kind: Kind, answer: WorkerAnswer): answer is WorkResult<Kind> {
