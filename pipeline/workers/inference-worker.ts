@@ -1,4 +1,4 @@
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
 import { type Checkpoint, openCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Task } from '../../checkpoint/config/architectures.ts';
 import { CheckpointError, type CheckpointErrorCode } from '../../checkpoint/errors.ts';
@@ -10,7 +10,10 @@ import type { LoadedSession, LoadOptions } from '../sessions/loaded-session.ts';
 import { BatchDropped, type Pause } from '../sessions/pause.ts';
 import type { BatchOf, WorkBatch, WorkKind, WorkResult } from '../sessions/work.ts';
 
-/** The entry of a worker thread. The thread owns one session and computes one run of a batch at a time. */
+/**
+ * The entry of a worker thread. The thread owns one session and computes one run of a batch at a time. Its first message
+ * has its settings, so that it can start before they are known.
+ */
 
 export interface WorkerSettings<Name extends Task = Task> extends Omit<LoadOptions, 'executionProvider'> {
   readonly folder: string;
@@ -145,4 +148,10 @@ async function serve(settings: WorkerSettings): Promise<void> {
   send({ ready: true, ...chosen, loadMs: performance.now() - startMs });
 }
 
-await serve(workerData).catch((error: unknown) => send({ failure: describeFailure(error) }));
+parentPort?.once('message', async (settings: WorkerSettings) => {
+  parentPort?.ref(); // Without a listener, the port would let the thread end while it loads.
+  await serve(settings).catch((error: unknown) => {
+    send({ failure: describeFailure(error) });
+    parentPort?.close();
+  });
+});

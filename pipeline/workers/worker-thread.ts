@@ -58,13 +58,33 @@ export interface InferenceWorker {
   close(): Promise<void>;
 }
 
+/** A thread that has started and has no settings yet. */
+let started: MessageThread | undefined;
+
+/**
+ * Starts a thread ahead of time: it loads its code while the process finds out what to compute. The next worker takes it.
+ * It does not keep the process alive.
+ */
+export function startThreadEarly(): void {
+  started ??= new MessageThread(startThread());
+  started.unref();
+}
+
+function takeStarted(): MessageThread | undefined {
+  const thread = started;
+  started = undefined;
+  thread?.ref();
+  return thread;
+}
+
 /**
  * Starts a worker thread and loads the session in it.
  * @throws CheckpointError when the checkpoint cannot be served, HandlerError when the execution provider does not work,
  *   WorkerEndedError when the thread ends before it is ready.
  */
 export async function startInferenceWorker(settings: WorkerSettings): Promise<InferenceWorker> {
-  const thread = new MessageThread(startThread(settings));
+  const thread = takeStarted() ?? new MessageThread(startThread());
+  thread.send(settings);
   const watchdog = new Watchdog(settings.runLimitMs ?? DEFAULT_RUN_LIMIT_MS, (limitMs) => thread.giveUp(limitMs));
   const { loadMs, executionProvider, reason } = await thread.receive(isReady).catch(rethrowAtStart);
   let lastId = 0;
@@ -105,13 +125,13 @@ function rethrowAtStart(thrown: unknown): never {
 }
 
 /** A bundle has the worker beside this file. The sources have it in TypeScript, which Node 20 reads through tsx. */
-function startThread(settings: WorkerSettings): Worker {
+function startThread(): Worker {
   disableTelemetry();
   if (!import.meta.url.endsWith('.ts'))
-    return new Worker(new URL('./inference-worker.js', import.meta.url), { workerData: settings, execArgv: [] });
+    return new Worker(new URL('./inference-worker.js', import.meta.url), { execArgv: [] });
   const entry = JSON.stringify(new URL('./inference-worker.ts', import.meta.url).href);
   const loader = `import('tsx/esm/api').then(({ register }) => { register(); return import(${entry}); })`;
-  return new Worker(loader, { eval: true, workerData: settings, execArgv: [] });
+  return new Worker(loader, { eval: true, execArgv: [] });
 }
 
 interface Receiver {
@@ -144,7 +164,16 @@ class MessageThread {
     });
   }
 
-  send(request: WorkerRequest): void {
+  /** Whether the thread keeps the process alive. */
+  ref(): void {
+    this.#thread.ref();
+  }
+
+  unref(): void {
+    this.#thread.unref();
+  }
+
+  send(request: WorkerSettings | WorkerRequest): void {
     this.#thread.postMessage(request);
   }
 
