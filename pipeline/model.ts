@@ -3,6 +3,7 @@ import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { Task } from '../checkpoint/config/architectures.ts';
 import { locateCheckpoint } from '../checkpoint/hub/locate.ts';
 import packageDescription from '../package.json' with { type: 'json' };
+import { prepareInferenceRequests } from '../protocol/inference-request.ts';
 import type { TaskSchema } from '../protocol/schema.ts';
 import { unlessAborted } from './abort.ts';
 import { AcceptedRequests, type WorkLimits } from './accepted-requests.ts';
@@ -147,7 +148,7 @@ async function startTask<Name extends Task>(
     },
   );
   try {
-    const preparing = taskContext(checkpoint, settings, budget, onNotice);
+    const preparing = taskContext(name, checkpoint, settings, budget, onNotice);
     const [context, pool] = await Promise.all([preparing, starting]);
     return { read: registry[name].start(checkpoint, pool, context), pool };
   } catch (error) {
@@ -161,6 +162,7 @@ async function startTask<Name extends Task>(
 
 /** sharp takes as long to import as the worker takes to load the session, so both happen at once. */
 async function taskContext(
+  name: Task,
   { folder, config }: Pick<Checkpoint, 'folder' | 'config'>,
   settings: Settings,
   budget: ByteBudget,
@@ -170,6 +172,8 @@ async function taskContext(
   const tokenizer = openTokenizer(folder);
   for (const line of checkVocabulary(tokenizer, config.text)) onNotice?.(line);
   const { loadImage } = await importing;
+  prepareInferenceRequests();
+  registry[name].prepare();
   const { maxBatchSize, batchWindowMs, maxBeams, maxNewTokens, maxRunBytes } = settings;
   const limits = { maxBatchSize, batchWindowMs, maxBeams, maxNewTokens, maxRunBytes };
   return { tokenizer, loadImage, imageOptions: imageOptions(settings, budget), ...limits };
