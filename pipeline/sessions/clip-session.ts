@@ -7,14 +7,14 @@ import { ImageEncodings } from './image-encodings.ts';
 import type { ImageResizer } from './image-resizer.ts';
 import type { LoadedSession, SessionOptions } from './loaded-session.ts';
 import { type Pause, Pauses } from './pause.ts';
-import type { RuntimeTensor, Session } from './runtime.ts';
+import type { RuntimeTensor } from './runtime.ts';
 import { float32Data, joined, paddedRows, parts, runtimeInt64s } from './tensors.ts';
-import { openWeightsSession } from './weights-session.ts';
+import { openWeightsSession, type WeightsSession } from './weights-session.ts';
 
 interface Sessions {
-  readonly image: Session;
-  readonly text: Session;
-  readonly rank: Session;
+  readonly image: WeightsSession;
+  readonly text: WeightsSession;
+  readonly rank: WeightsSession;
   readonly resizer: ImageResizer;
   readonly embedLength: number;
   readonly cache: ImageCache | undefined;
@@ -39,10 +39,14 @@ export async function loadClipSession(
     embedLength: checkpoint.config.projectionSize,
     cache: options.imageCache,
   };
+  const all = [sessions.image, sessions.text, sessions.rank];
   return {
     runs: { clip: (batch, pause) => runBatch(sessions, batch, pause) },
+    async pack() {
+      for (const session of all) await session.pack();
+    },
     async release() {
-      for (const session of [sessions.image, sessions.text, sessions.rank]) await session.release();
+      for (const session of all) await session.release();
     },
   };
 }

@@ -38,6 +38,7 @@ export async function loadGenerationSession(
   const parts = { session, resizer, text, bounds, stateShape, cache: options.imageCache };
   return {
     runs: { generation: (batch, pause) => runBatch(parts, batch, new Pauses(pause)) },
+    pack: () => session.pack(),
     release: () => session.release(),
   };
 }

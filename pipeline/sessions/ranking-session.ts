@@ -12,7 +12,7 @@ import { questionFeeds } from './row-feeds.ts';
 import { MAX_READ_TOKENS_PER_RUN } from './run-bounds.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';
 import { float32Data, paddedRows, parts } from './tensors.ts';
-import { openWeightsSession } from './weights-session.ts';
+import { openWeightsSession, type WeightsSession } from './weights-session.ts';
 
 /** The most bytes of logits in one run. More candidates and questions than this allows go through several runs. */
 const MAX_LOGITS_BYTES = 256_000_000;
@@ -35,7 +35,7 @@ export function prepareRankingSession(
   const tokenBytes = checkpoint.config.text.vocabularySize * Float32Array.BYTES_PER_ELEMENT;
   const maxTokens = options.maxRunTokens ?? MAX_READ_TOKENS_PER_RUN;
   const limits = { scoredTokens: Math.min(maxLogitsBytes / tokenBytes, maxTokens), questionTokens: maxTokens };
-  let opened: { readonly session: Session; readonly stateShape: readonly number[] | undefined } | undefined;
+  let opened: { readonly session: WeightsSession; readonly stateShape: readonly number[] | undefined } | undefined;
   const open = async () => {
     const graph = writeGraph(checkpoint, weights, options);
     return { stateShape: stateShapeOf(graph), session: await openWeightsSession(graph, weights, options) };
@@ -48,6 +48,7 @@ export function prepareRankingSession(
         return await rankCandidates(parts, batch, new Pauses(pause));
       },
     },
+    pack: async () => await opened?.session.pack(),
     release: async () => await opened?.session.release(),
   };
 }

@@ -34,6 +34,7 @@ export async function loadRetrievalSession(
     runs: {
       retrieval: (batch, pause) => runBatch(parts, batch, runSize(batch, maxPairTokens), new Pauses(pause)),
     },
+    pack: () => session.pack(),
     release: () => session.release(),
   };
 }
