@@ -11,6 +11,7 @@ import type { ByteBudget } from './images/byte-budget.ts';
 import { decodedBudget } from './images/process-budget.ts';
 import type { InferRequest, TensorAnswer } from './infer-request.ts';
 import type { ChosenExecutionProvider } from './sessions/execution-provider-choices.ts';
+import { cacheBytesOfWorker, imageCacheNotice } from './sessions/image-cache-size.ts';
 import { MAX_TOKENS_PER_RUN } from './sessions/run-bounds.ts';
 import { chooseWeightsForm } from './sessions/weights-choices.ts';
 import type { CheckpointOf, KindsOf } from './sessions/work.ts';
@@ -19,7 +20,7 @@ import { registry } from './tasks/registry.ts';
 import type { ReadRequest, TaskContext } from './tasks/task.ts';
 import { openTokenizer } from './texts/tokenizer.ts';
 import { checkVocabulary } from './texts/vocabulary-check.ts';
-import { startWorkerPool, type WorkerPool } from './workers/worker-pool.ts';
+import { type BatchDone, startWorkerPool, type WorkerPool } from './workers/worker-pool.ts';
 
 /** A prompt and a caption, with a few beams. */
 const USUAL_TOKENS_PER_TEXT = 64;
@@ -55,8 +56,7 @@ export interface StartOptions {
   readonly onNotice?: (line: string) => void;
   /** Ends a download that is under way. */
   readonly signal?: AbortSignal;
-  /** Called after every batch that was computed, with the number of its items and the time that it took. */
-  readonly batchDone?: (itemCount: number, durationMs: number) => void;
+  readonly batchDone?: BatchDone;
 }
 
 /**
@@ -81,12 +81,16 @@ async function startWithin(budget: ByteBudget, settings: Settings, options: Star
   const checkpoint = openCheckpoint(folder, settings.imageSize);
   for (const notice of checkpoint.notices) options.onNotice?.(notice);
   const task = await startTask(checkpoint.task, checkpoint, settings, { ...options, budget });
+  const { executionProvider } = task.pool;
+  const { imageCacheBytes, workerCount } = settings;
+  const notice = imageCacheNotice(imageCacheBytes, workerCount, checkpoint, executionProvider.executionProvider);
+  if (notice !== undefined) options.onNotice?.(notice);
   const { schema } = registry[checkpoint.task];
   return {
     checkpoint,
     loadMs: performance.now() - startMs,
     schema,
-    executionProvider: task.pool.executionProvider,
+    executionProvider,
     modelLoadMs: task.pool.loadMs,
     ...answering(task, usualOutputs(schema), workLimits(settings)),
   };
@@ -138,6 +142,7 @@ async function startTask<Name extends Task>(
       executionProvider: settings.executionProvider,
       threadCount: Math.min(settings.threadsPerWorker, availableParallelism()),
       maxRunBytes: settings.maxRunBytes,
+      imageCacheBytes: cacheBytesOfWorker(settings.imageCacheBytes, settings.workerCount),
       ...runTokensOf(settings),
       runLimitMs: settings.runLimitMs,
     },

@@ -1,15 +1,13 @@
 import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
-
-/** Added to the bytes of each entry, so that a bound of bytes bounds the number of entries too. */
-const ENTRY_BYTES = 512;
+import { CACHE_ENTRY_BYTES } from './image-cache-size.ts';
 
 /** How the cache served the images of a batch. */
 export interface ImageCacheUse {
   /** Images whose encoding was there, and images that were encoded. */
   readonly hits: number;
   readonly misses: number;
-  /** Bytes of all encodings that this worker keeps. */
+  /** Bytes of all encodings that are kept now: by the worker, and as a pool reports it, by all its workers. */
   readonly bytes: number;
 }
 
@@ -20,11 +18,11 @@ export interface ImageCacheUse {
 export class ImageCache {
   readonly #encodings: LRUCache<string, Float32Array>;
 
-  /** @param maxBytes of all encodings, each with `ENTRY_BYTES` added; at least 1. */
+  /** @param maxBytes of all encodings, each with `CACHE_ENTRY_BYTES` added; at least 1. */
   constructor(maxBytes: number) {
     this.#encodings = new LRUCache({
       maxSize: maxBytes,
-      sizeCalculation: (encoding) => cachedBytes(encoding.byteLength),
+      sizeCalculation: ({ byteLength }) => byteLength + CACHE_ENTRY_BYTES,
     });
   }
 
@@ -39,11 +37,6 @@ export class ImageCache {
   keep(key: string, encoding: Float32Array): void {
     this.#encodings.set(key, encoding);
   }
-}
-
-/** The bytes that the encoding of an image takes in the cache. */
-export function cachedBytes(encodingBytes: number): number {
-  return encodingBytes + ENTRY_BYTES;
 }
 
 /**
