@@ -14,7 +14,8 @@ import { addQuestionInputs, encodeQuestions } from './question-answering.ts';
  * Inputs: those of images, `image_index`, `question_ids` and `question_length` as for question answering; `candidate_ids` int64
  * [candidates, length], each [DEC], an answer and [SEP], padded on the right; `candidate_length` int64 [candidates].
  *
- * Outputs: `token_logprobs` [rows, candidates, length], zero for [DEC] and padding; `new_vision_states` as for captioning.
+ * Outputs: `token_logprobs` [rows, candidates, length], zero for [DEC] and padding; `new_vision_states` as for
+ * captioning.
  * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
  */
 export function answerRankingGraph(checkpoint: BlipCheckpoint, weights: Weights, options: GraphOptions = {}): Graph {

@@ -14,14 +14,14 @@ import { addImageInputs, visionStates } from '../towers/vision-states.ts';
  * transformers' `BlipForConditionalGeneration.generate` (models/blip/modeling_blip.py) as one graph, from resized
  * images to token ids.
  *
- * Inputs: `images` uint8 [new images, size, size, 3], to be encoded; `known_vision_states` float32 [known images, tokens,
- * width], `new_vision_states` of earlier runs, and `image_order` int64 [images], the place of each image among the new images
- * and, after them, the known ones (both are absent in the lean form, where all images are new); `image_index` int64 [rows], the image of each row; `input_ids` int64
- * [rows, length], each [DEC] and the prompt without [SEP], padded on the left with [DEC]; `padding_length` int64
- * [rows]; and the generation parameters.
+ * Inputs: `images` uint8 [new images, size, size, 3], which are encoded; `known_vision_states` float32 [known images,
+ * tokens, width], of other images, as an earlier run returned them; `image_order` int64 [images], the place of each image
+ * among the new ones and, after them, the known ones; `image_index` int64 [rows], the image of each row; `input_ids` int64
+ * [rows, length], each [DEC] and the prompt without [SEP], padded on the left with [DEC]; `padding_length` int64 [rows];
+ * and the generation parameters. The lean form has no known images.
  *
  * Outputs: `token_ids` int64 and `token_logprobs` float32 [rows, sequences, length]; `sequence_end` int64 and
- * `sequence_score` float32 [rows, sequences]; `new_vision_states` float32 [new images, tokens, width], not in the lean form.
+ * `sequence_score` float32 [rows, sequences]; `new_vision_states` float32 [new images, tokens, width], in the plain form.
  * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
  */
 export function captioningGraph(checkpoint: BlipCheckpoint, weights: Weights, options: GraphOptions = {}): Graph {

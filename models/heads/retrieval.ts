@@ -25,7 +25,8 @@ const MATCH = 1;
  * each text, how many images, the most similar ones, ITM compares it with.
  *
  * Outputs: `match_probability` [images, texts], -1 for pairs that were not compared; `cosine_similarity` [images,
- * texts]; `image_embeds` [images, length]; `text_embeds` [texts, length], of unit length; `new_vision_states` as for captioning.
+ * texts]; `image_embeds` [images, length]; `text_embeds` [texts, length], of unit length; `new_vision_states` as for
+ * captioning.
  * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
  */
 export function retrievalGraph(checkpoint: BlipCheckpoint, weights: Weights, options: GraphOptions = {}): Graph {

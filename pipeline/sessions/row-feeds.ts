@@ -15,9 +15,10 @@ export function questionFeeds(
   return { ...imageIndex, question_ids: ids, question_length: lengths };
 }
 
-/** Vision states float32 [known images, tokens, width], and the place of each image among the new and then the known ones. */
+/** Images whose vision states are known: the states float32 [known images, tokens, width], and the place of each image. */
 interface KnownImages {
   readonly states: RuntimeTensor;
+  /** Of all images, among the new ones and, after them, the known ones. */
   readonly order: readonly number[];
 }
 

@@ -43,8 +43,8 @@ interface Waiting<Row, Settings, Result> {
 
 /**
  * Collects groups with equal settings into batches. A batch leaves when the runner has room and the batch is full, or one
- * of its groups has waited long enough: for the window, and for images of its own request that are loaded (arrivals.ts). No
- * group waits for images of other requests after the window. Clients take turns by work; of several batches that may leave, the one with
+ * of its groups has waited long enough: for the window, and for images of its own request that are loaded (arrivals.ts).
+ * After the window no group waits for images of other requests. Clients take turns by work; of several batches that may leave, the one with
  * the group whose turn it is comes first. Groups of several clients may share a batch, which changes no answer. Prompts of
  * any length share a batch (docs/decisions/0004).
  */
