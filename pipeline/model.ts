@@ -12,7 +12,7 @@ import { decodedBudget } from './images/process-budget.ts';
 import type { InferRequest, TensorAnswer } from './infer-request.ts';
 import type { ChosenExecutionProvider } from './sessions/execution-provider-choices.ts';
 import { MAX_TOKENS_PER_RUN } from './sessions/run-bounds.ts';
-import { chooseWeightsForm } from './sessions/weights-choices.ts';
+import { chooseWeightsForm, type WeightsForm } from './sessions/weights-choices.ts';
 import type { CheckpointOf, KindsOf } from './sessions/work.ts';
 import type { Settings } from './settings.ts';
 import { registry } from './tasks/registry.ts';
@@ -30,6 +30,8 @@ export interface RunningModel {
   /** The inputs and outputs of its task. */
   readonly schema: TaskSchema;
   readonly executionProvider: ChosenExecutionProvider;
+  /** How its matrices lie in memory; `packed-when-idle` before and after they are packed. On a GPU, `undefined`. */
+  readonly weights: WeightsForm | undefined;
   /** Time to be ready: threads, imports, tokenizer and sessions. */
   readonly loadMs: number;
   /** The sessions' part of it: graphs written, weights mapped, sessions open. */
@@ -82,14 +84,23 @@ async function startWithin(budget: ByteBudget, settings: Settings, options: Star
   for (const notice of checkpoint.notices) options.onNotice?.(notice);
   const task = await startTask(checkpoint.task, checkpoint, settings, { ...options, budget });
   const { schema } = registry[checkpoint.task];
+  const { executionProvider } = task.pool.executionProvider;
+  if (settings.weights !== 'auto' && executionProvider !== 'cpu')
+    options.onNotice?.(`BLIP_WEIGHTS has no effect: ${executionProvider} has a copy of the weights of its own.`);
   return {
     checkpoint,
     loadMs: performance.now() - startMs,
     schema,
     executionProvider: task.pool.executionProvider,
+    weights: weightsOn(task.pool.executionProvider, chooseWeightsForm(settings.weights, checkpoint.isInt8)),
     modelLoadMs: task.pool.loadMs,
     ...answering(task, usualOutputs(schema), workLimits(settings)),
   };
+}
+
+/** Only the CPU computes with weights as they lie in memory; a GPU gets a copy. */
+function weightsOn({ executionProvider }: ChosenExecutionProvider, weights: WeightsForm): WeightsForm | undefined {
+  return executionProvider === 'cpu' ? weights : undefined;
 }
 
 /** The texts of a usual batch are one run, however large an operator lets batches be. */
