@@ -12,7 +12,7 @@ import { decodedBudget } from './images/process-budget.ts';
 import type { InferRequest, TensorAnswer } from './infer-request.ts';
 import type { ChosenExecutionProvider } from './sessions/execution-provider-choices.ts';
 import { MAX_TOKENS_PER_RUN } from './sessions/run-bounds.ts';
-import { chooseWeightsForm, type WeightsForm } from './sessions/weights-choices.ts';
+import { chooseWeightsLayout, type WeightsLayout } from './sessions/weights-choices.ts';
 import type { CheckpointOf, KindsOf } from './sessions/work.ts';
 import type { Settings } from './settings.ts';
 import { registry } from './tasks/registry.ts';
@@ -31,7 +31,7 @@ export interface RunningModel {
   readonly schema: TaskSchema;
   readonly executionProvider: ChosenExecutionProvider;
   /** How its matrices lie in memory; `packed-when-idle` before and after they are packed. On a GPU, `undefined`. */
-  readonly weights: WeightsForm | undefined;
+  readonly weights: WeightsLayout | undefined;
   /** Time to be ready: threads, imports, tokenizer and sessions. */
   readonly loadMs: number;
   /** The sessions' part of it: graphs written, weights mapped, sessions open. */
@@ -92,14 +92,14 @@ async function startWithin(budget: ByteBudget, settings: Settings, options: Star
     loadMs: performance.now() - startMs,
     schema,
     executionProvider: task.pool.executionProvider,
-    weights: weightsOn(task.pool.executionProvider, chooseWeightsForm(settings.weights, checkpoint.isInt8)),
+    weights: weightsOn(task.pool.executionProvider, chooseWeightsLayout(settings.weights, checkpoint.isInt8)),
     modelLoadMs: task.pool.loadMs,
     ...answering(task, usualOutputs(schema), workLimits(settings)),
   };
 }
 
 /** Only the CPU computes with weights as they lie in memory; a GPU gets a copy. */
-function weightsOn({ executionProvider }: ChosenExecutionProvider, weights: WeightsForm): WeightsForm | undefined {
+function weightsOn({ executionProvider }: ChosenExecutionProvider, weights: WeightsLayout): WeightsLayout | undefined {
   return executionProvider === 'cpu' ? weights : undefined;
 }
 
@@ -145,7 +145,7 @@ async function startTask<Name extends Task>(
       folder: checkpoint.folder,
       task: name,
       imageSize: settings.imageSize,
-      weights: chooseWeightsForm(settings.weights, checkpoint.isInt8),
+      weights: chooseWeightsLayout(settings.weights, checkpoint.isInt8),
       executionProvider: settings.executionProvider,
       threadCount: Math.min(settings.threadsPerWorker, availableParallelism()),
       maxRunBytes: settings.maxRunBytes,

@@ -1,7 +1,7 @@
 import type { WeightsChoice } from './sessions/weights-choices.ts';
 
 /**
- * What a process is to be best at. Each goal stands for defaults of settings, which may still be set one by one:
+ * The aim of a process. Each goal stands for defaults of settings, which may still be set one by one:
  * docs/decisions/0036-weights-starts-and-workers.md.
  *
  * - `latency`: one request is answered as soon as possible, with little memory.

@@ -90,7 +90,13 @@ export function anySettingDefinitions(): SettingDefinitions<Settings> {
 
 /** Every setting of a model with its environment variable. A test compares docs/reference/settings.md with it. */
 export function settingDefinitions(defaults: ChangingDefaults): SettingDefinitions<Settings> {
-  return { ...runDefinitions(defaults), ...limitDefinitions(defaults), ...workDefinitions, ...imageDefinitions };
+  return {
+    ...modelDefinitions(defaults),
+    ...runDefinitions(defaults),
+    ...limitDefinitions(defaults),
+    ...workDefinitions,
+    ...imageDefinitions,
+  };
 }
 
 type ImageSettings = Pick<Settings, Extract<keyof Settings, `image${string}`>>;
@@ -105,14 +111,10 @@ type WorkSettings = Pick<
   | 'maxRunBytes'
   | 'runLimitMs'
 >;
-type RunSettings = Omit<Settings, keyof ImageSettings | keyof LimitSettings | keyof WorkSettings>;
+type ModelSettings = Pick<Settings, 'checkpoint' | 'modelName'>;
+type RunSettings = Omit<Settings, keyof ImageSettings | keyof LimitSettings | keyof ModelSettings | keyof WorkSettings>;
 
-function runDefinitions({
-  checkpoint,
-  threadsPerWorker,
-  workerCount,
-  weights,
-}: ChangingDefaults): SettingDefinitions<RunSettings> {
+function modelDefinitions({ checkpoint }: ChangingDefaults): SettingDefinitions<ModelSettings> {
   return {
     checkpoint: text(
       'BLIP_CHECKPOINT',
@@ -128,6 +130,11 @@ function runDefinitions({
       parse: (value) => (isModelName(value) ? value : undefined),
       expected: 'a name of letters, digits, dots, hyphens and underscores',
     }),
+  };
+}
+
+function runDefinitions({ threadsPerWorker, workerCount, weights }: ChangingDefaults): SettingDefinitions<RunSettings> {
+  return {
     executionProvider: choice(
       'BLIP_EXECUTION_PROVIDER',
       'Where graphs run: `auto`, `cpu`, `cuda` or `webgpu`. `auto` takes CUDA where it works, else the CPU.',
