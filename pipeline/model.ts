@@ -13,7 +13,7 @@ import type { InferRequest, TensorAnswer } from './infer-request.ts';
 import type { ChosenExecutionProvider } from './sessions/execution-provider-choices.ts';
 import { cacheBytesOfWorker, imageCacheNotice } from './sessions/image-cache-size.ts';
 import { MAX_TOKENS_PER_RUN } from './sessions/run-bounds.ts';
-import { chooseWeightsForm } from './sessions/weights-choices.ts';
+import { chooseWeightsLayout, type WeightsLayout } from './sessions/weights-choices.ts';
 import type { CheckpointOf, KindsOf } from './sessions/work.ts';
 import type { Settings } from './settings.ts';
 import { registry } from './tasks/registry.ts';
@@ -31,6 +31,8 @@ export interface RunningModel {
   /** The inputs and outputs of its task. */
   readonly schema: TaskSchema;
   readonly executionProvider: ChosenExecutionProvider;
+  /** How its matrices lie in memory; `packed-when-idle` before and after they are packed. On a GPU, `undefined`. */
+  readonly weights: WeightsLayout | undefined;
   /** Time to be ready: threads, imports, tokenizer and sessions. */
   readonly loadMs: number;
   /** The sessions' part of it: graphs written, weights mapped, sessions open. */
@@ -81,19 +83,26 @@ async function startWithin(budget: ByteBudget, settings: Settings, options: Star
   const checkpoint = openCheckpoint(folder, settings.imageSize);
   for (const notice of checkpoint.notices) options.onNotice?.(notice);
   const task = await startTask(checkpoint.task, checkpoint, settings, { ...options, budget });
-  const { executionProvider } = task.pool;
-  const { imageCacheBytes, workerCount } = settings;
-  const notice = imageCacheNotice(imageCacheBytes, workerCount, checkpoint, executionProvider.executionProvider);
-  if (notice !== undefined) options.onNotice?.(notice);
   const { schema } = registry[checkpoint.task];
+  const { executionProvider } = task.pool.executionProvider;
+  const cacheNotice = imageCacheNotice(settings, checkpoint, executionProvider);
+  if (cacheNotice !== undefined) options.onNotice?.(cacheNotice);
+  if (settings.weights !== 'auto' && executionProvider !== 'cpu')
+    options.onNotice?.(`BLIP_WEIGHTS has no effect: ${executionProvider} has a copy of the weights of its own.`);
   return {
     checkpoint,
     loadMs: performance.now() - startMs,
     schema,
-    executionProvider,
+    executionProvider: task.pool.executionProvider,
+    weights: weightsOn(task.pool.executionProvider, chooseWeightsLayout(settings.weights, checkpoint.isInt8)),
     modelLoadMs: task.pool.loadMs,
     ...answering(task, usualOutputs(schema), workLimits(settings)),
   };
+}
+
+/** Only the CPU computes with weights as they lie in memory; a GPU gets a copy. */
+function weightsOn({ executionProvider }: ChosenExecutionProvider, weights: WeightsLayout): WeightsLayout | undefined {
+  return executionProvider === 'cpu' ? weights : undefined;
 }
 
 /** The texts of a usual batch are one run, however large an operator lets batches be. */
@@ -138,7 +147,7 @@ async function startTask<Name extends Task>(
       folder: checkpoint.folder,
       task: name,
       imageSize: settings.imageSize,
-      weights: chooseWeightsForm(settings.weights, checkpoint.isInt8),
+      weights: chooseWeightsLayout(settings.weights, checkpoint.isInt8),
       executionProvider: settings.executionProvider,
       threadCount: Math.min(settings.threadsPerWorker, availableParallelism()),
       maxRunBytes: settings.maxRunBytes,

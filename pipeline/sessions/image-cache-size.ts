@@ -18,21 +18,17 @@ export function cacheBytesOfWorker(cacheBytes: number, workerCount: number): num
   return Math.floor(cacheBytes / workerCount);
 }
 
-/**
- * Why a cache of images keeps nothing; `undefined` where it does, or is off.
- * @param cacheBytes of the model.
- */
+/** Why a model's cache of images keeps nothing; `undefined` where it keeps some, or is off. */
 export function imageCacheNotice(
-  cacheBytes: number,
-  workerCount: number,
+  { imageCacheBytes, workerCount }: { readonly imageCacheBytes: number; readonly workerCount: number },
   checkpoint: Checkpoint,
   executionProvider: ExecutionProvider,
 ): string | undefined {
-  if (cacheBytes === 0) return undefined;
+  if (imageCacheBytes === 0) return undefined;
   if (executionProvider === 'cuda' && checkpoint.task !== 'clip')
     return 'BLIP_IMAGE_CACHE_BYTES has no effect on cuda: the graph for GPUs encodes all images of a batch.';
   const imageBytes = cachedImageBytes(checkpoint);
-  if (cacheBytesOfWorker(cacheBytes, workerCount) >= imageBytes) return undefined;
+  if (cacheBytesOfWorker(imageCacheBytes, workerCount) >= imageBytes) return undefined;
   const least = workerCount * imageBytes;
   return `BLIP_IMAGE_CACHE_BYTES has no effect below ${least}, the bytes of an image of this model in each worker.`;
 }

@@ -2,7 +2,7 @@ import type { GraphOptions } from '../../models/module.ts';
 import type { ExecutionProvider } from './execution-provider-choices.ts';
 import type { ImageCache } from './image-cache.ts';
 import type { Pause } from './pause.ts';
-import type { WeightsForm } from './weights-choices.ts';
+import type { WeightsLayout } from './weights-choices.ts';
 import type { BatchOf, ResultOf, WorkKind } from './work.ts';
 
 /** How a checkpoint is loaded, and the precision that its graphs compute in. */
@@ -10,7 +10,7 @@ export interface LoadOptions extends GraphOptions {
   readonly executionProvider: ExecutionProvider;
   readonly threadCount: number;
   /** `mapped` where this is absent. */
-  readonly weights?: WeightsForm;
+  readonly weights?: WeightsLayout;
   /** Side of images in pixels, where it is not the checkpoint's. */
   readonly imageSize?: number | undefined;
   /** Bounds of one run of a graph that generates or ranks (run-bounds.ts). */

@@ -44,9 +44,9 @@ interface Waiting<Row, Settings, Result> {
 /**
  * Collects groups with equal settings into batches. A batch leaves when the runner has room and the batch is full, or one
  * of its groups has waited long enough: for the window, and for images of its own request that are loaded (arrivals.ts).
- * After the window no group waits for images of other requests. Clients take turns by work; of several batches that may leave, the one with
- * the group whose turn it is comes first. Groups of several clients may share a batch, which changes no answer. Prompts of
- * any length share a batch (docs/decisions/0004).
+ * After the window no group waits for images of other requests. Clients take turns by work; of several batches that may
+ * leave, the one with the group whose turn it is comes first. Groups of several clients may share a batch, which changes no
+ * answer. Prompts of any length share a batch (docs/decisions/0004).
  */
 export class Batcher<Row extends object, Settings, Result> {
   readonly #runner: BatchRunner<RowBatch<Row, Settings>, RowResults<Result>>;
