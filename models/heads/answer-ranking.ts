@@ -11,8 +11,8 @@ import { addQuestionInputs, encodeQuestions } from './question-answering.ts';
  * The likelihood of candidate answers: the ranking of the original BLIP (salesforce/BLIP, models/blip_vqa.py,
  * `rank_answer`), of all candidates rather than of those whose first token is the likeliest.
  *
- * Inputs: those of images, `image_index`, `question_ids` and `question_length` as for question answering; `candidate_ids` int64
- * [candidates, length], each [DEC], an answer and [SEP], padded on the right; `candidate_length` int64 [candidates].
+ * Inputs: those of images, `image_index`, `question_ids` and `question_length` as for question answering; `candidate_ids`
+ * int64 [candidates, length], each [DEC], an answer and [SEP], padded on the right; `candidate_length` int64 [candidates].
  *
  * Outputs: `token_logprobs` [rows, candidates, length], zero for [DEC] and padding; `new_vision_states` as for
  * captioning.
