@@ -6,9 +6,11 @@ import packageDescription from '../package.json' with { type: 'json' };
 import type { TaskSchema } from '../protocol/schema.ts';
 import { unlessAborted } from './abort.ts';
 import { AcceptedRequests, type WorkLimits } from './accepted-requests.ts';
+import { largestBatchSize, maxBatchSizeOn } from './batch-size.ts';
 import type { ByteBudget } from './images/byte-budget.ts';
+import { decodingAdvice } from './images/decoding-advice.ts';
 import { decodedBudget } from './images/process-budget.ts';
-import type { InferRequest, TensorAnswer } from './infer-request.ts';
+import type { AnswerPrecision, InferRequest, TensorAnswer } from './infer-request.ts';
 import type { ChosenExecutionProvider } from './sessions/execution-provider-choices.ts';
 import { MAX_TOKENS_PER_RUN } from './sessions/run-bounds.ts';
 import type { CheckpointOf, KindsOf } from './sessions/work.ts';
@@ -28,6 +30,7 @@ export interface RunningModel {
   /** The inputs and outputs of its task. */
   readonly schema: TaskSchema;
   readonly executionProvider: ChosenExecutionProvider;
+  readonly precision: AnswerPrecision;
   /** Time to be ready: threads, imports, tokenizer and sessions. */
   readonly loadMs: number;
   /** The sessions' part of it: graphs written, weights mapped, sessions open. */
@@ -80,19 +83,21 @@ async function startWithin(budget: ByteBudget, settings: Settings, options: Star
   for (const notice of checkpoint.notices) options.onNotice?.(notice);
   const task = await startTask(checkpoint.task, checkpoint, settings, { ...options, budget });
   const { schema } = registry[checkpoint.task];
+  const precision = checkpoint.isInt8 ? 'int8' : task.pool.executionProvider.precision;
   return {
     checkpoint,
     loadMs: performance.now() - startMs,
     schema,
     executionProvider: task.pool.executionProvider,
+    precision,
     modelLoadMs: task.pool.loadMs,
-    ...answering(task, usualOutputs(schema), workLimits(settings)),
+    ...answering(task, precision, usualOutputs(schema), workLimits(settings)),
   };
 }
 
 /** The texts of a usual batch are one run, however large an operator lets batches be. */
 function runTokensOf({ maxBatchSize }: Settings): { readonly maxRunTokens?: number } {
-  const usualTokens = maxBatchSize * USUAL_TOKENS_PER_TEXT;
+  const usualTokens = largestBatchSize(maxBatchSize) * USUAL_TOKENS_PER_TEXT;
   return usualTokens > MAX_TOKENS_PER_RUN ? { maxRunTokens: usualTokens } : {};
 }
 
@@ -133,21 +138,25 @@ async function startTask<Name extends Task>(
       task: name,
       imageSize: settings.imageSize,
       executionProvider: settings.executionProvider,
+      precision: settings.precision,
       threadCount: Math.min(settings.threadsPerWorker, availableParallelism()),
       maxRunBytes: settings.maxRunBytes,
       ...runTokensOf(settings),
       runLimitMs: settings.runLimitMs,
     },
-    settings.workerCount,
+    settings.workerCount * Math.max(1, settings.deviceIds.length),
     {
+      deviceIds: settings.deviceIds,
       onNotice: (line) => onNotice?.(`${settings.modelName ?? name}: ${line}`),
       ...(batchDone === undefined ? {} : { batchDone }),
     },
   );
   try {
     const preparing = taskContext(checkpoint, settings, budget, onNotice);
-    const [context, pool] = await Promise.all([preparing, starting]);
-    return { read: registry[name].start(checkpoint, pool, context), pool };
+    const [prepared, pool] = await Promise.all([preparing, starting]);
+    const maxBatchSize = maxBatchSizeOn(settings.maxBatchSize, pool.executionProvider, checkpoint.config);
+    for (const line of decodingAdvice(pool.executionProvider)) onNotice?.(line);
+    return { read: registry[name].start(checkpoint, pool, { ...prepared, maxBatchSize }), pool };
   } catch (error) {
     await starting.then(
       (pool) => pool.close(),
@@ -163,13 +172,13 @@ async function taskContext(
   settings: Settings,
   budget: ByteBudget,
   onNotice: StartOptions['onNotice'],
-): Promise<TaskContext> {
+): Promise<Omit<TaskContext, 'maxBatchSize'>> {
   const importing = import('./images/image-source.ts');
   const tokenizer = openTokenizer(folder);
   for (const line of checkVocabulary(tokenizer, config.text)) onNotice?.(line);
   const { loadImage } = await importing;
-  const { maxBatchSize, batchWindowMs, maxBeams, maxNewTokens, maxRunBytes } = settings;
-  const limits = { maxBatchSize, batchWindowMs, maxBeams, maxNewTokens, maxRunBytes };
+  const { batchWindowMs, maxBeams, maxNewTokens, maxRunBytes } = settings;
+  const limits = { batchWindowMs, maxBeams, maxNewTokens, maxRunBytes };
   return { tokenizer, loadImage, imageOptions: imageOptions(settings, budget), ...limits };
 }
 
@@ -194,6 +203,7 @@ function imageOptions(settings: Settings, budget: ByteBudget): TaskContext['imag
 /** Takes requests while there is room for their items, and answers them. */
 function answering(
   { read, pool }: RunningTask,
+  precision: AnswerPrecision,
   usualOutputs: readonly string[],
   limits: WorkLimits,
 ): Pick<RunningModel, 'infer' | 'isHealthy' | 'queuedItems' | 'requireRoom' | 'close'> {
@@ -208,7 +218,8 @@ function answering(
       pool.requireServing();
       accepted.requireRoom(size, client);
       events?.accepted?.();
-      return await unlessAborted(accepted.add(size, run({ signal, client, events }), client), signal);
+      const answer = await unlessAborted(accepted.add(size, run({ signal, client, events }), client), signal);
+      return { ...answer, precision };
     },
     async close() {
       await accepted.settled();

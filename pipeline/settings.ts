@@ -1,5 +1,11 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net';
-import { type ExecutionProviderChoice, executionProviderChoices } from './sessions/execution-provider-choices.ts';
+import { HandlerError } from '../protocol/errors.ts';
+import {
+  type ExecutionProviderChoice,
+  executionProviderChoices,
+  type PrecisionChoice,
+  precisionChoices,
+} from './sessions/execution-provider-choices.ts';
 import {
   choice,
   count,
@@ -25,9 +31,13 @@ export interface Settings {
   /** Side in pixels; `undefined` for the checkpoint's own. */
   readonly imageSize: number | undefined;
   readonly executionProvider: ExecutionProviderChoice;
+  readonly precision: PrecisionChoice;
+  /** Numbers of CUDA devices. None stands for the first one, and leaves `auto` the CPU. */
+  readonly deviceIds: readonly number[];
+  /** Of each device, where there are devices. */
   readonly workerCount: number;
   readonly threadsPerWorker: number;
-  readonly maxBatchSize: number;
+  readonly maxBatchSize: number | 'auto';
   readonly batchWindowMs: number;
   readonly maxQueueSize: number;
   /** `undefined` for as many as `maxQueueSize`. */
@@ -64,10 +74,27 @@ interface MachineDefaults {
 
 const workerCount = count(
   'BLIP_WORKERS',
-  'Worker threads; each computes one batch at a time. They share the weights.',
+  'Worker threads, of each device where there are `BLIP_DEVICES`; each computes one batch at a time.',
   1,
   1,
 );
+
+const deviceIds = setting<readonly number[]>({
+  variable: 'BLIP_DEVICES',
+  description:
+    'Numbers of CUDA devices, separated by commas; each has workers of its own. CUDA must work on all of them.',
+  defaultText: 'the first',
+  defaultValue: [],
+  parse: parseDeviceIds,
+  expected: 'different whole numbers separated by commas, such as 0,1',
+});
+
+function parseDeviceIds(value: string): readonly number[] | undefined {
+  const parts = value.split(',').map((part) => part.trim());
+  const isList = parts.every((part) => /^\d{1,3}$/.test(part));
+  const numbers = parts.map(Number);
+  return isList && new Set(numbers).size === numbers.length ? numbers : undefined;
+}
 
 /** Every setting of a model with its environment variable. A test compares docs/reference/settings.md with it. */
 export function settingDefinitions(defaults: MachineDefaults): SettingDefinitions<Settings> {
@@ -110,6 +137,13 @@ function runDefinitions({ checkpoint, threadsPerWorker }: MachineDefaults): Sett
       executionProviderChoices,
       'auto',
     ),
+    precision: choice(
+      'BLIP_PRECISION',
+      'Type that models compute with: `auto`, `float32`, `float16` or `bfloat16`. `auto` is float16 on CUDA, else float32.',
+      precisionChoices,
+      'auto',
+    ),
+    deviceIds,
     workerCount,
     threadsPerWorker: count(
       'BLIP_THREADS',
@@ -122,12 +156,15 @@ function runDefinitions({ checkpoint, threadsPerWorker }: MachineDefaults): Sett
 }
 
 const limitDefinitions: SettingDefinitions<LimitSettings> = {
-  maxBatchSize: count(
-    'BLIP_MAX_BATCH_SIZE',
-    'The most captions, answers, images or texts computed together; more texts about one image are, where memory allows.',
-    8,
-    1,
-  ),
+  maxBatchSize: setting<number | 'auto'>({
+    variable: 'BLIP_MAX_BATCH_SIZE',
+    description:
+      'The most captions, answers, images or texts computed together; more texts about one image are, where memory allows. `auto` is 8, and up to 32 on CUDA.',
+    defaultText: 'auto',
+    defaultValue: 'auto',
+    parse: (value) => (value === 'auto' ? value : /^[1-9]\d{0,8}$/.test(value) ? Number(value) : undefined),
+    expected: 'auto or a whole number of at least 1',
+  }),
   batchWindowMs: milliseconds(
     'BLIP_BATCH_WINDOW_MS',
     'Milliseconds that a caption waits for others to share its batch.',
@@ -275,7 +312,19 @@ interface SettingsSource {
  * @throws HandlerError `SETTINGS_INVALID`, naming the variable. The value is not repeated, because it may be a secret.
  */
 export function readSettings({ environment, cpuCount, shippedCheckpoint }: SettingsSource): Settings {
-  const workers = readSetting(workerCount, environment);
+  const workers = readSetting(workerCount, environment) * Math.max(1, readSetting(deviceIds, environment).length);
   const threadsPerWorker = Math.max(1, Math.floor(cpuCount / workers));
-  return readDefinitions(settingDefinitions({ checkpoint: shippedCheckpoint, threadsPerWorker }), environment);
+  const definitions = settingDefinitions({ checkpoint: shippedCheckpoint, threadsPerWorker });
+  const settings = readDefinitions(definitions, environment);
+  requireEffect(settings);
+  return settings;
+}
+
+/** @throws HandlerError `SETTINGS_INVALID` when devices of CUDA are named where another provider computes. */
+function requireEffect({ executionProvider, deviceIds: ids }: Settings): void {
+  if (ids.length === 0 || executionProvider === 'auto' || executionProvider === 'cuda') return;
+  throw new HandlerError(
+    'SETTINGS_INVALID',
+    `Expected BLIP_EXECUTION_PROVIDER to be auto or cuda where BLIP_DEVICES is set, got ${executionProvider}.`,
+  );
 }

@@ -2,9 +2,10 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { type Checkpoint, openCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Task } from '../../checkpoint/config/architectures.ts';
 import { CheckpointError, type CheckpointErrorCode } from '../../checkpoint/errors.ts';
+import type { GraphForm } from '../../models/module.ts';
 import { type ErrorCode, HandlerError } from '../../protocol/errors.ts';
 import { chooseExecutionProvider, chooseForInt8 } from '../sessions/execution-provider.ts';
-import type { ChosenExecutionProvider, ExecutionProviderChoice } from '../sessions/execution-provider-choices.ts';
+import type { ChosenExecutionProvider, ComputeChoice } from '../sessions/execution-provider-choices.ts';
 import { loadSession } from '../sessions/load-session.ts';
 import type { LoadedSession, LoadOptions } from '../sessions/loaded-session.ts';
 import { BatchDropped, type Pause } from '../sessions/pause.ts';
@@ -12,14 +13,14 @@ import type { BatchOf, WorkBatch, WorkKind, WorkResult } from '../sessions/work.
 
 /** The entry of a worker thread. The thread owns one session and computes one run of a batch at a time. */
 
-export interface WorkerSettings<Name extends Task = Task> extends Omit<LoadOptions, 'executionProvider'> {
+export interface WorkerSettings<Name extends Task = Task>
+  extends Omit<LoadOptions, 'executionProvider' | 'precision' | 'form' | 'deviceId'>,
+    ComputeChoice {
   readonly folder: string;
   /** The task of the checkpoint, as the main thread read it: it sends batches of this task. */
   readonly task: Name;
   /** How long a run may take, as the main thread measures it (worker-thread.ts). */
   readonly runLimitMs?: number;
-  /** The worker tries it: only worker threads load the runtime. */
-  readonly executionProvider: ExecutionProviderChoice;
 }
 
 /**
@@ -104,12 +105,17 @@ class PausedBatches {
   }
 }
 
+/** Each operator costs a GPU a launch; a CPU has nothing of fewer and larger ones. */
+function formOn({ executionProvider }: ChosenExecutionProvider): GraphForm {
+  return executionProvider === 'cuda' ? 'lean' : 'plain';
+}
+
 async function serve(settings: WorkerSettings): Promise<void> {
   const checkpoint = openOfTask(settings);
   const choose = checkpoint.isInt8 ? chooseForInt8 : chooseExecutionProvider;
-  const chosen = await choose(settings.executionProvider);
+  const chosen = await choose(settings);
   const startMs = performance.now();
-  const session = await loadSession(checkpoint, { ...settings, ...chosen });
+  const session = await loadSession(checkpoint, { ...settings, ...chosen, form: formOn(chosen) });
   const paused = new PausedBatches();
   parentPort?.on('message', async (request: WorkerRequest) => {
     if (request === 'close') {

@@ -14,9 +14,11 @@ const defaults = {
   modelName: undefined,
   imageSize: undefined,
   executionProvider: 'auto',
+  precision: 'auto',
+  deviceIds: [],
   workerCount: 1,
   threadsPerWorker: 8,
-  maxBatchSize: 8,
+  maxBatchSize: 'auto',
   batchWindowMs: 5,
   maxQueueSize: 256,
   maxItemsPerRequest: undefined,
@@ -50,6 +52,10 @@ const reader: SettingsReader = {
 describe('defaults', () => {
   testDefaults(reader);
 
+  test('share CPUs among the workers of all devices', () => {
+    expect(read({ BLIP_WORKERS: '2', BLIP_DEVICES: '0,1' }, 8).threadsPerWorker).toBe(2);
+  });
+
   test.each([
     [8, '2', 4],
     [8, '3', 2],
@@ -70,6 +76,8 @@ describe('each variable', () => {
     BLIP_MODEL_NAME: ['blip-large', { modelName: 'blip-large' }],
     BLIP_IMAGE_SIZE: ['480', { imageSize: 480 }],
     BLIP_EXECUTION_PROVIDER: ['cuda', { executionProvider: 'cuda' }],
+    BLIP_PRECISION: ['bfloat16', { precision: 'bfloat16' }],
+    BLIP_DEVICES: ['1, 0', { deviceIds: [1, 0], threadsPerWorker: 4 }], // 8 CPUs for a worker of each.
     BLIP_WORKERS: ['4', { workerCount: 4, threadsPerWorker: 2 }], // 8 CPUs for 4 workers.
     BLIP_THREADS: ['3', { threadsPerWorker: 3 }],
     BLIP_MAX_BATCH_SIZE: ['16', { maxBatchSize: 16 }],
@@ -105,6 +113,10 @@ describe('each variable', () => {
     expect(read({ BLIP_EXECUTION_PROVIDER: provider }).executionProvider).toBe(provider);
   });
 
+  test('BLIP_MAX_BATCH_SIZE may be auto', () => {
+    expect(read({ BLIP_MAX_BATCH_SIZE: 'auto' }).maxBatchSize).toBe('auto');
+  });
+
   test('times may be as long as a timer takes', () => {
     expect(read({ BLIP_IMAGE_TIMEOUT_MS: '2147483647' }).imageTimeoutMs).toBe(2_147_483_647);
   });
@@ -127,7 +139,6 @@ describe('values that are not valid', () => {
     counts: [
       ['BLIP_WORKERS', 1],
       ['BLIP_THREADS', 1],
-      ['BLIP_MAX_BATCH_SIZE', 1],
       ['BLIP_BATCH_WINDOW_MS', 0],
       ['BLIP_MAX_QUEUE_SIZE', 1],
       ['BLIP_MAX_SEQUENCES_PER_REQUEST', 1],
@@ -146,6 +157,9 @@ describe('values that are not valid', () => {
     texts: [
       ['BLIP_EXECUTION_PROVIDER', 'tpu'],
       ['BLIP_EXECUTION_PROVIDER', 'CPU'],
+      ...['half', 'fp16', 'FLOAT16'].map((text) => ['BLIP_PRECISION', text] as const),
+      ...['0,', '-1', '0,0', 'all', '0 1', ',', '1.5', '1000'].map((text) => ['BLIP_DEVICES', text] as const),
+      ...['0', '1.5', '+2', 'many', 'AUTO', '1e3'].map((text) => ['BLIP_MAX_BATCH_SIZE', text] as const),
       ['BLIP_MODEL_NAME', '..'],
       ['BLIP_MODEL_NAME', 'my blip'],
       ['BLIP_MODEL_NAME', 'blip/large'],
@@ -171,6 +185,13 @@ describe('values that are not valid', () => {
       ['BLIP_BATCH_WINDOW_MS', '2147483648'],
     ],
     secrets: { BLIP_WORKERS: 'a-token-in-the-wrong-place' },
+  });
+
+  test.each(['cpu', 'webgpu'])('BLIP_DEVICES is refused where %s computes', (provider) => {
+    expect(thrownBy(() => read({ BLIP_EXECUTION_PROVIDER: provider, BLIP_DEVICES: '0' }))).toMatchObject({
+      code: 'SETTINGS_INVALID',
+      message: `Expected BLIP_EXECUTION_PROVIDER to be auto or cuda where BLIP_DEVICES is set, got ${provider}.`,
+    });
   });
 
   test('name what is allowed', () => {
