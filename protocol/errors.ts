@@ -234,6 +234,13 @@ const table = {
     meaning:
       '`BLIP_PRECISION` is float16 or bfloat16, and models run on the CPU or on WebGPU: by `BLIP_EXECUTION_PROVIDER`, since CUDA does not work on this machine, or since the checkpoint is int8.',
   },
+  PROVIDER_INSTALL_FAILED: {
+    http: 500,
+    grpc: 'INTERNAL',
+    retryable: false,
+    meaning:
+      "The command `gpu` cannot install CUDA's provider: the registry does not answer, or has no package for the installed onnxruntime; or the package has another checksum, commit or CUDA; or the folder cannot be written.",
+  },
   SETTINGS_INVALID: {
     http: 500,
     grpc: 'INTERNAL',

@@ -49,7 +49,8 @@ export function explainCudaFailure(problem: string, machine: CudaMachine): strin
   return machine.hasCard ? `this machine has an NVIDIA card, which is not used: ${cause}` : cause;
 }
 
-function missingPart({ isSupported, provider, hasProvider, load }: CudaMachine): string | undefined {
+/** Says which parts are missing; `undefined` where all are there. */
+export function missingPart({ isSupported, provider, hasProvider, load }: CudaMachine): string | undefined {
   if (!isSupported) return 'onnxruntime-node has CUDA on Linux x64 alone';
   if (!hasProvider) return "onnxruntime's CUDA provider is not installed; `blip-handler gpu` installs it";
   const missing = missingLibrary(load(provider));
