@@ -8,7 +8,7 @@ import { HandlerError } from '../../protocol/errors.ts';
 import { abortOnSignals, readArguments, runCommand } from './command.ts';
 import { showProgress } from './download-progress.ts';
 
-/** `npm run gpu`: fetches CUDA's provider for the installed onnxruntime. Prints its folder, and to stderr what is missing. */
+/** `npm run gpu`: fetches CUDA's provider for the installed onnxruntime. Prints its folder, and what is still missing. */
 
 const usage = `Usage: npm run -s gpu -- [options]
 
@@ -60,7 +60,7 @@ function readCuda(text: string | undefined): CudaVersion {
   return version;
 }
 
-/** The CUDA whose libraries the dynamic loader finds; 13 where it finds none, because its libraries come with the provider's. */
+/** The CUDA whose libraries the dynamic loader finds; 13 where it finds none. */
 function findCuda(): CudaVersion {
   const { load } = findCudaMachine();
   const has = (version: CudaVersion) => load(`libcublasLt.so.${version}`) === undefined;

@@ -1,7 +1,7 @@
 import { installFailure } from './install-failure.ts';
 import type { PackageConnection, PackageFile } from './package-connection.ts';
 
-/** Microsoft.ML.OnnxRuntime.Gpu.Linux on NuGet, which is built for CUDA 12. onnxruntime-node's own installer takes it too. */
+/** Microsoft.ML.OnnxRuntime.Gpu.Linux on NuGet, which is built for CUDA 12. onnxruntime-node's installer takes it too. */
 
 const PACKAGE = 'microsoft.ml.onnxruntime.gpu.linux';
 export const defaultNugetFeed = 'https://api.nuget.org/v3/index.json';
