@@ -6,6 +6,7 @@ import {
   type PrecisionChoice,
   precisionChoices,
 } from './sessions/execution-provider-choices.ts';
+import { type WeightsChoice, weightsChoices } from './sessions/weights-choices.ts';
 import {
   choice,
   count,
@@ -34,6 +35,7 @@ export interface Settings {
   readonly precision: PrecisionChoice;
   /** Numbers of CUDA devices. None stands for the first one, and leaves `auto` the CPU. */
   readonly deviceIds: readonly number[];
+  readonly weights: WeightsChoice;
   /** Of each device, where there are devices. */
   readonly workerCount: number;
   readonly threadsPerWorker: number;
@@ -144,6 +146,12 @@ function runDefinitions({ checkpoint, threadsPerWorker }: MachineDefaults): Sett
       'auto',
     ),
     deviceIds,
+    weights: choice(
+      'BLIP_WEIGHTS',
+      'How matrices lie in memory on a CPU: `mapped`, `packed`, `packed-when-idle`; `auto` is the last for int8, else the first.',
+      weightsChoices,
+      'auto',
+    ),
     workerCount,
     threadsPerWorker: count(
       'BLIP_THREADS',

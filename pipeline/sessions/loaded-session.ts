@@ -1,6 +1,7 @@
 import type { GraphOptions } from '../../models/module.ts';
 import type { ExecutionProvider } from './execution-provider-choices.ts';
 import type { Pause } from './pause.ts';
+import type { WeightsForm } from './weights-choices.ts';
 import type { BatchOf, ResultOf, WorkKind } from './work.ts';
 
 /** How a checkpoint is loaded, and the precision that its graphs compute in. */
@@ -9,6 +10,8 @@ export interface LoadOptions extends GraphOptions {
   /** The number of a CUDA device; the first where it is absent. */
   readonly deviceId?: number | undefined;
   readonly threadCount: number;
+  /** `mapped` where this is absent. */
+  readonly weights?: WeightsForm;
   /** Side of images in pixels, where it is not the checkpoint's. */
   readonly imageSize?: number | undefined;
   /** Bounds of one run of a graph that generates or ranks (run-bounds.ts). */
@@ -23,5 +26,7 @@ export interface LoadedSession<Kinds extends WorkKind> {
    * between its runs, others may be computed.
    */
   readonly runs: { readonly [Kind in Kinds]: (batch: BatchOf<Kind>, pause?: Pause) => Promise<ResultOf<Kind>> };
+  /** Packs the weights that are mapped, between two runs (weights-session.ts). */
+  pack(): Promise<void>;
   release(): Promise<void>;
 }

@@ -6,6 +6,7 @@ import type { BatchOwners, BatchRunner } from './batch-runner.ts';
 import { HungThreads } from './hung-threads.ts';
 import type { WorkerSettings } from './inference-worker.ts';
 import { itemCountOf } from './item-count.ts';
+import { type PackingTimes, usualPackingTimes, WeightsPacking } from './weights-packing.ts';
 import { keepAlive, type Replacement } from './worker-replacement.ts';
 import { WorkerRoster } from './worker-roster.ts';
 import { type InferenceWorker, startInferenceWorker, WorkerEndedError, WorkerHungError } from './worker-thread.ts';
@@ -22,12 +23,14 @@ export interface PoolOptions extends RecoveryOptions {
   readonly start: typeof startInferenceWorker;
   /** CUDA devices, to which the workers go in turn; none for the first device, or for other providers. */
   readonly deviceIds: readonly number[];
+  readonly packingTimes: PackingTimes;
 }
 
 const defaultOptions: PoolOptions = {
   batchDone: () => undefined,
   start: startInferenceWorker,
   deviceIds: [],
+  packingTimes: usualPackingTimes,
   onNotice: () => undefined,
   pausesMs: [0, 1_000, 5_000, 30_000],
   stableMs: 60_000,
@@ -66,6 +69,7 @@ export class WorkerPool<Kinds extends WorkKind> {
   /** All workers chose it, each for itself. */
   readonly executionProvider: ChosenExecutionProvider;
   readonly #roster: WorkerRoster;
+  readonly #packing: WeightsPacking;
   readonly #batchDone: PoolOptions['batchDone'];
   readonly #lives: readonly Promise<void>[];
   readonly #stopping = new AbortController();
@@ -76,10 +80,12 @@ export class WorkerPool<Kinds extends WorkKind> {
     settings: WorkerSettings,
     options: PoolOptions,
   ) {
-    const { batchDone, start, deviceIds: _deviceIds, outageLimitMs, ...recovery } = options;
+    const { batchDone, start, deviceIds: _deviceIds, packingTimes, outageLimitMs, ...recovery } = options;
     const roster = new WorkerRoster(outageLimitMs);
     const hung = new HungThreads(workers.length, recovery.onNotice, this.#stopping.signal);
+    const packing = new WeightsPacking(roster, packingTimes, recovery.onNotice);
     this.#roster = roster;
+    this.#packing = packing;
     this.#batchDone = batchDone;
     this.loadMs = Math.max(...workers.map(({ loadMs }) => loadMs));
     this.executionProvider = workers[0].executionProvider;
@@ -92,7 +98,10 @@ export class WorkerPool<Kinds extends WorkKind> {
         this.#stopping.signal.throwIfAborted();
         return await start({ ...settingsOfWorker(index, settings, options), executionProvider, precision });
       },
-      onAlive: (worker) => roster.join(worker),
+      onAlive(worker) {
+        roster.join(worker);
+        if (settings.weights === 'packed-when-idle' && executionProvider === 'cpu') packing.add(worker);
+      },
       onEnded(worker, reason) {
         roster.leave(worker);
         if (reason instanceof WorkerHungError) hung.add(worker.gone);
@@ -156,7 +165,7 @@ export class WorkerPool<Kinds extends WorkKind> {
       pausedMs += performance.now() - pauseMs;
       return owners.isWanted();
     };
-    const run = this.#runTwice((worker) => worker.run(kind, batch, () => pause(worker)), owners);
+    const run = this.#packing.observe(this.#runTwice((worker) => worker.run(kind, batch, () => pause(worker)), owners));
     this.#running.add(run);
     const result = await run.finally(() => this.#running.delete(run));
     this.#batchDone(itemCountOf(kind, batch), performance.now() - startMs - pausedMs);
@@ -165,6 +174,7 @@ export class WorkerPool<Kinds extends WorkKind> {
 
   /** Lets running batches finish, and ends the threads. */
   async close(): Promise<void> {
+    await this.#packing.stop();
     await Promise.allSettled(this.#running);
     this.#roster.close();
     this.#stopping.abort();
