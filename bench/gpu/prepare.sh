@@ -130,7 +130,7 @@ npx esbuild "$KIT/measure.ts" --bundle --packages=external --format=esm --platfo
 cp test/fixtures/images/chelsea.png $STAGE/app/bench/
 cp -r "$SCENES" $STAGE/app/scenes
 # dist/ has the captioning checkpoint already.
-for checkpoint in ${CHECKPOINTS:-checkpoints/scenes-{question-answering,retrieval,clip} test/fixtures/checkpoints/*}; do
+for checkpoint in ${CHECKPOINTS:-checkpoints/scenes-question-answering checkpoints/scenes-retrieval checkpoints/scenes-clip test/fixtures/checkpoints/*}; do
   [ -d "$checkpoint" ] || fail "expected the folder of a checkpoint, got $checkpoint"
   cp -r "$checkpoint" $STAGE/app/checkpoints/
 done
