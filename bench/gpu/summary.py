@@ -70,7 +70,9 @@ def print_targets(rows):
         if provider != "cuda" or precision == "float32" or row.get("error"):
             continue
         cpu = scenes.get((checkpoint, "cpu", "float32"), {}).get("figures", {})
-        worst = min((value - cpu[name] for name, value in row["figures"].items() if None not in (value, cpu.get(name))), default=None)
+        # Names in brackets are parts of a figure, of few scenes.
+        whole = {name: value for name, value in row["figures"].items() if "(" not in name and None not in (value, cpu.get(name))}
+        worst = min((value - cpu[name] for name, value in whole.items()), default=0)
         equal = f"{row['equalPercent']:.1f} % of {row['scenes']} as on the CPU (wanted: 95), " if "equalPercent" in row else ""
         print(f"{checkpoint} in {precision}: {equal}worst figure {worst:+.1f} points (wanted: -0.5)")
     speeds = [row for row in rows if row["what"] == "speed" and not row.get("error")]
