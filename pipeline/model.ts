@@ -14,7 +14,7 @@ import { decodedBudget } from './images/process-budget.ts';
 import type { AnswerPrecision, InferRequest, TensorAnswer } from './infer-request.ts';
 import type { ChosenExecutionProvider } from './sessions/execution-provider-choices.ts';
 import { MAX_TOKENS_PER_RUN } from './sessions/run-bounds.ts';
-import { chooseWeightsForm } from './sessions/weights-choices.ts';
+import { chooseWeightsLayout, type WeightsLayout } from './sessions/weights-choices.ts';
 import type { CheckpointOf, KindsOf } from './sessions/work.ts';
 import type { Settings } from './settings.ts';
 import { registry } from './tasks/registry.ts';
@@ -33,6 +33,8 @@ export interface RunningModel {
   readonly schema: TaskSchema;
   readonly executionProvider: ChosenExecutionProvider;
   readonly precision: AnswerPrecision;
+  /** How its matrices lie in memory; `packed-when-idle` before and after they are packed. On a GPU, `undefined`. */
+  readonly weights: WeightsLayout | undefined;
   /** Time to be ready: threads, imports, tokenizer and sessions. */
   readonly loadMs: number;
   /** The sessions' part of it: graphs written, weights mapped, sessions open. */
@@ -86,15 +88,24 @@ async function startWithin(budget: ByteBudget, settings: Settings, options: Star
   const task = await startTask(checkpoint.task, checkpoint, settings, { ...options, budget });
   const { schema } = registry[checkpoint.task];
   const precision = checkpoint.isInt8 ? 'int8' : task.pool.executionProvider.precision;
+  const { executionProvider } = task.pool.executionProvider;
+  if (settings.weights !== 'auto' && executionProvider !== 'cpu')
+    options.onNotice?.(`BLIP_WEIGHTS has no effect: ${executionProvider} has a copy of the weights of its own.`);
   return {
     checkpoint,
     loadMs: performance.now() - startMs,
     schema,
     executionProvider: task.pool.executionProvider,
     precision,
+    weights: weightsOn(task.pool.executionProvider, chooseWeightsLayout(settings.weights, checkpoint.isInt8)),
     modelLoadMs: task.pool.loadMs,
     ...answering(task, precision, usualOutputs(schema), workLimits(settings)),
   };
+}
+
+/** Only the CPU computes with weights as they lie in memory; a GPU gets a copy. */
+function weightsOn({ executionProvider }: ChosenExecutionProvider, weights: WeightsLayout): WeightsLayout | undefined {
+  return executionProvider === 'cpu' ? weights : undefined;
 }
 
 /** The texts of a usual batch are one run, however large an operator lets batches be. */
@@ -139,7 +150,7 @@ async function startTask<Name extends Task>(
       folder: checkpoint.folder,
       task: name,
       imageSize: settings.imageSize,
-      weights: chooseWeightsForm(settings.weights, checkpoint.isInt8),
+      weights: chooseWeightsLayout(settings.weights, checkpoint.isInt8),
       executionProvider: settings.executionProvider,
       precision: settings.precision,
       threadCount: Math.min(settings.threadsPerWorker, availableParallelism()),

@@ -1,5 +1,6 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { HandlerError } from '../protocol/errors.ts';
+import { type GoalDefaults, goalDefaults, type OptimizationGoal, optimizationGoals } from './optimization-goals.ts';
 import {
   type ExecutionProviderChoice,
   executionProviderChoices,
@@ -35,6 +36,7 @@ export interface Settings {
   readonly precision: PrecisionChoice;
   /** Numbers of CUDA devices. None stands for the first one, and leaves `auto` the CPU. */
   readonly deviceIds: readonly number[];
+  readonly optimizeFor: OptimizationGoal;
   readonly weights: WeightsChoice;
   /** Of each device, where there are devices. */
   readonly workerCount: number;
@@ -68,18 +70,11 @@ export interface Settings {
   readonly imageApplyExif: boolean;
 }
 
-/** Defaults that depend on the machine and the package. */
-interface MachineDefaults {
+/** Defaults that depend on the machine, the package and the goal. */
+interface ChangingDefaults extends GoalDefaults {
   readonly checkpoint: string;
   readonly threadsPerWorker: number;
 }
-
-const workerCount = count(
-  'BLIP_WORKERS',
-  'Worker threads, of each device where there are `BLIP_DEVICES`; each computes one batch at a time.',
-  1,
-  1,
-);
 
 const deviceIds = setting<readonly number[]>({
   variable: 'BLIP_DEVICES',
@@ -98,9 +93,37 @@ function parseDeviceIds(value: string): readonly number[] | undefined {
   return isList && new Set(numbers).size === numbers.length ? numbers : undefined;
 }
 
+const optimizeFor = choice(
+  'BLIP_OPTIMIZE_FOR',
+  'The defaults of workers, threads, batch window and weights are for `latency` or `throughput`.',
+  optimizationGoals,
+  'latency',
+);
+
+function workerCountDefinition(defaultCount: number) {
+  return count(
+    'BLIP_WORKERS',
+    'Worker threads, of each device where there are `BLIP_DEVICES`; each computes one batch at a time.',
+    defaultCount,
+    1,
+    '1; CPUs, up to 4, for throughput without devices',
+  );
+}
+
+/** Definitions for those who need no defaults. */
+export function anySettingDefinitions(): SettingDefinitions<Settings> {
+  return settingDefinitions({ checkpoint: '', threadsPerWorker: 1, ...goalDefaults('latency', 1) });
+}
+
 /** Every setting of a model with its environment variable. A test compares docs/reference/settings.md with it. */
-export function settingDefinitions(defaults: MachineDefaults): SettingDefinitions<Settings> {
-  return { ...runDefinitions(defaults), ...limitDefinitions, ...workDefinitions, ...imageDefinitions };
+export function settingDefinitions(defaults: ChangingDefaults): SettingDefinitions<Settings> {
+  return {
+    ...modelDefinitions(defaults),
+    ...runDefinitions(defaults),
+    ...limitDefinitions(defaults),
+    ...workDefinitions,
+    ...imageDefinitions,
+  };
 }
 
 type ImageSettings = Pick<Settings, Extract<keyof Settings, `image${string}`>>;
@@ -115,9 +138,10 @@ type WorkSettings = Pick<
   | 'maxRunBytes'
   | 'runLimitMs'
 >;
-type RunSettings = Omit<Settings, keyof ImageSettings | keyof LimitSettings | keyof WorkSettings>;
+type ModelSettings = Pick<Settings, 'checkpoint' | 'modelName'>;
+type RunSettings = Omit<Settings, keyof ImageSettings | keyof LimitSettings | keyof ModelSettings | keyof WorkSettings>;
 
-function runDefinitions({ checkpoint, threadsPerWorker }: MachineDefaults): SettingDefinitions<RunSettings> {
+function modelDefinitions({ checkpoint }: ChangingDefaults): SettingDefinitions<ModelSettings> {
   return {
     checkpoint: text(
       'BLIP_CHECKPOINT',
@@ -133,6 +157,11 @@ function runDefinitions({ checkpoint, threadsPerWorker }: MachineDefaults): Sett
       parse: (value) => (isModelName(value) ? value : undefined),
       expected: 'a name of letters, digits, dots, hyphens and underscores',
     }),
+  };
+}
+
+function runDefinitions({ threadsPerWorker, workerCount, weights }: ChangingDefaults): SettingDefinitions<RunSettings> {
+  return {
     executionProvider: choice(
       'BLIP_EXECUTION_PROVIDER',
       'Where graphs run: `auto`, `cpu`, `cuda` or `webgpu`. `auto` takes CUDA where it works, else the CPU.',
@@ -146,13 +175,17 @@ function runDefinitions({ checkpoint, threadsPerWorker }: MachineDefaults): Sett
       'auto',
     ),
     deviceIds,
-    weights: choice(
-      'BLIP_WEIGHTS',
-      'How matrices lie in memory on a CPU: `mapped`, `packed`, `packed-when-idle`; `auto` is the last for int8, else the first.',
-      weightsChoices,
-      'auto',
-    ),
-    workerCount,
+    optimizeFor,
+    weights: {
+      ...choice(
+        'BLIP_WEIGHTS',
+        'How matrices lie in memory on a CPU: `mapped`, `packed`, `packed-when-idle`; `auto` is the last for int8, else the first.',
+        weightsChoices,
+        weights,
+      ),
+      defaultText: 'auto; packed-when-idle for throughput',
+    },
+    workerCount: workerCountDefinition(workerCount),
     threadsPerWorker: count(
       'BLIP_THREADS',
       'Threads that one batch is computed with.',
@@ -163,36 +196,39 @@ function runDefinitions({ checkpoint, threadsPerWorker }: MachineDefaults): Sett
   };
 }
 
-const limitDefinitions: SettingDefinitions<LimitSettings> = {
-  maxBatchSize: setting<number | 'auto'>({
-    variable: 'BLIP_MAX_BATCH_SIZE',
-    description:
-      'The most captions, answers, images or texts computed together; more texts about one image are, where memory allows. `auto` is 8, and up to 32 on CUDA.',
-    defaultText: 'auto',
-    defaultValue: 'auto',
-    parse: (value) => (value === 'auto' ? value : /^[1-9]\d{0,8}$/.test(value) ? Number(value) : undefined),
-    expected: 'auto or a whole number of at least 1',
-  }),
-  batchWindowMs: milliseconds(
-    'BLIP_BATCH_WINDOW_MS',
-    'Milliseconds that a caption waits for others to share its batch.',
-    5,
-    0,
-  ),
-  maxQueueSize: count(
-    'BLIP_MAX_QUEUE_SIZE',
-    'Captions accepted and not answered yet; one more is refused with 429, except of a client with less than its share.',
-    256,
-    1,
-  ),
-  // Room for two batches of eight photos of 12 megapixels, one running and one waiting; or for four of the largest images.
-  maxDecodedBytes: count(
-    'BLIP_MAX_DECODED_BYTES',
-    'The most bytes of decoded images (width x height x 3) in the process, until they are answered; more wait.',
-    600_000_000,
-    1,
-  ),
-};
+function limitDefinitions({ batchWindowMs }: GoalDefaults): SettingDefinitions<LimitSettings> {
+  return {
+    maxBatchSize: setting<number | 'auto'>({
+      variable: 'BLIP_MAX_BATCH_SIZE',
+      description:
+        'The most captions, answers, images or texts computed together; more texts about one image are, where memory allows. `auto` is 8, and up to 32 on CUDA.',
+      defaultText: 'auto',
+      defaultValue: 'auto',
+      parse: (value) => (value === 'auto' ? value : /^[1-9]\d{0,8}$/.test(value) ? Number(value) : undefined),
+      expected: 'auto or a whole number of at least 1',
+    }),
+    batchWindowMs: milliseconds(
+      'BLIP_BATCH_WINDOW_MS',
+      'Milliseconds that a caption waits for others to share its batch.',
+      batchWindowMs,
+      0,
+      '5; 20 for throughput',
+    ),
+    maxQueueSize: count(
+      'BLIP_MAX_QUEUE_SIZE',
+      'Captions accepted and not answered yet; one more is refused with 429, except of a client with less than its share.',
+      256,
+      1,
+    ),
+    // Room for two batches of eight photos of 12 megapixels, one running and one waiting; or for four of the largest images.
+    maxDecodedBytes: count(
+      'BLIP_MAX_DECODED_BYTES',
+      'The most bytes of decoded images (width x height x 3) in the process, until they are answered; more wait.',
+      600_000_000,
+      1,
+    ),
+  };
+}
 
 /** Limits of the work that requests may ask for. The defaults are the most that the other limits let through. */
 const workDefinitions: SettingDefinitions<WorkSettings> = {
@@ -320,10 +356,14 @@ interface SettingsSource {
  * @throws HandlerError `SETTINGS_INVALID`, naming the variable. The value is not repeated, because it may be a secret.
  */
 export function readSettings({ environment, cpuCount, shippedCheckpoint }: SettingsSource): Settings {
-  const workers = readSetting(workerCount, environment) * Math.max(1, readSetting(deviceIds, environment).length);
+  const ids = readSetting(deviceIds, environment);
+  const goals = goalDefaults(readSetting(optimizeFor, environment), cpuCount);
+  // Each worker of a device has a copy of the weights on it, and one keeps it busy.
+  const defaults = ids.length === 0 ? goals : { ...goals, workerCount: 1 };
+  const workers = readSetting(workerCountDefinition(defaults.workerCount), environment) * Math.max(1, ids.length);
   const threadsPerWorker = Math.max(1, Math.floor(cpuCount / workers));
-  const definitions = settingDefinitions({ checkpoint: shippedCheckpoint, threadsPerWorker });
-  const settings = readDefinitions(definitions, environment);
+  const changing = { checkpoint: shippedCheckpoint, threadsPerWorker, ...defaults };
+  const settings = readDefinitions(settingDefinitions(changing), environment);
   requireEffect(settings);
   return settings;
 }

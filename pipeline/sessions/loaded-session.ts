@@ -1,7 +1,7 @@
 import type { GraphOptions } from '../../models/module.ts';
 import type { ExecutionProvider } from './execution-provider-choices.ts';
 import type { Pause } from './pause.ts';
-import type { WeightsForm } from './weights-choices.ts';
+import type { WeightsLayout } from './weights-choices.ts';
 import type { BatchOf, ResultOf, WorkKind } from './work.ts';
 
 /** How a checkpoint is loaded, and the precision that its graphs compute in. */
@@ -11,7 +11,7 @@ export interface LoadOptions extends GraphOptions {
   readonly deviceId?: number | undefined;
   readonly threadCount: number;
   /** `mapped` where this is absent. */
-  readonly weights?: WeightsForm;
+  readonly weights?: WeightsLayout;
   /** Side of images in pixels, where it is not the checkpoint's. */
   readonly imageSize?: number | undefined;
   /** Bounds of one run of a graph that generates or ranks (run-bounds.ts). */

@@ -32,7 +32,8 @@ export async function openWeightsSession(
       // Nodes of the graph cast the weights that the file has in another precision, and the lean form joins some of
       // them; folded, they run once.
       foldConstants: graph.castInitializers.size > 0 || options.form === 'lean',
-      prepacksWeights,
+      // A GPU has a copy of its own, in an order of its own.
+      prepacksWeights: prepacksWeights && options.executionProvider === 'cpu',
     });
   const isPacked = options.weights === 'packed';
   return isPacked ? alreadyPacked(await open(true)) : packable(await open(false), () => open(true));

@@ -100,7 +100,7 @@ export class WorkerPool<Kinds extends WorkKind> {
       },
       onAlive(worker) {
         roster.join(worker);
-        if (settings.weights === 'packed-when-idle' && executionProvider === 'cpu') packing.add(worker);
+        if (executionProvider === 'cpu' && settings.weights === 'packed-when-idle') packing.add(worker);
       },
       onEnded(worker, reason) {
         roster.leave(worker);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { readSettings, settingDefinitions } from '../../pipeline/settings.ts';
+import { anySettingDefinitions, readSettings } from '../../pipeline/settings.ts';
 import { type SettingsReader, testDefaults, testInvalidValues, testVariables } from '../support/settings-reader.ts';
 import { thrownBy } from '../support/thrown.ts';
 
@@ -16,6 +16,8 @@ const defaults = {
   executionProvider: 'auto',
   precision: 'auto',
   deviceIds: [],
+  optimizeFor: 'latency',
+  weights: 'auto',
   workerCount: 1,
   threadsPerWorker: 8,
   maxBatchSize: 'auto',
@@ -45,15 +47,34 @@ const defaults = {
 
 const reader: SettingsReader = {
   read,
-  definitions: Object.values(settingDefinitions({ checkpoint: shippedCheckpoint, threadsPerWorker: 1 })),
+  definitions: Object.values(anySettingDefinitions()),
   defaults,
 };
 
 describe('defaults', () => {
   testDefaults(reader);
 
+  test('for throughput give each device one worker', () => {
+    const settings = read({ BLIP_OPTIMIZE_FOR: 'throughput', BLIP_DEVICES: '0,1' }, 8);
+    expect(settings).toMatchObject({ workerCount: 1, threadsPerWorker: 4 });
+  });
+
   test('share CPUs among the workers of all devices', () => {
     expect(read({ BLIP_WORKERS: '2', BLIP_DEVICES: '0,1' }, 8).threadsPerWorker).toBe(2);
+  });
+
+  test.each([
+    [2, { workerCount: 2, threadsPerWorker: 1 }],
+    [16, { workerCount: 4, threadsPerWorker: 4 }],
+  ])('for throughput on %d CPUs are %j', (cpuCount, expected) => {
+    const settings = read({ BLIP_OPTIMIZE_FOR: 'throughput' }, cpuCount);
+    expect(settings).toMatchObject({ ...expected, batchWindowMs: 20, weights: 'packed-when-idle' });
+  });
+
+  test('for throughput give way to what is set', () => {
+    const own = { BLIP_WORKERS: '1', BLIP_THREADS: '3', BLIP_BATCH_WINDOW_MS: '0', BLIP_WEIGHTS: 'mapped' };
+    const settings = read({ BLIP_OPTIMIZE_FOR: 'throughput', ...own });
+    expect(settings).toMatchObject({ workerCount: 1, threadsPerWorker: 3, batchWindowMs: 0, weights: 'mapped' });
   });
 
   test.each([
@@ -78,6 +99,17 @@ describe('each variable', () => {
     BLIP_EXECUTION_PROVIDER: ['cuda', { executionProvider: 'cuda' }],
     BLIP_PRECISION: ['bfloat16', { precision: 'bfloat16' }],
     BLIP_DEVICES: ['1, 0', { deviceIds: [1, 0], threadsPerWorker: 4 }], // 8 CPUs for a worker of each.
+    BLIP_OPTIMIZE_FOR: [
+      'throughput',
+      {
+        optimizeFor: 'throughput',
+        workerCount: 4,
+        threadsPerWorker: 2,
+        batchWindowMs: 20,
+        weights: 'packed-when-idle',
+      },
+    ],
+    BLIP_WEIGHTS: ['packed', { weights: 'packed' }],
     BLIP_WORKERS: ['4', { workerCount: 4, threadsPerWorker: 2 }], // 8 CPUs for 4 workers.
     BLIP_THREADS: ['3', { threadsPerWorker: 3 }],
     BLIP_MAX_BATCH_SIZE: ['16', { maxBatchSize: 16 }],
@@ -115,6 +147,14 @@ describe('each variable', () => {
 
   test('BLIP_MAX_BATCH_SIZE may be auto', () => {
     expect(read({ BLIP_MAX_BATCH_SIZE: 'auto' }).maxBatchSize).toBe('auto');
+  });
+
+  test.each(['auto', 'mapped', 'packed', 'packed-when-idle'])('BLIP_WEIGHTS may be %s', (weights) => {
+    expect(read({ BLIP_WEIGHTS: weights }).weights).toBe(weights);
+  });
+
+  test('BLIP_OPTIMIZE_FOR may be latency', () => {
+    expect(read({ BLIP_OPTIMIZE_FOR: 'latency' })).toEqual(read({}));
   });
 
   test('times may be as long as a timer takes', () => {
