@@ -1,5 +1,7 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net';
+import { type GoalDefaults, goalDefaults, type OptimizationGoal, optimizationGoals } from './optimization-goals.ts';
 import { type ExecutionProviderChoice, executionProviderChoices } from './sessions/execution-provider-choices.ts';
+import { type WeightsChoice, weightsChoices } from './sessions/weights-choices.ts';
 import {
   choice,
   count,
@@ -25,6 +27,8 @@ export interface Settings {
   /** Side in pixels; `undefined` for the checkpoint's own. */
   readonly imageSize: number | undefined;
   readonly executionProvider: ExecutionProviderChoice;
+  readonly optimizeFor: OptimizationGoal;
+  readonly weights: WeightsChoice;
   readonly workerCount: number;
   readonly threadsPerWorker: number;
   readonly maxBatchSize: number;
@@ -56,22 +60,43 @@ export interface Settings {
   readonly imageApplyExif: boolean;
 }
 
-/** Defaults that depend on the machine and the package. */
-interface MachineDefaults {
+/** Defaults that depend on the machine, the package and the goal. */
+interface ChangingDefaults extends GoalDefaults {
   readonly checkpoint: string;
   readonly threadsPerWorker: number;
 }
 
-const workerCount = count(
-  'BLIP_WORKERS',
-  'Worker threads; each computes one batch at a time. They share the weights.',
-  1,
-  1,
+const optimizeFor = choice(
+  'BLIP_OPTIMIZE_FOR',
+  'The defaults of workers, threads, batch window and weights are for `latency` or `throughput`.',
+  optimizationGoals,
+  'latency',
 );
 
+function workerCountDefinition(defaultCount: number) {
+  return count(
+    'BLIP_WORKERS',
+    'Worker threads; each computes one batch at a time. They share weights that are mapped.',
+    defaultCount,
+    1,
+    '1; CPUs, up to 4, for throughput',
+  );
+}
+
+/** Definitions for those who need no defaults. */
+export function anySettingDefinitions(): SettingDefinitions<Settings> {
+  return settingDefinitions({ checkpoint: '', threadsPerWorker: 1, ...goalDefaults('latency', 1) });
+}
+
 /** Every setting of a model with its environment variable. A test compares docs/reference/settings.md with it. */
-export function settingDefinitions(defaults: MachineDefaults): SettingDefinitions<Settings> {
-  return { ...runDefinitions(defaults), ...limitDefinitions, ...workDefinitions, ...imageDefinitions };
+export function settingDefinitions(defaults: ChangingDefaults): SettingDefinitions<Settings> {
+  return {
+    ...modelDefinitions(defaults),
+    ...runDefinitions(defaults),
+    ...limitDefinitions(defaults),
+    ...workDefinitions,
+    ...imageDefinitions,
+  };
 }
 
 type ImageSettings = Pick<Settings, Extract<keyof Settings, `image${string}`>>;
@@ -86,9 +111,10 @@ type WorkSettings = Pick<
   | 'maxRunBytes'
   | 'runLimitMs'
 >;
-type RunSettings = Omit<Settings, keyof ImageSettings | keyof LimitSettings | keyof WorkSettings>;
+type ModelSettings = Pick<Settings, 'checkpoint' | 'modelName'>;
+type RunSettings = Omit<Settings, keyof ImageSettings | keyof LimitSettings | keyof ModelSettings | keyof WorkSettings>;
 
-function runDefinitions({ checkpoint, threadsPerWorker }: MachineDefaults): SettingDefinitions<RunSettings> {
+function modelDefinitions({ checkpoint }: ChangingDefaults): SettingDefinitions<ModelSettings> {
   return {
     checkpoint: text(
       'BLIP_CHECKPOINT',
@@ -104,13 +130,28 @@ function runDefinitions({ checkpoint, threadsPerWorker }: MachineDefaults): Sett
       parse: (value) => (isModelName(value) ? value : undefined),
       expected: 'a name of letters, digits, dots, hyphens and underscores',
     }),
+  };
+}
+
+function runDefinitions({ threadsPerWorker, workerCount, weights }: ChangingDefaults): SettingDefinitions<RunSettings> {
+  return {
     executionProvider: choice(
       'BLIP_EXECUTION_PROVIDER',
       'Where graphs run: `auto`, `cpu`, `cuda` or `webgpu`. `auto` takes CUDA where it works, else the CPU.',
       executionProviderChoices,
       'auto',
     ),
-    workerCount,
+    optimizeFor,
+    weights: {
+      ...choice(
+        'BLIP_WEIGHTS',
+        'How matrices lie in memory on a CPU: `mapped`, `packed`, `packed-when-idle`; `auto` is the last for int8, else the first.',
+        weightsChoices,
+        weights,
+      ),
+      defaultText: 'auto; packed-when-idle for throughput',
+    },
+    workerCount: workerCountDefinition(workerCount),
     threadsPerWorker: count(
       'BLIP_THREADS',
       'Threads that one batch is computed with.',
@@ -121,33 +162,36 @@ function runDefinitions({ checkpoint, threadsPerWorker }: MachineDefaults): Sett
   };
 }
 
-const limitDefinitions: SettingDefinitions<LimitSettings> = {
-  maxBatchSize: count(
-    'BLIP_MAX_BATCH_SIZE',
-    'The most captions, answers, images or texts computed together; more texts about one image are, where memory allows.',
-    8,
-    1,
-  ),
-  batchWindowMs: milliseconds(
-    'BLIP_BATCH_WINDOW_MS',
-    'Milliseconds that a caption waits for others to share its batch.',
-    5,
-    0,
-  ),
-  maxQueueSize: count(
-    'BLIP_MAX_QUEUE_SIZE',
-    'Captions accepted and not answered yet; one more is refused with 429, except of a client with less than its share.',
-    256,
-    1,
-  ),
-  // Room for two batches of eight photos of 12 megapixels, one running and one waiting; or for four of the largest images.
-  maxDecodedBytes: count(
-    'BLIP_MAX_DECODED_BYTES',
-    'The most bytes of decoded images (width x height x 3) in the process, until they are answered; more wait.',
-    600_000_000,
-    1,
-  ),
-};
+function limitDefinitions({ batchWindowMs }: GoalDefaults): SettingDefinitions<LimitSettings> {
+  return {
+    maxBatchSize: count(
+      'BLIP_MAX_BATCH_SIZE',
+      'The most captions, answers, images or texts computed together; more texts about one image are, where memory allows.',
+      8,
+      1,
+    ),
+    batchWindowMs: milliseconds(
+      'BLIP_BATCH_WINDOW_MS',
+      'Milliseconds that a caption waits for others to share its batch.',
+      batchWindowMs,
+      0,
+      '5; 20 for throughput',
+    ),
+    maxQueueSize: count(
+      'BLIP_MAX_QUEUE_SIZE',
+      'Captions accepted and not answered yet; one more is refused with 429, except of a client with less than its share.',
+      256,
+      1,
+    ),
+    // Room for two batches of eight photos of 12 megapixels, one running and one waiting; or for four of the largest images.
+    maxDecodedBytes: count(
+      'BLIP_MAX_DECODED_BYTES',
+      'The most bytes of decoded images (width x height x 3) in the process, until they are answered; more wait.',
+      600_000_000,
+      1,
+    ),
+  };
+}
 
 /** Limits of the work that requests may ask for. The defaults are the most that the other limits let through. */
 const workDefinitions: SettingDefinitions<WorkSettings> = {
@@ -275,7 +319,9 @@ interface SettingsSource {
  * @throws HandlerError `SETTINGS_INVALID`, naming the variable. The value is not repeated, because it may be a secret.
  */
 export function readSettings({ environment, cpuCount, shippedCheckpoint }: SettingsSource): Settings {
-  const workers = readSetting(workerCount, environment);
+  const defaults = goalDefaults(readSetting(optimizeFor, environment), cpuCount);
+  const workers = readSetting(workerCountDefinition(defaults.workerCount), environment);
   const threadsPerWorker = Math.max(1, Math.floor(cpuCount / workers));
-  return readDefinitions(settingDefinitions({ checkpoint: shippedCheckpoint, threadsPerWorker }), environment);
+  const changing = { checkpoint: shippedCheckpoint, threadsPerWorker, ...defaults };
+  return readDefinitions(settingDefinitions(changing), environment);
 }

@@ -61,7 +61,7 @@ const allowedWithinCheckpoint: Readonly<Record<string, readonly string[]>> = {
 /** The only files that may import a package. */
 const onlyImporters: Readonly<Record<string, readonly string[]>> = {
   'onnxruntime-node': ['pipeline/sessions/runtime.ts'],
-  undici: ['network/http-get.ts', 'network/proxy-connections.ts', 'network/redirect-cookies.ts'],
+  undici: ['network/proxy-connections.ts', 'network/redirect-cookies.ts'],
   'ipaddr.js': ['network/address-guard.ts'],
   sharp: ['pipeline/images/formats/sharp-images.ts'],
   pbf: ['onnx/model-proto.ts'],
@@ -174,7 +174,9 @@ describe('imports', () => {
       'handlers/service/server-settings.ts',
       'handlers/service/web-origins.ts',
       'node:net',
+      'pipeline/optimization-goals.ts',
       'pipeline/sessions/execution-provider-choices.ts',
+      'pipeline/sessions/weights-choices.ts',
       'pipeline/setting-definitions.ts',
       'pipeline/settings.ts',
       'protocol/errors.ts',

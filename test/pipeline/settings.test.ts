@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { readSettings, settingDefinitions } from '../../pipeline/settings.ts';
+import { anySettingDefinitions, readSettings } from '../../pipeline/settings.ts';
 import { type SettingsReader, testDefaults, testInvalidValues, testVariables } from '../support/settings-reader.ts';
 import { thrownBy } from '../support/thrown.ts';
 
@@ -14,6 +14,8 @@ const defaults = {
   modelName: undefined,
   imageSize: undefined,
   executionProvider: 'auto',
+  optimizeFor: 'latency',
+  weights: 'auto',
   workerCount: 1,
   threadsPerWorker: 8,
   maxBatchSize: 8,
@@ -43,12 +45,26 @@ const defaults = {
 
 const reader: SettingsReader = {
   read,
-  definitions: Object.values(settingDefinitions({ checkpoint: shippedCheckpoint, threadsPerWorker: 1 })),
+  definitions: Object.values(anySettingDefinitions()),
   defaults,
 };
 
 describe('defaults', () => {
   testDefaults(reader);
+
+  test.each([
+    [2, { workerCount: 2, threadsPerWorker: 1 }],
+    [16, { workerCount: 4, threadsPerWorker: 4 }],
+  ])('for throughput on %d CPUs are %j', (cpuCount, expected) => {
+    const settings = read({ BLIP_OPTIMIZE_FOR: 'throughput' }, cpuCount);
+    expect(settings).toMatchObject({ ...expected, batchWindowMs: 20, weights: 'packed-when-idle' });
+  });
+
+  test('for throughput give way to what is set', () => {
+    const own = { BLIP_WORKERS: '1', BLIP_THREADS: '3', BLIP_BATCH_WINDOW_MS: '0', BLIP_WEIGHTS: 'mapped' };
+    const settings = read({ BLIP_OPTIMIZE_FOR: 'throughput', ...own });
+    expect(settings).toMatchObject({ workerCount: 1, threadsPerWorker: 3, batchWindowMs: 0, weights: 'mapped' });
+  });
 
   test.each([
     [8, '2', 4],
@@ -70,6 +86,17 @@ describe('each variable', () => {
     BLIP_MODEL_NAME: ['blip-large', { modelName: 'blip-large' }],
     BLIP_IMAGE_SIZE: ['480', { imageSize: 480 }],
     BLIP_EXECUTION_PROVIDER: ['cuda', { executionProvider: 'cuda' }],
+    BLIP_OPTIMIZE_FOR: [
+      'throughput',
+      {
+        optimizeFor: 'throughput',
+        workerCount: 4,
+        threadsPerWorker: 2,
+        batchWindowMs: 20,
+        weights: 'packed-when-idle',
+      },
+    ],
+    BLIP_WEIGHTS: ['packed', { weights: 'packed' }],
     BLIP_WORKERS: ['4', { workerCount: 4, threadsPerWorker: 2 }], // 8 CPUs for 4 workers.
     BLIP_THREADS: ['3', { threadsPerWorker: 3 }],
     BLIP_MAX_BATCH_SIZE: ['16', { maxBatchSize: 16 }],
@@ -103,6 +130,14 @@ describe('each variable', () => {
 
   test.each(['auto', 'cpu', 'cuda', 'webgpu'])('BLIP_EXECUTION_PROVIDER may be %s', (provider) => {
     expect(read({ BLIP_EXECUTION_PROVIDER: provider }).executionProvider).toBe(provider);
+  });
+
+  test.each(['auto', 'mapped', 'packed', 'packed-when-idle'])('BLIP_WEIGHTS may be %s', (weights) => {
+    expect(read({ BLIP_WEIGHTS: weights }).weights).toBe(weights);
+  });
+
+  test('BLIP_OPTIMIZE_FOR may be latency', () => {
+    expect(read({ BLIP_OPTIMIZE_FOR: 'latency' })).toEqual(read({}));
   });
 
   test('times may be as long as a timer takes', () => {
