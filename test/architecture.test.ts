@@ -25,8 +25,9 @@ const allowedImports: Readonly<Record<string, readonly string[]>> = {
 /** For each room within pipeline/, the others that it may import from. All may measure times and know requests. */
 const allowedWithinPipeline: Readonly<Record<string, readonly string[]>> = {
   images: ['stages.ts', 'fair-queue.ts'],
+  cuda: [],
   texts: [],
-  sessions: ['images'],
+  sessions: ['images', 'cuda'],
   workers: ['images', 'sessions', 'fair-queue.ts'],
   tasks: ['accepted-requests.ts', 'infer-request.ts', 'stages.ts', 'images', 'texts', 'sessions', 'workers'],
 };

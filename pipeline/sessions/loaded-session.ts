@@ -8,6 +8,8 @@ import type { BatchOf, ResultOf, WorkKind } from './work.ts';
 /** How a checkpoint is loaded, and the precision that its graphs compute in. */
 export interface LoadOptions extends GraphOptions {
   readonly executionProvider: ExecutionProvider;
+  /** The number of a CUDA device; the first where it is absent. */
+  readonly deviceId?: number | undefined;
   readonly threadCount: number;
   /** `mapped` where this is absent. */
   readonly weights?: WeightsLayout;

@@ -29,8 +29,9 @@ export async function openWeightsSession(
       ...options,
       keepsThreadsSpinning: true,
       dataFolder: weights.dataFolder,
-      // Nodes of the graph cast the weights that the file has in another precision; folded, they run once.
-      foldConstants: graph.castInitializers.size > 0,
+      // Nodes of the graph cast the weights that the file has in another precision, and the lean form joins some of
+      // them; folded, they run once.
+      foldConstants: graph.castInitializers.size > 0 || options.form === 'lean',
       // A GPU has a copy of its own, in an order of its own.
       prepacksWeights: prepacksWeights && options.executionProvider === 'cpu',
     });

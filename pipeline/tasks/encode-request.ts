@@ -1,7 +1,7 @@
 import type { NamedTensor } from '../../protocol/named-tensor.ts';
 import type { ImageSource } from '../images/image-source.ts';
 import type { RgbImage } from '../images/rgb-image.ts';
-import type { TensorAnswer } from '../infer-request.ts';
+import type { TaskAnswer } from '../infer-request.ts';
 import { watchRun } from '../stages.ts';
 import { readInTurns } from '../texts/text-tokens.ts';
 import type { RunQueue } from '../workers/run-queue.ts';
@@ -53,7 +53,7 @@ export async function encodeRequest<
   outputNames: readonly string[],
   work: EncodeWork<Text, Batch, Result>,
   context: RequestContext,
-): Promise<TensorAnswer> {
+): Promise<TaskAnswer> {
   const { signal, client, events } = context;
   const texts = await readInTurns(request.texts, work.readText, signal);
   const times = noTimes();

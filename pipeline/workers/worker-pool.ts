@@ -27,12 +27,15 @@ export interface RecoveryOptions extends Pick<Replacement, 'onNotice' | 'pausesM
 export interface PoolOptions extends RecoveryOptions {
   readonly batchDone: BatchDone;
   readonly start: typeof startInferenceWorker;
+  /** CUDA devices, to which the workers go in turn; none for the first device, or for other providers. */
+  readonly deviceIds: readonly number[];
   readonly packingTimes: PackingTimes;
 }
 
 const defaultOptions: PoolOptions = {
   batchDone: () => undefined,
   start: startInferenceWorker,
+  deviceIds: [],
   packingTimes: usualPackingTimes,
   onNotice: () => undefined,
   pausesMs: [0, 1_000, 5_000, 30_000],
@@ -51,8 +54,16 @@ export async function startWorkerPool<Name extends Task>(
   options: Partial<PoolOptions> = {},
 ): Promise<WorkerPool<KindsOf<Name>>> {
   const poolOptions = { ...defaultOptions, ...options };
-  const workers = await startAll(() => poolOptions.start(settings), workerCount);
+  const workers = await startAll(
+    (index) => poolOptions.start(settingsOfWorker(index, settings, poolOptions)),
+    workerCount,
+  );
   return new WorkerPool(workers, settings, poolOptions);
+}
+
+/** The settings of the worker with this number: its device, where there are devices. */
+function settingsOfWorker(index: number, settings: WorkerSettings, { deviceIds }: PoolOptions): WorkerSettings {
+  return { ...settings, deviceId: deviceIds[index % Math.max(1, deviceIds.length)] };
 }
 
 const unownedBatch: BatchOwners = { clients: [undefined], isWanted: () => true };
@@ -77,7 +88,7 @@ export class WorkerPool<Kinds extends WorkKind> {
     settings: WorkerSettings,
     options: PoolOptions,
   ) {
-    const { batchDone, start, packingTimes, outageLimitMs, ...recovery } = options;
+    const { batchDone, start, deviceIds: _deviceIds, packingTimes, outageLimitMs, ...recovery } = options;
     const roster = new WorkerRoster(outageLimitMs);
     const hung = new HungThreads(workers.length, recovery.onNotice, this.#stopping.signal);
     const packing = new WeightsPacking(roster, packingTimes, recovery.onNotice);
@@ -87,13 +98,13 @@ export class WorkerPool<Kinds extends WorkKind> {
     this.loadMs = Math.max(...workers.map(({ loadMs }) => loadMs));
     this.executionProvider = workers[0].executionProvider;
     // A new worker computes where the others do, or does not start: a GPU that has gone must not go unnoticed.
-    const { executionProvider } = this.executionProvider;
-    const replacement: Replacement = {
+    const { executionProvider, precision } = this.executionProvider;
+    const replacement = (index: number): Replacement => ({
       ...recovery,
       start: async () => {
         await hung.room();
         this.#stopping.signal.throwIfAborted();
-        return await start({ ...settings, executionProvider });
+        return await start({ ...settingsOfWorker(index, settings, options), executionProvider, precision });
       },
       onAlive(worker) {
         roster.join(worker);
@@ -105,8 +116,8 @@ export class WorkerPool<Kinds extends WorkKind> {
         if (reason instanceof WorkerHungError) hung.add(worker.gone);
       },
       signal: this.#stopping.signal,
-    };
-    this.#lives = workers.map((worker) => keepAlive(worker, replacement));
+    });
+    this.#lives = workers.map((worker, index) => keepAlive(worker, replacement(index)));
   }
 
   liveCount(): number {
@@ -232,10 +243,10 @@ function tookTooLong(cause: WorkerHungError): HandlerError {
 }
 
 async function startAll(
-  start: () => Promise<InferenceWorker>,
+  start: (index: number) => Promise<InferenceWorker>,
   workerCount: number,
 ): Promise<readonly [InferenceWorker, ...InferenceWorker[]]> {
-  const starts = await Promise.allSettled(Array.from({ length: workerCount }, start));
+  const starts = await Promise.allSettled(Array.from({ length: workerCount }, (_, index) => start(index)));
   const [first, ...others] = starts.filter((each) => each.status === 'fulfilled').map((each) => each.value);
   const failed = starts.find((each) => each.status === 'rejected');
   const disagreement = findDisagreement([first, ...others].filter((worker) => worker !== undefined));
