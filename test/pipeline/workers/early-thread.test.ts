@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from 'vitest';
-import { startInferenceWorker, startThreadEarly } from '../../../pipeline/workers/worker-thread.ts';
+import { dismissEarlyThread, startInferenceWorker, startThreadEarly } from '../../../pipeline/workers/worker-thread.ts';
 import { greyBatch, smallWorkerSettings } from '../../support/worker-batches.ts';
 import { livingThreads, watchThreads } from '../../support/worker-threads.ts';
 
@@ -18,6 +18,18 @@ describe('a thread that starts before its settings are known', () => {
     expect(ofFirst?.results).toEqual(ofSecond?.results);
     await Promise.all([first.close(), second.close()]);
     expect(livingThreads(threads)).toEqual([]);
+  });
+
+  test('ends where no worker takes it', async () => {
+    const threads = watchThreads();
+    await dismissEarlyThread(); // There is none.
+    startThreadEarly();
+    await dismissEarlyThread();
+    expect(threads).toHaveLength(1);
+    expect(livingThreads(threads)).toEqual([]);
+    const worker = await startInferenceWorker(smallWorkerSettings);
+    expect(threads).toHaveLength(2);
+    await worker.close();
   });
 
   test('reports a checkpoint that cannot be served as any thread does, and ends', async () => {
