@@ -3,7 +3,7 @@ import { CheckpointError } from '../../checkpoint/errors.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import type { ChosenExecutionProvider } from '../sessions/execution-provider-choices.ts';
 import { BatchDropped } from '../sessions/pause.ts';
-import { disableTelemetry } from '../sessions/telemetry.ts';
+import { setRuntimeVariables } from '../sessions/runtime-variables.ts';
 import type { BatchOf, ResultOf, WorkKind, WorkResult } from '../sessions/work.ts';
 import type {
   PackedAnswer,
@@ -91,11 +91,11 @@ export async function startInferenceWorker(settings: WorkerSettings): Promise<In
   const thread = takeStarted() ?? new MessageThread(startThread());
   thread.send(settings);
   const watchdog = new Watchdog(settings.runLimitMs ?? DEFAULT_RUN_LIMIT_MS, (limitMs) => thread.giveUp(limitMs));
-  const { loadMs, executionProvider, reason } = await thread.receive(isReady).catch(rethrowAtStart);
+  const { loadMs, executionProvider, precision, reason } = await thread.receive(isReady).catch(rethrowAtStart);
   let lastId = 0;
   return {
     loadMs,
-    executionProvider: { executionProvider, reason },
+    executionProvider: { executionProvider, precision, reason },
     ended: thread.ended,
     gone: thread.gone,
     isOverdue: () => watchdog.isOverdue(),
@@ -131,7 +131,7 @@ function rethrowAtStart(thrown: unknown): never {
 
 /** A bundle has the worker beside this file. The sources have it in TypeScript, which Node 20 reads through tsx. */
 function startThread(): Worker {
-  disableTelemetry();
+  setRuntimeVariables();
   if (!import.meta.url.endsWith('.ts'))
     return new Worker(new URL('./inference-worker.js', import.meta.url), { execArgv: [] });
   const entry = JSON.stringify(new URL('./inference-worker.ts', import.meta.url).href);
