@@ -13,6 +13,7 @@ import { decodingAdvice } from './images/decoding-advice.ts';
 import { decodedBudget } from './images/process-budget.ts';
 import type { AnswerPrecision, InferRequest, TensorAnswer } from './infer-request.ts';
 import type { ChosenExecutionProvider } from './sessions/execution-provider-choices.ts';
+import { cacheBytesOfWorker, imageCacheNotice } from './sessions/image-cache-size.ts';
 import { MAX_TOKENS_PER_RUN } from './sessions/run-bounds.ts';
 import { chooseWeightsLayout, type WeightsLayout } from './sessions/weights-choices.ts';
 import type { CheckpointOf, KindsOf } from './sessions/work.ts';
@@ -21,7 +22,7 @@ import { registry } from './tasks/registry.ts';
 import type { ReadRequest, TaskContext } from './tasks/task.ts';
 import { openTokenizer } from './texts/tokenizer.ts';
 import { checkVocabulary } from './texts/vocabulary-check.ts';
-import { startWorkerPool, type WorkerPool } from './workers/worker-pool.ts';
+import { type BatchDone, startWorkerPool, type WorkerPool } from './workers/worker-pool.ts';
 
 /** A prompt and a caption, with a few beams. */
 const USUAL_TOKENS_PER_TEXT = 64;
@@ -60,8 +61,7 @@ export interface StartOptions {
   readonly onNotice?: (line: string) => void;
   /** Ends a download that is under way. */
   readonly signal?: AbortSignal;
-  /** Called after every batch that was computed, with the number of its items and the time that it took. */
-  readonly batchDone?: (itemCount: number, durationMs: number) => void;
+  readonly batchDone?: BatchDone;
 }
 
 /**
@@ -89,6 +89,8 @@ async function startWithin(budget: ByteBudget, settings: Settings, options: Star
   const { schema } = registry[checkpoint.task];
   const precision = checkpoint.isInt8 ? 'int8' : task.pool.executionProvider.precision;
   const { executionProvider } = task.pool.executionProvider;
+  const cacheNotice = imageCacheNotice(settings, checkpoint, executionProvider);
+  if (cacheNotice !== undefined) options.onNotice?.(cacheNotice);
   if (settings.weights !== 'auto' && executionProvider !== 'cpu')
     options.onNotice?.(`BLIP_WEIGHTS has no effect: ${executionProvider} has a copy of the weights of its own.`);
   return {
@@ -155,6 +157,7 @@ async function startTask<Name extends Task>(
       precision: settings.precision,
       threadCount: Math.min(settings.threadsPerWorker, availableParallelism()),
       maxRunBytes: settings.maxRunBytes,
+      imageCacheBytes: cacheBytesOfWorker(settings.imageCacheBytes, settings.workerCount),
       ...runTokensOf(settings),
       runLimitMs: settings.runLimitMs,
     },

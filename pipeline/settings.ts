@@ -32,6 +32,8 @@ export interface Settings {
   readonly modelName: string | undefined;
   /** Side in pixels; `undefined` for the checkpoint's own. */
   readonly imageSize: number | undefined;
+  /** 0 for no cache. */
+  readonly imageCacheBytes: number;
   readonly executionProvider: ExecutionProviderChoice;
   readonly precision: PrecisionChoice;
   /** Numbers of CUDA devices. None stands for the first one, and leaves `auto` the CPU. */
@@ -278,6 +280,13 @@ const imageDefinitions: SettingDefinitions<ImageSettings> = {
     parse: (value) => (/^[1-9]\d{0,3}$/.test(value) ? Number(value) : undefined),
     expected: 'a whole number from 1 to 9999',
   }),
+  imageCacheBytes: count(
+    'BLIP_IMAGE_CACHE_BYTES',
+    "Bytes of encoded images that a model keeps, so that a client's next request about the same picture skips the vision model.",
+    0,
+    0,
+    'none',
+  ),
   imageTimeoutMs: milliseconds(
     'BLIP_IMAGE_TIMEOUT_MS',
     'Milliseconds to fetch one image in, redirects included.',

@@ -86,7 +86,11 @@ const onlyImporters: Readonly<Record<string, readonly string[]>> = {
   ],
   '@huggingface/hub': ['checkpoint/hub/listing.ts'],
   '@fastify/busboy': ['handlers/http/exchange/multipart.ts'],
-  'lru-cache': ['handlers/http/doors/runpod/answer-cache.ts', 'network/dns-names.ts'],
+  'lru-cache': [
+    'handlers/http/doors/runpod/answer-cache.ts',
+    'network/dns-names.ts',
+    'pipeline/sessions/image-cache.ts',
+  ],
   'prom-client': ['handlers/service/metrics.ts', 'handlers/service/model-metrics.ts'],
   '@opentelemetry/api': ['handlers/service/tracing.ts'],
   'cli-progress': ['handlers/command-line/download-progress.ts'],

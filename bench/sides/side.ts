@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { anySettingDefinitions } from '../../pipeline/settings.ts';
+import { existsSync } from 'node:fs';
 import { type Request, root, type Task } from './requests.ts';
 
 /** The programs that are compared. Each is a process that answers requests in lines of JSON. */
@@ -79,15 +79,13 @@ function openvinoSide(name: string, folder: 'float32' | 'int8'): Side {
   ]);
 }
 
-const hasWeightsSetting = Object.values(anySettingDefinitions()).some(({ variable }) => variable === 'BLIP_WEIGHTS');
-
 /** `weights` are those of a server; a process that captions once chooses for itself, unless `always` says so. */
 function ourSide(name: string, folder: 'checkpoint' | 'int8', weights: 'mapped' | 'packed', always = false): Side {
-  const environment = { BLIP_THREADS: String(THREADS), BLIP_EXECUTION_PROVIDER: 'cpu' };
-  const withWeights = hasWeightsSetting ? { ...environment, BLIP_WEIGHTS: weights } : environment;
+  const environment = { BLIP_THREADS: String(THREADS), BLIP_WORKERS: '1', BLIP_EXECUTION_PROVIDER: 'cpu' };
+  const withWeights = { ...environment, BLIP_WEIGHTS: weights };
   return {
     name: `blip-handler ${name}`,
-    missing: always && !hasWeightsSetting ? 'this version has no BLIP_WEIGHTS' : undefined,
+    missing: existsSync(`${root}dist/app.js`) ? undefined : 'dist/ is not built (npm run build)',
     isFloat32: folder === 'checkpoint',
     isOurs: true,
     serve: (task, folders) => ({

@@ -44,9 +44,13 @@ export interface RuntimeTensor {
 export interface Session {
   /**
    * Runs the graph once, which blocks the calling thread.
+   * @param leftOut outputs that are not copied out of the graph; it may lack them.
    * @throws Error of the runtime when a shape does not fit.
    */
-  run(inputs: Readonly<Record<string, RuntimeTensor>>): Promise<Readonly<Record<string, RuntimeTensor>>>;
+  run(
+    inputs: Readonly<Record<string, RuntimeTensor>>,
+    leftOut?: readonly string[],
+  ): Promise<Readonly<Record<string, RuntimeTensor>>>;
   release(): Promise<void>;
 }
 
@@ -68,10 +72,14 @@ export async function createSession(graph: Graph, options: RuntimeOptions): Prom
       },
     },
   });
+  const names = session.outputNames;
   return {
-    async run(inputs) {
+    async run(inputs, leftOut = []) {
       const feeds = Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, toTensor(tensor)]));
-      const outputs = await session.run(feeds);
+      const outputs = await session.run(
+        feeds,
+        names.filter((name) => !leftOut.includes(name)),
+      );
       return Object.fromEntries(
         Object.entries(outputs).map(([name, tensor]) => [name, fromTensor(name, tensor as Tensor)]),
       );

@@ -46,7 +46,7 @@ function alreadyPacked(session: Session): WeightsSession {
 function packable(mapped: Session, openPacked: () => Promise<Session>): WeightsSession {
   let session = mapped;
   return {
-    run: (inputs) => session.run(inputs),
+    run: (...given) => session.run(...given),
     async pack() {
       if (session !== mapped) return;
       session = await openPacked();

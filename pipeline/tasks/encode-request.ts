@@ -21,6 +21,8 @@ export interface EncodeInputs<Text> {
   readonly texts: readonly Text[];
   /** For each source, whether its image was loaded. */
   readonly succeeded: readonly boolean[];
+  /** Whose they are. */
+  readonly client: string | undefined;
 }
 
 /** The parts of encoding that differ between tasks. */
@@ -57,7 +59,7 @@ export async function encodeRequest<
   const times = noTimes();
   const outcomes = await loadImages(request.sources, work.modelImages, context, times);
   if (work.needsImages || texts.length === 0) requireSomeSuccess(outcomes);
-  const inputs = { images: outcomes.filter(isSuccess), texts, succeeded: outcomes.map(isSuccess) };
+  const inputs = { images: outcomes.filter(isSuccess), texts, succeeded: outcomes.map(isSuccess), client };
   const { result, queueMs } = await watchRun(events, inputs.images.length + texts.length, (computing) =>
     work.queue.run(work.toBatch(inputs), { signal, client, work: work.workOf(inputs), computing }),
   );

@@ -1,6 +1,7 @@
 import type { Task } from '../../checkpoint/config/architectures.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import type { ChosenExecutionProvider } from '../sessions/execution-provider-choices.ts';
+import type { ImageCacheUse } from '../sessions/image-cache.ts';
 import type { BatchOf, KindsOf, ResultOf, WorkKind } from '../sessions/work.ts';
 import type { BatchOwners, BatchRunner } from './batch-runner.ts';
 import { HungThreads } from './hung-threads.ts';
@@ -11,6 +12,12 @@ import { keepAlive, type Replacement } from './worker-replacement.ts';
 import { WorkerRoster } from './worker-roster.ts';
 import { type InferenceWorker, startInferenceWorker, WorkerEndedError, WorkerHungError } from './worker-thread.ts';
 
+/**
+ * Called after every batch that was computed, with the number of its items and the time that it took.
+ * @param imageCache how the cache served its images, where there is one.
+ */
+export type BatchDone = (itemCount: number, durationMs: number, imageCache?: ImageCacheUse) => void;
+
 /** How a pool goes on after a worker has ended: docs/decisions/0011-workers-that-die.md. */
 export interface RecoveryOptions extends Pick<Replacement, 'onNotice' | 'pausesMs' | 'stableMs'> {
   /** How long batches wait while no worker lives. */
@@ -18,8 +25,7 @@ export interface RecoveryOptions extends Pick<Replacement, 'onNotice' | 'pausesM
 }
 
 export interface PoolOptions extends RecoveryOptions {
-  /** Called after every batch that was computed, with the number of its items and the time that it took. */
-  readonly batchDone: (itemCount: number, durationMs: number) => void;
+  readonly batchDone: BatchDone;
   readonly start: typeof startInferenceWorker;
   /** CUDA devices, to which the workers go in turn; none for the first device, or for other providers. */
   readonly deviceIds: readonly number[];
@@ -74,6 +80,8 @@ export class WorkerPool<Kinds extends WorkKind> {
   readonly #lives: readonly Promise<void>[];
   readonly #stopping = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
+  /** Bytes that the cache of each living worker keeps. */
+  readonly #cacheBytes = new Map<InferenceWorker, number>();
 
   constructor(
     workers: readonly [InferenceWorker, ...InferenceWorker[]],
@@ -102,8 +110,9 @@ export class WorkerPool<Kinds extends WorkKind> {
         roster.join(worker);
         if (executionProvider === 'cpu' && settings.weights === 'packed-when-idle') packing.add(worker);
       },
-      onEnded(worker, reason) {
+      onEnded: (worker, reason) => {
         roster.leave(worker);
+        this.#cacheBytes.delete(worker);
         if (reason instanceof WorkerHungError) hung.add(worker.gone);
       },
       signal: this.#stopping.signal,
@@ -165,10 +174,15 @@ export class WorkerPool<Kinds extends WorkKind> {
       pausedMs += performance.now() - pauseMs;
       return owners.isWanted();
     };
-    const run = this.#packing.observe(this.#runTwice((worker) => worker.run(kind, batch, () => pause(worker)), owners));
+    const runOn = async (worker: InferenceWorker) => {
+      const result = await worker.run(kind, batch, () => pause(worker));
+      if (result.imageCache !== undefined) this.#cacheBytes.set(worker, result.imageCache.bytes);
+      return result;
+    };
+    const run = this.#packing.observe(this.#runTwice(runOn, owners));
     this.#running.add(run);
     const result = await run.finally(() => this.#running.delete(run));
-    this.#batchDone(itemCountOf(kind, batch), performance.now() - startMs - pausedMs);
+    this.#batchDone(itemCountOf(kind, batch), performance.now() - startMs - pausedMs, this.#allWorkers(result));
     return result;
   }
 
@@ -179,6 +193,11 @@ export class WorkerPool<Kinds extends WorkKind> {
     this.#roster.close();
     this.#stopping.abort();
     await Promise.all(this.#lives);
+  }
+
+  #allWorkers({ imageCache }: { readonly imageCache?: ImageCacheUse | undefined }): ImageCacheUse | undefined {
+    const bytes = [...this.#cacheBytes.values()].reduce((sum, ofWorker) => sum + ofWorker, 0);
+    return imageCache && { ...imageCache, bytes };
   }
 
   /** A worker may have ended because of this batch or by chance, so the batch is tried once more, on another worker. */
