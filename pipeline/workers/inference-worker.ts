@@ -154,7 +154,8 @@ async function serve(settings: WorkerSettings): Promise<void> {
   send({ ready: true, ...chosen, loadMs: performance.now() - startMs });
 }
 
-parentPort?.once('message', async (settings: WorkerSettings) => {
+parentPort?.once('message', async (settings: WorkerSettings | 'close') => {
+  if (settings === 'close') return parentPort?.close();
   parentPort?.ref(); // Without a listener, the port would let the thread end while it loads.
   await serve(settings).catch((error: unknown) => {
     send({ failure: describeFailure(error) });

@@ -63,17 +63,22 @@ let started: MessageThread | undefined;
 
 /**
  * Starts a thread ahead of time: it loads its code while the process finds out what to compute. The next worker takes it.
- * It does not keep the process alive.
+ * It keeps the process alive until `dismissEarlyThread`, because a process that ends while it loads the runtime aborts.
  */
 export function startThreadEarly(): void {
   started ??= new MessageThread(startThread());
-  started.unref();
+}
+
+/** Ends the thread that started early, where no worker took it. Waits until it has loaded its code and ended. */
+export async function dismissEarlyThread(): Promise<void> {
+  const thread = takeStarted();
+  thread?.send('close');
+  await thread?.gone;
 }
 
 function takeStarted(): MessageThread | undefined {
   const thread = started;
   started = undefined;
-  thread?.ref();
   return thread;
 }
 
@@ -162,15 +167,6 @@ class MessageThread {
       this.#end = end;
       this.#receiver?.reject(end);
     });
-  }
-
-  /** Whether the thread keeps the process alive. */
-  ref(): void {
-    this.#thread.ref();
-  }
-
-  unref(): void {
-    this.#thread.unref();
   }
 
   send(request: WorkerSettings | WorkerRequest): void {
