@@ -89,7 +89,7 @@ async function startWithin(budget: ByteBudget, settings: Settings, options: Star
   const { schema } = registry[checkpoint.task];
   const precision = checkpoint.isInt8 ? 'int8' : task.pool.executionProvider.precision;
   const { executionProvider } = task.pool.executionProvider;
-  const cacheNotice = imageCacheNotice(settings, checkpoint, executionProvider);
+  const cacheNotice = imageCacheNotice(settings.imageCacheBytes, allWorkers(settings), checkpoint, executionProvider);
   if (cacheNotice !== undefined) options.onNotice?.(cacheNotice);
   if (settings.weights !== 'auto' && executionProvider !== 'cpu')
     options.onNotice?.(`BLIP_WEIGHTS has no effect: ${executionProvider} has a copy of the weights of its own.`);
@@ -103,6 +103,11 @@ async function startWithin(budget: ByteBudget, settings: Settings, options: Star
     modelLoadMs: task.pool.loadMs,
     ...answering(task, precision, usualOutputs(schema), workLimits(settings)),
   };
+}
+
+/** The workers of all devices. */
+function allWorkers({ workerCount, deviceIds }: Settings): number {
+  return workerCount * Math.max(1, deviceIds.length);
 }
 
 /** Only the CPU computes with weights as they lie in memory; a GPU gets a copy. */
@@ -157,11 +162,11 @@ async function startTask<Name extends Task>(
       precision: settings.precision,
       threadCount: Math.min(settings.threadsPerWorker, availableParallelism()),
       maxRunBytes: settings.maxRunBytes,
-      imageCacheBytes: cacheBytesOfWorker(settings.imageCacheBytes, settings.workerCount),
+      imageCacheBytes: cacheBytesOfWorker(settings.imageCacheBytes, allWorkers(settings)),
       ...runTokensOf(settings),
       runLimitMs: settings.runLimitMs,
     },
-    settings.workerCount * Math.max(1, settings.deviceIds.length),
+    allWorkers(settings),
     {
       deviceIds: settings.deviceIds,
       onNotice: (line) => onNotice?.(`${settings.modelName ?? name}: ${line}`),

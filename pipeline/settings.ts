@@ -211,7 +211,7 @@ function limitDefinitions({ batchWindowMs }: GoalDefaults): SettingDefinitions<L
     }),
     batchWindowMs: milliseconds(
       'BLIP_BATCH_WINDOW_MS',
-      'Milliseconds that a caption waits for others to share its batch.',
+      'Milliseconds that a caption waits for those of other requests to share its batch.',
       batchWindowMs,
       0,
       '5; 20 for throughput',

@@ -45,15 +45,16 @@ function loadLibrary(library: string): string | undefined {
  * @param problem the runtime's message.
  */
 export function explainCudaFailure(problem: string, machine: CudaMachine): string {
-  const cause = missingPart(machine) ?? failureOfDevice(problem, machine) ?? problem;
+  const cause = failureOfDevice(problem, machine) ?? missingPart(machine) ?? problem;
   return machine.hasCard ? `this machine has an NVIDIA card, which is not used: ${cause}` : cause;
 }
 
-/** Says which parts are missing; `undefined` where all are there. */
+/** Says which parts are missing, or do not fit; `undefined` where all are there. */
 export function missingPart({ isSupported, provider, hasProvider, load }: CudaMachine): string | undefined {
   if (!isSupported) return 'onnxruntime-node has CUDA on Linux x64 alone';
   if (!hasProvider) return "onnxruntime's CUDA provider is not installed; `blip-handler gpu` installs it";
-  const missing = missingLibrary(load(provider));
+  const loading = load(provider);
+  const missing = missingLibrary(loading);
   const isDriverMissing = load('libcuda.so.1') !== undefined;
   const parts = [
     ...(missing === undefined || missing === 'libcuda.so.1' ? [] : [librariesPart(missing)]),
@@ -61,12 +62,13 @@ export function missingPart({ isSupported, provider, hasProvider, load }: CudaMa
     // The provider opens cuDNN when the first attention runs.
     ...(load('libcudnn.so.9') === undefined ? [] : ['that of cuDNN 9 (libcudnn.so.9)']),
   ];
-  // Where the loader is content, what it does not find may lie elsewhere.
-  if (missing === undefined && !isDriverMissing && parts.length === 0) return undefined;
-  return `these libraries are missing, or their folders in LD_LIBRARY_PATH: ${parts.join('; ')}`;
+  if (parts.length > 0) return `these libraries are missing, or their folders in LD_LIBRARY_PATH: ${parts.join('; ')}`;
+  // The symbol is one that the runtime provides: where nothing else is missing, all libraries are there.
+  const isWhole = loading === undefined || loading.includes('Provider_GetHost');
+  return isWhole ? undefined : `onnxruntime's CUDA provider does not fit the libraries that are there: ${loading}`;
 }
 
-/** The library that the dynamic loader does not find. An undefined symbol is one that the runtime itself provides. */
+/** The library that the dynamic loader does not find. */
 function missingLibrary(problem: string | undefined): string | undefined {
   return /^(lib[^\s:]+): cannot open/.exec(problem ?? '')?.[1];
 }
@@ -87,8 +89,8 @@ const failuresByNumber: Readonly<Record<string, string>> = {
 };
 
 function failureOfDevice(problem: string, { load }: CudaMachine): string | undefined {
-  if (/cuDNN is unavailable|libcudnn/.test(problem))
-    return `cuDNN 9 does not work: ${load('libcudnn.so.9') ?? problem}`;
+  const isCudnnThere = load('libcudnn.so.9') === undefined;
+  if (isCudnnThere && /cuDNN is unavailable/.test(problem)) return `cuDNN 9 is there and does not work: ${problem}`;
   const [, number = ''] = /CUDA failure (\d+)/.exec(problem) ?? [];
   const meaning = failuresByNumber[number];
   return meaning === undefined ? undefined : `${meaning} (CUDA failure ${number})`;

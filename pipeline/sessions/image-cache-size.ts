@@ -20,7 +20,8 @@ export function cacheBytesOfWorker(cacheBytes: number, workerCount: number): num
 
 /** Why a model's cache of images keeps nothing; `undefined` where it keeps some, or is off. */
 export function imageCacheNotice(
-  { imageCacheBytes, workerCount }: { readonly imageCacheBytes: number; readonly workerCount: number },
+  imageCacheBytes: number,
+  workerCount: number,
   checkpoint: Checkpoint,
   executionProvider: ExecutionProvider,
 ): string | undefined {

@@ -60,6 +60,26 @@ describe('where all libraries are there', () => {
     expect(explainCudaFailure(problem, machineWithout())).toMatch(meaning);
   });
 
+  test('a CUDA failure counts before a cuDNN that is missing, too', () => {
+    expect(explainCudaFailure('CUDA failure 35: old', machineWithout('libcudnn.so.9'))).toMatch(/^the driver is older/);
+  });
+
+  test('a library of another version is told as the dynamic loader has it', () => {
+    const oddity = '/usr/lib/libcublas.so.13: undefined symbol: cublasNew, version libcublas.so.13';
+    const machine = { ...machineWithout(), load: (library: string) => (library === provider ? oddity : undefined) };
+    expect(explainCudaFailure(UNLOADED, machine)).toBe(
+      `onnxruntime's CUDA provider does not fit the libraries that are there: ${oddity}`,
+    );
+  });
+
+  test('a cuDNN that is there and does not work is told', () => {
+    const problem = 'NOT_IMPLEMENTED : cuDNN is unavailable or disabled for CUDA Execution Provider';
+    expect(explainCudaFailure(problem, machineWithout())).toBe(`cuDNN 9 is there and does not work: ${problem}`);
+    expect(explainCudaFailure(problem, machineWithout('libcudnn.so.9'))).toMatch(
+      /that of cuDNN 9 \(libcudnn\.so\.9\)$/,
+    );
+  });
+
   test('another problem is told as the runtime has it', () => {
     expect(explainCudaFailure('CUDA failure 719: odd', machineWithout())).toBe('CUDA failure 719: odd');
   });
