@@ -150,29 +150,10 @@ async function startTask<Name extends Task>(
   name: Name,
   checkpoint: CheckpointOf<Name> & Pick<Checkpoint, 'folder' | 'isInt8'>,
   settings: Settings,
-  { onNotice, batchDone, budget }: StartOptions & { readonly budget: ByteBudget },
+  { budget, ...options }: StartOptions & { readonly budget: ByteBudget },
 ): Promise<RunningTask> {
-  const starting: Promise<WorkerPool<KindsOf<Name>>> = startWorkerPool(
-    {
-      folder: checkpoint.folder,
-      task: name,
-      imageSize: settings.imageSize,
-      weights: chooseWeightsLayout(settings.weights, checkpoint.isInt8),
-      executionProvider: settings.executionProvider,
-      precision: settings.precision,
-      threadCount: Math.min(settings.threadsPerWorker, availableParallelism()),
-      maxRunBytes: settings.maxRunBytes,
-      imageCacheBytes: cacheBytesOfWorker(settings.imageCacheBytes, allWorkers(settings)),
-      ...runTokensOf(settings),
-      runLimitMs: settings.runLimitMs,
-    },
-    allWorkers(settings),
-    {
-      deviceIds: settings.deviceIds,
-      onNotice: (line) => onNotice?.(`${settings.modelName ?? name}: ${line}`),
-      ...(batchDone === undefined ? {} : { batchDone }),
-    },
-  );
+  const { onNotice } = options;
+  const starting = startWorkers(name, checkpoint, settings, options);
   try {
     const preparing = taskContext(name, checkpoint, settings, budget, onNotice);
     const [prepared, pool] = await Promise.all([preparing, starting]);
@@ -186,6 +167,36 @@ async function startTask<Name extends Task>(
     );
     throw error;
   }
+}
+
+function startWorkers<Name extends Task>(
+  name: Name,
+  { folder, isInt8 }: Pick<Checkpoint, 'folder' | 'isInt8'>,
+  settings: Settings,
+  { onNotice, batchDone }: StartOptions,
+): Promise<WorkerPool<KindsOf<Name>>> {
+  const workerCount = allWorkers(settings);
+  return startWorkerPool(
+    {
+      folder,
+      task: name,
+      imageSize: settings.imageSize,
+      weights: chooseWeightsLayout(settings.weights, isInt8),
+      executionProvider: settings.executionProvider,
+      precision: settings.precision,
+      threadCount: Math.min(settings.threadsPerWorker, availableParallelism()),
+      maxRunBytes: settings.maxRunBytes,
+      imageCacheBytes: cacheBytesOfWorker(settings.imageCacheBytes, workerCount),
+      ...runTokensOf(settings),
+      runLimitMs: settings.runLimitMs,
+    },
+    workerCount,
+    {
+      deviceIds: settings.deviceIds,
+      onNotice: (line) => onNotice?.(`${settings.modelName ?? name}: ${line}`),
+      ...(batchDone === undefined ? {} : { batchDone }),
+    },
+  );
 }
 
 /** sharp takes as long to import as the worker takes to load the session, so both happen at once. */
