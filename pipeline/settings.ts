@@ -1,6 +1,12 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net';
+import { HandlerError } from '../protocol/errors.ts';
 import { type GoalDefaults, goalDefaults, type OptimizationGoal, optimizationGoals } from './optimization-goals.ts';
-import { type ExecutionProviderChoice, executionProviderChoices } from './sessions/execution-provider-choices.ts';
+import {
+  type ExecutionProviderChoice,
+  executionProviderChoices,
+  type PrecisionChoice,
+  precisionChoices,
+} from './sessions/execution-provider-choices.ts';
 import { type WeightsChoice, weightsChoices } from './sessions/weights-choices.ts';
 import {
   choice,
@@ -26,12 +32,18 @@ export interface Settings {
   readonly modelName: string | undefined;
   /** Side in pixels; `undefined` for the checkpoint's own. */
   readonly imageSize: number | undefined;
+  /** 0 for no cache. */
+  readonly imageCacheBytes: number;
   readonly executionProvider: ExecutionProviderChoice;
+  readonly precision: PrecisionChoice;
+  /** Numbers of CUDA devices. None stands for the first one, and leaves `auto` the CPU. */
+  readonly deviceIds: readonly number[];
   readonly optimizeFor: OptimizationGoal;
   readonly weights: WeightsChoice;
+  /** Of each device, where there are devices. */
   readonly workerCount: number;
   readonly threadsPerWorker: number;
-  readonly maxBatchSize: number;
+  readonly maxBatchSize: number | 'auto';
   readonly batchWindowMs: number;
   readonly maxQueueSize: number;
   /** `undefined` for as many as `maxQueueSize`. */
@@ -66,6 +78,23 @@ interface ChangingDefaults extends GoalDefaults {
   readonly threadsPerWorker: number;
 }
 
+const deviceIds = setting<readonly number[]>({
+  variable: 'BLIP_DEVICES',
+  description:
+    'Numbers of CUDA devices, separated by commas; each has workers of its own. CUDA must work on all of them.',
+  defaultText: 'the first',
+  defaultValue: [],
+  parse: parseDeviceIds,
+  expected: 'different whole numbers separated by commas, such as 0,1',
+});
+
+function parseDeviceIds(value: string): readonly number[] | undefined {
+  const parts = value.split(',').map((part) => part.trim());
+  const isList = parts.every((part) => /^\d{1,3}$/.test(part));
+  const numbers = parts.map(Number);
+  return isList && new Set(numbers).size === numbers.length ? numbers : undefined;
+}
+
 const optimizeFor = choice(
   'BLIP_OPTIMIZE_FOR',
   'The defaults of workers, threads, batch window and weights are for `latency` or `throughput`.',
@@ -76,10 +105,10 @@ const optimizeFor = choice(
 function workerCountDefinition(defaultCount: number) {
   return count(
     'BLIP_WORKERS',
-    'Worker threads; each computes one batch at a time. They share weights that are mapped.',
+    'Worker threads, of each device where there are `BLIP_DEVICES`; each computes one batch at a time.',
     defaultCount,
     1,
-    '1; CPUs, up to 4, for throughput',
+    '1; CPUs, up to 4, for throughput without devices',
   );
 }
 
@@ -141,6 +170,13 @@ function runDefinitions({ threadsPerWorker, workerCount, weights }: ChangingDefa
       executionProviderChoices,
       'auto',
     ),
+    precision: choice(
+      'BLIP_PRECISION',
+      'Type that models compute with: `auto`, `float32`, `float16` or `bfloat16`. `auto` is float16 on CUDA, else float32.',
+      precisionChoices,
+      'auto',
+    ),
+    deviceIds,
     optimizeFor,
     weights: {
       ...choice(
@@ -164,15 +200,18 @@ function runDefinitions({ threadsPerWorker, workerCount, weights }: ChangingDefa
 
 function limitDefinitions({ batchWindowMs }: GoalDefaults): SettingDefinitions<LimitSettings> {
   return {
-    maxBatchSize: count(
-      'BLIP_MAX_BATCH_SIZE',
-      'The most captions, answers, images or texts computed together; more texts about one image are, where memory allows.',
-      8,
-      1,
-    ),
+    maxBatchSize: setting<number | 'auto'>({
+      variable: 'BLIP_MAX_BATCH_SIZE',
+      description:
+        'The most captions, answers, images or texts computed together; more texts about one image are, where memory allows. `auto` is 8, and up to 32 on CUDA.',
+      defaultText: 'auto',
+      defaultValue: 'auto',
+      parse: (value) => (value === 'auto' ? value : /^[1-9]\d{0,8}$/.test(value) ? Number(value) : undefined),
+      expected: 'auto or a whole number of at least 1',
+    }),
     batchWindowMs: milliseconds(
       'BLIP_BATCH_WINDOW_MS',
-      'Milliseconds that a caption waits for others to share its batch.',
+      'Milliseconds that a caption waits for those of other requests to share its batch.',
       batchWindowMs,
       0,
       '5; 20 for throughput',
@@ -241,6 +280,13 @@ const imageDefinitions: SettingDefinitions<ImageSettings> = {
     parse: (value) => (/^[1-9]\d{0,3}$/.test(value) ? Number(value) : undefined),
     expected: 'a whole number from 1 to 9999',
   }),
+  imageCacheBytes: count(
+    'BLIP_IMAGE_CACHE_BYTES',
+    "Bytes of encoded images that a model keeps, so that a client's next request about the same picture skips the vision model.",
+    0,
+    0,
+    'none',
+  ),
   imageTimeoutMs: milliseconds(
     'BLIP_IMAGE_TIMEOUT_MS',
     'Milliseconds to fetch one image in, redirects included.',
@@ -319,9 +365,23 @@ interface SettingsSource {
  * @throws HandlerError `SETTINGS_INVALID`, naming the variable. The value is not repeated, because it may be a secret.
  */
 export function readSettings({ environment, cpuCount, shippedCheckpoint }: SettingsSource): Settings {
-  const defaults = goalDefaults(readSetting(optimizeFor, environment), cpuCount);
-  const workers = readSetting(workerCountDefinition(defaults.workerCount), environment);
+  const ids = readSetting(deviceIds, environment);
+  const goals = goalDefaults(readSetting(optimizeFor, environment), cpuCount);
+  // Each worker of a device has a copy of the weights on it, and one keeps it busy.
+  const defaults = ids.length === 0 ? goals : { ...goals, workerCount: 1 };
+  const workers = readSetting(workerCountDefinition(defaults.workerCount), environment) * Math.max(1, ids.length);
   const threadsPerWorker = Math.max(1, Math.floor(cpuCount / workers));
   const changing = { checkpoint: shippedCheckpoint, threadsPerWorker, ...defaults };
-  return readDefinitions(settingDefinitions(changing), environment);
+  const settings = readDefinitions(settingDefinitions(changing), environment);
+  requireEffect(settings);
+  return settings;
+}
+
+/** @throws HandlerError `SETTINGS_INVALID` when devices of CUDA are named where another provider computes. */
+function requireEffect({ executionProvider, deviceIds: ids }: Settings): void {
+  if (ids.length === 0 || executionProvider === 'auto' || executionProvider === 'cuda') return;
+  throw new HandlerError(
+    'SETTINGS_INVALID',
+    `Expected BLIP_EXECUTION_PROVIDER to be auto or cuda where BLIP_DEVICES is set, got ${executionProvider}.`,
+  );
 }

@@ -25,8 +25,9 @@ const allowedImports: Readonly<Record<string, readonly string[]>> = {
 /** For each room within pipeline/, the others that it may import from. All may measure times and know requests. */
 const allowedWithinPipeline: Readonly<Record<string, readonly string[]>> = {
   images: ['stages.ts', 'fair-queue.ts'],
+  cuda: [],
   texts: [],
-  sessions: ['images'],
+  sessions: ['images', 'cuda'],
   workers: ['images', 'sessions', 'fair-queue.ts'],
   tasks: ['accepted-requests.ts', 'infer-request.ts', 'stages.ts', 'images', 'texts', 'sessions', 'workers'],
 };
@@ -85,7 +86,11 @@ const onlyImporters: Readonly<Record<string, readonly string[]>> = {
   ],
   '@huggingface/hub': ['checkpoint/hub/listing.ts'],
   '@fastify/busboy': ['handlers/http/exchange/multipart.ts'],
-  'lru-cache': ['handlers/http/doors/runpod/answer-cache.ts', 'network/dns-names.ts'],
+  'lru-cache': [
+    'handlers/http/doors/runpod/answer-cache.ts',
+    'network/dns-names.ts',
+    'pipeline/sessions/image-cache.ts',
+  ],
   'prom-client': ['handlers/service/metrics.ts', 'handlers/service/model-metrics.ts'],
   '@opentelemetry/api': ['handlers/service/tracing.ts'],
   'cli-progress': ['handlers/command-line/download-progress.ts'],

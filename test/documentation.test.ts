@@ -37,7 +37,11 @@ describe('docs/reference/errors.md', () => {
   test('names the statuses and the meaning of every code', () => {
     const text = read('docs/reference/errors.md');
     const ofRequests = [...text.matchAll(/^\| ([A-Z_]+) \| (\d{3}) \| ([A-Z_]+|–) \| (.+?) \|/gm)];
-    const ofStart = [...text.matchAll(/^\| (SETTINGS_INVALID|EXECUTION_PROVIDER_UNAVAILABLE) \| (.+?) \|/gm)];
+    const ofStart = [
+      ...text.matchAll(
+        /^\| (SETTINGS_INVALID|EXECUTION_PROVIDER_UNAVAILABLE|PRECISION_UNAVAILABLE|PROVIDER_INSTALL_FAILED) \| (.+?) \|/gm,
+      ),
+    ];
     const documented = [
       ...ofRequests.map(([, code, http, grpc, meaning]) => [code, { http: Number(http), grpc, meaning }] as const),
       ...ofStart.map(([, code, meaning]) => [code, { http: 500, grpc: 'INTERNAL', meaning }] as const),

@@ -29,8 +29,9 @@ export async function openWeightsSession(
       ...options,
       keepsThreadsSpinning: true,
       dataFolder: weights.dataFolder,
-      // Nodes of the graph cast the weights that the file has in another precision; folded, they run once.
-      foldConstants: graph.castInitializers.size > 0,
+      // Nodes of the graph cast the weights that the file has in another precision, and the lean form joins some of
+      // them; folded, they run once.
+      foldConstants: graph.castInitializers.size > 0 || options.form === 'lean',
       // A GPU has a copy of its own, in an order of its own.
       prepacksWeights: prepacksWeights && options.executionProvider === 'cpu',
     });
@@ -45,7 +46,7 @@ function alreadyPacked(session: Session): WeightsSession {
 function packable(mapped: Session, openPacked: () => Promise<Session>): WeightsSession {
   let session = mapped;
   return {
-    run: (inputs) => session.run(inputs),
+    run: (...given) => session.run(...given),
     async pack() {
       if (session !== mapped) return;
       session = await openPacked();
