@@ -6,13 +6,15 @@ import { flatten, mapValues } from './value-tree.ts';
 
 /**
  * ONNX Loop without scan outputs. `body` gets the state of one iteration and returns the next, with the condition to
- * go on. The state is any structure of values; shapes may change between iterations. The first iteration always runs.
+ * go on. The state is any structure of values; shapes may change between iterations. The first iteration always runs, unless
+ * `maxIterations`, a scalar, is 0.
  * @throws RangeError where the next state differs from the initial one in structure, or in a type.
  */
 export function loop<State extends object>(
   scope: Scope,
   initial: State,
   body: (scope: Scope, iteration: Value<'int64'>, state: State) => { state: State; goOn: Value<'bool'> },
+  maxIterations?: Value<'int64'>,
 ): State {
   const graph = createBody(scope.op.graph, uniqueName(scope.op.graph, `${scope.op.path}/body`));
   const iteration = addInput(graph, `${graph.name}.iteration`, 'int64', []);
@@ -24,7 +26,7 @@ export function loop<State extends object>(
   const inputs = flatten(initial).map(([, value]) => value);
   return readOutputs(scope, initial, {
     operator: 'Loop',
-    inputs: [undefined, scope.op.constant('bool', true), ...inputs],
+    inputs: [maxIterations, scope.op.constant('bool', true), ...inputs],
     attributes: { body: { graph } },
   });
 }

@@ -113,10 +113,14 @@ function banRepeatedNgrams(
 }
 
 /** `MinNewTokensLengthLogitsProcessor`: the end tokens get -inf in rows that are still too short. */
-function forbidEarlyEnd(
+export function forbidEarlyEnd(
   { op }: Scope,
   scores: Scores,
-  { minNewTokens, generatedCount, endTokenIds }: ProcessorContext,
+  {
+    minNewTokens,
+    generatedCount,
+    endTokenIds,
+  }: Pick<ProcessorContext, 'minNewTokens' | 'generatedCount' | 'endTokenIds'>,
 ): Scores {
   const ends = op.expand(op.constant('int64', endTokenIds), [op.dimension(scores, 0), 1]); // [sequences, end tokens]
   const tooShort = op.less(generatedCount, op.unsqueeze(minNewTokens, [1]));

@@ -15,7 +15,7 @@ export function openWeightsSession(graph: Graph, weights: Weights, options: Load
     ...options,
     keepsThreadsSpinning: true,
     dataFolder: weights.dataFolder,
-    foldConstants: graph.castInitializers.size > 0,
+    foldConstants: graph.convertedInitializers.size > 0,
     prepacksWeights: isInt8,
   });
 }

@@ -3,7 +3,8 @@ import { imageTokenCount } from '../../../checkpoint/config/vision-config.ts';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
 import { addQuestionInputs, encodeQuestions } from '../../../models/heads/question-answering.ts';
 import { crossAttentionStates } from '../../../models/language-models/bert.ts';
-import { embedText, emptyCache, textDecoder } from '../../../models/language-models/text-decoder.ts';
+import { emptyCache } from '../../../models/language-models/self-attention.ts';
+import { embedText, textDecoder } from '../../../models/language-models/text-decoder.ts';
 import { child, rootModule } from '../../../models/module.ts';
 import { oneRowPerImage, rowsByImage } from '../../../models/rows-by-image.ts';
 import { pixelValues } from '../../../models/towers/image-processor.ts';
@@ -57,7 +58,7 @@ async function openStages(name: AnswerCheckpointName): Promise<Session> {
   const { logits } = textDecoder(decoder, text, {
     embeddings: embedText(decoder, text, model.op.fill('int64', text.bosTokenId, [rowCount, 1])),
     paddingLength: model.op.expand(model.op.constant('int64', 0), [rowCount]),
-    past: emptyCache(model, text, rowCount, model.precision),
+    past: emptyCache(model, model, text, rowCount),
     cross: encodeQuestions(model, checkpoint, inputs),
     rowsByImage: oneRowPerImage(model, rowCount, text.hiddenSize),
   });

@@ -1,0 +1,28 @@
+import { afterAll, beforeAll, describe, test } from 'vitest';
+import { byParameters, expectGolden, openCaptioningSession } from '../support/generation-session.ts';
+import { checkpointNames, readGoldenGenerations } from '../support/goldens.ts';
+
+describe.each(checkpointNames)('%s generates what transformers generates', (name) => {
+  const groups = byParameters(readGoldenGenerations(name));
+  let session: Awaited<ReturnType<typeof openCaptioningSession>>;
+  beforeAll(async () => {
+    session = await openCaptioningSession(name, { form: 'lean' });
+  });
+  afterAll(() => session.release());
+
+  test.each(groups)('row by row with %s', async (_, rows) => {
+    for (const row of rows) expectGolden(row, (await session.generate([row]))[0]);
+  });
+
+  test.each(groups)('as one batch of different images and prompt lengths with %s', async (_, rows) => {
+    const answers = await session.generate(rows);
+    for (const [index, row] of rows.entries()) expectGolden(row, answers[index]);
+  });
+
+  test('whatever the order of the rows, and with more rows about one image than another', async () => {
+    const [, rows = []] = groups[0] ?? [];
+    const mixed = [...rows, ...rows.filter(({ image }) => image === 'rocket'), ...rows].reverse();
+    const answers = await session.generate(mixed);
+    for (const [index, row] of mixed.entries()) expectGolden(row, answers[index]);
+  });
+});
