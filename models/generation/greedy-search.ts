@@ -1,9 +1,10 @@
-import { conditional, loop } from '../../onnx/control-flow.ts';
+import { collect, conditional } from '../../onnx/control-flow.ts';
+import type { ElementType } from '../../onnx/element-type.ts';
 import type { Value } from '../../onnx/graph.ts';
 import { createScope, type Scope } from '../../onnx/scope.ts';
 import { lengthPower } from './beam-search.ts';
 import type { GeneratedSequences } from './generated-sequences.ts';
-import { isEndToken, type LanguageModel, type Prompt } from './language-model.ts';
+import { type DecodeStep, isEndToken, type LanguageModel, type Prompt } from './language-model.ts';
 import { forbidEarlyEnd } from './logits-processors.ts';
 import type { GenerationParameters } from './parameters.ts';
 
@@ -18,13 +19,16 @@ const NEVER = 2 ** 31;
 
 interface GreedyState<Cache extends object> {
   /** [rows, length, width], then [rows, 1, width] */
-  readonly embeddings: Parameters<LanguageModel<Cache>['decode']>[1]['embeddings'];
+  readonly embeddings: DecodeStep<Cache>['embeddings'];
   readonly cache: Cache;
-  /** [rows, generated] */
-  readonly tokenIds: Value<'int64'>;
-  readonly tokenLogprobs: Value<'float32'>;
   /** [rows, 1]: 1 until an end token was chosen, then 0. */
   readonly unfinished: Value<'int64'>;
+}
+
+/** A token for each row, with its log-probability. Both [rows, 1]; of all steps, [steps, rows, 1]. */
+interface Choice {
+  readonly tokenIds: Value<'int64'>;
+  readonly logprobs: Value<'float32'>;
 }
 
 /** Whether a batch needs no more than this: a scalar. */
@@ -47,107 +51,104 @@ export function greedySearch<Cache extends object>(
   const { op } = scope;
   const rowCount = op.dimension(prompt.paddingLength, 0);
   const promptIds = prompt.inputIds ?? op.fill('int64', 0, [rowCount, 0]);
+  const embeddings = prompt.embeddings ?? model.embed(scope, promptIds);
   const initial: GreedyState<Cache> = {
-    embeddings: prompt.embeddings ?? model.embed(scope, promptIds),
+    embeddings,
     cache: model.emptyCache(scope, rowCount),
-    tokenIds: op.fill('int64', 0, [rowCount, 0]),
-    tokenLogprobs: op.fill('float32', 0, [rowCount, 0]),
     unfinished: op.fill('int64', 1, [rowCount, 1]),
   };
-  // As long as the row that must write the most, so that the loop learns it from a shape.
-  const shortest = op.fill('bool', false, [op.reduceMax(parameters.minNewTokens, 0, true)]);
+  const context = { model, minimum: minimumLength(scope, op.dimension(embeddings, 1), parameters) };
   const longest = op.reduceMax(parameters.maxNewTokens, 0);
-  const step = (body: Scope, _: Value<'int64'>, state: GreedyState<Cache>) =>
-    greedyStep(body, state, { model, shortest, minNewTokens: parameters.minNewTokens });
-  const { tokenIds, tokenLogprobs } = loop(scope, initial, step, longest);
-  return cutOff(scope, { promptIds, tokenIds, tokenLogprobs }, parameters, model);
+  const choices = collect(scope, initial, longest, (body, state) => greedyStep(body, state, context));
+  return cutOff(scope, promptIds, choices, parameters, model);
 }
 
-function greedyStep<Cache extends object>(
-  body: Scope,
-  state: GreedyState<Cache>,
-  context: {
-    readonly model: LanguageModel<Cache>;
-    readonly shortest: Value<'bool'>;
-    readonly minNewTokens: Value<'int64'>;
-  },
-): { readonly state: GreedyState<Cache>; readonly goOn: Value<'bool'> } {
+/** Texts may not end before they have some length. */
+interface MinimumLength {
+  readonly promptLength: Value<'int64'>;
+  /** As long as the prompt and the most tokens that a row must write: the loop learns it from a shape, on the host. */
+  readonly shortest: Value<'bool'>;
+  /** [rows] */
+  readonly minNewTokens: Value<'int64'>;
+}
+
+function minimumLength(
+  { op }: Scope,
+  promptLength: Value<'int64'>,
+  { minNewTokens }: GenerationParameters,
+): MinimumLength {
+  const longest = op.add(promptLength, op.reduceMax(minNewTokens, 0, true));
+  return { promptLength, shortest: op.fill('bool', false, [longest]), minNewTokens };
+}
+
+/** What a step knows besides its state. */
+interface GreedyContext<Cache extends object> {
+  readonly model: LanguageModel<Cache>;
+  readonly minimum: MinimumLength;
+}
+
+function greedyStep<Cache extends object>(body: Scope, state: GreedyState<Cache>, context: GreedyContext<Cache>) {
   const { op } = body;
   const { model } = context;
-  const read = model.decode(body, { embeddings: state.embeddings, cache: state.cache });
-  const choice = chooseBest(body, read.logits, state, context);
-  const isEnd = isEndToken(body, choice.tokenIds, model.endTokenIds);
+  const { logits, cache } = model.decode(body, { embeddings: state.embeddings, cache: state.cache });
+  const collected = chooseBest(body, logits, model.cacheLength(body, cache), context);
+  const isEnd = isEndToken(body, collected.tokenIds, model.endTokenIds);
   const unfinished = op.where(isEnd, 0, state.unfinished);
-  const next = {
-    embeddings: model.embed(body, choice.tokenIds),
-    cache: read.cache,
-    tokenIds: op.concat([state.tokenIds, choice.tokenIds], 1),
-    tokenLogprobs: op.concat([state.tokenLogprobs, choice.logprobs], 1),
-    unfinished,
+  return {
+    state: { embeddings: model.embed(body, collected.tokenIds), cache, unfinished },
+    goOn: op.cast(op.reduceSum(op.reshape(unfinished, [-1]), 0), 'bool'),
+    collected,
   };
-  return { state: next, goOn: op.cast(op.reduceSum(op.reshape(unfinished, [-1]), 0), 'bool') };
 }
 
-/** A token for each row, with its log-probability. Both [rows, 1]. */
-interface Choice {
-  readonly tokenIds: Value<'int64'>;
-  readonly logprobs: Value<'float32'>;
-}
-
-/** The branch is decided by shapes, which the host knows, so that it waits for nothing. */
+/**
+ * Shapes decide which branch is taken. The host knows them, so that it need not wait for the GPU.
+ * @param length tokens that the model has read: [1].
+ */
 function chooseBest<Cache extends object>(
   body: Scope,
   logits: Value<'float32'>,
-  state: GreedyState<Cache>,
-  {
-    model,
-    shortest,
-    minNewTokens,
-  }: {
-    readonly model: LanguageModel<Cache>;
-    readonly shortest: Value<'bool'>;
-    readonly minNewTokens: Value<'int64'>;
-  },
+  length: Value<'int64'>,
+  { model, minimum: { promptLength, shortest, minNewTokens } }: GreedyContext<Cache>,
 ): Choice {
-  const { op } = body;
-  const count = op.dimension(state.tokenIds, 1);
-  const tooShort = op.less(count, op.dimension(shortest, 0)); // [1]
+  const { endTokenIds } = model;
   return conditional<Choice>(
     body,
-    tooShort,
-    (branch) => best(branch, forbidEarlyEnd(branch, logits, { generatedCount: count, minNewTokens, ...model })),
+    body.op.less(length, body.op.dimension(shortest, 0)),
+    (branch) => {
+      const generatedCount = branch.op.sub(length, promptLength);
+      return best(branch, forbidEarlyEnd(branch, logits, { generatedCount, minNewTokens, endTokenIds }));
+    },
     (branch) => best(branch, logits),
   );
 }
 
+/** The best log-probability is that of the best score. */
 function best({ op }: Scope, scores: Value<'float32'>): Choice {
-  const { indices } = op.topK(scores, [1]);
-  return { tokenIds: indices, logprobs: op.gatherElements(op.logSoftmax(scores), indices, 1) };
+  const { values, indices } = op.topK(op.logSoftmax(scores), [1]);
+  return { tokenIds: indices, logprobs: values };
 }
 
 /** Takes away what rows wrote beyond their end token or their limit. */
 function cutOff<Cache extends object>(
-  { op }: Scope,
-  written: {
-    readonly promptIds: Value<'int64'>;
-    readonly tokenIds: Value<'int64'>;
-    readonly tokenLogprobs: Value<'float32'>;
-  },
+  scope: Scope,
+  promptIds: Value<'int64'>,
+  choices: Choice,
   parameters: GenerationParameters,
   model: LanguageModel<Cache>,
 ): GeneratedSequences {
-  const scope = { op };
-  const { promptIds } = written;
-  const positions = op.unsqueeze(op.indices(written.tokenIds, 1), [0]); // [1, generated]
-  const isEnd = isEndToken(scope, written.tokenIds, model.endTokenIds);
-  const firstEnd = op.reduceMin(op.where(isEnd, positions, NEVER), 1); // [rows]
+  const { op } = scope;
+  const byRow = <T extends ElementType>(steps: Value<T>) => op.transpose(op.squeeze(steps, [2]), [1, 0]);
+  const [tokenIds, logprobs] = [byRow(choices.tokenIds), byRow(choices.logprobs)]; // [rows, generated]
+  const positions = op.unsqueeze(op.indices(tokenIds, 1), [0]); // [1, generated]
+  const firstEnd = op.reduceMin(op.where(isEndToken(scope, tokenIds, model.endTokenIds), positions, NEVER), 1); // [rows]
   const count = op.min(op.add(firstEnd, 1), parameters.maxNewTokens);
   const isText = op.less(positions, op.unsqueeze(count, [1]));
-  const tokenLogprobs = op.where(isText, written.tokenLogprobs, 0);
+  const tokenLogprobs = op.where(isText, logprobs, 0);
   const ofPrompt = op.fill('float32', 0, [op.dimension(promptIds, 0), op.dimension(promptIds, 1)]);
   const scores = op.div(op.reduceSum(tokenLogprobs, 1), lengthPower(scope, count, parameters));
   return {
-    tokenIds: op.unsqueeze(op.concat([promptIds, op.where(isText, written.tokenIds, model.padTokenId)], 1), [1]),
+    tokenIds: op.unsqueeze(op.concat([promptIds, op.where(isText, tokenIds, model.padTokenId)], 1), [1]),
     tokenLogprobs: op.unsqueeze(op.concat([ofPrompt, tokenLogprobs], 1), [1]),
     ends: op.unsqueeze(op.add(count, op.dimension(promptIds, 1)), [1]),
     scores: op.unsqueeze(scores, [1]),

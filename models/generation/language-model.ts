@@ -12,6 +12,8 @@ export interface LanguageModel<Cache extends object> {
   readonly embed: (scope: Scope, tokenIds: Value<'int64'>) => Value<Real>;
   /** A cache that holds nothing yet. `sequenceCount` is 1-D of one element. */
   readonly emptyCache: (scope: Scope, sequenceCount: Value<'int64'>) => Cache;
+  /** How many tokens a cache holds, padding included: [1]. */
+  readonly cacheLength: (scope: Scope, cache: Cache) => Value<'int64'>;
   /** The cache of these sequences, [sequences], in their order; one may be there several times. */
   readonly select: (scope: Scope, cache: Cache, sequences: Value<'int64'>) => Cache;
   /** One step: reads new tokens, and appends them to the cache. */

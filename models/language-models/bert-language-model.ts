@@ -2,8 +2,8 @@ import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
 import type { LanguageModel } from '../generation/language-model.ts';
 import { type Module, within } from '../module.ts';
 import type { RowsByImage } from '../rows-by-image.ts';
-import type { CrossAttentionState } from './bert.ts';
-import { cacheOf, emptyCache, type LayerCache } from './self-attention.ts';
+import { type CrossAttentionState, ofLayer } from './bert.ts';
+import { cacheLength, cacheOf, emptyCache, type LayerCache } from './self-attention.ts';
 import { embedText, textDecoder } from './text-decoder.ts';
 
 /**
@@ -19,6 +19,7 @@ export function bertLanguageModel(
   return {
     embed: (scope, tokenIds) => embedText(within(decoder, scope), config, tokenIds),
     emptyCache: (scope, sequenceCount) => emptyCache(scope, decoder, config, sequenceCount),
+    cacheLength: (scope, cache) => cacheLength(scope, ofLayer(cache, 0)),
     select: cacheOf,
     decode(scope, { embeddings, paddingLength, cache }) {
       const inputs = { embeddings, paddingLength, past: cache, ...context };

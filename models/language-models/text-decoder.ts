@@ -128,7 +128,7 @@ function hidePadding(
 /** All rows begin at once, and so have the same positions. */
 function startAtOnce(decoder: Module, config: TextConfig, inputs: DecoderInputs): Start {
   const { op } = decoder;
-  const first = cacheLength(decoder, firstLayer(inputs));
+  const first = cacheLength(decoder, ofLayer(inputs.past, 0));
   const end = op.add(first, op.dimension(inputs.embeddings, 1));
   const embedded = addPositionRange(child(decoder, 'bert'), config, inputs.embeddings, { first, end });
   return { embedded, rowShape: rowShapeOf(decoder, config, inputs) };
@@ -140,16 +140,10 @@ function rowShapeOf({ op }: Scope, config: TextConfig, { embeddings }: DecoderIn
 
 function tokenPositions(scope: Scope, inputs: DecoderInputs): AttentionPositions {
   const { op } = scope;
-  const pastLength = op.squeeze(cacheLength(scope, firstLayer(inputs)), [0]);
+  const pastLength = op.squeeze(cacheLength(scope, ofLayer(inputs.past, 0)), [0]);
   const length = op.add(pastLength, op.squeeze(op.dimension(inputs.embeddings, 1), [0]));
   const one = op.constant('int64', 1);
   return { queries: op.range(pastLength, length, one), keys: op.range(0, length, one) };
-}
-
-function firstLayer({ past }: DecoderInputs): LayerCache {
-  const [first] = past;
-  if (first === undefined) throw new RangeError('Expected a text model of at least one layer.');
-  return first;
 }
 
 /**

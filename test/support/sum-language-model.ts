@@ -32,6 +32,7 @@ export function sumModel(root: Scope): LanguageModel<Sums> {
     emptyCache: ({ op }, count) => ({
       read: { sum: op.fill('float32', 0, [count, VOCABULARY_SIZE]), length: op.fill('int64', 0, [count, 1]) },
     }),
+    cacheLength: ({ op }, { read }) => op.reshape(op.gather(read.length, [0], 0), [1]),
     select: ({ op }, { read }, sequences) => ({
       read: { sum: op.gather(read.sum, sequences, 0), length: op.gather(read.length, sequences, 0) },
     }),
