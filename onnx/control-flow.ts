@@ -48,7 +48,10 @@ export function collect<State extends object, Collected extends object>(
   const { collected } = next;
   const node = loopNode(scope, initial, graph, next, maxIterations);
   addOutputs(graph, collected, collected, '.collected');
-  const likeAll = { state: initial, collected: mapValues(collected, (_, { name, elementType }) => ({ name, elementType })) };
+  const likeAll = {
+    state: initial,
+    collected: mapValues(collected, (_, { name, elementType }) => ({ name, elementType })),
+  };
   return readOutputs(scope, likeAll, node).collected;
 }
 

@@ -8,11 +8,22 @@ import { createSession } from '../../pipeline/sessions/runtime.ts';
 import { runtimeInt64s } from '../../pipeline/sessions/tensors.ts';
 import { resolveGenerationSettings } from '../../pipeline/tasks/generation-settings.ts';
 
-const [folder = 'checkpoints/scenes-captioning', form = 'lean', precision = 'float16', layers = '24', rowsText = '1', extra = '{}'] = process.argv.slice(2);
+const [
+  folder = 'checkpoints/scenes-captioning',
+  form = 'lean',
+  precision = 'float16',
+  layers = '24',
+  rowsText = '1',
+  extra = '{}',
+] = process.argv.slice(2);
 const checkpoint = openCheckpoint(folder, 384) as any;
 const stored = openWeights(folder);
 const visionLayers = Number(layers);
-const config = { ...checkpoint.config, vision: { ...checkpoint.config.vision, layerCount: visionLayers }, text: { ...checkpoint.config.text, layerCount: 12 } };
+const config = {
+  ...checkpoint.config,
+  vision: { ...checkpoint.config.vision, layerCount: visionLayers },
+  text: { ...checkpoint.config.text, layerCount: 12 },
+};
 const names = [...stored.regions];
 const regions = new Map(stored.regions);
 for (const [name, region] of names) {
@@ -24,18 +35,41 @@ for (const [name, region] of names) {
   }
 }
 const weights = { ...stored, regions } as Weights;
-const graph = captioningGraph({ ...checkpoint, config }, weights, { form: form as GraphForm, precision: precision as Real });
-const session = await createSession(graph, { executionProvider: 'cuda', threadCount: 1, dataFolder: weights.dataFolder, foldConstants: graph.convertedInitializers.size > 0 });
+const graph = captioningGraph({ ...checkpoint, config }, weights, {
+  form: form as GraphForm,
+  precision: precision as Real,
+});
+const session = await createSession(graph, {
+  executionProvider: 'cuda',
+  threadCount: 1,
+  dataFolder: weights.dataFolder,
+  foldConstants: graph.convertedInitializers.size > 0,
+});
 const rows = Number(rowsText);
 const settings = JSON.parse(extra);
 const { max_new_tokens: most = 40, min_new_tokens: least = 0, ...shared } = settings;
 const output = await session.run({
   images: { data: new Uint8Array(rows * 384 * 384 * 3), shape: [rows, 384, 384, 3] },
-  image_index: runtimeInt64s(Array.from({ length: rows }, (_, i) => i), [rows]),
-  input_ids: runtimeInt64s(Array.from({ length: rows }, () => config.text.bosTokenId), [rows, 1]),
-  padding_length: runtimeInt64s(Array.from({ length: rows }, () => 0), [rows]),
-  max_new_tokens: runtimeInt64s(Array.from({ length: rows }, () => most), [rows]),
-  min_new_tokens: runtimeInt64s(Array.from({ length: rows }, () => least), [rows]),
+  image_index: runtimeInt64s(
+    Array.from({ length: rows }, (_, i) => i),
+    [rows],
+  ),
+  input_ids: runtimeInt64s(
+    Array.from({ length: rows }, () => config.text.bosTokenId),
+    [rows, 1],
+  ),
+  padding_length: runtimeInt64s(
+    Array.from({ length: rows }, () => 0),
+    [rows],
+  ),
+  max_new_tokens: runtimeInt64s(
+    Array.from({ length: rows }, () => most),
+    [rows],
+  ),
+  min_new_tokens: runtimeInt64s(
+    Array.from({ length: rows }, () => least),
+    [rows],
+  ),
   ...settingFeeds(resolveGenerationSettings(shared, {}).shared),
   uniforms: { data: new Float32Array(rows * 40 * 20), shape: [rows, 40, 20] },
 });

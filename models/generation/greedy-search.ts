@@ -14,8 +14,8 @@ import type { GenerationParameters } from './parameters.ts';
  * ended goes on until all have; what it writes then is cut off behind the loop.
  */
 
-/** The largest position that a text could have. */
-const NEVER = 2 ** 31;
+/** Beyond every position. On CPUs Min compares some numbers of 64 bits as if they had 32. */
+const NEVER = 2 ** 30;
 
 interface GreedyState<Cache extends object> {
   /** [rows, length, width], then [rows, 1, width] */

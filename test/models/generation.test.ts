@@ -1,12 +1,13 @@
 import { afterAll, beforeAll, describe, test } from 'vitest';
+import { inEachForm } from '../support/forms.ts';
 import { byParameters, expectGolden, openCaptioningSession } from '../support/generation-session.ts';
 import { checkpointNames, readGoldenGenerations } from '../support/goldens.ts';
 
-describe.each(checkpointNames)('%s generates what transformers generates', (name) => {
+describe.each(inEachForm(checkpointNames))('%s in the %s form generates what transformers generates', (name, form) => {
   const groups = byParameters(readGoldenGenerations(name));
   let session: Awaited<ReturnType<typeof openCaptioningSession>>;
   beforeAll(async () => {
-    session = await openCaptioningSession(name);
+    session = await openCaptioningSession(name, { form });
   });
   afterAll(() => session.release());
 
