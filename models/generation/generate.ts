@@ -28,7 +28,7 @@ interface LoopState<Cache extends object> {
   readonly beams: BeamState;
 }
 
-/** A model for batches without padding, and whether a batch fits it: a scalar. */
+/** A model for batches without padding, and whether a batch fits it: a scalar. Graphs for GPUs have one. */
 export interface GreedyModel<Cache extends object> {
   readonly fits: Value<'bool'>;
   readonly model: LanguageModel<Cache>;
@@ -47,17 +47,26 @@ export function generate<Cache extends object>(
   rules: TokenRules = noTokenRules,
   greedy?: GreedyModel<Cache>,
 ): GeneratedSequences {
-  if (greedy === undefined || hasRules(rules)) return search(parent, prompt, parameters, model, rules);
+  const context = { parameters, model, rules, avoidsEmptySums: greedy !== undefined };
+  if (greedy === undefined || hasRules(rules)) return search(parent, prompt, context);
   return conditional<GeneratedSequences>(
     parent,
     parent.op.and(isGreedySearch(parent, prompt, parameters), greedy.fits),
     (branch) => greedySearch(branch, prompt, parameters, greedy.model),
-    (branch) => search(branch, prompt, parameters, model, rules),
+    (branch) => search(branch, prompt, context),
   );
 }
 
 function hasRules(rules: TokenRules): boolean {
   return Object.values(rules).some((rule) => (typeof rule === 'object' ? rule.length > 0 : rule !== undefined));
+}
+
+/** What a search is made for. */
+interface SearchContext<Cache extends object> {
+  readonly parameters: GenerationParameters;
+  readonly model: LanguageModel<Cache>;
+  readonly rules: TokenRules;
+  readonly avoidsEmptySums: boolean;
 }
 
 /**
@@ -67,10 +76,9 @@ function hasRules(rules: TokenRules): boolean {
 function search<Cache extends object>(
   parent: Scope,
   prompt: Prompt,
-  parameters: GenerationParameters,
-  model: LanguageModel<Cache>,
-  rules: TokenRules,
+  context: SearchContext<Cache>,
 ): GeneratedSequences {
+  const { parameters, model } = context;
   const scope = createScope(parent.op.graph, 'generation');
   const layout = sequenceLayout(scope, prompt, parameters);
   const initial = initialState(scope, prompt, layout, model);
@@ -78,7 +86,7 @@ function search<Cache extends object>(
     const { op } = body;
     const read = model.decode(body, state);
     const logits = op.gather(read.logits, state.origins, 0); // [sequences, vocabulary]
-    const decision = chooseNext(body, logits, generatedCount, state, { layout, parameters, model, rules });
+    const decision = chooseNext(body, logits, generatedCount, state, { ...context, layout });
     const { sequences, beams, goOn } = decision;
     const origins = op.gather(state.origins, decision.sources, 0);
     const next = {
@@ -185,20 +193,15 @@ function chooseNext<Cache extends object>(
   logits: Value<'float32'>,
   generatedCount: Value<'int64'>,
   state: LoopState<Cache>,
-  context: {
-    readonly layout: SequenceLayout;
-    readonly parameters: GenerationParameters;
-    readonly model: LanguageModel<Cache>;
-    readonly rules: TokenRules;
-  },
+  context: SearchContext<Cache> & { readonly layout: SequenceLayout },
 ): Decision {
-  const { layout, parameters, model, rules } = context;
+  const { layout, parameters, model, rules, avoidsEmptySums } = context;
   const { sequences, beams } = state;
   const { endTokenIds, padTokenId } = model;
   const choice = { parameters, generatedCount, endTokenIds, padTokenId };
   const { idPaddingLength: paddingLength, minNewTokens, maxNewTokens: most } = layout;
   const lengths = { paddingLength, minNewTokens, maxNewTokens: most };
-  const processing = { ...choice, ...lengths, tokenIds: sequences.tokenIds, rules };
+  const processing = { ...choice, ...lengths, tokenIds: sequences.tokenIds, rules, avoidsEmptySums };
   return conditional<Decision>(
     scope,
     layout.isBeamSearch,

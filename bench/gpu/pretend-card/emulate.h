@@ -77,6 +77,7 @@ static bool emulate(const std::string& n, void** a) {
     const void* l = arg<const void*>(a, 0);
     const void* r = arg<const void*>(a, 1);
     void* o = arg<void*>(a, 2);
+    if (o == lastCastOut) lastCastOut = NULL; // Memory that is used again holds another condition.
     for (int i = 0; i < N; i++) store(t, o, i, op(n, load(t1, l, il == "true" ? i : 0), load(t2, r, ir == "true" ? i : 0)));
     return true;
   }
@@ -122,6 +123,7 @@ static bool emulate(const std::string& n, void** a) {
     std::string ti = p.substr(0, p.find(", "));
     p = p.substr(ti.size() + 2);
     std::string to = p.substr(0, p.find(", "));
+    if (arg<void*>(a, 1) == lastCastOut) lastCastOut = NULL;
     if (has(n, "OP_Cast<int, bool>") || has(n, "OP_Cast<long, bool>")) lastCastOut = arg<void*>(a, 1);
     if (!counts(ti) || !counts(to)) return false;
     L N = arg<L>(a, 3);
