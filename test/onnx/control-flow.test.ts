@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { conditional, loop } from '../../onnx/control-flow.ts';
+import { collect, conditional, loop } from '../../onnx/control-flow.ts';
 import { addInput, addOutput, createGraph, type Graph, type Value } from '../../onnx/graph.ts';
 import { createScope, type Scope } from '../../onnx/scope.ts';
 import { flatten, mapValues } from '../../onnx/value-tree.ts';
@@ -338,5 +338,33 @@ describe('a structure of values', () => {
       caches: [{ keys: value('caches.0.keys') }, { keys: value('caches.1.keys') }],
       last: value('last'),
     });
+  });
+});
+
+describe('a loop that collects', () => {
+  /** Counts up from the input, and writes down each number and its square. */
+  async function collected(from: number, limit: number, maxIterations: number) {
+    const graph = createGraph('collect');
+    const scope = createScope(graph, 'model');
+    const start = addInput(graph, 'start', 'int64', []);
+    const most = addInput(graph, 'most', 'int64', []);
+    const written = collect(scope, { current: start }, most, ({ op }, { current }) => {
+      const next = op.add(current, 1);
+      return {
+        state: { current: next },
+        goOn: op.less(next, limit),
+        collected: { number: op.unsqueeze(current, [0]), square: op.mul(current, current) },
+      };
+    });
+    addOutputs(graph, written);
+    return (await runGraph(graph, [{ start: scalar(from), most: scalar(maxIterations) }]))[0];
+  }
+
+  test('returns what each iteration wrote down, until it ends', async () => {
+    expect(await collected(3, 6, 10)).toEqual({ 'out.number': [3, 4, 5], 'out.square': [9, 16, 25] });
+  });
+
+  test('runs no longer than it may', async () => {
+    expect(await collected(3, 100, 2)).toEqual({ 'out.number': [3, 4], 'out.square': [9, 16] });
   });
 });
