@@ -216,7 +216,7 @@ export function preNormLayers(
   return layers.reduce((hidden, layer) => preNormLayer(layer, config, hidden, attend), x);
 }
 
-/** The same layers, where one operator adds what a layer computed to the residual and normalises the sum for the next. */
+/** One operator adds what a layer computed to the residual, and normalises the sum for the next. */
 function leanPreNormLayers(
   module: Module,
   layers: readonly Module[],

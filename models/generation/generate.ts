@@ -61,7 +61,7 @@ function hasRules(rules: TokenRules): boolean {
   return Object.values(rules).some((rule) => (typeof rule === 'object' ? rule.length > 0 : rule !== undefined));
 }
 
-/** What a search is made for. */
+/** The purpose of a search. */
 interface SearchContext<Cache extends object> {
   readonly parameters: GenerationParameters;
   readonly model: LanguageModel<Cache>;

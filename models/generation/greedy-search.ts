@@ -81,7 +81,7 @@ function minimumLength(
   return { promptLength, shortest: op.fill('bool', false, [longest]), minNewTokens };
 }
 
-/** What a step knows besides its state. */
+/** Known to every step, besides its state. */
 interface GreedyContext<Cache extends object> {
   readonly model: LanguageModel<Cache>;
   readonly minimum: MinimumLength;

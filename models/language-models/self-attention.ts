@@ -19,7 +19,7 @@ interface StackedKeysAndValues {
   readonly stacked: Value<Real>;
 }
 
-/** What one layer has read so far. The lean form stacks keys and values. */
+/** The tokens that one layer has read. The lean form stacks their keys and values. */
 export type LayerCache = KeysAndValues | StackedKeysAndValues;
 
 /** Caches of all layers that hold nothing yet, written in `scope`. */
@@ -48,7 +48,7 @@ export function cacheOf<Cache extends object>({ op }: Scope, cache: Cache, seque
   return mapValues(cache, (path, value) => op.gather(value, sequences, path.endsWith('.stacked') ? 1 : 0));
 }
 
-/** What each token looks at, besides itself. */
+/** Says where a token looks, besides itself. */
 export interface SelfAttentionContext {
   /** In the plain form: [rows, 1, tokens, keys], which hides later tokens and padding. */
   readonly bias?: Value<Real> | undefined;

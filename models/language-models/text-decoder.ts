@@ -91,7 +91,7 @@ export function textDecoderStates(
   return { hidden, rowShape: context.rowShape, present };
 }
 
-/** What the first layer reads. */
+/** The first layer's input. */
 interface Start extends Omit<SelfAttentionContext, 'cache'> {
   /** [rows * tokens, hidden] */
   readonly embedded: Value<Real>;

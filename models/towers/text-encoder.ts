@@ -69,7 +69,7 @@ export function firstTokens({ op }: Scope, inputs: EncoderInputs, hidden: Value<
   return op.gather(op.reshape(hidden, rowShape), 0, 1);
 }
 
-/** What hides padding from attention: lengths where the operator takes them, else a bias. */
+/** Hides padding from attention: lengths where the operator takes them, else a bias. */
 type HiddenPadding = { readonly bias: Value<Real> } | { readonly lengths: Value<'int32'> };
 
 function hidePadding(module: Module, { inputIds, textLength }: EncoderInputs, length: Value<'int64'>): HiddenPadding {

@@ -10,7 +10,7 @@ export function openWeightsSession(graph: Graph, weights: Weights, options: Load
   // Repacking pays for the int8 matrices: two and a half times the speed where there is one row. It does not for those of
   // float32. Weights of 16 bits stay constants, because overridable ones would be widened at every run.
   if (isInt8) makeOverridable(graph, ({ elementType, shape }) => elementType === 'float32' && shape.length > 1);
-  // Nodes of the graph cast the weights that the file has in another precision; folded, they run once.
+  // Nodes of the graph cast weights that the file has in another precision, or join some; folded, they run once.
   return createSession(graph, {
     ...options,
     keepsThreadsSpinning: true,
