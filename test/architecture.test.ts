@@ -25,8 +25,9 @@ const allowedImports: Readonly<Record<string, readonly string[]>> = {
 /** For each room within pipeline/, the others that it may import from. All may measure times and know requests. */
 const allowedWithinPipeline: Readonly<Record<string, readonly string[]>> = {
   images: ['stages.ts', 'fair-queue.ts'],
+  cuda: [],
   texts: [],
-  sessions: ['images'],
+  sessions: ['images', 'cuda'],
   workers: ['images', 'sessions', 'fair-queue.ts'],
   tasks: ['accepted-requests.ts', 'infer-request.ts', 'stages.ts', 'images', 'texts', 'sessions', 'workers'],
 };
@@ -61,7 +62,7 @@ const allowedWithinCheckpoint: Readonly<Record<string, readonly string[]>> = {
 /** The only files that may import a package. */
 const onlyImporters: Readonly<Record<string, readonly string[]>> = {
   'onnxruntime-node': ['pipeline/sessions/runtime.ts'],
-  undici: ['network/http-get.ts', 'network/proxy-connections.ts', 'network/redirect-cookies.ts'],
+  undici: ['network/proxy-connections.ts', 'network/redirect-cookies.ts'],
   'ipaddr.js': ['network/address-guard.ts'],
   sharp: ['pipeline/images/formats/sharp-images.ts'],
   pbf: ['onnx/model-proto.ts'],
@@ -85,7 +86,11 @@ const onlyImporters: Readonly<Record<string, readonly string[]>> = {
   ],
   '@huggingface/hub': ['checkpoint/hub/listing.ts'],
   '@fastify/busboy': ['handlers/http/exchange/multipart.ts'],
-  'lru-cache': ['handlers/http/doors/runpod/answer-cache.ts', 'network/dns-names.ts'],
+  'lru-cache': [
+    'handlers/http/doors/runpod/answer-cache.ts',
+    'network/dns-names.ts',
+    'pipeline/sessions/image-cache.ts',
+  ],
   'prom-client': ['handlers/service/metrics.ts', 'handlers/service/model-metrics.ts'],
   '@opentelemetry/api': ['handlers/service/tracing.ts'],
   'cli-progress': ['handlers/command-line/download-progress.ts'],
@@ -174,7 +179,9 @@ describe('imports', () => {
       'handlers/service/server-settings.ts',
       'handlers/service/web-origins.ts',
       'node:net',
+      'pipeline/optimization-goals.ts',
       'pipeline/sessions/execution-provider-choices.ts',
+      'pipeline/sessions/weights-choices.ts',
       'pipeline/setting-definitions.ts',
       'pipeline/settings.ts',
       'protocol/errors.ts',

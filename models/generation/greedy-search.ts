@@ -1,4 +1,4 @@
-import { collect, conditional } from '../../onnx/control-flow.ts';
+import { collectWhile, conditional } from '../../onnx/control-flow.ts';
 import type { ElementType } from '../../onnx/element-type.ts';
 import type { Value } from '../../onnx/graph.ts';
 import { createScope, type Scope } from '../../onnx/scope.ts';
@@ -59,7 +59,7 @@ export function greedySearch<Cache extends object>(
   };
   const context = { model, minimum: minimumLength(scope, op.dimension(embeddings, 1), parameters) };
   const longest = op.reduceMax(parameters.maxNewTokens, 0);
-  const choices = collect(scope, initial, longest, (body, state) => greedyStep(body, state, context));
+  const choices = collectWhile(scope, initial, longest, (body, state) => greedyStep(body, state, context));
   return cutOff(scope, promptIds, choices, parameters, model);
 }
 

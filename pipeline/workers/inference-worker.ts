@@ -1,41 +1,51 @@
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
 import { type Checkpoint, openCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Task } from '../../checkpoint/config/architectures.ts';
 import { CheckpointError, type CheckpointErrorCode } from '../../checkpoint/errors.ts';
+import type { GraphForm } from '../../models/module.ts';
 import { type ErrorCode, HandlerError } from '../../protocol/errors.ts';
 import { chooseExecutionProvider, chooseForInt8 } from '../sessions/execution-provider.ts';
-import type { ChosenExecutionProvider, ExecutionProviderChoice } from '../sessions/execution-provider-choices.ts';
+import type { ChosenExecutionProvider, ComputeChoice } from '../sessions/execution-provider-choices.ts';
 import { loadSession } from '../sessions/load-session.ts';
 import type { LoadedSession, LoadOptions } from '../sessions/loaded-session.ts';
 import { BatchDropped, type Pause } from '../sessions/pause.ts';
 import type { BatchOf, WorkBatch, WorkKind, WorkResult } from '../sessions/work.ts';
 
-/** The entry of a worker thread. The thread owns one session and computes one run of a batch at a time. */
+/**
+ * The entry of a worker thread. The thread owns one session and computes one run of a batch at a time. Its first message
+ * has its settings, so that it can start before they are known.
+ */
 
-export interface WorkerSettings<Name extends Task = Task> extends Omit<LoadOptions, 'executionProvider'> {
+export interface WorkerSettings<Name extends Task = Task>
+  extends Omit<LoadOptions, 'executionProvider' | 'precision' | 'form' | 'deviceId'>,
+    ComputeChoice {
   readonly folder: string;
   /** The task of the checkpoint, as the main thread read it: it sends batches of this task. */
   readonly task: Name;
   /** How long a run may take, as the main thread measures it (worker-thread.ts). */
   readonly runLimitMs?: number;
-  /** The worker tries it: only worker threads load the runtime. */
-  readonly executionProvider: ExecutionProviderChoice;
 }
 
 /**
- * Sent to the worker: a batch; that a batch which pauses goes on, or is dropped; or `close` to release the session and end
- * the thread.
+ * Sent to the worker: a batch; that a batch which pauses goes on, or is dropped; `pack` to pack the weights; or `close` to
+ * release the session and end the thread.
  */
 export type WorkerRequest =
   | (WorkBatch & { readonly id: number })
   | { readonly resumed: number; readonly isWanted: boolean }
+  | 'pack'
   | 'close';
 
 /**
  * Sent by the worker: `ready` once, then one answer for each batch. Between its runs, a batch answers that it pauses, and
  * waits until it is resumed; meanwhile the worker takes other batches.
  */
-export type WorkerAnswer = ReadyAnswer | WorkResult | PausedAnswer | { readonly failure: WorkerFailure };
+export type WorkerAnswer = ReadyAnswer | WorkResult | PausedAnswer | PackedAnswer | { readonly failure: WorkerFailure };
+
+export interface PackedAnswer {
+  /** Time to pack the weights. */
+  readonly packMs: number;
+}
 
 export interface PausedAnswer {
   readonly paused: true;
@@ -104,18 +114,33 @@ class PausedBatches {
   }
 }
 
+/** Each operator costs a GPU a launch; a CPU has nothing of fewer and larger ones. */
+function formOn({ executionProvider }: ChosenExecutionProvider): GraphForm {
+  return executionProvider === 'cuda' ? 'lean' : 'plain';
+}
+
+async function pack(session: LoadedSession<WorkKind>): Promise<PackedAnswer> {
+  const startMs = performance.now();
+  await session.pack();
+  return { packMs: performance.now() - startMs };
+}
+
 async function serve(settings: WorkerSettings): Promise<void> {
   const checkpoint = openOfTask(settings);
   const choose = checkpoint.isInt8 ? chooseForInt8 : chooseExecutionProvider;
-  const chosen = await choose(settings.executionProvider);
+  const chosen = await choose(settings);
   const startMs = performance.now();
-  const session = await loadSession(checkpoint, { ...settings, ...chosen });
+  const session = await loadSession(checkpoint, { ...settings, ...chosen, form: formOn(chosen) });
   const paused = new PausedBatches();
   parentPort?.on('message', async (request: WorkerRequest) => {
     if (request === 'close') {
       await session.release();
       // Closing the port lets the thread end by itself. Terminating it during a run would abort the process.
       parentPort?.close();
+      return;
+    }
+    if (request === 'pack') {
+      send(await pack(session).catch((error: unknown) => ({ failure: describeFailure(error) })));
       return;
     }
     if ('resumed' in request) {
@@ -129,4 +154,11 @@ async function serve(settings: WorkerSettings): Promise<void> {
   send({ ready: true, ...chosen, loadMs: performance.now() - startMs });
 }
 
-await serve(workerData).catch((error: unknown) => send({ failure: describeFailure(error) }));
+parentPort?.once('message', async (settings: WorkerSettings | 'close') => {
+  if (settings === 'close') return parentPort?.close();
+  parentPort?.ref(); // Without a listener, the port would let the thread end while it loads.
+  await serve(settings).catch((error: unknown) => {
+    send({ failure: describeFailure(error) });
+    parentPort?.close();
+  });
+});

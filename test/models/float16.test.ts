@@ -36,6 +36,7 @@ import {
   readGoldenJson,
   retrievalCheckpointNames,
 } from '../support/goldens.ts';
+import { newImages } from '../support/new-images.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { expectCheckpointError } from '../support/thrown.ts';
 
@@ -154,7 +155,7 @@ test.each(inEachForm(retrievalCheckpointNames))(
       retrievalGraph(checkpoint, openWeights(checkpoint.folder), inFloat16(form)),
       checkpoint,
       {
-        images: resizedImages(images, goldens),
+        ...newImages(checkpoint, resizedImages(images, goldens), form),
         input_ids: ids,
         text_length: lengths,
         compared_images: int64s([images.length], []),

@@ -7,6 +7,7 @@ import { paddedRows, runtimeInt64s } from '../../../pipeline/sessions/tensors.ts
 import { expectClose } from '../../support/close-to.ts';
 import { forms } from '../../support/forms.ts';
 import { checkpointFolder, type ImageName, openBlipCheckpoint, openGoldenTensors } from '../../support/goldens.ts';
+import { newImages } from '../../support/new-images.ts';
 import { type GoldenCandidate, type GoldenRanking, readGoldenPresets } from '../../support/preset-goldens.ts';
 
 /** Log-likelihoods of answers that transformers' decoder gives, each computed alone: make_preset_goldens.py. */
@@ -16,10 +17,12 @@ const TOLERANCE = { absolute: 1e-4 };
 const checkpoint = openBlipCheckpoint(checkpointFolder('answers-float32'));
 const { rankings } = readGoldenPresets();
 let session: Session;
+let currentForm: GraphForm;
 
 /** The tests of a block run the graph in this form. */
 function runIn(form: GraphForm): void {
   beforeAll(async () => {
+    currentForm = form;
     const weights = openWeights(checkpoint.folder);
     session = await createSession(answerRankingGraph(checkpoint, weights, { form }), {
       executionProvider: 'cpu',
@@ -58,7 +61,7 @@ async function logprobsOf(
   );
   const candidates = paddedRows(numbers.map((number) => rows[0]?.candidates[number]?.token_ids ?? []));
   const { token_logprobs: output } = await session.run({
-    images: imageTensor(names),
+    ...newImages(checkpoint, imageTensor(names), currentForm),
     image_index: runtimeInt64s(rows.map(({ image }) => names.indexOf(image))),
     question_ids: questions.ids,
     question_length: questions.lengths,

@@ -15,6 +15,7 @@ import {
   readGoldenJson,
   retrievalCheckpointNames,
 } from '../../support/goldens.ts';
+import { newImages } from '../../support/new-images.ts';
 
 const EMBEDS_TOLERANCE = { absolute: 1e-5, relative: 1e-4 };
 const SCORE_TOLERANCE = { absolute: 1e-4 };
@@ -42,9 +43,13 @@ async function openRetrieval(name: RetrievalCheckpointName, form: GraphForm) {
     async compare(images: readonly number[], texts: readonly number[], comparedImages: number): Promise<Retrieved> {
       const { ids, lengths } = paddedTexts(texts.map((text) => pairs.texts[text]?.input_ids ?? []));
       const outputs = await session.run({
-        images: resizedImages(
-          images.flatMap((image) => pairs.images[image] ?? []),
-          goldens,
+        ...newImages(
+          checkpoint,
+          resizedImages(
+            images.flatMap((image) => pairs.images[image] ?? []),
+            goldens,
+          ),
+          form,
         ),
         input_ids: ids,
         text_length: lengths,
