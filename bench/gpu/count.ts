@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import type { GraphForm, GraphOptions } from '../../models/module.ts';
+import type { GraphOptions } from '../../models/module.ts';
 import type { GenerationRequest, PretendRun } from './pretend-card/run.ts';
 import { type Counts, copyNodes, hasPretendCard, moreOf, total, traceRun } from './pretend-card/trace.ts';
 
@@ -47,6 +47,15 @@ function summary(title: string, counts: Counts): string {
   return `${title}: ${total(counts)} operations, ${total(counts, 'to the host')} of them reads by the host\n${table(counts)}\n`;
 }
 
+const forms = ['plain', 'lean'] as const;
+const precisions = ['float32', 'float16', 'bfloat16'] as const;
+
+function choose<T extends string>(text: string, choices: readonly T[]): T {
+  const choice = choices.find((each) => each === text);
+  if (choice === undefined) throw new Error(`Expected one of ${choices.join(', ')}, got ${text}.`);
+  return choice;
+}
+
 function main(): void {
   const { values, positionals } = parseArgs({
     options: {
@@ -57,10 +66,7 @@ function main(): void {
     allowPositionals: true,
   });
   if (!hasPretendCard()) throw new Error('Expected a pretend card; run bash bench/gpu/pretend-card/fetch.sh first.');
-  const graph = {
-    form: values.form as GraphForm,
-    precision: values.precision as NonNullable<GraphOptions['precision']>,
-  };
+  const graph = { form: choose(values.form, forms), precision: choose(values.precision, precisions) };
   const promptLengths = Array.from({ length: Number(values.rows) }, () => 0);
   const [checkpoint] = positionals;
   const model = checkpoint === undefined ? LARGE : { checkpoint };

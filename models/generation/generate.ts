@@ -70,8 +70,8 @@ interface SearchContext<Cache extends object> {
 }
 
 /**
- * Every kind of search as one ONNX Loop, which ends when every row is done. Its first iteration reads the prompt of each row,
- * and every later one the tokens that were chosen last.
+ * Every kind of search as one ONNX Loop, which ends when every row is done. Its first iteration reads the prompt of each
+ * row, and every later one the tokens that were chosen last.
  */
 function search<Cache extends object>(
   parent: Scope,
