@@ -61,7 +61,7 @@ export function traceRun(run: PretendRun, { loops, period, logsPlacements }: Car
         FAKE_TRACE: trace,
         ...(loops === undefined ? {} : { FAKE_LOOPS: String(loops) }),
         ...(period === undefined ? {} : { FAKE_PERIOD: String(period) }),
-        // The card has none of cuDNN's attention, which a Hopper card has: one launch where flash attention has one or two.
+        // The card has none of cuDNN's attention. A process that is served turns it off too.
         ORT_ENABLE_CUDNN_FLASH_ATTENTION: '0',
       },
     });
