@@ -60,6 +60,7 @@ export async function createSession(graph: Graph, options: RuntimeOptions): Prom
     executionProviders: [providerOptions(options)],
     intraOpNumThreads: options.threadCount,
     interOpNumThreads: 1,
+    enableMemPattern: options.executionProvider !== 'cpu',
     graphOptimizationLevel: options.foldConstants === true ? 'basic' : 'disabled',
     logSeverityLevel: 4,
     extra: {

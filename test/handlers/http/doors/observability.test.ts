@@ -8,7 +8,7 @@ import { createMetrics } from '../../../../handlers/service/metrics.ts';
 import { bytes, dataUri, expectError, postInference, send, testSettings } from '../../../support/server.ts';
 import { serverForTest } from '../../../support/with-server.ts';
 
-const settings = testSettings();
+const settings = testSettings({ imageCacheBytes: 1_000_000 });
 const model = new Handler(settings);
 const server = createServer([model], settings, createAdmission(settings), Promise.resolve(createMetrics([model])));
 let url: string;
@@ -62,6 +62,20 @@ describe('metrics', () => {
     expect(await samples('blip_model_ready')).toEqual({ '{model="captioning"}': 1 });
     expect(Object.values(await samples('blip_model_load_seconds'))[0]).toBeGreaterThan(0);
     expect(Object.keys(await samples('process_resident_memory_bytes'))).toHaveLength(1);
+  });
+
+  test('count the images that the cache knew, and the bytes that it keeps', async () => {
+    const about = async (picture: Parameters<typeof dataUri>[0]) =>
+      await postInference(url, { inputs: [bytes('img_url', [dataUri(picture)])], parameters: { max_new_tokens: 3 } });
+    const images = async (result: string) =>
+      (await samples('blip_image_cache_images_total'))[`{model="captioning",result="${result}"}`] ?? 0;
+    await about('chelsea');
+    const [hits, misses] = [await images('hit'), await images('miss')];
+    await about('chelsea');
+    await about('chelsea');
+    expect([await images('hit'), await images('miss')]).toEqual([hits + 2, misses]);
+    const [kept = 0] = Object.values(await samples('blip_image_cache_bytes'));
+    expect(kept).toBeGreaterThan(0);
   });
 
   test('count every answer by its status, even where no model was asked', async () => {
