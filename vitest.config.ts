@@ -12,8 +12,9 @@ const bundle = ['test/handlers/command-line/**/*.test.ts', 'test/**/*bundle.test
 const measured = ['test/**/*-measured.test.ts'];
 /** Servers, and the function of AWS Lambda. */
 const doors = ['test/handlers/**/*.test.ts'];
-/** The running model: worker threads, images from the network, downloads. */
+/** The running model: worker threads, images from the network, downloads; and processes on the pretend card. */
 const pipeline = [
+  'test/models/pretend-card.test.ts',
   'test/app.test.ts',
   'test/checkpoint/{hub,merge,quantize}/**/*.test.ts',
   'test/pipeline/!(settings).test.ts',

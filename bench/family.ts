@@ -17,12 +17,16 @@ import { alternate, medians, type Turns } from './sides/turns.ts';
  *
  *     pip install -r test/fixtures/requirements.txt openvino==2026.4.1 nncf==3.4.0
  *     for size in vqa itm clip-b32 clip-l14; do python bench/make_checkpoint.py FOLDER/$size $size; done
- *     npm run build && npx tsx bench/family.ts FOLDER [--turns 5] [--batch-turns 3]
+ *     npm run build && npx tsx bench/family.ts FOLDER [--turns 5] [--batch-turns 3] [--only clip-b32]
  */
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { turns: { type: 'string', default: '5' }, 'batch-turns': { type: 'string', default: '3' } },
+  options: {
+    turns: { type: 'string', default: '5' },
+    'batch-turns': { type: 'string', default: '3' },
+    only: { type: 'string' },
+  },
 });
 const turns = Number(values.turns);
 const batchTurns = Number(values['batch-turns']);
@@ -100,6 +104,20 @@ async function measureKind(kind: Kind, all: readonly RunningSide[]): Promise<Mea
   return { kind, one, eight, moved: embedsImages ? await measureMoves(all, eight) : new Map() };
 }
 
+function cosine(a: readonly number[], b: readonly number[]): number {
+  const product = (x: readonly number[], y: readonly number[]) =>
+    x.reduce((sum, value, place) => sum + value * (y[place] ?? Number.NaN), 0);
+  return product(a, b) / Math.sqrt(product(a, a) * product(b, b));
+}
+
+/** The least cosine of a side's embeddings with those of the first side, which is torch in float32. */
+function leastCosines(batches: Turns<Answer>): ReadonlyMap<string, number> {
+  const [[expected] = []] = batches.values();
+  const least = (rows: Answer['rows']) =>
+    Math.min(...rows.map((row, index) => cosine(row, expected?.rows[index] ?? [])));
+  return new Map([...batches].map(([name, [answer]]) => [name, least(answer?.rows ?? [])]));
+}
+
 /** All kinds of one checkpoint, whose programs are loaded together. */
 async function measureCheckpoint(folder: string, size: string, sides: readonly Side[]): Promise<readonly Measured[]> {
   const ofSize = kinds.filter((kind) => kind.size === size);
@@ -122,11 +140,13 @@ function printSides(sides: readonly Side[], measured: readonly Measured[]): void
   }
   console.log();
   const numbers = new Table(columns);
-  for (const { kind, one, moved } of measured) {
+  for (const { kind, one, eight, moved } of measured) {
     const numberOf = ({ rows }: Answer) => rows[0]?.[kind.shown] ?? Number.NaN;
     numbers.numbers(`a number of it: ${kind.name}`, medians(one, numberOf), (value) => value.toPrecision(5));
-    const isMoved = moved.size > 0;
-    if (isMoved) numbers.numbers('its largest change in a batch of eight', moved, (value) => value.toExponential(0));
+    if (kind.task === 'clip')
+      numbers.numbers("its least cosine with torch's, of eight", leastCosines(eight), (value) => value.toFixed(4));
+    if (moved.size > 0)
+      numbers.numbers('its largest change in a batch of eight', moved, (value) => value.toExponential(0));
   }
 }
 
@@ -182,8 +202,10 @@ console.log(`${describeProcessor()}\n`);
 const sides = availableSides();
 const measured: Measured[] = [];
 for (const size of new Set(kinds.map((kind) => kind.size)))
-  measured.push(...(await measureCheckpoint(folder, size, sides)));
+  if (values.only === undefined || values.only === size)
+    measured.push(...(await measureCheckpoint(folder, size, sides)));
 printSides(sides, measured);
 console.log();
 const ours = sides.find(({ isOurs }) => isOurs);
-if (ours !== undefined) await printOurs(ours, { checkpoint: join(folder, 'vqa'), int8: '', openvino: '' });
+if (ours !== undefined && (values.only ?? 'vqa') === 'vqa')
+  await printOurs(ours, { checkpoint: join(folder, 'vqa'), int8: '', openvino: '' });

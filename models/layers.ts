@@ -7,6 +7,8 @@ import type { Scope } from '../onnx/scope.ts';
 import { child, type Module, type QuantizedWeight, quantizedWeight, weight } from './module.ts';
 import { quantizedLinear } from './quantized-linear.ts';
 
+const QUICK_GELU_ALPHA = 1.702;
+
 /** Layers that architectures share. Hidden states are 2-D, [rows, width], so that every Linear is one product. */
 
 /**
@@ -80,13 +82,81 @@ export function queryKeyValue(
   return { query: project(query), key: project(key), value: project(value) };
 }
 
+/** The product of a Linear. A bias that comes with it is still to be added, by the operator that reads the product. */
+export interface Product {
+  readonly value: Value<Real>;
+  readonly bias?: Value<Real>;
+}
+
+/** `torch.nn.Linear` for an operator that can add the bias: on a GPU a bias in Gemm is a launch of its own. */
+export function product(module: Module, x: Value<Real>, inputSize: number, outputSize: number): Product {
+  if (module.form === 'plain') return { value: linear(module, x, inputSize, outputSize) };
+  return { value: linearWithoutBias(module, x, inputSize, outputSize), bias: weight(module, 'bias', [outputSize]) };
+}
+
 /** `torch.nn.LayerNorm` over the last axis. */
 export function layerNorm(module: Module, x: Value<Real>, size: number, epsilon: number): Value<Real> {
   return module.op.layerNormalization(x, weight(module, 'weight', [size]), weight(module, 'bias', [size]), epsilon);
 }
 
+/** A residual, and what is added to it. */
+interface Addition {
+  readonly residual: Value<Real>;
+  readonly added: Product;
+}
+
+/** The sum and its `torch.nn.LayerNorm`, which is `norm`, as one operator. */
+function addAndNormalize(
+  norm: Module,
+  { residual, added }: Addition,
+  size: number,
+  epsilon: number,
+): { readonly sum: Value<Real>; readonly normalized: Value<Real> } {
+  return norm.op.microsoft.sumAndLayerNormalization(skipInputs(norm, { residual, added }, size, epsilon));
+}
+
+function skipInputs(norm: Module, { residual, added: { value, bias } }: Addition, size: number, epsilon: number) {
+  return {
+    x: value,
+    skip: residual,
+    weight: weight(norm, 'weight', [size]),
+    normBias: weight(norm, 'bias', [size]),
+    ...(bias === undefined ? {} : { bias }),
+    epsilon,
+  };
+}
+
+/** The `torch.nn.LayerNorm` of the sum alone. */
+export function addResidualAndNormalize(
+  norm: Module,
+  residual: Value<Real>,
+  added: Product,
+  { hiddenSize, layerNormEpsilon }: { readonly hiddenSize: number; readonly layerNormEpsilon: number },
+): Value<Real> {
+  return norm.op.microsoft.skipLayerNormalization(skipInputs(norm, { residual, added }, hiddenSize, layerNormEpsilon));
+}
+
 /** transformers' `ACT2FN[activation]`. */
-export function activate({ op }: Scope, x: Value<Real>, activation: Activation): Value<Real> {
+export function activate(scope: Scope, { value, bias }: Product, activation: Activation): Value<Real> {
+  return bias === undefined ? activateSum(scope, value, activation) : addAndActivate(scope, value, bias, activation);
+}
+
+/** The activation of `x + bias`, by operators that add the bias or are one where others are several. */
+function addAndActivate({ op }: Scope, x: Value<Real>, bias: Value<Real>, activation: Activation): Value<Real> {
+  switch (activation) {
+    case 'gelu':
+      return op.microsoft.biasGelu(x, bias);
+    case 'gelu_new':
+    case 'gelu_pytorch_tanh':
+      return op.microsoft.fastGelu(x, bias);
+    case 'quick_gelu':
+      return op.microsoft.quickGelu(op.add(x, bias), QUICK_GELU_ALPHA);
+    case 'relu':
+      return op.relu(op.add(x, bias));
+  }
+}
+
+function activateSum({ op }: Scope, x: Value<Real>, activation: Activation): Value<Real> {
   switch (activation) {
     case 'gelu':
       return op.gelu(x);
@@ -94,7 +164,7 @@ export function activate({ op }: Scope, x: Value<Real>, activation: Activation):
     case 'gelu_pytorch_tanh':
       return op.gelu(x, 'tanh');
     case 'quick_gelu':
-      return op.mul(x, op.sigmoid(op.mul(x, 1.702)));
+      return op.mul(x, op.sigmoid(op.mul(x, QUICK_GELU_ALPHA)));
     case 'relu':
       return op.relu(x);
   }
@@ -108,25 +178,30 @@ export interface PreNormConfig {
   readonly activation: Activation;
 }
 
+function addProduct({ op }: Scope, residual: Value<Real>, { value, bias }: Product): Value<Real> {
+  return op.add(bias === undefined ? value : op.add(value, bias), residual);
+}
+
+/** The attention of a pre-norm transformer, from its module and the normalised rows to as many rows. */
+export type Attend = (attention: Module, x: Value<Real>) => Product;
+
 /**
  * One layer of the transformers that CLIP and BLIP's vision model are made of: `x += attention(layer_norm1(x))`,
  * `x += mlp(layer_norm2(x))`.
- * @param attend the attention, from its module and the normalised rows to as many rows.
  */
-function preNormLayer(
-  module: Module,
-  config: PreNormConfig,
-  x: Value<Real>,
-  attend: (attention: Module, x: Value<Real>) => Value<Real>,
-): Value<Real> {
+function preNormLayer(module: Module, config: PreNormConfig, x: Value<Real>, attend: Attend): Value<Real> {
   const { op } = module;
-  const { hiddenSize, intermediateSize, layerNormEpsilon, activation } = config;
   const norm = (name: string, input: Value<Real>) =>
-    layerNorm(child(module, name), input, hiddenSize, layerNormEpsilon);
-  const attended = op.add(x, attend(child(module, 'self_attn'), norm('layer_norm1', x)));
-  const [first, second] = [child(module, 'mlp.fc1'), child(module, 'mlp.fc2')];
-  const widened = linear(first, norm('layer_norm2', attended), hiddenSize, intermediateSize);
-  return op.add(attended, linear(second, activate(first, widened, activation), intermediateSize, hiddenSize));
+    layerNorm(child(module, name), input, config.hiddenSize, config.layerNormEpsilon);
+  const attended = op.add(x, attend(child(module, 'self_attn'), norm('layer_norm1', x)).value);
+  return op.add(attended, multilayerPerceptron(child(module, 'mlp'), config, norm('layer_norm2', attended)).value);
+}
+
+function multilayerPerceptron(module: Module, config: PreNormConfig, x: Value<Real>): Product {
+  const { hiddenSize, intermediateSize, activation } = config;
+  const [first, second] = [child(module, 'fc1'), child(module, 'fc2')];
+  const widened = product(first, x, hiddenSize, intermediateSize);
+  return product(second, activate(first, widened, activation), intermediateSize, hiddenSize);
 }
 
 /** All layers of such a transformer, `encoder.layers` of `module`. */
@@ -134,12 +209,35 @@ export function preNormLayers(
   module: Module,
   config: PreNormConfig & { readonly layerCount: number },
   x: Value<Real>,
-  attend: (attention: Module, x: Value<Real>) => Value<Real>,
+  attend: Attend,
 ): Value<Real> {
-  let hidden = x;
-  for (let index = 0; index < config.layerCount; index += 1)
-    hidden = preNormLayer(child(module, `encoder.layers.${index}`), config, hidden, attend);
-  return hidden;
+  const layers = Array.from({ length: config.layerCount }, (_, index) => child(module, `encoder.layers.${index}`));
+  if (module.form === 'lean') return leanPreNormLayers(module, layers, config, x, attend);
+  return layers.reduce((hidden, layer) => preNormLayer(layer, config, hidden, attend), x);
+}
+
+/** One operator adds what a layer computed to the residual, and normalises the sum for the next. */
+function leanPreNormLayers(
+  module: Module,
+  layers: readonly Module[],
+  config: PreNormConfig,
+  x: Value<Real>,
+  attend: Attend,
+): Value<Real> {
+  const { hiddenSize, layerNormEpsilon } = config;
+  let residual = x;
+  let added: Product | undefined;
+  const normalize = (norm: Module) => {
+    if (added === undefined) return layerNorm(norm, residual, hiddenSize, layerNormEpsilon);
+    const { sum, normalized } = addAndNormalize(norm, { residual, added }, hiddenSize, layerNormEpsilon);
+    residual = sum;
+    return normalized;
+  };
+  for (const layer of layers) {
+    added = attend(child(layer, 'self_attn'), normalize(child(layer, 'layer_norm1')));
+    added = multilayerPerceptron(child(layer, 'mlp'), config, normalize(child(layer, 'layer_norm2')));
+  }
+  return added === undefined ? x : addProduct(module, residual, added);
 }
 
 /** A Linear, the residual, and a LayerNorm after both: BERT's `Output` modules (`dense`, `LayerNorm`). */
@@ -149,11 +247,10 @@ export function projectAndNormalize(
   residual: Value<Real>,
   sizes: { readonly inputSize: number; readonly hiddenSize: number; readonly layerNormEpsilon: number },
 ): Value<Real> {
-  const projected = linear(child(module, 'dense'), x, sizes.inputSize, sizes.hiddenSize);
-  return layerNorm(
-    child(module, 'LayerNorm'),
-    module.op.add(projected, residual),
-    sizes.hiddenSize,
-    sizes.layerNormEpsilon,
-  );
+  const { inputSize, hiddenSize, layerNormEpsilon } = sizes;
+  const added = product(child(module, 'dense'), x, inputSize, hiddenSize);
+  const norm = child(module, 'LayerNorm');
+  if (module.form === 'plain')
+    return layerNorm(norm, module.op.add(added.value, residual), hiddenSize, layerNormEpsilon);
+  return addResidualAndNormalize(norm, residual, added, sizes);
 }

@@ -109,6 +109,23 @@ export function weight(
   );
 }
 
+/**
+ * A value made of weights: joined, or transposed. It is written once, outside any loop, and computed at load where constants
+ * are folded.
+ * @param label says what it is, below the path of `module`.
+ */
+export function prepared(
+  module: Module,
+  label: string,
+  weights: readonly Value<Real>[],
+  write: (scope: Scope) => Value<Real>,
+): Value<Real> {
+  const root = outermost(module.op.graph);
+  const path = pathOf(module, label);
+  for (const { name } of weights) if (root.initializers.has(name)) root.convertedInitializers.add(name);
+  return once(root, path, module.precision, () => write(createScope(root, path)));
+}
+
 /** Some of the outputs of a Linear whose weight a checkpoint has as int8. */
 export interface QuantizedWeight {
   /** [in, outputs] */

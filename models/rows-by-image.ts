@@ -5,11 +5,14 @@ import { createScope, type Scope } from '../onnx/scope.ts';
 import { asRows } from './layers.ts';
 import type { Module } from './module.ts';
 
+/** Which rows of text ask about which image. */
+export type RowsByImage = MovedRows | OrderedRows;
+
 /**
- * Which rows of text ask about which image. Rows of one image sit side by side in its slots, so that attention reads
- * the image's keys and values once for all of them; an image with fewer rows than another has slots that repeat row 0.
+ * Rows of one image sit side by side in its slots, so that attention reads the image's keys and values once for all of them;
+ * an image with fewer rows than another has slots that repeat row 0.
  */
-export interface RowsByImage {
+export interface MovedRows {
   /** [images, slots]: the row in each slot. */
   readonly slotRows: Value<'int64'>;
   /** [rows]: the slot of each row, counted over all images. */
@@ -17,6 +20,13 @@ export interface RowsByImage {
   /** The shapes [rows, -1, width] and [images * slots, -1, width], and the width of hidden states. */
   readonly rowShape: TargetShape;
   readonly slotShape: TargetShape;
+  readonly width: number;
+}
+
+/** Row i is in slot i: images have equally many rows, which stand in their order. So nothing has to move. */
+export interface OrderedRows {
+  /** The shape [images, -1, width], and the width of hidden states. */
+  readonly imageShape: TargetShape;
   readonly width: number;
 }
 
@@ -30,7 +40,7 @@ export function rowsByImage(
   imageIndex: Value<'int64'>,
   imageCount: Value<'int64'>,
   width: number,
-): RowsByImage {
+): MovedRows {
   const { op } = createScope(parent.op.graph, 'rows_by_image');
   const rowCount = op.dimension(imageIndex, 0);
   const sameImage = op.equal(op.unsqueeze(imageIndex, [1]), op.unsqueeze(imageIndex, [0])); // [rows, rows]
@@ -52,15 +62,33 @@ export function rowsByImage(
 }
 
 /** Row i is the only one that looks at image i. */
-export function oneRowPerImage(parent: Scope, rowCount: Value<'int64'>, width: number): RowsByImage {
+export function oneRowPerImage(parent: Module, rowCount: Value<'int64'>, width: number): RowsByImage {
   const { op } = createScope(parent.op.graph, 'one_row_per_image');
+  if (parent.form === 'lean') return orderedRows(parent, rowCount, width);
   const rows = op.countTo(rowCount);
   const shape = op.shape([rowCount, -1, width]);
   return { slotRows: op.unsqueeze(rows, [1]), rowSlots: rows, rowShape: shape, slotShape: shape, width };
 }
 
+/** @param imageCount 1-D of one element. */
+export function orderedRows(parent: Scope, imageCount: Value<'int64'>, width: number): OrderedRows {
+  const { op } = createScope(parent.op.graph, 'ordered_rows');
+  return { imageShape: op.shape([imageCount, -1, width]), width };
+}
+
+/** Whether row i is in slot i, for every i; a scalar. */
+export function areOrdered(parent: Scope, { slotRows, rowSlots }: MovedRows): Value<'bool'> {
+  const { op } = createScope(parent.op.graph, 'ordered_rows');
+  const moved = op.not(op.equal(rowSlots, op.indices(rowSlots, 0)));
+  const slotCount = op.mul(op.dimension(slotRows, 0), op.dimension(slotRows, 1)); // [1]
+  const emptyCount = op.sub(slotCount, op.dimension(rowSlots, 0));
+  const movedCount = op.reduceSum(op.cast(moved, 'int64'), 0, true);
+  return op.squeeze(op.equal(op.add(movedCount, emptyCount), 0), [0]);
+}
+
 /** [rows * n, width] → [images, slots * n, width]. */
 export function toImages({ op }: Scope, rows: RowsByImage, x: Value<Real>): Value<Real> {
+  if ('imageShape' in rows) return op.reshape(x, rows.imageShape);
   const bySlot = op.gather(op.reshape(x, rows.rowShape), rows.slotRows, 0); // [images, slots, n, width]
   return op.reshape(bySlot, [0, -1, rows.width]);
 }
@@ -68,6 +96,7 @@ export function toImages({ op }: Scope, rows: RowsByImage, x: Value<Real>): Valu
 /** [images, slots * n, width] → [rows * n, width]. */
 export function toRows(module: Module, rows: RowsByImage, x: Value<Real>): Value<Real> {
   const { op } = module;
+  if ('imageShape' in rows) return asRows(module, x, rows.width);
   const byRow = op.gather(op.reshape(x, rows.slotShape), rows.rowSlots, 0); // [rows, n, width]
   return asRows(module, byRow, rows.width);
 }

@@ -7,12 +7,18 @@ import {
   addOutput,
   createBody,
   type Graph,
+  type NodeDescription,
   uniqueName,
   type Value,
 } from './graph.ts';
 import { createScope, type Scope } from './scope.ts';
 import type { Shape } from './shape.ts';
 import { flatten, mapValues } from './value-tree.ts';
+
+interface Iteration<State extends object> {
+  readonly state: State;
+  readonly goOn: Value<'bool'>;
+}
 
 /**
  * ONNX Loop without scan outputs. `body` gets the state of one iteration and returns the next, with the condition to
@@ -22,21 +28,64 @@ import { flatten, mapValues } from './value-tree.ts';
 export function loop<State extends object>(
   scope: Scope,
   initial: State,
-  body: (scope: Scope, iteration: Value<'int64'>, state: State) => { state: State; goOn: Value<'bool'> },
+  body: (scope: Scope, iteration: Value<'int64'>, state: State) => Iteration<State>,
 ): State {
+  const { graph, next } = writeBody(scope, initial, body);
+  return readOutputs(scope, initial, loopNode(scope, initial, graph, next));
+}
+
+/**
+ * ONNX Loop whose iterations write something down besides: `collected`, whose shapes stay the same.
+ * @param maxIterations a scalar, at least 1.
+ * @returns what was collected, with the iterations as a first axis.
+ * @throws RangeError as `loop` does.
+ */
+export function collectWhile<State extends object, Collected extends object>(
+  scope: Scope,
+  initial: State,
+  maxIterations: Value<'int64'>,
+  body: (scope: Scope, state: State) => Iteration<State> & { readonly collected: Collected },
+): Collected {
+  const { graph, next } = writeBody(scope, initial, (within, _, state) => body(within, state));
+  const { collected } = next;
+  const node = loopNode(scope, initial, graph, next, maxIterations);
+  addOutputs(graph, collected, collected, '.collected');
+  const likeAll = {
+    state: initial,
+    collected: mapValues(collected, (_, { name, elementType }) => ({ name, elementType })),
+  };
+  return readOutputs(scope, likeAll, node).collected;
+}
+
+/** The state's inputs, and what `body` makes of them. */
+function writeBody<State extends object, Next extends Iteration<State>>(
+  scope: Scope,
+  initial: State,
+  body: (scope: Scope, iteration: Value<'int64'>, state: State) => Next,
+): { readonly graph: Graph; readonly next: Next } {
   const graph = createBody(scope.op.graph, uniqueName(scope.op.graph, `${scope.op.path}/body`));
   const iteration = addInput(graph, `${graph.name}.iteration`, 'int64', []);
   addInput(graph, `${graph.name}.condition`, 'bool', []);
   const state = mapValues(initial, (path, value) => addInput(graph, `${graph.name}.${path}`, value.elementType));
-  const next = body(createScope(graph, scope.op.path), iteration, state);
+  return { graph, next: body(createScope(graph, scope.op.path), iteration, state) };
+}
+
+/** Makes the condition and the next state outputs of the body, and describes the Loop around it. */
+function loopNode<State extends object>(
+  scope: Scope,
+  initial: State,
+  graph: Graph,
+  next: Iteration<State>,
+  maxIterations?: Value<'int64'>,
+): NodeDescription {
   addBodyOutput(graph, `${graph.name}.go_on`, next.goOn);
   addOutputs(graph, next.state, initial, '.next');
   const inputs = flatten(initial).map(([, value]) => value);
-  return readOutputs(scope, initial, {
+  return {
     operator: 'Loop',
-    inputs: [undefined, scope.op.constant('bool', true), ...inputs],
+    inputs: [maxIterations, scope.op.constant('bool', true), ...inputs],
     attributes: { body: { graph } },
-  });
+  };
 }
 
 /**

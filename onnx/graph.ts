@@ -69,8 +69,8 @@ export interface Graph {
   readonly written: Map<string, Value>;
   /** Names of the values that nodes of this graph compute; not of those that nodes of its bodies do. */
   readonly computed: Set<string>;
-  /** Names of the initializers that nodes of this graph cast. */
-  readonly castInitializers: Set<string>;
+  /** Names of the initializers that nodes of this graph cast, join or transpose: once, where constants are folded. */
+  readonly convertedInitializers: Set<string>;
 }
 
 /** Where a node is written: a graph, and the module path that its name starts with. */
@@ -91,7 +91,7 @@ export function createGraph(name: string): Graph {
     nameCounts: new Map(),
     written: new Map(),
     computed: new Set(),
-    castInitializers: new Set(),
+    convertedInitializers: new Set(),
   };
 }
 
@@ -108,7 +108,7 @@ export function createBody(parent: Graph, name: string): Graph {
     nameCounts: parent.nameCounts,
     written: new Map(),
     computed: new Set(),
-    castInitializers: new Set(),
+    convertedInitializers: new Set(),
   };
 }
 
@@ -160,7 +160,7 @@ export function once<T extends ElementType>(
 
 function pushNode(graph: Graph, node: Node): void {
   graph.nodes.push(node);
-  for (const output of node.outputs) graph.computed.add(output);
+  for (const output of node.outputs) if (output !== '') graph.computed.add(output);
 }
 
 /** Makes `value` an output of the graph under `name`. */
@@ -255,6 +255,15 @@ export interface NodeDescription {
   /** `undefined` leaves out an optional input. */
   readonly inputs: readonly (Value | undefined)[];
   readonly attributes?: Readonly<Record<string, Attribute>>;
+  /** Where each output stands among all that the operator has, if optional ones before it are left out. */
+  readonly outputPositions?: readonly number[];
+}
+
+/** Optional outputs that are left out have no name. */
+function outputNames(outputs: readonly Value[], given: readonly number[] | undefined): readonly string[] {
+  const positions = given ?? outputs.map((_, index) => index);
+  const last = positions.at(-1) ?? -1;
+  return Array.from({ length: last + 1 }, (_, position) => outputs[positions.indexOf(position)]?.name ?? '');
 }
 
 /** `path/Operator`: the name of a place's first node of that operator. */
@@ -280,7 +289,7 @@ export function addNode(place: Place, description: NodeDescription, outputTypes:
     operator: description.operator,
     domain: description.domain ?? '',
     inputs: description.inputs.map((input) => input?.name ?? ''),
-    outputs: outputs.map((output) => output.name),
+    outputs: outputNames(outputs, description.outputPositions),
     attributes: description.attributes ?? {},
   });
   return outputs;

@@ -1,8 +1,8 @@
 import type { Real } from './element-type.ts';
 import { mismatch, requireOneType, withShape } from './fit.ts';
-import { addNode, type Place, type Value } from './graph.ts';
+import { addNode, type NodeDescription, type Place, type Value } from './graph.ts';
 import { MICROSOFT_DOMAIN } from './model-proto.ts';
-import { type Dimension, matches, type Shape } from './shape.ts';
+import { type Dimension, differ, matches, type Shape } from './shape.ts';
 
 interface AttentionInputs<T extends Real> {
   /** [batch, queries, hidden] */
@@ -12,6 +12,22 @@ interface AttentionInputs<T extends Real> {
   readonly value: Value<T>;
   /** [batch, heads, queries, keys], where batch and heads may be 1: added to the scores. */
   readonly bias?: Value<T>;
+  /** [3 * width]: added to query, key and value; keys that were split into heads before take none. */
+  readonly projectionBias?: Value<T>;
+}
+
+/** Self-attention with its projections: those of query, key and value are one matrix. */
+interface SelfAttentionInputs<T extends Real> {
+  /** [batch, tokens, in] */
+  readonly x: Value<T>;
+  /** [in, 3 * width] */
+  readonly weight: Value<T>;
+  /** [3 * width] */
+  readonly projectionBias: Value<T>;
+  /** [batch]: how many keys are looked at; or [batch, keys]: 1 for those that are, 0 for others. */
+  readonly mask?: Value<'int32'>;
+  /** [2, batch, heads, past, size]: keys, then values. */
+  readonly past?: Value<T>;
 }
 
 /** With a cache, keys are those of the cache and the new ones. */
@@ -20,6 +36,17 @@ interface CachedAttentionInputs<T extends Real> extends AttentionInputs<T> {
   /** [batch, heads, past, size] */
   readonly pastKey: Value<T>;
   readonly pastValue: Value<T>;
+}
+
+/** A residual connection and the norm after it. */
+interface SkipInputs<T extends Real> {
+  readonly x: Value<T>;
+  /** Of the shape of `x`, but for the first dimension, which may be absent or 1. */
+  readonly skip: Value<T>;
+  readonly weight: Value<T>;
+  readonly normBias: Value<T>;
+  readonly bias?: Value<T>;
+  readonly epsilon: number;
 }
 
 /**
@@ -35,15 +62,15 @@ export class MicrosoftOperators {
 
   /** MultiHeadAttention. Returns [batch, queries, hidden]. */
   multiHeadAttention<T extends Real>(inputs: AttentionInputs<T>, headCount: number): Value<T> {
-    const { query, key, value, bias } = inputs;
-    requireOneType(this.#place, 'MultiHeadAttention', query, key, value, bias);
+    const { query, key, value, bias, projectionBias } = inputs;
+    requireOneType(this.#place, 'MultiHeadAttention', query, key, value, bias, projectionBias);
     this.#requireAttention(inputs, headCount);
     const [output] = addNode(
       this.#place,
       {
         operator: 'MultiHeadAttention',
         domain: MICROSOFT_DOMAIN,
-        inputs: [query, key, value, ...(bias === undefined ? [] : [undefined, undefined, bias])],
+        inputs: withoutAbsentLast([query, key, value, projectionBias, undefined, bias]),
         attributes: { num_heads: { int: headCount } },
       },
       [query.elementType],
@@ -71,6 +98,59 @@ export class MicrosoftOperators {
       [elementType, elementType, elementType],
     );
     return { output: withShape(output, query.shape), presentKey, presentValue };
+  }
+
+  /** Attention. `isCausal`: no token looks at a later one. Returns [batch, tokens, width]. */
+  selfAttention<T extends Real>(
+    inputs: Omit<SelfAttentionInputs<T>, 'past'>,
+    options: { readonly headCount: number; readonly isCausal: boolean },
+  ): Value<T> {
+    const [output] = addNode(this.#place, this.#selfAttention(inputs, options), [inputs.x.elementType]);
+    return withShape(output, selfAttentionShape(inputs));
+  }
+
+  /** Attention with a cache: new keys and values are appended to `past`, which `present` is with them. */
+  cachedSelfAttention<T extends Real>(
+    inputs: SelfAttentionInputs<T> & { readonly past: Value<T> },
+    options: { readonly headCount: number; readonly isCausal: boolean },
+  ): { readonly output: Value<T>; readonly present: Value<T> } {
+    const { elementType } = inputs.x;
+    const [output, present] = addNode(this.#place, this.#selfAttention(inputs, options), [elementType, elementType]);
+    return { output: withShape(output, selfAttentionShape(inputs)), present };
+  }
+
+  /** SkipLayerNormalization: the layer norm of `x + bias + skip` over the last axis. */
+  skipLayerNormalization<T extends Real>(inputs: SkipInputs<T>): Value<T> {
+    const [normalized] = addNode(this.#place, this.#skipLayerNormalization(inputs), [inputs.x.elementType]);
+    return withShape(normalized, inputs.x.shape);
+  }
+
+  /** SkipLayerNormalization that returns the sum as well. */
+  sumAndLayerNormalization<T extends Real>(
+    inputs: SkipInputs<T>,
+  ): { readonly normalized: Value<T>; readonly sum: Value<T> } {
+    const { elementType, shape } = inputs.x;
+    // The two outputs between them, mean and variance, are for training.
+    const description = { ...this.#skipLayerNormalization(inputs), outputPositions: [0, 3] };
+    const [normalized, sum] = addNode(this.#place, description, [elementType, elementType]);
+    return { normalized: withShape(normalized, shape), sum: withShape(sum, shape) };
+  }
+
+  /** BiasGelu: the exact (erf) GELU of `x + bias`. */
+  biasGelu<T extends Real>(x: Value<T>, bias: Value<T>): Value<T> {
+    return this.#withBias('BiasGelu', x, bias);
+  }
+
+  /** FastGelu: the GELU of `x + bias` by its tanh approximation. */
+  fastGelu<T extends Real>(x: Value<T>, bias: Value<T>): Value<T> {
+    return this.#withBias('FastGelu', x, bias);
+  }
+
+  /** QuickGelu: `x * sigmoid(alpha * x)`. */
+  quickGelu<T extends Real>(x: Value<T>, alpha: number): Value<T> {
+    const description = { operator: 'QuickGelu', domain: MICROSOFT_DOMAIN, inputs: [x] };
+    const [output] = addNode(this.#place, { ...description, attributes: { alpha: { float: alpha } } }, [x.elementType]);
+    return withShape(output, x.shape);
   }
 
   /**
@@ -102,6 +182,49 @@ export class MicrosoftOperators {
     return withShape(output, a.shape === undefined ? undefined : [a.shape[0], outputSize]);
   }
 
+  #selfAttention(
+    inputs: SelfAttentionInputs<Real>,
+    options: { readonly headCount: number; readonly isCausal: boolean },
+  ): NodeDescription {
+    const { x, weight, projectionBias, mask, past } = inputs;
+    const { headCount, isCausal } = options;
+    requireOneType(this.#place, 'Attention', x, weight, projectionBias, past);
+    if (!selfAttentionFits(inputs, headCount)) {
+      const expected =
+        `x [batch, tokens, in], weight [in, 3 * width], its bias [3 * width], ` +
+        `and past [2, batch, ${headCount}, past, width / ${headCount}]`;
+      throw mismatch(this.#place, 'Attention', expected, x, weight, projectionBias, past);
+    }
+    return {
+      operator: 'Attention',
+      domain: MICROSOFT_DOMAIN,
+      inputs: withoutAbsentLast([x, weight, projectionBias, mask, past]),
+      attributes: { num_heads: { int: headCount }, unidirectional: { int: isCausal ? 1 : 0 } },
+    };
+  }
+
+  #skipLayerNormalization({ x, skip, weight, normBias, bias, epsilon }: SkipInputs<Real>): NodeDescription {
+    const operator = 'SkipLayerNormalization';
+    requireOneType(this.#place, operator, x, skip, weight, normBias, bias);
+    const width = x.shape?.at(-1);
+    const vectors = [weight, normBias, bias];
+    if (differ(skip.shape?.at(-1), width) || !vectors.every((vector) => matches(vector?.shape, [width]))) {
+      throw mismatch(this.#place, operator, 'x and skip […, width], weight and biases [width]', x, skip, ...vectors);
+    }
+    const inputs = withoutAbsentLast([x, skip, weight, normBias, bias]);
+    return { operator, domain: MICROSOFT_DOMAIN, inputs, attributes: { epsilon: { float: epsilon } } };
+  }
+
+  #withBias<T extends Real>(operator: string, x: Value<T>, bias: Value<T>): Value<T> {
+    requireOneType(this.#place, operator, x, bias);
+    if (!matches(bias.shape, [x.shape?.at(-1)])) {
+      throw mismatch(this.#place, operator, 'x […, width] and bias [width]', x, bias);
+    }
+    const description = { operator, domain: MICROSOFT_DOMAIN, inputs: [x, bias] };
+    const [output] = addNode(this.#place, description, [x.elementType]);
+    return withShape(output, x.shape);
+  }
+
   #requireAttention(inputs: AttentionInputs<Real>, headCount: number, past: readonly Value[] = []): void {
     if (attentionFits(inputs, headCount, past)) return;
     const { query, key, value, bias } = inputs;
@@ -111,6 +234,29 @@ export class MicrosoftOperators {
       `${past.length === 0 ? '' : `past ${split} `}and bias [batch, heads, queries, keys]`;
     throw mismatch(this.#place, 'MultiHeadAttention', expected, query, key, value, ...past, bias);
   }
+}
+
+/** Optional inputs that are absent at the end are left out, as ONNX wants it. */
+function withoutAbsentLast(inputs: readonly (Value | undefined)[]): readonly (Value | undefined)[] {
+  return inputs.slice(0, inputs.findLastIndex((input) => input !== undefined) + 1);
+}
+
+function selfAttentionShape({ x, weight }: SelfAttentionInputs<Real>): Shape | undefined {
+  const joined = weight.shape?.[1];
+  const width = typeof joined === 'number' ? joined / 3 : undefined;
+  return x.shape === undefined ? undefined : [x.shape[0], x.shape[1], width];
+}
+
+function selfAttentionFits({ x, weight, projectionBias, past }: SelfAttentionInputs<Real>, headCount: number): boolean {
+  const [inputSize, joined] = weight.shape ?? [];
+  const headSize = typeof joined === 'number' ? joined / 3 / headCount : undefined;
+  return (
+    (headSize === undefined || Number.isInteger(headSize)) &&
+    matches(x.shape, [undefined, undefined, inputSize]) &&
+    matches(weight.shape, [inputSize, joined]) &&
+    matches(projectionBias.shape, [joined]) &&
+    matches(past?.shape, [2, x.shape?.[0], headCount, undefined, headSize])
+  );
 }
 
 function attentionFits(

@@ -169,7 +169,7 @@ export class Operators {
   /** `x` itself where it has that type already. */
   cast<T extends ElementType>(x: Value, elementType: T): Value<T> {
     if (isOfType(x, elementType)) return x;
-    if (this.graph.initializers.has(x.name)) this.graph.castInitializers.add(x.name);
+    if (this.graph.initializers.has(x.name)) this.graph.convertedInitializers.add(x.name);
     return this.#node('Cast', [x], elementType, x.shape, { to: { int: elementTypeNumbers[elementType] } });
   }
 

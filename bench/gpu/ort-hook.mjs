@@ -8,7 +8,7 @@ import ort from 'onnxruntime-node';
 const create = ort.InferenceSession.create.bind(ort.InferenceSession);
 const prefix = process.env.ORT_PROFILE_PREFIX;
 ort.InferenceSession.create = async (model, options, ...rest) => {
-  const isLarge = model.byteLength > 50_000; // The graphs of the resize and of the probe are smaller.
+  const isLarge = model.byteLength > 5000; // The graphs of the resize and of the probe are smaller.
   const session = await create(
     model,
     {

@@ -3,8 +3,9 @@
     pip install -r test/fixtures/requirements.txt openvino==2026.4.1 nncf==3.4.0
     python bench/sides/convert_openvino.py TASK CHECKPOINT FOLDER PICTURES...
 
-Writes FOLDER/float32 and FOLDER/int8, and FOLDER/checked at the end. In int8, the vision model is quantized by
-nncf, which runs it on parts of the pictures, and the text models have int8 weights. TASK is captioning, question-answering, retrieval or clip.
+Writes FOLDER/float32 and FOLDER/int8, and FOLDER/checked at the end. In int8, nncf quantizes the vision model while it
+runs over parts of the pictures, and the text models have 8-bit weights. TASK is captioning, question-answering,
+retrieval or clip.
 """
 
 import json
@@ -113,7 +114,7 @@ def write(name, model, checkpoint, target, start_token_id):
 
 
 def joined_in_bfloat16(model):
-    """The keys and values that models hand on in bfloat16, where OpenVINO computes in it: else it casts them for each token."""
+    """Keys and values go on in bfloat16 where OpenVINO computes in it: it would cast them anew for each token."""
     if "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return model
     process = PrePostProcessor(model)

@@ -1,25 +1,15 @@
 import { noTokenRules, type TokenRules } from '../../checkpoint/config/token-rules.ts';
 import { conditional, loop } from '../../onnx/control-flow.ts';
 import type { ElementType, Real } from '../../onnx/element-type.ts';
-import { addOutput, type Graph, type Value } from '../../onnx/graph.ts';
+import type { Value } from '../../onnx/graph.ts';
 import { createScope, type Scope } from '../../onnx/scope.ts';
-import { mapValues } from '../../onnx/value-tree.ts';
 import { anyTrue, type BeamState, beamSearchStep, initialBeamState, lengthPower } from './beam-search.ts';
+import type { GeneratedSequences } from './generated-sequences.ts';
+import { greedySearch, isGreedySearch } from './greedy-search.ts';
 import type { LanguageModel, Prompt } from './language-model.ts';
 import { processLogits } from './logits-processors.ts';
 import { chooseNextTokens, type SequenceState } from './next-token.ts';
 import type { GenerationParameters } from './parameters.ts';
-
-export interface GeneratedSequences {
-  /** [rows, sequences, length]: padding and prompt included, as transformers returns them. */
-  readonly tokenIds: Value<'int64'>;
-  /** [rows, sequences, length]: 0 where nothing was generated. */
-  readonly tokenLogprobs: Value<'float32'>;
-  /** [rows, sequences]: where each sequence ends, counted with its padding. */
-  readonly ends: Value<'int64'>;
-  /** [rows, sequences]: summed log-probabilities / generated length ** length_penalty. */
-  readonly scores: Value<'float32'>;
-}
 
 /**
  * The state that goes round the loop. In the first iteration the model reads each row's prompt once; from then on it reads
@@ -38,10 +28,16 @@ interface LoopState<Cache extends object> {
   readonly beams: BeamState;
 }
 
+/** A model for batches without padding, and whether a batch fits it: a scalar. Graphs for GPUs have one. */
+export interface GreedyModel<Cache extends object> {
+  readonly fits: Value<'bool'>;
+  readonly model: LanguageModel<Cache>;
+}
+
 /**
- * transformers' `generate` (generation/utils.py) as one ONNX Loop, which ends when every row is done. Its first
- * iteration reads the prompt of each row, and every later one the tokens that were chosen last.
+ * transformers' `generate` (generation/utils.py).
  * @param rules of the checkpoint about particular tokens.
+ * @param greedy the same model for greedy search, which gets a loop of its own if it is given. Rules leave no use for it.
  */
 export function generate<Cache extends object>(
   parent: Scope,
@@ -49,7 +45,40 @@ export function generate<Cache extends object>(
   parameters: GenerationParameters,
   model: LanguageModel<Cache>,
   rules: TokenRules = noTokenRules,
+  greedy?: GreedyModel<Cache>,
 ): GeneratedSequences {
+  const context = { parameters, model, rules, avoidsEmptySums: greedy !== undefined };
+  if (greedy === undefined || hasRules(rules)) return search(parent, prompt, context);
+  return conditional<GeneratedSequences>(
+    parent,
+    parent.op.and(isGreedySearch(parent, prompt, parameters), greedy.fits),
+    (branch) => greedySearch(branch, prompt, parameters, greedy.model),
+    (branch) => search(branch, prompt, context),
+  );
+}
+
+function hasRules(rules: TokenRules): boolean {
+  return Object.values(rules).some((rule) => (typeof rule === 'object' ? rule.length > 0 : rule !== undefined));
+}
+
+/** The purpose of a search. */
+interface SearchContext<Cache extends object> {
+  readonly parameters: GenerationParameters;
+  readonly model: LanguageModel<Cache>;
+  readonly rules: TokenRules;
+  readonly avoidsEmptySums: boolean;
+}
+
+/**
+ * Every kind of search as one ONNX Loop, which ends when every row is done. Its first iteration reads the prompt of each
+ * row, and every later one the tokens that were chosen last.
+ */
+function search<Cache extends object>(
+  parent: Scope,
+  prompt: Prompt,
+  context: SearchContext<Cache>,
+): GeneratedSequences {
+  const { parameters, model } = context;
   const scope = createScope(parent.op.graph, 'generation');
   const layout = sequenceLayout(scope, prompt, parameters);
   const initial = initialState(scope, prompt, layout, model);
@@ -57,28 +86,20 @@ export function generate<Cache extends object>(
     const { op } = body;
     const read = model.decode(body, state);
     const logits = op.gather(read.logits, state.origins, 0); // [sequences, vocabulary]
-    const decision = chooseNext(body, logits, generatedCount, state, { layout, parameters, model, rules });
+    const decision = chooseNext(body, logits, generatedCount, state, { ...context, layout });
     const { sequences, beams, goOn } = decision;
     const origins = op.gather(state.origins, decision.sources, 0);
     const next = {
       embeddings: model.embed(body, op.gather(sequences.tokenIds, [-1], 1)),
       paddingLength: layout.paddingLength,
       origins: layout.sequenceIndices,
-      cache: mapValues(read.cache, (_, value) => op.gather(value, origins, 0)),
+      cache: model.select(body, read.cache, origins),
       sequences,
       beams,
     };
     return { state: next, goOn };
   });
   return result(scope, final, initial.sequences, layout, parameters);
-}
-
-/** Adds `token_ids`, `token_logprobs`, `sequence_end` and `sequence_score` to a graph's outputs. */
-export function addGeneratedOutputs(graph: Graph, sequences: GeneratedSequences): void {
-  addOutput(graph, 'token_ids', sequences.tokenIds, ['rows', 'sequences', 'length']);
-  addOutput(graph, 'token_logprobs', sequences.tokenLogprobs, ['rows', 'sequences', 'length']);
-  addOutput(graph, 'sequence_end', sequences.ends, ['rows', 'sequences']);
-  addOutput(graph, 'sequence_score', sequences.scores, ['rows', 'sequences']);
 }
 
 /** Each row becomes several sequences side by side: beams that compete, or independent samples. */
@@ -172,20 +193,15 @@ function chooseNext<Cache extends object>(
   logits: Value<'float32'>,
   generatedCount: Value<'int64'>,
   state: LoopState<Cache>,
-  context: {
-    readonly layout: SequenceLayout;
-    readonly parameters: GenerationParameters;
-    readonly model: LanguageModel<Cache>;
-    readonly rules: TokenRules;
-  },
+  context: SearchContext<Cache> & { readonly layout: SequenceLayout },
 ): Decision {
-  const { layout, parameters, model, rules } = context;
+  const { layout, parameters, model, rules, avoidsEmptySums } = context;
   const { sequences, beams } = state;
   const { endTokenIds, padTokenId } = model;
   const choice = { parameters, generatedCount, endTokenIds, padTokenId };
   const { idPaddingLength: paddingLength, minNewTokens, maxNewTokens: most } = layout;
   const lengths = { paddingLength, minNewTokens, maxNewTokens: most };
-  const processing = { ...choice, ...lengths, tokenIds: sequences.tokenIds, rules };
+  const processing = { ...choice, ...lengths, tokenIds: sequences.tokenIds, rules, avoidsEmptySums };
   return conditional<Decision>(
     scope,
     layout.isBeamSearch,

@@ -5,13 +5,17 @@ import type { Scope } from '../../onnx/scope.ts';
 /**
  * The interface of language models to generation, whether they are a decoder alone or read an encoder's states too.
  * They read embeddings, so that a prompt may be token ids or anything else that has their width, such as an image.
- * `Cache` is any structure of values whose first axis counts sequences: they are reordered along it.
+ * `Cache` is any structure of values.
  */
 export interface LanguageModel<Cache extends object> {
   /** [sequences, tokens] → [sequences, tokens, width]: the embeddings that `decode` reads. */
   readonly embed: (scope: Scope, tokenIds: Value<'int64'>) => Value<Real>;
   /** A cache that holds nothing yet. `sequenceCount` is 1-D of one element. */
   readonly emptyCache: (scope: Scope, sequenceCount: Value<'int64'>) => Cache;
+  /** How many tokens a cache holds, padding included: [1]. */
+  readonly cacheLength: (scope: Scope, cache: Cache) => Value<'int64'>;
+  /** The cache of these sequences, [sequences], in their order; one may be there several times. */
+  readonly select: (scope: Scope, cache: Cache, sequences: Value<'int64'>) => Cache;
   /** One step: reads new tokens, and appends them to the cache. */
   readonly decode: (scope: Scope, step: DecodeStep<Cache>) => DecodeResult<Cache>;
   /** Any of them ends a sequence. */
@@ -22,8 +26,11 @@ export interface LanguageModel<Cache extends object> {
 export interface DecodeStep<Cache extends object> {
   /** [sequences, tokens, width] */
   readonly embeddings: Value<Real>;
-  /** [sequences]: how many of all positions so far are padding, before the first token of each sequence. */
-  readonly paddingLength: Value<'int64'>;
+  /**
+   * [sequences]: how many of all positions so far are padding, before the first token of each sequence. Absent where no
+   * sequence has any.
+   */
+  readonly paddingLength?: Value<'int64'> | undefined;
   readonly cache: Cache;
 }
 

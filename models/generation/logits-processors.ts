@@ -20,6 +20,8 @@ export interface ProcessorContext {
   /** Those of the checkpoint. */
   readonly rules: TokenRules;
   readonly parameters: GenerationParameters;
+  /** Whether sums are written so that they are over something: CUDA has none over a dimension of 0. */
+  readonly avoidsEmptySums: boolean;
   readonly endTokenIds: readonly [number, ...number[]];
 }
 
@@ -89,7 +91,7 @@ function penaliseRepetition({ op }: Scope, scores: Scores, { tokenIds, parameter
 function banRepeatedNgrams(
   { op }: Scope,
   scores: Scores,
-  { tokenIds, paddingLength, parameters }: ProcessorContext,
+  { tokenIds, paddingLength, parameters, avoidsEmptySums }: ProcessorContext,
 ): Scores {
   const size = parameters.noRepeatNgramSize;
   const length = op.squeeze(op.dimension(tokenIds, 1), [0]);
@@ -104,7 +106,8 @@ function banRepeatedNgrams(
   const none = op.fill('int64', 0, [op.dimension(tokenIds, 0), 1]);
   const last = op.gather(op.concat([tokenIds, none], 1), op.min(lastPositions, length), 1); // [sequences, n - 1]
   const differs = op.not(op.equal(windows, op.unsqueeze(last, [1])));
-  const differences = op.reduceSum(op.cast(differs, 'int64'), 2); // [sequences, windows]
+  const counts = op.cast(differs, 'int64');
+  const differences = op.reduceSum(avoidsEmptySums ? withZero({ op }, counts) : counts, 2); // [sequences, windows]
   const startsInside = op.greaterOrEqual(op.unsqueeze(starts, [0]), op.unsqueeze(paddingLength, [1]));
   const repeats = op.and(op.equal(differences, 0), startsInside);
   const nextTokens = op.gather(tokenIds, op.add(starts, prefixLength), 1); // [sequences, windows]
@@ -112,11 +115,20 @@ function banRepeatedNgrams(
   return op.scatterElements(scores, nextTokens, bans, 1, 'add');
 }
 
+/** [a, b, c] → [a, b, c + 1] */
+function withZero({ op }: Scope, counts: Value<'int64'>): Value<'int64'> {
+  return op.concat([counts, op.fill('int64', 0, [op.dimension(counts, 0), op.dimension(counts, 1), 1])], 2);
+}
+
 /** `MinNewTokensLengthLogitsProcessor`: the end tokens get -inf in rows that are still too short. */
-function forbidEarlyEnd(
+export function forbidEarlyEnd(
   { op }: Scope,
   scores: Scores,
-  { minNewTokens, generatedCount, endTokenIds }: ProcessorContext,
+  {
+    minNewTokens,
+    generatedCount,
+    endTokenIds,
+  }: Pick<ProcessorContext, 'minNewTokens' | 'generatedCount' | 'endTokenIds'>,
 ): Scores {
   const ends = op.expand(op.constant('int64', endTokenIds), [op.dimension(scores, 0), 1]); // [sequences, end tokens]
   const tooShort = op.less(generatedCount, op.unsqueeze(minNewTokens, [1]));

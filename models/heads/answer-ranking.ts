@@ -2,9 +2,10 @@ import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
 import { addInput, addOutput, createGraph, type Graph, type Value } from '../../onnx/graph.ts';
 import type { Scope } from '../../onnx/scope.ts';
-import { embedText, emptyCache, languageModelHead, textDecoderStates } from '../language-models/text-decoder.ts';
+import { emptyCache } from '../language-models/self-attention.ts';
+import { embedText, languageModelHead, textDecoderStates } from '../language-models/text-decoder.ts';
 import { child, type GraphOptions, rootModule } from '../module.ts';
-import { rowsByImage } from '../rows-by-image.ts';
+import { orderedRows, rowsByImage } from '../rows-by-image.ts';
 import { addQuestionInputs, encodeQuestions } from './question-answering.ts';
 
 /**
@@ -36,10 +37,13 @@ export function answerRankingGraph(checkpoint: BlipCheckpoint, weights: Weights,
   const tiled = op.expand(op.unsqueeze(candidateIds, [0]), [rowCount, 1, 1]);
   const states = textDecoderStates(decoder, text, {
     embeddings: embedText(decoder, text, op.reshape(tiled, op.shape([-1, length]))),
-    paddingLength: op.fill('int64', 0, [sequenceCount]),
-    past: emptyCache(model, text, sequenceCount, model.precision),
+    paddingLength: model.form === 'plain' ? op.fill('int64', 0, [sequenceCount]) : undefined,
+    past: emptyCache(model, model, text, sequenceCount),
     cross: encodeQuestions(model, checkpoint, inputs),
-    rowsByImage: rowsByImage(model, rowOfSequence, rowCount, text.hiddenSize),
+    rowsByImage:
+      model.form === 'plain'
+        ? rowsByImage(model, rowOfSequence, rowCount, text.hiddenSize)
+        : orderedRows(model, rowCount, text.hiddenSize),
   });
   const logits = languageModelHead(decoder, text, states.hidden); // [rows * candidates * length, vocabulary]
   const next = op.reshape(op.expand(nextTokens(model, candidateIds), [rowCount, 1, 1]), [-1, 1]);

@@ -2,12 +2,13 @@ import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import { imageTokenCount } from '../../checkpoint/config/vision-config.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
 import { addInput, createGraph, type Graph } from '../../onnx/graph.ts';
-import { addGeneratedOutputs, generate } from '../generation/generate.ts';
+import { generate } from '../generation/generate.ts';
+import { addGeneratedOutputs } from '../generation/generated-sequences.ts';
 import { addGenerationParameters } from '../generation/parameters.ts';
 import { crossAttentionStates } from '../language-models/bert.ts';
 import { bertLanguageModel } from '../language-models/bert-language-model.ts';
 import { child, type GraphOptions, rootModule } from '../module.ts';
-import { rowsByImage } from '../rows-by-image.ts';
+import { areOrdered, orderedRows, type RowsByImage, rowsByImage } from '../rows-by-image.ts';
 import { addImageInputs, visionStates } from '../towers/vision-states.ts';
 
 /**
@@ -41,12 +42,16 @@ export function captioningGraph(checkpoint: BlipCheckpoint, weights: Weights, op
     length: imageTokenCount(vision),
   });
   const rows = rowsByImage(model, imageIndex, states.imageCount, text.hiddenSize);
+  const languageModel = (order: RowsByImage) => bertLanguageModel(decoder, text, { cross, rowsByImage: order });
   const sequences = generate(
     model,
     { inputIds, paddingLength },
     parameters,
-    bertLanguageModel(decoder, text, { cross, rowsByImage: rows }),
+    languageModel(rows),
     checkpoint.tokenRules,
+    model.form === 'plain'
+      ? undefined
+      : { fits: areOrdered(model, rows), model: languageModel(orderedRows(model, states.imageCount, text.hiddenSize)) },
   );
 
   addGeneratedOutputs(graph, sequences);

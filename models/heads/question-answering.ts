@@ -3,7 +3,8 @@ import { imageTokenCount } from '../../checkpoint/config/vision-config.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
 import { addInput, createGraph, type Graph, type Value } from '../../onnx/graph.ts';
 import { paddingBias } from '../attention-bias.ts';
-import { addGeneratedOutputs, generate } from '../generation/generate.ts';
+import { generate } from '../generation/generate.ts';
+import { addGeneratedOutputs } from '../generation/generated-sequences.ts';
 import { addGenerationParameters } from '../generation/parameters.ts';
 import { type CrossAttentionState, crossAttentionStates } from '../language-models/bert.ts';
 import { bertLanguageModel } from '../language-models/bert-language-model.ts';
@@ -51,12 +52,14 @@ export function questionAnsweringGraph(
   const decoder = child(model, 'text_decoder');
   const cross = encodeQuestions(model, checkpoint, questions);
   const rows = oneRowPerImage(model, model.op.dimension(questions.questionIds, 0), text.hiddenSize);
+  const languageModel = bertLanguageModel(decoder, text, { cross, rowsByImage: rows });
   const sequences = generate(
     model,
     { inputIds, paddingLength },
     parameters,
-    bertLanguageModel(decoder, text, { cross, rowsByImage: rows }),
+    languageModel,
     checkpoint.tokenRules,
+    model.form === 'plain' ? undefined : { fits: model.op.constant('bool', true), model: languageModel },
   );
   addGeneratedOutputs(graph, sequences);
   return graph;

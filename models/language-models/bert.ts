@@ -2,7 +2,16 @@ import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
 import type { Real } from '../../onnx/element-type.ts';
 import type { Value } from '../../onnx/graph.ts';
 import type { Scope } from '../../onnx/scope.ts';
-import { activate, asRows, layerNorm, linear, projectAndNormalize } from '../layers.ts';
+import { queryBias } from '../joined-projections.ts';
+import {
+  activate,
+  addResidualAndNormalize,
+  asRows,
+  layerNorm,
+  linear,
+  product,
+  projectAndNormalize,
+} from '../layers.ts';
 import { child, type Module, weight } from '../module.ts';
 import { type RowsByImage, toImages, toRows } from '../rows-by-image.ts';
 
@@ -92,9 +101,39 @@ export function addPositions(
   const module = child(bert, 'embeddings');
   const { op } = module;
   const positions = weight(module, 'position_embeddings.weight', [maxPositions, hiddenSize]);
+  if (module.form === 'lean') {
+    const skip = op.gather(positions, positionIds, 0);
+    return asRows(module, leanEmbeddingNorm(module, config, words, skip), hiddenSize);
+  }
   const embedded = op.add(words, op.gather(positions, positionIds, 0));
   const rows = asRows(module, embedded, hiddenSize);
   return layerNorm(child(module, 'LayerNorm'), rows, hiddenSize, config.layerNormEpsilon);
+}
+
+/**
+ * `addPositions` where all rows have the same positions, side by side.
+ * @param range the first position, and the one after the last: [1] each.
+ */
+export function addPositionRange(
+  bert: Module,
+  config: TextConfig,
+  words: Value<Real>,
+  range: { readonly first: Value<'int64'>; readonly end: Value<'int64'> },
+): Value<Real> {
+  const { hiddenSize, maxPositions } = config;
+  const module = child(bert, 'embeddings');
+  const positions = weight(module, 'position_embeddings.weight', [maxPositions, hiddenSize]);
+  const skip = module.op.unsqueeze(module.op.slice(positions, range.first, range.end, [0]), [0]);
+  return asRows(module, leanEmbeddingNorm(module, config, words, skip), hiddenSize);
+}
+
+function leanEmbeddingNorm(
+  module: Module,
+  config: TextConfig,
+  words: Value<Real>,
+  positions: Value<Real>,
+): Value<Real> {
+  return addResidualAndNormalize(child(module, 'LayerNorm'), positions, { value: words }, config);
 }
 
 /** The projection after attention, the residual and the norm: `BlipTextSelfOutput`. */
@@ -121,11 +160,19 @@ export function crossAttention(
   rows: RowsByImage,
 ): Value<Real> {
   const attention = child(module, 'self');
-  const projected = linear(child(attention, 'query'), x, config.hiddenSize, config.hiddenSize);
-  const query = toImages(attention, rows, projected);
+  const { hiddenSize } = config;
+  const projection = child(attention, 'query');
+  const projected = product(projection, x, hiddenSize, hiddenSize);
+  const query = toImages(attention, rows, projected.value);
   const bias = state.bias === undefined ? undefined : biasOfQueries(attention, state.bias, query);
   const attended = attention.op.microsoft.multiHeadAttention(
-    { query, key: state.keys, value: state.values, ...(bias === undefined ? {} : { bias }) },
+    {
+      query,
+      key: state.keys,
+      value: state.values,
+      ...(bias === undefined ? {} : { bias }),
+      ...(projected.bias === undefined ? {} : { projectionBias: queryBias(projection, hiddenSize) }),
+    },
     config.headCount,
   );
   return attentionOutput(module, config, toRows(attention, rows, attended), x);
@@ -142,7 +189,7 @@ export function feedForwardBlock(layer: Module, config: TextConfig, x: Value<Rea
   const intermediate = child(layer, 'intermediate');
   const widened = activate(
     intermediate,
-    linear(child(intermediate, 'dense'), x, hiddenSize, intermediateSize),
+    product(child(intermediate, 'dense'), x, hiddenSize, intermediateSize),
     config.activation,
   );
   return projectAndNormalize(child(layer, 'output'), widened, x, {

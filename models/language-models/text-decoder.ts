@@ -4,43 +4,31 @@ import type { Value } from '../../onnx/graph.ts';
 import type { TargetShape } from '../../onnx/operators.ts';
 import type { Scope } from '../../onnx/scope.ts';
 import { type AttentionPositions, causalBias } from '../attention-bias.ts';
-import { activate, asRows, layerNorm, linear, queryKeyValue } from '../layers.ts';
+import { activate, layerNorm, product } from '../layers.ts';
 import { child, type Module, weight } from '../module.ts';
 import type { RowsByImage } from '../rows-by-image.ts';
 import {
+  addPositionRange,
   addPositions,
-  attentionOutput,
   type CrossAttentionState,
   crossAttention,
   embedWords,
   feedForwardBlock,
-  headSize,
-  type KeysAndValues,
   layerIndices,
   ofLayer,
 } from './bert.ts';
+import { cacheLength, type LayerCache, type SelfAttentionContext, selfAttention } from './self-attention.ts';
 
 export interface DecoderInputs {
   /** [rows, tokens, hidden], from `embedText`: the tokens that are new in this step. */
   readonly embeddings: Value<Real>;
-  /** [rows]: how many tokens of padding stand before the first token of each row. */
-  readonly paddingLength: Value<'int64'>;
+  /** [rows]: how many tokens of padding stand before the first token of each row; absent where none do (the lean form). */
+  readonly paddingLength?: Value<'int64'> | undefined;
   /** Self-attention cache of each layer; its length is 0 in the first step. */
-  readonly past: readonly KeysAndValues[];
+  readonly past: readonly LayerCache[];
   /** Cross-attention keys and values of each layer, from `crossAttentionStates`. */
   readonly cross: readonly CrossAttentionState[];
   readonly rowsByImage: RowsByImage;
-}
-
-/** A cache that holds nothing yet. */
-export function emptyCache(
-  { op }: Scope,
-  config: TextConfig,
-  rowCount: Value<'int64'>,
-  precision: Real,
-): readonly KeysAndValues[] {
-  const empty = op.fill(precision, 0, [rowCount, config.headCount, 0, headSize(config)]);
-  return layerIndices(config).map(() => ({ keys: empty, values: empty }));
 }
 
 /** [rows, tokens] → [rows, tokens, hidden]. The matrix is tied to that of the head where a checkpoint stores only one. */
@@ -56,7 +44,7 @@ export function textDecoder(
   decoder: Module,
   config: TextConfig,
   inputs: DecoderInputs,
-): { readonly logits: Value<'float32'>; readonly present: readonly KeysAndValues[] } {
+): { readonly logits: Value<'float32'>; readonly present: readonly LayerCache[] } {
   const { hidden, rowShape, present } = textDecoderStates(decoder, config, inputs);
   const { op } = decoder;
   // Only the last token of each row is scored: [rows * tokens, hidden] → [rows, hidden].
@@ -76,21 +64,19 @@ export function textDecoderStates(
 ): {
   readonly hidden: Value<Real>;
   readonly rowShape: TargetShape;
-  readonly present: readonly KeysAndValues[];
+  readonly present: readonly LayerCache[];
 } {
-  const { op } = decoder;
-  const { embeddings, past } = inputs;
-  const positions = tokenPositions(decoder, inputs);
-  const bias = causalBias(decoder, positions, inputs.paddingLength);
-  const rowShape = op.shape([op.dimension(embeddings, 0), -1, config.hiddenSize]);
-  let hidden = embed(decoder, config, inputs, positions.queries);
+  const { paddingLength, past } = inputs;
+  const { embedded, ...context } =
+    paddingLength === undefined
+      ? startAtOnce(decoder, config, inputs)
+      : startAfterPadding(decoder, config, inputs, paddingLength);
+  let hidden = embedded;
   const present = layerIndices(config).map((index) => {
     const layer = child(decoder, `bert.encoder.layer.${index}`);
-    const cache = ofLayer(past, index);
     const attended = selfAttention(child(layer, 'attention'), config, hidden, {
-      bias,
-      cache,
-      rowShape,
+      ...context,
+      cache: ofLayer(past, index),
     });
     const crossed = crossAttention(
       child(layer, 'crossattention'),
@@ -102,44 +88,62 @@ export function textDecoderStates(
     hidden = feedForwardBlock(layer, config, crossed);
     return attended.present;
   });
-  return { hidden, rowShape, present };
+  return { hidden, rowShape: context.rowShape, present };
 }
 
-function tokenPositions({ op }: Scope, inputs: DecoderInputs): AttentionPositions {
-  const [firstLayer] = inputs.past;
-  if (firstLayer === undefined) throw new RangeError('Expected a text model of at least one layer.');
-  const pastLength = op.squeeze(op.dimension(firstLayer.keys, 2), [0]);
+/** The first layer's input. */
+interface Start extends Omit<SelfAttentionContext, 'cache'> {
+  /** [rows * tokens, hidden] */
+  readonly embedded: Value<Real>;
+}
+
+/** Positions count from each row's first token, and padding is never attended to. */
+function startAfterPadding(
+  decoder: Module,
+  config: TextConfig,
+  inputs: DecoderInputs,
+  paddingLength: Value<'int64'>,
+): Start {
+  const positions = tokenPositions(decoder, inputs);
+  const hiding = hidePadding(decoder, positions, paddingLength);
+  const rowShape = rowShapeOf(decoder, config, inputs);
+  const bert = child(decoder, 'bert');
+  const { op } = child(bert, 'embeddings');
+  const fromFirstToken = op.sub(op.unsqueeze(positions.queries, [0]), op.unsqueeze(paddingLength, [1])); // [rows, tokens]
+  const positionIds = op.max(fromFirstToken, [0]);
+  return { embedded: addPositions(bert, config, inputs.embeddings, positionIds), ...hiding, rowShape };
+}
+
+function hidePadding(
+  decoder: Module,
+  positions: AttentionPositions,
+  paddingLength: Value<'int64'>,
+): Pick<SelfAttentionContext, 'bias' | 'mask'> {
+  if (decoder.form === 'plain') return { bias: causalBias(decoder, positions, paddingLength) };
+  const { op } = decoder;
+  const isText = op.greaterOrEqual(op.unsqueeze(positions.keys, [0]), op.unsqueeze(paddingLength, [1]));
+  return { mask: op.cast(isText, 'int32') };
+}
+
+/** All rows begin at once, and so have the same positions. */
+function startAtOnce(decoder: Module, config: TextConfig, inputs: DecoderInputs): Start {
+  const { op } = decoder;
+  const first = cacheLength(decoder, ofLayer(inputs.past, 0));
+  const end = op.add(first, op.dimension(inputs.embeddings, 1));
+  const embedded = addPositionRange(child(decoder, 'bert'), config, inputs.embeddings, { first, end });
+  return { embedded, rowShape: rowShapeOf(decoder, config, inputs) };
+}
+
+function rowShapeOf({ op }: Scope, config: TextConfig, { embeddings }: DecoderInputs): TargetShape {
+  return op.shape([op.dimension(embeddings, 0), -1, config.hiddenSize]);
+}
+
+function tokenPositions(scope: Scope, inputs: DecoderInputs): AttentionPositions {
+  const { op } = scope;
+  const pastLength = op.squeeze(cacheLength(scope, ofLayer(inputs.past, 0)), [0]);
   const length = op.add(pastLength, op.squeeze(op.dimension(inputs.embeddings, 1), [0]));
   const one = op.constant('int64', 1);
   return { queries: op.range(pastLength, length, one), keys: op.range(0, length, one) };
-}
-
-/** Positions count from each row's first token. */
-function embed(decoder: Module, config: TextConfig, inputs: DecoderInputs, positions: Value<'int64'>): Value<Real> {
-  const bert = child(decoder, 'bert');
-  const { op } = child(bert, 'embeddings');
-  const { embeddings, paddingLength } = inputs;
-  const fromFirstToken = op.sub(op.unsqueeze(positions, [0]), op.unsqueeze(paddingLength, [1])); // [rows, tokens]
-  const positionIds = op.max(fromFirstToken, [0]);
-  return addPositions(bert, config, embeddings, positionIds);
-}
-
-function selfAttention(
-  module: Module,
-  config: TextConfig,
-  x: Value<Real>,
-  context: { readonly bias: Value<Real>; readonly cache: KeysAndValues; readonly rowShape: TargetShape },
-): { readonly hidden: Value<Real>; readonly present: KeysAndValues } {
-  const { hiddenSize } = config;
-  const attention = child(module, 'self');
-  const projected = queryKeyValue(attention, ['query', 'key', 'value'], x, hiddenSize, context.rowShape);
-  const { keys: pastKey, values: pastValue } = context.cache;
-  const { output, presentKey, presentValue } = attention.op.microsoft.cachedMultiHeadAttention(
-    { ...projected, bias: context.bias, pastKey, pastValue },
-    config.headCount,
-  );
-  const hidden = attentionOutput(module, config, asRows(attention, output, hiddenSize), x);
-  return { hidden, present: { keys: presentKey, values: presentValue } };
 }
 
 /**
@@ -152,7 +156,7 @@ export function languageModelHead(decoder: Module, config: TextConfig, hidden: V
   const transform = child(predictions, 'transform');
   const dense = activate(
     transform,
-    linear(child(transform, 'dense'), hidden, hiddenSize, hiddenSize),
+    product(child(transform, 'dense'), hidden, hiddenSize, hiddenSize),
     config.activation,
   );
   const normalized = layerNorm(child(transform, 'LayerNorm'), dense, hiddenSize, layerNormEpsilon);

@@ -25,9 +25,9 @@ export function clipTextTower(module: Module, config: ClipTextConfig, texts: Cli
   const tokenCount = op.dimension(inputIds, 1);
   const positionIds = op.countTo(tokenCount);
   const embedded = embed(child(module, 'embeddings'), config, inputIds, positionIds);
-  const bias = textBias(module, positionIds, op.dimension(inputIds, 0));
+  const causalBias = textBias(module, positionIds, inputIds);
   const hidden = preNormLayers(module, config, embedded, (attention, x) =>
-    clipAttention(attention, { ...config, tokenCount }, x, bias),
+    clipAttention(attention, { ...config, tokenCount }, x, causalBias),
   );
   // Only the last token of each text counts: [texts * length, hidden] → [texts, hidden].
   const firsts = op.mul(op.indices(inputIds, 0), tokenCount);
@@ -49,8 +49,11 @@ function embed(
   return asRows(module, embedded, hiddenSize);
 }
 
-/** [texts, 1, length, length]: the runtime does not repeat a bias along the texts. */
-function textBias(module: Module, positionIds: Value<'int64'>, textCount: Value<'int64'>): Value<Real> {
-  const bias = causalBias(module, { queries: positionIds, keys: positionIds });
-  return module.op.expand(bias, [textCount, 1, 1, 1]);
+/** [texts, 1, length, length]: the runtime does not repeat a bias along the texts. The lean form needs none. */
+function textBias(module: Module, positionIds: Value<'int64'>, inputIds: Value<'int64'>): () => Value<Real> {
+  const { op } = module;
+  if (module.form === 'lean') return () => causalBias(module, { queries: positionIds, keys: positionIds });
+  const textCount = op.dimension(inputIds, 0);
+  const bias = op.expand(causalBias(module, { queries: positionIds, keys: positionIds }), [textCount, 1, 1, 1]);
+  return () => bias;
 }

@@ -4,6 +4,7 @@ import type { Value } from '../../onnx/graph.ts';
 import type { TargetShape } from '../../onnx/operators.ts';
 import type { Scope } from '../../onnx/scope.ts';
 import { paddingBias } from '../attention-bias.ts';
+import { joinProjections } from '../joined-projections.ts';
 import {
   addPositions,
   attentionOutput,
@@ -17,6 +18,8 @@ import {
 import { asRows, queryKeyValue } from '../layers.ts';
 import { child, type Module } from '../module.ts';
 import type { RowsByImage } from '../rows-by-image.ts';
+
+const projections = ['query', 'key', 'value'] as const;
 
 /** Texts of a batch, padded on the right. */
 export interface EncoderInputs {
@@ -35,16 +38,16 @@ export interface EncoderInputs {
  * @returns the hidden states [rows * length, hidden].
  */
 export function textEncoder(module: Module, config: TextConfig, inputs: EncoderInputs): Value<Real> {
-  const { inputIds, textLength, image } = inputs;
+  const { inputIds, image } = inputs;
   const { op } = module;
   const positionIds = op.unsqueeze(op.indices(inputIds, 1), [0]);
   const length = op.dimension(inputIds, 1);
-  const bias = op.expand(paddingBias(module, inputIds, textLength), [1, 1, length, 1]);
+  const hiding = hidePadding(module, inputs, length);
   const rowShape = op.shape([op.dimension(inputIds, 0), -1, config.hiddenSize]);
   let hidden = addPositions(module, config, embedWords(module, config, inputIds), positionIds);
   for (const index of layerIndices(config)) {
     const layer = child(module, `encoder.layer.${index}`);
-    const attended = selfAttention(child(layer, 'attention'), config, hidden, { bias, rowShape });
+    const attended = selfAttention(child(layer, 'attention'), config, hidden, { ...hiding, rowShape });
     const crossed =
       image === undefined
         ? attended
@@ -66,16 +69,46 @@ export function firstTokens({ op }: Scope, inputs: EncoderInputs, hidden: Value<
   return op.gather(op.reshape(hidden, rowShape), 0, 1);
 }
 
+/** Hides padding from attention: lengths where the operator takes them, else a bias. */
+type HiddenPadding = { readonly bias: Value<Real> } | { readonly lengths: Value<'int32'> };
+
+function hidePadding(module: Module, { inputIds, textLength }: EncoderInputs, length: Value<'int64'>): HiddenPadding {
+  const { op } = module;
+  if (module.form === 'lean') return { lengths: op.cast(textLength, 'int32') };
+  return { bias: op.expand(paddingBias(module, inputIds, textLength), [1, 1, length, 1]) };
+}
+
 function selfAttention(
   module: Module,
   config: TextConfig,
   x: Value<Real>,
-  context: { readonly bias: Value<Real>; readonly rowShape: TargetShape },
+  context: HiddenPadding & { readonly rowShape: TargetShape },
 ): Value<Real> {
   const { hiddenSize } = config;
   const attention = child(module, 'self');
-  const projected = queryKeyValue(attention, ['query', 'key', 'value'], x, hiddenSize, context.rowShape);
-  const inputs = { ...projected, bias: context.bias };
-  const attended = attention.op.microsoft.multiHeadAttention(inputs, config.headCount);
+  const attended =
+    'bias' in context ? attend(attention, config, x, context) : joinedAttend(attention, config, x, context);
   return attentionOutput(module, config, asRows(attention, attended, hiddenSize), x);
+}
+
+function attend(
+  attention: Module,
+  config: TextConfig,
+  x: Value<Real>,
+  { bias, rowShape }: { readonly bias: Value<Real>; readonly rowShape: TargetShape },
+): Value<Real> {
+  const projected = queryKeyValue(attention, projections, x, config.hiddenSize, rowShape);
+  return attention.op.microsoft.multiHeadAttention({ ...projected, bias }, config.headCount);
+}
+
+function joinedAttend(
+  attention: Module,
+  config: TextConfig,
+  x: Value<Real>,
+  { lengths, rowShape }: { readonly lengths: Value<'int32'>; readonly rowShape: TargetShape },
+): Value<Real> {
+  const { op } = attention;
+  const { weight, bias } = joinProjections(attention, projections, config.hiddenSize);
+  const inputs = { x: op.reshape(x, rowShape), weight, projectionBias: bias, mask: lengths };
+  return op.microsoft.selfAttention(inputs, { headCount: config.headCount, isCausal: false });
 }

@@ -2,7 +2,8 @@ import { imageTokenCount, type VisionConfig } from '../../checkpoint/config/visi
 import type { Real } from '../../onnx/element-type.ts';
 import { outermost, type Value } from '../../onnx/graph.ts';
 import { createScope, type Scope } from '../../onnx/scope.ts';
-import { asBatch, asRows, layerNorm, linear, linearPart, preNormLayers } from '../layers.ts';
+import { storedProjections } from '../joined-projections.ts';
+import { asBatch, asRows, layerNorm, linearPart, type Product, preNormLayers, product } from '../layers.ts';
 import { child, type Module, weight } from '../module.ts';
 
 const CHANNELS = 3;
@@ -88,13 +89,26 @@ function embed(module: Module, config: VisionConfig, pixels: Value<Real>): Value
   return withClassAndPositions(module, config, patches, classEmbedding, positionsOf(module, config, stored));
 }
 
-function selfAttention(module: Module, config: VisionConfig, x: Value<Real>): Value<Real> {
+function selfAttention(module: Module, config: VisionConfig, x: Value<Real>): Product {
+  const { hiddenSize } = config;
+  const attended = module.form === 'lean' ? joinedAttention(module, config, x) : attention(module, config, x);
+  return product(child(module, 'projection'), asRows(module, attended, hiddenSize), hiddenSize, hiddenSize);
+}
+
+function attention(module: Module, config: VisionConfig, x: Value<Real>): Value<Real> {
   const { hiddenSize } = config;
   const project = (index: number) => {
     const projected = linearPart(child(module, 'qkv'), x, hiddenSize, hiddenSize, { index, count: 3 });
     return asBatch(module, projected, imageTokenCount(config), hiddenSize);
   };
   const inputs = { query: project(0), key: project(1), value: project(2) };
-  const attended = module.op.microsoft.multiHeadAttention(inputs, config.headCount);
-  return linear(child(module, 'projection'), asRows(module, attended, hiddenSize), hiddenSize, hiddenSize);
+  return module.op.microsoft.multiHeadAttention(inputs, config.headCount);
+}
+
+function joinedAttention(module: Module, config: VisionConfig, rows: Value<Real>): Value<Real> {
+  const { hiddenSize, headCount } = config;
+  const { weight: joined, bias } = storedProjections(child(module, 'qkv'), hiddenSize);
+  const x = asBatch(module, rows, imageTokenCount(config), hiddenSize);
+  const inputs = { x, weight: joined, projectionBias: bias };
+  return module.op.microsoft.selfAttention(inputs, { headCount, isCausal: false });
 }

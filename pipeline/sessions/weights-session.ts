@@ -26,9 +26,8 @@ export async function openWeightsSession(
       ...options,
       keepsThreadsSpinning: true,
       dataFolder: weights.dataFolder,
-      // Nodes of the graph cast the weights that the file has in another precision, and the lean form joins some of
-      // them; folded, they run once.
-      foldConstants: graph.castInitializers.size > 0 || options.form === 'lean',
+      // Nodes of the graph cast weights that the file has in another precision, or join some; folded, they run once.
+      foldConstants: graph.convertedInitializers.size > 0,
       // A GPU has a copy of its own, in an order of its own.
       prepacksWeights: placed.prepacksWeights && options.executionProvider === 'cpu',
     });

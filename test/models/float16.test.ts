@@ -6,10 +6,12 @@ import { openWeights } from '../../checkpoint/weights/weights.ts';
 import { graphsOfTask } from '../../models/families.ts';
 import { clipImageGraph, clipTextGraph } from '../../models/heads/clip.ts';
 import { retrievalGraph } from '../../models/heads/retrieval.ts';
+import type { GraphForm } from '../../models/module.ts';
 import type { Graph } from '../../onnx/graph.ts';
 import { createSession, type RuntimeTensor } from '../../pipeline/sessions/runtime.ts';
 import { float32Data } from '../../pipeline/sessions/tensors.ts';
 import { expectClose } from '../support/close-to.ts';
+import { inEachForm } from '../support/forms.ts';
 import {
   byParameters,
   type GenerationSession,
@@ -43,7 +45,7 @@ import { expectCheckpointError } from '../support/thrown.ts';
  * what goes from node to node. Compared with what transformers computed in float32.
  */
 
-const precision = { precision: 'float16' } as const;
+const inFloat16 = (form: GraphForm) => ({ precision: 'float16', form }) as const;
 /** Rounding to 11 bits in each of some layers: the worst is 0.045, half of them are below 0.003. */
 const LOGPROB_TOLERANCE = { absolute: 0.06 };
 /** Of two tokens that are equally likely, rounding may choose the other one. It does in about 3 of 100 sequences. */
@@ -51,36 +53,50 @@ const LEAST_EQUAL_SHARE = 0.94;
 const EMBEDS_TOLERANCE = { absolute: 1e-2, relative: 1e-2 };
 const SCORE_TOLERANCE = { absolute: 5e-3 };
 
-const sessions: readonly (readonly [string, () => Promise<GenerationSession>, readonly GoldenRow[]])[] = [
-  ...checkpointNames.map(
-    (name) => [name, () => openCaptioningSession(name, precision), readGoldenGenerations(name)] as const,
+type Open = readonly [string, GraphForm, () => Promise<GenerationSession>, readonly GoldenRow[]];
+
+const sessions: readonly Open[] = [
+  ...inEachForm(checkpointNames).map(
+    ([name, form]): Open => [
+      name,
+      form,
+      () => openCaptioningSession(name, inFloat16(form)),
+      readGoldenGenerations(name),
+    ],
   ),
-  ...answerCheckpointNames.map(
-    (name) =>
-      [name, () => openAnswerSession(name, precision), readGoldenJson<readonly GoldenRow[]>(`${name}.json`)] as const,
+  ...inEachForm(answerCheckpointNames).map(
+    ([name, form]): Open => [
+      name,
+      form,
+      () => openAnswerSession(name, inFloat16(form)),
+      readGoldenJson<readonly GoldenRow[]>(`${name}.json`),
+    ],
   ),
 ];
 
-describe.each(sessions)('%s in float16 generates what transformers generates in float32', (_, open, rows) => {
-  let session: GenerationSession;
-  beforeAll(async () => {
-    session = await open();
-  });
-  afterAll(() => session?.release());
+describe.each(sessions)(
+  '%s in float16 and the %s form generates what transformers generates in float32',
+  (_, _form, open, rows) => {
+    let session: GenerationSession;
+    beforeAll(async () => {
+      session = await open();
+    });
+    afterAll(() => session?.release());
 
-  test('but for tokens that are nearly as likely as each other', async () => {
-    const equal: boolean[] = [];
-    for (const [, group] of byParameters(rows)) {
-      const answers = await session.generate(group);
-      for (const [index, row] of group.entries()) {
-        for (const [rank, golden] of row.sequences.entries())
-          equal.push(equalUntilTheyPart(answers[index]?.[rank], golden, hasCutOff(row)));
+    test('but for tokens that are nearly as likely as each other', async () => {
+      const equal: boolean[] = [];
+      for (const [, group] of byParameters(rows)) {
+        const answers = await session.generate(group);
+        for (const [index, row] of group.entries()) {
+          for (const [rank, golden] of row.sequences.entries())
+            equal.push(equalUntilTheyPart(answers[index]?.[rank], golden, hasCutOff(row)));
+        }
       }
-    }
-    expect(equal.length).toBeGreaterThan(50);
-    expect(equal.filter(Boolean).length / equal.length).toBeGreaterThanOrEqual(LEAST_EQUAL_SHARE);
-  });
-});
+      expect(equal.length).toBeGreaterThan(50);
+      expect(equal.filter(Boolean).length / equal.length).toBeGreaterThanOrEqual(LEAST_EQUAL_SHARE);
+    });
+  },
+);
 
 interface Generated {
   readonly tokenIds: readonly number[];
@@ -128,65 +144,79 @@ async function runOnce(
   return (name) => float32Data(outputs, name);
 }
 
-test.each(retrievalCheckpointNames)('%s in float16 compares as transformers does in float32', async (name) => {
-  const checkpoint = openBlipCheckpoint(checkpointFolder(name));
-  const goldens = openGoldenTensors(name);
-  const { images, texts } = readGoldenJson<GoldenPairs>(`${name}.json`);
-  const { ids, lengths } = paddedTexts(texts.map(({ input_ids: tokens }) => tokens));
-  const output = await runOnce(retrievalGraph(checkpoint, openWeights(checkpoint.folder), precision), checkpoint, {
-    ...newImages(checkpoint, resizedImages(images, goldens)),
-    input_ids: ids,
-    text_length: lengths,
-    compared_images: int64s([images.length], []),
-  });
-  for (const tensor of ['match_probability', 'cosine_similarity'])
-    expectClose(output(tensor), goldens.floats(tensor).data, SCORE_TOLERANCE);
-});
+test.each(inEachForm(retrievalCheckpointNames))(
+  '%s in float16 and the %s form compares as transformers does in float32',
+  async (name, form) => {
+    const checkpoint = openBlipCheckpoint(checkpointFolder(name));
+    const goldens = openGoldenTensors(name);
+    const { images, texts } = readGoldenJson<GoldenPairs>(`${name}.json`);
+    const { ids, lengths } = paddedTexts(texts.map(({ input_ids: tokens }) => tokens));
+    const output = await runOnce(
+      retrievalGraph(checkpoint, openWeights(checkpoint.folder), inFloat16(form)),
+      checkpoint,
+      {
+        ...newImages(checkpoint, resizedImages(images, goldens), form),
+        input_ids: ids,
+        text_length: lengths,
+        compared_images: int64s([images.length], []),
+      },
+    );
+    for (const tensor of ['match_probability', 'cosine_similarity'])
+      expectClose(output(tensor), goldens.floats(tensor).data, SCORE_TOLERANCE);
+  },
+);
 
-test.each(clipCheckpointNames)('%s in float16 encodes as transformers does in float32', async (name) => {
-  const checkpoint = openClipCheckpoint(checkpointFolder(name));
-  const weights = openWeights(checkpoint.folder);
-  const goldens = openGoldenTensors(name);
-  const { images, texts } = readGoldenJson<GoldenClip>(`${name}.json`);
-  const imageOutput = await runOnce(clipImageGraph(checkpoint, weights, precision), checkpoint, {
-    images: resizedImages(images, goldens, 'cropped'),
-  });
-  const { ids } = paddedTexts(texts.map(({ input_ids: tokens }) => tokens));
-  const ends = texts.map(({ input_ids: tokens }) => tokens.indexOf(Math.max(...tokens)));
-  const textOutput = await runOnce(clipTextGraph(checkpoint, weights, precision), checkpoint, {
-    input_ids: ids,
-    end_position: int64s(ends),
-  });
-  for (const [kind, output] of [
-    ['image', imageOutput],
-    ['text', textOutput],
-  ] as const) {
-    for (const tensor of [`${kind}_embeds`, `normalized_${kind}_embeds`])
-      expectClose(output(tensor), goldens.floats(tensor).data, EMBEDS_TOLERANCE);
-  }
-});
+test.each(inEachForm(clipCheckpointNames))(
+  '%s in float16 and the %s form encodes as transformers does in float32',
+  async (name, form) => {
+    const checkpoint = openClipCheckpoint(checkpointFolder(name));
+    const weights = openWeights(checkpoint.folder);
+    const goldens = openGoldenTensors(name);
+    const { images, texts } = readGoldenJson<GoldenClip>(`${name}.json`);
+    const imageOutput = await runOnce(clipImageGraph(checkpoint, weights, inFloat16(form)), checkpoint, {
+      images: resizedImages(images, goldens, 'cropped'),
+    });
+    const { ids } = paddedTexts(texts.map(({ input_ids: tokens }) => tokens));
+    const ends = texts.map(({ input_ids: tokens }) => tokens.indexOf(Math.max(...tokens)));
+    const textOutput = await runOnce(clipTextGraph(checkpoint, weights, inFloat16(form)), checkpoint, {
+      input_ids: ids,
+      end_position: int64s(ends),
+    });
+    for (const [kind, output] of [
+      ['image', imageOutput],
+      ['text', textOutput],
+    ] as const) {
+      for (const tensor of [`${kind}_embeds`, `normalized_${kind}_embeds`])
+        expectClose(output(tensor), goldens.floats(tensor).data, EMBEDS_TOLERANCE);
+    }
+  },
+);
 
 const everyName = [...checkpointNames, ...answerCheckpointNames, ...retrievalCheckpointNames, ...clipCheckpointNames];
 
-test.each(everyName)('%s in float16 has no weight of another type left, and no output of float16', (name) => {
-  const checkpoint = openCheckpoint(checkpointFolder(name));
-  const graphs = graphsOfTask(checkpoint, openWeights(checkpoint.folder), precision);
-  for (const graph of graphs.filter((each) => each.name !== 'clip-rank')) {
-    const casts = new Set(graph.nodes.filter(({ operator }) => operator === 'Cast').map(({ inputs }) => inputs[0]));
-    const wide = [...graph.initializers.values()].filter(
-      ({ elementType, data }) => elementType !== 'float16' && !(data instanceof Uint8Array),
-    );
-    expect(wide.filter((tensor) => !casts.has(tensor.name))).toEqual([]);
-    expect(graph.outputs.map(({ elementType }) => elementType)).not.toContain('float16');
-  }
-});
+test.each(inEachForm(everyName))(
+  '%s in float16 and the %s form has no weight of another type left, and no output of float16',
+  (name, form) => {
+    const checkpoint = openCheckpoint(checkpointFolder(name));
+    const graphs = graphsOfTask(checkpoint, openWeights(checkpoint.folder), inFloat16(form));
+    for (const graph of graphs.filter((each) => each.name !== 'clip-rank')) {
+      const casts = new Set(graph.nodes.filter(({ operator }) => operator === 'Cast').map(({ inputs }) => inputs[0]));
+      const wide = [...graph.initializers.values()].filter(
+        ({ elementType, data }) => elementType !== 'float16' && !(data instanceof Uint8Array),
+      );
+      expect(wide.filter((tensor) => !casts.has(tensor.name))).toEqual([]);
+      expect(graph.outputs.map(({ elementType }) => elementType)).not.toContain('float16');
+    }
+  },
+);
 
 test('int8 weights run in float32 alone', async () => {
   const folder = join(temporaryFolder(), 'int8');
   await quantizeCheckpoint(checkpointFolder('narrow-vision'), folder);
   const checkpoint = openCheckpoint(folder);
-  expectCheckpointError(() => graphsOfTask(checkpoint, openWeights(folder), precision), 'CHECKPOINT_WEIGHTS_INVALID', [
-    folder,
-    'expected weights that are not int8 for a model in float16; int8 needs float32.',
-  ]);
+  expectCheckpointError(
+    () => graphsOfTask(checkpoint, openWeights(folder), inFloat16('plain')),
+    'CHECKPOINT_WEIGHTS_INVALID',
+    [folder, 'expected weights that are not int8 for a model in float16; int8 needs float32.'],
+  );
 });

@@ -35,6 +35,8 @@ test('every graph has its recorded hash', async () => {
       ...recordGraphs(`${name}, float16 weights`, folder, { dtype: 'F16' }),
       ...recordGraphs(`${name}, int8 weights`, quantized),
       ...recordGraphs(`${name}, in float16`, folder, { precision: 'float16' }),
+      ...recordGraphs(`${name}, lean`, folder, { form: 'lean' }),
+      ...recordGraphs(`${name}, lean, in bfloat16`, folder, { form: 'lean', precision: 'bfloat16' }),
       ...recordGraphs(`${name}, larger images`, folder, { imageSize: vision.imageSize + vision.patchSize }),
     );
   }

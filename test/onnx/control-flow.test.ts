@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { collect, conditional, loop } from '../../onnx/control-flow.ts';
+import { collect, collectWhile, conditional, loop } from '../../onnx/control-flow.ts';
 import { addInput, addOutput, createGraph, type Graph, type Value } from '../../onnx/graph.ts';
 import { createScope, type Scope } from '../../onnx/scope.ts';
 import { flatten, mapValues } from '../../onnx/value-tree.ts';
@@ -368,5 +368,33 @@ describe('a loop that collects', () => {
       { squares: [2, 4], size: [1] },
       { squares: [], size: [0] },
     ]);
+  });
+});
+
+describe('a loop with a state that collects', () => {
+  /** Counts up from the input, and writes down each number and its square. */
+  async function collected(from: number, limit: number, maxIterations: number) {
+    const graph = createGraph('collect-while');
+    const scope = createScope(graph, 'model');
+    const start = addInput(graph, 'start', 'int64', []);
+    const most = addInput(graph, 'most', 'int64', []);
+    const written = collectWhile(scope, { current: start }, most, ({ op }, { current }) => {
+      const next = op.add(current, 1);
+      return {
+        state: { current: next },
+        goOn: op.less(next, limit),
+        collected: { number: op.unsqueeze(current, [0]), square: op.mul(current, current) },
+      };
+    });
+    addOutputs(graph, written);
+    return (await runGraph(graph, [{ start: scalar(from), most: scalar(maxIterations) }]))[0];
+  }
+
+  test('returns what each iteration wrote down, until it ends', async () => {
+    expect(await collected(3, 6, 10)).toEqual({ 'out.number': [3, 4, 5], 'out.square': [9, 16, 25] });
+  });
+
+  test('runs no longer than it may', async () => {
+    expect(await collected(3, 100, 2)).toEqual({ 'out.number': [3, 4], 'out.square': [9, 16] });
   });
 });

@@ -380,9 +380,9 @@ test('a graph knows the initializers that its own nodes cast', () => {
   op.cast(addInput(graph, 'x', 'float32', [2]), 'float16');
   op.cast(constant, 'float32');
   createScope(createBody(graph, 'body')).op.cast(constant, 'float16');
-  expect(graph.castInitializers).toEqual(new Set());
+  expect(graph.convertedInitializers).toEqual(new Set());
   op.cast(constant, 'float16');
-  expect(graph.castInitializers).toEqual(new Set([constant.name]));
+  expect(graph.convertedInitializers).toEqual(new Set([constant.name]));
 });
 
 describe('named dimensions', () => {

@@ -4,7 +4,7 @@ import type { TokenRules } from '../../checkpoint/config/token-rules.ts';
 import { openWeights } from '../../checkpoint/weights/weights.ts';
 import { captioningGraph } from '../../models/heads/captioning.ts';
 import { questionAnsweringGraph } from '../../models/heads/question-answering.ts';
-import type { GraphOptions } from '../../models/module.ts';
+import type { GraphForm, GraphOptions } from '../../models/module.ts';
 import { settingFeeds } from '../../pipeline/sessions/generation-feeds.ts';
 import { createSession, type RuntimeTensor } from '../../pipeline/sessions/runtime.ts';
 import { resolveGenerationSettings } from '../../pipeline/tasks/generation-settings.ts';
@@ -104,7 +104,7 @@ async function openSession(
   return {
     async generate(rows) {
       const outputs = await session.run({
-        ...imageInputs(checkpoint, rows, goldens),
+        ...imageInputs(checkpoint, rows, goldens, options.form),
         ...questionInputs(rows),
         ...promptInputs(rows),
         ...parameterInputs(rows),
@@ -119,10 +119,11 @@ export function imageInputs(
   checkpoint: BlipCheckpoint,
   rows: readonly GoldenRow[],
   goldens: ReturnType<typeof openGoldenTensors>,
+  form?: GraphForm,
 ) {
   const names = [...new Set(rows.map(({ image }) => image))] as ImageName[];
   return {
-    ...newImages(checkpoint, resizedImages(names, goldens)),
+    ...newImages(checkpoint, resizedImages(names, goldens), form),
     image_index: int64s(rows.map(({ image }) => names.indexOf(image))),
   };
 }

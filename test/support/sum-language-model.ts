@@ -32,7 +32,14 @@ export function sumModel(root: Scope): LanguageModel<Sums> {
     emptyCache: ({ op }, count) => ({
       read: { sum: op.fill('float32', 0, [count, VOCABULARY_SIZE]), length: op.fill('int64', 0, [count, 1]) },
     }),
-    decode({ op }, { embeddings, paddingLength, cache: { read } }) {
+    cacheLength: ({ op }, { read }) => op.reshape(op.gather(read.length, [0], 0), [1]),
+    select: ({ op }, { read }, sequences) => ({
+      read: { sum: op.gather(read.sum, sequences, 0), length: op.gather(read.length, sequences, 0) },
+    }),
+    decode(
+      { op },
+      { embeddings, paddingLength = op.fill('int64', 0, [op.dimension(embeddings, 0)]), cache: { read } },
+    ) {
       const positions = op.add(read.length, op.indices(embeddings, 1)); // [sequences, tokens]
       const isToken = op.cast(op.greaterOrEqual(positions, op.unsqueeze(paddingLength, [1])), 'float32');
       const seen = op.mul(op.cast(embeddings, 'float32'), op.unsqueeze(isToken, [2]));

@@ -36,7 +36,7 @@ g++ -O1 -w -fpermissive -shared -fPIC -I"$work/cuda/nvidia/cu13/include" -Wl,-so
   -Wl,--version-script="$work/libcudart.so.13.map" -o "$folder/libcudart.so.13" "$here/cudart.cpp"
 library libcublas.so.13 "$work/cublas.c" "$folder/libcudart.so.13"
 library libcublasLt.so.13 "$work/cublasLt.c" "$folder/libcudart.so.13"
-library libcudnn.so.9 "$work/cudnn.c"
+library libcudnn.so.9 "$work/cudnn.c" "$here/cudnn-reduce.c" "$folder/libcudart.so.13"
 library libcurand.so.10 "$work/curand.c"
 library libcuda.so.1 "$work/cuda.c"
 ls -la "$folder"

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { noTokenRules, type TokenRules } from '../../../checkpoint/config/token-rules.ts';
 import { candidatesPerBeam } from '../../../models/generation/beam-search.ts';
 import { generate } from '../../../models/generation/generate.ts';
 import type { Prompt } from '../../../models/generation/language-model.ts';
@@ -45,18 +46,32 @@ interface Options {
   readonly topK?: number;
   /** Given where it samples. */
   readonly uniforms?: Uniforms;
+  readonly newTokens?: readonly number[];
+  /** Gives greedy search a loop of its own, whose texts are padded with this token. */
+  readonly greedyPadTokenId?: number;
+  readonly rules?: TokenRules;
 }
 
 async function generated(
   promptOf: (scope: Scope) => Prompt,
-  { beams = 1, minNewTokens = 0, noRepeatNgramSize = 0, returned = 1, topK = 0, uniforms }: Options = {},
+  {
+    beams = 1,
+    minNewTokens = 0,
+    noRepeatNgramSize = 0,
+    returned = 1,
+    topK = 0,
+    uniforms,
+    newTokens,
+    greedyPadTokenId,
+    rules,
+  }: Options = {},
 ) {
   return await evaluate((scope) => {
     const { op } = scope;
     const prompt = promptOf(scope);
     const perRow = (value: number) => op.expand(op.constant('int64', value), [op.dimension(prompt.paddingLength, 0)]);
     const parameters = constantParameters(scope, {
-      maxNewTokens: perRow(NEW_TOKENS),
+      maxNewTokens: newTokens === undefined ? perRow(NEW_TOKENS) : op.constant('int64', newTokens),
       minNewTokens: perRow(minNewTokens),
       numBeams: op.constant('int64', beams),
       noRepeatNgramSize: op.constant('int64', noRepeatNgramSize),
@@ -65,7 +80,9 @@ async function generated(
       lengthPenalty: op.constant('float32', 0),
       ...(uniforms === undefined ? {} : sampling(scope, uniforms)),
     });
-    return generate(scope, prompt, parameters, sumModel(scope));
+    const model = sumModel(scope);
+    const greedy = { fits: op.constant('bool', true), model: { ...model, padTokenId: greedyPadTokenId ?? 0 } };
+    return generate(scope, prompt, parameters, model, rules, greedyPadTokenId === undefined ? undefined : greedy);
   });
 }
 
@@ -208,5 +225,63 @@ describe('sampling with several end tokens', () => {
     const sequences = starts.flatMap((start) => sampledBeams(PREFIXES[0] ?? [], uniformsOf(start, draws)[0] ?? [], 2));
     const lastTokens = new Set(sequences.map(({ tokens }) => tokens.at(-1)));
     expect([...lastTokens]).toEqual(expect.arrayContaining([...END_TOKEN_IDS]));
+  });
+});
+
+describe('greedy search in a loop of its own', () => {
+  /** Tells apart which loop wrote the padding of a text that ended before another. */
+  const GREEDY_PAD = 2;
+  const ids = [
+    [0, 2],
+    [0, 1],
+  ];
+  const idPrompt = ({ op }: Scope, padding: readonly number[] = [0, 0]): Prompt => ({
+    inputIds: op.constant('int64', ids.flat(), [2, 2]),
+    paddingLength: op.constant('int64', padding),
+  });
+  const paddings = (result: Result) => {
+    const [rows = 0, , length = 0] = result['tokenIds']?.shape ?? [];
+    return Array.from({ length: rows }, (_, row) =>
+      result['tokenIds']?.data.slice(row * length + (result['ends']?.data[row] ?? 0), (row + 1) * length),
+    ).flat();
+  };
+
+  test.each<[string, Options]>([
+    ['as it is', {}],
+    ['with limits of its rows', { newTokens: [1, 4] }],
+    ['with a limit that a row does not reach', { newTokens: [5, 5] }],
+    ['with a least length', { minNewTokens: 2, newTokens: [4, 4] }],
+  ])('writes what the other loop writes: %s', async (_, options) => {
+    const [other, own] = [
+      await generated(idPrompt, options),
+      await generated(idPrompt, { ...options, greedyPadTokenId: 0 }),
+    ];
+    for (const row of [0, 1]) expect(sequencesOf(own, row)).toEqual(sequencesOf(other, row));
+    expect(own['ends']?.data).toEqual(other['ends']?.data);
+    for (const name of ['scores', 'tokenLogprobs'])
+      expectClose((own[name]?.data ?? []).slice(0, 2), (other[name]?.data ?? []).slice(0, 2), { absolute: 1e-5 });
+  });
+
+  test('starts from embeddings alone as well', async () => {
+    const prompt = (scope: Scope) => ({ ...prefixPrompt(scope), paddingLength: scope.op.constant('int64', [0, 0]) });
+    const [other, own] = [await generated(prompt), await generated(prompt, { greedyPadTokenId: 0 })];
+    for (const row of [0, 1]) expect(sequencesOf(own, row)).toEqual(sequencesOf(other, row));
+  });
+
+  const limits = { newTokens: [1, 4] };
+
+  test('is what runs where nothing else is asked for', async () => {
+    expect(paddings(await generated(idPrompt, { ...limits, greedyPadTokenId: GREEDY_PAD }))).toContain(GREEDY_PAD);
+  });
+
+  test.each<[string, (scope: Scope) => Prompt, Options]>([
+    ['padding', (scope) => idPrompt(scope, [0, 1]), {}],
+    ['n-grams that may not repeat', idPrompt, { noRepeatNgramSize: 3 }],
+    ['sampling', idPrompt, { uniforms: [0, 1].map(() => [0.5, 0.5, 0.5, 0.5].map((uniform) => [uniform])) }],
+    ['rules about tokens', idPrompt, { rules: { ...noTokenRules, suppressTokens: [0] } }],
+  ])('is not what runs with %s', async (_, prompt, options) => {
+    const result = await generated(prompt, { ...limits, ...options, greedyPadTokenId: GREEDY_PAD });
+    expect(paddings(result).length).toBeGreaterThan(0);
+    expect(paddings(result)).not.toContain(GREEDY_PAD);
   });
 });

@@ -20,7 +20,7 @@ interface ProcessorInputs {
   readonly rules?: Partial<TokenRules>;
 }
 
-function contextOf(scope: Scope, inputs: ProcessorInputs): ProcessorContext {
+function contextOf(scope: Scope, inputs: ProcessorInputs, avoidsEmptySums: boolean): ProcessorContext {
   const { op } = scope;
   const zeros = inputs.scores.map(() => 0);
   return {
@@ -34,13 +34,21 @@ function contextOf(scope: Scope, inputs: ProcessorInputs): ProcessorContext {
       repetitionPenalty: op.constant('float32', inputs.repetitionPenalty ?? 1),
       noRepeatNgramSize: op.constant('int64', inputs.noRepeatNgramSize ?? 0),
     }),
+    avoidsEmptySums,
     endTokenIds,
   };
 }
 
+/** As graphs for CPUs and for GPUs compute them, which must be the same. */
 async function processed(inputs: ProcessorInputs): Promise<readonly number[]> {
+  const [scores, others] = [await processedFor(inputs, false), await processedFor(inputs, true)];
+  expect(others).toEqual(scores);
+  return scores;
+}
+
+async function processedFor(inputs: ProcessorInputs, avoidsEmptySums: boolean): Promise<readonly number[]> {
   const { scores } = await evaluate((scope) => ({
-    scores: processLogits(scope, matrix(scope, 'float32', inputs.scores), contextOf(scope, inputs)),
+    scores: processLogits(scope, matrix(scope, 'float32', inputs.scores), contextOf(scope, inputs, avoidsEmptySums)),
   }));
   expect(scores?.shape).toEqual([inputs.scores.length, 5]);
   return scores?.data ?? [];

@@ -1,9 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
 import { answerRankingGraph } from '../../../models/heads/answer-ranking.ts';
+import type { GraphForm } from '../../../models/module.ts';
 import { createSession, type RuntimeTensor, type Session } from '../../../pipeline/sessions/runtime.ts';
 import { paddedRows, runtimeInt64s } from '../../../pipeline/sessions/tensors.ts';
 import { expectClose } from '../../support/close-to.ts';
+import { forms } from '../../support/forms.ts';
 import { checkpointFolder, type ImageName, openBlipCheckpoint, openGoldenTensors } from '../../support/goldens.ts';
 import { newImages } from '../../support/new-images.ts';
 import { type GoldenCandidate, type GoldenRanking, readGoldenPresets } from '../../support/preset-goldens.ts';
@@ -15,17 +17,21 @@ const TOLERANCE = { absolute: 1e-4 };
 const checkpoint = openBlipCheckpoint(checkpointFolder('answers-float32'));
 const { rankings } = readGoldenPresets();
 let session: Session;
+let currentForm: GraphForm;
 
-beforeAll(async () => {
-  const weights = openWeights(checkpoint.folder);
-  session = await createSession(answerRankingGraph(checkpoint, weights), {
-    executionProvider: 'cpu',
-    threadCount: 2,
-    dataFolder: weights.dataFolder,
+/** The tests of a block run the graph in this form. */
+function runIn(form: GraphForm): void {
+  beforeAll(async () => {
+    currentForm = form;
+    const weights = openWeights(checkpoint.folder);
+    session = await createSession(answerRankingGraph(checkpoint, weights, { form }), {
+      executionProvider: 'cpu',
+      threadCount: 2,
+      dataFolder: weights.dataFolder,
+    });
   });
-});
-
-afterAll(() => session?.release());
+  afterAll(() => session?.release());
+}
 
 /** A question, and the answers to it: those of the golden, or those to the question that starts with [ENC]. */
 interface Row extends GoldenRanking {
@@ -55,7 +61,7 @@ async function logprobsOf(
   );
   const candidates = paddedRows(numbers.map((number) => rows[0]?.candidates[number]?.token_ids ?? []));
   const { token_logprobs: output } = await session.run({
-    ...newImages(checkpoint, imageTensor(names)),
+    ...newImages(checkpoint, imageTensor(names), currentForm),
     image_index: runtimeInt64s(rows.map(({ image }) => names.indexOf(image))),
     question_ids: questions.ids,
     question_length: questions.lengths,
@@ -90,7 +96,9 @@ async function expectGolden(rows: readonly Row[], numbers: readonly number[]): P
 
 const all = [0, 1, 2, 3];
 
-describe('the log-likelihood of an answer is that of transformers', () => {
+describe.each(forms)('in the %s form the log-likelihood of an answer is that of transformers', (form) => {
+  runIn(form);
+
   test('the goldens are two questions of different lengths about two images, and candidates of different lengths', () => {
     expect(new Set(rankings.map(({ image }) => image)).size).toBe(2);
     expect(new Set(rankings.map(({ question_ids: ids }) => ids.length)).size).toBe(2);
@@ -120,18 +128,18 @@ describe('the log-likelihood of an answer is that of transformers', () => {
     const mixed = rankings.flatMap((row): readonly Row[] => [row, { ...row, start: '[ENC]' }]);
     await expectGolden(mixed, all);
   });
-});
 
-test('an answer of no tokens has the log-probability of its end', async () => {
-  const [row] = rankings;
-  if (row === undefined) throw new Error('Expected a golden.');
-  const { bosTokenId, sepTokenId } = checkpoint.config.text;
-  const empty = {
-    ...row,
-    candidates: [{ text: '', token_ids: [bosTokenId, sepTokenId], token_logprobs: [], negative_log_likelihood: 0 }],
-  };
-  const [[logprobs = []] = []] = await logprobsOf([empty], [0]);
-  expect(logprobs[0]).toBe(0);
-  expect(logprobs[1]).toBeLessThan(0);
-  expect(logprobs).toHaveLength(2);
+  test('an answer of no tokens has the log-probability of its end', async () => {
+    const [row] = rankings;
+    if (row === undefined) throw new Error('Expected a golden.');
+    const { bosTokenId, sepTokenId } = checkpoint.config.text;
+    const empty = {
+      ...row,
+      candidates: [{ text: '', token_ids: [bosTokenId, sepTokenId], token_logprobs: [], negative_log_likelihood: 0 }],
+    };
+    const [[logprobs = []] = []] = await logprobsOf([empty], [0]);
+    expect(logprobs[0]).toBe(0);
+    expect(logprobs[1]).toBeLessThan(0);
+    expect(logprobs).toHaveLength(2);
+  });
 });

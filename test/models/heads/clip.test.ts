@@ -2,11 +2,13 @@ import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
 import { clipImageGraph, clipRankGraph, clipTextGraph } from '../../../models/heads/clip.ts';
+import type { GraphForm } from '../../../models/module.ts';
 import { decodeImage } from '../../../pipeline/images/image-decode.ts';
 import type { RgbImage } from '../../../pipeline/images/rgb-image.ts';
 import { createImageResizer } from '../../../pipeline/sessions/image-resizer.ts';
 import { createSession, type RuntimeTensor, type Session } from '../../../pipeline/sessions/runtime.ts';
 import { expectClose } from '../../support/close-to.ts';
+import { inEachForm } from '../../support/forms.ts';
 import { float32s, int64s, paddedTexts, resizedImages } from '../../support/generation-session.ts';
 import {
   type Box,
@@ -31,11 +33,11 @@ const MAX_SHARE = 0.0014;
 const decodeOptions = { maxPixels: 50_000_000, maxSide: 16_384, applyExif: true };
 
 /** Reads the three graphs of CLIP with the goldens of a checkpoint. */
-async function openClip(name: ClipCheckpointName) {
+async function openClip(name: ClipCheckpointName, form: GraphForm) {
   const checkpoint = openClipCheckpoint(checkpointFolder(name));
   const weights = openWeights(checkpoint.folder);
   const options = { executionProvider: 'cpu', threadCount: 2, dataFolder: weights.dataFolder } as const;
-  const open = (graph: typeof clipImageGraph) => createSession(graph(checkpoint, weights), options);
+  const open = (graph: typeof clipImageGraph) => createSession(graph(checkpoint, weights, { form }), options);
   const [image, text, rank] = [await open(clipImageGraph), await open(clipTextGraph), await open(clipRankGraph)];
   const goldens = openGoldenTensors(name);
   const run = async (session: Session, inputs: Record<string, RuntimeTensor>) => {
@@ -61,69 +63,75 @@ async function openClip(name: ClipCheckpointName) {
   };
 }
 
-describe.each(clipCheckpointNames)('%s computes what transformers computes', (name) => {
-  const goldens = openGoldenTensors(name);
-  const { images, texts } = readGoldenJson<GoldenClip>(`${name}.json`);
-  let clip: Awaited<ReturnType<typeof openClip>>;
-  beforeAll(async () => {
-    clip = await openClip(name);
-  });
-  afterAll(() => clip?.release());
+describe.each(inEachForm(clipCheckpointNames))(
+  '%s in the %s form computes what transformers computes',
+  (name, form) => {
+    const goldens = openGoldenTensors(name);
+    const { images, texts } = readGoldenJson<GoldenClip>(`${name}.json`);
+    let clip: Awaited<ReturnType<typeof openClip>>;
+    beforeAll(async () => {
+      clip = await openClip(name, form);
+    });
+    afterAll(() => clip?.release());
 
-  /** Embeddings of these rows of the goldens, as CLIP gives them and of unit length. */
-  function expectGolden(
-    kind: 'image' | 'text',
-    rows: readonly number[],
-    output: (tensor: string) => Float32Array,
-  ): void {
-    for (const tensor of [`${kind}_embeds`, `normalized_${kind}_embeds`]) {
-      const { data, shape } = goldens.floats(tensor);
-      const expected = rows.flatMap((row) => [...data.subarray(row * clip.length, (row + 1) * clip.length)]);
-      expect(shape[1]).toBe(clip.length);
-      expectClose(output(tensor), expected, EMBEDS_TOLERANCE);
+    /** Embeddings of these rows of the goldens, as CLIP gives them and of unit length. */
+    function expectGolden(
+      kind: 'image' | 'text',
+      rows: readonly number[],
+      output: (tensor: string) => Float32Array,
+    ): void {
+      for (const tensor of [`${kind}_embeds`, `normalized_${kind}_embeds`]) {
+        const { data, shape } = goldens.floats(tensor);
+        const expected = rows.flatMap((row) => [...data.subarray(row * clip.length, (row + 1) * clip.length)]);
+        expect(shape[1]).toBe(clip.length);
+        expectClose(output(tensor), expected, EMBEDS_TOLERANCE);
+      }
     }
-  }
 
-  test.each(images.map((image, row) => [image, row] as const))('from the cropped pixels of %s', async (image, row) => {
-    expectGolden('image', [row], await clip.encodeImages([image]));
-  });
-
-  test('from several pictures, whatever their order', async () => {
-    const [first = 'chelsea', , third = 'small'] = images;
-    expectGolden('image', [2, 0, 2], await clip.encodeImages([third, first, third]));
-  });
-
-  test.each(texts.map((text, row) => [text.text, text, row] as const))('from the text %j', async (_, text, row) => {
-    expectGolden('text', [row], await clip.encodeTexts([text]));
-  });
-
-  test('from texts of different lengths together, whatever their order', async () => {
-    const rows = texts.map((_, row) => row);
-    expect(new Set(texts.map(({ input_ids: ids }) => ids.length)).size).toBeGreaterThan(3);
-    expectGolden('text', rows, await clip.encodeTexts(texts));
-    const others = [...rows.toReversed(), 1];
-    expectGolden('text', others, await clip.encodeTexts(others.flatMap((row) => texts[row] ?? [])));
-  });
-
-  test('the cosines, and the probabilities of every picture', async () => {
-    const embeds = (kind: string) => goldens.floats(`normalized_${kind}_embeds`).data;
-    const ranked = await clip.rank(embeds('image'), embeds('text'), clip.length);
-    for (const tensor of ['cosine_similarity', 'probability'])
-      expectClose(ranked(tensor), goldens.floats(tensor).data, SCORE_TOLERANCE);
-    for (const [row] of images.entries()) {
-      const ofImage = ranked('probability').subarray(row * texts.length, (row + 1) * texts.length);
-      expectClose([ofImage.reduce((sum, probability) => sum + probability, 0)], [1], SCORE_TOLERANCE);
-    }
-  });
-
-  test('one query with one candidate has a probability of one', async () => {
-    const [query, candidate] = ['image', 'text'].map((kind) =>
-      goldens.floats(`normalized_${kind}_embeds`).data.subarray(0, clip.length),
+    test.each(images.map((image, row) => [image, row] as const))(
+      'from the cropped pixels of %s',
+      async (image, row) => {
+        expectGolden('image', [row], await clip.encodeImages([image]));
+      },
     );
-    const ranked = await clip.rank(query ?? new Float32Array(), candidate ?? new Float32Array(), clip.length);
-    expectClose(ranked('probability'), [1], SCORE_TOLERANCE);
-  });
-});
+
+    test('from several pictures, whatever their order', async () => {
+      const [first = 'chelsea', , third = 'small'] = images;
+      expectGolden('image', [2, 0, 2], await clip.encodeImages([third, first, third]));
+    });
+
+    test.each(texts.map((text, row) => [text.text, text, row] as const))('from the text %j', async (_, text, row) => {
+      expectGolden('text', [row], await clip.encodeTexts([text]));
+    });
+
+    test('from texts of different lengths together, whatever their order', async () => {
+      const rows = texts.map((_, row) => row);
+      expect(new Set(texts.map(({ input_ids: ids }) => ids.length)).size).toBeGreaterThan(3);
+      expectGolden('text', rows, await clip.encodeTexts(texts));
+      const others = [...rows.toReversed(), 1];
+      expectGolden('text', others, await clip.encodeTexts(others.flatMap((row) => texts[row] ?? [])));
+    });
+
+    test('the cosines, and the probabilities of every picture', async () => {
+      const embeds = (kind: string) => goldens.floats(`normalized_${kind}_embeds`).data;
+      const ranked = await clip.rank(embeds('image'), embeds('text'), clip.length);
+      for (const tensor of ['cosine_similarity', 'probability'])
+        expectClose(ranked(tensor), goldens.floats(tensor).data, SCORE_TOLERANCE);
+      for (const [row] of images.entries()) {
+        const ofImage = ranked('probability').subarray(row * texts.length, (row + 1) * texts.length);
+        expectClose([ofImage.reduce((sum, probability) => sum + probability, 0)], [1], SCORE_TOLERANCE);
+      }
+    });
+
+    test('one query with one candidate has a probability of one', async () => {
+      const [query, candidate] = ['image', 'text'].map((kind) =>
+        goldens.floats(`normalized_${kind}_embeds`).data.subarray(0, clip.length),
+      );
+      const ranked = await clip.rank(query ?? new Float32Array(), candidate ?? new Float32Array(), clip.length);
+      expectClose(ranked('probability'), [1], SCORE_TOLERANCE);
+    });
+  },
+);
 
 function cut(image: RgbImage, [left, top, right, bottom]: Box): RgbImage {
   const rows = Array.from({ length: bottom - top }, (_, row) => (top + row) * image.width);

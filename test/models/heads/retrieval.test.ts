@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
 import { retrievalGraph } from '../../../models/heads/retrieval.ts';
+import type { GraphForm } from '../../../models/module.ts';
 import { createSession, type Session } from '../../../pipeline/sessions/runtime.ts';
 import { expectClose } from '../../support/close-to.ts';
+import { inEachForm } from '../../support/forms.ts';
 import { int64s, paddedTexts, resizedImages } from '../../support/generation-session.ts';
 import {
   checkpointFolder,
@@ -29,11 +31,11 @@ interface Retrieved {
 }
 
 /** Runs the graph with these images and texts of the goldens, by their numbers. */
-async function openRetrieval(name: RetrievalCheckpointName) {
+async function openRetrieval(name: RetrievalCheckpointName, form: GraphForm) {
   const checkpoint = openBlipCheckpoint(checkpointFolder(name));
   const weights = openWeights(checkpoint.folder);
   const options = { executionProvider: 'cpu', threadCount: 2, dataFolder: weights.dataFolder } as const;
-  const session: Session = await createSession(retrievalGraph(checkpoint, weights), options);
+  const session: Session = await createSession(retrievalGraph(checkpoint, weights, { form }), options);
   const pairs = readGoldenJson<GoldenPairs>(`${name}.json`);
   const goldens = openGoldenTensors(name);
   return {
@@ -47,6 +49,7 @@ async function openRetrieval(name: RetrievalCheckpointName) {
             images.flatMap((image) => pairs.images[image] ?? []),
             goldens,
           ),
+          form,
         ),
         input_ids: ids,
         text_length: lengths,
@@ -71,7 +74,7 @@ function indicesOf(list: readonly unknown[]): readonly number[] {
   return list.map((_, index) => index);
 }
 
-describe.each(retrievalCheckpointNames)('%s compares as transformers does', (name) => {
+describe.each(inEachForm(retrievalCheckpointNames))('%s in the %s form compares as transformers does', (name, form) => {
   const goldens = openGoldenTensors(name);
   const { images, texts } = readGoldenJson<GoldenPairs>(`${name}.json`);
   const [allImages, allTexts] = [indicesOf(images), indicesOf(texts)];
@@ -82,7 +85,7 @@ describe.each(retrievalCheckpointNames)('%s compares as transformers does', (nam
   const [matching, similarity] = [matrix('match_probability'), matrix('cosine_similarity')];
   let retrieval: Awaited<ReturnType<typeof openRetrieval>>;
   beforeAll(async () => {
-    retrieval = await openRetrieval(name);
+    retrieval = await openRetrieval(name, form);
   });
   afterAll(() => retrieval?.release());
 

@@ -2,7 +2,8 @@ import { describe, test } from 'vitest';
 import { imageTokenCount } from '../../../checkpoint/config/vision-config.ts';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
 import { crossAttentionStates } from '../../../models/language-models/bert.ts';
-import { embedText, emptyCache, textDecoder } from '../../../models/language-models/text-decoder.ts';
+import { emptyCache } from '../../../models/language-models/self-attention.ts';
+import { embedText, textDecoder } from '../../../models/language-models/text-decoder.ts';
 import { child, rootModule } from '../../../models/module.ts';
 import { rowsByImage } from '../../../models/rows-by-image.ts';
 import { pixelValues } from '../../../models/towers/image-processor.ts';
@@ -39,7 +40,7 @@ async function stages(name: CheckpointName) {
   const { logits } = textDecoder(decoder, text, {
     embeddings: embedText(decoder, text, inputIds),
     paddingLength: model.op.constant('int64', [0]),
-    past: emptyCache(model, text, one, model.precision),
+    past: emptyCache(model, model, text, one),
     cross: crossAttentionStates(child(decoder, 'bert'), text, embeds, {
       width: text.encoderHiddenSize,
       length: imageTokenCount(vision),

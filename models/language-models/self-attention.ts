@@ -1,0 +1,108 @@
+import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
+import type { Real } from '../../onnx/element-type.ts';
+import type { Value } from '../../onnx/graph.ts';
+import type { Size, TargetShape } from '../../onnx/operators.ts';
+import type { Scope } from '../../onnx/scope.ts';
+import { mapValues } from '../../onnx/value-tree.ts';
+import { joinProjections } from '../joined-projections.ts';
+import { asRows, queryKeyValue } from '../layers.ts';
+import { child, type Module } from '../module.ts';
+import { attentionOutput, headSize, type KeysAndValues, layerIndices } from './bert.ts';
+
+/** The self-attention of BLIP's text decoder, and its cache. */
+
+const projections = ['query', 'key', 'value'] as const;
+
+/** Keys and values in one tensor, which the operator Attention appends to at once. */
+interface StackedKeysAndValues {
+  /** [2, sequences, heads, length, head size] */
+  readonly stacked: Value<Real>;
+}
+
+/** The tokens that one layer has read. The lean form stacks their keys and values. */
+export type LayerCache = KeysAndValues | StackedKeysAndValues;
+
+/** Caches of all layers that hold nothing yet, written in `scope`. */
+export function emptyCache(
+  { op }: Scope,
+  module: Module,
+  config: TextConfig,
+  rowCount: Value<'int64'>,
+): readonly LayerCache[] {
+  const ofOneKind = [rowCount, config.headCount, 0, headSize(config)];
+  if (module.form === 'lean') {
+    const stacked = op.fill(module.precision, 0, [2, ...ofOneKind]);
+    return layerIndices(config).map(() => ({ stacked }));
+  }
+  const empty = op.fill(module.precision, 0, ofOneKind);
+  return layerIndices(config).map(() => ({ keys: empty, values: empty }));
+}
+
+/** How many tokens a cache holds. */
+export function cacheLength({ op }: Scope, cache: LayerCache): Size {
+  return 'stacked' in cache ? op.dimension(cache.stacked, 3) : op.dimension(cache.keys, 2);
+}
+
+/** The caches of these sequences, [sequences]. */
+export function cacheOf<Cache extends object>({ op }: Scope, cache: Cache, sequences: Value<'int64'>): Cache {
+  return mapValues(cache, (path, value) => op.gather(value, sequences, path.endsWith('.stacked') ? 1 : 0));
+}
+
+/** Says where a token looks, besides itself. */
+export interface SelfAttentionContext {
+  /** In the plain form: [rows, 1, tokens, keys], which hides later tokens and padding. */
+  readonly bias?: Value<Real> | undefined;
+  /** In the lean form: [rows, keys], 0 for padding; absent where there is none. */
+  readonly mask?: Value<'int32'> | undefined;
+  readonly cache: LayerCache;
+  /** The shape [rows, -1, hidden]. */
+  readonly rowShape: TargetShape;
+}
+
+/** @returns hidden states of the shape of `x`, [rows * tokens, hidden], and the cache with the new tokens appended. */
+export function selfAttention(
+  module: Module,
+  config: TextConfig,
+  x: Value<Real>,
+  context: SelfAttentionContext,
+): { readonly hidden: Value<Real>; readonly present: LayerCache } {
+  const attention = child(module, 'self');
+  const { output, present } =
+    'stacked' in context.cache
+      ? joinedAttention(attention, config, x, { ...context, past: context.cache.stacked })
+      : separateAttention(attention, config, x, { ...context, past: context.cache });
+  const hidden = attentionOutput(module, config, asRows(attention, output, config.hiddenSize), x);
+  return { hidden, present };
+}
+
+function separateAttention(
+  attention: Module,
+  config: TextConfig,
+  x: Value<Real>,
+  context: Omit<SelfAttentionContext, 'cache'> & { readonly past: KeysAndValues },
+): { readonly output: Value<Real>; readonly present: KeysAndValues } {
+  const { bias, past, rowShape } = context;
+  if (bias === undefined) throw new RangeError(`${attention.op.path}: expected a bias in the plain form.`);
+  const projected = queryKeyValue(attention, projections, x, config.hiddenSize, rowShape);
+  const { output, presentKey, presentValue } = attention.op.microsoft.cachedMultiHeadAttention(
+    { ...projected, bias, pastKey: past.keys, pastValue: past.values },
+    config.headCount,
+  );
+  return { output, present: { keys: presentKey, values: presentValue } };
+}
+
+function joinedAttention(
+  attention: Module,
+  config: TextConfig,
+  rows: Value<Real>,
+  context: Omit<SelfAttentionContext, 'cache'> & { readonly past: Value<Real> },
+): { readonly output: Value<Real>; readonly present: StackedKeysAndValues } {
+  const { mask, past, rowShape } = context;
+  const { op } = attention;
+  const { weight, bias: projectionBias } = joinProjections(attention, projections, config.hiddenSize);
+  const { output, present } = op.microsoft.cachedSelfAttention(
+    { x: op.reshape(rows, rowShape), weight, projectionBias, past, ...(mask === undefined ? {} : { mask }) },
+    { headCount: config.headCount, isCausal: true },
+  );
+  return { output, present: { stacked: present } };
+}

@@ -1,0 +1,138 @@
+import { describe, expect, test } from 'vitest';
+import { countToken, countVisionLayer } from '../../bench/gpu/count.ts';
+import type { GenerationRequest, PretendRequest, PretendRun } from '../../bench/gpu/pretend-card/run.ts';
+import {
+  bytesOf,
+  copyNodes,
+  hasPretendCard,
+  total,
+  traceRun,
+  withoutKernel,
+} from '../../bench/gpu/pretend-card/trace.ts';
+import type { Real } from '../../onnx/element-type.ts';
+
+/**
+ * The graphs for GPUs on a card that pretends: onnxruntime's real CUDA provider loads, places and launches them, and the
+ * card counts. `bash bench/gpu/pretend-card/fetch.sh` makes the card; without it these tests are skipped, but for CI, which
+ * has to make it.
+ */
+
+const precisions: readonly Real[] = ['float32', 'float16', 'bfloat16'];
+const isMissing = !hasPretendCard();
+const TIMEOUT_MS = 120_000;
+
+test.runIf(process.env['CI'] === 'true')('CI has made the pretend card', () => {
+  expect(hasPretendCard()).toBe(true);
+});
+
+describe.skipIf(isMissing)('with the layers of BLIP-large, the pretend card counts', () => {
+  /** A vocabulary of the usual size takes one launch more for the best token. */
+  const LARGER_VOCABULARY = 1;
+
+  test.each([
+    ['float32', 1, 235],
+    ['float16', 1, 248],
+    ['bfloat16', 1, 236],
+    ['float16', 32, 236],
+  ] as const)(
+    'at most 250 operations and 2 reads by the host for a token: %s, %d rows',
+    (precision, rows, expected) => {
+      const promptLengths = Array.from({ length: rows }, () => 0);
+      const token = countToken({ form: 'lean', precision }, { promptLengths });
+      expect(total(token)).toBe(expected);
+      expect(total(token) + LARGER_VOCABULARY).toBeLessThanOrEqual(250);
+      expect(total(token, 'to the host')).toBe(1);
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
+    'no more for longer prompts, and for a minimum length that the text has passed',
+    () => {
+      const graph = { form: 'lean', precision: 'float16' } as const;
+      const token = countToken(graph, { promptLengths: [3], parameters: { min_new_tokens: 2 } });
+      expect(total(token)).toBe(248);
+      expect(total(token, 'to the host')).toBe(1);
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
+    'more than twice as many for a token in the plain form',
+    () => {
+      const token = countToken({ form: 'plain', precision: 'float32' });
+      expect(total(token)).toBe(529);
+      expect(total(token, 'to the host')).toBe(4);
+    },
+    TIMEOUT_MS,
+  );
+
+  test.each([
+    ['lean', 'float32', 9],
+    ['lean', 'float16', 10],
+    ['lean', 'bfloat16', 10],
+    ['plain', 'float32', 18],
+  ] as const)(
+    'a layer of the vision tower: %s, %s',
+    (form, precision, expected) => {
+      const layer = countVisionLayer({ form, precision });
+      expect(total(layer)).toBe(expected);
+      expect(total(layer, 'to the host')).toBe(0);
+    },
+    TIMEOUT_MS,
+  );
+});
+
+const searches: Readonly<Record<string, Omit<GenerationRequest, 'kind'>>> = {
+  'greedy search': { promptLengths: [0] },
+  'prompts of several lengths': { promptLengths: [0, 3] },
+  'a penalty on repetition': { promptLengths: [0], parameters: { repetition_penalty: 1.5 } },
+  'beam search': { promptLengths: [0], parameters: { num_beams: 3 } },
+  sampling: { promptLengths: [0], parameters: { do_sample: true } },
+  'beam search that draws': { promptLengths: [0], parameters: { num_beams: 3, do_sample: true } },
+};
+
+/**
+ * Bytes of one token that may cross the bus: shapes, conditions, lists of pointers, and what the result has more. The cache
+ * of one layer alone has 2304 for each token of 3 beams, and so 13 824 for the sixth.
+ */
+const MOST_BYTES_PER_TOKEN = 2048;
+
+describe.skipIf(isMissing)('no state crosses the bus, but a few numbers for each token', () => {
+  test.each(Object.entries(searches))(
+    '%s',
+    (_, request) => {
+      const run: PretendRun = {
+        checkpoint: 'checkpoints/scenes-captioning',
+        graph: { form: 'lean', precision: 'float16' },
+        requests: [{ kind: 'generation', ...request }],
+      };
+      const [five, six] = [traceRun(run, { loops: 5 }), traceRun(run, { loops: 6 })];
+      for (const kind of ['to the host', 'to the card'] as const)
+        expect(bytesOf(six, kind) - bytesOf(five, kind)).toBeLessThanOrEqual(MOST_BYTES_PER_TOKEN);
+    },
+    TIMEOUT_MS,
+  );
+});
+
+const generations = Object.values(searches).map((request): PretendRequest => ({ kind: 'generation', ...request }));
+const runs: readonly (readonly [checkpoint: string, requests: readonly PretendRequest[]])[] = [
+  ['checkpoints/scenes-captioning', generations],
+  ['checkpoints/scenes-question-answering', [...generations, { kind: 'ranking', rows: 2 }]],
+  ['checkpoints/scenes-retrieval', [{ kind: 'retrieval', images: 2, texts: 3 }]],
+  ['checkpoints/scenes-clip', [{ kind: 'clip', images: 2, texts: 3 }]],
+];
+
+describe.skipIf(isMissing)('every operator of the lean form has a kernel on the card', () => {
+  test.each(runs.flatMap(([checkpoint, requests]) => precisions.map((each) => [checkpoint, each, requests] as const)))(
+    '%s in %s',
+    (checkpoint, precision, requests) => {
+      const run = { checkpoint, graph: { form: 'lean', precision }, requests } as const;
+      const trace = traceRun(run, { period: 4, logsPlacements: true });
+      expect(trace.log.includes('placed on [CUDAExecutionProvider]')).toBe(true);
+      expect(withoutKernel(trace)).toEqual([]);
+      expect([...copyNodes(trace).keys()].filter((graph) => graph.startsWith('greedy_search'))).toEqual([]);
+    },
+    TIMEOUT_MS,
+  );
+});
