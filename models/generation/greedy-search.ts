@@ -21,7 +21,7 @@ interface GreedyState<Cache extends object> {
   /** [rows, length, width], then [rows, 1, width] */
   readonly embeddings: DecodeStep<Cache>['embeddings'];
   readonly cache: Cache;
-  /** [rows, 1]: 1 until an end token was chosen, then 0. */
+  /** [rows, 1]: 1 until a row has its end token, or as many as it may; then 0. */
   readonly unfinished: Value<'int64'>;
 }
 
@@ -57,43 +57,61 @@ export function greedySearch<Cache extends object>(
     cache: model.emptyCache(scope, rowCount),
     unfinished: op.fill('int64', 1, [rowCount, 1]),
   };
-  const context = { model, minimum: minimumLength(scope, op.dimension(embeddings, 1), parameters) };
+  const context = { model, bounds: lengthBounds(scope, op.dimension(embeddings, 1), parameters) };
   const longest = op.reduceMax(parameters.maxNewTokens, 0);
   const choices = collectWhile(scope, initial, longest, (body, state) => greedyStep(body, state, context));
   return cutOff(scope, promptIds, choices, parameters, model);
 }
 
-/** Texts may not end before they have some length. */
-interface MinimumLength {
-  readonly promptLength: Value<'int64'>;
-  /** As long as the prompt and the most tokens that a row must write: the loop learns it from a shape, on the host. */
+/**
+ * The lengths that texts may end at, and have to. The first two values have lengths of the cache as their shapes: the host
+ * knows those, so that it need not wait for the GPU to see whether any row is near a bound.
+ */
+interface LengthBounds {
+  /** As long as the prompt and the most tokens that a row must write. */
   readonly shortest: Value<'bool'>;
+  /** As long as what the model has read when the first row writes the last token that it may. */
+  readonly beforeLimit: Value<'bool'>;
+  readonly promptLength: Value<'int64'>;
   /** [rows] */
   readonly minNewTokens: Value<'int64'>;
+  /** [rows, 1]: how many tokens are generated before the last that a row may have. */
+  readonly beforeLast: Value<'int64'>;
 }
 
-function minimumLength(
+function lengthBounds(
   { op }: Scope,
   promptLength: Value<'int64'>,
-  { minNewTokens }: GenerationParameters,
-): MinimumLength {
-  const longest = op.add(promptLength, op.reduceMax(minNewTokens, 0, true));
-  return { promptLength, shortest: op.fill('bool', false, [longest]), minNewTokens };
+  { minNewTokens, maxNewTokens }: GenerationParameters,
+): LengthBounds {
+  const asShape = (length: Value<'int64'>) => op.fill('bool', false, [length]);
+  const beforeLast = op.sub(maxNewTokens, [1]);
+  return {
+    shortest: asShape(op.add(promptLength, op.reduceMax(minNewTokens, 0, true))),
+    beforeLimit: asShape(op.add(promptLength, op.reduceMin(beforeLast, 0, true))),
+    promptLength,
+    minNewTokens,
+    beforeLast: op.unsqueeze(beforeLast, [1]),
+  };
 }
 
 /** Known to every step, besides its state. */
 interface GreedyContext<Cache extends object> {
   readonly model: LanguageModel<Cache>;
-  readonly minimum: MinimumLength;
+  readonly bounds: LengthBounds;
+}
+
+/** The rows' next tokens, and the rows that go on after them: [rows, 1]. */
+interface Decision {
+  readonly collected: Choice;
+  readonly unfinished: Value<'int64'>;
 }
 
 function greedyStep<Cache extends object>(body: Scope, state: GreedyState<Cache>, context: GreedyContext<Cache>) {
   const { op } = body;
   const { model } = context;
   const { logits, cache } = model.decode(body, { embeddings: state.embeddings, cache: state.cache });
-  const collected = chooseBest(body, logits, model.cacheLength(body, cache), context);
-  const isEnd = isEndToken(body, collected.tokenIds, model.endTokenIds);
-  const unfinished = op.where(isEnd, 0, state.unfinished);
+  const { collected, unfinished } = decide(body, logits, state.unfinished, model.cacheLength(body, cache), context);
   return {
     state: { embeddings: model.embed(body, collected.tokenIds), cache, unfinished },
     goOn: op.cast(op.reduceSum(op.reshape(unfinished, [-1]), 0), 'bool'),
@@ -101,26 +119,44 @@ function greedyStep<Cache extends object>(body: Scope, state: GreedyState<Cache>
   };
 }
 
-/**
- * Shapes decide which branch is taken. The host knows them, so that it need not wait for the GPU.
- * @param length tokens that the model has read: [1].
- */
-function chooseBest<Cache extends object>(
+/** @param length tokens that the model has read: [1]. */
+function decide<Cache extends object>(
   body: Scope,
   logits: Value<'float32'>,
+  unfinished: Value<'int64'>,
   length: Value<'int64'>,
-  { model, minimum: { promptLength, shortest, minNewTokens } }: GreedyContext<Cache>,
-): Choice {
-  const { endTokenIds } = model;
-  return conditional<Choice>(
+  { model: { endTokenIds }, bounds }: GreedyContext<Cache>,
+): Decision {
+  const { op } = body;
+  const isTooShort = op.less(length, op.dimension(bounds.shortest, 0));
+  const isLast = op.greaterOrEqual(length, op.dimension(bounds.beforeLimit, 0));
+  return conditional<Decision>(
     body,
-    body.op.less(length, body.op.dimension(shortest, 0)),
+    op.or(isTooShort, isLast),
+    (branch) => decideWithinBounds(branch, logits, unfinished, length, { endTokenIds, bounds }),
     (branch) => {
-      const generatedCount = branch.op.sub(length, promptLength);
-      return best(branch, forbidEarlyEnd(branch, logits, { generatedCount, minNewTokens, endTokenIds }));
+      const collected = best(branch, logits);
+      const isEnd = isEndToken(branch, collected.tokenIds, endTokenIds);
+      return { collected, unfinished: branch.op.where(isEnd, 0, unfinished) };
     },
-    (branch) => best(branch, logits),
   );
+}
+
+/** Where some row may not end yet, or has reached its limit. */
+function decideWithinBounds(
+  branch: Scope,
+  logits: Value<'float32'>,
+  unfinished: Value<'int64'>,
+  length: Value<'int64'>,
+  { endTokenIds, bounds }: Pick<LanguageModel<object>, 'endTokenIds'> & { readonly bounds: LengthBounds },
+): Decision {
+  const { op } = branch;
+  const { promptLength, minNewTokens, beforeLast } = bounds;
+  const generatedCount = op.sub(length, promptLength);
+  const collected = best(branch, forbidEarlyEnd(branch, logits, { generatedCount, minNewTokens, endTokenIds }));
+  const isEnd = isEndToken(branch, collected.tokenIds, endTokenIds);
+  const stops = op.or(isEnd, op.greaterOrEqual(generatedCount, beforeLast));
+  return { collected, unfinished: op.where(stops, 0, unfinished) };
 }
 
 /** The best log-probability is that of the best score. */

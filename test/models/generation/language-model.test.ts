@@ -250,6 +250,8 @@ describe('greedy search in a loop of its own', () => {
     ['as it is', {}],
     ['with limits of its rows', { newTokens: [1, 4] }],
     ['with a limit that a row does not reach', { newTokens: [5, 5] }],
+    ['with one row that ends early, and another at its limit', { newTokens: [9, 1] }],
+    ['with one row at its limit, and another that ends early', { newTokens: [1, 9] }],
     ['with a least length', { minNewTokens: 2, newTokens: [4, 4] }],
   ])('writes what the other loop writes: %s', async (_, options) => {
     const [other, own] = [
@@ -258,6 +260,7 @@ describe('greedy search in a loop of its own', () => {
     ];
     for (const row of [0, 1]) expect(sequencesOf(own, row)).toEqual(sequencesOf(other, row));
     expect(own['ends']?.data).toEqual(other['ends']?.data);
+    expect(own['tokenIds']?.shape).toEqual(other['tokenIds']?.shape); // It stops as soon.
     for (const name of ['scores', 'tokenLogprobs'])
       expectClose((own[name]?.data ?? []).slice(0, 2), (other[name]?.data ?? []).slice(0, 2), { absolute: 1e-5 });
   });
