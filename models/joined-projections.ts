@@ -38,9 +38,11 @@ export function storedProjections(module: Module, width: number): JoinedProjecti
  */
 export function queryBias(query: Module, width: number): Value<Real> {
   const bias = weight(query, 'bias', [width]);
-  return prepared(query, 'padded.bias', [bias], ({ op }) =>
-    op.concat([bias, op.fill(query.precision, 0, [2 * width])], 0),
-  );
+  return prepared(query, 'padded.bias', [bias], ({ op }) => {
+    // CPUs, where constants are folded, fill nothing with bfloat16.
+    const zeros = op.cast(op.fill('float32', 0, [2 * width]), query.precision);
+    return op.concat([bias, zeros], 0);
+  });
 }
 
 function nonEmpty<T>(values: readonly T[]): readonly [T, ...T[]] {

@@ -5,6 +5,7 @@ import {
   bytesOf,
   copyNodes,
   hasPretendCard,
+  moreOf,
   total,
   traceRun,
   withoutKernel,
@@ -58,6 +59,17 @@ describe.skipIf(isMissing)('with the layers of BLIP-large, the pretend card coun
   );
 
   test(
+    'a few more while some row may not end yet',
+    () => {
+      const graph = { form: 'lean', precision: 'float16' } as const;
+      const token = countToken(graph, { promptLengths: [0], parameters: { min_new_tokens: 20 } });
+      expect(total(token)).toBe(261);
+      expect(total(token, 'to the host')).toBe(1);
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
     'more than twice as many for a token in the plain form',
     () => {
       const token = countToken({ form: 'plain', precision: 'float32' });
@@ -78,6 +90,27 @@ describe.skipIf(isMissing)('with the layers of BLIP-large, the pretend card coun
       const layer = countVisionLayer({ form, precision });
       expect(total(layer)).toBe(expected);
       expect(total(layer, 'to the host')).toBe(0);
+    },
+    TIMEOUT_MS,
+  );
+});
+
+describe.skipIf(isMissing)('weights are joined at load, not in every run', () => {
+  /** Kernels that one run more launches to join tensors. */
+  const joins = (checkpoint: string, precision: Real) => {
+    const run = (count: number) => {
+      const requests = Array.from({ length: count }, () => ({ kind: 'generation' as const, promptLengths: [0] }));
+      return traceRun({ checkpoint, graph: { form: 'lean', precision }, requests }, { period: 1 }).counts;
+    };
+    return [...moreOf(run(1), run(2))].reduce((sum, [key, count]) => sum + (key.includes('_Concat') ? count : 0), 0);
+  };
+
+  test.each(['checkpoints/scenes-captioning', 'checkpoints/scenes-question-answering'])(
+    '%s',
+    (checkpoint) => {
+      const [float32 = 0, ...others] = precisions.map((precision) => joins(checkpoint, precision));
+      expect(float32).toBeGreaterThan(0);
+      expect(others).toEqual([float32, float32]);
     },
     TIMEOUT_MS,
   );
