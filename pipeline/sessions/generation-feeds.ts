@@ -1,5 +1,5 @@
 import { uniformFloat32 } from 'pure-rand/distribution/uniformFloat32';
-import { xoroshiro128plus } from 'pure-rand/generator/xoroshiro128plus';
+import { mersenne } from 'pure-rand/generator/mersenne';
 import { parameterColumn } from '../../checkpoint/config/generation-parameters.ts';
 import type { GenerationBatch, SharedSettings } from './generation-batch.ts';
 import { questionFeeds } from './row-feeds.ts';
@@ -57,7 +57,8 @@ export function uniformFeeds(
   const draws = settings.num_beams > 1 ? candidatesPerBeam * settings.num_beams : settings.num_return_sequences;
   const data = new Float32Array(rows.length * steps * draws);
   for (const [index, row] of rows.entries()) {
-    const generator = xoroshiro128plus(row.seed);
+    // Small seeds give xoroshiro128plus a first number near 1, which draws the least probable token.
+    const generator = mersenne(row.seed);
     const start = index * steps * draws;
     const end = start + row.maxNewTokens * draws;
     for (let position = start; position < end; position += 1) data[position] = uniformFloat32(generator);

@@ -83,6 +83,28 @@ describe('the random numbers', () => {
     expect(numbersOf(5)).not.toEqual(numbersOf(6));
   });
 
+  test.each([0, 1, 2, 3])('of step %d are spread evenly over the seeds that people choose', (step) => {
+    const rows = Array.from({ length: 1000 }, (_, seed) => row([1], seed));
+    const { uniforms } = uniformFeeds({ rows, settings: sampling }, 2);
+    const numbers = rows.map((_, seed) => Number(uniforms?.data[seed * 4 + step]));
+    for (const tenth of Array.from({ length: 10 }, (_, index) => index / 10)) {
+      const count = numbers.filter((number) => number >= tenth && number < tenth + 0.1).length;
+      expect(count).toBeGreaterThan(60);
+      expect(count).toBeLessThan(140);
+    }
+  });
+
+  test('of neighbouring seeds have nothing to do with each other', () => {
+    const rows = Array.from({ length: 1000 }, (_, seed) => row([1], seed));
+    const { uniforms } = uniformFeeds({ rows, settings: sampling }, 2);
+    for (const step of [0, 1, 2, 3]) {
+      const centred = rows.map((_, seed) => Number(uniforms?.data[seed * 4 + step]) - 0.5);
+      const products = centred.slice(1).map((number, index) => number * (centred[index] ?? 0));
+      const correlation = (12 * products.reduce((sum, product) => sum + product, 0)) / products.length;
+      expect(Math.abs(correlation)).toBeLessThan(0.15);
+    }
+  });
+
   test('of a row that ends sooner than others leave its later steps at zero', () => {
     const { uniforms } = uniformFeeds({ rows: [row([1], 1, 2), row([1], 2, 4)], settings: sampling }, 2);
     expect([...(uniforms?.data ?? [])].map((number) => number > 0)).toEqual([
