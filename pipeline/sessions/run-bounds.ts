@@ -38,6 +38,9 @@ type Row = Pick<GenerationRow, 'inputIds' | 'questionIds' | 'maxNewTokens'>;
 /** The sizes of a text model that work depends on. */
 export type TextSize = Pick<TextConfig, 'layerCount' | 'hiddenSize' | 'vocabularySize'>;
 
+/** A text model that has positions for so many tokens. */
+type BoundedText = TextSize & Pick<TextConfig, 'maxPositions'>;
+
 /** Rows that are computed together are padded to the longest. */
 interface Lengths {
   readonly prompt: number;
@@ -93,15 +96,26 @@ function drawingTokens(settings: SharedSettings, { vocabularySize }: TextSize): 
   return sorting + (2 * settings.num_beams * kept) / DRAWN_NUMBERS_PER_TOKEN;
 }
 
+/**
+ * Whether the model has positions for all tokens of rows that are computed together: each row goes on, unseen, until the last
+ * is done, and the longest prompt may be that of another. The last new token is not read.
+ */
+function fitsPositions(rows: readonly Row[], { maxPositions }: BoundedText): boolean {
+  const { prompt, newTokens } = lengthsOf(rows);
+  return prompt + newTokens - 1 <= maxPositions;
+}
+
 /** Splits rows, in their order, into parts within the bounds, or of one row. */
 export function splitRows<R extends Row>(
   rows: readonly R[],
   settings: SharedSettings,
-  text: TextSize,
+  text: BoundedText,
   { maxBytes, maxTokens }: RunBounds,
 ): readonly (readonly R[])[] {
   const fits = (part: readonly R[]) =>
-    bytesOf(part, settings, text) <= maxBytes && tokensOf(part, settings, text) <= maxTokens;
+    fitsPositions(part, text) &&
+    bytesOf(part, settings, text) <= maxBytes &&
+    tokensOf(part, settings, text) <= maxTokens;
   if (fits(rows)) return [rows];
   const parts: R[][] = [];
   for (const row of rows) {

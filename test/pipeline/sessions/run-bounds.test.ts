@@ -11,7 +11,7 @@ import {
 import { greedySettings } from '../../support/greedy-settings.ts';
 
 /** The text model of BLIP-base and BLIP-large. */
-const blip = { layerCount: 12, hiddenSize: 768, vocabularySize: 30_524 };
+const blip = { layerCount: 12, hiddenSize: 768, vocabularySize: 30_524, maxPositions: 512 };
 const rows = (count: number, maxNewTokens = 20, promptLength = 4, questionLength?: number) =>
   Array.from({ length: count }, () => ({
     inputIds: Array.from({ length: promptLength }, () => 7),
@@ -67,6 +67,13 @@ describe('rows are split', () => {
       expect(bytesOf(part, of, blip)).toBeLessThanOrEqual(MAX_RUN_BYTES);
       expect(tokensOf(part, of, blip)).toBeLessThanOrEqual(MAX_TOKENS_PER_RUN);
     }
+  });
+
+  test('into parts that have positions: the longest prompt and the longest text may be of two rows', () => {
+    const [longPrompt, longText] = [rows(1, 2, 500), rows(1, 200, 1)];
+    expect(splitRows([...longPrompt, ...longText], settings(), blip, bounds)).toEqual([longPrompt, longText]);
+    const fitting = rows(1, 13, 1);
+    expect(splitRows([...longPrompt, ...fitting], settings(), blip, bounds)).toHaveLength(1);
   });
 
   test('not below one row', () => {

@@ -32,13 +32,14 @@ const row = (image: number, words: readonly number[], seed: number) => ({
 const images = [grey(40), grey(120), grey(200)];
 const rows = [row(2, [], 1), row(0, [5, 6, 7], 2), row(0, [8], 3), row(1, [], 4), row(0, [9, 10], 5)];
 
-async function generate(settings: Partial<SharedSettings>, bounds: Partial<Bounds>) {
+async function generate(settings: Partial<SharedSettings>, bounds: Partial<Bounds>, asked = rows) {
   const options = { executionProvider: 'cpu', threadCount: 1, ...bounds } as const;
   const resizer = await createImageResizer(checkpoint.imageProcessor, checkpoint.config.vision.imageSize, 1);
   const weights = openWeights(folder);
   const session = await loadGenerationSession(captioningGraph, resizer, checkpoint, weights, options);
   try {
-    return (await session.runs.generation({ images, rows, settings: { ...greedySettings, ...settings } })).results;
+    return (await session.runs.generation({ images, rows: asked, settings: { ...greedySettings, ...settings } }))
+      .results;
   } finally {
     await session.release();
     await resizer.release();
@@ -83,4 +84,19 @@ test.each([
       );
     }
   }
+});
+
+test.each<[string, Partial<SharedSettings>]>([
+  ['greedily', {}],
+  ['by beams', { num_beams: 2 }],
+  ['with a penalty', { repetition_penalty: 1.2 }],
+])('a long prompt and a long text, each as long as the model allows, do not fail together: %s', async (_, settings) => {
+  const { maxPositions } = text;
+  const words = Array.from({ length: maxPositions - 2 }, (_, index) => 5 + (index % 40));
+  const longPrompt = { ...row(0, words, 1), maxNewTokens: 2, minNewTokens: 0 };
+  const longText = { ...row(1, [], 2), maxNewTokens: maxPositions, minNewTokens: maxPositions };
+  const together = await generate(settings, {}, [longPrompt, longText]);
+  expect(together.map(([first]) => first?.generatedCount)).toEqual([2, maxPositions]);
+  const alone = await generate(settings, {}, [longText]);
+  expect(together[1]?.map(({ tokenIds }) => tokenIds)).toEqual(alone[0]?.map(({ tokenIds }) => tokenIds));
 });
