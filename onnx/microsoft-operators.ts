@@ -24,7 +24,10 @@ interface SelfAttentionInputs<T extends Real> {
   readonly weight: Value<T>;
   /** [3 * width] */
   readonly projectionBias: Value<T>;
-  /** [batch]: how many keys are looked at; or [batch, keys]: 1 for those that are, 0 for others. */
+  /**
+   * [batch]: how many keys are looked at; or [2 * batch]: where those end, and then where they begin; or [batch, keys]:
+   * 1 for those that are, 0 for others.
+   */
   readonly mask?: Value<'int32'>;
   /** [2, batch, heads, past, size]: keys, then values. */
   readonly past?: Value<T>;

@@ -28,7 +28,7 @@ interface LoopState<Cache extends object> {
   readonly beams: BeamState;
 }
 
-/** A model for batches without padding, and whether a batch fits it: a scalar. Graphs for GPUs have one. */
+/** A model for batches of one sequence for each row, and whether a batch fits it: a scalar. Graphs for GPUs have one. */
 export interface GreedyModel<Cache extends object> {
   readonly fits: Value<'bool'>;
   readonly model: LanguageModel<Cache>;
@@ -51,7 +51,7 @@ export function generate<Cache extends object>(
   if (greedy === undefined || hasRules(rules)) return search(parent, prompt, context);
   return conditional<GeneratedSequences>(
     parent,
-    parent.op.and(isGreedySearch(parent, prompt, parameters), greedy.fits),
+    parent.op.and(isGreedySearch(parent, parameters), greedy.fits),
     (branch) => greedySearch(branch, prompt, parameters, greedy.model),
     (branch) => search(branch, prompt, context),
   );

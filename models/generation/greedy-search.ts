@@ -9,9 +9,9 @@ import { forbidEarlyEnd } from './logits-processors.ts';
 import type { GenerationParameters } from './parameters.ts';
 
 /**
- * Greedy search in a loop of its own, for batches that need nothing else: no row has padding, and scores alone decide. It
- * writes as little as it can into the loop, because each operator costs a GPU a launch at every token. A row that has
- * ended goes on until all have; what it writes then is cut off behind the loop.
+ * Greedy search in a loop of its own, for batches that need nothing else: scores alone decide. It writes as little as it can
+ * into the loop, because each operator costs a GPU a launch at every token. A row that has ended goes on until all have;
+ * what it writes then is cut off behind the loop.
  */
 
 /** Beyond every position. On CPUs Min compares some numbers of 64 bits as if they had 32. */
@@ -32,12 +32,11 @@ interface Choice {
 }
 
 /** Whether a batch needs no more than this: a scalar. */
-export function isGreedySearch({ op }: Scope, prompt: Prompt, parameters: GenerationParameters): Value<'bool'> {
+export function isGreedySearch({ op }: Scope, parameters: GenerationParameters): Value<'bool'> {
   const { numBeams, numReturnSequences, doSample, repetitionPenalty, noRepeatNgramSize } = parameters;
   const oneSequence = op.and(op.equal(numBeams, 1), op.equal(numReturnSequences, 1));
   const unprocessed = op.and(op.equal(repetitionPenalty, 1), op.equal(noRepeatNgramSize, 0));
-  const longestPadding = op.reduceMax(prompt.paddingLength, 0);
-  return op.and(op.and(oneSequence, op.not(doSample)), op.and(unprocessed, op.equal(longestPadding, 0)));
+  return op.and(op.and(oneSequence, op.not(doSample)), unprocessed);
 }
 
 /** transformers' `_sample` (generation/utils.py) with `do_sample=False`, of all rows. */
@@ -57,7 +56,11 @@ export function greedySearch<Cache extends object>(
     cache: model.emptyCache(scope, rowCount),
     unfinished: op.fill('int64', 1, [rowCount, 1]),
   };
-  const context = { model, bounds: lengthBounds(scope, op.dimension(embeddings, 1), parameters) };
+  const context = {
+    model,
+    paddingLength: prompt.paddingLength,
+    bounds: lengthBounds(scope, op.dimension(embeddings, 1), parameters),
+  };
   const longest = op.reduceMax(parameters.maxNewTokens, 0);
   const choices = collectWhile(scope, initial, longest, (body, state) => greedyStep(body, state, context));
   return cutOff(scope, promptIds, choices, parameters, model);
@@ -98,6 +101,8 @@ function lengthBounds(
 /** Known to every step, besides its state. */
 interface GreedyContext<Cache extends object> {
   readonly model: LanguageModel<Cache>;
+  /** [rows] */
+  readonly paddingLength: Value<'int64'>;
   readonly bounds: LengthBounds;
 }
 
@@ -109,8 +114,8 @@ interface Decision {
 
 function greedyStep<Cache extends object>(body: Scope, state: GreedyState<Cache>, context: GreedyContext<Cache>) {
   const { op } = body;
-  const { model } = context;
-  const { logits, cache } = model.decode(body, { embeddings: state.embeddings, cache: state.cache });
+  const { model, paddingLength } = context;
+  const { logits, cache } = model.decode(body, { embeddings: state.embeddings, paddingLength, cache: state.cache });
   const { collected, unfinished } = decide(body, logits, state.unfinished, model.cacheLength(body, cache), context);
   return {
     state: { embeddings: model.embed(body, collected.tokenIds), cache, unfinished },

@@ -26,11 +26,8 @@ export interface LanguageModel<Cache extends object> {
 export interface DecodeStep<Cache extends object> {
   /** [sequences, tokens, width] */
   readonly embeddings: Value<Real>;
-  /**
-   * [sequences]: how many of all positions so far are padding, before the first token of each sequence. Absent where no
-   * sequence has any.
-   */
-  readonly paddingLength?: Value<'int64'> | undefined;
+  /** [sequences]: how many of all positions so far are padding, before the first token of each sequence. */
+  readonly paddingLength: Value<'int64'>;
   readonly cache: Cache;
 }
 

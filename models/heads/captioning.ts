@@ -7,8 +7,9 @@ import { addGeneratedOutputs } from '../generation/generated-sequences.ts';
 import { addGenerationParameters } from '../generation/parameters.ts';
 import { crossAttentionStates } from '../language-models/bert.ts';
 import { bertLanguageModel } from '../language-models/bert-language-model.ts';
+import { preparePadding } from '../language-models/prepared-padding.ts';
 import { child, type GraphOptions, rootModule } from '../module.ts';
-import { areOrdered, orderedRows, type RowsByImage, rowsByImage } from '../rows-by-image.ts';
+import { areOrdered, orderedRows, rowsByImage } from '../rows-by-image.ts';
 import { addImageInputs, visionStates } from '../towers/vision-states.ts';
 
 /**
@@ -42,16 +43,23 @@ export function captioningGraph(checkpoint: BlipCheckpoint, weights: Weights, op
     length: imageTokenCount(vision),
   });
   const rows = rowsByImage(model, imageIndex, states.imageCount, text.hiddenSize);
-  const languageModel = (order: RowsByImage) => bertLanguageModel(decoder, text, { cross, rowsByImage: order });
+  const prompt = { inputIds, paddingLength };
   const sequences = generate(
     model,
-    { inputIds, paddingLength },
+    prompt,
     parameters,
-    languageModel(rows),
+    bertLanguageModel(decoder, text, { cross, rowsByImage: rows }),
     checkpoint.tokenRules,
     model.form === 'plain'
       ? undefined
-      : { fits: areOrdered(model, rows), model: languageModel(orderedRows(model, states.imageCount, text.hiddenSize)) },
+      : {
+          fits: areOrdered(model, rows),
+          model: bertLanguageModel(decoder, text, {
+            cross,
+            rowsByImage: orderedRows(model, states.imageCount, text.hiddenSize),
+            padding: preparePadding(decoder, text, prompt, parameters),
+          }),
+        },
   );
 
   addGeneratedOutputs(graph, sequences);

@@ -8,6 +8,7 @@ import { addGeneratedOutputs } from '../generation/generated-sequences.ts';
 import { addGenerationParameters } from '../generation/parameters.ts';
 import { type CrossAttentionState, crossAttentionStates } from '../language-models/bert.ts';
 import { bertLanguageModel } from '../language-models/bert-language-model.ts';
+import { preparePadding } from '../language-models/prepared-padding.ts';
 import { child, type GraphForm, type GraphOptions, type Module, rootModule } from '../module.ts';
 import { oneRowPerImage, rowsByImage } from '../rows-by-image.ts';
 import { textEncoder } from '../towers/text-encoder.ts';
@@ -51,15 +52,24 @@ export function questionAnsweringGraph(
 
   const decoder = child(model, 'text_decoder');
   const cross = encodeQuestions(model, checkpoint, questions);
-  const rows = oneRowPerImage(model, model.op.dimension(questions.questionIds, 0), text.hiddenSize);
-  const languageModel = bertLanguageModel(decoder, text, { cross, rowsByImage: rows });
+  const rowCount = model.op.dimension(questions.questionIds, 0);
+  const context = { cross, rowsByImage: oneRowPerImage(model, rowCount, text.hiddenSize) };
+  const prompt = { inputIds, paddingLength };
   const sequences = generate(
     model,
-    { inputIds, paddingLength },
+    prompt,
     parameters,
-    languageModel,
+    bertLanguageModel(decoder, text, context),
     checkpoint.tokenRules,
-    model.form === 'plain' ? undefined : { fits: model.op.constant('bool', true), model: languageModel },
+    model.form === 'plain'
+      ? undefined
+      : {
+          fits: model.op.constant('bool', true),
+          model: bertLanguageModel(decoder, text, {
+            ...context,
+            padding: preparePadding(decoder, text, prompt, parameters),
+          }),
+        },
   );
   addGeneratedOutputs(graph, sequences);
   return graph;

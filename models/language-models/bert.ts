@@ -97,10 +97,10 @@ export function addPositions(
   words: Value<Real>,
   positionIds: Value<'int64'>,
 ): Value<Real> {
-  const { hiddenSize, maxPositions } = config;
+  const { hiddenSize } = config;
   const module = child(bert, 'embeddings');
   const { op } = module;
-  const positions = weight(module, 'position_embeddings.weight', [maxPositions, hiddenSize]);
+  const positions = positionEmbeddings(bert, config);
   if (module.form === 'lean') {
     const skip = op.gather(positions, positionIds, 0);
     return asRows(module, leanEmbeddingNorm(module, config, words, skip), hiddenSize);
@@ -111,20 +111,27 @@ export function addPositions(
 }
 
 /**
- * `addPositions` where all rows have the same positions, side by side.
+ * `addPositions` of positions that stand side by side.
  * @param range the first position, and the one after the last: [1] each.
+ * @param ofRows the embeddings of each row's positions, [rows, positions, hidden], where rows have several.
  */
 export function addPositionRange(
   bert: Module,
   config: TextConfig,
   words: Value<Real>,
   range: { readonly first: Value<'int64'>; readonly end: Value<'int64'> },
+  ofRows?: Value<Real>,
 ): Value<Real> {
-  const { hiddenSize, maxPositions } = config;
   const module = child(bert, 'embeddings');
-  const positions = weight(module, 'position_embeddings.weight', [maxPositions, hiddenSize]);
-  const skip = module.op.unsqueeze(module.op.slice(positions, range.first, range.end, [0]), [0]);
-  return asRows(module, leanEmbeddingNorm(module, config, words, skip), hiddenSize);
+  const slice = (positions: Value<Real>, axis: number) => module.op.slice(positions, range.first, range.end, [axis]);
+  const skip =
+    ofRows === undefined ? module.op.unsqueeze(slice(positionEmbeddings(bert, config), 0), [0]) : slice(ofRows, 1);
+  return asRows(module, leanEmbeddingNorm(module, config, words, skip), config.hiddenSize);
+}
+
+/** [positions, hidden] */
+export function positionEmbeddings(bert: Module, { hiddenSize, maxPositions }: TextConfig): Value<Real> {
+  return weight(child(bert, 'embeddings'), 'position_embeddings.weight', [maxPositions, hiddenSize]);
 }
 
 function leanEmbeddingNorm(

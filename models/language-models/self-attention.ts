@@ -52,7 +52,7 @@ export function cacheOf<Cache extends object>({ op }: Scope, cache: Cache, seque
 export interface SelfAttentionContext {
   /** In the plain form: [rows, 1, tokens, keys], which hides later tokens and padding. */
   readonly bias?: Value<Real> | undefined;
-  /** In the lean form: [rows, keys], 0 for padding; absent where there is none. */
+  /** In the lean form, as the operator Attention takes it; absent where there is no padding. */
   readonly mask?: Value<'int32'> | undefined;
   readonly cache: LayerCache;
   /** The shape [rows, -1, hidden]. */

@@ -17,6 +17,7 @@ import {
   layerIndices,
   ofLayer,
 } from './bert.ts';
+import type { PreparedPadding } from './prepared-padding.ts';
 import { cacheLength, type LayerCache, type SelfAttentionContext, selfAttention } from './self-attention.ts';
 
 export interface DecoderInputs {
@@ -24,6 +25,8 @@ export interface DecoderInputs {
   readonly embeddings: Value<Real>;
   /** [rows]: how many tokens of padding stand before the first token of each row; absent where none do (the lean form). */
   readonly paddingLength?: Value<'int64'> | undefined;
+  /** In place of `paddingLength` where it is prepared for all steps (the lean form). */
+  readonly padding?: PreparedPadding | undefined;
   /** Self-attention cache of each layer; its length is 0 in the first step. */
   readonly past: readonly LayerCache[];
   /** Cross-attention keys and values of each layer, from `crossAttentionStates`. */
@@ -66,11 +69,8 @@ export function textDecoderStates(
   readonly rowShape: TargetShape;
   readonly present: readonly LayerCache[];
 } {
-  const { paddingLength, past } = inputs;
-  const { embedded, ...context } =
-    paddingLength === undefined
-      ? startAtOnce(decoder, config, inputs)
-      : startAfterPadding(decoder, config, inputs, paddingLength);
+  const { past } = inputs;
+  const { embedded, ...context } = start(decoder, config, inputs);
   let hidden = embedded;
   const present = layerIndices(config).map((index) => {
     const layer = child(decoder, `bert.encoder.layer.${index}`);
@@ -95,6 +95,13 @@ export function textDecoderStates(
 interface Start extends Omit<SelfAttentionContext, 'cache'> {
   /** [rows * tokens, hidden] */
   readonly embedded: Value<Real>;
+}
+
+function start(decoder: Module, config: TextConfig, inputs: DecoderInputs): Start {
+  const { paddingLength, padding } = inputs;
+  if (padding !== undefined) return startPrepared(decoder, config, inputs, padding);
+  if (paddingLength !== undefined) return startAfterPadding(decoder, config, inputs, paddingLength);
+  return startAtOnce(decoder, config, inputs);
 }
 
 /** Positions count from each row's first token, and padding is never attended to. */
@@ -127,11 +134,25 @@ function hidePadding(
 
 /** All rows begin at once, and so have the same positions. */
 function startAtOnce(decoder: Module, config: TextConfig, inputs: DecoderInputs): Start {
-  const { op } = decoder;
-  const first = cacheLength(decoder, ofLayer(inputs.past, 0));
-  const end = op.add(first, op.dimension(inputs.embeddings, 1));
-  const embedded = addPositionRange(child(decoder, 'bert'), config, inputs.embeddings, { first, end });
+  const embedded = addPositionRange(child(decoder, 'bert'), config, inputs.embeddings, readRange(decoder, inputs));
   return { embedded, rowShape: rowShapeOf(decoder, config, inputs) };
+}
+
+function startPrepared(
+  decoder: Module,
+  config: TextConfig,
+  inputs: DecoderInputs,
+  { positions, mask }: PreparedPadding,
+): Start {
+  const range = readRange(decoder, inputs);
+  const embedded = addPositionRange(child(decoder, 'bert'), config, inputs.embeddings, range, positions);
+  return { embedded, mask, rowShape: rowShapeOf(decoder, config, inputs) };
+}
+
+/** The positions of the new tokens among all: the first, and the one after the last. */
+function readRange({ op }: Module, { past, embeddings }: DecoderInputs) {
+  const first = cacheLength({ op }, ofLayer(past, 0));
+  return { first, end: op.add(first, op.dimension(embeddings, 1)) };
 }
 
 function rowShapeOf({ op }: Scope, config: TextConfig, { embeddings }: DecoderInputs): TargetShape {

@@ -97,8 +97,8 @@ function drawingTokens(settings: SharedSettings, { vocabularySize }: TextSize): 
 }
 
 /**
- * Whether the model has positions for all tokens of rows that are computed together: each row goes on, unseen, until the last
- * is done, and the longest prompt may be that of another. The last new token is not read.
+ * Whether the model has positions for all tokens of rows that are computed together: each row goes on, unseen, until the
+ * last is done, and the longest prompt may be that of another. The last new token is not read.
  */
 function fitsPositions(rows: readonly Row[], { maxPositions }: BoundedText): boolean {
   const { prompt, newTokens } = lengthsOf(rows);

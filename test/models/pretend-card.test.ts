@@ -58,6 +58,20 @@ describe.skipIf(isMissing)('with the layers of BLIP-large, the pretend card coun
     TIMEOUT_MS,
   );
 
+  test.each([
+    ['float32', 235],
+    ['float16', 248],
+    ['bfloat16', 236],
+  ] as const)(
+    'no more for prompts of several lengths: %s',
+    (precision, expected) => {
+      const token = countToken({ form: 'lean', precision }, { promptLengths: [0, 3] });
+      expect(total(token)).toBe(expected);
+      expect(total(token, 'to the host')).toBe(1);
+    },
+    TIMEOUT_MS,
+  );
+
   test(
     'a few more while some row may not end yet',
     () => {

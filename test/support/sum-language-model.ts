@@ -36,10 +36,7 @@ export function sumModel(root: Scope): LanguageModel<Sums> {
     select: ({ op }, { read }, sequences) => ({
       read: { sum: op.gather(read.sum, sequences, 0), length: op.gather(read.length, sequences, 0) },
     }),
-    decode(
-      { op },
-      { embeddings, paddingLength = op.fill('int64', 0, [op.dimension(embeddings, 0)]), cache: { read } },
-    ) {
+    decode({ op }, { embeddings, paddingLength, cache: { read } }) {
       const positions = op.add(read.length, op.indices(embeddings, 1)); // [sequences, tokens]
       const isToken = op.cast(op.greaterOrEqual(positions, op.unsqueeze(paddingLength, [1])), 'float32');
       const seen = op.mul(op.cast(embeddings, 'float32'), op.unsqueeze(isToken, [2]));

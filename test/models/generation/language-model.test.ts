@@ -271,6 +271,15 @@ describe('greedy search in a loop of its own', () => {
     for (const row of [0, 1]) expect(sequencesOf(own, row)).toEqual(sequencesOf(other, row));
   });
 
+  test('starts from prompts of several lengths as well', async () => {
+    const prompt = (scope: Scope) => idPrompt(scope, [0, 1]);
+    const [other, own] = [await generated(prompt), await generated(prompt, { greedyPadTokenId: 0 })];
+    for (const row of [0, 1]) expect(sequencesOf(own, row)).toEqual(sequencesOf(other, row));
+    expect(own['ends']?.data).toEqual(other['ends']?.data);
+    const unpadded = await generated(idPrompt);
+    expect(sequencesOf(own, 1)).not.toEqual(sequencesOf(unpadded, 1));
+  });
+
   const limits = { newTokens: [1, 4] };
 
   test('is what runs where nothing else is asked for', async () => {
@@ -278,7 +287,6 @@ describe('greedy search in a loop of its own', () => {
   });
 
   test.each<[string, (scope: Scope) => Prompt, Options]>([
-    ['padding', (scope) => idPrompt(scope, [0, 1]), {}],
     ['n-grams that may not repeat', idPrompt, { noRepeatNgramSize: 3 }],
     ['sampling', idPrompt, { uniforms: [0, 1].map(() => [0.5, 0.5, 0.5, 0.5].map((uniform) => [uniform])) }],
     ['rules about tokens', idPrompt, { rules: { ...noTokenRules, suppressTokens: [0] } }],
