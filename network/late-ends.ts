@@ -12,6 +12,9 @@ const CONNECTED = 'undici:client:connected';
 
 let isSubscribed = false;
 
+/** A connection through a tunnel is told of twice. */
+const seen = new WeakSet<Socket>();
+
 /** From here on, for all connections of undici in this process. */
 export function endConnectionsLate(): void {
   if (!isSubscribed) subscribe(CONNECTED, (message) => endLate(socketOf(message)));
@@ -23,15 +26,26 @@ function socketOf(message: unknown): Socket | undefined {
   return message.socket instanceof Socket ? message.socket : undefined;
 }
 
-/** When the end has come, Node reads 0 bytes, only so that the stream says it at once. */
+/** Holds back the end of what is read until a read finds nothing before it. */
 function endLate(socket: Socket | undefined): void {
-  if (socket === undefined) return;
+  if (socket === undefined || seen.has(socket)) return;
+  seen.add(socket);
   const read = socket.read.bind(socket);
   const push = socket.push.bind(socket);
-  let hasEnded = false;
+  let isHeldBack = false;
   socket.push = (chunk, encoding) => {
-    hasEnded ||= chunk === null;
-    return push(chunk, encoding);
+    if (chunk !== null || socket.listenerCount('readable') === 0) return push(chunk, encoding);
+    isHeldBack = true;
+    socket._read = () => undefined; // There is nothing more to read.
+    socket.emit('readable'); // undici reads, unless it holds up a body.
+    return false;
   };
-  socket.read = (size) => (hasEnded && size === 0 ? null : read(size));
+  socket.read = (size) => {
+    if (!isHeldBack) return read(size);
+    if (size === 0) return null;
+    if (socket.readableLength > 0) return read(size);
+    isHeldBack = false;
+    push(null);
+    return null;
+  };
 }

@@ -4,8 +4,8 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { ProxyConnections } from '../../network/proxy-connections.ts';
 import { startRawServer } from '../support/raw-server.ts';
 
-/** More than undici holds before it stops reading, so that the reader below holds up the body. */
-const BODY = 'a'.repeat(80_000);
+/** More than undici holds before it stops reading, so that the readers below hold up the body. */
+const BODY = 'a'.repeat(900_000);
 const HELD_UP_MS = 100;
 
 /** A server that answers with these bytes and closes; what is written after a pause comes when the body is held up. */
@@ -19,7 +19,7 @@ async function serverOf(head: string, ...parts: readonly string[]): Promise<URL>
   return new URL((await startRawServer((socket) => void answer(socket))).origin);
 }
 
-/** The body, which nobody reads before the connection has ended. */
+/** The body, which nobody reads before the connection has ended, and then with a pause after each piece. */
 async function readLate(url: URL): Promise<string> {
   const connections = new ProxyConnections(
     { http: '', https: '', none: '' },
@@ -29,7 +29,10 @@ async function readLate(url: URL): Promise<string> {
   const { body } = await connections.get(url, { headers: {}, signal: new AbortController().signal });
   await sleep(HELD_UP_MS);
   const chunks: Uint8Array[] = [];
-  for await (const chunk of body as AsyncIterable<Uint8Array>) chunks.push(chunk);
+  for await (const chunk of body as AsyncIterable<Uint8Array>) {
+    chunks.push(chunk);
+    await sleep(1);
+  }
   return Buffer.concat(chunks).toString('latin1');
 }
 
