@@ -282,7 +282,7 @@ const imageDefinitions: SettingDefinitions<ImageSettings> = {
   }),
   imageCacheBytes: count(
     'BLIP_IMAGE_CACHE_BYTES',
-    "Bytes of encoded images that a model keeps, so that a client's next request about the same picture skips the vision model.",
+    "The most bytes of encoded images that a model keeps; a client's next request about such a picture skips the vision model.",
     0,
     0,
     'none',
