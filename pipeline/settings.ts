@@ -36,7 +36,7 @@ export interface Settings {
   readonly imageCacheBytes: number;
   readonly executionProvider: ExecutionProviderChoice;
   readonly precision: PrecisionChoice;
-  /** Numbers of CUDA devices. None stands for the first one, and leaves `auto` the CPU. */
+  /** Numbers of CUDA devices. An empty list stands for the first one, and lets `auto` fall back to the CPU. */
   readonly deviceIds: readonly number[];
   readonly optimizeFor: OptimizationGoal;
   readonly weights: WeightsChoice;
