@@ -97,7 +97,7 @@ function parseDeviceIds(value: string): readonly number[] | undefined {
 
 const optimizeFor = choice(
   'BLIP_OPTIMIZE_FOR',
-  'The defaults of workers, threads, batch window and weights are for `latency` or `throughput`.',
+  'The goal that workers, threads, batch window and weights have their defaults for: `latency` or `throughput`.',
   optimizationGoals,
   'latency',
 );
