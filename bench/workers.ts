@@ -18,6 +18,7 @@ const CAPTIONS_PER_CLIENT = 2;
 const BATCH_SIZES = [1, 4, 8];
 
 const [folder = '', turns = '3'] = process.argv.slice(2);
+if (folder === '') throw new Error('Expected a checkpoint, got none: npx tsx bench/workers.ts CHECKPOINT_FOLDER');
 const picture = readFileSync(fileURLToPath(new URL('../test/fixtures/images/chelsea.png', import.meta.url)));
 const inputs = { img_url: `data:;base64,${picture.toString('base64')}`, max_new_tokens: 20, min_new_tokens: 20 };
 

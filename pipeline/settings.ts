@@ -38,7 +38,7 @@ export interface Settings {
   readonly imageCacheBytes: number;
   readonly executionProvider: ExecutionProviderChoice;
   readonly precision: PrecisionChoice;
-  /** Numbers of CUDA devices. None stands for the first one, and leaves `auto` the CPU. */
+  /** Numbers of CUDA devices. An empty list stands for the first one, and lets `auto` fall back to the CPU. */
   readonly deviceIds: readonly number[];
   readonly optimizeFor: OptimizationGoal;
   readonly weights: WeightsChoice;
@@ -99,7 +99,7 @@ function parseDeviceIds(value: string): readonly number[] | undefined {
 
 const optimizeFor = choice(
   'BLIP_OPTIMIZE_FOR',
-  'The defaults of workers, threads, batch window and weights are for `latency` or `throughput`.',
+  'The goal that workers, threads, batch window and weights have their defaults for: `latency` or `throughput`.',
   optimizationGoals,
   'latency',
 );
@@ -261,7 +261,7 @@ const imageDefinitions: SettingDefinitions<ImageSettings> = {
   }),
   imageCacheBytes: count(
     'BLIP_IMAGE_CACHE_BYTES',
-    "Bytes of encoded images that a model keeps, so that a client's next request about the same picture skips the vision model.",
+    "The most bytes of encoded images that a model keeps; a client's next request about such a picture skips the vision model.",
     0,
     0,
     'none',

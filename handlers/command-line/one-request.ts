@@ -12,7 +12,7 @@ import { abortOnSignals, endWithReader, readArguments } from './command.ts';
 
 /** One request without a server. Prints the answer to stdout and progress to stderr. */
 
-const usage = `Usage: npm run -s invoke -- [options]
+const usage = `Usage: blip-handler invoke [options]      in a checkout: npm run -s invoke -- …
 
   --checkpoint PLACE   checkpoint folder, or OWNER/NAME[@REVISION] of the Hub (else BLIP_CHECKPOINT, else the one that ships)
   --img_url SOURCE     URL, data: URI or file of an image; repeat for several (else a picture that ships)
