@@ -36,9 +36,11 @@ export function prepareRankingSession(
   const maxTokens = options.maxRunTokens ?? MAX_READ_TOKENS_PER_RUN;
   const limits = { scoredTokens: Math.min(maxLogitsBytes / tokenBytes, maxTokens), questionTokens: maxTokens };
   let opened: { readonly session: WeightsSession; readonly stateShape: readonly number[] | undefined } | undefined;
+  let isPacked = false;
   const open = async () => {
     const graph = writeGraph(checkpoint, weights, options);
-    return { stateShape: stateShapeOf(graph), session: await openWeightsSession(graph, weights, options) };
+    const session = await openWeightsSession(graph, weights, isPacked ? { ...options, weights: 'packed' } : options);
+    return { stateShape: stateShapeOf(graph), session };
   };
   return {
     runs: {
@@ -48,7 +50,10 @@ export function prepareRankingSession(
         return await rankCandidates(parts, batch, new Pauses(pause));
       },
     },
-    pack: async () => await opened?.session.pack(),
+    async pack() {
+      isPacked = true; // A session that is opened later, too.
+      await opened?.session.pack();
+    },
     release: async () => await opened?.session.release(),
   };
 }
