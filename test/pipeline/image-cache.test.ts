@@ -3,7 +3,7 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { openCheckpoint } from '../../checkpoint/checkpoint.ts';
 import { type RunningModel, startModel } from '../../pipeline/model.ts';
 import type { ImageCacheUse } from '../../pipeline/sessions/image-cache.ts';
-import { ImageCache } from '../../pipeline/sessions/image-cache.ts';
+import { encodingKey, ImageCache } from '../../pipeline/sessions/image-cache.ts';
 import { cachedImageBytes } from '../../pipeline/sessions/image-cache-size.ts';
 import { loadSession } from '../../pipeline/sessions/load-session.ts';
 import * as runtime from '../../pipeline/sessions/runtime.ts';
@@ -192,6 +192,16 @@ test('equal pictures of one client in a batch are encoded once; a known one, not
   expect(runs).toEqual([2, 0]);
   expect(second.results).toEqual(first.results);
   expect(first.results[0]).toEqual(first.results[1]);
+});
+
+test('no client finds the picture of another under a name that reads like its own', () => {
+  const pixels = (text: string) => Buffer.from(text);
+  const keys = [
+    ...[undefined, 'undefined', 'null', '', '[null]'].map((client) => encodingKey(pixels('c'), client)),
+    encodingKey(pixels('bc'), 'a'),
+    encodingKey(pixels('c'), 'ab'),
+  ];
+  expect(new Set(keys).size).toBe(keys.length);
 });
 
 test('equal pictures of two clients in a batch are two pictures', async () => {
