@@ -1,4 +1,3 @@
-import { availableParallelism } from 'node:os';
 import type { Inputs, Outputs } from './input_schema.ts';
 import {
   type InferRequest,
@@ -17,7 +16,7 @@ import { shippedFile } from './shipped-files.ts';
 /** Settings from the environment variables of this process. */
 export function settingsFromEnvironment(): Settings {
   const shippedCheckpoint = shippedFile('checkpoints/scenes-captioning');
-  return readSettings({ environment: process.env, cpuCount: availableParallelism(), shippedCheckpoint });
+  return readSettings({ environment: process.env, shippedCheckpoint });
 }
 
 /** The events of all requests to a handler, and of its batches: for metrics and statistics. */

@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -188,24 +188,37 @@ async function printOurs(side: Side, folders: Folders): Promise<void> {
   );
   const sources = [
     { name: 'model.safetensors', checkpoint: folders.checkpoint },
-    { name: 'pytorch_model.bin', checkpoint: asTorchArchive(folders.checkpoint) },
+    ...(existsSync(join(folders.checkpoint, 'weights.pt'))
+      ? [{ name: 'pytorch_model.bin', checkpoint: asTorchArchive(folders.checkpoint) }]
+      : []),
   ];
   const loads = await alternate(sources, turns, ({ checkpoint }) => modelLoadMs(side, checkpoint));
   for (const [name, ms] of medians(loads, (ms) => ms))
     table.row(`model load from ${name}`, new Map([[side.name, milliseconds(ms)]]));
 }
 
+/** Checked before the first measurement, because a run takes minutes. */
+function requireCheckpoints(folder: string, sizes: readonly string[]): void {
+  const absent = sizes.filter((size) => !existsSync(join(folder, size, 'config.json')));
+  if (absent.length === 0) return;
+  const known = [...new Set(kinds.map(({ size }) => size))].join(', ');
+  throw new Error(
+    `${folder}: expected a checkpoint in each of the folders ${sizes.join(', ')}, got none in ${absent.join(', ')}. ` +
+      `bench/make_checkpoint.py makes them; --only takes one of ${known}.`,
+  );
+}
+
 const [folder] = positionals;
 if (folder === undefined)
   throw new Error('Expected the folder of the checkpoints, got none: npx tsx bench/family.ts FOLDER');
+const sizes = values.only === undefined ? [...new Set(kinds.map(({ size }) => size))] : [values.only];
+requireCheckpoints(folder, sizes);
 console.log(`${describeProcessor()}\n`);
 const sides = availableSides();
 const measured: Measured[] = [];
-for (const size of new Set(kinds.map((kind) => kind.size)))
-  if (values.only === undefined || values.only === size)
-    measured.push(...(await measureCheckpoint(folder, size, sides)));
+for (const size of sizes) measured.push(...(await measureCheckpoint(folder, size, sides)));
 printSides(sides, measured);
 console.log();
 const ours = sides.find(({ isOurs }) => isOurs);
-if (ours !== undefined && (values.only ?? 'vqa') === 'vqa')
+if (ours !== undefined && sizes.includes('vqa'))
   await printOurs(ours, { checkpoint: join(folder, 'vqa'), int8: '', openvino: '' });

@@ -21,17 +21,18 @@ const starts = {
     new Tokenizer(read('tokenizer.json'), read('tokenizer_config.json'));`,
   '@huggingface/transformers': `
     const { AutoTokenizer, env } = await import('@huggingface/transformers');
-    Object.assign(env, { allowRemoteModels: false, localModelPath: '/' });
-    await AutoTokenizer.from_pretrained('${folder.slice(1)}');`,
+    Object.assign(env, { allowRemoteModels: false, allowLocalModels: true });
+    await AutoTokenizer.from_pretrained('${folder}');`,
 };
 
 for (const [name, start] of Object.entries(starts)) {
   const script = `const startMs = performance.now(); ${start} console.log(performance.now() - startMs);`;
   const times = Array.from({ length: RUNS }, () => {
-    const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
+    const { status, stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
       cwd: root,
       encoding: 'utf8',
     });
+    if (status !== 0) throw new Error(`${name} does not open ${folder}: ${stderr}`);
     return Number(stdout);
   });
   console.log(`${name}: ${times.sort((a, b) => a - b)[Math.floor(RUNS / 2)]?.toFixed(0)} ms`);

@@ -2,8 +2,9 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import Handler, { settingsFromEnvironment } from '../app.ts';
-import { goalDefaults, optimizationGoals } from '../pipeline/optimization-goals.ts';
+import { batchWindowsMs, type OptimizationGoal, optimizationGoals } from '../pipeline/optimization-goals.ts';
 import type { Settings } from '../pipeline/settings.ts';
+import { planWorkers } from '../pipeline/worker-plan.ts';
 
 /**
  * Workers against threads: captions a second for eight clients at once, and the time of one caption alone. All settings
@@ -17,9 +18,9 @@ const CAPTIONS_PER_CLIENT = 2;
 const BATCH_SIZES = [1, 4, 8];
 
 const [folder = '', turns = '3'] = process.argv.slice(2);
+if (folder === '') throw new Error('Expected a checkpoint, got none: npx tsx bench/workers.ts CHECKPOINT_FOLDER');
 const picture = readFileSync(fileURLToPath(new URL('../test/fixtures/images/chelsea.png', import.meta.url)));
 const inputs = { img_url: `data:;base64,${picture.toString('base64')}`, max_new_tokens: 20, min_new_tokens: 20 };
-const cpuCount = availableParallelism();
 
 interface Side {
   readonly name: string;
@@ -28,17 +29,16 @@ interface Side {
   readonly aloneMs: number[];
 }
 
-function settingsOf(goal: (typeof optimizationGoals)[number], maxBatchSize: number): Settings {
-  const { workerCount, batchWindowMs } = goalDefaults(goal, cpuCount);
-  const threadsPerWorker = Math.max(1, Math.floor(cpuCount / workerCount));
-  const chosen = { workerCount, threadsPerWorker, batchWindowMs, maxBatchSize, weights: 'packed' } as const;
-  return { ...settingsFromEnvironment(), ...chosen, checkpoint: folder, executionProvider: 'cpu' };
+function settingsOf(optimizeFor: OptimizationGoal, maxBatchSize: number): Settings {
+  const auto = { workerCount: 'auto', threadsPerWorker: 'auto' } as const;
+  const chosen = { optimizeFor, batchWindowMs: batchWindowsMs[optimizeFor], maxBatchSize, weights: 'packed' } as const;
+  return { ...settingsFromEnvironment(), ...auto, ...chosen, checkpoint: folder, executionProvider: 'cpu' };
 }
 
-async function open(goal: (typeof optimizationGoals)[number], maxBatchSize: number): Promise<Side> {
+async function open(goal: OptimizationGoal, maxBatchSize: number): Promise<Side> {
   const handler = new Handler(settingsOf(goal, maxBatchSize));
   await handler.initialize();
-  const { workerCount, threadsPerWorker } = handler.settings;
+  const { workerCount, threadsPerWorker } = planWorkers(handler.settings, 'cpu', availableParallelism());
   const name = `${goal} | ${workerCount} x ${threadsPerWorker} | ${maxBatchSize}`;
   return { name, handler, perSecond: [], aloneMs: [] };
 }

@@ -1,5 +1,6 @@
 import { type Dispatcher, EnvHttpProxyAgent, request } from 'undici';
 import type { HttpGet } from './http-get.ts';
+import { endConnectionsLate } from './late-ends.ts';
 
 /** URLs of proxies, empty for none, and the hosts that are reached without one, as NO_PROXY lists them. */
 export interface Proxies {
@@ -23,6 +24,7 @@ export class ProxyConnections {
   readonly #getHttps: HttpGet;
 
   constructor(proxies: Proxies, timeouts: ConnectionTimeouts) {
+    endConnectionsLate();
     // One agent for each: a single agent would send https through the proxy for http, where https has none.
     this.#httpAgent = openAgent(proxies.http, proxies.none, timeouts);
     this.#httpsAgent = openAgent(proxies.https, proxies.none, timeouts);

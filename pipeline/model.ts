@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import { isDeepStrictEqual } from 'node:util';
 import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { Task } from '../checkpoint/config/architectures.ts';
 import { locateCheckpoint } from '../checkpoint/hub/locate.ts';
@@ -8,6 +9,7 @@ import type { TaskSchema } from '../protocol/schema.ts';
 import { unlessAborted } from './abort.ts';
 import { AcceptedRequests, type WorkLimits } from './accepted-requests.ts';
 import { largestBatchSize, maxBatchSizeOn } from './batch-size.ts';
+import { findCudaMachine } from './cuda/diagnosis.ts';
 import type { ByteBudget } from './images/byte-budget.ts';
 import { decodingAdvice } from './images/decoding-advice.ts';
 import { decodedBudget } from './images/process-budget.ts';
@@ -22,6 +24,7 @@ import { registry } from './tasks/registry.ts';
 import type { ReadRequest, TaskContext } from './tasks/task.ts';
 import { openTokenizer } from './texts/tokenizer.ts';
 import { checkVocabulary } from './texts/vocabulary-check.ts';
+import { planWorkers, type WorkerPlan } from './worker-plan.ts';
 import { type BatchDone, startWorkerPool, type WorkerPool } from './workers/worker-pool.ts';
 
 /** A prompt and a caption, with a few beams. */
@@ -36,6 +39,7 @@ export interface RunningModel {
   readonly precision: AnswerPrecision;
   /** How its matrices lie in memory; `packed-when-idle` before and after they are packed. On a GPU, `undefined`. */
   readonly weights: WeightsLayout | undefined;
+  readonly workers: WorkerPlan;
   /** Time to be ready: threads, imports, tokenizer and sessions. */
   readonly loadMs: number;
   /** The sessions' part of it: graphs written, weights mapped, sessions open. */
@@ -89,7 +93,8 @@ async function startWithin(budget: ByteBudget, settings: Settings, options: Star
   const { schema } = registry[checkpoint.task];
   const precision = checkpoint.isInt8 ? 'int8' : task.pool.executionProvider.precision;
   const { executionProvider } = task.pool.executionProvider;
-  const cacheNotice = imageCacheNotice(settings.imageCacheBytes, allWorkers(settings), checkpoint, executionProvider);
+  const { plan } = task;
+  const cacheNotice = imageCacheNotice(settings.imageCacheBytes, plan.workerCount, checkpoint, executionProvider);
   if (cacheNotice !== undefined) options.onNotice?.(cacheNotice);
   if (settings.weights !== 'auto' && executionProvider !== 'cpu')
     options.onNotice?.(`BLIP_WEIGHTS has no effect: ${executionProvider} has a copy of the weights of its own.`);
@@ -99,15 +104,15 @@ async function startWithin(budget: ByteBudget, settings: Settings, options: Star
     schema,
     executionProvider: task.pool.executionProvider,
     precision,
-    weights: weightsOn(task.pool.executionProvider, chooseWeightsLayout(settings.weights, checkpoint.isInt8)),
+    weights: weightsOn(task.pool.executionProvider, weightsOf(settings, checkpoint)),
+    workers: plan,
     modelLoadMs: task.pool.loadMs,
     ...answering(task, precision, usualOutputs(schema), workLimits(settings)),
   };
 }
 
-/** The workers of all devices. */
-function allWorkers({ workerCount, deviceIds }: Settings): number {
-  return workerCount * Math.max(1, deviceIds.length);
+function weightsOf({ weights, optimizeFor }: Settings, { isInt8 }: Pick<Checkpoint, 'isInt8'>): WeightsLayout {
+  return chooseWeightsLayout(weights, isInt8 || optimizeFor === 'throughput');
 }
 
 /** Only the CPU computes with weights as they lie in memory; a GPU gets a copy. */
@@ -140,6 +145,7 @@ function usualOutputs({ outputs }: TaskSchema): readonly string[] {
 interface RunningTask {
   readonly read: ReadRequest<unknown>;
   readonly pool: PoolState;
+  readonly plan: WorkerPlan;
 }
 
 /** The pool as seen from outside the task, which alone knows its kinds of batches. */
@@ -153,38 +159,72 @@ async function startTask<Name extends Task>(
   { budget, ...options }: StartOptions & { readonly budget: ByteBudget },
 ): Promise<RunningTask> {
   const { onNotice } = options;
-  const starting = startWorkers(name, checkpoint, settings, options);
+  const starting = startPlannedWorkers(name, checkpoint, settings, options);
   try {
     const preparing = taskContext(name, checkpoint, settings, budget, onNotice);
-    const [prepared, pool] = await Promise.all([preparing, starting]);
+    const [prepared, { pool, plan }] = await Promise.all([preparing, starting]);
     const maxBatchSize = maxBatchSizeOn(settings.maxBatchSize, pool.executionProvider, checkpoint.config);
     for (const line of decodingAdvice(pool.executionProvider)) onNotice?.(line);
-    return { read: registry[name].start(checkpoint, pool, { ...prepared, maxBatchSize }), pool };
+    return { read: registry[name].start(checkpoint, pool, { ...prepared, maxBatchSize }), pool, plan };
   } catch (error) {
     await starting.then(
-      (pool) => pool.close(),
+      ({ pool }) => pool.close(),
       () => undefined,
     );
     throw error;
   }
 }
 
+interface PlannedWorkers<Name extends Task> {
+  readonly pool: WorkerPool<KindsOf<Name>>;
+  readonly plan: WorkerPlan;
+}
+
+/**
+ * Starts the workers for the place where graphs run. Where `auto` may find CUDA, those of a GPU start; the rare machine on
+ * which it does not work after all starts those of a CPU in their place, where they are others.
+ */
+async function startPlannedWorkers<Name extends Task>(
+  name: Name,
+  checkpoint: Pick<Checkpoint, 'folder' | 'isInt8'>,
+  settings: Settings,
+  options: StartOptions,
+): Promise<PlannedWorkers<Name>> {
+  const place = expectedPlace(settings, checkpoint);
+  const first = planWorkers(settings, place, availableParallelism());
+  const onCpu = planWorkers(settings, 'cpu', availableParallelism());
+  const pool = await startWorkers(name, checkpoint, settings, first, options);
+  const isAsExpected = pool.executionProvider.executionProvider !== 'cpu' || isDeepStrictEqual(first, onCpu);
+  if (isAsExpected) return { pool, plan: first };
+  await pool.close();
+  return { pool: await startWorkers(name, checkpoint, settings, onCpu, options), plan: onCpu };
+}
+
+function expectedPlace(
+  { executionProvider, deviceIds }: Settings,
+  { isInt8 }: Pick<Checkpoint, 'isInt8'>,
+): 'cpu' | 'gpu' {
+  if (isInt8 || executionProvider === 'cpu') return 'cpu';
+  const isOptional = executionProvider === 'auto' && deviceIds.length === 0;
+  return isOptional && !findCudaMachine().hasProvider ? 'cpu' : 'gpu';
+}
+
 function startWorkers<Name extends Task>(
   name: Name,
-  { folder, isInt8 }: Pick<Checkpoint, 'folder' | 'isInt8'>,
+  checkpoint: Pick<Checkpoint, 'folder' | 'isInt8'>,
   settings: Settings,
+  { workerCount, threadsPerWorker }: WorkerPlan,
   { onNotice, batchDone }: StartOptions,
 ): Promise<WorkerPool<KindsOf<Name>>> {
-  const workerCount = allWorkers(settings);
   return startWorkerPool(
     {
-      folder,
+      folder: checkpoint.folder,
       task: name,
       imageSize: settings.imageSize,
-      weights: chooseWeightsLayout(settings.weights, isInt8),
+      weights: weightsOf(settings, checkpoint),
       executionProvider: settings.executionProvider,
       precision: settings.precision,
-      threadCount: Math.min(settings.threadsPerWorker, availableParallelism()),
+      threadCount: threadsPerWorker,
       maxRunBytes: settings.maxRunBytes,
       imageCacheBytes: cacheBytesOfWorker(settings.imageCacheBytes, workerCount),
       ...runTokensOf(settings),

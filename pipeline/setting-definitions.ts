@@ -46,6 +46,18 @@ export function count(
   };
 }
 
+/** A whole number of at least 1; by default `auto`, which follows from where the process runs. */
+export function countOrAuto(variable: string, description: string): SettingDefinition<number | 'auto'> {
+  return {
+    variable,
+    description,
+    defaultText: 'auto',
+    defaultValue: 'auto',
+    parse: (text) => (text === 'auto' ? text : /^[1-9]\d{0,8}$/.test(text) ? Number(text) : undefined),
+    expected: 'auto or a whole number of at least 1',
+  };
+}
+
 /** A time that a timer can wait for. */
 export function milliseconds(
   variable: string,

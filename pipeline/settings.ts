@@ -1,6 +1,6 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { HandlerError } from '../protocol/errors.ts';
-import { type GoalDefaults, goalDefaults, type OptimizationGoal, optimizationGoals } from './optimization-goals.ts';
+import { batchWindowsMs, type OptimizationGoal, optimizationGoals } from './optimization-goals.ts';
 import {
   type ExecutionProviderChoice,
   executionProviderChoices,
@@ -11,6 +11,7 @@ import { type WeightsChoice, weightsChoices } from './sessions/weights-choices.t
 import {
   choice,
   count,
+  countOrAuto,
   type EnvironmentVariables,
   flag,
   isModelName,
@@ -23,6 +24,7 @@ import {
   setting,
   text,
 } from './setting-definitions.ts';
+import type { CountChoice } from './worker-plan.ts';
 
 /** Everything that one model needs to run. Servers have settings of their own (handlers/service/server-settings.ts). */
 export interface Settings {
@@ -36,13 +38,13 @@ export interface Settings {
   readonly imageCacheBytes: number;
   readonly executionProvider: ExecutionProviderChoice;
   readonly precision: PrecisionChoice;
-  /** Numbers of CUDA devices. None stands for the first one, and leaves `auto` the CPU. */
+  /** Numbers of CUDA devices. An empty list stands for the first one, and lets `auto` fall back to the CPU. */
   readonly deviceIds: readonly number[];
   readonly optimizeFor: OptimizationGoal;
   readonly weights: WeightsChoice;
   /** Of each device, where there are devices. */
-  readonly workerCount: number;
-  readonly threadsPerWorker: number;
+  readonly workerCount: CountChoice;
+  readonly threadsPerWorker: CountChoice;
   readonly maxBatchSize: number | 'auto';
   readonly batchWindowMs: number;
   readonly maxQueueSize: number;
@@ -72,10 +74,10 @@ export interface Settings {
   readonly imageApplyExif: boolean;
 }
 
-/** Defaults that depend on the machine, the package and the goal. */
-interface ChangingDefaults extends GoalDefaults {
+/** Defaults that depend on the package and the goal. */
+interface ChangingDefaults {
   readonly checkpoint: string;
-  readonly threadsPerWorker: number;
+  readonly batchWindowMs: number;
 }
 
 const deviceIds = setting<readonly number[]>({
@@ -97,31 +99,21 @@ function parseDeviceIds(value: string): readonly number[] | undefined {
 
 const optimizeFor = choice(
   'BLIP_OPTIMIZE_FOR',
-  'The defaults of workers, threads, batch window and weights are for `latency` or `throughput`.',
+  'The goal that workers, threads, batch window and weights have their defaults for: `latency` or `throughput`.',
   optimizationGoals,
   'latency',
 );
 
-function workerCountDefinition(defaultCount: number) {
-  return count(
-    'BLIP_WORKERS',
-    'Worker threads, of each device where there are `BLIP_DEVICES`; each computes one batch at a time.',
-    defaultCount,
-    1,
-    '1; CPUs, up to 4, for throughput without devices',
-  );
-}
-
 /** Definitions for those who need no defaults. */
 export function anySettingDefinitions(): SettingDefinitions<Settings> {
-  return settingDefinitions({ checkpoint: '', threadsPerWorker: 1, ...goalDefaults('latency', 1) });
+  return settingDefinitions({ checkpoint: '', batchWindowMs: batchWindowsMs.latency });
 }
 
 /** Every setting of a model with its environment variable. A test compares docs/reference/settings.md with it. */
 export function settingDefinitions(defaults: ChangingDefaults): SettingDefinitions<Settings> {
   return {
     ...modelDefinitions(defaults),
-    ...runDefinitions(defaults),
+    ...runDefinitions,
     ...limitDefinitions(defaults),
     ...workDefinitions,
     ...imageDefinitions,
@@ -162,53 +154,40 @@ function modelDefinitions({ checkpoint }: ChangingDefaults): SettingDefinitions<
   };
 }
 
-function runDefinitions({ threadsPerWorker, workerCount, weights }: ChangingDefaults): SettingDefinitions<RunSettings> {
-  return {
-    executionProvider: choice(
-      'BLIP_EXECUTION_PROVIDER',
-      'Where graphs run: `auto`, `cpu`, `cuda` or `webgpu`. `auto` takes CUDA where it works, else the CPU.',
-      executionProviderChoices,
-      'auto',
-    ),
-    precision: choice(
-      'BLIP_PRECISION',
-      'Type that models compute with: `auto`, `float32`, `float16` or `bfloat16`. `auto` is float16 on CUDA, else float32.',
-      precisionChoices,
-      'auto',
-    ),
-    deviceIds,
-    optimizeFor,
-    weights: {
-      ...choice(
-        'BLIP_WEIGHTS',
-        'How matrices lie in memory on a CPU: `mapped`, `packed`, `packed-when-idle`; `auto` is the last for int8, else the first.',
-        weightsChoices,
-        weights,
-      ),
-      defaultText: 'auto; packed-when-idle for throughput',
-    },
-    workerCount: workerCountDefinition(workerCount),
-    threadsPerWorker: count(
-      'BLIP_THREADS',
-      'Threads that one batch is computed with.',
-      threadsPerWorker,
-      1,
-      'CPUs / workers',
-    ),
-  };
-}
+const runDefinitions: SettingDefinitions<RunSettings> = {
+  executionProvider: choice(
+    'BLIP_EXECUTION_PROVIDER',
+    'Where graphs run: `auto`, `cpu`, `cuda` or `webgpu`. `auto` takes CUDA where it works, else the CPU.',
+    executionProviderChoices,
+    'auto',
+  ),
+  precision: choice(
+    'BLIP_PRECISION',
+    'Type that models compute with: `auto`, `float32`, `float16` or `bfloat16`. `auto` is float16 on CUDA, else float32.',
+    precisionChoices,
+    'auto',
+  ),
+  deviceIds,
+  optimizeFor,
+  weights: choice(
+    'BLIP_WEIGHTS',
+    'How matrices lie in memory on a CPU: `mapped`, `packed`, `packed-when-idle`; `auto` is the last for int8 and for throughput, else the first.',
+    weightsChoices,
+    'auto',
+  ),
+  workerCount: countOrAuto(
+    'BLIP_WORKERS',
+    'Worker threads, of each device where there are `BLIP_DEVICES`; each computes one batch at a time. `auto` is 1, and for throughput on a CPU one for each CPU, up to 4.',
+  ),
+  threadsPerWorker: countOrAuto('BLIP_THREADS', 'Threads that one batch is computed with. `auto` is CPUs / workers.'),
+};
 
-function limitDefinitions({ batchWindowMs }: GoalDefaults): SettingDefinitions<LimitSettings> {
+function limitDefinitions({ batchWindowMs }: ChangingDefaults): SettingDefinitions<LimitSettings> {
   return {
-    maxBatchSize: setting<number | 'auto'>({
-      variable: 'BLIP_MAX_BATCH_SIZE',
-      description:
-        'The most captions, answers, images or texts computed together; more texts about one image are, where memory allows. `auto` is 8, and up to 32 on CUDA.',
-      defaultText: 'auto',
-      defaultValue: 'auto',
-      parse: (value) => (value === 'auto' ? value : /^[1-9]\d{0,8}$/.test(value) ? Number(value) : undefined),
-      expected: 'auto or a whole number of at least 1',
-    }),
+    maxBatchSize: countOrAuto(
+      'BLIP_MAX_BATCH_SIZE',
+      'The most captions, answers, images or texts computed together; more texts about one image are, where memory allows. `auto` is 8, and up to 32 on CUDA.',
+    ),
     batchWindowMs: milliseconds(
       'BLIP_BATCH_WINDOW_MS',
       'Milliseconds that a caption waits for those of other requests to share its batch.',
@@ -282,7 +261,7 @@ const imageDefinitions: SettingDefinitions<ImageSettings> = {
   }),
   imageCacheBytes: count(
     'BLIP_IMAGE_CACHE_BYTES',
-    "Bytes of encoded images that a model keeps, so that a client's next request about the same picture skips the vision model.",
+    "The most bytes of encoded images that a model keeps; a client's next request about such a picture skips the vision model.",
     0,
     0,
     'none',
@@ -354,8 +333,6 @@ function isNameServer(text: string): boolean {
 
 interface SettingsSource {
   readonly environment: EnvironmentVariables;
-  /** CPUs of the machine, which the workers share. */
-  readonly cpuCount: number;
   /** The checkpoint that ships with the package. */
   readonly shippedCheckpoint: string;
 }
@@ -364,15 +341,10 @@ interface SettingsSource {
  * Reads a model's settings from environment variables. An empty variable counts as absent.
  * @throws HandlerError `SETTINGS_INVALID`, naming the variable. The value is not repeated, because it may be a secret.
  */
-export function readSettings({ environment, cpuCount, shippedCheckpoint }: SettingsSource): Settings {
-  const ids = readSetting(deviceIds, environment);
-  const goals = goalDefaults(readSetting(optimizeFor, environment), cpuCount);
-  // Each worker of a device has a copy of the weights on it, and one keeps it busy.
-  const defaults = ids.length === 0 ? goals : { ...goals, workerCount: 1 };
-  const workers = readSetting(workerCountDefinition(defaults.workerCount), environment) * Math.max(1, ids.length);
-  const threadsPerWorker = Math.max(1, Math.floor(cpuCount / workers));
-  const changing = { checkpoint: shippedCheckpoint, threadsPerWorker, ...defaults };
-  const settings = readDefinitions(settingDefinitions(changing), environment);
+export function readSettings({ environment, shippedCheckpoint }: SettingsSource): Settings {
+  const batchWindowMs = batchWindowsMs[readSetting(optimizeFor, environment)];
+  const definitions = settingDefinitions({ checkpoint: shippedCheckpoint, batchWindowMs });
+  const settings = readDefinitions(definitions, environment);
   requireEffect(settings);
   return settings;
 }

@@ -232,7 +232,7 @@ const table = {
     grpc: 'INTERNAL',
     retryable: false,
     meaning:
-      '`BLIP_PRECISION` is float16 or bfloat16, and models run on the CPU or on WebGPU: by `BLIP_EXECUTION_PROVIDER`, since CUDA does not work on this machine, or since the checkpoint is int8.',
+      '`BLIP_PRECISION` is float16 or bfloat16, and models run on the CPU or on WebGPU, because `BLIP_EXECUTION_PROVIDER` says so, CUDA does not work on this machine, or the checkpoint is int8.',
   },
   PROVIDER_INSTALL_FAILED: {
     http: 500,
@@ -246,7 +246,7 @@ const table = {
     grpc: 'INTERNAL',
     retryable: false,
     meaning:
-      'An environment variable has an invalid value; or `BLIP_DEVICES` is set where CUDA does not compute; or two models of one process have different `BLIP_MAX_DECODED_BYTES`; or Vertex AI is admitted without tokens where tokens are set; or a server cannot listen on its address and port; or the service would be open to everyone. On AWS Lambda the last case is answered to HTTP events, with 500.',
+      'An environment variable has an invalid value; or `BLIP_DEVICES` is set where `BLIP_EXECUTION_PROVIDER` is cpu or webgpu; or two models of one process have different `BLIP_MAX_DECODED_BYTES`; or Vertex AI is admitted without tokens where tokens are set; or a server cannot listen on its address and port; or the service would be open to everyone. On AWS Lambda the last case is answered to HTTP events, with 500.',
   },
   INTERNAL: {
     http: 500,

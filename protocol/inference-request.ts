@@ -245,23 +245,9 @@ function readTensor(
   fields: InputFields,
   section: Uint8Array | undefined,
 ): readonly unknown[] | undefined {
-  const { name, shape, datatype } = tensor;
+  const { name, shape } = tensor;
   const data = tensor.data ?? undefined;
-  const field = Object.hasOwn(fields, name) ? fields[name] : undefined;
-  if (field === undefined) {
-    const known = Object.keys(fields);
-    throw new HandlerError(
-      'INVALID_INPUT',
-      `Expected inputs named ${known.join(', ')}, got ${describeValue(name)}${suggestion(name, known)}`,
-    );
-  }
-  const kind = Object.hasOwn(datatypes, datatype) ? datatypes[datatype as Datatype] : undefined;
-  if (kind === undefined || !acceptsKind(field, kind)) {
-    throw new HandlerError(
-      'INVALID_INPUT',
-      `Expected input ${name} to have datatype ${wireDatatype(field)}, got ${describeValue(datatype)}.`,
-    );
-  }
+  const field = fieldOf(tensor, fields);
   const isNull = tensor.data === null || (tensor.data?.length === 1 && tensor.data[0] === null);
   if (isNull && section === undefined && !field.required) return undefined;
   if ((data === undefined) === (section === undefined)) {
@@ -283,6 +269,24 @@ function readTensor(
     );
   }
   return values;
+}
+
+/** The input that a tensor is for. @throws HandlerError `INVALID_INPUT` when there is none, or it has another datatype. */
+function fieldOf({ name, datatype }: RequestTensor, fields: InputFields): InputField {
+  const field = Object.hasOwn(fields, name) ? fields[name] : undefined;
+  if (field === undefined) {
+    const known = Object.keys(fields);
+    throw new HandlerError(
+      'INVALID_INPUT',
+      `Expected inputs named ${known.join(', ')}, got ${describeValue(name)}${suggestion(name, known)}`,
+    );
+  }
+  const kind = Object.hasOwn(datatypes, datatype) ? datatypes[datatype as Datatype] : undefined;
+  if (kind !== undefined && acceptsKind(field, kind)) return field;
+  throw new HandlerError(
+    'INVALID_INPUT',
+    `Expected input ${name} to have datatype ${wireDatatype(field)}, got ${describeValue(datatype)}.`,
+  );
 }
 
 /**

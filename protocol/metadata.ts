@@ -17,7 +17,7 @@ export interface ModelMetadata {
   readonly platform: string;
   readonly inputs: readonly TensorMetadata[];
   readonly outputs: readonly TensorMetadata[];
-  /** As MLServer has them. The protocol has no place for them over gRPC. */
+  /** As MLServer has them; `properties` over gRPC. */
   readonly parameters?: { readonly precision: string };
 }
 

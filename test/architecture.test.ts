@@ -184,6 +184,7 @@ describe('imports', () => {
       'pipeline/sessions/weights-choices.ts',
       'pipeline/setting-definitions.ts',
       'pipeline/settings.ts',
+      'pipeline/worker-plan.ts',
       'protocol/errors.ts',
     ]);
   });

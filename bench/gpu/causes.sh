@@ -29,11 +29,11 @@ expect() {
   fi
 }
 
-expect 'those of CUDA 13 (libcublasLt.so.13)' LD_LIBRARY_PATH=/nowhere BLIP_EXECUTION_PROVIDER=cuda
-expect 'those of CUDA 13 (libcublas.so.13)' LD_LIBRARY_PATH="$(without libcublas.so.13)" BLIP_EXECUTION_PROVIDER=cuda
-expect "those of NVIDIA's driver (libcuda.so.1)" LD_LIBRARY_PATH="$(without libcuda.so.1)" BLIP_EXECUTION_PROVIDER=cuda
-expect 'that of cuDNN 9 (libcudnn.so.9)' LD_LIBRARY_PATH="$(without libcudnn.so.9)" BLIP_EXECUTION_PROVIDER=cuda
-expect 'on cpu in float32 (no CUDA here: these libraries are missing' LD_LIBRARY_PATH="$(without libcudnn.so.9)"
+expect 'CUDA 13 (libcublasLt.so.13)' LD_LIBRARY_PATH=/nowhere BLIP_EXECUTION_PROVIDER=cuda
+expect 'CUDA 13 (libcublas.so.13)' LD_LIBRARY_PATH="$(without libcublas.so.13)" BLIP_EXECUTION_PROVIDER=cuda
+expect "NVIDIA's driver (libcuda.so.1)" LD_LIBRARY_PATH="$(without libcuda.so.1)" BLIP_EXECUTION_PROVIDER=cuda
+expect 'cuDNN 9 (libcudnn.so.9)' LD_LIBRARY_PATH="$(without libcudnn.so.9)" BLIP_EXECUTION_PROVIDER=cuda
+expect 'on cpu in float32 (no CUDA here: libraries are missing' LD_LIBRARY_PATH="$(without libcudnn.so.9)"
 expect 'the driver is older than this CUDA needs' LD_LIBRARY_PATH="$pretend" FAKE_DEVICE_ERROR=35 BLIP_EXECUTION_PROVIDER=cuda
 expect 'the driver sees no card' LD_LIBRARY_PATH="$pretend" FAKE_DEVICE_ERROR=100 BLIP_EXECUTION_PROVIDER=cuda
 expect 'there is no card of that number' LD_LIBRARY_PATH="$pretend" BLIP_DEVICES=1

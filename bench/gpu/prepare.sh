@@ -75,6 +75,11 @@ whole)
 esac
 
 for tool in python3 node npx tar sha256sum split ${COMPRESS%% *}; do command -v "$tool" >/dev/null || fail "expected $tool on the PATH"; done
+# Asked before anything is downloaded.
+if [ ! -e "${SCENES:-.gpu/scenes}/scenes.json" ]; then
+  python3 -c 'import PIL, numpy' 2>/dev/null ||
+    fail "expected python3 with pillow and numpy, to draw scenes (pip install pillow numpy); or SCENES, a folder of draw_scenes.py"
+fi
 [ -d node_modules/onnxruntime-node ] || fail "expected node_modules; run npm ci first"
 [ -z "$(git ls-files -t | awk '$1 == "S"')" ] || fail "expected the whole working tree, got a slim one; run prepare.sh whole first"
 VERSION=$(node -p "require('onnxruntime-node/package.json').version")
@@ -100,7 +105,6 @@ fi
 # 2. Drawn scenes with everything that is true of them. SCENES names a folder that has them; else they are drawn here.
 SCENES=${SCENES:-.gpu/scenes}
 if [ ! -e "$SCENES/scenes.json" ]; then
-  python3 -c 'import PIL, numpy' 2>/dev/null || fail "expected python3 with pillow and numpy, to draw scenes; or SCENES, a folder of draw_scenes.py"
   (cd checkpoints/recipe && { [ -d node_modules ] || npm ci --no-audit --no-fund --silent; } && { [ -d sprites ] || node --import tsx sprites.ts >/dev/null; })
   python3 checkpoints/recipe/draw_scenes.py .gpu/scenes.tmp --count $SCENE_COUNT --seed 15
   rm -rf .gpu/scenes && mv .gpu/scenes.tmp .gpu/scenes

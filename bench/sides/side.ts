@@ -58,8 +58,11 @@ function pythonSide(
 }
 
 function missingModules(modules: string): string | undefined {
-  const { status } = spawnSync(python, ['-c', `import ${modules}`]);
-  return status === 0 ? undefined : `${python} has no ${modules}`;
+  const find = `from importlib.util import find_spec; print(*(name for name in '${modules}'.split(', ') if not find_spec(name)))`;
+  const { status, stdout } = spawnSync(python, ['-c', find], { encoding: 'utf8' });
+  if (status !== 0) return `there is no ${python}; PYTHON names another`;
+  const names = stdout.trim();
+  return names === '' ? undefined : `${python} has no ${names.replaceAll(' ', ', ')}`;
 }
 
 function torchSide(precision: 'float32' | 'bfloat16'): Side {

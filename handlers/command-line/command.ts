@@ -22,12 +22,13 @@ export function readArguments<const T extends ParseArgsConfig>(config: T): Retur
 /**
  * Ends the process quietly when nobody reads its output any more, as in `blip-handler list_models | head -1`. Node ends it
  * with a stack trace otherwise.
+ * @param end ends it in another way: `process.exit` aborts while a thread loads the runtime or computes.
  */
-export function endWithReader(): void {
+export function endWithReader(end: () => void = () => process.exit(process.exitCode ?? 0)): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code !== 'EPIPE') throw error;
-      process.exit(process.exitCode ?? 0);
+      end();
     });
   }
 }

@@ -6,7 +6,7 @@ import { showProgress } from './download-progress.ts';
 
 /** `npm run download`: fetches a checkpoint from the Hub. Prints its folder to stdout and the progress to stderr. */
 
-const usage = `Usage: npm run -s download -- MODEL[@REVISION] [options]
+const usage = `Usage: blip-handler download MODEL[@REVISION] [options]      in a checkout: npm run -s download -- …
 
   MODEL            OWNER/NAME on the Hub, such as Salesforce/blip-image-captioning-base
   --revision R     branch, tag, commit or ref such as refs/pr/18 (else main); the same as @REVISION

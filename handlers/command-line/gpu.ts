@@ -10,7 +10,7 @@ import { showProgress } from './download-progress.ts';
 
 /** `npm run gpu`: fetches CUDA's provider for the installed onnxruntime. Prints its folder, and what is still missing. */
 
-const usage = `Usage: npm run -s gpu -- [options]
+const usage = `Usage: blip-handler gpu [options]      in a checkout: npm run -s gpu -- …
 
   --cuda VERSION   12 or 13: the CUDA of the machine that will run (else the one that is found here, else 13)
   --index URL      another index: of PyPI for CUDA 13 (else PIP_INDEX_URL, else ${defaultPythonIndex}),

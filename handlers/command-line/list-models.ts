@@ -6,7 +6,7 @@ import { readArguments, runCommand } from './command.ts';
 
 /** `npm run list_models`: lists the published checkpoints that can be served, and says which are in the Hub's cache. */
 
-const usage = `Usage: npm run -s list_models
+const usage = `Usage: blip-handler list_models      in a checkout: npm run -s list_models
 
 Lists the published checkpoints that can be served, with their tasks and sizes, and says which are in the Hub's cache.
   --help           this text

@@ -8,7 +8,7 @@ import { locate, megabytes, requireFree, requireWritable } from './new-checkpoin
 
 /** `npm run merge`: makes a checkpoint of a LoRA adapter and its base. Prints its folder to stdout, progress to stderr. */
 
-const usage = `Usage: npm run -s merge -- ADAPTER [BASE] FOLDER
+const usage = `Usage: blip-handler merge ADAPTER [BASE] FOLDER      in a checkout: npm run -s merge -- …
 
   ADAPTER          a folder that PEFT saved: adapter_config.json and adapter_model.safetensors or .bin
   BASE             a folder in Hugging Face layout, or OWNER/NAME[@REVISION] on the Hub; else the base that the

@@ -12,7 +12,7 @@ import { abortOnSignals, endWithReader, readArguments } from './command.ts';
 
 /** One request without a server. Prints the answer to stdout and progress to stderr. */
 
-const usage = `Usage: npm run -s invoke -- [options]
+const usage = `Usage: blip-handler invoke [options]      in a checkout: npm run -s invoke -- …
 
   --checkpoint PLACE   checkpoint folder, or OWNER/NAME[@REVISION] of the Hub (else BLIP_CHECKPOINT, else the one that ships)
   --img_url SOURCE     URL, data: URI or file of an image; repeat for several (else a picture that ships)
@@ -126,13 +126,15 @@ function ms(time: number): string {
   return `${time < 10 ? time.toFixed(1) : Math.round(time)} ms`;
 }
 
-async function invoke(options: Options): Promise<void> {
+async function invoke(options: Options, unread: AbortSignal): Promise<void> {
   const settings = settingsFromEnvironment();
   const checkpoint = options.checkpoint ?? settings.checkpoint;
   const handler = new Handler({ ...settings, checkpoint, weights: forOneRequest(settings.weights) });
   const body = readBody(options);
+  if (settings.weights === 'packed-when-idle')
+    printLine('BLIP_WEIGHTS=packed-when-idle has no effect: a process for one request is never idle.');
   printLine(`Loading ${handler.settings.checkpoint} …`);
-  const signal = abortOnSignals();
+  const signal = AbortSignal.any([abortOnSignals(), unread]);
   await handler.initialize({ onNotice: printLine, signal });
   try {
     printLoaded(handler);
@@ -145,12 +147,13 @@ async function invoke(options: Options): Promise<void> {
   }
 }
 
-endWithReader();
+const unread = new AbortController();
+endWithReader(() => unread.abort());
 try {
   const options = readOptions();
   if (options.help === true) printLine(usage);
-  else await invoke(options);
+  else await invoke(options, unread.signal);
 } catch (error) {
   process.stdout.write(failureLine(error));
-  process.exitCode = 1;
+  process.exitCode = unread.signal.aborted ? 0 : 1;
 }

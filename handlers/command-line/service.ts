@@ -17,7 +17,7 @@ import { endBy, type StopSignal, stopOnSignals } from './signals.ts';
 
 /** Serves one model or several over HTTP, and over gRPC if the settings ask for it, until a signal. */
 
-const usage = `Usage: npm start
+const usage = `Usage: blip-handler serve      in a checkout: npm start
 
 Serves models over HTTP, and over gRPC with BLIP_GRPC_PORT. It takes no options: environment variables set it up.
 

@@ -49,9 +49,11 @@ function addHealthMethods(context: MethodContext, { models, drain }: InferenceSe
 function addMetadataMethods(context: MethodContext, { models }: InferenceServiceOptions): void {
   addUnary(context, method.serverMetadata, () => ({ name: 'blip-handler', version, extensions }));
   addUnary(context, method.modelMetadata, ({ name, version: modelVersion }) => {
-    const { inputs, outputs, ...rest } = modelMetadata(name, findVersion(models, name, modelVersion).schema);
+    const { schema, model } = findVersion(models, name, modelVersion);
+    const { inputs, outputs, parameters, ...rest } = modelMetadata(name, schema, model?.precision);
     const tensors = (fields: typeof inputs) => fields.map((field) => ({ ...field, shape: field.shape.map(BigInt) }));
-    return { ...rest, versions: [...rest.versions], inputs: tensors(inputs), outputs: tensors(outputs) };
+    const properties = { ...parameters };
+    return { ...rest, properties, versions: [...rest.versions], inputs: tensors(inputs), outputs: tensors(outputs) };
   });
   addUnary(context, method.repositoryIndex, ({ ready }) => ({
     models: repositoryIndex(models).filter(({ state }) => !ready || state === 'READY'),

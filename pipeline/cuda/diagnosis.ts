@@ -52,17 +52,19 @@ export function explainCudaFailure(problem: string, machine: CudaMachine): strin
 /** Says which parts are missing, or do not fit; `undefined` where all are there. */
 export function missingPart({ isSupported, provider, hasProvider, load }: CudaMachine): string | undefined {
   if (!isSupported) return 'onnxruntime-node has CUDA on Linux x64 alone';
-  if (!hasProvider) return "onnxruntime's CUDA provider is not installed; `blip-handler gpu` installs it";
+  if (!hasProvider)
+    return "onnxruntime's CUDA provider is not installed; `blip-handler gpu` installs it, or `npm run gpu` in a checkout";
   const loading = load(provider);
   const missing = missingLibrary(loading);
   const isDriverMissing = load('libcuda.so.1') !== undefined;
   const parts = [
     ...(missing === undefined || missing === 'libcuda.so.1' ? [] : [librariesPart(missing)]),
-    ...(isDriverMissing ? ["those of NVIDIA's driver (libcuda.so.1)"] : []),
+    ...(isDriverMissing ? ["NVIDIA's driver (libcuda.so.1)"] : []),
     // The provider opens cuDNN when the first attention runs.
-    ...(load('libcudnn.so.9') === undefined ? [] : ['that of cuDNN 9 (libcudnn.so.9)']),
+    ...(load('libcudnn.so.9') === undefined ? [] : ['cuDNN 9 (libcudnn.so.9)']),
   ];
-  if (parts.length > 0) return `these libraries are missing, or their folders in LD_LIBRARY_PATH: ${parts.join('; ')}`;
+  if (parts.length > 0)
+    return `libraries are missing, or their folders are not in LD_LIBRARY_PATH: ${parts.join(', ')}`;
   // The symbol is one that the runtime provides: where nothing else is missing, all libraries are there.
   const isWhole = loading === undefined || loading.includes('Provider_GetHost');
   return isWhole ? undefined : `onnxruntime's CUDA provider does not fit the libraries that are there: ${loading}`;
@@ -75,7 +77,7 @@ function missingLibrary(problem: string | undefined): string | undefined {
 
 function librariesPart(library: string): string {
   const [, major] = /^libcu(?:blas|blasLt|dart)\.so\.(\d+)/.exec(library) ?? [];
-  return major === undefined ? library : `those of CUDA ${major} (${library})`;
+  return major === undefined ? library : `CUDA ${major} (${library})`;
 }
 
 /** Numbers of `cudaError_t`. Source: the CUDA Runtime API, "Data types used by CUDA Runtime". */

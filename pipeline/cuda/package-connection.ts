@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
+import { unescape as percentDecoded } from 'node:querystring';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -32,28 +33,39 @@ const ATTEMPTS = 4;
 const RETRY_DELAY_MS = 1_000;
 const timeouts = { connectTimeoutMs: 10_000, stallTimeoutMs: 30_000 };
 
+/** A page of a registry. */
+export interface RegistryPage {
+  /** Where it was found after redirects: its links are relative to that. */
+  readonly url: URL;
+  readonly text: string;
+  readonly contentType: string;
+}
+
 /** A connection that was cut, or a server that asks to come again. */
 class PassingProblem extends Error {}
 
 /** Fetches pages and files of a registry of packages. */
 export class PackageConnection {
+  readonly #index: URL;
   readonly #connections: ProxyConnections;
   readonly #signal: AbortSignal;
   readonly #retryDelayMs: number;
 
-  constructor(proxies: Proxies, signal: AbortSignal, retryDelayMs = RETRY_DELAY_MS) {
+  /** @param index a user name and a password in it are sent to its origin, also for files whose URLs have none. */
+  constructor(index: URL, proxies: Proxies, signal: AbortSignal, retryDelayMs = RETRY_DELAY_MS) {
+    this.#index = index;
     this.#connections = new ProxyConnections(proxies, timeouts);
     this.#signal = signal;
     this.#retryDelayMs = retryDelayMs;
   }
 
   /**
-   * Reads a page as text, with its type.
+   * Reads a page as text.
    * @throws HandlerError `PROVIDER_INSTALL_FAILED`; the signal's reason.
    */
-  page(url: URL, accept: string): Promise<{ readonly text: string; readonly contentType: string }> {
+  page(url: URL, accept: string): Promise<RegistryPage> {
     return this.#retried(url, async () => {
-      const { headers, body } = await this.#get(url, accept);
+      const { headers, body, foundAt } = await this.#get(url, accept);
       const chunks: Uint8Array[] = [];
       let lengthBytes = 0;
       for await (const chunk of body as AsyncIterable<Uint8Array>) {
@@ -62,7 +74,8 @@ export class PackageConnection {
         if (lengthBytes > MAX_PAGE_BYTES)
           throw installFailure(`${url.host}: expected a page, got ${lengthBytes} bytes.`);
       }
-      return { text: Buffer.concat(chunks).toString('utf8'), contentType: headerValue(headers, 'content-type') ?? '' };
+      const contentType = headerValue(headers, 'content-type') ?? '';
+      return { url: foundAt, text: Buffer.concat(chunks).toString('utf8'), contentType };
     });
   }
 
@@ -78,7 +91,7 @@ export class PackageConnection {
 
   /**
    * Writes a file to `path`, and checks its checksum.
-   * @throws HandlerError `PROVIDER_INSTALL_FAILED`; the signal's reason.
+   * @throws HandlerError `PROVIDER_INSTALL_FAILED`; the signal's reason; errors of the file system.
    */
   async download({ name, url, checksum }: PackageFile, path: string, onBytes: DownloadListener): Promise<void> {
     const digest = await this.#retried(url, async () => {
@@ -104,19 +117,22 @@ export class PackageConnection {
     return this.#connections.close();
   }
 
-  async #get(url: URL, accept: string): Promise<HttpAnswer & { readonly body: Readable }> {
+  async #get(url: URL, accept: string): Promise<HttpAnswer & { readonly body: Readable; readonly foundAt: URL }> {
     const headers = { 'user-agent': 'blip-handler', accept, 'accept-encoding': 'identity' };
+    let foundAt = url;
     const answer = await followRedirects(url, {
       maxRedirects: MAX_REDIRECTS,
       check: requireHttp,
       send: (target) => {
-        // A password of the index's URL goes to that origin alone.
-        const sent = target.origin === url.origin ? { ...headers, ...authorization(url) } : headers;
+        foundAt = target;
+        // A password goes to the origin of the URL that has it alone.
+        const owner = [url, this.#index].find((each) => each.origin === target.origin && hasPassword(each));
+        const sent = owner === undefined ? headers : { ...headers, authorization: authorization(owner) };
         return this.#connections.get(withoutPassword(target), { headers: sent, signal: this.#signal });
       },
       failure: () => installFailure(`${url.host}: expected a file, got redirects without an end.`),
     });
-    if (answer.status === 200) return answer;
+    if (answer.status === 200) return { ...answer, foundAt };
     discardBody(answer.body);
     if (answer.status === 429 || answer.status >= 500) throw new PassingProblem(`status ${answer.status}`);
     throw installFailure(`${url.host}: expected ${url.pathname}, got status ${answer.status}.`);
@@ -139,9 +155,13 @@ export class PackageConnection {
   }
 }
 
-/** Errors of undici, of sockets and of names. Errors of files have a path. */
+/** Errors of writing to a disk, which have no path. */
+const diskErrors: readonly unknown[] = ['EDQUOT', 'EFBIG', 'EIO', 'ENOSPC', 'EROFS'];
+
+/** Errors of undici, of sockets and of names. Another try does not help a file that cannot be written. */
 function isOfNetwork(cause: unknown): boolean {
-  return cause instanceof Error && 'code' in cause && !('path' in cause) && !(cause instanceof HandlerError);
+  if (!(cause instanceof Error) || !('code' in cause) || cause instanceof HandlerError) return false;
+  return !('path' in cause) && !diskErrors.includes(cause.code);
 }
 
 function requireHttp({ protocol }: URL): void {
@@ -156,8 +176,11 @@ function withoutPassword(url: URL): URL {
   return plain;
 }
 
-function authorization({ username, password }: URL): { readonly authorization?: string } {
-  if (username === '' && password === '') return {};
-  const credentials = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
-  return { authorization: `Basic ${Buffer.from(credentials).toString('base64')}` };
+function hasPassword({ username, password }: URL): boolean {
+  return username !== '' || password !== '';
+}
+
+function authorization({ username, password }: URL): string {
+  const credentials = `${percentDecoded(username)}:${percentDecoded(password)}`;
+  return `Basic ${Buffer.from(credentials).toString('base64')}`;
 }

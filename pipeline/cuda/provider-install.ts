@@ -53,7 +53,7 @@ const OVERLAP_CHARACTERS = 64;
 export async function installProvider(options: InstallOptions): Promise<InstalledProvider> {
   const { folder, cuda, index, version, proxies, signal, onBytes = () => undefined, retryDelayMs } = options;
   const commit = await commitOf(createReadStream(join(folder, RUNTIME)), RUNTIME);
-  const connection = new PackageConnection(proxies, signal, retryDelayMs);
+  const connection = new PackageConnection(index, proxies, signal, retryDelayMs);
   // In the folder itself, so that a rename does not cross file systems.
   const temporary = await mkdtemp(join(folder, '.provider-')).catch((cause: unknown) => {
     throw installFailure(`${folder}: expected a folder that can be written, got another.`, { cause });
@@ -65,10 +65,17 @@ export async function installProvider(options: InstallOptions): Promise<Installe
     await takeProvider(archive, temporary, { cuda, commit, name: file.name });
     for (const name of providerFiles.toReversed()) await rename(join(temporary, name), join(folder, name));
     return { source: file.name, isChecked: file.checksum !== undefined, commit, files: providerFiles };
+  } catch (cause) {
+    if (signal.aborted || !isOfFiles(cause)) throw cause;
+    throw installFailure(`${folder}: expected a folder with room for 600 MB, got: ${cause.message}.`, { cause });
   } finally {
     await connection.close();
     await rm(temporary, { recursive: true, force: true });
   }
+}
+
+function isOfFiles(cause: unknown): cause is Error {
+  return cause instanceof Error && 'syscall' in cause;
 }
 
 interface Expected {

@@ -23,8 +23,8 @@ const pinnedWheels: Readonly<Record<string, { readonly name: string; readonly sh
  */
 export async function findWheel(connection: PackageConnection, index: URL, version: string): Promise<PackageFile> {
   const page = new URL(`${index.href.replace(/\/*$/, '')}/${PACKAGE}/`);
-  const { text, contentType } = await connection.page(page, ACCEPT);
-  const files = contentType.includes('json') ? filesOfJson(text, page) : filesOfHtml(text, page);
+  const { url, text, contentType } = await connection.page(page, ACCEPT);
+  const files = contentType.includes('json') ? filesOfJson(text, url) : filesOfHtml(text, url);
   const pinned = pinnedWheels[version];
   const wheels = files.filter(({ name }) => isWheelOf(name, version)).sort((a, b) => (a.name < b.name ? 1 : -1));
   const wheel = pinned === undefined ? wheels[0] : wheels.find(({ name }) => name === pinned.name);
@@ -44,21 +44,34 @@ interface JsonFile {
 }
 
 function filesOfJson(text: string, page: URL): readonly PackageFile[] {
-  const { files = [] } = JSON.parse(text) as { readonly files?: readonly JsonFile[] }; // Each member is checked below.
-  return files.flatMap(({ filename, url, hashes }) =>
-    typeof filename === 'string' && typeof url === 'string' ? [fileOf(filename, url, page, hashes?.sha256)] : [],
-  );
+  return listOfFiles(text, page).flatMap((file) => {
+    const { filename, url, hashes } = file ?? {};
+    return typeof filename === 'string' && typeof url === 'string' ? fileOf(filename, url, page, hashes?.sha256) : [];
+  });
+}
+
+function listOfFiles(text: string, page: URL): readonly (JsonFile | null)[] {
+  try {
+    const { files } = JSON.parse(text) as { readonly files?: unknown }; // Whoever reads a file checks each member.
+    if (Array.isArray(files)) return files;
+  } catch {
+    // As a page without files.
+  }
+  throw installFailure(`${page.host}: expected an index of packages at ${page.pathname}, got something else.`);
 }
 
 /** Links whose text is the name of a file; a fragment may have its checksum. */
 function filesOfHtml(text: string, page: URL): readonly PackageFile[] {
-  return [...text.matchAll(/<a\b[^>]*\bhref="([^"]+)"[^>]*>\s*([^<\s]+)\s*<\/a>/gi)].map(([, href = '', name = '']) => {
+  const links = text.matchAll(/<a\b[^>]*\bhref\s*=\s*["']([^"']+)["'][^>]*>\s*([^<\s]+)\s*<\/a>/gi);
+  return [...links].flatMap(([, href = '', name = '']) => {
     const url = href.replaceAll('&amp;', '&');
     return fileOf(name, url, page, /#sha256=([0-9a-f]{64})/i.exec(url)?.[1]);
   });
 }
 
-function fileOf(name: string, url: string, page: URL, sha256: unknown): PackageFile {
+/** None where the URL is no URL. */
+function fileOf(name: string, url: string, page: URL, sha256: unknown): readonly PackageFile[] {
+  if (!URL.canParse(url, page.href)) return [];
   const checksum = typeof sha256 === 'string' ? ({ algorithm: 'sha256', hex: sha256 } as const) : undefined;
-  return { name, url: new URL(url, page), checksum };
+  return [{ name, url: new URL(url, page), checksum }];
 }

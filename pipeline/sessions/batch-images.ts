@@ -11,7 +11,7 @@ export interface KeepingOptions {
   /** [tokens, width] of one image; `undefined` where the graph encodes all images in every run. */
   readonly stateShape: readonly number[] | undefined;
   readonly cache: ImageCache | undefined;
-  /** Whose each image is. */
+  /** The client of each image. */
   readonly clients: readonly (string | undefined)[];
   /** Whether several runs may look at one image. */
   readonly hasSeveralRuns: boolean;

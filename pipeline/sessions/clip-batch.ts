@@ -4,7 +4,7 @@ import type { ImageCacheUse } from './image-cache.ts';
 /** Images and texts to encode. Together they are the batch's items: the images first, then the texts. */
 export interface ClipBatch {
   readonly images: readonly RgbImage[];
-  /** Whose images they are. */
+  /** The client whose images they are. */
   readonly client?: string | undefined;
   /** The most images, or texts, that are computed at a time. */
   readonly itemsPerRun: number;

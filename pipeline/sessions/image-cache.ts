@@ -37,6 +37,10 @@ export class ImageCache {
   keep(key: string, encoding: Float32Array): void {
     this.#encodings.set(key, encoding);
   }
+
+  clear(): void {
+    this.#encodings.clear();
+  }
 }
 
 /**

@@ -14,7 +14,7 @@ export class ImageEncodings {
 
   /**
    * @param pixels uint8 [images, size, size, 3].
-   * @param clients whose each image is: only the same client finds its encoding in the cache.
+   * @param clients the client of each image, which alone finds the image's encoding in the cache.
    */
   constructor(pixels: RuntimeTensor, clients: readonly (string | undefined)[], cache: ImageCache | undefined) {
     this.#pixels = pixels;

@@ -59,7 +59,12 @@ export async function loadSession(checkpoint: Checkpoint, options: LoadOptions):
   const imageCache = imageCacheBytes === 0 ? undefined : new ImageCache(imageCacheBytes);
   try {
     const session = await load(checkpoint.task, resizer, checkpoint, weights, { ...options, imageCache });
-    return { ...session, release: () => session.release().finally(() => resizer.release()) };
+    return {
+      ...session,
+      // Packed weights compute with another rounding, so known images would be answered otherwise than new ones.
+      pack: () => session.pack().then(() => imageCache?.clear()),
+      release: () => session.release().finally(() => resizer.release()),
+    };
   } catch (error) {
     await resizer.release();
     throw error;

@@ -35,10 +35,11 @@ export function prepareRankingSession(
   const tokenBytes = checkpoint.config.text.vocabularySize * Float32Array.BYTES_PER_ELEMENT;
   const maxTokens = options.maxRunTokens ?? MAX_READ_TOKENS_PER_RUN;
   const limits = { scoredTokens: Math.min(maxLogitsBytes / tokenBytes, maxTokens), questionTokens: maxTokens };
+  let sessionOptions = options;
   let opened: { readonly session: WeightsSession; readonly stateShape: readonly number[] | undefined } | undefined;
   const open = async () => {
     const graph = writeGraph(checkpoint, weights, options);
-    return { stateShape: stateShapeOf(graph), session: await openWeightsSession(graph, weights, options) };
+    return { stateShape: stateShapeOf(graph), session: await openWeightsSession(graph, weights, sessionOptions) };
   };
   return {
     runs: {
@@ -48,7 +49,10 @@ export function prepareRankingSession(
         return await rankCandidates(parts, batch, new Pauses(pause));
       },
     },
-    pack: async () => await opened?.session.pack(),
+    async pack() {
+      await opened?.session.pack();
+      sessionOptions = { ...options, weights: 'packed' }; // Where it is not open yet.
+    },
     release: async () => await opened?.session.release(),
   };
 }

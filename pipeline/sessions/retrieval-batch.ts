@@ -4,7 +4,7 @@ import type { ImageCacheUse } from './image-cache.ts';
 /** Images and texts; every image is compared with every text. */
 export interface RetrievalBatch {
   readonly images: readonly RgbImage[];
-  /** Whose images they are. */
+  /** The client whose images they are. */
   readonly client?: string | undefined;
   /** Each [CLS], the text and [SEP]. */
   readonly texts: readonly (readonly number[])[];

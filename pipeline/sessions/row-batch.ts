@@ -4,7 +4,7 @@ import type { ImageCacheUse } from './image-cache.ts';
 /** Rows that are computed together. Each row asks about one image, and all of them share the settings. */
 export interface RowBatch<Row, Settings> {
   readonly images: readonly RgbImage[];
-  /** Whose each image is; all are one client's where this is absent. */
+  /** The client of each image. Where this is absent, all are one client's. */
   readonly clients?: readonly (string | undefined)[];
   readonly rows: readonly OfImage<Row>[];
   readonly settings: Settings;

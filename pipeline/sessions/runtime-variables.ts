@@ -1,7 +1,7 @@
 /**
  * Variables that onnxruntime reads from the process, where its interface for Node has no option. They must be set before
- * the first session, and by the main thread: `process.env` of a worker thread is a copy. Whoever sets them otherwise is
- * obeyed.
+ * the first session, and by the main thread: `process.env` of a worker thread is a copy. A value that the
+ * environment has already stays.
  */
 const variables = {
   /** It would send names of graphs and files to its maker. */

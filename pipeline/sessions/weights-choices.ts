@@ -9,18 +9,21 @@ export const weightsLayouts = ['mapped', 'packed', 'packed-when-idle'] as const;
 
 export type WeightsLayout = (typeof weightsLayouts)[number];
 
-/** `auto` depends on the checkpoint, and on how long the process lives. */
+/** `auto` depends on the checkpoint, the goal, and how long the process lives. */
 export const weightsChoices = ['auto', ...weightsLayouts] as const;
 
 export type WeightsChoice = (typeof weightsChoices)[number];
 
-/** The form that `auto` stands for in a process that lives for many requests. */
-export function chooseWeightsLayout(choice: WeightsChoice, isInt8: boolean): WeightsLayout {
+/**
+ * The layout in a process that lives for many requests.
+ * @param hasGain whether packing is worth its memory: for int8, whose copy is small, and for throughput.
+ */
+export function chooseWeightsLayout(choice: WeightsChoice, hasGain: boolean): WeightsLayout {
   if (choice !== 'auto') return choice;
-  return isInt8 ? 'packed-when-idle' : 'mapped';
+  return hasGain ? 'packed-when-idle' : 'mapped';
 }
 
-/** The choice of a process that answers one request: packing would take longer than it saves. */
+/** The choice of a process that answers one request: it packs at the start or never, because it is never idle. */
 export function forOneRequest(choice: WeightsChoice): WeightsChoice {
-  return choice === 'auto' ? 'mapped' : choice;
+  return choice === 'packed' ? 'packed' : 'mapped';
 }

@@ -21,7 +21,7 @@ export interface EncodeInputs<Text> {
   readonly texts: readonly Text[];
   /** For each source, whether its image was loaded. */
   readonly succeeded: readonly boolean[];
-  /** Whose they are. */
+  /** The client that asks. */
   readonly client: string | undefined;
 }
 

@@ -175,18 +175,8 @@ async function runRows<Row extends object, Settings, Result>(
     // A checkpoint that does not resize takes images of its own size only. An image of another size would fail its batch.
     requireModelSize(image, imageProcessor, config.vision.imageSize);
     return await watchRun(events, rows.length, (computing) => {
-      const submitted = batcher.submit({
-        image,
-        rows,
-        settings,
-        client,
-        work: workOf(rows),
-        signal,
-        computing,
-        arrivals,
-      });
-      arrival.end();
-      return submitted;
+      arrival.end(); // Before its group comes, which would wait for it.
+      return batcher.submit({ image, rows, settings, client, work: workOf(rows), signal, computing, arrivals });
     });
   } finally {
     releaseImages([image]);

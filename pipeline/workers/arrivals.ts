@@ -1,6 +1,6 @@
 import type { LoadStep } from '../images/load-step.ts';
 
-/** An image that is loaded. It ends when its group is submitted, or will never be. */
+/** An image that is loaded. It ends just before its group is submitted, or when it will never be. */
 export interface Arrival {
   enter(step: LoadStep): void;
   end(): void;

@@ -108,7 +108,7 @@ export class Batcher<Row extends object, Settings, Result> {
     const candidates = withTimes(waiting, this.#options.batchWindowMs, this.#runMs);
     const batch = nextBatch(candidates, this.#options, nowMs);
     if (batch === undefined) {
-      const nextMs = Math.min(...candidates.map(({ dueMs }) => dueMs));
+      const nextMs = candidates.reduce((earliest, { dueMs }) => Math.min(earliest, dueMs), Number.POSITIVE_INFINITY);
       this.#timer = setTimeout(() => this.#dispatch(), nextMs - nowMs);
       return;
     }
@@ -165,14 +165,20 @@ function withTimes<Each extends Member>(
   batchWindowMs: number,
   runMs: number,
 ): readonly Candidate<Each>[] {
+  const requestDueMs = dueTimes(waiting, runMs);
+  return waiting.map((member) => {
+    const { group, key, arrivedMs } = member;
+    const dueMs = Math.max(arrivedMs + batchWindowMs, requestDueMs.get(group.arrivals) ?? 0);
+    return { member, key, rowCount: group.rows.length, dueMs };
+  });
+}
+
+/** When the groups of each request have waited long enough for its images; a request may have hundreds of either. */
+function dueTimes(waiting: readonly Member[], runMs: number): ReadonlyMap<Arrivals | undefined, number> {
   const firstMs = new Map<Arrivals | undefined, number>();
   for (const { group, arrivedMs } of waiting)
     firstMs.set(group.arrivals, Math.min(arrivedMs, firstMs.get(group.arrivals) ?? arrivedMs));
-  return waiting.map((member) => {
-    const { group, key, arrivedMs } = member;
-    const ofRequestMs = (firstMs.get(group.arrivals) ?? 0) + (group.arrivals?.limitMs(runMs) ?? 0);
-    return { member, key, rowCount: group.rows.length, dueMs: Math.max(arrivedMs + batchWindowMs, ofRequestMs) };
-  });
+  return new Map([...firstMs].map(([arrivals, ms]) => [arrivals, ms + (arrivals?.limitMs(runMs) ?? 0)]));
 }
 
 /**

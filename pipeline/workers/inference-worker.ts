@@ -114,7 +114,7 @@ class PausedBatches {
   }
 }
 
-/** Each operator costs a GPU a launch; a CPU has nothing of fewer and larger ones. */
+/** A GPU pays a launch for each operator, so its graphs have few and large ones. A CPU gains nothing by them. */
 function formOn({ executionProvider }: ChosenExecutionProvider): GraphForm {
   return executionProvider === 'cuda' ? 'lean' : 'plain';
 }

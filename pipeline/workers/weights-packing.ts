@@ -20,6 +20,8 @@ export class WeightsPacking {
   readonly #stopping = new AbortController();
   #quietSinceMs = performance.now();
   #runningBatches = 0;
+  /** A worker has ended while it packed. Another would do so too, again and again. */
+  #isDeadly = false;
   #turn: Promise<void> = Promise.resolve();
 
   constructor(roster: WorkerRoster, times: PackingTimes, onNotice: (line: string) => void) {
@@ -53,7 +55,7 @@ export class WeightsPacking {
   async #packInTime(worker: InferenceWorker): Promise<void> {
     await this.#quiet();
     const { signal } = this.#stopping;
-    if (signal.aborted || !(await this.#roster.takeOnceIdle(worker, signal))) return;
+    if (this.#isDeadly || signal.aborted || !(await this.#roster.takeOnceIdle(worker, signal))) return;
     const problem = await this.#pack(worker);
     if (!(problem instanceof WorkerEndedError)) this.#roster.giveBack(worker);
   }
@@ -64,7 +66,7 @@ export class WeightsPacking {
     const { signal } = this.#stopping;
     const endMs = performance.now() + patienceMs;
     this.#quietSinceMs = performance.now();
-    while (!signal.aborted && !this.#isQuiet() && performance.now() < endMs)
+    while (!signal.aborted && !this.#isDeadly && !this.#isQuiet() && performance.now() < endMs)
       await sleep(quietMs / 4, undefined, { signal, ref: false }).catch(() => undefined);
   }
 
@@ -80,7 +82,11 @@ export class WeightsPacking {
       return undefined;
     } catch (thrown) {
       const reason = thrown instanceof Error ? thrown.message : String(thrown);
-      this.#onNotice(`A worker could not pack its weights, and computes with mapped ones: ${reason}`);
+      this.#isDeadly = thrown instanceof WorkerEndedError;
+      const told = this.#isDeadly
+        ? `A worker ended while it packed its weights, and no other packs: ${reason} Set BLIP_WEIGHTS to mapped.`
+        : `A worker could not pack its weights, and computes with mapped ones: ${reason}`;
+      this.#onNotice(told);
       return thrown;
     }
   }

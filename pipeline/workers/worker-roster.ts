@@ -95,8 +95,10 @@ export class WorkerRoster {
   async takeOnceIdle(worker: InferenceWorker, signal: AbortSignal): Promise<boolean> {
     if (!this.#live.has(worker) || signal.aborted) return false;
     if (this.#removeIdle(worker)) return true;
-    signal.addEventListener('abort', () => this.#endWanting(worker, false), { once: true });
-    return await new Promise<boolean>((resolve) => this.#wanted.set(worker, resolve));
+    const stop = () => void this.#endWanting(worker, false);
+    signal.addEventListener('abort', stop);
+    const taken = new Promise<boolean>((resolve) => this.#wanted.set(worker, resolve));
+    return await taken.finally(() => signal.removeEventListener('abort', stop));
   }
 
   /** Adds a worker that has started. */

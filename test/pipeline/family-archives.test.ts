@@ -48,7 +48,7 @@ function asTorchArchive(checkpoint: string): string {
 
 async function answer(checkpoint: string, inputs: object, outputs: readonly string[]): Promise<readonly NamedTensor[]> {
   const environment = { BLIP_CHECKPOINT: checkpoint, BLIP_EXECUTION_PROVIDER: 'cpu' };
-  const model = await startModel(readSettings({ environment, cpuCount: 2, shippedCheckpoint: '' }));
+  const model = await startModel(readSettings({ environment, shippedCheckpoint: '' }));
   try {
     return (
       await model.infer({

@@ -17,7 +17,7 @@ async function captionWith(generationConfig: object, parameters: Readonly<Record
   writeFileSync(join(folder, 'generation_config.json'), JSON.stringify(generationConfig));
   const environment = { BLIP_CHECKPOINT: folder, BLIP_EXECUTION_PROVIDER: 'cpu', BLIP_THREADS: '1' };
   const notices: string[] = [];
-  const model = await startModel(readSettings({ environment, cpuCount: 1, shippedCheckpoint: '' }), {
+  const model = await startModel(readSettings({ environment, shippedCheckpoint: '' }), {
     onNotice: (line) => notices.push(line),
   });
   const inputs = { img_url: [image], ...parameters };

@@ -1,11 +1,12 @@
 import sharp from 'sharp';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { openCheckpoint } from '../../checkpoint/checkpoint.ts';
 import { type RunningModel, startModel } from '../../pipeline/model.ts';
 import type { ImageCacheUse } from '../../pipeline/sessions/image-cache.ts';
-import { ImageCache } from '../../pipeline/sessions/image-cache.ts';
+import { encodingKey, ImageCache } from '../../pipeline/sessions/image-cache.ts';
 import { cachedImageBytes } from '../../pipeline/sessions/image-cache-size.ts';
 import { loadSession } from '../../pipeline/sessions/load-session.ts';
+import * as runtime from '../../pipeline/sessions/runtime.ts';
 import type { Settings } from '../../pipeline/settings.ts';
 import { checkpointFolder } from '../support/goldens.ts';
 import { greedySettings } from '../support/greedy-settings.ts';
@@ -133,6 +134,18 @@ describe('the cache of images', () => {
     expect(Math.max(...uses.map((use) => use?.bytes ?? 0))).toBe(2 * imageBytes);
   });
 
+  test('serves a batch of more pictures than it has room for, and keeps its bound', async () => {
+    const imageBytes = cachedImageBytes(openCheckpoint(checkpointFolder('narrow-vision')));
+    const { model, uses } = await start('narrow-vision', 2 * imageBytes);
+    const plain = await start('narrow-vision', 0);
+    const images = await pictures(5);
+    for (const chosen of [images, images.toReversed(), [images[4], images[1]]]) {
+      const request = { img_url: chosen, max_new_tokens: [6], num_beams: [2], num_return_sequences: [2] };
+      expect(await answersOf(model, request, generated)).toEqual(await answersOf(plain.model, request, generated));
+    }
+    expect(uses.every((use) => (use?.bytes ?? 0) <= 2 * imageBytes)).toBe(true);
+  });
+
   test('is divided among workers, and says that it keeps nothing where the parts are too small', async () => {
     const imageBytes = cachedImageBytes(openCheckpoint(checkpointFolder('narrow-vision')));
     const { model, uses, notices } = await start('narrow-vision', 2 * imageBytes - 1, { workerCount: 2 });
@@ -155,14 +168,25 @@ describe('the cache of images', () => {
   });
 });
 
+/** Plain pictures of these shades. */
+const grey = (...shades: readonly number[]) =>
+  shades.map((shade) => ({ width: 32, height: 32, data: new Uint8Array(3_072).fill(shade) }));
+/** A caption of each picture. */
+const rowsFor = (imageCount: number) =>
+  Array.from({ length: imageCount }, (_, image) => ({
+    image,
+    inputIds: [182],
+    maxNewTokens: 3,
+    minNewTokens: 3,
+    seed: 0,
+  }));
+
 test('equal pictures of one client in a batch are encoded once; a known one, not at all', async () => {
   const checkpoint = openCheckpoint(checkpointFolder('narrow-vision'));
   const runs = recordRuns('images');
   const session = await loadSession(checkpoint, { executionProvider: 'cpu', threadCount: 1, imageCacheBytes: MUCH });
   onTestFinished(() => session.release());
-  const images = [7, 7, 90].map((grey) => ({ width: 32, height: 32, data: new Uint8Array(3_072).fill(grey) }));
-  const rows = images.map((_, image) => ({ image, inputIds: [182], maxNewTokens: 3, minNewTokens: 3, seed: 0 }));
-  const batch = { images, rows, settings: greedySettings };
+  const batch = { images: grey(7, 7, 90), rows: rowsFor(3), settings: greedySettings };
   const first = await session.runs.generation(batch);
   const second = await session.runs.generation(batch);
   expect(runs).toEqual([2, 0]);
@@ -170,13 +194,78 @@ test('equal pictures of one client in a batch are encoded once; a known one, not
   expect(first.results[0]).toEqual(first.results[1]);
 });
 
+test('no client finds the picture of another under a name that reads like its own', () => {
+  const pixels = (text: string) => Buffer.from(text);
+  const keys = [
+    ...[undefined, 'undefined', 'null', '', '[null]'].map((client) => encodingKey(pixels('c'), client)),
+    encodingKey(pixels('bc'), 'a'),
+    encodingKey(pixels('c'), 'ab'),
+  ];
+  expect(new Set(keys).size).toBe(keys.length);
+});
+
+test('equal pictures of two clients in a batch are two pictures', async () => {
+  const checkpoint = openCheckpoint(checkpointFolder('narrow-vision'));
+  const runs = recordRuns('images');
+  const session = await loadSession(checkpoint, { executionProvider: 'cpu', threadCount: 1, imageCacheBytes: MUCH });
+  onTestFinished(() => session.release());
+  const batch = { images: grey(7, 7), rows: rowsFor(2), settings: greedySettings };
+  const uses = [];
+  for (const clients of [
+    ['one', 'other'],
+    ['third', 'one'],
+    [undefined, 'null'],
+  ])
+    uses.push((await session.runs.generation({ ...batch, clients })).imageCache);
+  expect(runs).toEqual([2, 1, 2]);
+  expect(counts(uses)).toEqual([
+    [0, 2],
+    [1, 1],
+    [0, 2],
+  ]);
+});
+
+test('the cache is empty after weights were packed, which compute with another rounding', async () => {
+  const checkpoint = openCheckpoint(checkpointFolder('answers-float32'));
+  const options = { executionProvider: 'cpu', threadCount: 1 } as const;
+  const cached = await loadSession(checkpoint, { ...options, imageCacheBytes: MUCH });
+  const packed = await loadSession(checkpoint, { ...options, weights: 'packed' });
+  onTestFinished(async () => void (await Promise.all([cached.release(), packed.release()])));
+  const rows = rowsFor(2).map((row) => ({ ...row, questionIds: [101, 7, 9, 102] }));
+  const batch = { images: grey(7, 90), rows, settings: greedySettings };
+  const uses = [(await cached.runs.generation(batch)).imageCache];
+  await cached.pack();
+  for (let turn = 0; turn < 2; turn += 1) {
+    const { results, imageCache } = await cached.runs.generation(batch);
+    expect(results).toEqual((await packed.runs.generation(batch)).results);
+    uses.push(imageCache);
+  }
+  expect(counts(uses)).toEqual([
+    [0, 2],
+    [0, 2],
+    [2, 0],
+  ]);
+});
+
+test('candidates that are ranked for the first time after weights were packed are ranked with packed ones', async () => {
+  const checkpoint = openCheckpoint(checkpointFolder('answers-float32'));
+  const created = vi.spyOn(runtime, 'createSession');
+  const session = await loadSession(checkpoint, { executionProvider: 'cpu', threadCount: 1, imageCacheBytes: MUCH });
+  onTestFinished(() => session.release());
+  await session.pack();
+  const rows = [{ image: 0, questionIds: [101, 7, 9, 102] }];
+  const settings = { candidateIds: [[30, 5, 102]], returnedCount: 1 };
+  await session.runs.ranking({ images: grey(7), rows, settings });
+  const ofModels = created.mock.calls.filter(([, { keepsThreadsSpinning }]) => keepsThreadsSpinning === true);
+  expect(ofModels.map(([, { prepacksWeights }]) => prepacksWeights)).toEqual([false, true, true]);
+});
+
 test('rows that go through several runs share the encoding of their image, without a cache too', async () => {
   const checkpoint = openCheckpoint(checkpointFolder('narrow-vision'));
   const runs = recordRuns('images');
   const session = await loadSession(checkpoint, { executionProvider: 'cpu', threadCount: 1, maxRunBytes: 0 });
   onTestFinished(() => session.release());
-  const images = [7, 90].map((grey) => ({ width: 32, height: 32, data: new Uint8Array(3_072).fill(grey) }));
-  const row = (image: number) => ({ image, inputIds: [182], maxNewTokens: 3, minNewTokens: 3, seed: 0 });
-  await session.runs.generation({ images, rows: [row(0), row(1), row(0), row(1)], settings: greedySettings });
+  const rows = [...rowsFor(2), ...rowsFor(2)];
+  await session.runs.generation({ images: grey(7, 90), rows, settings: greedySettings });
   expect(runs).toEqual([1, 1, 0, 0]);
 });

@@ -21,7 +21,7 @@ const source = (image: ImageName) => `data:;base64,${readFileSync(imagePath(imag
 
 function start(folder: string, onNotice: (line: string) => void = () => undefined): Promise<RunningModel> {
   const environment = { BLIP_CHECKPOINT: folder, BLIP_EXECUTION_PROVIDER: 'cpu' };
-  return startModel(readSettings({ environment, cpuCount: 2, shippedCheckpoint: '' }), { onNotice });
+  return startModel(readSettings({ environment, shippedCheckpoint: '' }), { onNotice });
 }
 
 interface Caption {

@@ -5,8 +5,8 @@ import { thrownBy } from '../support/thrown.ts';
 
 const shippedCheckpoint = '/package/checkpoints/scenes-captioning';
 
-function read(environment: Readonly<Record<string, string | undefined>>, cpuCount = 8) {
-  return readSettings({ environment, cpuCount, shippedCheckpoint });
+function read(environment: Readonly<Record<string, string | undefined>>) {
+  return readSettings({ environment, shippedCheckpoint });
 }
 
 const defaults = {
@@ -18,8 +18,8 @@ const defaults = {
   deviceIds: [],
   optimizeFor: 'latency',
   weights: 'auto',
-  workerCount: 1,
-  threadsPerWorker: 8,
+  workerCount: 'auto',
+  threadsPerWorker: 'auto',
   maxBatchSize: 'auto',
   batchWindowMs: 5,
   maxQueueSize: 256,
@@ -55,40 +55,9 @@ const reader: SettingsReader = {
 describe('defaults', () => {
   testDefaults(reader);
 
-  test('for throughput give each device one worker', () => {
-    const settings = read({ BLIP_OPTIMIZE_FOR: 'throughput', BLIP_DEVICES: '0,1' }, 8);
-    expect(settings).toMatchObject({ workerCount: 1, threadsPerWorker: 4 });
-  });
-
-  test('share CPUs among the workers of all devices', () => {
-    expect(read({ BLIP_WORKERS: '2', BLIP_DEVICES: '0,1' }, 8).threadsPerWorker).toBe(2);
-  });
-
-  test.each([
-    [2, { workerCount: 2, threadsPerWorker: 1 }],
-    [16, { workerCount: 4, threadsPerWorker: 4 }],
-  ])('for throughput on %d CPUs are %j', (cpuCount, expected) => {
-    const settings = read({ BLIP_OPTIMIZE_FOR: 'throughput' }, cpuCount);
-    expect(settings).toMatchObject({ ...expected, batchWindowMs: 20, weights: 'packed-when-idle' });
-  });
-
   test('for throughput give way to what is set', () => {
-    const own = { BLIP_WORKERS: '1', BLIP_THREADS: '3', BLIP_BATCH_WINDOW_MS: '0', BLIP_WEIGHTS: 'mapped' };
-    const settings = read({ BLIP_OPTIMIZE_FOR: 'throughput', ...own });
-    expect(settings).toMatchObject({ workerCount: 1, threadsPerWorker: 3, batchWindowMs: 0, weights: 'mapped' });
-  });
-
-  test.each([
-    [8, '2', 4],
-    [8, '3', 2],
-    [2, '8', 1],
-    [1, '1', 1],
-  ])('share %d CPUs among %s workers: %d threads each', (cpuCount, workers, threads) => {
-    expect(read({ BLIP_WORKERS: workers }, cpuCount).threadsPerWorker).toBe(threads);
-  });
-
-  test('give way to the number of threads that is set', () => {
-    expect(read({ BLIP_WORKERS: '2', BLIP_THREADS: '7' }, 8)).toMatchObject({ workerCount: 2, threadsPerWorker: 7 });
+    const settings = read({ BLIP_OPTIMIZE_FOR: 'throughput', BLIP_BATCH_WINDOW_MS: '0' });
+    expect(settings).toMatchObject({ batchWindowMs: 0 });
   });
 });
 
@@ -99,19 +68,10 @@ describe('each variable', () => {
     BLIP_IMAGE_SIZE: ['480', { imageSize: 480 }],
     BLIP_EXECUTION_PROVIDER: ['cuda', { executionProvider: 'cuda' }],
     BLIP_PRECISION: ['bfloat16', { precision: 'bfloat16' }],
-    BLIP_DEVICES: ['1, 0', { deviceIds: [1, 0], threadsPerWorker: 4 }], // 8 CPUs for a worker of each.
-    BLIP_OPTIMIZE_FOR: [
-      'throughput',
-      {
-        optimizeFor: 'throughput',
-        workerCount: 4,
-        threadsPerWorker: 2,
-        batchWindowMs: 20,
-        weights: 'packed-when-idle',
-      },
-    ],
+    BLIP_DEVICES: ['1, 0', { deviceIds: [1, 0] }],
+    BLIP_OPTIMIZE_FOR: ['throughput', { optimizeFor: 'throughput', batchWindowMs: 20 }],
     BLIP_WEIGHTS: ['packed', { weights: 'packed' }],
-    BLIP_WORKERS: ['4', { workerCount: 4, threadsPerWorker: 2 }], // 8 CPUs for 4 workers.
+    BLIP_WORKERS: ['4', { workerCount: 4 }],
     BLIP_THREADS: ['3', { threadsPerWorker: 3 }],
     BLIP_MAX_BATCH_SIZE: ['16', { maxBatchSize: 16 }],
     BLIP_BATCH_WINDOW_MS: ['0', { batchWindowMs: 0 }],
@@ -147,8 +107,8 @@ describe('each variable', () => {
     expect(read({ BLIP_EXECUTION_PROVIDER: provider }).executionProvider).toBe(provider);
   });
 
-  test('BLIP_MAX_BATCH_SIZE may be auto', () => {
-    expect(read({ BLIP_MAX_BATCH_SIZE: 'auto' }).maxBatchSize).toBe('auto');
+  test.each(['BLIP_MAX_BATCH_SIZE', 'BLIP_WORKERS', 'BLIP_THREADS'])('%s may be auto', (variable) => {
+    expect(read({ [variable]: 'auto' })).toEqual(read({}));
   });
 
   test.each(['auto', 'mapped', 'packed', 'packed-when-idle'])('BLIP_WEIGHTS may be %s', (weights) => {

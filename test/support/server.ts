@@ -27,7 +27,7 @@ export type TestSettings = Settings & ServerSettings;
  */
 export function testSettings(changes: Partial<TestSettings> = {}): TestSettings {
   const defaults = {
-    ...readSettings({ environment: {}, cpuCount: 2, shippedCheckpoint: checkpointFolder('narrow-vision') }),
+    ...readSettings({ environment: {}, shippedCheckpoint: checkpointFolder('narrow-vision') }),
     ...readServerSettings({}),
   };
   return { ...defaults, executionProvider: 'cpu', logLevel: 'silent', imagePrivateHosts: ['127.0.0.1'], ...changes };

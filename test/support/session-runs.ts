@@ -13,10 +13,10 @@ export function recordRuns(inputName: string): readonly number[] {
     const session = await createSession(...given);
     return {
       ...session,
-      run(inputs) {
+      run(inputs, ...others) {
         const itemCount = inputs[inputName]?.shape[0];
         if (itemCount !== undefined) itemCounts.push(itemCount);
-        return session.run(inputs);
+        return session.run(inputs, ...others);
       },
     };
   });

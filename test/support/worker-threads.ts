@@ -1,12 +1,19 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Worker } from 'node:worker_threads';
 import { onTestFinished } from 'vitest';
 
 /** Real worker threads of the code under test, and how they come to their end. */
 
-/** All threads that this process starts from here on, in their order. Those that have ended have the id -1. */
+/** Names the test that starts a thread. Files share a process, in which a pool of another test may replace a worker. */
+const startedBy = new AsyncLocalStorage<symbol>();
+
+/** All threads that the test starts from here on, in their order. Those that have ended have the id -1. */
 export function watchThreads(onStart: (thread: Worker) => void = () => undefined): readonly Worker[] {
   const threads: Worker[] = [];
+  const test = Symbol('test');
+  startedBy.enterWith(test);
   const add = (thread: Worker) => {
+    if (startedBy.getStore() !== test) return;
     threads.push(thread);
     onStart(thread);
   };

@@ -32,9 +32,9 @@ export interface Trace {
 }
 
 interface CardSettings {
-  /** A loop that asks whether to go on is told so this often, and then not. */
+  /** A loop that asks whether to go on gets this many times yes, and then no. */
   readonly loops?: number;
-  /** It is told not to go on every so many times. */
+  /** Every so many times it gets no. */
   readonly period?: number;
   /** Sessions log where they place nodes. */
   readonly logsPlacements?: boolean;

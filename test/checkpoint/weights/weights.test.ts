@@ -32,7 +32,7 @@ function index(weightMap: unknown): string {
 /** Captions the smallest picture with a checkpoint folder, through the handler. */
 async function captionWith(folder: string): Promise<string | readonly string[] | undefined> {
   const environment = { BLIP_CHECKPOINT: folder, BLIP_EXECUTION_PROVIDER: 'cpu', BLIP_THREADS: '1' };
-  const model = new Handler(readSettings({ environment, cpuCount: 1, shippedCheckpoint: folder }));
+  const model = new Handler(readSettings({ environment, shippedCheckpoint: folder }));
   await model.initialize();
   const image = `data:;base64,${readFileSync(imagePath('small')).toString('base64')}`;
   const { generated_output } = await model.infer({ img_url: image, text: 'a picture of' });

@@ -104,7 +104,7 @@ describe('npm run download', () => {
     [['a/b', 'c/d'], 'INVALID_REQUEST: Expected one model, got 2'],
     [['a/b', '--wrong'], "INVALID_REQUEST: Unknown option '--wrong'"],
     [['not-a-model'], 'CHECKPOINT_NOT_FOUND'],
-    [['--help'], 'Usage: npm run -s download'],
+    [['--help'], 'Usage: blip-handler download'],
   ])('%j', async (args, words) => {
     const { exitCode, stdout, stderr } = await run(hubEnvironment({ url: 'http://127.0.0.1:9' }), ...args);
     expect([exitCode, stdout]).toEqual([args[0] === '--help' ? 0 : 1, '']);

@@ -76,6 +76,15 @@ describe('a command', () => {
     });
   });
 
+  test.each(['serve', 'invoke', 'download', 'merge', 'gpu', 'list_models'])(
+    '%s --help names the program, and the command of a checkout',
+    async (name) => {
+      const { exitCode, stderr } = await main([name, '--help']);
+      expect(exitCode).toBe(0);
+      expect(stderr).toMatch(new RegExp(`^Usage: blip-handler ${name}\\b.* in a checkout: npm \\S`));
+    },
+  );
+
   test('download takes a model and options', async () => {
     expect(await main(['download', '--help'])).toMatchObject({
       exitCode: 0,

@@ -78,6 +78,25 @@ test('a reader that leaves ends a command quietly', () => {
   expect({ stdout, stderr }).toEqual({ stdout: expect.stringMatching(/^MODEL.*\n$/), stderr: '' });
 });
 
+test.each([
+  ['that has no settings yet', 'invoke', { BLIP_WEIGHTS: 'nowhere' }],
+  ['that starts a model', 'invoke', {}],
+  ['that cannot start', 'serve', { BLIP_CHECKPOINT: '/nowhere', PORT: '0' }],
+])('a reader that leaves at once does not make a process abort %s', async (_, command, environment) => {
+  const { PATH, HOME } = process.env;
+  for (let run = 0; run < 8; run += 1) {
+    const started = spawn(process.execPath, ['dist/main.js', command], {
+      cwd: bundle.folder,
+      env: { PATH, HOME, ...environment },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    started.stdout.destroy();
+    started.stderr.destroy();
+    const [, signal] = await once(started, 'exit');
+    expect(signal).toBeNull();
+  }
+});
+
 test('npm packs the program, the library with its types, and what they read', () => {
   const { folder, remove } = buildBundle(); // Packing bundles anew, which would disturb the tests that share a bundle.
   onTestFinished(remove);

@@ -49,11 +49,13 @@ describe('metadata', () => {
   });
 
   test('of the model, as over HTTP', async () => {
-    const overHttp = JSON.parse((await send(doors.url, { path: '/v2/models/captioning' })).text);
+    const { text } = await send(doors.url, { path: '/v2/models/captioning' });
+    const { parameters, ...overHttp } = JSON.parse(text);
+    expect(parameters).toEqual({ precision: 'float32' });
     for (const version of ['', '1'])
       expect(await doors.client.call('ModelMetadata', { name: 'captioning', version })).toEqual({
         ...overHttp,
-        properties: {},
+        properties: parameters,
       });
   });
 

@@ -132,7 +132,7 @@ function start(name: Parameters<typeof checkpointFolder>[0], imageSize?: number)
     BLIP_EXECUTION_PROVIDER: 'cpu',
     ...(imageSize === undefined ? {} : { BLIP_IMAGE_SIZE: String(imageSize) }),
   };
-  return startModel(readSettings({ environment, cpuCount: 2, shippedCheckpoint: '' }));
+  return startModel(readSettings({ environment, shippedCheckpoint: '' }));
 }
 
 function numbersOf(outputs: readonly NamedTensor[], name: string): readonly number[] {

@@ -23,25 +23,25 @@ function machineWithout(...missing: readonly string[]): CudaMachine {
 }
 
 describe('a library that is missing is named', () => {
-  const cudnn = 'that of cuDNN 9 (libcudnn.so.9)';
-  const driver = "those of NVIDIA's driver (libcuda.so.1)";
+  const cudnn = 'cuDNN 9 (libcudnn.so.9)';
+  const driver = "NVIDIA's driver (libcuda.so.1)";
 
   test.each([
-    [['libcublasLt.so.13'], 'those of CUDA 13 (libcublasLt.so.13)'],
-    [['libcudart.so.12'], 'those of CUDA 12 (libcudart.so.12)'],
+    [['libcublasLt.so.13'], 'CUDA 13 (libcublasLt.so.13)'],
+    [['libcudart.so.12'], 'CUDA 12 (libcudart.so.12)'],
     [['libcurand.so.10'], 'libcurand.so.10'],
     [['libcuda.so.1'], driver],
     [['libcudnn.so.9'], cudnn],
-    [['libcublas.so.13', 'libcuda.so.1', 'libcudnn.so.9'], `those of CUDA 13 (libcublas.so.13); ${driver}; ${cudnn}`],
+    [['libcublas.so.13', 'libcuda.so.1', 'libcudnn.so.9'], `CUDA 13 (libcublas.so.13), ${driver}, ${cudnn}`],
   ])('%j', (missing, parts) => {
     expect(explainCudaFailure(UNLOADED, machineWithout(...missing))).toBe(
-      `these libraries are missing, or their folders in LD_LIBRARY_PATH: ${parts}`,
+      `libraries are missing, or their folders are not in LD_LIBRARY_PATH: ${parts}`,
     );
   });
 
   test('and so is the provider itself', () => {
     expect(explainCudaFailure('no provider', { ...machineWithout(), hasProvider: false })).toBe(
-      "onnxruntime's CUDA provider is not installed; `blip-handler gpu` installs it",
+      "onnxruntime's CUDA provider is not installed; `blip-handler gpu` installs it, or `npm run gpu` in a checkout",
     );
     expect(explainCudaFailure('no provider', { ...machineWithout(), isSupported: false })).toBe(
       'onnxruntime-node has CUDA on Linux x64 alone',
@@ -75,9 +75,7 @@ describe('where all libraries are there', () => {
   test('a cuDNN that is there and does not work is told', () => {
     const problem = 'NOT_IMPLEMENTED : cuDNN is unavailable or disabled for CUDA Execution Provider';
     expect(explainCudaFailure(problem, machineWithout())).toBe(`cuDNN 9 is there and does not work: ${problem}`);
-    expect(explainCudaFailure(problem, machineWithout('libcudnn.so.9'))).toMatch(
-      /that of cuDNN 9 \(libcudnn\.so\.9\)$/,
-    );
+    expect(explainCudaFailure(problem, machineWithout('libcudnn.so.9'))).toMatch(/cuDNN 9 \(libcudnn\.so\.9\)$/);
   });
 
   test('another problem is told as the runtime has it', () => {

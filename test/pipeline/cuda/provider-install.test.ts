@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { PackageConnection } from '../../../pipeline/cuda/package-connection.ts';
 import { type InstallOptions, installProvider } from '../../../pipeline/cuda/provider-install.ts';
 import { providerFiles } from '../../../pipeline/cuda/runtime-folder.ts';
 import { type Route, startServer } from '../../support/loopback-server.ts';
@@ -20,6 +21,10 @@ const COMMIT = 'abc123def';
 const wheel = packageOf('onnxruntime/capi', { commit: COMMIT, cuda: '13' });
 const nupkg = packageOf('runtimes/linux-x64/native', { commit: COMMIT, cuda: '12' });
 const noProxies = { http: '', https: '', none: '' };
+
+const jsonPage = (text: string): Routes => ({
+  '/simple/onnxruntime-gpu/': sendText(text, 'application/vnd.pypi.simple.v1+json'),
+});
 
 type Routes = Readonly<Record<string, Route>>;
 
@@ -104,6 +109,9 @@ describe('nothing is installed, and the folder stays as it was', () => {
     ['half an archive', '13', pythonIndex(VERSION, half), /expected a whole zip archive/],
     ['no index', '13', {}, /expected \/simple\/onnxruntime-gpu\/, got status 404/],
     ['a page in place of a feed', '12', { '/v3/index.json': sendText('<html>', 'text/html') }, /expected JSON/],
+    ['an index that ends early', '13', jsonPage('{"files": ['), /expected an index of packages/],
+    ['an index of null', '13', jsonPage('null'), /expected an index of packages/],
+    ['files that are none', '13', jsonPage('{"files": [null, 1, {"filename": "x", "url": "http://["}]}'), /got none/],
   ] as const)('%s', async (_, cuda, routes, message) => {
     const folder = temporaryFolder({ 'libonnxruntime.so.1': runtimeText(COMMIT) });
     await expect(install(cuda, routes, { folder })).rejects.toMatchObject({
@@ -126,6 +134,75 @@ describe('nothing is installed, and the folder stays as it was', () => {
       message: expect.stringContaining('libonnxruntime.so.1: expected a library of onnxruntime'),
     });
   });
+});
+
+describe('links of an index', () => {
+  const page = '/simple/onnxruntime-gpu/';
+
+  test('are relative to the page that a redirect leads to', async () => {
+    const routes = htmlIndex(VERSION, wheel);
+    const moved = '/root/pypi/+simple/onnxruntime-gpu/';
+    const [path = '', file] = Object.entries(routes).find(([each]) => each.startsWith('/files/')) ?? [];
+    const link = `<a href='../../files${path.slice('/files'.length)}'>${path.slice('/files/'.length)}</a>`;
+    const { folder } = await install('13', {
+      [page]: (response) => void response.writeHead(302, { location: moved }).end(),
+      [moved]: sendText(link, 'text/html'),
+      [`/root/pypi/files${path.slice('/files'.length)}`]: file ?? sendText('', ''),
+    });
+    expectProvider(folder, '13');
+  });
+
+  const basic = `Basic ${Buffer.from('me:100%').toString('base64')}`;
+  const guarded = (route: Route): Route => {
+    return (response, request) => {
+      if (request.headers.authorization === basic) route(response, request);
+      else response.writeHead(401).end();
+    };
+  };
+
+  /** A server that asks for a password, and whose links have none, as private registries do. */
+  async function guardedIndex(cuda: '12' | '13', routes: Routes): Promise<URL> {
+    const all: Record<string, Route> = {};
+    const origin = await startServer(all);
+    const absolute = (route: Route): Route => {
+      return (response, request) => {
+        const end = response.end.bind(response);
+        const sent = Object.assign(response, {
+          end: (body: unknown) =>
+            end(typeof body === 'string' ? body.replaceAll(/"(?:\.\.\/\.\.)?\/(?=\w)/g, `"${origin}/`) : body),
+        });
+        route(sent, request);
+      };
+    };
+    for (const [path, route] of Object.entries(routes)) all[path] = guarded(absolute(route));
+    const path = cuda === '13' ? '/simple' : '/v3/index.json';
+    return new URL(path, origin.replace('//', '//me:100%@'));
+  }
+
+  test.each([
+    ['PyPI in JSON', '13', pythonIndex(VERSION, wheel)],
+    ['PyPI in HTML', '13', htmlIndex(VERSION, wheel)],
+    ['NuGet', '12', nugetFeed(VERSION, nupkg)],
+  ] as const)('of %s that are absolute are asked with the password of the index', async (_, cuda, routes) => {
+    const { folder } = await install(cuda, {}, { index: await guardedIndex(cuda, routes) });
+    expectProvider(folder, cuda);
+  });
+});
+
+test('a full disk is not tried again', async () => {
+  let asked = 0;
+  const origin = await startServer({
+    '/file': (response) => {
+      asked += 1;
+      response.end(wheel);
+    },
+  });
+  const url = new URL('/file', origin);
+  const connection = new PackageConnection(url, noProxies, new AbortController().signal, 1);
+  const downloading = connection.download({ name: 'file', url }, '/dev/full', () => undefined);
+  await expect(downloading).rejects.toMatchObject({ code: 'ENOSPC' });
+  expect(asked).toBe(1);
+  await connection.close();
 });
 
 test('a password of the index goes to its origin alone', async () => {

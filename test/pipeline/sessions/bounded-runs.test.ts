@@ -11,7 +11,7 @@ import { expectHandlerError } from '../../support/thrown.ts';
 
 function start(checkpoint: string, maxBatchSize: number): Promise<RunningModel> {
   const environment = { BLIP_CHECKPOINT: `${fixtures}checkpoints/${checkpoint}`, BLIP_EXECUTION_PROVIDER: 'cpu' };
-  const settings = readSettings({ environment, cpuCount: 2, shippedCheckpoint: '' });
+  const settings = readSettings({ environment, shippedCheckpoint: '' });
   return startModel({ ...settings, maxBatchSize });
 }
 

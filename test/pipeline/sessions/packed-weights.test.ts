@@ -102,16 +102,52 @@ test.each(clipCheckpointNames)('%s packs the sessions of images, texts and ranki
   await session.release();
 });
 
-describe('the form of weights', () => {
+describe('candidates, whose session is opened by the first batch that ranks some', () => {
+  const { images } = greyBatch();
+  const rows = [{ image: 0, questionIds: [101, 5, 102] }];
+  const settings = { candidateIds: [[101, 7, 102]], returnedCount: 1 };
+
+  async function optionsOfRanking(weights: WeightsLayout, packs: 'never' | 'before' | 'after') {
+    const creating = vi.spyOn(InferenceSession, 'create');
+    onTestFinished(() => creating.mockRestore());
+    const session = await load(checkpointFolder('answers-float32'), weights);
+    if (packs === 'before') await session.pack();
+    await session.runs.ranking({ images, rows, settings });
+    if (packs === 'after') await session.pack();
+    await session.runs.ranking({ images, rows, settings });
+    await session.release();
+    return creating.mock.calls.at(-1)?.at(-1);
+  }
+
+  test.each([
+    ['mapped', 'never', '1'],
+    ['packed', 'never', '0'],
+    ['packed-when-idle', 'before', '0'],
+    ['packed-when-idle', 'after', '0'],
+  ] as const)('of a worker that is %s and packs %s have disable_prepacking %s', async (weights, packs, disabled) => {
+    expect(await optionsOfRanking(weights, packs)).toMatchObject(extraOptions(disabled));
+  });
+});
+
+describe('the layout of weights', () => {
   test.each(['mapped', 'packed', 'packed-when-idle'] as const)('is %s where that is asked for', (choice) => {
     expect(chooseWeightsLayout(choice, true)).toBe(choice);
     expect(chooseWeightsLayout(choice, false)).toBe(choice);
-    expect(forOneRequest(choice)).toBe(choice);
   });
 
-  test('of auto: float32 stays mapped, int8 is packed by a worker that is idle, and never for one request', () => {
-    expect(chooseWeightsLayout('auto', false)).toBe('mapped');
-    expect(chooseWeightsLayout('auto', true)).toBe('packed-when-idle');
-    expect(forOneRequest('auto')).toBe('mapped');
+  test.each([
+    [false, 'mapped'],
+    [true, 'packed-when-idle'],
+  ] as const)('of auto, where packing has a gain: %j, is %s', (hasGain, layout) => {
+    expect(chooseWeightsLayout('auto', hasGain)).toBe(layout);
+  });
+
+  test.each([
+    ['auto', 'mapped'],
+    ['mapped', 'mapped'],
+    ['packed-when-idle', 'mapped'], // It would pack before the only request, while an image is fetched.
+    ['packed', 'packed'],
+  ] as const)('of %s for one request is %s', (choice, layout) => {
+    expect(forOneRequest(choice)).toBe(layout);
   });
 });

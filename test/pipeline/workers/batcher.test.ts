@@ -1,5 +1,5 @@
 import { getEventListeners } from 'node:events';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type {
   GenerationBatch,
   GenerationResult,
@@ -315,6 +315,46 @@ describe('images of a request that are on their way', () => {
       void submit({ ...group(2), ...other });
       expect(batches.map(({ rows }) => rows.map(({ inputIds }) => inputIds[0]))).toEqual([[1, 2]]);
     }
+  });
+
+  test('are asked once for all groups of their request: it may have hundreds of both', () => {
+    const { batcher, submit } = start(1, { maxBatchSize: 1_000 });
+    const arrivals = batcher.expect();
+    arrivals.add().enter('near');
+    const asked = vi.spyOn(arrivals, 'limitMs');
+    for (let tag = 0; tag < 200; tag += 1) void submit({ ...group(tag), arrivals });
+    expect(asked).toHaveBeenCalledTimes(200);
+  });
+
+  test('that are announced and never come keep nobody else waiting, however many they are', async () => {
+    const { batcher, submit, batches, finish } = start(1, { maxBatchSize: 2 });
+    for (let request = 0; request < 50; request += 1) {
+      const arrivals = batcher.expect();
+      for (let image = 0; image < 20; image += 1) arrivals.add().enter(image % 2 === 0 ? 'near' : 'away');
+      if (request > 0) void submit({ ...group(request, 1, { top_k: request }), client: 'attacker', arrivals });
+    }
+    expect(batches).toEqual([]);
+    void submit({ ...group(1_000), client: 'other' });
+    expect(batches.map(({ rows }) => rows.map(({ inputIds }) => inputIds[0]))).toEqual([[1_000]]);
+    finish();
+    await settled();
+    void submit({ ...group(1_001), client: 'other' });
+    expect(sizes(batches)).toEqual([1, 1]);
+  });
+
+  test('leave no timer behind and keep no other group, when their request is dropped', async () => {
+    const { batcher, submit, batches } = start(1);
+    const arrivals = batcher.expect();
+    const arrival = arrivals.add();
+    arrival.enter('near');
+    const dropped = new AbortController();
+    const waiting = submit({ ...group(1), arrivals, signal: dropped.signal });
+    dropped.abort(new Error('dropped'));
+    arrival.end();
+    await expect(waiting).rejects.toThrow('dropped');
+    await settled();
+    void submit(group(2));
+    expect(batches.map(({ rows }) => rows.map(({ inputIds }) => inputIds[0]))).toEqual([[2]]);
   });
 
   test('keep no request with other settings waiting', async () => {

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test, vi } from 'vitest';
 import { quantizeCheckpoint } from '../../../checkpoint/quantize/quantize-checkpoint.ts';
 import type { WorkerSettings } from '../../../pipeline/workers/inference-worker.ts';
@@ -7,6 +8,7 @@ import { startInferenceWorker } from '../../../pipeline/workers/worker-thread.ts
 import { checkpointFolder } from '../../support/goldens.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 import { greyBatch, smallWorkerSettings } from '../../support/worker-batches.ts';
+import { breakThread, watchThreads } from '../../support/worker-threads.ts';
 
 async function int8Settings(): Promise<WorkerSettings<'captioning'>> {
   const folder = join(temporaryFolder(), 'int8');
@@ -71,6 +73,39 @@ describe('workers that pack their weights', () => {
     const { pool, notices } = await startPool(1, { packingTimes: { quietMs: 10, patienceMs: never } }, true);
     const told = 'A worker could not pack its weights, and computes with mapped ones: Expected memory, got none.';
     await vi.waitFor(() => expect(notices).toEqual([told]), { timeout: 5_000 });
+    expect((await pool.run('generation', greyBatch())).results).toHaveLength(1);
+    await pool.close();
+  });
+
+  test.each([1, 2])('serve on, all mapped, where one of %d ends while it packs', async (workerCount) => {
+    const threads = watchThreads();
+    const packing: number[] = [];
+    let started = 0;
+    const start: PoolOptions['start'] = async (settings) => {
+      const index = started;
+      started += 1;
+      const worker = await startInferenceWorker(settings);
+      const pack = async () => {
+        packing.push(index);
+        breakThread(threads[index]);
+        const packed = worker.pack();
+        return await packed;
+      };
+      return { ...worker, pack };
+    };
+    const notices: string[] = [];
+    const pool = await startWorkerPool(await int8Settings(), workerCount, {
+      start,
+      onNotice: (line) => void notices.push(line),
+      packingTimes: { quietMs: 10, patienceMs: 20 },
+      pausesMs: [0],
+    });
+    await vi.waitFor(() => expect(packing).toHaveLength(1), { timeout: 5_000 });
+    await vi.waitFor(() => expect(threads).toHaveLength(workerCount + 1), { timeout: 5_000 });
+    await vi.waitFor(() => expect(pool.liveCount()).toBe(workerCount), { timeout: 5_000 });
+    await sleep(200); // The workers that live have had the time to pack.
+    expect(packing).toHaveLength(1);
+    expect(notices).toContainEqual(expect.stringMatching(/^A worker ended while it packed its weights, and no other/));
     expect((await pool.run('generation', greyBatch())).results).toHaveLength(1);
     await pool.close();
   });

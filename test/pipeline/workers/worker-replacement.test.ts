@@ -2,7 +2,9 @@ import { cpSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { openCheckpoint } from '../../../checkpoint/checkpoint.ts';
 import { startModel } from '../../../pipeline/model.ts';
+import { cachedImageBytes } from '../../../pipeline/sessions/image-cache-size.ts';
 import type { BatchOf } from '../../../pipeline/sessions/work.ts';
 import { RunQueue } from '../../../pipeline/workers/run-queue.ts';
 import { type RecoveryOptions, startWorkerPool, type WorkerPool } from '../../../pipeline/workers/worker-pool.ts';
@@ -47,6 +49,25 @@ test('a worker that ends between batches is replaced, and the reason is told', a
     ),
   ]);
   expect(livingThreads(threads)).toHaveLength(1);
+});
+
+test('the bytes of encoded images that a worker kept are counted no longer once it has ended', async () => {
+  const threads = watchThreads();
+  const bytes: (number | undefined)[] = [];
+  const pool: Pool = await startWorkerPool({ ...smallWorkerSettings, imageCacheBytes: 1_000_000 }, 2, {
+    pausesMs: [0],
+    batchDone: (_, __, use) => void bytes.push(use?.bytes),
+  });
+  onTestFinished(() => pool.close());
+  const run = (grey: number) => pool.run('generation', greyBatch(grey));
+  await Promise.all([run(10), run(20)]);
+  const imageBytes = (bytes.at(-1) ?? 0) / 2;
+  expect(imageBytes).toBe(cachedImageBytes(openCheckpoint(smallWorkerSettings.folder)));
+  breakThread(threads[0]);
+  await expect.poll(() => pool.liveCount()).toBe(1);
+  await livesAgain(pool, 2);
+  await run(30);
+  expect(bytes.at(-1)).toBe(2 * imageBytes);
 });
 
 test('a model tells it with its name, and is healthy when it has a worker', async () => {
