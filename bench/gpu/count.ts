@@ -67,6 +67,7 @@ function main(): void {
   });
   if (!hasPretendCard()) throw new Error('Expected a pretend card; run bash bench/gpu/pretend-card/fetch.sh first.');
   const graph = { form: choose(values.form, forms), precision: choose(values.precision, precisions) };
+  if (!/^[1-9]\d{0,2}$/.test(values.rows)) throw new Error(`Expected rows from 1 to 999, got ${values.rows}.`);
   const promptLengths = Array.from({ length: Number(values.rows) }, () => 0);
   const [checkpoint] = positionals;
   const model = checkpoint === undefined ? LARGE : { checkpoint };
