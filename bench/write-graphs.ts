@@ -10,15 +10,15 @@ import { encodeModel } from '../onnx/model-proto.ts';
 /**
  * Writes the graphs of checkpoints to files, for other tools to read. Weights stay where they are.
  *
- *     npx tsx bench/write-graphs.ts FOLDER float32|float16 CHECKPOINT...
+ *     npx tsx bench/write-graphs.ts FOLDER float32|float16|bfloat16 CHECKPOINT...
  */
 
 function isReal(text: string): text is Real {
-  return text === 'float32' || text === 'float16';
+  return text === 'float32' || text === 'float16' || text === 'bfloat16';
 }
 
 const [folder = '', precision = '', ...checkpoints] = parseArgs({ allowPositionals: true }).positionals;
-if (!isReal(precision)) throw new Error(`Expected a precision float32 or float16, got ${precision}.`);
+if (!isReal(precision)) throw new Error(`Expected a precision float32, float16 or bfloat16, got ${precision}.`);
 mkdirSync(folder, { recursive: true });
 for (const path of checkpoints) {
   const checkpoint = openCheckpoint(path);

@@ -5,7 +5,7 @@ import type { Dtype, TensorRegion } from '../checkpoint/weights/safetensors.ts';
 import { findTensor, type Weights } from '../checkpoint/weights/weights.ts';
 import type { ElementType, Real } from '../onnx/element-type.ts';
 import { requireType } from '../onnx/fit.ts';
-import { addInitializer, type Graph, isOfType, once, outermost, type Value } from '../onnx/graph.ts';
+import { addInitializer, type Graph, once, outermost, type Value } from '../onnx/graph.ts';
 import { createScope, type Scope } from '../onnx/scope.ts';
 
 /**
@@ -16,7 +16,16 @@ export interface Module extends Scope {
   readonly weights: Weights;
   /** The type that the model computes with. */
   readonly precision: Real;
+  readonly form: GraphForm;
 }
+
+/**
+ * Which operators a graph is made of. Both forms compute the same.
+ * - `plain`: those of ONNX, and attention. For CPUs.
+ * - `lean`: few and large ones, because each costs a GPU a launch. They add biases and residuals, and keep caches in place
+ *   where sequences keep their places. For GPUs; float32 runs on CPUs as well.
+ */
+export type GraphForm = 'plain' | 'lean';
 
 const weightTypes: Partial<Record<Dtype, 'float32' | 'float16' | 'bfloat16'>> = {
   F32: 'float32',
@@ -28,6 +37,8 @@ const weightTypes: Partial<Record<Dtype, 'float32' | 'float16' | 'bfloat16'>> = 
 export interface GraphOptions {
   /** The type that the model computes with; float32 unless it is given. Outputs are float32 whatever it is. */
   readonly precision?: Real;
+  /** `plain` unless it is given. A model over int8 is always written in the plain form. */
+  readonly form?: GraphForm;
 }
 
 /**
@@ -35,14 +46,15 @@ export interface GraphOptions {
  * @throws CheckpointError when weights are int8 and the precision is not float32.
  */
 export function rootModule(graph: Graph, weights: Weights, options: GraphOptions = {}): Module {
-  const { precision = 'float32' } = options;
-  if (precision !== 'float32' && hasQuantizedWeights(weights)) {
+  const { precision = 'float32', form = 'plain' } = options;
+  const isQuantized = hasQuantizedWeights(weights);
+  if (precision !== 'float32' && isQuantized) {
     throw new CheckpointError(
       'CHECKPOINT_WEIGHTS_INVALID',
       `${weights.folder}: expected weights that are not int8 for a model in ${precision}; int8 needs float32.`,
     );
   }
-  return { ...createScope(graph), weights, precision };
+  return { ...createScope(graph), weights, precision, form: isQuantized ? 'plain' : form };
 }
 
 /** The part of `module` called `name`; dots go several levels down. */
@@ -59,9 +71,9 @@ export function within(module: Module, scope: Scope): Module {
   return at(module, scope.op.graph, module.op.path);
 }
 
-function at({ weights, precision }: Module, graph: Graph, path: string): Module {
+function at({ weights, precision, form }: Module, graph: Graph, path: string): Module {
   const { op } = createScope(graph, path);
-  return { op, weights, precision };
+  return { op, weights, precision, form };
 }
 
 export interface WeightOptions {
@@ -91,7 +103,7 @@ export function weight(
   const value = addPiece(module, region, elementType, rowsOf(region, shape, options.rows));
   const root = outermost(module.op.graph);
   const { precision } = module;
-  if (isOfType(value, precision)) return value;
+  if (elementType === precision) return value;
   return once(root, `${value.name} as ${precision}`, precision, () =>
     createScope(root, value.name).op.cast(value, precision),
   );

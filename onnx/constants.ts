@@ -1,15 +1,17 @@
+import { toBfloat16Bits } from '../numbers/to-bfloat16.ts';
 import { toFloat16Bits } from '../numbers/to-float16.ts';
 import type { ElementType } from './element-type.ts';
 import { addInitializer, type Graph, type Value } from './graph.ts';
 
 /** Types that a number or a truth value in the source text can become. */
-export type ConstantType = Exclude<ElementType, 'int8' | 'bfloat16'>;
+export type ConstantType = Exclude<ElementType, 'int8'>;
 
 export type Literal = number | boolean | readonly number[];
 
 const encoders: Readonly<Record<ConstantType, (values: readonly number[]) => ArrayBufferView>> = {
   float32: (values) => Float32Array.from(values),
   float16: (values) => Uint16Array.from(values, toFloat16Bits),
+  bfloat16: (values) => toBfloat16Bits(Float32Array.from(values)),
   int64: (values) => BigInt64Array.from(values, BigInt),
   int32: (values) => Int32Array.from(values),
   uint8: (values) => Uint8Array.from(values),

@@ -16,7 +16,7 @@ export const elementTypeNumbers = {
 export type ElementType = keyof typeof elementTypeNumbers;
 
 /** Types that a model may compute with. */
-export type Real = 'float32' | 'float16';
+export type Real = 'float32' | 'float16' | 'bfloat16';
 
 /** Types with arithmetic. */
 export type Numeric = Real | 'int64' | 'int32';
@@ -25,4 +25,5 @@ export type Numeric = Real | 'int64' | 'int32';
 export const lowestFinite: Readonly<Record<Real, number>> = {
   float32: -3.4028234663852886e38,
   float16: -65_504,
+  bfloat16: -3.3895313892515355e38,
 };
