@@ -1,10 +1,9 @@
 import type { Activation } from '../checkpoint/config/vision-config.ts';
 import type { Real } from '../onnx/element-type.ts';
-import { requireType } from '../onnx/fit.ts';
 import type { Value } from '../onnx/graph.ts';
 import type { TargetShape } from '../onnx/operators.ts';
 import type { Scope } from '../onnx/scope.ts';
-import { child, type Module, type QuantizedWeight, quantizedWeight, weight } from './module.ts';
+import { child, type Module, weight } from './module.ts';
 import { quantizedLinear } from './quantized-linear.ts';
 
 /** Layers that architectures share. Hidden states are 2-D, [rows, width], so that every Linear is one product. */
@@ -28,8 +27,8 @@ function towerOf({ op }: Module): string {
 
 /** `torch.nn.Linear`: [rows, inputSize] → [rows, outputSize]. */
 export function linear(module: Module, x: Value<Real>, inputSize: number, outputSize: number): Value<Real> {
-  const quantized = quantizedWeight(module, inputSize, outputSize, { index: 0, count: 1 });
-  if (quantized !== undefined) return linearOverInt8(module, x, quantized, weight(module, 'bias', [outputSize]));
+  const quantized = quantizedLinear(module, x, { inputSize, outputSize }, () => weight(module, 'bias', [outputSize]));
+  if (quantized !== undefined) return quantized;
   return module.op.gemm(x, weight(module, 'weight', [outputSize, inputSize]), weight(module, 'bias', [outputSize]));
 }
 
@@ -52,15 +51,9 @@ export function linearPart(
   const rows = [part.index * size, (part.index + 1) * size] as const;
   const stacked = part.count * size;
   const bias = weight(module, 'bias', [stacked], { rows });
-  const quantized = quantizedWeight(module, inputSize, size, part);
-  if (quantized !== undefined) return linearOverInt8(module, x, quantized, bias);
+  const quantized = quantizedLinear(module, x, { inputSize, outputSize: size, part }, () => bias);
+  if (quantized !== undefined) return quantized;
   return module.op.gemm(x, weight(module, 'weight', [stacked, inputSize], { rows }), bias);
-}
-
-/** A model over int8 computes in float32: `rootModule` refuses another precision. */
-function linearOverInt8(module: Module, x: Value<Real>, quantized: QuantizedWeight, bias: Value<Real>): Value<Real> {
-  const float32 = (value: Value) => requireType(module.op, 'MatMulIntegerToFloat', value, 'float32');
-  return quantizedLinear(module, float32(x), quantized, float32(bias));
 }
 
 /**

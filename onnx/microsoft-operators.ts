@@ -113,8 +113,8 @@ export class MicrosoftOperators {
   /**
    * MatMulNBits of 8 bits: `x · weightᵀ + bias`, where weight[o, i] = (`b`[o, i] - 128) * `bScale`[o, block of i]. Each
    * row of `x` is rounded to int8 as well, in steps of its own for each block (`accuracy_level` 4).
-   * `x` is [rows, in]; `b` [out, blocks, block], where the last block may be filled up with any values; `bScale` [out,
-   * blocks]; `bias` [out].
+   * `x` is [rows, in]; `b` [out, blocks, block], where the last block may be filled up with any values; `bScale`
+   * [out * blocks]; `bias` [out].
    */
   matMulBlocks(inputs: {
     readonly x: Value<'float32'>;
@@ -129,10 +129,10 @@ export class MicrosoftOperators {
     const fits =
       matches(x.shape, [undefined, inputSize]) &&
       blockCount === Math.ceil(inputSize / blockSize) &&
-      matches(bScale.shape, [outputSize, blockCount]) &&
+      matches(bScale.shape, [outputSize * blockCount]) &&
       matches(bias.shape, [outputSize]);
     if (!fits) {
-      const expected = `x [rows, ${inputSize}], b [out, blocks, block], its scale [out, blocks] and bias [out]`;
+      const expected = `x [rows, ${inputSize}], b [out, blocks, block], its scale [out * blocks] and bias [out]`;
       throw mismatch(this.#place, operator, expected, x, b, bScale, bias);
     }
     const [output] = addNode(
