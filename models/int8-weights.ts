@@ -1,7 +1,7 @@
 import { blockSizeOf, quantizedNames } from '../checkpoint/weights/int8-format.ts';
 import { findTensor } from '../checkpoint/weights/weights.ts';
-import { requireType } from '../onnx/fit.ts';
 import type { ElementType } from '../onnx/element-type.ts';
+import { requireType } from '../onnx/fit.ts';
 import type { Value } from '../onnx/graph.ts';
 import { addPiece, type Module, pathOf, rowsOf, weight, wrongDtype } from './module.ts';
 

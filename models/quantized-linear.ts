@@ -1,6 +1,6 @@
+import type { Real } from '../onnx/element-type.ts';
 import { requireType } from '../onnx/fit.ts';
 import { once, type Value } from '../onnx/graph.ts';
-import type { Real } from '../onnx/element-type.ts';
 import type { Scope } from '../onnx/scope.ts';
 import {
   type BlockWeight,

@@ -74,7 +74,9 @@ export function requireFloats(folder: string): void {
 /** Everything but the language model's head, with the tensors of single bytes at the end. */
 function layerTensors(regions: Regions, calibration: Calibration | undefined): readonly TensorToWrite[] {
   const inputs = new Map(calibration?.inputs.flatMap((input) => input.matrices.map((name) => [name, input])));
-  const norms = new Map(calibration?.inputs.flatMap(({ smoothing }) => (smoothing ? [[smoothing.norm, smoothing]] : [])));
+  const norms = new Map(
+    calibration?.inputs.flatMap(({ smoothing }) => (smoothing ? [[smoothing.norm, smoothing]] : [])),
+  );
   const tensors = [...regions].flatMap(([name, region]) => tensorsOf(regions, name, region, inputs.get(name), norms));
   const zeroPoints = [...inputs].map(([name, input]) => inputZeroPoint(moduleOf(name), input));
   return [...tensors, ...zeroPoints];

@@ -60,7 +60,11 @@ export function blockTensors(module: string, region: TensorRegion): readonly Ten
 /** The weight or bias of a LayerNorm whose outputs are divided. */
 export function dividedTensor(name: string, region: TensorRegion, factors: Float32Array): TensorToWrite {
   const { dtype, shape, lengthBytes } = region;
-  const read = () => floatBytes(readFloats(region).map((value, index) => value / (factors[index] ?? 1)), dtype);
+  const read = () =>
+    floatBytes(
+      readFloats(region).map((value, index) => value / (factors[index] ?? 1)),
+      dtype,
+    );
   return { name, dtype, shape, lengthBytes, read };
 }
 
