@@ -1,6 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
-import { type Dispatcher, request } from 'undici';
 
 export interface GetOptions {
   readonly headers: Readonly<Record<string, string>>;
@@ -19,14 +18,6 @@ export interface HttpAnswer {
  * @throws the errors of undici, and the signal's reason.
  */
 export type HttpGet = (url: URL, options: GetOptions) => Promise<HttpAnswer>;
-
-/** Sends through the connections of one dispatcher. */
-export function getThrough(dispatcher: Dispatcher): HttpGet {
-  return async (url, { headers, signal }) => {
-    const { statusCode, headers: received, body } = await request(url, { dispatcher, headers, signal });
-    return { status: statusCode, headers: received, body };
-  };
-}
 
 /** The value of a header; the first one where the answer has several. */
 export function headerValue(headers: IncomingHttpHeaders, name: string): string | undefined {

@@ -1,5 +1,5 @@
-import { EnvHttpProxyAgent } from 'undici';
-import { getThrough, type HttpGet } from './http-get.ts';
+import { type Dispatcher, EnvHttpProxyAgent, request } from 'undici';
+import type { HttpGet } from './http-get.ts';
 
 /** URLs of proxies, empty for none, and the hosts that are reached without one, as NO_PROXY lists them. */
 export interface Proxies {
@@ -37,6 +37,14 @@ export class ProxyConnections {
   async close(): Promise<void> {
     await Promise.all([this.#httpAgent.destroy(), this.#httpsAgent.destroy()]);
   }
+}
+
+/** Sends through the connections of one dispatcher. */
+export function getThrough(dispatcher: Dispatcher): HttpGet {
+  return async (url, { headers, signal }) => {
+    const { statusCode, headers: received, body } = await request(url, { dispatcher, headers, signal });
+    return { status: statusCode, headers: received, body };
+  };
 }
 
 function openAgent(

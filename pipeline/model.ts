@@ -3,6 +3,7 @@ import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { Task } from '../checkpoint/config/architectures.ts';
 import { locateCheckpoint } from '../checkpoint/hub/locate.ts';
 import packageDescription from '../package.json' with { type: 'json' };
+import { prepareInferenceRequests } from '../protocol/inference-request.ts';
 import type { TaskSchema } from '../protocol/schema.ts';
 import { unlessAborted } from './abort.ts';
 import { AcceptedRequests, type WorkLimits } from './accepted-requests.ts';
@@ -11,6 +12,7 @@ import { decodedBudget } from './images/process-budget.ts';
 import type { InferRequest, TensorAnswer } from './infer-request.ts';
 import type { ChosenExecutionProvider } from './sessions/execution-provider-choices.ts';
 import { MAX_TOKENS_PER_RUN } from './sessions/run-bounds.ts';
+import { chooseWeightsForm } from './sessions/weights-choices.ts';
 import type { CheckpointOf, KindsOf } from './sessions/work.ts';
 import type { Settings } from './settings.ts';
 import { registry } from './tasks/registry.ts';
@@ -123,7 +125,7 @@ type PoolState = Pick<WorkerPool<never>, 'close' | 'executionProvider' | 'isServ
 /** Starts the workers, and meanwhile the main thread's part of the task. */
 async function startTask<Name extends Task>(
   name: Name,
-  checkpoint: CheckpointOf<Name> & { readonly folder: string },
+  checkpoint: CheckpointOf<Name> & Pick<Checkpoint, 'folder' | 'isInt8'>,
   settings: Settings,
   { onNotice, batchDone, budget }: StartOptions & { readonly budget: ByteBudget },
 ): Promise<RunningTask> {
@@ -132,6 +134,7 @@ async function startTask<Name extends Task>(
       folder: checkpoint.folder,
       task: name,
       imageSize: settings.imageSize,
+      weights: chooseWeightsForm(settings.weights, checkpoint.isInt8),
       executionProvider: settings.executionProvider,
       threadCount: Math.min(settings.threadsPerWorker, availableParallelism()),
       maxRunBytes: settings.maxRunBytes,
@@ -145,7 +148,7 @@ async function startTask<Name extends Task>(
     },
   );
   try {
-    const preparing = taskContext(checkpoint, settings, budget, onNotice);
+    const preparing = taskContext(name, checkpoint, settings, budget, onNotice);
     const [context, pool] = await Promise.all([preparing, starting]);
     return { read: registry[name].start(checkpoint, pool, context), pool };
   } catch (error) {
@@ -159,6 +162,7 @@ async function startTask<Name extends Task>(
 
 /** sharp takes as long to import as the worker takes to load the session, so both happen at once. */
 async function taskContext(
+  name: Task,
   { folder, config }: Pick<Checkpoint, 'folder' | 'config'>,
   settings: Settings,
   budget: ByteBudget,
@@ -168,6 +172,8 @@ async function taskContext(
   const tokenizer = openTokenizer(folder);
   for (const line of checkVocabulary(tokenizer, config.text)) onNotice?.(line);
   const { loadImage } = await importing;
+  prepareInferenceRequests();
+  registry[name].prepare();
   const { maxBatchSize, batchWindowMs, maxBeams, maxNewTokens, maxRunBytes } = settings;
   const limits = { maxBatchSize, batchWindowMs, maxBeams, maxNewTokens, maxRunBytes };
   return { tokenizer, loadImage, imageOptions: imageOptions(settings, budget), ...limits };

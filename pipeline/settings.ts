@@ -1,5 +1,6 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { type ExecutionProviderChoice, executionProviderChoices } from './sessions/execution-provider-choices.ts';
+import { type WeightsChoice, weightsChoices } from './sessions/weights-choices.ts';
 import {
   choice,
   count,
@@ -25,6 +26,7 @@ export interface Settings {
   /** Side in pixels; `undefined` for the checkpoint's own. */
   readonly imageSize: number | undefined;
   readonly executionProvider: ExecutionProviderChoice;
+  readonly weights: WeightsChoice;
   readonly workerCount: number;
   readonly threadsPerWorker: number;
   readonly maxBatchSize: number;
@@ -108,6 +110,12 @@ function runDefinitions({ checkpoint, threadsPerWorker }: MachineDefaults): Sett
       'BLIP_EXECUTION_PROVIDER',
       'Where graphs run: `auto`, `cpu`, `cuda` or `webgpu`. `auto` takes CUDA where it works, else the CPU.',
       executionProviderChoices,
+      'auto',
+    ),
+    weights: choice(
+      'BLIP_WEIGHTS',
+      'How matrices lie in memory on a CPU: `mapped`, `packed`, `packed-when-idle`; `auto` is the last for int8, else the first.',
+      weightsChoices,
       'auto',
     ),
     workerCount,

@@ -148,6 +148,9 @@ const checkBody = compile<RequestBody>(
   'INVALID_REQUEST',
 );
 
+/** Compiles the check of a body ahead of the first request. */
+export const prepareInferenceRequests = checkBody.prepare;
+
 /**
  * Reads the JSON of an inference request. Parameters of the request count as inputs, but for those of the protocol and
  * those without effect. Other names that nobody reads are refused, here or with the inputs.

@@ -9,7 +9,8 @@ export type JsonSchema = Readonly<Record<string, unknown>>;
 /** Messages repeat at most this many characters of a name that a client made up. */
 const MAX_NAME_CHARACTERS = 40;
 
-const ajv = new Ajv({ verbose: true, allowUnionTypes: true });
+// The schemas are constants of this package. To check them against the schema of schemas took longer than to compile them.
+const ajv = new Ajv({ verbose: true, allowUnionTypes: true, meta: false, validateSchema: false });
 
 ajv.addKeyword({
   keyword: 'textOrBytes',
@@ -47,17 +48,29 @@ export const nullableText = { type: ['string', 'null'] };
 
 const jsonTypes = { STRING: 'string', INT64: 'integer', FP32: 'number', BOOL: 'boolean' } as const;
 
+/** Returns its argument as `T`, or throws. */
+export interface Check<T> {
+  (value: unknown): T;
+  /** Compiles the schema ahead of the first call. */
+  readonly prepare: () => void;
+}
+
 /**
  * Compiles a JSON schema, at the first call, to a function that returns its argument as `T`.
  * @throws HandlerError with the given code, naming the path of the value.
  */
-export function compile<T>(schema: object, code: ErrorCode): (value: unknown) => T {
-  let validate: ValidateFunction<T> | undefined;
-  return (value) => {
-    validate ??= ajv.compile<T>(schema);
+export function compile<T>(schema: object, code: ErrorCode): Check<T> {
+  let compiled: ValidateFunction<T> | undefined;
+  const prepare = () => {
+    compiled ??= ajv.compile<T>(schema);
+    return compiled;
+  };
+  const check = (value: unknown): T => {
+    const validate = prepare();
     if (validate(value)) return value;
     throw new HandlerError(code, describeError(validate.errors?.[0]));
   };
+  return Object.assign(check, { prepare });
 }
 
 /**
@@ -68,7 +81,7 @@ export function compile<T>(schema: object, code: ErrorCode): (value: unknown) =>
 export function compileInputs<Fields extends InputFields>(
   fields: Fields,
   elsewhere?: (name: string) => string | undefined,
-): (inputs: unknown) => InputsOf<Fields> {
+): Check<InputsOf<Fields>> {
   const check = compile<InputLists>(
     {
       type: 'object',
@@ -77,7 +90,7 @@ export function compileInputs<Fields extends InputFields>(
     },
     'INVALID_INPUT',
   );
-  return (inputs) => {
+  const checkInputs = (inputs: unknown) => {
     const given = typeof inputs === 'object' && inputs !== null ? toLists(inputs) : inputs;
     const unknown = Object.keys(given ?? {}).find((name) => !Object.hasOwn(fields, name));
     if (unknown !== undefined) throw unknownInput(unknown, fields, elsewhere?.(unknown));
@@ -85,6 +98,7 @@ export function compileInputs<Fields extends InputFields>(
     const values = Object.entries(lists).map(([name, list]) => [name, fields[name]?.shape[0] === 1 ? list[0] : list]);
     return Object.fromEntries(values) as InputsOf<Fields>; // Ajv has just checked each list against its own field.
   };
+  return Object.assign(checkInputs, { prepare: check.prepare });
 }
 
 /**

@@ -5,14 +5,14 @@ import type { ClipBatch, ClipResult, ClipText } from './clip-batch.ts';
 import type { ImageResizer } from './image-resizer.ts';
 import type { LoadedSession, LoadOptions } from './loaded-session.ts';
 import { type Pause, Pauses } from './pause.ts';
-import type { RuntimeTensor, Session } from './runtime.ts';
+import type { RuntimeTensor } from './runtime.ts';
 import { float32Data, joined, paddedRows, parts, runtimeInt64s } from './tensors.ts';
-import { openWeightsSession } from './weights-session.ts';
+import { openWeightsSession, type WeightsSession } from './weights-session.ts';
 
 interface Sessions {
-  readonly image: Session;
-  readonly text: Session;
-  readonly rank: Session;
+  readonly image: WeightsSession;
+  readonly text: WeightsSession;
+  readonly rank: WeightsSession;
   readonly resizer: ImageResizer;
   readonly embedLength: number;
 }
@@ -35,10 +35,14 @@ export async function loadClipSession(
     resizer,
     embedLength: checkpoint.config.projectionSize,
   };
+  const all = [sessions.image, sessions.text, sessions.rank];
   return {
     runs: { clip: (batch, pause) => runBatch(sessions, batch, pause) },
+    async pack() {
+      for (const session of all) await session.pack();
+    },
     async release() {
-      for (const session of [sessions.image, sessions.text, sessions.rank]) await session.release();
+      for (const session of all) await session.release();
     },
   };
 }

@@ -38,6 +38,7 @@ export async function loadGenerationSession(
       generation: (batch, pause) =>
         runParts(partsOf(batch, text, bounds), pause, (part) => runBatch(session, resizer, part, perBeam)),
     },
+    pack: () => session.pack(),
     release: () => session.release(),
   };
 }

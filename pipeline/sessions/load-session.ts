@@ -34,6 +34,10 @@ async function loadAnswerSession(...loading: Parameters<Load<'question-answering
   const ranking = prepareRankingSession(blipGraphs['question-answering'].ranking, ...loading);
   return {
     runs: { ...generation.runs, ...ranking.runs },
+    async pack() {
+      await generation.pack();
+      await ranking.pack();
+    },
     async release() {
       await generation.release();
       await ranking.release();

@@ -11,7 +11,7 @@ import { questionFeeds, selectedImages } from './row-feeds.ts';
 import { MAX_READ_TOKENS_PER_RUN } from './run-bounds.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';
 import { float32Data, paddedRows, parts } from './tensors.ts';
-import { openWeightsSession } from './weights-session.ts';
+import { openWeightsSession, type WeightsSession } from './weights-session.ts';
 
 /** The most bytes of logits in one run. More candidates and questions than this allows go through several runs. */
 const MAX_LOGITS_BYTES = 256_000_000;
@@ -34,7 +34,7 @@ export function prepareRankingSession(
   const tokenBytes = checkpoint.config.text.vocabularySize * Float32Array.BYTES_PER_ELEMENT;
   const maxTokens = options.maxRunTokens ?? MAX_READ_TOKENS_PER_RUN;
   const limits = { scoredTokens: Math.min(maxLogitsBytes / tokenBytes, maxTokens), questionTokens: maxTokens };
-  let ranking: Session | undefined;
+  let ranking: WeightsSession | undefined;
   return {
     runs: {
       async ranking(batch, pause) {
@@ -42,6 +42,7 @@ export function prepareRankingSession(
         return await rankCandidates(ranking, resizer, batch, limits, new Pauses(pause));
       },
     },
+    pack: async () => await ranking?.pack(),
     release: async () => await ranking?.release(),
   };
 }

@@ -29,6 +29,7 @@ export async function loadRetrievalSession(
     runs: {
       retrieval: (batch, pause) => runBatch(session, resizer, batch, runSize(batch, maxPairTokens), new Pauses(pause)),
     },
+    pack: () => session.pack(),
     release: () => session.release(),
   };
 }

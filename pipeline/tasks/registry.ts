@@ -30,6 +30,8 @@ interface TaskRow<Name extends Task> {
 /** A task as a running model uses it: inputs of any type are checked first. */
 interface TaskDefinition<Name extends Task> {
   readonly schema: TaskSchema;
+  /** Compiles the check of the inputs ahead of the first request. */
+  readonly prepare: () => void;
   readonly start: (
     checkpoint: CheckpointOf<Name>,
     pool: WorkerPool<KindsOf<Name>>,
@@ -47,6 +49,7 @@ function define<Name extends Task>({ schema, start }: TaskRow<Name>): TaskDefini
   const check = compileInputs<(typeof schemas)[Name]['inputs']>(schema.inputs, takers);
   return {
     schema,
+    prepare: check.prepare,
     start(...running) {
       const read = start(...running);
       return (inputs, outputs) => read(check(underOwnNames(inputs, schema.inputs)), outputs);

@@ -1,4 +1,4 @@
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
 import { type Checkpoint, openCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Task } from '../../checkpoint/config/architectures.ts';
 import { CheckpointError, type CheckpointErrorCode } from '../../checkpoint/errors.ts';
@@ -10,7 +10,10 @@ import type { LoadedSession, LoadOptions } from '../sessions/loaded-session.ts';
 import { BatchDropped, type Pause } from '../sessions/pause.ts';
 import type { BatchOf, WorkBatch, WorkKind, WorkResult } from '../sessions/work.ts';
 
-/** The entry of a worker thread. The thread owns one session and computes one run of a batch at a time. */
+/**
+ * The entry of a worker thread. The thread owns one session and computes one run of a batch at a time. Its first message
+ * has its settings, so that it can start before they are known.
+ */
 
 export interface WorkerSettings<Name extends Task = Task> extends Omit<LoadOptions, 'executionProvider'> {
   readonly folder: string;
@@ -23,19 +26,25 @@ export interface WorkerSettings<Name extends Task = Task> extends Omit<LoadOptio
 }
 
 /**
- * Sent to the worker: a batch; that a batch which pauses goes on, or is dropped; or `close` to release the session and end
- * the thread.
+ * Sent to the worker: a batch; that a batch which pauses goes on, or is dropped; `pack` to pack the weights; or `close` to
+ * release the session and end the thread.
  */
 export type WorkerRequest =
   | (WorkBatch & { readonly id: number })
   | { readonly resumed: number; readonly isWanted: boolean }
+  | 'pack'
   | 'close';
 
 /**
  * Sent by the worker: `ready` once, then one answer for each batch. Between its runs, a batch answers that it pauses, and
  * waits until it is resumed; meanwhile the worker takes other batches.
  */
-export type WorkerAnswer = ReadyAnswer | WorkResult | PausedAnswer | { readonly failure: WorkerFailure };
+export type WorkerAnswer = ReadyAnswer | WorkResult | PausedAnswer | PackedAnswer | { readonly failure: WorkerFailure };
+
+export interface PackedAnswer {
+  /** Time to pack the weights. */
+  readonly packMs: number;
+}
 
 export interface PausedAnswer {
   readonly paused: true;
@@ -104,6 +113,12 @@ class PausedBatches {
   }
 }
 
+async function pack(session: LoadedSession<WorkKind>): Promise<PackedAnswer> {
+  const startMs = performance.now();
+  await session.pack();
+  return { packMs: performance.now() - startMs };
+}
+
 async function serve(settings: WorkerSettings): Promise<void> {
   const checkpoint = openOfTask(settings);
   const choose = checkpoint.isInt8 ? chooseForInt8 : chooseExecutionProvider;
@@ -118,6 +133,10 @@ async function serve(settings: WorkerSettings): Promise<void> {
       parentPort?.close();
       return;
     }
+    if (request === 'pack') {
+      send(await pack(session).catch((error: unknown) => ({ failure: describeFailure(error) })));
+      return;
+    }
     if ('resumed' in request) {
       paused.resume(request.resumed, request.isWanted);
       return;
@@ -129,4 +148,10 @@ async function serve(settings: WorkerSettings): Promise<void> {
   send({ ready: true, ...chosen, loadMs: performance.now() - startMs });
 }
 
-await serve(workerData).catch((error: unknown) => send({ failure: describeFailure(error) }));
+parentPort?.once('message', async (settings: WorkerSettings) => {
+  parentPort?.ref(); // Without a listener, the port would let the thread end while it loads.
+  await serve(settings).catch((error: unknown) => {
+    send({ failure: describeFailure(error) });
+    parentPort?.close();
+  });
+});

@@ -6,6 +6,7 @@ import type { BatchOwners, BatchRunner } from './batch-runner.ts';
 import { HungThreads } from './hung-threads.ts';
 import type { WorkerSettings } from './inference-worker.ts';
 import { itemCountOf } from './item-count.ts';
+import { type PackingTimes, usualPackingTimes, WeightsPacking } from './weights-packing.ts';
 import { keepAlive, type Replacement } from './worker-replacement.ts';
 import { WorkerRoster } from './worker-roster.ts';
 import { type InferenceWorker, startInferenceWorker, WorkerEndedError, WorkerHungError } from './worker-thread.ts';
@@ -20,11 +21,13 @@ export interface PoolOptions extends RecoveryOptions {
   /** Called after every batch that was computed, with the number of its items and the time that it took. */
   readonly batchDone: (itemCount: number, durationMs: number) => void;
   readonly start: typeof startInferenceWorker;
+  readonly packingTimes: PackingTimes;
 }
 
 const defaultOptions: PoolOptions = {
   batchDone: () => undefined,
   start: startInferenceWorker,
+  packingTimes: usualPackingTimes,
   onNotice: () => undefined,
   pausesMs: [0, 1_000, 5_000, 30_000],
   stableMs: 60_000,
@@ -55,6 +58,7 @@ export class WorkerPool<Kinds extends WorkKind> {
   /** All workers chose it, each for itself. */
   readonly executionProvider: ChosenExecutionProvider;
   readonly #roster: WorkerRoster;
+  readonly #packing: WeightsPacking;
   readonly #batchDone: PoolOptions['batchDone'];
   readonly #lives: readonly Promise<void>[];
   readonly #stopping = new AbortController();
@@ -65,10 +69,12 @@ export class WorkerPool<Kinds extends WorkKind> {
     settings: WorkerSettings,
     options: PoolOptions,
   ) {
-    const { batchDone, start, outageLimitMs, ...recovery } = options;
+    const { batchDone, start, packingTimes, outageLimitMs, ...recovery } = options;
     const roster = new WorkerRoster(outageLimitMs);
     const hung = new HungThreads(workers.length, recovery.onNotice, this.#stopping.signal);
+    const packing = new WeightsPacking(roster, packingTimes, recovery.onNotice);
     this.#roster = roster;
+    this.#packing = packing;
     this.#batchDone = batchDone;
     this.loadMs = Math.max(...workers.map(({ loadMs }) => loadMs));
     this.executionProvider = workers[0].executionProvider;
@@ -81,7 +87,10 @@ export class WorkerPool<Kinds extends WorkKind> {
         this.#stopping.signal.throwIfAborted();
         return await start({ ...settings, executionProvider });
       },
-      onAlive: (worker) => roster.join(worker),
+      onAlive(worker) {
+        roster.join(worker);
+        if (settings.weights === 'packed-when-idle') packing.add(worker);
+      },
       onEnded(worker, reason) {
         roster.leave(worker);
         if (reason instanceof WorkerHungError) hung.add(worker.gone);
@@ -145,7 +154,7 @@ export class WorkerPool<Kinds extends WorkKind> {
       pausedMs += performance.now() - pauseMs;
       return owners.isWanted();
     };
-    const run = this.#runTwice((worker) => worker.run(kind, batch, () => pause(worker)), owners);
+    const run = this.#packing.observe(this.#runTwice((worker) => worker.run(kind, batch, () => pause(worker)), owners));
     this.#running.add(run);
     const result = await run.finally(() => this.#running.delete(run));
     this.#batchDone(itemCountOf(kind, batch), performance.now() - startMs - pausedMs);
@@ -154,6 +163,7 @@ export class WorkerPool<Kinds extends WorkKind> {
 
   /** Lets running batches finish, and ends the threads. */
   async close(): Promise<void> {
+    await this.#packing.stop();
     await Promise.allSettled(this.#running);
     this.#roster.close();
     this.#stopping.abort();

@@ -24,6 +24,8 @@ export class WorkerRoster {
   readonly #waiting: Waiting[] = [];
   /** The batches that pause on each worker, in the order of their turns. */
   readonly #suspended = new Map<InferenceWorker, Suspended[]>();
+  /** Callers that want a certain worker once it is idle. They learn whether they have it, or it left. */
+  readonly #wanted = new Map<InferenceWorker, (isTaken: boolean) => void>();
   readonly #listeners: (() => void)[] = [];
   readonly #outage: Outage;
 
@@ -86,6 +88,17 @@ export class WorkerRoster {
     return idle ?? (await new Promise<InferenceWorker>((resolve, reject) => this.#waiting.push({ resolve, reject })));
   }
 
+  /**
+   * Takes a certain worker once it is idle and no batch pauses on it, before any batch that has not begun.
+   * @returns false when the worker left, or the signal aborted, before.
+   */
+  async takeOnceIdle(worker: InferenceWorker, signal: AbortSignal): Promise<boolean> {
+    if (!this.#live.has(worker) || signal.aborted) return false;
+    if (this.#removeIdle(worker)) return true;
+    signal.addEventListener('abort', () => this.#endWanting(worker, false), { once: true });
+    return await new Promise<boolean>((resolve) => this.#wanted.set(worker, resolve));
+  }
+
   /** Adds a worker that has started. */
   join(worker: InferenceWorker): void {
     this.#outage.end();
@@ -98,7 +111,7 @@ export class WorkerRoster {
     const next = this.#waiting.shift();
     if (next !== undefined) {
       next.resolve(worker);
-    } else if (!this.#resumeOne(worker)) {
+    } else if (!this.#resumeOne(worker) && !this.#endWanting(worker, true)) {
       this.#idle.push(worker);
       this.#announceRoom();
     }
@@ -130,6 +143,7 @@ export class WorkerRoster {
     while (this.#resumeOne(worker));
     this.#suspended.delete(worker);
     this.#live.delete(worker);
+    this.#endWanting(worker, false);
     this.#removeIdle(worker);
     if (this.#live.size === 0) this.#outage.begin();
   }
@@ -137,6 +151,12 @@ export class WorkerRoster {
   /** From here on workers end because they were told to, which is no outage. */
   close(): void {
     this.#outage.close();
+  }
+
+  /** @returns whether a caller wanted the worker. */
+  #endWanting(worker: InferenceWorker, isTaken: boolean): boolean {
+    this.#wanted.get(worker)?.(isTaken);
+    return this.#wanted.delete(worker);
   }
 
   /** @returns whether the worker was idle. */

@@ -6,6 +6,7 @@ import { BatchDropped } from '../sessions/pause.ts';
 import { disableTelemetry } from '../sessions/telemetry.ts';
 import type { BatchOf, ResultOf, WorkKind, WorkResult } from '../sessions/work.ts';
 import type {
+  PackedAnswer,
   PausedAnswer,
   ReadyAnswer,
   WorkerAnswer,
@@ -47,8 +48,33 @@ export interface InferenceWorker {
    *   the batch did not go on; another Error when the session fails.
    */
   run<Kind extends WorkKind>(kind: Kind, batch: BatchOf<Kind>, pause: () => Promise<boolean>): Promise<ResultOf<Kind>>;
+  /**
+   * Packs the weights. Not while a batch runs.
+   * @returns the time that it took.
+   * @throws Error of the runtime, after which the worker computes as before; WorkerEndedError as `run` does.
+   */
+  pack(): Promise<number>;
   /** Releases the session and waits for the thread to end. Not while a batch runs. */
   close(): Promise<void>;
+}
+
+/** A thread that has started and has no settings yet. */
+let started: MessageThread | undefined;
+
+/**
+ * Starts a thread ahead of time: it loads its code while the process finds out what to compute. The next worker takes it.
+ * It does not keep the process alive.
+ */
+export function startThreadEarly(): void {
+  started ??= new MessageThread(startThread());
+  started.unref();
+}
+
+function takeStarted(): MessageThread | undefined {
+  const thread = started;
+  started = undefined;
+  thread?.ref();
+  return thread;
 }
 
 /**
@@ -57,7 +83,8 @@ export interface InferenceWorker {
  *   WorkerEndedError when the thread ends before it is ready.
  */
 export async function startInferenceWorker(settings: WorkerSettings): Promise<InferenceWorker> {
-  const thread = new MessageThread(startThread(settings));
+  const thread = takeStarted() ?? new MessageThread(startThread());
+  thread.send(settings);
   const watchdog = new Watchdog(settings.runLimitMs ?? DEFAULT_RUN_LIMIT_MS, (limitMs) => thread.giveUp(limitMs));
   const { loadMs, executionProvider, reason } = await thread.receive(isReady).catch(rethrowAtStart);
   let lastId = 0;
@@ -79,6 +106,11 @@ export async function startInferenceWorker(settings: WorkerSettings): Promise<In
       }
       return answer.result;
     },
+    async pack() {
+      const packed = watchdog.watch(thread.receive(isPacked));
+      thread.send('pack');
+      return (await packed).packMs;
+    },
     async close() {
       thread.send('close');
       await thread.ended;
@@ -93,13 +125,13 @@ function rethrowAtStart(thrown: unknown): never {
 }
 
 /** A bundle has the worker beside this file. The sources have it in TypeScript, which Node 20 reads through tsx. */
-function startThread(settings: WorkerSettings): Worker {
+function startThread(): Worker {
   disableTelemetry();
   if (!import.meta.url.endsWith('.ts'))
-    return new Worker(new URL('./inference-worker.js', import.meta.url), { workerData: settings, execArgv: [] });
+    return new Worker(new URL('./inference-worker.js', import.meta.url), { execArgv: [] });
   const entry = JSON.stringify(new URL('./inference-worker.ts', import.meta.url).href);
   const loader = `import('tsx/esm/api').then(({ register }) => { register(); return import(${entry}); })`;
-  return new Worker(loader, { eval: true, workerData: settings, execArgv: [] });
+  return new Worker(loader, { eval: true, execArgv: [] });
 }
 
 interface Receiver {
@@ -132,7 +164,16 @@ class MessageThread {
     });
   }
 
-  send(request: WorkerRequest): void {
+  /** Whether the thread keeps the process alive. */
+  ref(): void {
+    this.#thread.ref();
+  }
+
+  unref(): void {
+    this.#thread.unref();
+  }
+
+  send(request: WorkerSettings | WorkerRequest): void {
     this.#thread.postMessage(request);
   }
 
@@ -176,6 +217,10 @@ function isReady(answer: WorkerAnswer): answer is ReadyAnswer {
 
 function isPaused(answer: WorkerAnswer): answer is PausedAnswer {
   return 'paused' in answer;
+}
+
+function isPacked(answer: WorkerAnswer): answer is PackedAnswer {
+  return 'packMs' in answer;
 }
 
 function isResultOf<Kind extends WorkKind>(kind: Kind, answer: WorkerAnswer): answer is WorkResult<Kind> {

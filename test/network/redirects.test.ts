@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { Agent } from 'undici';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { getThrough } from '../../network/http-get.ts';
+import { getThrough } from '../../network/proxy-connections.ts';
 import { followRedirects, type RedirectPolicy } from '../../network/redirects.ts';
 import { startServer } from '../support/loopback-server.ts';
 import { startRawServer } from '../support/raw-server.ts';

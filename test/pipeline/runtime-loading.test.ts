@@ -29,8 +29,8 @@ const found = `
 `;
 
 describe('importing', () => {
-  // PORT is invalid, so serve.ts ends before it starts a model.
-  test.each(['pipeline/settings.ts', 'app.ts', 'handlers/command-line/serve.ts'])('%s loads no runtime', (file) => {
+  // PORT is invalid, so service.ts ends before it starts a model.
+  test.each(['pipeline/settings.ts', 'app.ts', 'handlers/command-line/service.ts'])('%s loads no runtime', (file) => {
     const script = `${found} await import('./${file}'); console.log(JSON.stringify([...libraries(), ...modules()]));`;
     expect(printedNames(script, { PORT: 'none' })).toEqual([]);
   });

@@ -7,7 +7,7 @@ import { openWeightsSession } from '../../../pipeline/sessions/weights-session.t
 import { checkpointFolder, checkpointNames, openBlipCheckpoint } from '../../support/goldens.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 
-/** Which weights the runtime must compute with where they lie: those that are inputs with a default. */
+/** Which weights stay mapped where others are packed: those that are inputs with a default. */
 
 test.each(checkpointNames)('%s as int8: its matrices of float32, and no others', async (name) => {
   const folder = join(temporaryFolder(), name);

@@ -92,6 +92,7 @@ function idleWorker(executionProvider: 'cpu' | 'cuda', closed: string[]): Infere
     gone: ended,
     isOverdue: () => false,
     run: () => Promise.reject(new Error('Expected no batch.')),
+    pack: async () => 0,
     async close() {
       closed.push(executionProvider);
       resolve(new WorkerEndedError('closed'));

@@ -11,6 +11,7 @@ function idleWorker(): InferenceWorker {
     gone: new Promise(() => undefined),
     isOverdue: () => false,
     run: () => Promise.reject(new Error('Expected no batch.')),
+    pack: async () => 0,
     close: async () => undefined,
   };
 }
@@ -19,6 +20,36 @@ beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
 describe('the roster of workers', () => {
+  test('gives a certain worker to whom it is promised, before any new batch', async () => {
+    const roster = new WorkerRoster(1_000);
+    const worker = idleWorker();
+    const { signal } = new AbortController();
+    roster.join(worker);
+    roster.take();
+    const taking = roster.takeOnceIdle(worker, signal);
+    roster.giveBack(worker);
+    expect(await taking).toBe(true);
+    expect(roster.hasRoom()).toBe(false);
+    roster.giveBack(worker);
+    expect(await roster.takeOnceIdle(worker, signal)).toBe(true);
+  });
+
+  test('promises no worker that left, or to someone who gave up', async () => {
+    const roster = new WorkerRoster(1_000);
+    const [leaving, staying] = [idleWorker(), idleWorker()];
+    const stopping = new AbortController();
+    for (const worker of [leaving, staying]) roster.join(worker);
+    roster.take();
+    roster.take();
+    const both = [leaving, staying].map((worker) => roster.takeOnceIdle(worker, stopping.signal));
+    roster.leave(leaving);
+    stopping.abort();
+    expect(await Promise.all(both)).toEqual([false, false]);
+    expect(await roster.takeOnceIdle(leaving, new AbortController().signal)).toBe(false);
+    roster.giveBack(staying);
+    expect(roster.hasRoom()).toBe(true);
+  });
+
   test('gives out each idle worker once', () => {
     const roster = new WorkerRoster(1_000);
     const [first, second] = [idleWorker(), idleWorker()];
