@@ -25,9 +25,19 @@ function towerOf({ op }: Module): string {
   return `${op.graph.name}/${op.path.split('.', 1)}`;
 }
 
-/** `torch.nn.Linear`: [rows, inputSize] → [rows, outputSize]. */
-export function linear(module: Module, x: Value<Real>, inputSize: number, outputSize: number): Value<Real> {
-  const quantized = quantizedLinear(module, x, { inputSize, outputSize }, () => weight(module, 'bias', [outputSize]));
+/**
+ * `torch.nn.Linear`: [rows, inputSize] → [rows, outputSize].
+ * @param lowest a number that no value of `x` is below, where one is known: rows in 8 bits are finer then.
+ */
+export function linear(
+  module: Module,
+  x: Value<Real>,
+  inputSize: number,
+  outputSize: number,
+  lowest?: number,
+): Value<Real> {
+  const sizes = { inputSize, outputSize, lowest };
+  const quantized = quantizedLinear(module, x, sizes, () => weight(module, 'bias', [outputSize]));
   if (quantized !== undefined) return quantized;
   return module.op.gemm(x, weight(module, 'weight', [outputSize, inputSize]), weight(module, 'bias', [outputSize]));
 }
@@ -93,6 +103,9 @@ export function activate({ op }: Scope, x: Value<Real>, activation: Activation):
   }
 }
 
+/** A number that no output of `activate` is below. GELU has its minimum of -0.16997 at -0.7518; the others lie above it. */
+export const LOWEST_ACTIVATION = -0.1701;
+
 /** Sizes of a pre-norm transformer. */
 export interface PreNormConfig {
   readonly hiddenSize: number;
@@ -119,7 +132,8 @@ function preNormLayer(
   const attended = op.add(x, attend(child(module, 'self_attn'), norm('layer_norm1', x)));
   const [first, second] = [child(module, 'mlp.fc1'), child(module, 'mlp.fc2')];
   const widened = linear(first, norm('layer_norm2', attended), hiddenSize, intermediateSize);
-  return op.add(attended, linear(second, activate(first, widened, activation), intermediateSize, hiddenSize));
+  const activated = activate(first, widened, activation);
+  return op.add(attended, linear(second, activated, intermediateSize, hiddenSize, LOWEST_ACTIVATION));
 }
 
 /** All layers of such a transformer, `encoder.layers` of `module`. */
@@ -140,9 +154,15 @@ export function projectAndNormalize(
   module: Module,
   x: Value<Real>,
   residual: Value<Real>,
-  sizes: { readonly inputSize: number; readonly hiddenSize: number; readonly layerNormEpsilon: number },
+  sizes: {
+    readonly inputSize: number;
+    readonly hiddenSize: number;
+    readonly layerNormEpsilon: number;
+    /** A number that no value of `x` is below, where one is known. */
+    readonly lowest?: number;
+  },
 ): Value<Real> {
-  const projected = linear(child(module, 'dense'), x, sizes.inputSize, sizes.hiddenSize);
+  const projected = linear(child(module, 'dense'), x, sizes.inputSize, sizes.hiddenSize, sizes.lowest);
   return layerNorm(
     child(module, 'LayerNorm'),
     module.op.add(projected, residual),

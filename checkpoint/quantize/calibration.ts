@@ -38,5 +38,5 @@ export function stepsOf({ smallest, largest }: Pick<CalibratedInput, 'smallest' 
 } {
   const [from, to] = [Math.min(smallest, 0), Math.max(largest, 0)];
   const scale = Math.fround(to > from ? (to - from) / LARGEST_BYTE : 1);
-  return { scale, zeroPoint: Math.round(-from / scale) };
+  return { scale, zeroPoint: Math.round((0 - from) / scale) };
 }

@@ -1,6 +1,6 @@
 import { blockSizeOf, MAX_IN_BLOCK, MIDDLE_OF_BLOCK } from '../weights/int8-format.ts';
 import type { Matrix } from './quantize-matrix.ts';
-import { stepOf } from './step.ts';
+import { rounded, stepOf } from './step.ts';
 
 export interface BlockMatrix {
   /** [out, blocks, block]; what fills up the last block of a row stands for zero. */
@@ -31,7 +31,7 @@ export function quantizeBlocks({ values, outputSize, inputSize }: Matrix): Block
     const step = stepOf(weights, MAX_IN_BLOCK);
     scale[block] = step;
     for (let index = 0; index < weights.length; index += 1)
-      quantized[block * blockSize + index] = MIDDLE_OF_BLOCK + Math.round((weights[index] ?? 0) / step);
+      quantized[block * blockSize + index] = MIDDLE_OF_BLOCK + rounded(weights[index] ?? 0, step, MAX_IN_BLOCK);
   }
   return { values: quantized, scale };
 }

@@ -1,5 +1,5 @@
 import { MAX_QUANTIZED } from '../weights/int8-format.ts';
-import { stepOf } from './step.ts';
+import { rounded, stepOf } from './step.ts';
 
 /** A matrix of a Linear, in PyTorch's order. */
 export interface Matrix {
@@ -36,7 +36,7 @@ export function quantizeMatrix({ values, outputSize, inputSize }: Matrix, partCo
       for (let input = 0; input < inputSize; input += 1) {
         const start = first * inputSize + input * partSize - first;
         for (let output = from; output < to; output += 1)
-          quantized[start + output] = Math.round((values[output * inputSize + input] ?? 0) / (scale[output] ?? 1));
+          quantized[start + output] = rounded(values[output * inputSize + input] ?? 0, scale[output] ?? 1, MAX_QUANTIZED);
       }
     }
   }

@@ -2,7 +2,7 @@ import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
 import type { Real } from '../../onnx/element-type.ts';
 import type { Value } from '../../onnx/graph.ts';
 import type { Scope } from '../../onnx/scope.ts';
-import { activate, asRows, layerNorm, linear, projectAndNormalize } from '../layers.ts';
+import { activate, asRows, LOWEST_ACTIVATION, layerNorm, linear, projectAndNormalize } from '../layers.ts';
 import { child, type Module, weight } from '../module.ts';
 import { type RowsByImage, toImages, toRows } from '../rows-by-image.ts';
 
@@ -149,5 +149,6 @@ export function feedForwardBlock(layer: Module, config: TextConfig, x: Value<Rea
     inputSize: intermediateSize,
     hiddenSize,
     layerNormEpsilon,
+    lowest: LOWEST_ACTIVATION,
   });
 }
