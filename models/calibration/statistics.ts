@@ -12,7 +12,8 @@ export interface StatisticsGraph {
 }
 
 /**
- * The range of each feature. Outputs for each product input: `smallest.N` and `largest.N`, float32 [width].
+ * The range of each feature. Outputs for each product input, float32 [width]: `smallest.N`, `largest.N`, and `squares.N`,
+ * the sum of its squares.
  * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
  */
 export function rangesGraph(checkpoint: Checkpoint, weights: Weights): StatisticsGraph {
@@ -21,40 +22,43 @@ export function rangesGraph(checkpoint: Checkpoint, weights: Weights): Statistic
     const { op } = createScope(graph, `ranges.${index}`);
     addOutput(graph, `smallest.${index}`, op.reduceMin(value, 0));
     addOutput(graph, `largest.${index}`, op.reduceMax(value, 0));
+    addOutput(graph, `squares.${index}`, op.reduceSum(op.mul(value, value), 0));
   }
   return { graph, inputs };
 }
 
-/** One way to round rows: (x / factors / scale + zeroPoint) is a byte. */
+/** Steps of rows: (x / factors / scale + zeroPoint) is a byte. */
 export interface Rounding {
   readonly scale: number;
   readonly zeroPoint: number;
 }
 
-export interface RoundedInput {
-  /** [width]: what the features are divided by before; absent where they stay. */
+/** Some ways to round rows, whose features are divided by the same factors. */
+export interface RoundedRows {
+  /** [width]; absent where the features stay as they are. */
   readonly factors?: Float32Array;
   readonly roundings: readonly Rounding[];
 }
 
 /**
- * What rounding costs. Outputs for each product input N and each of its ways C: `error.N.C` float32 [width], the sums of
- * squares of the differences.
- * @param rounded one for each product input.
+ * What rounding costs. Outputs for each product input N, each of its factors F and each of their steps S: `error.N.F.S`
+ * float32 [width], the sums of squares of the differences.
+ * @param rounded for each product input, the ways in which it is rounded.
  * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
  */
 export function roundingGraph(
   checkpoint: Checkpoint,
   weights: Weights,
-  rounded: readonly RoundedInput[],
+  rounded: readonly (readonly RoundedRows[])[],
 ): StatisticsGraph {
   const { graph, inputs } = imageProducts(checkpoint, weights);
   for (const [index, { value }] of inputs.entries()) {
-    const { factors, roundings = [] } = rounded[index] ?? {};
-    const scope = createScope(graph, `rounding.${index}`);
-    const x = factors === undefined ? value : divided(scope, value, factors);
-    for (const [candidate, rounding] of roundings.entries())
-      addOutput(graph, `error.${index}.${candidate}`, squaredError(scope, x, rounding));
+    for (const [number, { factors, roundings }] of (rounded[index] ?? []).entries()) {
+      const scope = createScope(graph, `rounding.${index}.${number}`);
+      const x = factors === undefined ? value : divided(scope, value, factors);
+      for (const [candidate, rounding] of roundings.entries())
+        addOutput(graph, `error.${index}.${number}.${candidate}`, squaredError(scope, x, rounding));
+    }
   }
   return { graph, inputs };
 }

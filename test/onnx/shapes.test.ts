@@ -169,7 +169,7 @@ describe('a value that does not fit is refused on its line, and the message has 
       'a product of blocks by rows of another width',
       () =>
         microsoft.matMulBlocks({
-          x: float32(['rows', 31]),
+          x: input(['rows', 31]),
           b: input([8, 2, 16], 'uint8'),
           bScale: float32([16]),
           inputSize: 32,
@@ -181,7 +181,7 @@ describe('a value that does not fit is refused on its line, and the message has 
       'a product of blocks that are too few for the rows',
       () =>
         microsoft.matMulBlocks({
-          x: float32(['rows', 33]),
+          x: input(['rows', 33]),
           b: input([8, 2, 16], 'uint8'),
           bScale: float32([16]),
           inputSize: 33,
