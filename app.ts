@@ -22,8 +22,8 @@ export function settingsFromEnvironment(): Settings {
 
 /** The events of all requests to a handler, and of its batches: for metrics and statistics. */
 export interface HandlerEvents extends RequestEvents {
-  /** A worker has computed a batch of so many items. */
-  readonly batchDone?: (itemCount: number, durationMs: number) => void;
+  /** A worker has computed a batch of so many items; how the cache served its images, where there is one. */
+  readonly batchDone?: NonNullable<StartOptions['batchDone']>;
 }
 
 /**
@@ -64,8 +64,8 @@ export default class Handler {
    *   `SETTINGS_INVALID` when another model of the process has another bound for decoded images.
    */
   async initialize(options: Omit<StartOptions, 'batchDone'> = {}): Promise<void> {
-    const batchDone = (itemCount: number, durationMs: number) => {
-      tellEach([...this.#listeners], (listener) => listener.batchDone?.(itemCount, durationMs));
+    const batchDone: StartOptions['batchDone'] = (...done) => {
+      tellEach([...this.#listeners], (listener) => listener.batchDone?.(...done));
     };
     const starting = this.#starting ?? startModel(this.settings, { ...options, batchDone });
     this.#starting = starting;

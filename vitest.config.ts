@@ -17,7 +17,7 @@ const pipeline = [
   'test/app.test.ts',
   'test/checkpoint/{hub,merge,quantize}/**/*.test.ts',
   'test/pipeline/!(settings).test.ts',
-  'test/pipeline/{images,sessions,tasks,workers}/**/*.test.ts',
+  'test/pipeline/{cuda,images,sessions,tasks,workers}/**/*.test.ts',
 ];
 
 export default defineConfig({

@@ -1,241 +1,187 @@
-import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
-import Handler, { settingsFromEnvironment } from '../app.ts';
-import { withInt8 } from './int8.ts';
+import { parseArgs } from 'node:util';
+import { withFolders } from './sides/folders.ts';
+import { describeProcessor } from './sides/processor.ts';
+import { type Answer, pictures, type Request } from './sides/requests.ts';
+import { type About, type Memory, RunningSide, runToEnd, startAll, stopAll } from './sides/running-side.ts';
+import { availableSides, type Folders, type Side } from './sides/side.ts';
+import { milliseconds, Table } from './sides/table.ts';
+import { alternate, medians, type Turns } from './sides/turns.ts';
 
 /**
- * Compares this package with transformers on torch, in one run, on the same checkpoint and image; also with an int8 copy of
- * the checkpoint. docs/explanation/speed.md has its table.
+ * Compares captions of this package with transformers on torch and with OpenVINO, in one run that alternates between the
+ * programs. Prints the processor and two Markdown tables, which docs/explanation/speed.md holds: medians, and in brackets
+ * the median of the ratios to torch in float32. Programs that are not installed are left out.
  *
+ *     pip install -r test/fixtures/requirements.txt openvino==2026.4.1 nncf==3.4.0
  *     python bench/make_checkpoint.py FOLDER large
- *     npm run build && npx tsx bench/compare.ts FOLDER
+ *     npm run build && npx tsx bench/compare.ts FOLDER [--turns 5] [--batch-turns 3] [--starts 3]
  *
- * Captions have 20 forced tokens, each program has two threads, and the programs alternate. Prints medians, and ratios to
- * torch.
+ * Captions have 20 forced tokens. PYTHON names another Python than `python`.
  */
 
-const THREADS = 2;
-const PAIRS = 5;
-const STARTS = 3;
+const NEW_TOKENS = 20;
+const FEW_TOKENS = 4;
 
-const root = fileURLToPath(new URL('..', import.meta.url));
-const image = `${root}test/fixtures/images/chelsea.png`;
-const source = `data:;base64,${readFileSync(image).toString('base64')}`;
-const forced = { max_new_tokens: 20, min_new_tokens: 20 };
-const prompts = ['', 'a picture of', 'a photography of two cats', 'the'];
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    turns: { type: 'string', default: '5' },
+    'batch-turns': { type: 'string', default: '3' },
+    starts: { type: 'string', default: '3' },
+  },
+});
+const turns = Number(values.turns);
+const batchTurns = Number(values['batch-turns']);
+const starts = Number(values.starts);
 
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
-}
+const one: Request = { images: pictures.slice(0, 1), texts: [], newTokens: NEW_TOKENS };
+const batch: Request = { ...one, images: pictures };
+const prompts: Request = { ...one, texts: ['', 'a picture of', 'a photography of two cats', 'the'] };
+const onePrompt: Request = { ...one, texts: ['a picture of'] };
 
-/** Runs a process to its end; returns its wall time and its output. */
-async function runProcess(command: string, args: readonly string[]): Promise<{ wallMs: number; output: string }> {
-  const startMs = performance.now();
-  const child = spawn(command, args, {
-    stdio: ['ignore', 'pipe', 'ignore'],
-    env: { ...process.env, BLIP_THREADS: String(THREADS), HF_HUB_OFFLINE: '1' },
-  });
-  let output = '';
-  child.stdout.on('data', (chunk) => {
-    output += chunk;
-  });
-  const exitCode = await new Promise<number | null>((resolve) => child.once('exit', resolve));
-  if (exitCode !== 0) throw new Error(`Expected ${command} ${args[0]} to succeed, got exit code ${exitCode}.`);
-  return { wallMs: performance.now() - startMs, output };
-}
-
-/** Starts a transformers process that stays up and captions on request. */
-async function startTorch(
-  checkpoint: string,
-): Promise<{ caption(): Promise<{ ms: number; ids: string }>; stop(): void }> {
-  const child = spawn('python', [`${root}bench/torch_caption.py`, checkpoint, image, String(THREADS), 'serve'], {
-    stdio: ['pipe', 'pipe', 'ignore'],
-  });
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  await lines.next();
-  return {
-    async caption() {
-      child.stdin.write('\n');
-      const [ms = '', ids = ''] = String((await lines.next()).value).split(' ');
-      return { ms: Number(ms), ids };
-    },
-    stop: () => child.stdin.end(),
-  };
-}
-
-async function startHandler(checkpoint: string): Promise<Handler> {
-  const model = new Handler({ ...settingsFromEnvironment(), checkpoint, threadsPerWorker: THREADS });
-  await model.initialize();
-  return model;
-}
-
-interface Timed {
-  readonly totalMs: number;
-  readonly generateMs: number;
+interface Caption {
+  readonly ms: number;
+  /** What each further token adds. */
+  readonly tokenMs: number;
+  /** The share of the time that is not the computation. */
+  readonly outside: number;
   readonly ids: string;
 }
 
-async function caption(model: Handler, text: readonly string[]): Promise<Timed> {
-  const startMs = performance.now();
-  const { outputs, times } = await model.inferTensors({
-    inputs: { img_url: source, text, ...forced },
-    outputs: ['generated_output', 'token_ids'],
-  });
-  return { totalMs: performance.now() - startMs, generateMs: times.computeMs, ids: outputs[1]?.data.join(',') ?? '' };
+async function caption(running: RunningSide): Promise<Caption> {
+  const { ms, computeMs = ms, rows } = await running.answer(one);
+  const few = await running.answer({ ...one, newTokens: FEW_TOKENS });
+  const tokenMs = (ms - few.ms) / (NEW_TOKENS - FEW_TOKENS);
+  return { ms, tokenMs, outside: (ms - computeMs) / ms, ids: rows.join() };
 }
 
-/** Private memory and load time of a process that has only loaded the checkpoint. */
-async function measureLoad(
-  checkpoint: string,
-): Promise<{ loadMs: number; modelLoadMs: number; anonymousMegabytes: number }> {
-  const script = `
-    import Handler, { settingsFromEnvironment } from '${root}dist/app.js';
-    import { readFileSync } from 'node:fs';
-    const model = new Handler({ ...settingsFromEnvironment(), checkpoint: '${checkpoint}' });
-    await model.initialize();
-    const anonymous = Number(/RssAnon:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]);
-    const { loadMs, modelLoadMs } = model.model;
-    console.log(JSON.stringify({ loadMs, modelLoadMs, anonymousMegabytes: anonymous / 1000 }));
-    await model.finalize();`;
-  const { output } = await runProcess(process.execPath, ['--input-type=module', '-e', script]);
-  return JSON.parse(output);
+async function promptsBesideOne(running: RunningSide): Promise<number> {
+  const { ms } = await running.answer(onePrompt);
+  return (await running.answer(prompts)).ms / ms;
 }
 
-interface Cells {
-  readonly torch?: string;
-  readonly float32: string;
-  readonly int8: string;
-  readonly ratios?: readonly [float32: number, int8: number];
+interface Captions {
+  readonly captions: Turns<Caption>;
+  readonly memory: ReadonlyMap<string, Memory>;
+  readonly batches: Turns<Answer>;
+  /** Of this package: four prompts about one image, beside one. */
+  readonly growth: Turns<number>;
+  readonly abouts: ReadonlyMap<string, About>;
 }
 
-function row(what: string, { torch = '', float32, int8, ratios }: Cells): void {
-  const [float32Ratio = '', int8Ratio = ''] = ratios?.map((ratio) => ratio.toFixed(2)) ?? [];
-  console.log(`| ${[what, torch, float32, float32Ratio, int8, int8Ratio].join(' | ')} |`);
+/** Captions of one image, then of eight at once, while all programs are loaded. */
+async function measureCaptions(sides: readonly Side[], folders: Folders): Promise<Captions> {
+  const all = await startAll(sides, 'captioning', folders);
+  for (const running of all) await running.answer(one);
+  const captions = await alternate(all, turns, caption);
+  const memory = new Map(all.map((running) => [running.name, running.memory()]));
+  for (const running of all) await running.answer({ ...batch, newTokens: FEW_TOKENS });
+  const batches = await alternate(all, batchTurns, (running) => running.answer(batch));
+  const ours = all.filter(({ side }) => side.isOurs);
+  const growth = await alternate(ours, turns, promptsBesideOne);
+  await stopAll(all);
+  return { captions, memory, batches, growth, abouts: new Map(all.map(({ name, about }) => [name, about])) };
 }
 
-function ms(value: number): string {
-  return `${value.toFixed(0)} ms`;
+interface Load {
+  readonly about: About;
+  readonly memory: Memory;
 }
 
-interface Turn {
-  readonly torchMs: number;
-  readonly torchIds: string;
-  readonly float32: Timed;
-  readonly int8: Timed;
+/** A process that has only loaded the checkpoint. */
+async function load(side: Side, folders: Folders): Promise<Load> {
+  const running = await RunningSide.start(side, 'captioning', folders);
+  const memory = running.memory();
+  await running.stop();
+  return { about: running.about, memory };
 }
 
-/** The median of one number over all turns. */
-function medianOf<T>(turns: readonly T[], numberOf: (turn: T) => number): number {
-  return median(turns.map(numberOf));
+/** How many captions of each float32 side have the token ids of the first one, which is torch in float32. */
+function equalIds(sides: readonly Side[], captions: Turns<Caption>): ReadonlyMap<string, string> {
+  const [expected = []] = captions.values();
+  const count = (figures: readonly Caption[]) => figures.filter(({ ids }, turn) => ids === expected[turn]?.ids).length;
+  // Random weights repeat one token, in bfloat16 and int8 as in float32, so equal ids would say nothing about those.
+  const compared = sides.slice(1).filter(({ isFloat32 }) => isFloat32);
+  return new Map(compared.map(({ name }) => [name, `${count(captions.get(name) ?? [])} of ${turns}`]));
 }
 
-async function compareCaptions(checkpoint: string, int8Checkpoint: string): Promise<void> {
-  const torch = await startTorch(checkpoint);
-  const models = { float32: await startHandler(checkpoint), int8: await startHandler(int8Checkpoint) };
-  await torch.caption();
-  await caption(models.float32, ['']);
-  await caption(models.int8, ['']);
-  const turns: Turn[] = [];
-  for (let turn = 0; turn < PAIRS; turn += 1) {
-    const { ms: torchMs, ids: torchIds } = await torch.caption();
-    turns.push({
-      torchMs,
-      torchIds,
-      float32: await caption(models.float32, ['']),
-      int8: await caption(models.int8, ['']),
-    });
-  }
-  torch.stop();
-  row('caption, 20 tokens', {
-    torch: ms(medianOf(turns, ({ torchMs }) => torchMs)),
-    float32: ms(medianOf(turns, ({ float32 }) => float32.totalMs)),
-    int8: ms(medianOf(turns, ({ int8 }) => int8.totalMs)),
-    ratios: [
-      medianOf(turns, ({ float32, torchMs }) => float32.totalMs / torchMs),
-      medianOf(turns, ({ int8, torchMs }) => int8.totalMs / torchMs),
-    ],
-  });
-  // Random weights repeat one token, in int8 as in float32, so equal ids would say nothing about int8.
-  const equal = turns.filter(({ float32, torchIds }) => float32.ids === torchIds).length;
-  row("token ids are torch's", { float32: `${equal} of ${PAIRS}`, int8: '' });
-  const outside = (side: 'float32' | 'int8') =>
-    medianOf(turns, (turn) => (turn[side].totalMs - turn[side].generateMs) / turn[side].totalMs);
-  const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
-  row('outside `session.run()`', { float32: percent(outside('float32')), int8: percent(outside('int8')) });
-  row('four prompts about one image / one prompt', {
-    float32: (await fourPrompts(models.float32)).toFixed(2),
-    int8: (await fourPrompts(models.int8)).toFixed(2),
-  });
-  await models.float32.finalize();
-  await models.int8.finalize();
+const megabytes = (value: number) => `${value.toFixed(0)} MB`;
+const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+const seconds = (ms: number) => `${(ms / 1000).toFixed(2)} s`;
+
+function mapValues<T>(map: ReadonlyMap<string, T>, shown: (value: T) => string): ReadonlyMap<string, string> {
+  return new Map([...map].map(([name, value]) => [name, shown(value)]));
 }
 
-async function fourPrompts(model: Handler): Promise<number> {
-  const ratios: number[] = [];
-  for (let run = 0; run < PAIRS; run += 1) {
-    const one = await caption(model, ['a picture of']);
-    ratios.push((await caption(model, prompts)).totalMs / one.totalMs);
-  }
-  return median(ratios);
+function printSides(sides: readonly Side[], measured: Captions, startTimes: Turns<number>): void {
+  const { captions, memory, batches, abouts } = measured;
+  const perSecond = (ms: number) => ((1000 * pictures.length) / ms).toFixed(2);
+  const table = new Table(sides.map(({ name }) => name));
+  table.row(
+    'computes in',
+    mapValues(abouts, ({ precision }) => precision),
+  );
+  table.times(`caption, ${NEW_TOKENS} tokens`, captions, ({ ms }) => ms);
+  table.times('each further token', captions, ({ tokenMs }) => tokenMs);
+  table.times(`${pictures.length} images in one request`, batches, ({ ms }) => ms);
+  table.numbers(
+    'the same, images a second',
+    medians(batches, ({ ms }) => ms),
+    perSecond,
+  );
+  table.times('process start to first caption', startTimes, (ms) => ms, seconds);
+  table.row(
+    'private memory after captions',
+    mapValues(memory, ({ privateMegabytes }) => megabytes(privateMegabytes)),
+  );
+  table.row(
+    'memory with mapped files',
+    mapValues(memory, ({ residentMegabytes }) => megabytes(residentMegabytes)),
+  );
+  table.row("token ids equal torch's", equalIds(sides, captions));
 }
 
-async function compareStarts(checkpoint: string, int8Checkpoint: string): Promise<void> {
-  const ours = async (folder: string) => {
-    const args = ['--checkpoint', folder, '--img_url', image, '--parameters', JSON.stringify(forced)];
-    return (await runProcess(process.execPath, [`${root}dist/invoke.js`, ...args])).wallMs;
-  };
-  const theirs = [`${root}bench/torch_caption.py`, checkpoint, image, String(THREADS), 'once'];
-  const turns: { readonly torchMs: number; readonly float32Ms: number; readonly int8Ms: number }[] = [];
-  for (let start = 0; start < STARTS; start += 1) {
-    const torchMs = (await runProcess('python', theirs)).wallMs;
-    turns.push({ torchMs, float32Ms: await ours(checkpoint), int8Ms: await ours(int8Checkpoint) });
-  }
-  row('process start to first caption', {
-    torch: ms(medianOf(turns, ({ torchMs }) => torchMs)),
-    float32: ms(medianOf(turns, ({ float32Ms }) => float32Ms)),
-    int8: ms(medianOf(turns, ({ int8Ms }) => int8Ms)),
-    ratios: [
-      medianOf(turns, ({ float32Ms, torchMs }) => float32Ms / torchMs),
-      medianOf(turns, ({ int8Ms, torchMs }) => int8Ms / torchMs),
-    ],
-  });
-}
-
-async function compareLoads(checkpoint: string, int8Checkpoint: string): Promise<void> {
-  type Load = Awaited<ReturnType<typeof measureLoad>>;
-  const loads: { readonly float32: Load; readonly int8: Load }[] = [];
-  for (let load = 0; load < STARTS; load += 1)
-    loads.push({ float32: await measureLoad(checkpoint), int8: await measureLoad(int8Checkpoint) });
-  const cells = (numberOf: (load: Load) => number, shown: (value: number) => string) => ({
-    float32: shown(medianOf(loads, ({ float32 }) => numberOf(float32))),
-    int8: shown(medianOf(loads, ({ int8 }) => numberOf(int8))),
-  });
-  row(
+function printOurs(ours: readonly Side[], { captions, growth }: Captions, loads: Turns<Load>): void {
+  const table = new Table(ours.map(({ name }) => name));
+  const load = (numberOf: (load: Load) => number) => medians(loads, numberOf);
+  table.numbers(
+    'outside `session.run()`',
+    medians(captions, ({ outside }) => outside),
+    percent,
+  );
+  table.numbers(
+    'four prompts about one image / one prompt',
+    medians(growth, (ratio) => ratio),
+    (ratio) => ratio.toFixed(2),
+  );
+  table.numbers(
     'model load: graph, weights, session',
-    cells(({ modelLoadMs }) => modelLoadMs, ms),
+    load(({ about }) => about.modelLoadMs ?? Number.NaN),
+    milliseconds,
   );
-  row(
+  table.numbers(
     '`initialize()`, with threads and imports',
-    cells(({ loadMs }) => loadMs, ms),
+    load(({ about }) => about.loadMs ?? Number.NaN),
+    milliseconds,
   );
-  const megabytes = (value: number) => `${value.toFixed(0)} MB`;
-  row(
-    'anonymous memory after it',
-    cells(({ anonymousMegabytes }) => anonymousMegabytes, megabytes),
+  table.numbers(
+    'private memory after `initialize()`',
+    load(({ memory }) => memory.privateMegabytes),
+    megabytes,
   );
 }
 
-const checkpoint = process.argv[2];
+const [checkpoint] = positionals;
 if (checkpoint === undefined)
   throw new Error('Expected a checkpoint, got none: npx tsx bench/compare.ts CHECKPOINT_FOLDER');
-console.log(
-  '| | torch, float32 | blip-handler, float32 | ratio | blip-handler, int8 | ratio |\n| --- | --- | --- | --- | --- | --- |',
-);
-await withInt8(checkpoint, async (int8Checkpoint) => {
-  await compareCaptions(checkpoint, int8Checkpoint);
-  await compareStarts(checkpoint, int8Checkpoint);
-  await compareLoads(checkpoint, int8Checkpoint);
+console.log(`${describeProcessor()}\n`);
+const sides = availableSides();
+await withFolders('captioning', checkpoint, sides, async (folders) => {
+  const measured = await measureCaptions(sides, folders);
+  const startTimes = await alternate(sides, starts, (side) => runToEnd(side.captionOnce(folders, one)));
+  const ours = sides.filter(({ isOurs }) => isOurs);
+  const loads = await alternate(ours, starts, (side) => load(side, folders));
+  printSides(sides, measured, startTimes);
+  console.log();
+  printOurs(ours, measured, loads);
 });

@@ -1,154 +1,189 @@
-import { spawn } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
-import Handler, { settingsFromEnvironment } from '../app.ts';
-import { withInt8 } from './int8.ts';
+import { parseArgs } from 'node:util';
+import { withFolders } from './sides/folders.ts';
+import { describeProcessor } from './sides/processor.ts';
+import { type Answer, pictures, type Request, type Task, text, texts } from './sides/requests.ts';
+import { RunningSide, startAll, stopAll } from './sides/running-side.ts';
+import { availableSides, type Folders, type Side } from './sides/side.ts';
+import { milliseconds, Table } from './sides/table.ts';
+import { alternate, medians, type Turns } from './sides/turns.ts';
 
 /**
- * Compares the other tasks with transformers on torch, in one run: one answer of 3 forced tokens, one match, one embedding.
- * Each program has two threads, the programs alternate, and this package also runs int8 copies. Then it measures five
- * questions about one image, and loading from torch archives. docs/explanation/speed.md has its table.
+ * Compares the other tasks with transformers on torch and with OpenVINO, as bench/compare.ts compares captions: answers of
+ * 3 forced tokens, matches, embeddings, one at a time and eight in one request. Also prints a number of each answer, how
+ * far an embedding moves when its image is in a batch, and what only this package does.
  *
+ *     pip install -r test/fixtures/requirements.txt openvino==2026.4.1 nncf==3.4.0
  *     for size in vqa itm clip-b32 clip-l14; do python bench/make_checkpoint.py FOLDER/$size $size; done
- *     npx tsx bench/family.ts FOLDER
+ *     npm run build && npx tsx bench/family.ts FOLDER [--turns 5] [--batch-turns 3]
  */
 
-const THREADS = 2;
-const PAIRS = 7;
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { turns: { type: 'string', default: '5' }, 'batch-turns': { type: 'string', default: '3' } },
+});
+const turns = Number(values.turns);
+const batchTurns = Number(values['batch-turns']);
 
-const root = fileURLToPath(new URL('..', import.meta.url));
-const image = `${root}test/fixtures/images/chelsea.png`;
-const source = `data:;base64,${readFileSync(image).toString('base64')}`;
-const text = 'two cats on the picture';
-const forced = { max_new_tokens: 3, min_new_tokens: 3 };
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+interface Kind {
+  readonly name: string;
+  /** The checkpoint's folder in FOLDER. */
+  readonly size: string;
+  readonly task: Task;
+  readonly one: Request;
+  readonly eight: Request;
+  /** Which number of an answer is shown: of token ids the first after the start token. */
+  readonly shown: number;
 }
 
-async function startTorch(task: string, checkpoint: string) {
-  const args = [`${root}bench/torch_family.py`, task, checkpoint, image, text, String(THREADS)];
-  const child = spawn('python', args, { stdio: ['pipe', 'pipe', 'inherit'] });
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  await lines.next();
-  return {
-    async measure() {
-      child.stdin.write('\n');
-      const [ms = '', first = ''] = String((await lines.next()).value).split(' ');
-      return { ms: Number(ms), first: Number(first) };
-    },
-    stop: () => child.stdin.end(),
-  };
+const image = pictures.slice(0, 1);
+const aboutImages = (newTokens: number, questions: readonly string[]) => ({
+  one: { images: image, texts: questions, newTokens },
+  eight: { images: pictures, texts: questions, newTokens },
+});
+
+const kinds: readonly Kind[] = [
+  {
+    name: 'answer of 3 tokens (vqa-base size)',
+    size: 'vqa',
+    task: 'question-answering',
+    ...aboutImages(3, [text]),
+    shown: 1,
+  },
+  { name: 'match probability (itm-base size)', size: 'itm', task: 'retrieval', ...aboutImages(0, [text]), shown: 0 },
+  ...['b32', 'l14'].flatMap((size): readonly Kind[] => {
+    const common = { size: `clip-${size}`, task: 'clip', shown: 0 } as const;
+    const model = `CLIP ${size.slice(0, 1).toUpperCase()}/${size.slice(1)}`;
+    const embedded = { one: { images: [], texts: [text], newTokens: 0 }, eight: { images: [], texts, newTokens: 0 } };
+    return [
+      { name: `${model}: image`, ...common, ...aboutImages(0, []) },
+      { name: `${model}: text`, ...common, ...embedded },
+    ];
+  }),
+];
+
+interface Measured {
+  readonly kind: Kind;
+  readonly one: Turns<Answer>;
+  readonly eight: Turns<Answer>;
+  /** By side, for images of CLIP. */
+  readonly moved: ReadonlyMap<string, number>;
 }
 
-async function start(checkpoint: string): Promise<Handler> {
-  const model = new Handler({ ...settingsFromEnvironment(), checkpoint, threadsPerWorker: THREADS });
-  await model.initialize();
-  return model;
+/** The largest difference of an embedding in a batch from that of its image alone, as a share of its largest value. */
+async function largestMove(running: RunningSide, { rows }: Answer): Promise<number> {
+  const moves: number[] = [];
+  for (const [index, path] of pictures.entries()) {
+    const alone = (await running.answer({ images: [path], texts: [], newTokens: 0 })).rows[0] ?? [];
+    const differences = alone.map((value, place) => Math.abs(value - (rows[index]?.[place] ?? Number.NaN)));
+    moves.push(Math.max(...differences) / Math.max(...alone.map(Math.abs)));
+  }
+  return Math.max(...moves);
 }
 
-async function measure(model: Handler, inputs: unknown, output: string, place = 0) {
-  const startMs = performance.now();
-  const { outputs } = await model.inferTensors({ inputs, outputs: [output] });
-  return { ms: performance.now() - startMs, first: Number(outputs[0]?.data[place]) };
+async function measureMoves(all: readonly RunningSide[], batches: Turns<Answer>): Promise<ReadonlyMap<string, number>> {
+  const moved = new Map<string, number>();
+  for (const running of all) {
+    const answer = batches.get(running.name)?.[0];
+    if (answer !== undefined) moved.set(running.name, await largestMove(running, answer));
+  }
+  return moved;
 }
 
-function row(...cells: readonly string[]): void {
-  console.log(`| ${cells.join(' | ')} |`);
+async function measureKind(kind: Kind, all: readonly RunningSide[]): Promise<Measured> {
+  for (const running of all) for (const request of [kind.one, kind.eight]) await running.answer(request);
+  const one = await alternate(all, turns, (running) => running.answer(kind.one));
+  const eight = await alternate(all, batchTurns, (running) => running.answer(kind.eight));
+  const embedsImages = kind.task === 'clip' && kind.one.images.length > 0;
+  return { kind, one, eight, moved: embedsImages ? await measureMoves(all, eight) : new Map() };
 }
 
-async function compare(
-  what: string,
-  task: string,
-  checkpoint: string,
-  [inputs, output, place]: readonly [unknown, string, number?],
-): Promise<void> {
-  await withInt8(checkpoint, async (int8Checkpoint) => {
-    const torch = await startTorch(task, checkpoint);
-    const [model, int8Model] = [await start(checkpoint), await start(int8Checkpoint)];
-    await torch.measure();
-    await measure(model, inputs, output);
-    await measure(int8Model, inputs, output);
-    type Measured = Awaited<ReturnType<typeof measure>>;
-    const turns: { readonly theirs: Measured; readonly ours: Measured; readonly int8: Measured }[] = [];
-    for (let turn = 0; turn < PAIRS; turn += 1) {
-      const theirs = await torch.measure();
-      const ours = await measure(model, inputs, output, place);
-      turns.push({ theirs, ours, int8: await measure(int8Model, inputs, output, place) });
-    }
-    torch.stop();
-    await model.finalize();
-    await int8Model.finalize();
-    const sides = ['theirs', 'ours', 'int8'] as const;
-    const [theirs = '', ours = '', int8 = ''] = sides.map(
-      (side) => `${median(turns.map((turn) => turn[side].ms)).toFixed(0)} ms`,
-    );
-    const ratio = (side: 'ours' | 'int8') => median(turns.map((turn) => turn[side].ms / turn.theirs.ms)).toFixed(2);
-    const values = sides.map((side) => turns[0]?.[side].first.toPrecision(6)).join(', ');
-    row(what, theirs, ours, ratio('ours'), int8, ratio('int8'), values);
+/** All kinds of one checkpoint, whose programs are loaded together. */
+async function measureCheckpoint(folder: string, size: string, sides: readonly Side[]): Promise<readonly Measured[]> {
+  const ofSize = kinds.filter((kind) => kind.size === size);
+  const [{ task } = { task: 'clip' as const }] = ofSize;
+  return withFolders(task, join(folder, size), sides, async (folders) => {
+    const all = await startAll(sides, task, folders);
+    const measured: Measured[] = [];
+    for (const kind of ofSize) measured.push(await measureKind(kind, all));
+    await stopAll(all);
+    return measured;
   });
 }
 
-async function fiveQuestions(checkpoint: string): Promise<void> {
-  const model = await start(checkpoint);
-  const ask = (questions: readonly string[]) =>
-    measure(model, { img_url: source, question: questions, ...forced }, 'answer');
-  const five = ['two cats?', 'a picture of the cats?', 'the', 'two cats on the picture of a cat', 'of?'];
-  await ask(five);
-  const ratios = [];
-  for (let pair = 0; pair < PAIRS; pair += 1) ratios.push((await ask(five)).ms / (await ask([text])).ms);
-  await model.finalize();
-  row('five questions about one image / one question', '', median(ratios).toFixed(2), '', '', '', '');
+function printSides(sides: readonly Side[], measured: readonly Measured[]): void {
+  const columns = sides.map(({ name }) => name);
+  const times = new Table(columns);
+  for (const { kind, one, eight } of measured) {
+    times.times(kind.name, one, ({ ms }) => ms);
+    times.times('the same, eight in one request', eight, ({ ms }) => ms);
+  }
+  console.log();
+  const numbers = new Table(columns);
+  for (const { kind, one, moved } of measured) {
+    const numberOf = ({ rows }: Answer) => rows[0]?.[kind.shown] ?? Number.NaN;
+    numbers.numbers(`a number of it: ${kind.name}`, medians(one, numberOf), (value) => value.toPrecision(5));
+    const isMoved = moved.size > 0;
+    if (isMoved) numbers.numbers('its largest change in a batch of eight', moved, (value) => value.toExponential(0));
+  }
 }
 
-/** Loads the same weights from safetensors and from pytorch_model.bin, alternating. */
-async function compareLoads(checkpoint: string): Promise<void> {
+/** Five questions about one image, beside one. */
+async function questionsBesideOne(running: RunningSide): Promise<number> {
+  const five = ['two cats?', 'a picture of the cats?', 'the', 'two cats on the picture of a cat', 'of?'];
+  const request: Request = { images: image, texts: five, newTokens: 3 };
+  const { ms } = await running.answer({ ...request, texts: [text] });
+  return (await running.answer(request)).ms / ms;
+}
+
+/** The same checkpoint with its weights in pytorch_model.bin, in a folder of links. */
+function asTorchArchive(checkpoint: string): string {
   const folder = join(tmpdir(), 'blip-bench-torch-archive');
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder);
-  for (const file of readdirSync(checkpoint).filter((name) => name !== 'model.safetensors')) {
+  for (const file of readdirSync(checkpoint).filter((name) => name !== 'model.safetensors'))
     symlinkSync(join(checkpoint, file), join(folder, file === 'weights.pt' ? 'pytorch_model.bin' : file));
-  }
-  const load = async (place: string) => {
-    const model = await start(place);
-    const modelLoadMs = model.model?.modelLoadMs ?? Number.NaN;
-    await model.finalize();
-    return modelLoadMs;
-  };
-  const times = [];
-  for (let pair = 0; pair < PAIRS; pair += 1)
-    times.push({ safetensors: await load(checkpoint), archive: await load(folder) });
-  const [safetensors, archive] = [
-    median(times.map((time) => time.safetensors)),
-    median(times.map((time) => time.archive)),
-  ];
-  row(
-    'model load, safetensors / pytorch_model.bin',
-    '',
-    `${safetensors.toFixed(0)} ms / ${archive.toFixed(0)} ms`,
-    '',
-    '',
-    '',
-    '',
-  );
-  rmSync(folder, { recursive: true, force: true });
+  return folder;
 }
 
-const folder = process.argv[2];
+async function modelLoadMs(side: Side, checkpoint: string): Promise<number> {
+  const running = await RunningSide.start(side, 'question-answering', { checkpoint, int8: '', openvino: '' });
+  await running.stop();
+  return running.about.modelLoadMs ?? Number.NaN;
+}
+
+/** What only this package does, in its default form of float32. */
+async function printOurs(side: Side, folders: Folders): Promise<void> {
+  const table = new Table([side.name]);
+  const all = await startAll([side], 'question-answering', folders);
+  for (const running of all) await questionsBesideOne(running);
+  const growth = await alternate(all, turns, questionsBesideOne);
+  await stopAll(all);
+  table.numbers(
+    'five questions about one image / one',
+    medians(growth, (ratio) => ratio),
+    (ratio) => ratio.toFixed(2),
+  );
+  const sources = [
+    { name: 'model.safetensors', checkpoint: folders.checkpoint },
+    { name: 'pytorch_model.bin', checkpoint: asTorchArchive(folders.checkpoint) },
+  ];
+  const loads = await alternate(sources, turns, ({ checkpoint }) => modelLoadMs(side, checkpoint));
+  for (const [name, ms] of medians(loads, (ms) => ms))
+    table.row(`model load from ${name}`, new Map([[side.name, milliseconds(ms)]]));
+}
+
+const [folder] = positionals;
 if (folder === undefined)
   throw new Error('Expected the folder of the checkpoints, got none: npx tsx bench/family.ts FOLDER');
-row('', 'torch, float32', 'blip-handler, float32', 'ratio', 'blip-handler, int8', 'ratio', 'a number of each');
-row(...Array.from({ length: 7 }, () => '---'));
-const question = { img_url: source, question: text, ...forced };
-await compare('answer, 3 tokens', 'question-answering', join(folder, 'vqa'), [question, 'token_ids', 1]);
-await fiveQuestions(join(folder, 'vqa'));
-const match = { img_url: source, text };
-await compare('match probability', 'retrieval', join(folder, 'itm'), [match, 'match_probability']);
-for (const size of ['clip-b32', 'clip-l14']) {
-  await compare(`${size}: image`, 'image', join(folder, size), [{ img_url: source }, 'image_embeds']);
-  await compare(`${size}: text`, 'text', join(folder, size), [{ text }, 'text_embeds']);
-}
-await compareLoads(join(folder, 'vqa'));
+console.log(`${describeProcessor()}\n`);
+const sides = availableSides();
+const measured: Measured[] = [];
+for (const size of new Set(kinds.map((kind) => kind.size)))
+  measured.push(...(await measureCheckpoint(folder, size, sides)));
+printSides(sides, measured);
+console.log();
+const ours = sides.find(({ isOurs }) => isOurs);
+if (ours !== undefined) await printOurs(ours, { checkpoint: join(folder, 'vqa'), int8: '', openvino: '' });

@@ -1,5 +1,15 @@
+import type { ElementType } from './element-type.ts';
 import { withShape } from './fit.ts';
-import { addBodyOutput, addInput, addNode, createBody, type Graph, uniqueName, type Value } from './graph.ts';
+import {
+  addBodyOutput,
+  addInput,
+  addNode,
+  addOutput,
+  createBody,
+  type Graph,
+  uniqueName,
+  type Value,
+} from './graph.ts';
 import { createScope, type Scope } from './scope.ts';
 import type { Shape } from './shape.ts';
 import { flatten, mapValues } from './value-tree.ts';
@@ -27,6 +37,29 @@ export function loop<State extends object>(
     inputs: [undefined, scope.op.constant('bool', true), ...inputs],
     attributes: { body: { graph } },
   });
+}
+
+/**
+ * ONNX Loop with one scan output: a value for each iteration, stacked along a new first axis.
+ * @param count 0-D: how many iterations there are; there may be none.
+ * @param shape of the value, which is the same in every iteration.
+ * @returns [count, ...shape].
+ */
+export function collect<T extends ElementType>(
+  scope: Scope,
+  count: Value<'int64'>,
+  shape: readonly number[],
+  body: (scope: Scope, iteration: Value<'int64'>) => Value<T>,
+): Value<T> {
+  const graph = createBody(scope.op.graph, uniqueName(scope.op.graph, `${scope.op.path}/body`));
+  const iteration = addInput(graph, `${graph.name}.iteration`, 'int64', []);
+  const goOn = addInput(graph, `${graph.name}.condition`, 'bool', []);
+  const value = body(createScope(graph, scope.op.path), iteration);
+  addBodyOutput(graph, `${graph.name}.go_on`, goOn);
+  addOutput(graph, `${graph.name}.value`, value, shape);
+  const description = { operator: 'Loop', inputs: [count, undefined], attributes: { body: { graph } } };
+  const [collected] = addNode(scope.op, description, [value.elementType]);
+  return withShape(collected, [undefined, ...shape]);
 }
 
 /**

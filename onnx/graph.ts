@@ -233,12 +233,20 @@ function describeData(data: Initializer['data']): string {
 }
 
 /**
- * Declares initializers as overridable inputs. No run overrides them, but because one could, onnxruntime does not repack
- * them and uses the mapped bytes.
+ * A copy of an outermost graph that declares initializers as overridable inputs. No run overrides them, but because one
+ * could, onnxruntime does not repack them and uses the mapped bytes.
  */
-export function makeOverridable(graph: Graph, isOverridable: (initializer: Initializer) => boolean): void {
-  const { initializers, inputs } = outermost(graph);
-  inputs.push(...[...initializers.values()].filter(isOverridable));
+export function withOverridable(graph: Graph, isOverridable: (initializer: Initializer) => boolean): Graph {
+  return { ...graph, inputs: [...graph.inputs, ...[...graph.initializers.values()].filter(isOverridable)] };
+}
+
+/** Names of the values that nodes of an operator read, in the graph and in its bodies. */
+export function namesReadBy(graph: Graph, operator: string): ReadonlySet<string> {
+  const bodies = graph.nodes.flatMap(({ attributes }) =>
+    Object.values(attributes).flatMap((attribute) => ('graph' in attribute ? [attribute.graph] : [])),
+  );
+  const own = graph.nodes.filter((node) => node.operator === operator).flatMap(({ inputs }) => inputs);
+  return new Set([...own, ...bodies.flatMap((body) => [...namesReadBy(body, operator)])]);
 }
 
 export interface NodeDescription {

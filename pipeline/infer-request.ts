@@ -1,5 +1,6 @@
 import type { HandlerError } from '../protocol/errors.ts';
 import type { NamedTensor } from '../protocol/named-tensor.ts';
+import type { Precision } from './sessions/execution-provider-choices.ts';
 import type { Stage } from './stages.ts';
 
 /** One request to a model. */
@@ -30,6 +31,9 @@ export interface RequestEvents {
   readonly done?: ((outcome: TensorAnswer | HandlerError, durationMs: number) => void) | undefined;
 }
 
+/** The precision of a model: the type that it computes with, or `int8` where its weights are int8. */
+export type AnswerPrecision = Precision | 'int8';
+
 /** The time of each stage of a request: that of its slowest item. */
 export interface StageTimes {
   fetchMs: number;
@@ -39,13 +43,18 @@ export interface StageTimes {
   computeMs: number;
 }
 
-/** An answer in named tensors, with its times. */
-export interface TensorAnswer {
+/** The answer of a task, in named tensors, with its times. */
+export interface TaskAnswer {
   readonly outputs: readonly NamedTensor[];
   /** Why some items have no result; the output `error` has their messages. */
   readonly failures: readonly HandlerError[];
   readonly times: StageTimes;
   readonly generatedTokens: number;
+}
+
+/** An answer with the precision that it was computed in. */
+export interface TensorAnswer extends TaskAnswer {
+  readonly precision: AnswerPrecision;
 }
 
 /**

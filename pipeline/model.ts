@@ -7,19 +7,22 @@ import { prepareInferenceRequests } from '../protocol/inference-request.ts';
 import type { TaskSchema } from '../protocol/schema.ts';
 import { unlessAborted } from './abort.ts';
 import { AcceptedRequests, type WorkLimits } from './accepted-requests.ts';
+import { largestBatchSize, maxBatchSizeOn } from './batch-size.ts';
 import type { ByteBudget } from './images/byte-budget.ts';
+import { decodingAdvice } from './images/decoding-advice.ts';
 import { decodedBudget } from './images/process-budget.ts';
-import type { InferRequest, TensorAnswer } from './infer-request.ts';
+import type { AnswerPrecision, InferRequest, TensorAnswer } from './infer-request.ts';
 import type { ChosenExecutionProvider } from './sessions/execution-provider-choices.ts';
+import { cacheBytesOfWorker, imageCacheNotice } from './sessions/image-cache-size.ts';
 import { MAX_TOKENS_PER_RUN } from './sessions/run-bounds.ts';
-import { chooseWeightsForm } from './sessions/weights-choices.ts';
+import { chooseWeightsLayout, type WeightsLayout } from './sessions/weights-choices.ts';
 import type { CheckpointOf, KindsOf } from './sessions/work.ts';
 import type { Settings } from './settings.ts';
 import { registry } from './tasks/registry.ts';
 import type { ReadRequest, TaskContext } from './tasks/task.ts';
 import { openTokenizer } from './texts/tokenizer.ts';
 import { checkVocabulary } from './texts/vocabulary-check.ts';
-import { startWorkerPool, type WorkerPool } from './workers/worker-pool.ts';
+import { type BatchDone, startWorkerPool, type WorkerPool } from './workers/worker-pool.ts';
 
 /** A prompt and a caption, with a few beams. */
 const USUAL_TOKENS_PER_TEXT = 64;
@@ -30,6 +33,9 @@ export interface RunningModel {
   /** The inputs and outputs of its task. */
   readonly schema: TaskSchema;
   readonly executionProvider: ChosenExecutionProvider;
+  readonly precision: AnswerPrecision;
+  /** How its matrices lie in memory; `packed-when-idle` before and after they are packed. On a GPU, `undefined`. */
+  readonly weights: WeightsLayout | undefined;
   /** Time to be ready: threads, imports, tokenizer and sessions. */
   readonly loadMs: number;
   /** The sessions' part of it: graphs written, weights mapped, sessions open. */
@@ -55,8 +61,7 @@ export interface StartOptions {
   readonly onNotice?: (line: string) => void;
   /** Ends a download that is under way. */
   readonly signal?: AbortSignal;
-  /** Called after every batch that was computed, with the number of its items and the time that it took. */
-  readonly batchDone?: (itemCount: number, durationMs: number) => void;
+  readonly batchDone?: BatchDone;
 }
 
 /**
@@ -82,19 +87,37 @@ async function startWithin(budget: ByteBudget, settings: Settings, options: Star
   for (const notice of checkpoint.notices) options.onNotice?.(notice);
   const task = await startTask(checkpoint.task, checkpoint, settings, { ...options, budget });
   const { schema } = registry[checkpoint.task];
+  const precision = checkpoint.isInt8 ? 'int8' : task.pool.executionProvider.precision;
+  const { executionProvider } = task.pool.executionProvider;
+  const cacheNotice = imageCacheNotice(settings.imageCacheBytes, allWorkers(settings), checkpoint, executionProvider);
+  if (cacheNotice !== undefined) options.onNotice?.(cacheNotice);
+  if (settings.weights !== 'auto' && executionProvider !== 'cpu')
+    options.onNotice?.(`BLIP_WEIGHTS has no effect: ${executionProvider} has a copy of the weights of its own.`);
   return {
     checkpoint,
     loadMs: performance.now() - startMs,
     schema,
     executionProvider: task.pool.executionProvider,
+    precision,
+    weights: weightsOn(task.pool.executionProvider, chooseWeightsLayout(settings.weights, checkpoint.isInt8)),
     modelLoadMs: task.pool.loadMs,
-    ...answering(task, usualOutputs(schema), workLimits(settings)),
+    ...answering(task, precision, usualOutputs(schema), workLimits(settings)),
   };
+}
+
+/** The workers of all devices. */
+function allWorkers({ workerCount, deviceIds }: Settings): number {
+  return workerCount * Math.max(1, deviceIds.length);
+}
+
+/** Only the CPU computes with weights as they lie in memory; a GPU gets a copy. */
+function weightsOn({ executionProvider }: ChosenExecutionProvider, weights: WeightsLayout): WeightsLayout | undefined {
+  return executionProvider === 'cpu' ? weights : undefined;
 }
 
 /** The texts of a usual batch are one run, however large an operator lets batches be. */
 function runTokensOf({ maxBatchSize }: Settings): { readonly maxRunTokens?: number } {
-  const usualTokens = maxBatchSize * USUAL_TOKENS_PER_TEXT;
+  const usualTokens = largestBatchSize(maxBatchSize) * USUAL_TOKENS_PER_TEXT;
   return usualTokens > MAX_TOKENS_PER_RUN ? { maxRunTokens: usualTokens } : {};
 }
 
@@ -134,23 +157,28 @@ async function startTask<Name extends Task>(
       folder: checkpoint.folder,
       task: name,
       imageSize: settings.imageSize,
-      weights: chooseWeightsForm(settings.weights, checkpoint.isInt8),
+      weights: chooseWeightsLayout(settings.weights, checkpoint.isInt8),
       executionProvider: settings.executionProvider,
+      precision: settings.precision,
       threadCount: Math.min(settings.threadsPerWorker, availableParallelism()),
       maxRunBytes: settings.maxRunBytes,
+      imageCacheBytes: cacheBytesOfWorker(settings.imageCacheBytes, allWorkers(settings)),
       ...runTokensOf(settings),
       runLimitMs: settings.runLimitMs,
     },
-    settings.workerCount,
+    allWorkers(settings),
     {
+      deviceIds: settings.deviceIds,
       onNotice: (line) => onNotice?.(`${settings.modelName ?? name}: ${line}`),
       ...(batchDone === undefined ? {} : { batchDone }),
     },
   );
   try {
     const preparing = taskContext(name, checkpoint, settings, budget, onNotice);
-    const [context, pool] = await Promise.all([preparing, starting]);
-    return { read: registry[name].start(checkpoint, pool, context), pool };
+    const [prepared, pool] = await Promise.all([preparing, starting]);
+    const maxBatchSize = maxBatchSizeOn(settings.maxBatchSize, pool.executionProvider, checkpoint.config);
+    for (const line of decodingAdvice(pool.executionProvider)) onNotice?.(line);
+    return { read: registry[name].start(checkpoint, pool, { ...prepared, maxBatchSize }), pool };
   } catch (error) {
     await starting.then(
       (pool) => pool.close(),
@@ -167,15 +195,15 @@ async function taskContext(
   settings: Settings,
   budget: ByteBudget,
   onNotice: StartOptions['onNotice'],
-): Promise<TaskContext> {
+): Promise<Omit<TaskContext, 'maxBatchSize'>> {
   const importing = import('./images/image-source.ts');
   const tokenizer = openTokenizer(folder);
   for (const line of checkVocabulary(tokenizer, config.text)) onNotice?.(line);
   const { loadImage } = await importing;
   prepareInferenceRequests();
   registry[name].prepare();
-  const { maxBatchSize, batchWindowMs, maxBeams, maxNewTokens, maxRunBytes } = settings;
-  const limits = { maxBatchSize, batchWindowMs, maxBeams, maxNewTokens, maxRunBytes };
+  const { batchWindowMs, maxBeams, maxNewTokens, maxRunBytes } = settings;
+  const limits = { batchWindowMs, maxBeams, maxNewTokens, maxRunBytes };
   return { tokenizer, loadImage, imageOptions: imageOptions(settings, budget), ...limits };
 }
 
@@ -200,6 +228,7 @@ function imageOptions(settings: Settings, budget: ByteBudget): TaskContext['imag
 /** Takes requests while there is room for their items, and answers them. */
 function answering(
   { read, pool }: RunningTask,
+  precision: AnswerPrecision,
   usualOutputs: readonly string[],
   limits: WorkLimits,
 ): Pick<RunningModel, 'infer' | 'isHealthy' | 'queuedItems' | 'requireRoom' | 'close'> {
@@ -214,7 +243,8 @@ function answering(
       pool.requireServing();
       accepted.requireRoom(size, client);
       events?.accepted?.();
-      return await unlessAborted(accepted.add(size, run({ signal, client, events }), client), signal);
+      const answer = await unlessAborted(accepted.add(size, run({ signal, client, events }), client), signal);
+      return { ...answer, precision };
     },
     async close() {
       await accepted.settled();

@@ -52,8 +52,9 @@ export function milliseconds(
   description: string,
   defaultValue: number,
   minimum: number,
+  defaultText?: string,
 ): SettingDefinition<number> {
-  const definition = count(variable, description, defaultValue, minimum);
+  const definition = count(variable, description, defaultValue, minimum, defaultText);
   const parse = (text: string) => {
     const time = definition.parse(text);
     return time !== undefined && time <= MAX_TIMER_MS ? time : undefined;

@@ -1,5 +1,12 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net';
-import { type ExecutionProviderChoice, executionProviderChoices } from './sessions/execution-provider-choices.ts';
+import { HandlerError } from '../protocol/errors.ts';
+import { type GoalDefaults, goalDefaults, type OptimizationGoal, optimizationGoals } from './optimization-goals.ts';
+import {
+  type ExecutionProviderChoice,
+  executionProviderChoices,
+  type PrecisionChoice,
+  precisionChoices,
+} from './sessions/execution-provider-choices.ts';
 import { type WeightsChoice, weightsChoices } from './sessions/weights-choices.ts';
 import {
   choice,
@@ -25,11 +32,18 @@ export interface Settings {
   readonly modelName: string | undefined;
   /** Side in pixels; `undefined` for the checkpoint's own. */
   readonly imageSize: number | undefined;
+  /** 0 for no cache. */
+  readonly imageCacheBytes: number;
   readonly executionProvider: ExecutionProviderChoice;
+  readonly precision: PrecisionChoice;
+  /** Numbers of CUDA devices. None stands for the first one, and leaves `auto` the CPU. */
+  readonly deviceIds: readonly number[];
+  readonly optimizeFor: OptimizationGoal;
   readonly weights: WeightsChoice;
+  /** Of each device, where there are devices. */
   readonly workerCount: number;
   readonly threadsPerWorker: number;
-  readonly maxBatchSize: number;
+  readonly maxBatchSize: number | 'auto';
   readonly batchWindowMs: number;
   readonly maxQueueSize: number;
   /** `undefined` for as many as `maxQueueSize`. */
@@ -58,22 +72,60 @@ export interface Settings {
   readonly imageApplyExif: boolean;
 }
 
-/** Defaults that depend on the machine and the package. */
-interface MachineDefaults {
+/** Defaults that depend on the machine, the package and the goal. */
+interface ChangingDefaults extends GoalDefaults {
   readonly checkpoint: string;
   readonly threadsPerWorker: number;
 }
 
-const workerCount = count(
-  'BLIP_WORKERS',
-  'Worker threads; each computes one batch at a time. They share the weights.',
-  1,
-  1,
+const deviceIds = setting<readonly number[]>({
+  variable: 'BLIP_DEVICES',
+  description:
+    'Numbers of CUDA devices, separated by commas; each has workers of its own. CUDA must work on all of them.',
+  defaultText: 'the first',
+  defaultValue: [],
+  parse: parseDeviceIds,
+  expected: 'different whole numbers separated by commas, such as 0,1',
+});
+
+function parseDeviceIds(value: string): readonly number[] | undefined {
+  const parts = value.split(',').map((part) => part.trim());
+  const isList = parts.every((part) => /^\d{1,3}$/.test(part));
+  const numbers = parts.map(Number);
+  return isList && new Set(numbers).size === numbers.length ? numbers : undefined;
+}
+
+const optimizeFor = choice(
+  'BLIP_OPTIMIZE_FOR',
+  'The defaults of workers, threads, batch window and weights are for `latency` or `throughput`.',
+  optimizationGoals,
+  'latency',
 );
 
+function workerCountDefinition(defaultCount: number) {
+  return count(
+    'BLIP_WORKERS',
+    'Worker threads, of each device where there are `BLIP_DEVICES`; each computes one batch at a time.',
+    defaultCount,
+    1,
+    '1; CPUs, up to 4, for throughput without devices',
+  );
+}
+
+/** Definitions for those who need no defaults. */
+export function anySettingDefinitions(): SettingDefinitions<Settings> {
+  return settingDefinitions({ checkpoint: '', threadsPerWorker: 1, ...goalDefaults('latency', 1) });
+}
+
 /** Every setting of a model with its environment variable. A test compares docs/reference/settings.md with it. */
-export function settingDefinitions(defaults: MachineDefaults): SettingDefinitions<Settings> {
-  return { ...runDefinitions(defaults), ...limitDefinitions, ...workDefinitions, ...imageDefinitions };
+export function settingDefinitions(defaults: ChangingDefaults): SettingDefinitions<Settings> {
+  return {
+    ...modelDefinitions(defaults),
+    ...runDefinitions(defaults),
+    ...limitDefinitions(defaults),
+    ...workDefinitions,
+    ...imageDefinitions,
+  };
 }
 
 type ImageSettings = Pick<Settings, Extract<keyof Settings, `image${string}`>>;
@@ -88,9 +140,10 @@ type WorkSettings = Pick<
   | 'maxRunBytes'
   | 'runLimitMs'
 >;
-type RunSettings = Omit<Settings, keyof ImageSettings | keyof LimitSettings | keyof WorkSettings>;
+type ModelSettings = Pick<Settings, 'checkpoint' | 'modelName'>;
+type RunSettings = Omit<Settings, keyof ImageSettings | keyof LimitSettings | keyof ModelSettings | keyof WorkSettings>;
 
-function runDefinitions({ checkpoint, threadsPerWorker }: MachineDefaults): SettingDefinitions<RunSettings> {
+function modelDefinitions({ checkpoint }: ChangingDefaults): SettingDefinitions<ModelSettings> {
   return {
     checkpoint: text(
       'BLIP_CHECKPOINT',
@@ -106,19 +159,35 @@ function runDefinitions({ checkpoint, threadsPerWorker }: MachineDefaults): Sett
       parse: (value) => (isModelName(value) ? value : undefined),
       expected: 'a name of letters, digits, dots, hyphens and underscores',
     }),
+  };
+}
+
+function runDefinitions({ threadsPerWorker, workerCount, weights }: ChangingDefaults): SettingDefinitions<RunSettings> {
+  return {
     executionProvider: choice(
       'BLIP_EXECUTION_PROVIDER',
       'Where graphs run: `auto`, `cpu`, `cuda` or `webgpu`. `auto` takes CUDA where it works, else the CPU.',
       executionProviderChoices,
       'auto',
     ),
-    weights: choice(
-      'BLIP_WEIGHTS',
-      'How matrices lie in memory on a CPU: `mapped`, `packed`, `packed-when-idle`; `auto` is the last for int8, else the first.',
-      weightsChoices,
+    precision: choice(
+      'BLIP_PRECISION',
+      'Type that models compute with: `auto`, `float32`, `float16` or `bfloat16`. `auto` is float16 on CUDA, else float32.',
+      precisionChoices,
       'auto',
     ),
-    workerCount,
+    deviceIds,
+    optimizeFor,
+    weights: {
+      ...choice(
+        'BLIP_WEIGHTS',
+        'How matrices lie in memory on a CPU: `mapped`, `packed`, `packed-when-idle`; `auto` is the last for int8, else the first.',
+        weightsChoices,
+        weights,
+      ),
+      defaultText: 'auto; packed-when-idle for throughput',
+    },
+    workerCount: workerCountDefinition(workerCount),
     threadsPerWorker: count(
       'BLIP_THREADS',
       'Threads that one batch is computed with.',
@@ -129,33 +198,39 @@ function runDefinitions({ checkpoint, threadsPerWorker }: MachineDefaults): Sett
   };
 }
 
-const limitDefinitions: SettingDefinitions<LimitSettings> = {
-  maxBatchSize: count(
-    'BLIP_MAX_BATCH_SIZE',
-    'The most captions, answers, images or texts computed together; more texts about one image are, where memory allows.',
-    8,
-    1,
-  ),
-  batchWindowMs: milliseconds(
-    'BLIP_BATCH_WINDOW_MS',
-    'Milliseconds that a caption waits for others to share its batch.',
-    5,
-    0,
-  ),
-  maxQueueSize: count(
-    'BLIP_MAX_QUEUE_SIZE',
-    'Captions accepted and not answered yet; one more is refused with 429, except of a client with less than its share.',
-    256,
-    1,
-  ),
-  // Room for two batches of eight photos of 12 megapixels, one running and one waiting; or for four of the largest images.
-  maxDecodedBytes: count(
-    'BLIP_MAX_DECODED_BYTES',
-    'The most bytes of decoded images (width x height x 3) in the process, until they are answered; more wait.',
-    600_000_000,
-    1,
-  ),
-};
+function limitDefinitions({ batchWindowMs }: GoalDefaults): SettingDefinitions<LimitSettings> {
+  return {
+    maxBatchSize: setting<number | 'auto'>({
+      variable: 'BLIP_MAX_BATCH_SIZE',
+      description:
+        'The most captions, answers, images or texts computed together; more texts about one image are, where memory allows. `auto` is 8, and up to 32 on CUDA.',
+      defaultText: 'auto',
+      defaultValue: 'auto',
+      parse: (value) => (value === 'auto' ? value : /^[1-9]\d{0,8}$/.test(value) ? Number(value) : undefined),
+      expected: 'auto or a whole number of at least 1',
+    }),
+    batchWindowMs: milliseconds(
+      'BLIP_BATCH_WINDOW_MS',
+      'Milliseconds that a caption waits for those of other requests to share its batch.',
+      batchWindowMs,
+      0,
+      '5; 20 for throughput',
+    ),
+    maxQueueSize: count(
+      'BLIP_MAX_QUEUE_SIZE',
+      'Captions accepted and not answered yet; one more is refused with 429, except of a client with less than its share.',
+      256,
+      1,
+    ),
+    // Room for two batches of eight photos of 12 megapixels, one running and one waiting; or for four of the largest images.
+    maxDecodedBytes: count(
+      'BLIP_MAX_DECODED_BYTES',
+      'The most bytes of decoded images (width x height x 3) in the process, until they are answered; more wait.',
+      600_000_000,
+      1,
+    ),
+  };
+}
 
 /** Limits of the work that requests may ask for. The defaults are the most that the other limits let through. */
 const workDefinitions: SettingDefinitions<WorkSettings> = {
@@ -205,6 +280,13 @@ const imageDefinitions: SettingDefinitions<ImageSettings> = {
     parse: (value) => (/^[1-9]\d{0,3}$/.test(value) ? Number(value) : undefined),
     expected: 'a whole number from 1 to 9999',
   }),
+  imageCacheBytes: count(
+    'BLIP_IMAGE_CACHE_BYTES',
+    "Bytes of encoded images that a model keeps, so that a client's next request about the same picture skips the vision model.",
+    0,
+    0,
+    'none',
+  ),
   imageTimeoutMs: milliseconds(
     'BLIP_IMAGE_TIMEOUT_MS',
     'Milliseconds to fetch one image in, redirects included.',
@@ -283,7 +365,23 @@ interface SettingsSource {
  * @throws HandlerError `SETTINGS_INVALID`, naming the variable. The value is not repeated, because it may be a secret.
  */
 export function readSettings({ environment, cpuCount, shippedCheckpoint }: SettingsSource): Settings {
-  const workers = readSetting(workerCount, environment);
+  const ids = readSetting(deviceIds, environment);
+  const goals = goalDefaults(readSetting(optimizeFor, environment), cpuCount);
+  // Each worker of a device has a copy of the weights on it, and one keeps it busy.
+  const defaults = ids.length === 0 ? goals : { ...goals, workerCount: 1 };
+  const workers = readSetting(workerCountDefinition(defaults.workerCount), environment) * Math.max(1, ids.length);
   const threadsPerWorker = Math.max(1, Math.floor(cpuCount / workers));
-  return readDefinitions(settingDefinitions({ checkpoint: shippedCheckpoint, threadsPerWorker }), environment);
+  const changing = { checkpoint: shippedCheckpoint, threadsPerWorker, ...defaults };
+  const settings = readDefinitions(settingDefinitions(changing), environment);
+  requireEffect(settings);
+  return settings;
+}
+
+/** @throws HandlerError `SETTINGS_INVALID` when devices of CUDA are named where another provider computes. */
+function requireEffect({ executionProvider, deviceIds: ids }: Settings): void {
+  if (ids.length === 0 || executionProvider === 'auto' || executionProvider === 'cuda') return;
+  throw new HandlerError(
+    'SETTINGS_INVALID',
+    `Expected BLIP_EXECUTION_PROVIDER to be auto or cuda where BLIP_DEVICES is set, got ${executionProvider}.`,
+  );
 }

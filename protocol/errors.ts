@@ -225,14 +225,28 @@ const table = {
     grpc: 'INTERNAL',
     retryable: false,
     meaning:
-      '`cuda` or `webgpu` was asked for and does not work on this machine, or not in every worker, or was asked for with an int8 checkpoint.',
+      '`cuda` or `webgpu` was asked for, or a device of `BLIP_DEVICES`, and does not work on this machine, or not in every worker; or it was asked for with an int8 checkpoint.',
+  },
+  PRECISION_UNAVAILABLE: {
+    http: 500,
+    grpc: 'INTERNAL',
+    retryable: false,
+    meaning:
+      '`BLIP_PRECISION` is float16 or bfloat16, and models run on the CPU or on WebGPU: by `BLIP_EXECUTION_PROVIDER`, since CUDA does not work on this machine, or since the checkpoint is int8.',
+  },
+  PROVIDER_INSTALL_FAILED: {
+    http: 500,
+    grpc: 'INTERNAL',
+    retryable: false,
+    meaning:
+      "The command `gpu` cannot install CUDA's provider: the registry does not answer, or has no package for the installed onnxruntime; or the package has another checksum, commit or CUDA; or the folder cannot be written.",
   },
   SETTINGS_INVALID: {
     http: 500,
     grpc: 'INTERNAL',
     retryable: false,
     meaning:
-      'An environment variable has an invalid value; or two models of one process have different `BLIP_MAX_DECODED_BYTES`; or Vertex AI is admitted without tokens where tokens are set; or a server cannot listen on its address and port; or the service would be open to everyone. On AWS Lambda the last case is answered to HTTP events, with 500.',
+      'An environment variable has an invalid value; or `BLIP_DEVICES` is set where CUDA does not compute; or two models of one process have different `BLIP_MAX_DECODED_BYTES`; or Vertex AI is admitted without tokens where tokens are set; or a server cannot listen on its address and port; or the service would be open to everyone. On AWS Lambda the last case is answered to HTTP events, with 500.',
   },
   INTERNAL: {
     http: 500,

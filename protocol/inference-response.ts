@@ -2,21 +2,29 @@ import { encodeTensor } from './binary-tensor.ts';
 import { MODEL_VERSION } from './metadata.ts';
 import type { NamedTensor } from './named-tensor.ts';
 
+/** Facts about an answer, besides its tensors. */
+export interface ResponseParameters {
+  /** The type that the model computed with, or `int8` where its weights are. Numbers are FP32 in any case. */
+  readonly precision: string;
+}
+
 /** The answer to an inference request of the Open Inference Protocol. The keys are in Triton's order. */
 export interface InferenceResponse {
   readonly model_name: string;
   readonly model_version: string;
   /** The id of the request, if it had one. */
   readonly id?: string;
+  readonly parameters: ResponseParameters;
   readonly outputs: readonly NamedTensor[];
 }
 
 export function inferenceResponse(
   modelName: string,
   id: string | undefined,
-  outputs: readonly NamedTensor[],
+  { outputs, precision }: ResponseParameters & { readonly outputs: readonly NamedTensor[] },
 ): InferenceResponse {
-  return { model_name: modelName, model_version: MODEL_VERSION, ...(id === undefined ? {} : { id }), outputs };
+  const named = { model_name: modelName, model_version: MODEL_VERSION, ...(id === undefined ? {} : { id }) };
+  return { ...named, parameters: { precision }, outputs };
 }
 
 /** A response on the wire. Binary tensors follow the JSON, whose length must then be sent too. */

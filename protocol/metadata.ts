@@ -17,9 +17,12 @@ export interface ModelMetadata {
   readonly platform: string;
   readonly inputs: readonly TensorMetadata[];
   readonly outputs: readonly TensorMetadata[];
+  /** As MLServer has them. The protocol has no place for them over gRPC. */
+  readonly parameters?: { readonly precision: string };
 }
 
-export function modelMetadata(name: string, { inputs, outputs }: TaskSchema): ModelMetadata {
+/** @param precision of the model that is loaded. */
+export function modelMetadata(name: string, { inputs, outputs }: TaskSchema, precision?: string): ModelMetadata {
   return {
     name,
     versions: [MODEL_VERSION],
@@ -30,5 +33,6 @@ export function modelMetadata(name: string, { inputs, outputs }: TaskSchema): Mo
       shape: field.shape,
     })),
     outputs: Object.entries(outputs).map(([output, { datatype, shape }]) => ({ name: output, datatype, shape })),
+    ...(precision === undefined ? {} : { parameters: { precision } }),
   };
 }

@@ -25,9 +25,10 @@ const allowedImports: Readonly<Record<string, readonly string[]>> = {
 /** For each room within pipeline/, the others that it may import from. All may measure times and know requests. */
 const allowedWithinPipeline: Readonly<Record<string, readonly string[]>> = {
   images: ['stages.ts', 'fair-queue.ts'],
+  cuda: [],
   texts: [],
-  sessions: ['images'],
   calibration: ['images', 'sessions'],
+  sessions: ['images', 'cuda'],
   workers: ['images', 'sessions', 'fair-queue.ts'],
   tasks: ['accepted-requests.ts', 'infer-request.ts', 'stages.ts', 'images', 'texts', 'sessions', 'workers'],
 };
@@ -62,7 +63,7 @@ const allowedWithinCheckpoint: Readonly<Record<string, readonly string[]>> = {
 /** The only files that may import a package. */
 const onlyImporters: Readonly<Record<string, readonly string[]>> = {
   'onnxruntime-node': ['pipeline/sessions/runtime.ts'],
-  undici: ['network/http-get.ts', 'network/proxy-connections.ts', 'network/redirect-cookies.ts'],
+  undici: ['network/proxy-connections.ts', 'network/redirect-cookies.ts'],
   'ipaddr.js': ['network/address-guard.ts'],
   sharp: ['pipeline/images/formats/sharp-images.ts'],
   pbf: ['onnx/model-proto.ts'],
@@ -86,7 +87,11 @@ const onlyImporters: Readonly<Record<string, readonly string[]>> = {
   ],
   '@huggingface/hub': ['checkpoint/hub/listing.ts'],
   '@fastify/busboy': ['handlers/http/exchange/multipart.ts'],
-  'lru-cache': ['handlers/http/doors/runpod/answer-cache.ts', 'network/dns-names.ts'],
+  'lru-cache': [
+    'handlers/http/doors/runpod/answer-cache.ts',
+    'network/dns-names.ts',
+    'pipeline/sessions/image-cache.ts',
+  ],
   'prom-client': ['handlers/service/metrics.ts', 'handlers/service/model-metrics.ts'],
   '@opentelemetry/api': ['handlers/service/tracing.ts'],
   'cli-progress': ['handlers/command-line/download-progress.ts'],
@@ -175,7 +180,9 @@ describe('imports', () => {
       'handlers/service/server-settings.ts',
       'handlers/service/web-origins.ts',
       'node:net',
+      'pipeline/optimization-goals.ts',
       'pipeline/sessions/execution-provider-choices.ts',
+      'pipeline/sessions/weights-choices.ts',
       'pipeline/setting-definitions.ts',
       'pipeline/settings.ts',
       'protocol/errors.ts',

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { serverSettingDefinitions } from '../handlers/service/server-settings.ts';
 import { schemas } from '../input_schema.ts';
-import { settingDefinitions } from '../pipeline/settings.ts';
+import { anySettingDefinitions } from '../pipeline/settings.ts';
 import { errorAnswer } from '../protocol/error-answer.ts';
 import { type ErrorCode, errorCodes, HandlerError } from '../protocol/errors.ts';
 import { namesWithoutEffect } from '../protocol/names-without-effect.ts';
@@ -37,7 +37,11 @@ describe('docs/reference/errors.md', () => {
   test('names the statuses and the meaning of every code', () => {
     const text = read('docs/reference/errors.md');
     const ofRequests = [...text.matchAll(/^\| ([A-Z_]+) \| (\d{3}) \| ([A-Z_]+|–) \| (.+?) \|/gm)];
-    const ofStart = [...text.matchAll(/^\| (SETTINGS_INVALID|EXECUTION_PROVIDER_UNAVAILABLE) \| (.+?) \|/gm)];
+    const ofStart = [
+      ...text.matchAll(
+        /^\| (SETTINGS_INVALID|EXECUTION_PROVIDER_UNAVAILABLE|PRECISION_UNAVAILABLE|PROVIDER_INSTALL_FAILED) \| (.+?) \|/gm,
+      ),
+    ];
     const documented = [
       ...ofRequests.map(([, code, http, grpc, meaning]) => [code, { http: Number(http), grpc, meaning }] as const),
       ...ofStart.map(([, code, meaning]) => [code, { http: 500, grpc: 'INTERNAL', meaning }] as const),
@@ -65,10 +69,7 @@ describe('docs/reference/errors.md', () => {
 /** Settings that are named like limits and protect nothing. */
 const namedLikeLimits = new Set(['BLIP_MAX_BATCH_SIZE', 'BLIP_DRAIN_LIMIT_MS']);
 
-const settings = [
-  ...Object.values(settingDefinitions({ checkpoint: '', threadsPerWorker: 1 })),
-  ...Object.values(serverSettingDefinitions),
-];
+const settings = [...Object.values(anySettingDefinitions()), ...Object.values(serverSettingDefinitions)];
 
 test('docs/reference/settings.md has every setting with its default, and no other', () => {
   const rows = [...read('docs/reference/settings.md').matchAll(/^\| `([A-Z_]+)` \| (.+?) \| (.+?) \|$/gm)];

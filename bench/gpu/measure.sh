@@ -43,24 +43,29 @@ made() {
 }
 
 : >"$OUT/results.jsonl"
-step 60 ceilings python3 bench/measure_torch.py ceilings
-NVIDIA_TF32_OVERRIDE=0 step 100 parity node bench/measure.js parity
+step 50 ceilings python3 bench/measure_torch.py ceilings
+NVIDIA_TF32_OVERRIDE=0 step 90 parity node bench/measure.js parity float32
+NVIDIA_TF32_OVERRIDE=0 step 90 scenes node bench/measure.js scenes
 large=$(made large)
 if [ -z "$large" ]; then
   echo "-- no large checkpoint: $(tail -1 "$BASE/made/log" 2>/dev/null || echo 'receive.sh ran with NO_CHECKPOINTS')"
 else
-  step 40 placement node bench/measure.js placement "$large"
-  SECONDS_PER_BATCH=4 step 60 speed node bench/measure.js speed "$large" cuda
-  step 90 torch python3 bench/measure_torch.py speed "$large" 1,8,32 3
-  NVIDIA_TF32_OVERRIDE=0 SECONDS_PER_BATCH=3 step 45 speed-full node bench/measure.js speed "$large" cuda
-  step 45 start node bench/measure.js start "$large" cuda
-  for dtype in float32 float16; do step 30 torch-start-$dtype python3 bench/measure_torch.py start "$large" $dtype; done
-  BATCHES=1 SECONDS_PER_BATCH=4 step 40 cpu node bench/measure.js speed "$large" cpu
+  SECONDS_PER_BATCH=3 step 50 speed-float16 node bench/measure.js speed "$large" cuda float16
+  step 60 torch-float16 python3 bench/measure_torch.py speed "$large" 1,8,32 3 float16
+  step 40 start-float16 node bench/measure.js start "$large" cuda float16
+  step 40 placement node bench/measure.js placement "$large" cuda float16
+  SECONDS_PER_BATCH=2 step 40 speed-bfloat16 node bench/measure.js speed "$large" cuda bfloat16
+  SECONDS_PER_BATCH=2 step 50 speed-tf32 node bench/measure.js speed "$large" cuda float32
+  NVIDIA_TF32_OVERRIDE=0 SECONDS_PER_BATCH=2 step 50 speed-float32 node bench/measure.js speed "$large" cuda float32
+  step 90 torch python3 bench/measure_torch.py speed "$large" 1,8,32 2 float32,tf32,bfloat16
+  for dtype in float16 float32; do step 30 torch-start-$dtype python3 bench/measure_torch.py start "$large" $dtype; done
+  BATCHES=1 SECONDS_PER_BATCH=4 step 40 cpu node bench/measure.js speed "$large" cpu float32
 fi
-step 60 parity-tf32 node bench/measure.js parity
+step 60 parity-float16 node bench/measure.js parity float16
+step 60 parity-tf32 node bench/measure.js parity float32
 base=$(made base)
-[ -n "$base" ] && SECONDS_PER_BATCH=2 step 40 speed-base node bench/measure.js speed "$base" cuda
-[ -n "$base" ] && step 40 torch-base python3 bench/measure_torch.py speed "$base" 1,32 1
+[ -n "$base" ] && SECONDS_PER_BATCH=2 step 40 speed-base node bench/measure.js speed "$base" cuda float16
+[ -n "$base" ] && step 40 torch-base python3 bench/measure_torch.py speed "$base" 1,32 1 float16
 # Few and small files come back from the machine: one with the numbers, one with all logs. tar fails where a folder that it
 # reads changes, so it writes elsewhere.
 for file in "$OUT"/*; do [ "$(stat -c %s "$file")" -gt 15000000 ] && rm "$file"; done

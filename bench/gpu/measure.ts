@@ -3,21 +3,25 @@ import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
 import type { Task } from '../../checkpoint/config/architectures.ts';
+import { captionWork } from './caption-work.ts';
+import { compareScenes } from './scenes.ts';
 
 /**
  * Measures the bundle on a CUDA card. prepare.sh turns this file into bench/measure.js beside dist/, where it needs
  * neither a network nor tsx.
  *
  *     node bench/measure.js probe                        one caption on the card, or the reason why there is none
- *     node bench/measure.js parity                       every small checkpoint on both providers: where they differ
- *     node bench/measure.js speed CHECKPOINT [PROVIDER]  milliseconds at batch 1, 8 and 32
- *     node bench/measure.js start CHECKPOINT [PROVIDER]  process start to first caption, load time, memory
- *     node bench/measure.js placement CHECKPOINT         nodes on the CPU, Memcpy nodes, and a profile
+ *     node bench/measure.js parity PRECISION             every small checkpoint on both providers: where they differ
+ *     node bench/measure.js scenes                       captions and answers about drawn scenes in each precision
+ *     node bench/measure.js speed CHECKPOINT [PROVIDER] [PRECISION]  milliseconds at batch 1, 8 and 32
+ *     node bench/measure.js start CHECKPOINT [PROVIDER] [PRECISION]  process start to first caption, load time, memory
+ *     node bench/measure.js placement CHECKPOINT cuda [PRECISION]    nodes on the CPU, Memcpy nodes, and a profile
  *
  * Each number is one line of JSON on stdout; progress goes to stderr.
  */
 
 type Provider = 'cpu' | 'cuda';
+type Precision = 'float32' | 'float16' | 'bfloat16';
 type Inputs = Readonly<Record<string, unknown>>;
 type Tensors = Readonly<Record<string, readonly unknown[]>>;
 
@@ -45,11 +49,12 @@ function shortError(error: unknown): string {
   return String(error).slice(0, 500);
 }
 
-async function start(checkpoint: string, executionProvider: Provider): Promise<RunningHandler> {
+async function start(checkpoint: string, executionProvider: Provider, precision: Precision): Promise<RunningHandler> {
   const handler = new Handler({
     ...settingsFromEnvironment(),
     checkpoint,
     executionProvider,
+    precision,
     workerCount: 1,
     maxBatchSize: Math.max(...batchSizes),
     batchWindowMs: 0,
@@ -85,10 +90,12 @@ async function pictures(count: number, side: number): Promise<readonly string[]>
 }
 
 async function probe(): Promise<void> {
-  const handler = await start(shipped, 'cuda');
-  const { generated_output: texts } = await ask(handler, { img_url: picture }, ['generated_output']);
-  await handler.finalize();
-  report({ what: 'probe', caption: texts?.[0] });
+  for (const precision of ['float32', 'float16', 'bfloat16'] as const) {
+    const handler = await start(shipped, 'cuda', precision);
+    const { generated_output: texts } = await ask(handler, { img_url: picture }, ['generated_output']);
+    await handler.finalize();
+    report({ what: 'probe', precision, caption: texts?.[0] });
+  }
 }
 
 /** Requests that together reach every branch of a task's graphs, and the outputs to compare. */
@@ -174,8 +181,8 @@ function difference(one: Tensors, other: Tensors): Difference {
   return { tokensDiffer, notComparable, largest };
 }
 
-async function compareProviders(folder: string, checkpoint: string): Promise<void> {
-  const [cpu, cuda] = [await start(folder, 'cpu'), await start(folder, 'cuda')];
+async function compareProviders(folder: string, checkpoint: string, precision: Precision): Promise<void> {
+  const [cpu, cuda] = [await start(folder, 'cpu', 'float32'), await start(folder, 'cuda', precision)];
   if (cpu.model === undefined) throw new Error('Expected a loaded model after initialize().');
   const { requests, outputs } = parityRequests[cpu.model.checkpoint.task];
   for (const [request, inputs] of Object.entries(requests)) {
@@ -183,9 +190,9 @@ async function compareProviders(folder: string, checkpoint: string): Promise<voi
     const names = outputs.filter((name) => isOutputOf(name, inputs));
     try {
       const answers = [await ask(cpu, inputs, names), await ask(cuda, inputs, names)] as const;
-      report({ what: 'parity', checkpoint, request, ...difference(...answers) });
+      report({ what: 'parity', precision, checkpoint, request, ...difference(...answers) });
     } catch (error) {
-      report({ what: 'parity', checkpoint, request, error: shortError(error) });
+      report({ what: 'parity', precision, checkpoint, request, error: shortError(error) });
     }
   }
   await cpu.finalize();
@@ -198,12 +205,24 @@ function isOutputOf(name: string, inputs: Inputs): boolean {
   return !/^(?:cosine_similarity|probability)$/.test(name) || ('img_url' in inputs && 'text' in inputs);
 }
 
-async function parity(): Promise<void> {
+async function parity(precision: Precision): Promise<void> {
   const folders = [shipped, ...readdirSync(`${root}checkpoints`).map((name) => `${root}checkpoints/${name}`)];
   for (const folder of folders.filter((each) => statSync(each).isDirectory())) {
     const checkpoint = folder.slice(folder.lastIndexOf('/') + 1);
-    await compareProviders(folder, checkpoint).catch((error: unknown) =>
-      report({ what: 'parity', checkpoint, error: shortError(error) }),
+    await compareProviders(folder, checkpoint, precision).catch((error: unknown) =>
+      report({ what: 'parity', precision, checkpoint, error: shortError(error) }),
+    );
+  }
+}
+
+/** The trained checkpoints on drawn scenes: quality in each precision, and how many answers are those of the CPU. */
+async function scenes(): Promise<void> {
+  const others = readdirSync(`${root}checkpoints`).filter((name) => name.startsWith('scenes-'));
+  for (const folder of [shipped, ...others.map((name) => `${root}checkpoints/${name}`)]) {
+    const checkpoint = folder.slice(folder.lastIndexOf('/') + 1);
+    const open = (provider: Provider, precision: Precision) => start(folder, provider, precision);
+    await compareScenes(`${root}scenes`, open, (values) => report({ what: 'scenes', checkpoint, ...values })).catch(
+      (error: unknown) => report({ what: 'scenes', checkpoint, error: shortError(error) }),
     );
   }
 }
@@ -248,11 +267,12 @@ async function measureBatch(handler: RunningHandler, batch: number): Promise<Rea
   };
 }
 
-async function speed(checkpoint: string, provider: Provider): Promise<void> {
-  const handler = await start(checkpoint, provider);
+async function speed(checkpoint: string, provider: Provider, precision: Precision): Promise<void> {
+  const handler = await start(checkpoint, provider, precision);
+  const work = captionWork(handler, precision);
   for (const batch of batchSizes) {
     const numbers = await measureBatch(handler, batch).catch((error: unknown) => ({ error: shortError(error) }));
-    report({ what: 'speed', side: 'blip-handler', checkpoint, provider, batch, ...numbers });
+    report({ what: 'speed', side: 'blip-handler', checkpoint, provider, dtype: precision, batch, ...work, ...numbers });
   }
   await handler.finalize();
 }
@@ -265,8 +285,8 @@ function cardMemoryMiB(): number {
 }
 
 /** One caption in a process of its own, for `start` and `placement`. */
-async function first(checkpoint: string, provider: Provider): Promise<void> {
-  const handler = await start(checkpoint, provider);
+async function first(checkpoint: string, provider: Provider, precision: Precision): Promise<void> {
+  const handler = await start(checkpoint, provider, precision);
   await ask(handler, { img_url: picture, text: '', ...forced }, ['token_ids']);
   const status = readFileSync('/proc/self/status', 'utf8');
   const megabytes = (name: string) => Math.round(Number(new RegExp(`${name}:\\s+(\\d+)`).exec(status)?.[1]) / 1000);
@@ -276,15 +296,15 @@ async function first(checkpoint: string, provider: Provider): Promise<void> {
   process.exit(0); // The time that a clean end takes is not part of the measurement.
 }
 
-async function starts(checkpoint: string, provider: Provider): Promise<void> {
+async function starts(checkpoint: string, provider: Provider, precision: Precision): Promise<void> {
   for (let turn = 0; turn < 3; turn += 1) {
     const startMs = performance.now();
-    const child = spawn(process.execPath, [self, 'first', checkpoint, provider], {
+    const child = spawn(process.execPath, [self, 'first', checkpoint, provider, precision], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     let output = '';
     for await (const chunk of child.stdout) output += chunk;
-    const values = { what: 'start', side: 'blip-handler', checkpoint, provider, turn };
+    const values = { what: 'start', side: 'blip-handler', checkpoint, provider, dtype: precision, turn };
     try {
       report({ ...values, firstCaptionMs: performance.now() - startMs, ...JSON.parse(output) });
     } catch {
@@ -294,9 +314,9 @@ async function starts(checkpoint: string, provider: Provider): Promise<void> {
 }
 
 /** Reads the runtime's own log of a session (through bench/ort-hook.mjs), and writes the profile of one caption to $OUT. */
-async function placement(checkpoint: string): Promise<void> {
+async function placement(checkpoint: string, precision: Precision): Promise<void> {
   const out = process.env['OUT'] ?? '/tmp';
-  const child = spawnSync(process.execPath, [self, 'first', checkpoint, 'cuda'], {
+  const child = spawnSync(process.execPath, [self, 'first', checkpoint, 'cuda', precision], {
     encoding: 'utf8',
     maxBuffer: 1 << 28,
     // The hook comes by NODE_OPTIONS, because worker threads do not inherit an argument.
@@ -313,6 +333,7 @@ async function placement(checkpoint: string): Promise<void> {
   report({
     what: 'placement',
     checkpoint,
+    precision,
     memcpy: pairs(/(\d+) Memcpy nodes are added to the graph (\S+)/g),
     placed: pairs(/placed on \[(\w+)\]\. Number of nodes: (\d+)/g),
     preferredOnCpu: [...log.matchAll(/Force fallback to CPU execution for node: \S+/g)].length,
@@ -345,15 +366,19 @@ function summarizeProfiles(out: string): void {
   }
 }
 
-const [mode = '', checkpoint = shipped, providerName = 'cuda'] = process.argv.slice(2);
-const provider: Provider = providerName === 'cpu' ? 'cpu' : 'cuda';
+const precisions = ['float32', 'float16', 'bfloat16'] as const;
+const [mode = '', ...values] = process.argv.slice(2);
+const [checkpoint = shipped] = values;
+const provider: Provider = values.includes('cpu') ? 'cpu' : 'cuda';
+const precision: Precision = precisions.find((each) => values.includes(each)) ?? 'float32';
 const modes: Readonly<Record<string, () => Promise<void>>> = {
   probe,
-  parity,
-  speed: () => speed(checkpoint, provider),
-  start: () => starts(checkpoint, provider),
-  first: () => first(checkpoint, provider),
-  placement: () => placement(checkpoint),
+  parity: () => parity(precision),
+  scenes,
+  speed: () => speed(checkpoint, provider, precision),
+  start: () => starts(checkpoint, provider, precision),
+  first: () => first(checkpoint, provider, precision),
+  placement: () => placement(checkpoint, precision),
 };
 const run = modes[mode];
 if (run === undefined) throw new Error(`Expected one of ${Object.keys(modes).join(', ')}, got ${mode || 'nothing'}.`);

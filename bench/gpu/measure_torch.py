@@ -1,7 +1,7 @@
 """Measures transformers on torch on the same card, eager, with scaled_dot_product_attention where the model has it.
 
     python3 measure_torch.py ceilings                  the best rates of the card: copies, matrix products, launches
-    python3 measure_torch.py speed CHECKPOINT [BATCHES] [SECONDS]
+    python3 measure_torch.py speed CHECKPOINT [BATCHES] [SECONDS] [DTYPES]
     python3 measure_torch.py start CHECKPOINT DTYPE    load time and first caption, in this process
 
 Prints one line of JSON for each number.
@@ -84,8 +84,8 @@ def caption(model, pixels, name):
     return ids.cpu()
 
 
-def speed(checkpoint, batches="1,8,32", seconds="5"):
-    for name in DTYPES:
+def speed(checkpoint, batches="1,8,32", seconds="5", dtypes="float32,tf32,float16,bfloat16"):
+    for name in dtypes.split(","):
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         start = time.perf_counter()

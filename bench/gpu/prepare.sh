@@ -13,6 +13,7 @@ fail() { echo "prepare.sh: $*" >&2; exit 1; }
 KIT=$(cd "$(dirname "$0")" && pwd)
 ROOT=$PWD
 COMPRESS=${COMPRESS:-xz -T0 -6}   # `cat` compresses nothing, which is quicker for a rehearsal.
+SCENE_COUNT=200                   # Drawn scenes that captions and answers are judged by.
 PART_MIB=${PART_MIB:-56}          # One part and the working tree (see `slim`) must fit into 64 MiB.
 ARCHITECTURE=${ARCHITECTURE:-90}  # Compute capability of the card without its point: 90 is the H100.
 
@@ -96,7 +97,16 @@ if [ ! -e "$PROVIDERS/done" ]; then
   touch "$PROVIDERS/done"
 fi
 
-# 2. The stage: node, the bundle, the packages with native code, the kit's scripts, small checkpoints, a picture.
+# 2. Drawn scenes with everything that is true of them. SCENES names a folder that has them; else they are drawn here.
+SCENES=${SCENES:-.gpu/scenes}
+if [ ! -e "$SCENES/scenes.json" ]; then
+  python3 -c 'import PIL, numpy' 2>/dev/null || fail "expected python3 with pillow and numpy, to draw scenes; or SCENES, a folder of draw_scenes.py"
+  (cd checkpoints/recipe && { [ -d node_modules ] || npm ci --no-audit --no-fund --silent; } && { [ -d sprites ] || node --import tsx sprites.ts >/dev/null; })
+  python3 checkpoints/recipe/draw_scenes.py .gpu/scenes.tmp --count $SCENE_COUNT --seed 15
+  rm -rf .gpu/scenes && mv .gpu/scenes.tmp .gpu/scenes
+fi
+
+# 3. The stage: node, the bundle, the packages with native code, the kit's scripts, small checkpoints, a picture.
 rm -rf $STAGE && mkdir -p $STAGE/bin $STAGE/app/node_modules/@img $STAGE/app/bench $STAGE/app/checkpoints
 cp -L "$(command -v node)" $STAGE/bin/node
 chmod +x $STAGE/bin/node
@@ -116,16 +126,17 @@ cp -r $NATIVE $STAGE/app/$NATIVE
 cp "$PROVIDERS"/libonnxruntime_providers_{cuda,shared}.so $STAGE/app/$NATIVE/
 echo '{"type":"module"}' >$STAGE/app/package.json
 cp bench/make_checkpoint.py "$KIT"/measure_torch.py "$KIT"/ort-hook.mjs $STAGE/app/bench/
-npx esbuild "$KIT/measure.ts" --format=esm --platform=node --target=node20 --outfile=$STAGE/app/bench/measure.js --log-level=warning
+npx esbuild "$KIT/measure.ts" --bundle --packages=external --format=esm --platform=node --target=node20 --outfile=$STAGE/app/bench/measure.js --log-level=warning
 cp test/fixtures/images/chelsea.png $STAGE/app/bench/
-# dist/ has the captioning checkpoint already. Small checkpoints stand for the other tasks, so that two parts suffice.
-for checkpoint in ${CHECKPOINTS:-checkpoints/scenes-question-answering test/fixtures/checkpoints/*}; do
+cp -r "$SCENES" $STAGE/app/scenes
+# dist/ has the captioning checkpoint already.
+for checkpoint in ${CHECKPOINTS:-checkpoints/scenes-question-answering checkpoints/scenes-retrieval checkpoints/scenes-clip test/fixtures/checkpoints/*}; do
   [ -d "$checkpoint" ] || fail "expected the folder of a checkpoint, got $checkpoint"
   cp -r "$checkpoint" $STAGE/app/checkpoints/
 done
 git log -1 --format='%H %s' >$STAGE/app/commit.txt
 
-# 3. One archive, cut into parts. Each part brings the scripts that run there, and the list of all parts.
+# 4. One archive, cut into parts. Each part brings the scripts that run there, and the list of all parts.
 (cd $STAGE && find . -type f -print0 | sort -z | xargs -0 sha256sum) >.gpu/stage.sums
 SUM=$( (cat .gpu/stage.sums; echo "$COMPRESS") | sha256sum | cut -c1-16)
 ARCHIVE=.gpu/archive-$SUM

@@ -22,7 +22,7 @@ export interface VisionConfig {
 }
 
 /** Number of vectors that one image becomes: its patches and the class embedding. */
-export function imageTokenCount(config: VisionConfig): number {
+export function imageTokenCount(config: Pick<VisionConfig, 'imageSize' | 'patchSize'>): number {
   return (config.imageSize / config.patchSize) ** 2 + 1;
 }
 

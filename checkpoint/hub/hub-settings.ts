@@ -33,11 +33,19 @@ export function readHubSettings(environment: Environment): HubSettings {
     cacheFolder: readCacheFolder(environment),
     offline: isTrue(readEither(environment, 'HF_HUB_OFFLINE', 'TRANSFORMERS_OFFLINE')),
     symlinks: !isTrue(readVariable(environment, 'HF_HUB_DISABLE_SYMLINKS')),
-    proxies: {
-      http: readProxy(environment, 'http_proxy', 'HTTP_PROXY'),
-      https: readProxy(environment, 'https_proxy', 'HTTPS_PROXY'),
-      none: readEither(environment, 'no_proxy', 'NO_PROXY') ?? '',
-    },
+    proxies: readProxies(environment),
+  };
+}
+
+/**
+ * Reads the proxy variables, in lower or upper case.
+ * @throws CheckpointError `CHECKPOINT_DOWNLOAD_FAILED` when one is no URL.
+ */
+export function readProxies(environment: Environment): Proxies {
+  return {
+    http: readProxy(environment, 'http_proxy', 'HTTP_PROXY'),
+    https: readProxy(environment, 'https_proxy', 'HTTPS_PROXY'),
+    none: readEither(environment, 'no_proxy', 'NO_PROXY') ?? '',
   };
 }
 

@@ -40,7 +40,7 @@ export async function answerBody(
     client: undefined,
   });
   for (const failure of answer.failures) logInternal(failure, server.log);
-  return inferenceResponse(model.name ?? '', id, answer.outputs);
+  return inferenceResponse(model.name ?? '', id, answer);
 }
 
 function readBody(request: RequestBody, schema: TaskSchema): Pick<InferenceRequest, 'id'> & Question {

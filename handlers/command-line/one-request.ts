@@ -111,7 +111,8 @@ function printLoaded(handler: Handler): void {
   if (model === undefined) return;
   const { executionProvider, reason } = model.executionProvider;
   for (const warning of model.checkpoint.config.warnings) printLine(`warning: ${warning}`);
-  printLine(`Ready in ${ms(model.loadMs)} (model ${ms(model.modelLoadMs)}) on ${executionProvider} (${reason}).`);
+  const place = `on ${executionProvider} in ${model.precision} (${reason})`;
+  printLine(`Ready in ${ms(model.loadMs)} (model ${ms(model.modelLoadMs)}) ${place}.`);
 }
 
 function printTimes({ times, generatedTokens }: TensorAnswer): void {
@@ -138,7 +139,7 @@ async function invoke(options: Options): Promise<void> {
     const { id, inputs, outputs } = readInferenceRequest(body, handler.schema);
     const answer = await handler.inferTensors({ inputs, outputs, signal });
     printTimes(answer);
-    process.stdout.write(`${JSON.stringify(inferenceResponse(handler.name ?? '', id, answer.outputs))}\n`);
+    process.stdout.write(`${JSON.stringify(inferenceResponse(handler.name ?? '', id, answer))}\n`);
   } finally {
     await handler.finalize();
   }

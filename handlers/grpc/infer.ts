@@ -31,13 +31,14 @@ export async function infer(
   const model = findVersion(models, request.modelName, request.modelVersion);
   const { id = '', ...question } = readInferRequest(request, model.schema);
   const options = { signal, timeLimitMs, client, events: span?.eventsOf(model) };
-  const { outputs, failures, times, generatedTokens } = await inferInTime(model, question, options);
+  const { outputs, precision, failures, times, generatedTokens } = await inferInTime(model, question, options);
   for (const failure of failures) logInternal(failure, log);
   log.debug({ times, generatedTokens }, 'stages');
   return {
     modelName: request.modelName,
     modelVersion: MODEL_VERSION,
     id,
+    parameters: { precision: { parameterChoice: { case: 'stringParam', value: precision } } },
     outputs: outputs.map(({ name, datatype, shape }) => ({ name, datatype, shape: shape.map(BigInt) })),
     rawOutputContents: outputs.map(encodeTensor),
   };

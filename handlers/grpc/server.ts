@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import { Server } from '@grpc/grpc-js';
 import type Handler from '../../app.ts';
+import { largestBatchSize } from '../../pipeline/batch-size.ts';
 import type { Admission } from '../service/admission.ts';
 import { ConnectionTable, connectionLimit } from '../service/connection-table.ts';
 import { Drain } from '../service/drain.ts';
@@ -114,7 +115,7 @@ function createServer(
 
 /** As many as fill a batch, but no more than the queue and the token allow, so that a stream is never refused by its own. */
 function maxStreamed(models: readonly Handler[], { maxRequestsPerToken }: ServerSettings): number {
-  const limits = models.map(({ settings: { maxBatchSize, maxQueueSize } }) => Math.min(maxBatchSize, maxQueueSize));
+  const limits = models.map(({ settings }) => Math.min(largestBatchSize(settings.maxBatchSize), settings.maxQueueSize));
   return Math.min(...limits, maxRequestsPerToken ?? Number.POSITIVE_INFINITY);
 }
 

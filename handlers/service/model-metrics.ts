@@ -1,4 +1,12 @@
-import { Counter, type CounterConfiguration, Histogram, type HistogramConfiguration, type Registry } from 'prom-client';
+import {
+  Counter,
+  type CounterConfiguration,
+  Gauge,
+  type GaugeConfiguration,
+  Histogram,
+  type HistogramConfiguration,
+  type Registry,
+} from 'prom-client';
 import type Handler from '../../app.ts';
 import type { TensorAnswer } from '../../pipeline/infer-request.ts';
 import { HandlerError } from '../../protocol/errors.ts';
@@ -42,7 +50,18 @@ const batches: HistogramConfiguration<'model'> = {
   buckets: itemBuckets,
 };
 
-/** Prometheus metrics of models: requests, failures, times, tokens and batches, by model. */
+const cachedImages: CounterConfiguration<'model' | 'result'> = {
+  name: 'blip_image_cache_images_total',
+  help: 'Images that a batch looked up in the cache: hit, or miss. None without BLIP_IMAGE_CACHE_BYTES.',
+  labelNames: ['model', 'result'],
+};
+const cacheBytes: GaugeConfiguration<'model'> = {
+  name: 'blip_image_cache_bytes',
+  help: 'Bytes of encoded images that are kept, at the end of the last batch.',
+  labelNames: ['model'],
+};
+
+/** Prometheus metrics of models: requests, failures, times, tokens, batches and the cache of images, by model. */
 export class ModelMetrics {
   readonly #requests: Counter<'model' | 'code'>;
   readonly #failedItems: Counter<'model' | 'code'>;
@@ -50,6 +69,8 @@ export class ModelMetrics {
   readonly #stages: Histogram<'model' | 'stage'>;
   readonly #tokens: Counter<'model'>;
   readonly #batches: Histogram<'model'>;
+  readonly #cachedImages: Counter<'model' | 'result'>;
+  readonly #cacheBytes: Gauge<'model'>;
 
   constructor(registry: Registry) {
     const registers = [registry];
@@ -59,13 +80,22 @@ export class ModelMetrics {
     this.#stages = new Histogram({ ...stages, registers });
     this.#tokens = new Counter({ ...tokens, registers });
     this.#batches = new Histogram({ ...batches, registers });
+    this.#cachedImages = new Counter({ ...cachedImages, registers });
+    this.#cacheBytes = new Gauge({ ...cacheBytes, registers });
   }
 
   /** Counts the requests and batches of a model from here on. */
   observe(observedModel: Handler): void {
     const label = () => observedModel.name ?? '';
     observedModel.observe({
-      batchDone: (itemCount) => this.#batches.observe({ model: label() }, itemCount),
+      batchDone: (itemCount, _, imageCache) => {
+        const model = label();
+        this.#batches.observe({ model }, itemCount);
+        if (imageCache === undefined) return;
+        this.#cachedImages.inc({ model, result: 'hit' }, imageCache.hits);
+        this.#cachedImages.inc({ model, result: 'miss' }, imageCache.misses);
+        this.#cacheBytes.set({ model }, imageCache.bytes);
+      },
       done: (outcome, durationMs) => {
         const model = label();
         if (outcome instanceof HandlerError) this.#requests.inc({ model, code: outcome.code });

@@ -1,5 +1,5 @@
 import type { EnvironmentVariables, SettingDefinition } from '../../pipeline/setting-definitions.ts';
-import { settingDefinitions } from '../../pipeline/settings.ts';
+import { anySettingDefinitions } from '../../pipeline/settings.ts';
 import { meantName } from '../../protocol/known-names.ts';
 import { serverSettingDefinitions } from './server-settings.ts';
 
@@ -61,7 +61,7 @@ function wordsOf(name: string): readonly string[] {
 }
 
 function knownVariables(): readonly string[] {
-  const model = settingDefinitions({ checkpoint: '', threadsPerWorker: 1 });
+  const model = anySettingDefinitions();
   const definitions: readonly SettingDefinition<unknown>[] = [
     ...Object.values(model),
     ...Object.values(serverSettingDefinitions),

@@ -11,20 +11,21 @@ import { addQuestionInputs, encodeQuestions } from './question-answering.ts';
  * The likelihood of candidate answers: the ranking of the original BLIP (salesforce/BLIP, models/blip_vqa.py,
  * `rank_answer`), of all candidates rather than of those whose first token is the likeliest.
  *
- * Inputs: `images`, `image_index`, `question_ids` and `question_length` as for question answering; `candidate_ids` int64
- * [candidates, length], each [DEC], an answer and [SEP], padded on the right; `candidate_length` int64 [candidates].
+ * Inputs: those of images, `image_index`, `question_ids` and `question_length` as for question answering; `candidate_ids`
+ * int64 [candidates, length], each [DEC], an answer and [SEP], padded on the right; `candidate_length` int64 [candidates].
  *
- * Outputs: `token_logprobs` [rows, candidates, length], zero for [DEC] and padding.
+ * Outputs: `token_logprobs` [rows, candidates, length], zero for [DEC] and padding; `new_vision_states` as for
+ * captioning.
  * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
  */
 export function answerRankingGraph(checkpoint: BlipCheckpoint, weights: Weights, options: GraphOptions = {}): Graph {
   const { text } = checkpoint.config;
   const graph = createGraph('answer-ranking');
-  const inputs = addQuestionInputs(graph, checkpoint);
+  const model = rootModule(graph, weights, options);
+  const inputs = addQuestionInputs(graph, checkpoint, model.form);
   const candidateIds = addInput(graph, 'candidate_ids', 'int64', ['candidates', 'length']);
   const candidateLength = addInput(graph, 'candidate_length', 'int64', ['candidates']);
 
-  const model = rootModule(graph, weights, options);
   const { op } = model;
   const decoder = child(model, 'text_decoder');
   const rowCount = op.dimension(inputs.questionIds, 0);

@@ -6,6 +6,7 @@ import { linearWithoutBias } from '../layers.ts';
 import { child, type GraphOptions, type Module, rootModule, weight } from '../module.ts';
 import { clipImageTower } from '../towers/clip-image.ts';
 import { clipTextTower } from '../towers/clip-text.ts';
+import { encodeInChunks } from '../towers/image-chunks.ts';
 import { pixelValues } from '../towers/image-processor.ts';
 
 /**
@@ -20,9 +21,11 @@ export function clipImageGraph(checkpoint: ClipCheckpoint, weights: Weights, opt
   const graph = createGraph('clip-image');
   const images = addInput(graph, 'images', 'uint8', ['images', vision.imageSize, vision.imageSize, 3]);
   const model = rootModule(graph, weights, options);
-  const pixels = pixelValues(model, images, checkpoint.imageProcessor);
-  const pooled = clipImageTower(child(model, 'vision_model'), vision, pixels);
-  const embeds = linearWithoutBias(child(model, 'visual_projection'), pooled, vision.hiddenSize, projectionSize);
+  const embeds = encodeInChunks(model, images, vision, [projectionSize], (module, some) => {
+    const pixels = pixelValues(module, some, checkpoint.imageProcessor);
+    const pooled = clipImageTower(child(module, 'vision_model'), vision, pixels);
+    return linearWithoutBias(child(module, 'visual_projection'), pooled, vision.hiddenSize, projectionSize);
+  });
   addEmbeds(model, 'image', embeds, projectionSize);
   return graph;
 }

@@ -7,16 +7,14 @@ import { addGeneratedOutputs, generate } from '../generation/generate.ts';
 import { addGenerationParameters } from '../generation/parameters.ts';
 import { type CrossAttentionState, crossAttentionStates } from '../language-models/bert.ts';
 import { bertLanguageModel } from '../language-models/bert-language-model.ts';
-import { child, type GraphOptions, type Module, rootModule } from '../module.ts';
+import { child, type GraphForm, type GraphOptions, type Module, rootModule } from '../module.ts';
 import { oneRowPerImage, rowsByImage } from '../rows-by-image.ts';
-import { pixelValues } from '../towers/image-processor.ts';
 import { textEncoder } from '../towers/text-encoder.ts';
-import { visionTransformer } from '../towers/vision-transformer.ts';
+import { addImageInputs, type ImageInputs, visionStates } from '../towers/vision-states.ts';
 
 /** Questions about images. */
 export interface QuestionInputs {
-  /** uint8 [images, size, size, 3] */
-  readonly images: Value<'uint8'>;
+  readonly images: ImageInputs;
   /** [rows]: the image of each question. */
   readonly imageIndex: Value<'int64'>;
   /** [rows, length]: each [CLS], the question and [SEP], padded on the right. */
@@ -29,7 +27,7 @@ export interface QuestionInputs {
  * transformers' `BlipForQuestionAnswering.generate` (models/blip/modeling_blip.py) as one graph, from resized images to
  * the token ids of answers.
  *
- * Inputs: `images` and `image_index` as for captioning; `question_ids` int64 [rows, length], each [CLS], the question
+ * Inputs: those of images and `image_index` as for captioning; `question_ids` int64 [rows, length], each [CLS], the question
  * and [SEP], padded on the right; `question_length` int64 [rows]; and `input_ids` [rows, 1], `padding_length` [rows]
  * and the generation parameters, for the answers, which begin with [DEC].
  *
@@ -44,12 +42,12 @@ export function questionAnsweringGraph(
 ): Graph {
   const { text } = checkpoint.config;
   const graph = createGraph('question-answering');
-  const questions = addQuestionInputs(graph, checkpoint);
+  const model = rootModule(graph, weights, options);
+  const questions = addQuestionInputs(graph, checkpoint, model.form);
   const inputIds = addInput(graph, 'input_ids', 'int64', ['rows', 'prompt_length']);
   const paddingLength = addInput(graph, 'padding_length', 'int64', ['rows']);
   const parameters = addGenerationParameters(graph);
 
-  const model = rootModule(graph, weights, options);
   const decoder = child(model, 'text_decoder');
   const cross = encodeQuestions(model, checkpoint, questions);
   const rows = oneRowPerImage(model, model.op.dimension(questions.questionIds, 0), text.hiddenSize);
@@ -64,10 +62,9 @@ export function questionAnsweringGraph(
   return graph;
 }
 
-export function addQuestionInputs(graph: Graph, { config }: BlipCheckpoint): QuestionInputs {
-  const { imageSize } = config.vision;
+export function addQuestionInputs(graph: Graph, checkpoint: BlipCheckpoint, form: GraphForm): QuestionInputs {
   return {
-    images: addInput(graph, 'images', 'uint8', ['images', imageSize, imageSize, 3]),
+    images: addImageInputs(graph, checkpoint, form),
     imageIndex: addInput(graph, 'image_index', 'int64', ['rows']),
     questionIds: addInput(graph, 'question_ids', 'int64', ['rows', 'question_length']),
     questionLength: addInput(graph, 'question_length', 'int64', ['rows']),
@@ -83,19 +80,18 @@ export function encodeQuestions(
   const { vision, text } = checkpoint.config;
   const encoder = child(model, 'text_encoder');
   const decoder = child(model, 'text_decoder');
-  const pixels = pixelValues(model, images, checkpoint.imageProcessor);
-  const imageEmbeds = visionTransformer(child(model, 'vision_model'), vision, pixels);
+  const states = visionStates(model, checkpoint, images);
   const imageSize = { width: text.encoderHiddenSize, length: imageTokenCount(vision) };
   const question = textEncoder(encoder, text, {
     inputIds: questionIds,
     textLength: questionLength,
     image: {
-      cross: crossAttentionStates(encoder, text, imageEmbeds, imageSize),
-      rowsByImage: rowsByImage(model, imageIndex, model.op.dimension(images, 0), text.hiddenSize),
+      cross: crossAttentionStates(encoder, text, states.rows, imageSize),
+      rowsByImage: rowsByImage(model, imageIndex, states.imageCount, text.hiddenSize),
     },
   });
   const questionSize = { width: text.hiddenSize, length: model.op.dimension(questionIds, 1) };
   const bias = paddingBias(decoder, questionIds, questionLength);
-  const states = crossAttentionStates(child(decoder, 'bert'), text, question, questionSize);
-  return states.map((state) => ({ ...state, bias }));
+  const cross = crossAttentionStates(child(decoder, 'bert'), text, question, questionSize);
+  return cross.map((state) => ({ ...state, bias }));
 }

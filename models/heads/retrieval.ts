@@ -8,9 +8,8 @@ import { crossAttentionStates } from '../language-models/bert.ts';
 import { linear } from '../layers.ts';
 import { child, type GraphOptions, type Module, rootModule, within } from '../module.ts';
 import { rowsByImage } from '../rows-by-image.ts';
-import { pixelValues } from '../towers/image-processor.ts';
 import { type EncoderInputs, firstTokens, textEncoder } from '../towers/text-encoder.ts';
-import { visionTransformer } from '../towers/vision-transformer.ts';
+import { addImageInputs, visionStates } from '../towers/vision-states.ts';
 
 /** The `match_probability` of pairs that were not compared; a probability is never below zero. */
 export const NOT_COMPARED = -1;
@@ -21,27 +20,27 @@ const MATCH = 1;
  * transformers' `BlipForImageTextRetrieval` (models/blip/modeling_blip.py) with both heads as one graph: ITC compares every
  * image with every text, and ITM, which is better and slower, the best pairs.
  *
- * Inputs: `images` uint8 [images, size, size, 3]; `input_ids` int64 [texts, length], each [CLS], the text and [SEP],
+ * Inputs: those of images as for captioning; `input_ids` int64 [texts, length], each [CLS], the text and [SEP],
  * padded on the right; `text_length` int64 [texts]; `compared_images` int64 scalar from 0 to the number of images: for
  * each text, how many images, the most similar ones, ITM compares it with.
  *
  * Outputs: `match_probability` [images, texts], -1 for pairs that were not compared; `cosine_similarity` [images,
- * texts]; `image_embeds` [images, length]; `text_embeds` [texts, length], of unit length.
+ * texts]; `image_embeds` [images, length]; `text_embeds` [texts, length], of unit length; `new_vision_states` as for
+ * captioning.
  * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
  */
 export function retrievalGraph(checkpoint: BlipCheckpoint, weights: Weights, options: GraphOptions = {}): Graph {
   const { vision, text, imageTextHiddenSize } = checkpoint.config;
   const graph = createGraph('retrieval');
-  const images = addInput(graph, 'images', 'uint8', ['images', vision.imageSize, vision.imageSize, 3]);
+  const model = rootModule(graph, weights, options);
+  const images = addImageInputs(graph, checkpoint, model.form);
   const inputIds = addInput(graph, 'input_ids', 'int64', ['texts', 'length']);
   const textLength = addInput(graph, 'text_length', 'int64', ['texts']);
   const comparedImages = addInput(graph, 'compared_images', 'int64', []);
 
-  const model = rootModule(graph, weights, options);
   const { op } = model;
   const encoder = child(model, 'text_encoder');
-  const pixels = pixelValues(model, images, checkpoint.imageProcessor);
-  const imageEmbeds = visionTransformer(child(model, 'vision_model'), vision, pixels);
+  const { rows: imageEmbeds } = visionStates(model, checkpoint, images);
   const imageTokens = op.reshape(imageEmbeds, [-1, imageTokenCount(vision), vision.hiddenSize]);
   const imageClass = op.gather(imageTokens, 0, 1); // [images, width]
   const projectedImage = unitLength(child(model, 'vision_proj'), imageClass, vision.hiddenSize, imageTextHiddenSize);

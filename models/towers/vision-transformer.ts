@@ -1,7 +1,7 @@
 import { imageTokenCount, type VisionConfig } from '../../checkpoint/config/vision-config.ts';
 import type { Real } from '../../onnx/element-type.ts';
-import type { Value } from '../../onnx/graph.ts';
-import type { Scope } from '../../onnx/scope.ts';
+import { outermost, type Value } from '../../onnx/graph.ts';
+import { createScope, type Scope } from '../../onnx/scope.ts';
 import { asBatch, asRows, layerNorm, linear, linearPart, preNormLayers } from '../layers.ts';
 import { child, type Module, weight } from '../module.ts';
 
@@ -63,11 +63,13 @@ export function storedTokenCount(config: VisionConfig): number {
 }
 
 /**
- * transformers' `interpolate_pos_encoding`, where images have another size than the positions were learned for.
+ * transformers' `interpolate_pos_encoding`, where images have another size than the positions were learned for. It is
+ * written outside any loop, because it is the same for all images.
  * @param stored [1, stored tokens, hidden].
  * @returns [1, tokens, hidden].
  */
-export function positionsOf({ op }: Scope, config: VisionConfig, stored: Value<Real>): Value<Real> {
+export function positionsOf(scope: Scope, config: VisionConfig, stored: Value<Real>): Value<Real> {
+  const { op } = createScope(outermost(scope.op.graph), scope.op.path);
   const { hiddenSize, imageSize, patchSize, positionsImageSize } = config;
   if (imageSize === positionsImageSize) return stored;
   const [storedSide, side] = [positionsImageSize / patchSize, imageSize / patchSize];

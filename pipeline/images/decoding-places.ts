@@ -39,12 +39,17 @@ export async function inspectInTurn(bytes: Uint8Array, options: DecodingOptions)
   return await quickWork.run({ client, signal, cost: 1 }, () => inspectImage(bytes, options));
 }
 
+/** Whether an image takes so long that it is decoded in a process of its own. */
+export function isDecodedApart({ costMs }: InspectedImage): boolean {
+  return costMs > MAX_IN_PROCESS_MS;
+}
+
 /**
  * Waits until an image may take memory. Costly images of one client would else hold all memory while they wait.
  * @returns the function to call when the image is decoded.
  */
 export async function enterCostlyTurn(image: InspectedImage, { client, signal }: DecodingOptions): Promise<() => void> {
-  if (image.costMs <= MAX_IN_PROCESS_MS) return () => undefined;
+  if (!isDecodedApart(image)) return () => undefined;
   return await costlyTurns.enter({ client, signal, cost: turnCost(image) });
 }
 
@@ -55,7 +60,7 @@ export async function enterCostlyTurn(image: InspectedImage, { client, signal }:
 export async function decodeInTurn(image: InspectedImage, options: DecodingOptions): Promise<RgbImage> {
   const { client, signal, decodeTimeoutMs } = options;
   const call = { client, signal, decodeTimeoutMs, cost: turnCost(image) };
-  if (image.costMs > MAX_IN_PROCESS_MS) return await decoders.decode(image.bytes, options, call);
+  if (isDecodedApart(image)) return await decoders.decode(image.bytes, options, call);
   const slots = image.costMs > MAX_QUICK_MS ? threads : quickWork;
   return await slots.run(call, () => image.decode());
 }

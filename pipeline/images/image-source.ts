@@ -1,7 +1,13 @@
 import { HandlerError } from '../../protocol/errors.ts';
 import { type OnStage, watchStage } from '../stages.ts';
 import type { ByteBudget } from './byte-budget.ts';
-import { type DecodingOptions, decodeInTurn, enterCostlyTurn, inspectInTurn } from './decoding-places.ts';
+import {
+  type DecodingOptions,
+  decodeInTurn,
+  enterCostlyTurn,
+  inspectInTurn,
+  isDecodedApart,
+} from './decoding-places.ts';
 import { fetchFailure, hostPhrase, writtenHost } from './fetch-failures.ts';
 import { FetchTurns } from './fetch-turns.ts';
 import { FetchedByteBudget, type FetchedBytes } from './fetched-bytes.ts';
@@ -10,6 +16,7 @@ import { decodeHolding } from './held-images.ts';
 import type { InspectedImage } from './image-decode.ts';
 import { fetchImage, type ImageFetchOptions } from './image-fetch.ts';
 import { decodeBase64, readDataUri, requireBytes } from './inline-image.ts';
+import type { LoadStep } from './load-step.ts';
 import type { RgbImage } from './rgb-image.ts';
 import { unreadableSource } from './unreadable-source.ts';
 
@@ -25,6 +32,8 @@ export interface ImageOptions extends ImageFetchOptions, DecodingOptions {
   readonly client?: string | undefined;
   /** Takes each stage of the loading when it is over. */
   readonly onStage?: OnStage | undefined;
+  /** Told how soon the image will be decoded, whenever that changes. */
+  readonly onStep?: ((step: LoadStep) => void) | undefined;
 }
 
 const MAX_SIGNATURE_CHARACTERS = 80;
@@ -49,8 +58,9 @@ export interface LoadedImage {
 export async function loadImage(source: ImageSource, options: ImageOptions): Promise<LoadedImage> {
   options.signal?.throwIfAborted();
   const requestedMs = performance.now();
-  const { onStage, client, signal } = options;
+  const { onStage, onStep, client, signal } = options;
   const url = networkUrl(source);
+  onStep?.(url === undefined ? 'near' : 'away');
   const endTurn = url && (await watchStage('queue', onStage, () => fetchTurns.take(client, url.host, signal)));
   const fetchedBytes = fetchedBudget.open(client, signal);
   try {
@@ -58,13 +68,16 @@ export async function loadImage(source: ImageSource, options: ImageOptions): Pro
     const read = () => readSource(source, url, options, fetchedBytes);
     const { bytes, failure } = await watchStage('fetch', onStage, read).finally(endTurn);
     const fetchedMs = performance.now();
+    onStep?.('near');
     const inspect = () => inspectInTurn(bytes, options);
     const inspected = await watchStage('inspect', onStage, inspect).catch(orElse(failure));
     const inspectedMs = performance.now();
     // A joint budget lends to all images of a request at once. The others need this memory to be fetched.
     if (options.decodedBudget?.isJoint) fetchedBytes.waitForOthers(bytes.length);
+    onStep?.('held-up');
     const { release, leaveTurn } = await watchStage('queue', onStage, () => acquireDecoded(inspected, options));
     const decodeStartMs = performance.now();
+    onStep?.(isDecodedApart(inspected) ? 'away' : 'near');
     const decode = () => decodeHolding(() => decodeInTurn(inspected, options), release);
     const image = await watchStage('decode', onStage, decode).finally(leaveTurn);
     return {

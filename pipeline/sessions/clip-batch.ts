@@ -1,8 +1,11 @@
 import type { RgbImage } from '../images/rgb-image.ts';
+import type { ImageCacheUse } from './image-cache.ts';
 
 /** Images and texts to encode. Together they are the batch's items: the images first, then the texts. */
 export interface ClipBatch {
   readonly images: readonly RgbImage[];
+  /** Whose images they are. */
+  readonly client?: string | undefined;
   /** The most images, or texts, that are computed at a time. */
   readonly itemsPerRun: number;
   readonly texts: readonly ClipText[];
@@ -24,4 +27,6 @@ export interface ClipResult {
   readonly ranking?: { readonly cosineSimilarity: Float32Array; readonly probability: Float32Array };
   readonly resizeMs: number;
   readonly computeMs: number;
+  /** Absent where there is no cache. */
+  readonly imageCache?: ImageCacheUse | undefined;
 }

@@ -2,8 +2,10 @@ import type { ClipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
 import type { clipGraphs } from '../../models/families.ts';
 import type { ClipBatch, ClipResult, ClipText } from './clip-batch.ts';
+import { type ImageCache, type ImageCacheUse, sumOfUses } from './image-cache.ts';
+import { ImageEncodings } from './image-encodings.ts';
 import type { ImageResizer } from './image-resizer.ts';
-import type { LoadedSession, LoadOptions } from './loaded-session.ts';
+import type { LoadedSession, SessionOptions } from './loaded-session.ts';
 import { type Pause, Pauses } from './pause.ts';
 import type { RuntimeTensor } from './runtime.ts';
 import { float32Data, joined, paddedRows, parts, runtimeInt64s } from './tensors.ts';
@@ -15,6 +17,7 @@ interface Sessions {
   readonly rank: WeightsSession;
   readonly resizer: ImageResizer;
   readonly embedLength: number;
+  readonly cache: ImageCache | undefined;
 }
 
 /**
@@ -26,7 +29,7 @@ export async function loadClipSession(
   resizer: ImageResizer,
   checkpoint: ClipCheckpoint,
   weights: Weights,
-  options: LoadOptions,
+  options: SessionOptions,
 ): Promise<LoadedSession<'clip'>> {
   const sessions: Sessions = {
     image: await openWeightsSession(graphs.image(checkpoint, weights, options), weights, options),
@@ -34,6 +37,7 @@ export async function loadClipSession(
     rank: await openWeightsSession(graphs.rank(checkpoint, weights), weights, options),
     resizer,
     embedLength: checkpoint.config.projectionSize,
+    cache: options.imageCache,
   };
   const all = [sessions.image, sessions.text, sessions.rank];
   return {
@@ -51,13 +55,16 @@ async function runBatch(sessions: Sessions, batch: ClipBatch, pause?: Pause): Pr
   const startMs = performance.now();
   const pauses = new Pauses(pause);
   const encoded: Encoded[] = [];
+  const uses: (ImageCacheUse | undefined)[] = [];
   let resizeMs = 0;
   for (const images of parts(batch.images, batch.itemsPerRun)) {
     await pauses.beforeRun();
     const partStartMs = performance.now();
     const resized = await sessions.resizer.resizeAll(images);
     resizeMs += performance.now() - partStartMs;
-    encoded.push(embedsOf(await sessions.image.run({ images: resized }), 'image'));
+    const embeds = await encodeImages(sessions, resized, batch.client);
+    encoded.push(embeds);
+    uses.push(embeds.imageCache);
   }
   for (const texts of parts(batch.texts, batch.itemsPerRun)) {
     await pauses.beforeRun();
@@ -71,12 +78,34 @@ async function runBatch(sessions: Sessions, batch: ClipBatch, pause?: Pause): Pr
     ...(ranking === undefined ? {} : { ranking }),
     resizeMs,
     computeMs: performance.now() - startMs - resizeMs - pauses.totalMs,
+    imageCache: sumOfUses(uses),
   };
 }
 
 interface Encoded {
   readonly raw: Float32Array;
   readonly normalized: Float32Array;
+}
+
+/** Encodes images, except those whose embeddings are in the cache. */
+async function encodeImages(
+  { image: session, cache }: Sessions,
+  pixels: RuntimeTensor,
+  client: string | undefined,
+): Promise<Encoded & Pick<ClipResult, 'imageCache'>> {
+  const clients = Array.from({ length: pixels.shape[0] ?? 0 }, () => client);
+  const encodings = new ImageEncodings(pixels, clients, cache);
+  const fresh = [...new Set(encodings.names)].filter((name) => !encodings.isKnown(name));
+  if (fresh.length > 0) {
+    const { raw, normalized } = embedsOf(await session.run({ images: encodings.pixelsOf(fresh) }), 'image');
+    encodings.keep(fresh, [raw, normalized]);
+  }
+  const both = encodings.names.map((name) => encodings.encodingOf(name));
+  return {
+    raw: joined(both.map((embeds) => embeds.subarray(0, embeds.length / 2))),
+    normalized: joined(both.map((embeds) => embeds.subarray(embeds.length / 2))),
+    imageCache: encodings.cacheUse(),
+  };
 }
 
 function embedsOf(outputs: Readonly<Record<string, RuntimeTensor>>, kind: 'image' | 'text'): Encoded {

@@ -1,4 +1,7 @@
-/** The values of `BLIP_EXECUTION_PROVIDER`. This file imports nothing, so that settings load no runtime. */
+/**
+ * The values of `BLIP_EXECUTION_PROVIDER` and `BLIP_PRECISION`. This file imports nothing, so that settings load no
+ * runtime.
+ */
 
 /** Where a graph can run. */
 export type ExecutionProvider = 'cpu' | 'cuda' | 'webgpu';
@@ -7,9 +10,30 @@ export type ExecutionProvider = 'cpu' | 'cuda' | 'webgpu';
 export const executionProviderChoices = ['auto', 'cpu', 'cuda', 'webgpu'] as const;
 export type ExecutionProviderChoice = (typeof executionProviderChoices)[number];
 
-/** The execution provider that a worker thread uses. */
+/** The type that a model computes with. */
+export type Precision = 'float32' | 'float16' | 'bfloat16';
+
+/** `auto` is float16 on CUDA, and float32 elsewhere. */
+export const precisionChoices = ['auto', 'float32', 'float16', 'bfloat16'] as const;
+export type PrecisionChoice = (typeof precisionChoices)[number];
+
+/** Where and how a worker is to compute, as the settings say it. */
+export interface ComputeChoice {
+  readonly executionProvider: ExecutionProviderChoice;
+  readonly precision: PrecisionChoice;
+  /** The number of a CUDA device; where there is one, `auto` is CUDA. */
+  readonly deviceId?: number | undefined;
+}
+
+/** The execution provider and the precision that a worker thread uses. */
 export interface ChosenExecutionProvider {
   readonly executionProvider: ExecutionProvider;
+  readonly precision: Precision;
   /** Why it was chosen; the log has it. */
   readonly reason: string;
+}
+
+/** A provider that is tried, with everything that the result depends on. */
+export interface TriedProvider extends Omit<ChosenExecutionProvider, 'reason'> {
+  readonly deviceId?: number | undefined;
 }

@@ -1,45 +1,86 @@
 import { HandlerError } from '../../protocol/errors.ts';
-import type { ChosenExecutionProvider, ExecutionProviderChoice } from './execution-provider-choices.ts';
-import { probeExecutionProvider } from './runtime.ts';
+import type {
+  ChosenExecutionProvider,
+  ComputeChoice,
+  ExecutionProvider,
+  Precision,
+  PrecisionChoice,
+  TriedProvider,
+} from './execution-provider-choices.ts';
+import { findProviderProblem } from './provider-probe.ts';
+
+/** Says why a provider does not work on this machine; `undefined` where it works. */
+export type FindProblem = (tried: TriedProvider) => Promise<string | undefined>;
 
 /**
- * Decides where graphs run. `auto` never chooses `webgpu`: Loop runs on the CPU there, and its state would cross the bus
- * at every token.
- * @throws HandlerError `EXECUTION_PROVIDER_UNAVAILABLE` when the requested one does not work on this machine.
+ * Decides where graphs run, and in which precision. `auto` never chooses `webgpu`: Loop runs on the CPU there, and its
+ * state would cross the bus at every token.
+ * @throws HandlerError `EXECUTION_PROVIDER_UNAVAILABLE` when the requested one does not work on this machine;
+ *   `PRECISION_UNAVAILABLE` when 16 bits are asked for where there is no CUDA.
  */
 export async function chooseExecutionProvider(
-  choice: ExecutionProviderChoice,
-  probe: typeof probeExecutionProvider = probeExecutionProvider,
+  choice: ComputeChoice,
+  findProblem: FindProblem = findProviderProblem,
 ): Promise<ChosenExecutionProvider> {
-  if (choice === 'cpu') return { executionProvider: 'cpu', reason: 'cpu was asked for' };
-  const wanted = choice === 'auto' ? 'cuda' : choice;
-  const problem = await probe(wanted);
+  const { executionProvider: name, deviceId } = choice;
+  if (name === 'cpu') return chosen('cpu', choice.precision, 'cpu was asked for');
+  const wanted = name === 'auto' ? 'cuda' : name;
+  const precision = precisionOn(wanted, choice.precision);
+  const problem = await findProblem({ executionProvider: wanted, precision, deviceId });
+  const isOptional = name === 'auto' && deviceId === undefined;
   if (problem === undefined) {
-    return {
-      executionProvider: wanted,
-      reason: choice === 'auto' ? `${wanted} works here` : `${wanted} was asked for`,
-    };
+    const reason = isOptional ? `${wanted} works here` : `${wanted} was asked for`;
+    return { executionProvider: wanted, precision, reason };
   }
-  if (choice === 'auto')
-    return { executionProvider: 'cpu', reason: `${wanted} does not work here: ${firstLine(problem)}` };
-  throw new HandlerError(
-    'EXECUTION_PROVIDER_UNAVAILABLE',
-    `Expected the execution provider ${choice} to work on this machine, got: ${firstLine(problem)}. Use auto or cpu.`,
-  );
+  if (isOptional) return chosen('cpu', choice.precision, `no CUDA here: ${firstLine(problem)}`);
+  throw unavailable(wanted, deviceId, problem);
 }
 
 /**
- * Decides where graphs with int8 weights run. Only the CPU has kernels for their products.
- * @throws HandlerError `EXECUTION_PROVIDER_UNAVAILABLE` when another provider was requested.
+ * Decides where graphs with int8 weights run. Only the CPU has kernels for their products, and they compute in float32
+ * between them.
+ * @throws HandlerError `EXECUTION_PROVIDER_UNAVAILABLE` when another provider or a device was requested;
+ *   `PRECISION_UNAVAILABLE` when another precision was.
  */
-export function chooseForInt8(choice: ExecutionProviderChoice): ChosenExecutionProvider {
-  if (choice === 'auto' || choice === 'cpu') return { executionProvider: 'cpu', reason: 'int8 weights run on the CPU' };
+export function chooseForInt8({
+  executionProvider: name,
+  precision,
+  deviceId,
+}: ComputeChoice): ChosenExecutionProvider {
+  if (deviceId !== undefined || (name !== 'auto' && name !== 'cpu')) {
+    const got = deviceId === undefined ? name : `device ${deviceId} of BLIP_DEVICES`;
+    throw new HandlerError(
+      'EXECUTION_PROVIDER_UNAVAILABLE',
+      `Expected the execution provider auto or cpu for a checkpoint of int8 weights, got ${got}.`,
+    );
+  }
+  return chosen('cpu', precision, 'int8 weights run on the CPU');
+}
+
+function chosen(executionProvider: ExecutionProvider, choice: PrecisionChoice, reason: string) {
+  return { executionProvider, precision: precisionOn(executionProvider, choice, reason), reason };
+}
+
+/** A CPU has no kernels in 16 bits: it would cast around each operator, and be slower. WebGPU was not tried with them. */
+function precisionOn(executionProvider: ExecutionProvider, choice: PrecisionChoice, reason?: string): Precision {
+  if (executionProvider === 'cuda') return choice === 'auto' ? 'float16' : choice;
+  if (choice === 'auto' || choice === 'float32') return 'float32';
+  const because = reason === undefined ? '' : ` (${reason})`;
   throw new HandlerError(
+    'PRECISION_UNAVAILABLE',
+    `Expected CUDA for the precision ${choice}, got ${executionProvider}${because}. Set BLIP_PRECISION to auto or float32.`,
+  );
+}
+
+function unavailable(wanted: ExecutionProvider, deviceId: number | undefined, problem: string): HandlerError {
+  const place = deviceId === undefined ? 'on this machine' : `on device ${deviceId} of this machine`;
+  const advice = deviceId === undefined ? 'Use auto or cpu.' : 'Change BLIP_DEVICES, or leave it out.';
+  return new HandlerError(
     'EXECUTION_PROVIDER_UNAVAILABLE',
-    `Expected the execution provider auto or cpu for a checkpoint of int8 weights, got ${choice}.`,
+    `Expected the execution provider ${wanted} to work ${place}, got: ${firstLine(problem)}. ${advice}`,
   );
 }
 
 function firstLine(text: string): string {
-  return text.split('\n', 1)[0]?.slice(0, 300).replace(/\.$/, '') ?? '';
+  return text.split('\n', 1)[0]?.slice(0, 500).replace(/\.$/, '') ?? '';
 }

@@ -4,11 +4,12 @@ import type { Weights } from '../../checkpoint/weights/weights.ts';
 import { candidatesPerBeam } from '../../models/generation/beam-search.ts';
 import type { GraphOptions } from '../../models/module.ts';
 import type { Graph } from '../../onnx/graph.ts';
-import type { GenerationBatch, GenerationResult } from './generation-batch.ts';
+import { BatchImages, type KeepingOptions, stateShapeOf } from './batch-images.ts';
+import type { GenerationBatch, GenerationResult, SharedSettings } from './generation-batch.ts';
 import { rowFeeds, settingFeeds, uniformFeeds } from './generation-feeds.ts';
 import type { ImageResizer } from './image-resizer.ts';
-import type { LoadedSession, LoadOptions } from './loaded-session.ts';
-import { type Pause, Pauses } from './pause.ts';
+import type { LoadedSession, SessionOptions } from './loaded-session.ts';
+import { Pauses } from './pause.ts';
 import { type Sequence, withOwnImages } from './row-batch.ts';
 import { MAX_RUN_BYTES, MAX_TOKENS_PER_RUN, type RunBounds, splitRows } from './run-bounds.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';
@@ -24,78 +25,77 @@ export async function loadGenerationSession(
   resizer: ImageResizer,
   checkpoint: BlipCheckpoint,
   weights: Weights,
-  options: LoadOptions,
+  options: SessionOptions,
 ): Promise<LoadedSession<'generation'>> {
   const { text } = checkpoint.config;
   const bounds = {
     maxBytes: options.maxRunBytes ?? MAX_RUN_BYTES,
     maxTokens: options.maxRunTokens ?? MAX_TOKENS_PER_RUN,
   };
-  const perBeam = candidatesPerBeam([text.sepTokenId]);
-  const session = await openWeightsSession(writeGraph(checkpoint, weights, options), weights, options);
+  const graph = writeGraph(checkpoint, weights, options);
+  const stateShape = stateShapeOf(graph);
+  const session = await openWeightsSession(graph, weights, options);
+  const parts = { session, resizer, text, bounds, stateShape, cache: options.imageCache };
   return {
-    runs: {
-      generation: (batch, pause) =>
-        runParts(partsOf(batch, text, bounds), pause, (part) => runBatch(session, resizer, part, perBeam)),
-    },
+    runs: { generation: (batch, pause) => runBatch(parts, batch, new Pauses(pause)) },
     pack: () => session.pack(),
     release: () => session.release(),
   };
 }
 
-/** Splits a batch, in its order, into parts within the bounds of a run. An image with rows in two parts is in both. */
-function partsOf({ images, rows, settings }: GenerationBatch, text: TextConfig, bounds: RunBounds) {
-  return splitRows(rows, settings, text, bounds).map((part) => {
-    const { rows: rowsOfPart, images: imagesOfPart } = withOwnImages(part);
-    return { images: imagesOfPart.flatMap((image) => images[image] ?? []), rows: rowsOfPart, settings };
-  });
+interface Parts extends Pick<KeepingOptions, 'stateShape' | 'cache'> {
+  readonly session: Session;
+  readonly resizer: ImageResizer;
+  readonly text: TextConfig;
+  readonly bounds: RunBounds;
 }
 
-/** Runs one part after the other. The answer of a row does not depend on the other rows of its run. */
-async function runParts(
-  parts: readonly GenerationBatch[],
-  pause: Pause | undefined,
-  runPart: (part: GenerationBatch) => Promise<GenerationResult>,
-): Promise<GenerationResult> {
-  const done: GenerationResult[] = [];
-  const pauses = new Pauses(pause);
-  for (const part of parts) {
-    await pauses.beforeRun();
-    done.push(await runPart(part));
-  }
-  const sum = (times: readonly number[]) => times.reduce((total, time) => total + time, 0);
-  return {
-    results: done.flatMap(({ results }) => results),
-    resizeMs: sum(done.map(({ resizeMs }) => resizeMs)),
-    computeMs: sum(done.map(({ computeMs }) => computeMs)),
-  };
-}
-
+/** Runs the rows of a batch within the bounds of a run, one part after the other. */
 async function runBatch(
-  session: Session,
-  resizer: ImageResizer,
-  batch: GenerationBatch,
-  perBeam: number,
+  { session, resizer, text, bounds, ...keeping }: Parts,
+  { images: given, clients = [], rows, settings }: GenerationBatch,
+  pauses: Pauses,
 ): Promise<GenerationResult> {
   const startMs = performance.now();
-  const images = await resizer.resizeAll(batch.images);
+  const pixels = await resizer.resizeAll(given);
   const resizedMs = performance.now();
-  const outputs = await session.run({
-    images,
-    ...rowFeeds(batch.rows),
-    ...settingFeeds(batch.settings),
+  const rowParts = splitRows(rows, settings, text, bounds);
+  const images = new BatchImages(pixels, { ...keeping, clients, hasSeveralRuns: rowParts.length > 1 });
+  const perBeam = candidatesPerBeam([text.sepTokenId]);
+  const results: (readonly Sequence[])[] = [];
+  for (const part of rowParts) {
+    await pauses.beforeRun();
+    results.push(...(await runPart(session, images, part, settings, perBeam)));
+  }
+  return {
+    results,
+    resizeMs: resizedMs - startMs,
+    computeMs: performance.now() - resizedMs - pauses.totalMs,
+    imageCache: images.cacheUse(),
+  };
+}
+
+/** The answer of a row does not depend on the other rows of its run. */
+async function runPart(
+  session: Session,
+  images: BatchImages,
+  part: GenerationBatch['rows'],
+  settings: SharedSettings,
+  perBeam: number,
+): Promise<readonly (readonly Sequence[])[]> {
+  const own = withOwnImages(part);
+  const batch = { ...own, settings };
+  const outputs = await images.run(session, own.images, {
+    ...rowFeeds(own.rows),
+    ...settingFeeds(settings),
     ...uniformFeeds(batch, perBeam),
   });
-  return {
-    results: readSequences(batch, outputs),
-    resizeMs: resizedMs - startMs,
-    computeMs: performance.now() - resizedMs,
-  };
+  return readSequences(batch, outputs);
 }
 
 /** Cuts padding off the sequences that the graph returns, [rows, sequences, length]. */
 function readSequences(
-  { rows, settings }: GenerationBatch,
+  { rows, settings }: Pick<GenerationBatch, 'rows' | 'settings'>,
   outputs: Readonly<Record<string, RuntimeTensor>>,
 ): readonly (readonly Sequence[])[] {
   const [allIds, allEnds] = [int64Data(outputs, 'token_ids'), int64Data(outputs, 'sequence_end')];

@@ -6,8 +6,9 @@ import { openWeights, type Weights } from '../../checkpoint/weights/weights.ts';
 import { blipGraphs, clipGraphs } from '../../models/families.ts';
 import { loadClipSession } from './clip-session.ts';
 import { loadGenerationSession } from './generation-session.ts';
+import { ImageCache } from './image-cache.ts';
 import { createImageResizer, type ImageResizer } from './image-resizer.ts';
-import type { LoadedSession, LoadOptions } from './loaded-session.ts';
+import type { LoadedSession, LoadOptions, SessionOptions } from './loaded-session.ts';
 import { prepareRankingSession } from './ranking-session.ts';
 import { loadRetrievalSession } from './retrieval-session.ts';
 import type { CheckpointOf, KindsOf } from './work.ts';
@@ -18,7 +19,7 @@ type Load<Name extends Task> = (
   resizer: ImageResizer,
   checkpoint: CheckpointOf<Name>,
   weights: Weights,
-  options: LoadOptions,
+  options: SessionOptions,
 ) => Promise<LoadedSession<KindsOf<Name>>>;
 
 const loaders: { readonly [Name in Task]: Load<Name> } = {
@@ -54,8 +55,10 @@ export async function loadSession(checkpoint: Checkpoint, options: LoadOptions):
   requireAgreement(checkpoint, weights);
   const { imageProcessor, config } = checkpoint;
   const resizer = await createImageResizer(imageProcessor, config.vision.imageSize, options.threadCount);
+  const { imageCacheBytes = 0 } = options;
+  const imageCache = imageCacheBytes === 0 ? undefined : new ImageCache(imageCacheBytes);
   try {
-    const session = await load(checkpoint.task, resizer, checkpoint, weights, options);
+    const session = await load(checkpoint.task, resizer, checkpoint, weights, { ...options, imageCache });
     return { ...session, release: () => session.release().finally(() => resizer.release()) };
   } catch (error) {
     await resizer.release();

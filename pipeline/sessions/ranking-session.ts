@@ -2,12 +2,13 @@ import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
 import type { GraphOptions } from '../../models/module.ts';
 import type { Graph } from '../../onnx/graph.ts';
+import { BatchImages, type KeepingOptions, stateShapeOf } from './batch-images.ts';
 import type { ImageResizer } from './image-resizer.ts';
-import type { LoadedSession, LoadOptions } from './loaded-session.ts';
+import type { LoadedSession, SessionOptions } from './loaded-session.ts';
 import { Pauses } from './pause.ts';
 import type { RankedCandidate, RankingBatch, RankingResult, RankingSettings } from './ranking-batch.ts';
 import { type Sequence, withOwnImages } from './row-batch.ts';
-import { questionFeeds, selectedImages } from './row-feeds.ts';
+import { questionFeeds } from './row-feeds.ts';
 import { MAX_READ_TOKENS_PER_RUN } from './run-bounds.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';
 import { float32Data, paddedRows, parts } from './tensors.ts';
@@ -28,22 +29,27 @@ export function prepareRankingSession(
   resizer: ImageResizer,
   checkpoint: BlipCheckpoint,
   weights: Weights,
-  options: LoadOptions,
+  options: SessionOptions,
   maxLogitsBytes = MAX_LOGITS_BYTES,
 ): LoadedSession<'ranking'> {
   const tokenBytes = checkpoint.config.text.vocabularySize * Float32Array.BYTES_PER_ELEMENT;
   const maxTokens = options.maxRunTokens ?? MAX_READ_TOKENS_PER_RUN;
   const limits = { scoredTokens: Math.min(maxLogitsBytes / tokenBytes, maxTokens), questionTokens: maxTokens };
-  let ranking: WeightsSession | undefined;
+  let opened: { readonly session: WeightsSession; readonly stateShape: readonly number[] | undefined } | undefined;
+  const open = async () => {
+    const graph = writeGraph(checkpoint, weights, options);
+    return { stateShape: stateShapeOf(graph), session: await openWeightsSession(graph, weights, options) };
+  };
   return {
     runs: {
       async ranking(batch, pause) {
-        ranking ??= await openWeightsSession(writeGraph(checkpoint, weights, options), weights, options);
-        return await rankCandidates(ranking, resizer, batch, limits, new Pauses(pause));
+        opened ??= await open();
+        const parts = { ...opened, resizer, limits, cache: options.imageCache };
+        return await rankCandidates(parts, batch, new Pauses(pause));
       },
     },
-    pack: async () => await ranking?.pack(),
-    release: async () => await ranking?.release(),
+    pack: async () => await opened?.session.pack(),
+    release: async () => await opened?.session.release(),
   };
 }
 
@@ -53,36 +59,43 @@ interface RunLimits {
   readonly questionTokens: number;
 }
 
+interface Parts extends Pick<KeepingOptions, 'stateShape' | 'cache'> {
+  readonly session: Session;
+  readonly resizer: ImageResizer;
+  readonly limits: RunLimits;
+}
+
 /** Scores every row with every candidate, and keeps the best of each row. */
 async function rankCandidates(
-  session: Session,
-  resizer: ImageResizer,
-  { images, rows, settings }: RankingBatch,
-  limits: RunLimits,
+  { session, resizer, limits, ...keeping }: Parts,
+  { images: given, clients = [], rows, settings }: RankingBatch,
   pauses: Pauses,
 ): Promise<RankingResult> {
   const startMs = performance.now();
-  const resized = await resizer.resizeAll(images);
+  const resized = await resizer.resizeAll(given);
   const resizedMs = performance.now();
   const { candidateIds, returnedCount } = settings;
   const { rowsPerRun, candidatesPerRun } = runSize(candidateIds, rows, limits);
+  const hasSeveralRuns = rowsPerRun < rows.length || candidatesPerRun < candidateIds.length;
+  const images = new BatchImages(resized, { ...keeping, clients, hasSeveralRuns });
   const results: (readonly RankedCandidate[])[] = [];
   for (const rowsOfRun of parts(rows, rowsPerRun)) {
     const scored: RankedCandidate[][] = rowsOfRun.map(() => []);
     for (const [part, candidates] of parts(candidateIds, candidatesPerRun).entries()) {
       await pauses.beforeRun();
-      const scoredPart = await scoreCandidates(session, resized, rowsOfRun, candidates);
+      const scoredPart = await scoreCandidates(session, images, rowsOfRun, candidates);
       for (const [row, ofRow] of scoredPart.entries())
         scored[row]?.push(...ofRow.map((each, index) => ({ ...each, candidate: part * candidatesPerRun + index })));
     }
     results.push(...scored.map((ofRow) => ofRow.sort((a, b) => b.score - a.score).slice(0, returnedCount)));
   }
-  return { results, resizeMs: resizedMs - startMs, computeMs: performance.now() - resizedMs - pauses.totalMs };
+  const computeMs = performance.now() - resizedMs - pauses.totalMs;
+  return { results, resizeMs: resizedMs - startMs, computeMs, imageCache: images.cacheUse() };
 }
 
 /**
- * How much one run computes. All candidates of few rows come before few candidates of all rows, because every run repeats
- * the vision pass of its rows.
+ * How much one run computes. All candidates of few rows come before few candidates of all rows, because every run reads the
+ * questions of its rows again.
  */
 function runSize(
   candidates: RankingSettings['candidateIds'],
@@ -101,16 +114,12 @@ function runSize(
 /** Runs the graph once, for some rows with some candidates. [rows][candidates] */
 async function scoreCandidates(
   session: Session,
-  resized: RuntimeTensor,
+  batchImages: BatchImages,
   rowsOfRun: RankingBatch['rows'],
   candidates: RankingSettings['candidateIds'],
 ): Promise<readonly (readonly Sequence[])[]> {
   const { rows, images } = withOwnImages(rowsOfRun);
-  const outputs = await session.run({
-    images: selectedImages(resized, images), // The graph looks at every image that it gets.
-    ...questionFeeds(rows),
-    ...candidateFeeds(candidates),
-  });
+  const outputs = await batchImages.run(session, images, { ...questionFeeds(rows), ...candidateFeeds(candidates) });
   const logprobs = float32Data(outputs, 'token_logprobs'); // [rows, candidates, length]
   const length = outputs['token_logprobs']?.shape[2] ?? 0;
   return rows.map((_, row) =>

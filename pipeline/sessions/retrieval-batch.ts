@@ -1,8 +1,11 @@
 import type { RgbImage } from '../images/rgb-image.ts';
+import type { ImageCacheUse } from './image-cache.ts';
 
 /** Images and texts; every image is compared with every text. */
 export interface RetrievalBatch {
   readonly images: readonly RgbImage[];
+  /** Whose images they are. */
+  readonly client?: string | undefined;
   /** Each [CLS], the text and [SEP]. */
   readonly texts: readonly (readonly number[])[];
   /** How many images ITM compares with each text: those that are most similar to it. 0 for none. */
@@ -20,4 +23,6 @@ export interface RetrievalResult {
   readonly textEmbeds: Float32Array;
   readonly resizeMs: number;
   readonly computeMs: number;
+  /** Absent where there is no cache. */
+  readonly imageCache?: ImageCacheUse | undefined;
 }

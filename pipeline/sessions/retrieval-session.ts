@@ -3,12 +3,14 @@ import type { Weights } from '../../checkpoint/weights/weights.ts';
 import { NOT_COMPARED } from '../../models/heads/retrieval.ts';
 import type { GraphOptions } from '../../models/module.ts';
 import type { Graph } from '../../onnx/graph.ts';
+import { BatchImages, type KeepingOptions, stateShapeOf } from './batch-images.ts';
+import { type ImageCacheUse, sumOfUses } from './image-cache.ts';
 import type { ImageResizer } from './image-resizer.ts';
-import type { LoadedSession, LoadOptions } from './loaded-session.ts';
+import type { LoadedSession, SessionOptions } from './loaded-session.ts';
 import { Pauses } from './pause.ts';
 import type { RetrievalBatch, RetrievalResult } from './retrieval-batch.ts';
 import { MAX_READ_TOKENS_PER_RUN } from './run-bounds.ts';
-import type { RuntimeTensor, Session } from './runtime.ts';
+import type { Session } from './runtime.ts';
 import { float32Data, joined, paddedRows, parts, runtimeInt64s } from './tensors.ts';
 import { openWeightsSession } from './weights-session.ts';
 
@@ -21,39 +23,50 @@ export async function loadRetrievalSession(
   resizer: ImageResizer,
   checkpoint: BlipCheckpoint,
   weights: Weights,
-  options: LoadOptions,
+  options: SessionOptions,
   maxPairTokens = MAX_PAIR_TOKENS_PER_RUN,
 ): Promise<LoadedSession<'retrieval'>> {
-  const session = await openWeightsSession(writeGraph(checkpoint, weights, options), weights, options);
+  const graph = writeGraph(checkpoint, weights, options);
+  const stateShape = stateShapeOf(graph);
+  const session = await openWeightsSession(graph, weights, options);
+  const parts = { session, resizer, stateShape, cache: options.imageCache };
   return {
     runs: {
-      retrieval: (batch, pause) => runBatch(session, resizer, batch, runSize(batch, maxPairTokens), new Pauses(pause)),
+      retrieval: (batch, pause) => runBatch(parts, batch, runSize(batch, maxPairTokens), new Pauses(pause)),
     },
     pack: () => session.pack(),
     release: () => session.release(),
   };
 }
 
+interface Parts extends Pick<KeepingOptions, 'stateShape' | 'cache'> {
+  readonly session: Session;
+  readonly resizer: ImageResizer;
+}
+
 async function runBatch(
-  session: Session,
-  resizer: ImageResizer,
+  { session, resizer, ...keeping }: Parts,
   batch: RetrievalBatch,
   { imagesPerRun, textsPerRun }: RunSize,
   pauses: Pauses,
 ): Promise<RetrievalResult> {
   const startMs = performance.now();
   const rows: Part[] = [];
+  const uses: (ImageCacheUse | undefined)[] = [];
   let resizeMs = 0;
-  for (const images of parts(batch.images, imagesPerRun)) {
+  for (const given of parts(batch.images, imagesPerRun)) {
     const partStartMs = performance.now();
-    const resized = await resizer.resizeAll(images);
+    const resized = await resizer.resizeAll(given);
     resizeMs += performance.now() - partStartMs;
+    const clients = given.map(() => batch.client);
+    const images = new BatchImages(resized, { ...keeping, clients, hasSeveralRuns: textsPerRun < batch.texts.length });
     const row: Part[] = [];
     for (const texts of parts(batch.texts, textsPerRun)) {
       await pauses.beforeRun();
-      row.push(await compare(session, resized, texts, batch.comparedImages));
+      row.push(await compare(session, images, given.length, texts, batch.comparedImages));
     }
-    rows.push(besideEachOther(row, images.length));
+    rows.push(besideEachOther(row, given.length));
+    uses.push(images.cacheUse());
   }
   const cosineSimilarity = joined(rows.map((row) => row.cosineSimilarity));
   const matchProbability = joined(rows.map((row) => row.matchProbability));
@@ -65,12 +78,13 @@ async function runBatch(
     textEmbeds: rows[0]?.textEmbeds ?? new Float32Array(0),
     resizeMs,
     computeMs: performance.now() - startMs - resizeMs - pauses.totalMs,
+    imageCache: sumOfUses(uses),
   };
 }
 
 /**
  * The most tokens of all pairs in one run. Each pair is a text, read with its image and padded to the longest text. A
- * larger batch is computed with fewer images at a time, and then with fewer texts, which repeats the vision pass. The
+ * larger batch is computed with fewer images at a time, and then with fewer texts. The
  * attention scores of one token to an image of BLIP-large take 28 kB (12 heads, 577 patches).
  */
 const MAX_PAIR_TOKENS_PER_RUN = MAX_READ_TOKENS_PER_RUN;
@@ -89,7 +103,7 @@ function runSize(batch: RetrievalBatch, maxPairTokens: number): RunSize {
   return { textsPerRun, imagesPerRun: Math.min(batch.imagesPerRun, Math.floor(pairs / textsPerRun)) };
 }
 
-type Part = Omit<RetrievalResult, 'resizeMs' | 'computeMs'>;
+type Part = Omit<RetrievalResult, 'resizeMs' | 'computeMs' | 'imageCache'>;
 
 /** Joins runs of the same images with different texts to the result of one run with all texts. */
 function besideEachOther(row: readonly Part[], imageCount: number): Part {
@@ -113,16 +127,17 @@ function besideEachOther(row: readonly Part[], imageCount: number): Part {
 /** Runs the graph once, for some images with some texts. */
 async function compare(
   session: Session,
-  images: RuntimeTensor,
+  images: BatchImages,
+  imageCount: number,
   texts: RetrievalBatch['texts'],
   comparedImages: number,
 ): Promise<Part> {
   const { ids, lengths } = paddedRows(texts);
-  const outputs = await session.run({
-    images,
+  const all = Array.from({ length: imageCount }, (_, image) => image);
+  const outputs = await images.run(session, all, {
     input_ids: ids,
     text_length: lengths,
-    compared_images: runtimeInt64s([Math.min(comparedImages, images.shape[0] ?? 0)], []),
+    compared_images: runtimeInt64s([Math.min(comparedImages, imageCount)], []),
   });
   return {
     matchProbability: float32Data(outputs, 'match_probability'),

@@ -1,8 +1,11 @@
 import type { RgbImage } from '../images/rgb-image.ts';
+import type { ImageCacheUse } from './image-cache.ts';
 
 /** Rows that are computed together. Each row asks about one image, and all of them share the settings. */
 export interface RowBatch<Row, Settings> {
   readonly images: readonly RgbImage[];
+  /** Whose each image is; all are one client's where this is absent. */
+  readonly clients?: readonly (string | undefined)[];
   readonly rows: readonly OfImage<Row>[];
   readonly settings: Settings;
 }
@@ -15,6 +18,8 @@ export interface RowResults<Result> {
   readonly results: readonly Result[];
   readonly resizeMs: number;
   readonly computeMs: number;
+  /** Absent where there is no cache. */
+  readonly imageCache?: ImageCacheUse | undefined;
 }
 
 /** A sequence of tokens that answers a row. */

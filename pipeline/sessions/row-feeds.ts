@@ -15,15 +15,35 @@ export function questionFeeds(
   return { ...imageIndex, question_ids: ids, question_length: lengths };
 }
 
+/** Images whose vision states are known: the states float32 [known images, tokens, width], and the place of each image. */
+interface KnownImages {
+  readonly states: RuntimeTensor;
+  /** Of all images, among the new ones and, after them, the known ones. */
+  readonly order: readonly number[];
+}
+
+/**
+ * The images of a run, under the names of the inputs of BLIP's graphs (models/towers/vision-states.ts).
+ * @param pixels of the new images, uint8 [new images, size, size, 3].
+ */
+export function imageFeeds(pixels: RuntimeTensor, { states, order }: KnownImages): Record<string, RuntimeTensor> {
+  return { images: pixels, known_vision_states: states, image_order: runtimeInt64s(order) };
+}
+
 /** Some of the images uint8 [images, size, size, 3], by their indices. */
-export function selectedImages({ data, shape }: RuntimeTensor, images: readonly number[]): RuntimeTensor {
-  const [, ...imageShape] = shape;
+export function selectedImages(all: RuntimeTensor, images: readonly number[]): RuntimeTensor {
+  const [imageCount = 0, ...imageShape] = all.shape;
+  if (images.length === imageCount && images.every((image, index) => image === index)) return all;
   const length = imageShape.reduce((product, size) => product * size, 1);
   const selected = new Uint8Array(images.length * length);
-  for (const [index, image] of images.entries()) {
-    const pixels = data.subarray(image * length, (image + 1) * length);
-    if (!(pixels instanceof Uint8Array)) throw new TypeError('Expected images as uint8.');
-    selected.set(pixels, index * length);
-  }
+  for (const [index, image] of images.entries()) selected.set(pixelsOf(all, image), index * length);
   return { data: selected, shape: [images.length, ...imageShape] };
+}
+
+/** One of the images uint8 [images, size, size, 3], without a copy. */
+export function pixelsOf({ data, shape }: RuntimeTensor, image: number): Uint8Array {
+  const length = data.length / (shape[0] ?? 1);
+  const pixels = data.subarray(image * length, (image + 1) * length);
+  if (!(pixels instanceof Uint8Array)) throw new TypeError('Expected images as uint8.');
+  return pixels;
 }

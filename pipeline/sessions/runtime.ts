@@ -1,18 +1,19 @@
 import { env, InferenceSession, Tensor } from 'onnxruntime-node';
-import { addInput, addOutput, createGraph, type Graph } from '../../onnx/graph.ts';
+import type { Graph } from '../../onnx/graph.ts';
 import { encodeModel } from '../../onnx/model-proto.ts';
-import { createScope } from '../../onnx/scope.ts';
 import type { ExecutionProvider } from './execution-provider-choices.ts';
-import { disableTelemetry } from './telemetry.ts';
+import { setRuntimeVariables } from './runtime-variables.ts';
 
 /** The only file that imports onnxruntime-node. docs/decisions/0003-runtime-options.md explains each option. */
 
 // Every failure is thrown as well; the native log would only repeat it on stderr.
 env.logLevel = 'fatal';
-disableTelemetry();
+setRuntimeVariables();
 
 export interface RuntimeOptions {
   readonly executionProvider: ExecutionProvider;
+  /** The number of a CUDA device; the first where it is absent. */
+  readonly deviceId?: number | undefined;
   /** Threads that one run computes with. */
   readonly threadCount: number;
   /** Folder that the graph's external data is relative to; a real path. */
@@ -43,16 +44,20 @@ export interface RuntimeTensor {
 export interface Session {
   /**
    * Runs the graph once, which blocks the calling thread.
+   * @param leftOut outputs that are not copied out of the graph; it may lack them.
    * @throws Error of the runtime when a shape does not fit.
    */
-  run(inputs: Readonly<Record<string, RuntimeTensor>>): Promise<Readonly<Record<string, RuntimeTensor>>>;
+  run(
+    inputs: Readonly<Record<string, RuntimeTensor>>,
+    leftOut?: readonly string[],
+  ): Promise<Readonly<Record<string, RuntimeTensor>>>;
   release(): Promise<void>;
 }
 
 /** Loads a graph. Weights are mapped from their files; they are copied or repacked only where the options say so. */
 export async function createSession(graph: Graph, options: RuntimeOptions): Promise<Session> {
   const session = await InferenceSession.create(encodeModel(graph), {
-    executionProviders: [options.executionProvider],
+    executionProviders: [providerOptions(options)],
     intraOpNumThreads: options.threadCount,
     interOpNumThreads: 1,
     graphOptimizationLevel: options.foldConstants === true ? 'basic' : 'disabled',
@@ -67,10 +72,14 @@ export async function createSession(graph: Graph, options: RuntimeOptions): Prom
       },
     },
   });
+  const names = session.outputNames;
   return {
-    async run(inputs) {
+    async run(inputs, leftOut = []) {
       const feeds = Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, toTensor(tensor)]));
-      const outputs = await session.run(feeds);
+      const outputs = await session.run(
+        feeds,
+        names.filter((name) => !leftOut.includes(name)),
+      );
       return Object.fromEntries(
         Object.entries(outputs).map(([name, tensor]) => [name, fromTensor(name, tensor as Tensor)]),
       );
@@ -79,22 +88,8 @@ export async function createSession(graph: Graph, options: RuntimeOptions): Prom
   };
 }
 
-/**
- * Tries an execution provider on a graph of one addition.
- * @returns `undefined` when it works, else why not.
- */
-export async function probeExecutionProvider(executionProvider: ExecutionProvider): Promise<string | undefined> {
-  const graph = createGraph('probe');
-  const x = addInput(graph, 'x', 'float32', [1]);
-  addOutput(graph, 'y', createScope(graph).op.add(x, x), [1]);
-  try {
-    const session = await createSession(graph, { executionProvider, threadCount: 1 });
-    await session.run({ x: { data: Float32Array.of(1), shape: [1] } });
-    await session.release();
-    return undefined;
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  }
+function providerOptions({ executionProvider, deviceId }: RuntimeOptions) {
+  return executionProvider === 'cuda' ? ({ name: 'cuda', deviceId: deviceId ?? 0 } as const) : executionProvider;
 }
 
 function toTensor({ data, shape, isBool }: RuntimeTensor): Tensor {

@@ -5,17 +5,17 @@
  * - `packed`: copied into the order that products read them in.
  * - `packed-when-idle`: mapped at first; a worker packs them when it has nothing else to do.
  */
-export const weightsForms = ['mapped', 'packed', 'packed-when-idle'] as const;
+export const weightsLayouts = ['mapped', 'packed', 'packed-when-idle'] as const;
 
-export type WeightsForm = (typeof weightsForms)[number];
+export type WeightsLayout = (typeof weightsLayouts)[number];
 
 /** `auto` depends on the checkpoint, and on how long the process lives. */
-export const weightsChoices = ['auto', ...weightsForms] as const;
+export const weightsChoices = ['auto', ...weightsLayouts] as const;
 
 export type WeightsChoice = (typeof weightsChoices)[number];
 
 /** The form that `auto` stands for in a process that lives for many requests. */
-export function chooseWeightsForm(choice: WeightsChoice, isInt8: boolean): WeightsForm {
+export function chooseWeightsLayout(choice: WeightsChoice, isInt8: boolean): WeightsLayout {
   if (choice !== 'auto') return choice;
   return isInt8 ? 'packed-when-idle' : 'mapped';
 }

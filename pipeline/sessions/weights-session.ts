@@ -1,6 +1,6 @@
 import { hasQuantizedWeights } from '../../checkpoint/weights/int8-format.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
-import { type Graph, makeOverridable } from '../../onnx/graph.ts';
+import { type Graph, namesReadBy, withOverridable } from '../../onnx/graph.ts';
 import type { LoadOptions } from './loaded-session.ts';
 import { createSession, type Session } from './runtime.ts';
 
@@ -20,21 +20,43 @@ export async function openWeightsSession(
   weights: Weights,
   options: LoadOptions,
 ): Promise<WeightsSession> {
-  // Beside int8 matrices, those of float32 are few, and stay mapped. Weights of 16 bits stay constants, because
-  // overridable ones would be widened at every run.
-  if (hasQuantizedWeights(weights))
-    makeOverridable(graph, ({ elementType, shape }) => elementType === 'float32' && shape.length > 1);
-  const open = (prepacksWeights: boolean) =>
-    createSession(graph, {
+  const open = (isPacked: boolean) => {
+    const placed = placeWeights(graph, hasQuantizedWeights(weights), isPacked);
+    return createSession(placed.graph, {
       ...options,
       keepsThreadsSpinning: true,
       dataFolder: weights.dataFolder,
-      // Nodes of the graph cast the weights that the file has in another precision; folded, they run once.
-      foldConstants: graph.castInitializers.size > 0,
-      prepacksWeights,
+      // Nodes of the graph cast the weights that the file has in another precision, and the lean form joins some of
+      // them; folded, they run once.
+      foldConstants: graph.castInitializers.size > 0 || options.form === 'lean',
+      // A GPU has a copy of its own, in an order of its own.
+      prepacksWeights: placed.prepacksWeights && options.executionProvider === 'cpu',
     });
+  };
   const isPacked = options.weights === 'packed';
   return isPacked ? alreadyPacked(await open(true)) : packable(await open(false), () => open(true));
+}
+
+/** A graph that says which matrices stay mapped, and whether the runtime packs the others. */
+interface PlacedWeights {
+  readonly graph: Graph;
+  readonly prepacksWeights: boolean;
+}
+
+/**
+ * Chooses which matrices are packed. Beside int8 matrices, those of float32 are few, and always stay mapped. Weights of 16
+ * bits stay constants, because overridable ones would be widened at every run. Products of blocks (MatMulNBits) are fifty
+ * times as slow where they are not packed, so their matrices always are.
+ */
+export function placeWeights(graph: Graph, isInt8: boolean, isPacked: boolean): PlacedWeights {
+  if (!isInt8) return { graph, prepacksWeights: isPacked };
+  const inBlocks = namesReadBy(graph, 'MatMulNBits');
+  const mappedTypes = isPacked ? ['float32'] : ['float32', 'int8'];
+  const placed = withOverridable(
+    graph,
+    ({ name, elementType, shape }) => shape.length > 1 && mappedTypes.includes(elementType) && !inBlocks.has(name),
+  );
+  return { graph: placed, prepacksWeights: isPacked || inBlocks.size > 0 };
 }
 
 function alreadyPacked(session: Session): WeightsSession {
@@ -44,7 +66,7 @@ function alreadyPacked(session: Session): WeightsSession {
 function packable(mapped: Session, openPacked: () => Promise<Session>): WeightsSession {
   let session = mapped;
   return {
-    run: (inputs) => session.run(inputs),
+    run: (...given) => session.run(...given),
     async pack() {
       if (session !== mapped) return;
       session = await openPacked();

@@ -90,9 +90,9 @@ function clipText(text: string, config: ClipTextConfig, tokenizer: Tokenizer): C
   return { inputIds, endPosition: Math.max(0, inputIds.indexOf(endTokenId)) };
 }
 
-function toBatch(request: ClipRequest, { images, texts, succeeded }: EncodeInputs<ClipText>, itemsPerRun: number) {
+function toBatch(request: ClipRequest, { succeeded, ...inputs }: EncodeInputs<ClipText>, itemsPerRun: number) {
   const ranking = rankingOf(request, succeeded);
-  return { images, texts, itemsPerRun, ...(ranking === undefined ? {} : { ranking }) };
+  return { ...inputs, itemsPerRun, ...(ranking === undefined ? {} : { ranking }) };
 }
 
 /** Whether an item is in the batch: all texts are, and the images that could be loaded. */

@@ -1,7 +1,7 @@
 import type { NamedTensor } from '../../protocol/named-tensor.ts';
 import type { ImageSource } from '../images/image-source.ts';
 import type { RgbImage } from '../images/rgb-image.ts';
-import type { TensorAnswer } from '../infer-request.ts';
+import type { TaskAnswer } from '../infer-request.ts';
 import { watchRun } from '../stages.ts';
 import { readInTurns } from '../texts/text-tokens.ts';
 import type { RunQueue } from '../workers/run-queue.ts';
@@ -21,6 +21,8 @@ export interface EncodeInputs<Text> {
   readonly texts: readonly Text[];
   /** For each source, whether its image was loaded. */
   readonly succeeded: readonly boolean[];
+  /** Whose they are. */
+  readonly client: string | undefined;
 }
 
 /** The parts of encoding that differ between tasks. */
@@ -51,13 +53,13 @@ export async function encodeRequest<
   outputNames: readonly string[],
   work: EncodeWork<Text, Batch, Result>,
   context: RequestContext,
-): Promise<TensorAnswer> {
+): Promise<TaskAnswer> {
   const { signal, client, events } = context;
   const texts = await readInTurns(request.texts, work.readText, signal);
   const times = noTimes();
   const outcomes = await loadImages(request.sources, work.modelImages, context, times);
   if (work.needsImages || texts.length === 0) requireSomeSuccess(outcomes);
-  const inputs = { images: outcomes.filter(isSuccess), texts, succeeded: outcomes.map(isSuccess) };
+  const inputs = { images: outcomes.filter(isSuccess), texts, succeeded: outcomes.map(isSuccess), client };
   const { result, queueMs } = await watchRun(events, inputs.images.length + texts.length, (computing) =>
     work.queue.run(work.toBatch(inputs), { signal, client, work: work.workOf(inputs), computing }),
   );

@@ -1,5 +1,5 @@
 import { bytesTensor, float32Tensor, int64Tensor, type NamedTensor } from '../../protocol/named-tensor.ts';
-import type { TensorAnswer } from '../infer-request.ts';
+import type { TaskAnswer } from '../infer-request.ts';
 import type { Sequence } from '../sessions/row-batch.ts';
 import type { AnsweredItem, ItemAnswers } from './items.ts';
 import {
@@ -41,7 +41,7 @@ export function packAnswer(
   { outcomes, times }: ItemAnswers,
   outputNames: readonly string[],
   { padTokenId }: { readonly padTokenId: number },
-): TensorAnswer {
+): TaskAnswer {
   requireSomeSuccess(outcomes);
   const answered = outcomes.filter(isSuccess);
   const textsPerItem = answered[0]?.texts.length ?? 1;

@@ -6,6 +6,7 @@ import type { StageTimes } from '../infer-request.ts';
 import type { Sequence } from '../sessions/row-batch.ts';
 import { watchRun } from '../stages.ts';
 import { readInTurns } from '../texts/text-tokens.ts';
+import type { Arrival, Arrivals } from '../workers/arrivals.ts';
 import type { Batcher, GroupResult } from '../workers/batcher.ts';
 import { requireModelSize } from './model-size.ts';
 import { atImage, attempt, type Failure, type ImagePlace, isFailure, isSuccess } from './outcome.ts';
@@ -82,10 +83,11 @@ export async function answerItems<Row extends object, Settings, Result>(
   const times = noTimes();
   const rowOfText = await readRows(items, work.readRow, context.signal);
   const outcomes: (AnsweredItem | Failure)[] = [];
+  const request = { checkpoint, work, context, times, arrivals: work.batcher.expect() };
   await Promise.all(
     [...itemsBySource(items)].map(async ([source, itemsOfSource]) => {
       const rows = itemsOfSource.flatMap(({ text }) => rowOfText.get(text) ?? []);
-      const answers = await answerRows(rows, (valid) => computeRows(source, valid, checkpoint, work, context, times));
+      const answers = await answerRows(rows, (valid) => computeRows(source, valid, request));
       for (const [position, { index, place }] of itemsOfSource.entries())
         outcomes[index] = atImage(answers[position] ?? { error: toHandlerError(undefined) }, place);
     }),
@@ -132,35 +134,60 @@ async function answerRows<Row extends object>(
   }
 }
 
+/** The parts of a request that all its images share. */
+interface RequestParts<Row extends object, Settings, Result> {
+  readonly checkpoint: BlipCheckpoint;
+  readonly work: ItemWork<Row, Settings, Result>;
+  readonly context: RequestContext;
+  readonly times: StageTimes;
+  /** Its images that are loaded. */
+  readonly arrivals: Arrivals;
+}
+
 /** Loads an image, and computes all rows about it. */
 async function computeRows<Row extends object, Settings, Result>(
   source: ImageSource,
   rows: readonly Row[],
-  checkpoint: BlipCheckpoint,
-  work: ItemWork<Row, Settings, Result>,
-  context: RequestContext,
-  times: StageTimes,
+  request: RequestParts<Row, Settings, Result>,
 ): Promise<readonly AnsweredItem[]> {
-  const loaded = await context.loadImage(source, context.imageOptions);
-  const result = await runRows(loaded, rows, checkpoint, work, context);
-  recordSlowest(times, { ...loaded, ...result, queueMs: loaded.queueMs + result.queueMs });
-  return result.results.map(work.readResult);
+  const { work, context, times } = request;
+  const arrival = request.arrivals.add();
+  try {
+    const loaded = await context.loadImage(source, { ...context.imageOptions, onStep: arrival.enter });
+    const result = await runRows(loaded, rows, request, arrival);
+    recordSlowest(times, { ...loaded, ...result, queueMs: loaded.queueMs + result.queueMs });
+    return result.results.map(work.readResult);
+  } finally {
+    arrival.end();
+  }
 }
 
 /** Has the rows computed, and gives back the memory of the image whatever comes of it. */
 async function runRows<Row extends object, Settings, Result>(
   { image }: LoadedImage,
   rows: readonly Row[],
-  { imageProcessor, config }: BlipCheckpoint,
-  { settings, batcher, workOf }: ItemWork<Row, Settings, Result>,
-  { signal, client, events }: RequestContext,
+  { checkpoint: { imageProcessor, config }, work, context, arrivals }: RequestParts<Row, Settings, Result>,
+  arrival: Arrival,
 ): Promise<GroupResult<Result>> {
+  const { settings, batcher, workOf } = work;
+  const { signal, client, events } = context;
   try {
     // A checkpoint that does not resize takes images of its own size only. An image of another size would fail its batch.
     requireModelSize(image, imageProcessor, config.vision.imageSize);
-    return await watchRun(events, rows.length, (computing) =>
-      batcher.submit({ image, rows, settings, client, work: workOf(rows), signal, computing }),
-    );
+    return await watchRun(events, rows.length, (computing) => {
+      const submitted = batcher.submit({
+        image,
+        rows,
+        settings,
+        client,
+        work: workOf(rows),
+        signal,
+        computing,
+        arrivals,
+      });
+      arrival.end();
+      return submitted;
+    });
   } finally {
     releaseImages([image]);
   }

@@ -32,10 +32,10 @@ export function retrievalTask(
     outputs: retrievalOutputs(config.imageTextHiddenSize),
   };
   return ({ img_url: sources, text: texts, rerank_top_k: rerankTopK }, outputs) => {
-    const toBatch = ({ images, texts: textIds }: RetrievalInputs): RetrievalBatch => {
+    const toBatch = ({ images, texts: textIds, client }: RetrievalInputs): RetrievalBatch => {
       const wanted = outputs.includes('match_probability') ? (rerankTopK ?? images.length) : 0;
       const comparedImages = Math.min(wanted, images.length);
-      return { images, texts: textIds, comparedImages, imagesPerRun: context.maxBatchSize };
+      return { images, client, texts: textIds, comparedImages, imagesPerRun: context.maxBatchSize };
     };
     const pairs = sources.length * texts.length;
     return {

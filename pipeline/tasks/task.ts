@@ -1,6 +1,6 @@
 import type { RequestSize } from '../accepted-requests.ts';
 import type { ImageOptions, ImageSource, LoadedImage } from '../images/image-source.ts';
-import type { InferRequest, RequestEvents, StageTimes, TensorAnswer } from '../infer-request.ts';
+import type { InferRequest, RequestEvents, StageTimes, TaskAnswer } from '../infer-request.ts';
 import type { Tokenizer } from '../texts/tokenizer.ts';
 import type { BatcherOptions } from '../workers/batcher.ts';
 import type { GenerationLimits } from './generation-settings.ts';
@@ -15,7 +15,7 @@ export interface TaskRequest {
    * @throws HandlerError when no item has a result, or a text that all items need is too long; the signal's reason, when
    *   the request was dropped.
    */
-  readonly run: (listening: Listening) => Promise<TensorAnswer>;
+  readonly run: (listening: Listening) => Promise<TaskAnswer>;
 }
 
 /** The signal that drops a request, whose request it is, and the events that tell of it. */

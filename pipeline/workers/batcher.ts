@@ -1,6 +1,7 @@
 import { FairQueue } from '../fair-queue.ts';
 import type { RgbImage } from '../images/rgb-image.ts';
 import type { RowBatch, RowResults } from '../sessions/row-batch.ts';
+import { Arrivals } from './arrivals.ts';
 import type { BatchRunner } from './batch-runner.ts';
 
 /** Rows about one image. They stay together, so that the image passes through the vision model once. */
@@ -12,6 +13,8 @@ export interface RowGroup<Row, Settings> {
   readonly client?: string | undefined;
   /** The cost of the group, in a unit that all groups share; its number of rows where this is absent. */
   readonly work?: number;
+  /** The other images of its request that are loaded. The group waits for them for a time, to share their batch. */
+  readonly arrivals?: Arrivals | undefined;
   /** While the group waits, it leaves when this aborts. */
   readonly signal?: AbortSignal | undefined;
   /** Called when a worker takes the batch that has the group, with the number of rows of all groups in the batch. */
@@ -39,21 +42,30 @@ interface Waiting<Row, Settings, Result> {
 }
 
 /**
- * Collects groups with equal settings into batches. A batch leaves when the runner has room and the batch is full, or
- * its oldest group has waited for the window. Clients take turns by work; of several batches that may leave, the one with
- * the group whose turn it is comes first. Groups of several clients may share a batch, which changes no answer. Prompts of
- * any length share a batch (docs/decisions/0004).
+ * Collects groups with equal settings into batches. A batch leaves when the runner has room and the batch is full, or one
+ * of its groups has waited long enough: for the window, and for images of its own request that are loaded (arrivals.ts).
+ * After the window no group waits for images of other requests. Clients take turns by work; of several batches that may
+ * leave, the one with the group whose turn it is comes first. Groups of several clients may share a batch, which changes no
+ * answer. Prompts of any length share a batch (docs/decisions/0004).
  */
 export class Batcher<Row extends object, Settings, Result> {
   readonly #runner: BatchRunner<RowBatch<Row, Settings>, RowResults<Result>>;
   readonly #options: BatcherOptions;
   readonly #waiting = new FairQueue<Waiting<Row, Settings, Result>>();
   #timer: NodeJS.Timeout | undefined;
+  #change: NodeJS.Immediate | undefined;
+  /** The time of the last run; before the first one, more than any wait. */
+  #runMs = Number.POSITIVE_INFINITY;
 
   constructor(runner: BatchRunner<RowBatch<Row, Settings>, RowResults<Result>>, options: BatcherOptions) {
     this.#runner = runner;
     this.#options = options;
     runner.onRoom(() => this.#dispatch());
+  }
+
+  /** The images of a request, to be announced before the first of its groups is submitted. */
+  expect(): Arrivals {
+    return new Arrivals(() => this.#dispatchSoon());
   }
 
   /** @throws the reason of the group's signal, when it aborts before the group is in a batch. */
@@ -79,24 +91,33 @@ export class Batcher<Row extends object, Settings, Result> {
     member.reject(member.group.signal?.reason);
   }
 
+  /** An image that finds memory at once passes through several steps in one turn of the event loop: the last one counts. */
+  #dispatchSoon(): void {
+    this.#change ??= setImmediate(() => this.#dispatch());
+  }
+
   #dispatch(): void {
     clearTimeout(this.#timer);
+    clearImmediate(this.#change);
     this.#timer = undefined;
+    this.#change = undefined;
     if (this.#waiting.size === 0 || !this.#runner.hasRoom()) return;
     const waiting = this.#waiting.inTurn().filter(({ group }) => this.#runner.hasRoomFor(group.client));
     if (waiting.length === 0) return;
     const nowMs = performance.now();
-    const members = nextBatch(waiting, this.#options, nowMs);
-    if (members === undefined) {
-      const oldestMs = oldestArrivalMs(waiting);
-      this.#timer = setTimeout(() => this.#dispatch(), oldestMs + this.#options.batchWindowMs - nowMs);
+    const candidates = withTimes(waiting, this.#options.batchWindowMs, this.#runMs);
+    const batch = nextBatch(candidates, this.#options, nowMs);
+    if (batch === undefined) {
+      const nextMs = Math.min(...candidates.map(({ dueMs }) => dueMs));
+      this.#timer = setTimeout(() => this.#dispatch(), nextMs - nowMs);
       return;
     }
+    const members = batch.map(({ member }) => member);
     for (const member of members) {
       this.#waiting.take(member);
       // A signal outlives the batch, and its listener would keep the pixels.
       member.group.signal?.removeEventListener('abort', member.withdraw);
-      member.group.computing?.(rowCount(members));
+      member.group.computing?.(rowCount(batch));
     }
     void this.#run(members);
     this.#dispatch();
@@ -110,6 +131,7 @@ export class Batcher<Row extends object, Settings, Result> {
         clients: groups.map(({ client }) => client),
         isWanted: () => groups.some(({ signal }) => signal?.aborted !== true),
       });
+      this.#runMs = performance.now() - startMs;
       let firstRow = 0;
       for (const { group, arrivedMs, resolve } of members) {
         const end = firstRow + group.rows.length;
@@ -123,49 +145,66 @@ export class Batcher<Row extends object, Settings, Result> {
 }
 
 /** The parts of a waiting group that decide about its batch. */
-interface Candidate {
-  readonly group: { readonly rows: readonly unknown[] };
+interface Member {
+  readonly group: { readonly rows: readonly unknown[]; readonly arrivals?: Arrivals | undefined };
   readonly key: string;
   readonly arrivedMs: number;
+}
+
+interface Candidate<Each> {
+  readonly member: Each;
+  readonly key: string;
+  readonly rowCount: number;
+  /** When it leaves, though its batch is not full. */
+  readonly dueMs: number;
+}
+
+/** @param waiting in the order of their turns, which the result keeps. */
+function withTimes<Each extends Member>(
+  waiting: readonly Each[],
+  batchWindowMs: number,
+  runMs: number,
+): readonly Candidate<Each>[] {
+  const firstMs = new Map<Arrivals | undefined, number>();
+  for (const { group, arrivedMs } of waiting)
+    firstMs.set(group.arrivals, Math.min(arrivedMs, firstMs.get(group.arrivals) ?? arrivedMs));
+  return waiting.map((member) => {
+    const { group, key, arrivedMs } = member;
+    const ofRequestMs = (firstMs.get(group.arrivals) ?? 0) + (group.arrivals?.limitMs(runMs) ?? 0);
+    return { member, key, rowCount: group.rows.length, dueMs: Math.max(arrivedMs + batchWindowMs, ofRequestMs) };
+  });
 }
 
 /**
  * Forms a batch of each key's groups, and returns the first that is full or has waited long enough.
  * @param waiting in the order of their turns.
  */
-function nextBatch<Member extends Candidate>(
-  waiting: readonly Member[],
-  { maxBatchSize, batchWindowMs }: BatcherOptions,
+function nextBatch<Each>(
+  waiting: readonly Candidate<Each>[],
+  { maxBatchSize }: BatcherOptions,
   nowMs: number,
-): readonly Member[] | undefined {
+): readonly Candidate<Each>[] | undefined {
   for (const key of new Set(waiting.map((each) => each.key))) {
     const equal = waiting.filter((each) => each.key === key);
     const members = fitting(equal, maxBatchSize);
     const isFull = rowCount(members) >= maxBatchSize || members.length < equal.length;
-    const waitedMs = nowMs - oldestArrivalMs(equal);
-    if (isFull || waitedMs >= batchWindowMs) return members;
+    if (isFull || members.some(({ dueMs }) => dueMs <= nowMs)) return members;
   }
   return undefined;
 }
 
 /** The first group and all later ones that fit beside it. A group larger than a batch goes alone. */
-function fitting<Member extends Candidate>(
-  [first, ...later]: readonly Member[],
+function fitting<Each extends { readonly rowCount: number }>(
+  [first, ...later]: readonly Each[],
   maxBatchSize: number,
-): readonly Member[] {
+): readonly Each[] {
   const members = first === undefined ? [] : [first];
-  for (const candidate of later) {
-    if (rowCount(members) + candidate.group.rows.length <= maxBatchSize) members.push(candidate);
-  }
+  for (const candidate of later) if (rowCount(members) + candidate.rowCount <= maxBatchSize) members.push(candidate);
   return members;
 }
 
-function oldestArrivalMs(members: readonly Candidate[]): number {
-  return members.reduce((oldestMs, { arrivedMs }) => Math.min(oldestMs, arrivedMs), Number.POSITIVE_INFINITY);
-}
-
-function rowCount(members: readonly Candidate[]): number {
-  return members.reduce((count, { group }) => count + group.rows.length, 0);
+function rowCount(members: readonly { readonly rowCount: number }[]): number {
+  return members.reduce((count, member) => count + member.rowCount, 0);
 }
 
 function joinGroups<Row extends object, Settings>(groups: readonly RowGroup<Row, Settings>[]): RowBatch<Row, Settings> {
@@ -173,6 +212,7 @@ function joinGroups<Row extends object, Settings>(groups: readonly RowGroup<Row,
   if (first === undefined) throw new RangeError('Expected at least one group.');
   return {
     images: groups.map(({ image }) => image),
+    clients: groups.map(({ client }) => client),
     rows: groups.flatMap(({ rows }, image) => rows.map((row) => ({ ...row, image }))),
     settings: first.settings,
   };

@@ -2,9 +2,10 @@ import { parentPort } from 'node:worker_threads';
 import { type Checkpoint, openCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Task } from '../../checkpoint/config/architectures.ts';
 import { CheckpointError, type CheckpointErrorCode } from '../../checkpoint/errors.ts';
+import type { GraphForm } from '../../models/module.ts';
 import { type ErrorCode, HandlerError } from '../../protocol/errors.ts';
 import { chooseExecutionProvider, chooseForInt8 } from '../sessions/execution-provider.ts';
-import type { ChosenExecutionProvider, ExecutionProviderChoice } from '../sessions/execution-provider-choices.ts';
+import type { ChosenExecutionProvider, ComputeChoice } from '../sessions/execution-provider-choices.ts';
 import { loadSession } from '../sessions/load-session.ts';
 import type { LoadedSession, LoadOptions } from '../sessions/loaded-session.ts';
 import { BatchDropped, type Pause } from '../sessions/pause.ts';
@@ -15,14 +16,14 @@ import type { BatchOf, WorkBatch, WorkKind, WorkResult } from '../sessions/work.
  * has its settings, so that it can start before they are known.
  */
 
-export interface WorkerSettings<Name extends Task = Task> extends Omit<LoadOptions, 'executionProvider'> {
+export interface WorkerSettings<Name extends Task = Task>
+  extends Omit<LoadOptions, 'executionProvider' | 'precision' | 'form' | 'deviceId'>,
+    ComputeChoice {
   readonly folder: string;
   /** The task of the checkpoint, as the main thread read it: it sends batches of this task. */
   readonly task: Name;
   /** How long a run may take, as the main thread measures it (worker-thread.ts). */
   readonly runLimitMs?: number;
-  /** The worker tries it: only worker threads load the runtime. */
-  readonly executionProvider: ExecutionProviderChoice;
 }
 
 /**
@@ -113,6 +114,11 @@ class PausedBatches {
   }
 }
 
+/** Each operator costs a GPU a launch; a CPU has nothing of fewer and larger ones. */
+function formOn({ executionProvider }: ChosenExecutionProvider): GraphForm {
+  return executionProvider === 'cuda' ? 'lean' : 'plain';
+}
+
 async function pack(session: LoadedSession<WorkKind>): Promise<PackedAnswer> {
   const startMs = performance.now();
   await session.pack();
@@ -122,9 +128,9 @@ async function pack(session: LoadedSession<WorkKind>): Promise<PackedAnswer> {
 async function serve(settings: WorkerSettings): Promise<void> {
   const checkpoint = openOfTask(settings);
   const choose = checkpoint.isInt8 ? chooseForInt8 : chooseExecutionProvider;
-  const chosen = await choose(settings.executionProvider);
+  const chosen = await choose(settings);
   const startMs = performance.now();
-  const session = await loadSession(checkpoint, { ...settings, ...chosen });
+  const session = await loadSession(checkpoint, { ...settings, ...chosen, form: formOn(chosen) });
   const paused = new PausedBatches();
   parentPort?.on('message', async (request: WorkerRequest) => {
     if (request === 'close') {
@@ -148,7 +154,8 @@ async function serve(settings: WorkerSettings): Promise<void> {
   send({ ready: true, ...chosen, loadMs: performance.now() - startMs });
 }
 
-parentPort?.once('message', async (settings: WorkerSettings) => {
+parentPort?.once('message', async (settings: WorkerSettings | 'close') => {
+  if (settings === 'close') return parentPort?.close();
   parentPort?.ref(); // Without a listener, the port would let the thread end while it loads.
   await serve(settings).catch((error: unknown) => {
     send({ failure: describeFailure(error) });

@@ -1,6 +1,7 @@
 import type { Task } from '../../checkpoint/config/architectures.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import type { ChosenExecutionProvider } from '../sessions/execution-provider-choices.ts';
+import type { ImageCacheUse } from '../sessions/image-cache.ts';
 import type { BatchOf, KindsOf, ResultOf, WorkKind } from '../sessions/work.ts';
 import type { BatchOwners, BatchRunner } from './batch-runner.ts';
 import { HungThreads } from './hung-threads.ts';
@@ -11,6 +12,12 @@ import { keepAlive, type Replacement } from './worker-replacement.ts';
 import { WorkerRoster } from './worker-roster.ts';
 import { type InferenceWorker, startInferenceWorker, WorkerEndedError, WorkerHungError } from './worker-thread.ts';
 
+/**
+ * Called after every batch that was computed, with the number of its items and the time that it took.
+ * @param imageCache how the cache served its images, where there is one.
+ */
+export type BatchDone = (itemCount: number, durationMs: number, imageCache?: ImageCacheUse) => void;
+
 /** How a pool goes on after a worker has ended: docs/decisions/0011-workers-that-die.md. */
 export interface RecoveryOptions extends Pick<Replacement, 'onNotice' | 'pausesMs' | 'stableMs'> {
   /** How long batches wait while no worker lives. */
@@ -18,15 +25,17 @@ export interface RecoveryOptions extends Pick<Replacement, 'onNotice' | 'pausesM
 }
 
 export interface PoolOptions extends RecoveryOptions {
-  /** Called after every batch that was computed, with the number of its items and the time that it took. */
-  readonly batchDone: (itemCount: number, durationMs: number) => void;
+  readonly batchDone: BatchDone;
   readonly start: typeof startInferenceWorker;
+  /** CUDA devices, to which the workers go in turn; none for the first device, or for other providers. */
+  readonly deviceIds: readonly number[];
   readonly packingTimes: PackingTimes;
 }
 
 const defaultOptions: PoolOptions = {
   batchDone: () => undefined,
   start: startInferenceWorker,
+  deviceIds: [],
   packingTimes: usualPackingTimes,
   onNotice: () => undefined,
   pausesMs: [0, 1_000, 5_000, 30_000],
@@ -45,8 +54,16 @@ export async function startWorkerPool<Name extends Task>(
   options: Partial<PoolOptions> = {},
 ): Promise<WorkerPool<KindsOf<Name>>> {
   const poolOptions = { ...defaultOptions, ...options };
-  const workers = await startAll(() => poolOptions.start(settings), workerCount);
+  const workers = await startAll(
+    (index) => poolOptions.start(settingsOfWorker(index, settings, poolOptions)),
+    workerCount,
+  );
   return new WorkerPool(workers, settings, poolOptions);
+}
+
+/** The settings of the worker with this number: its device, where there are devices. */
+function settingsOfWorker(index: number, settings: WorkerSettings, { deviceIds }: PoolOptions): WorkerSettings {
+  return { ...settings, deviceId: deviceIds[index % Math.max(1, deviceIds.length)] };
 }
 
 const unownedBatch: BatchOwners = { clients: [undefined], isWanted: () => true };
@@ -63,13 +80,15 @@ export class WorkerPool<Kinds extends WorkKind> {
   readonly #lives: readonly Promise<void>[];
   readonly #stopping = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
+  /** Bytes that the cache of each living worker keeps. */
+  readonly #cacheBytes = new Map<InferenceWorker, number>();
 
   constructor(
     workers: readonly [InferenceWorker, ...InferenceWorker[]],
     settings: WorkerSettings,
     options: PoolOptions,
   ) {
-    const { batchDone, start, packingTimes, outageLimitMs, ...recovery } = options;
+    const { batchDone, start, deviceIds: _deviceIds, packingTimes, outageLimitMs, ...recovery } = options;
     const roster = new WorkerRoster(outageLimitMs);
     const hung = new HungThreads(workers.length, recovery.onNotice, this.#stopping.signal);
     const packing = new WeightsPacking(roster, packingTimes, recovery.onNotice);
@@ -79,25 +98,26 @@ export class WorkerPool<Kinds extends WorkKind> {
     this.loadMs = Math.max(...workers.map(({ loadMs }) => loadMs));
     this.executionProvider = workers[0].executionProvider;
     // A new worker computes where the others do, or does not start: a GPU that has gone must not go unnoticed.
-    const { executionProvider } = this.executionProvider;
-    const replacement: Replacement = {
+    const { executionProvider, precision } = this.executionProvider;
+    const replacement = (index: number): Replacement => ({
       ...recovery,
       start: async () => {
         await hung.room();
         this.#stopping.signal.throwIfAborted();
-        return await start({ ...settings, executionProvider });
+        return await start({ ...settingsOfWorker(index, settings, options), executionProvider, precision });
       },
       onAlive(worker) {
         roster.join(worker);
-        if (settings.weights === 'packed-when-idle') packing.add(worker);
+        if (executionProvider === 'cpu' && settings.weights === 'packed-when-idle') packing.add(worker);
       },
-      onEnded(worker, reason) {
+      onEnded: (worker, reason) => {
         roster.leave(worker);
+        this.#cacheBytes.delete(worker);
         if (reason instanceof WorkerHungError) hung.add(worker.gone);
       },
       signal: this.#stopping.signal,
-    };
-    this.#lives = workers.map((worker) => keepAlive(worker, replacement));
+    });
+    this.#lives = workers.map((worker, index) => keepAlive(worker, replacement(index)));
   }
 
   liveCount(): number {
@@ -154,10 +174,15 @@ export class WorkerPool<Kinds extends WorkKind> {
       pausedMs += performance.now() - pauseMs;
       return owners.isWanted();
     };
-    const run = this.#packing.observe(this.#runTwice((worker) => worker.run(kind, batch, () => pause(worker)), owners));
+    const runOn = async (worker: InferenceWorker) => {
+      const result = await worker.run(kind, batch, () => pause(worker));
+      if (result.imageCache !== undefined) this.#cacheBytes.set(worker, result.imageCache.bytes);
+      return result;
+    };
+    const run = this.#packing.observe(this.#runTwice(runOn, owners));
     this.#running.add(run);
     const result = await run.finally(() => this.#running.delete(run));
-    this.#batchDone(itemCountOf(kind, batch), performance.now() - startMs - pausedMs);
+    this.#batchDone(itemCountOf(kind, batch), performance.now() - startMs - pausedMs, this.#allWorkers(result));
     return result;
   }
 
@@ -168,6 +193,11 @@ export class WorkerPool<Kinds extends WorkKind> {
     this.#roster.close();
     this.#stopping.abort();
     await Promise.all(this.#lives);
+  }
+
+  #allWorkers({ imageCache }: { readonly imageCache?: ImageCacheUse | undefined }): ImageCacheUse | undefined {
+    const bytes = [...this.#cacheBytes.values()].reduce((sum, ofWorker) => sum + ofWorker, 0);
+    return imageCache && { ...imageCache, bytes };
   }
 
   /** A worker may have ended because of this batch or by chance, so the batch is tried once more, on another worker. */
@@ -213,10 +243,10 @@ function tookTooLong(cause: WorkerHungError): HandlerError {
 }
 
 async function startAll(
-  start: () => Promise<InferenceWorker>,
+  start: (index: number) => Promise<InferenceWorker>,
   workerCount: number,
 ): Promise<readonly [InferenceWorker, ...InferenceWorker[]]> {
-  const starts = await Promise.allSettled(Array.from({ length: workerCount }, start));
+  const starts = await Promise.allSettled(Array.from({ length: workerCount }, (_, index) => start(index)));
   const [first, ...others] = starts.filter((each) => each.status === 'fulfilled').map((each) => each.value);
   const failed = starts.find((each) => each.status === 'rejected');
   const disagreement = findDisagreement([first, ...others].filter((worker) => worker !== undefined));

@@ -3,7 +3,7 @@ import { CheckpointError } from '../../checkpoint/errors.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import type { ChosenExecutionProvider } from '../sessions/execution-provider-choices.ts';
 import { BatchDropped } from '../sessions/pause.ts';
-import { disableTelemetry } from '../sessions/telemetry.ts';
+import { setRuntimeVariables } from '../sessions/runtime-variables.ts';
 import type { BatchOf, ResultOf, WorkKind, WorkResult } from '../sessions/work.ts';
 import type {
   PackedAnswer,
@@ -63,17 +63,22 @@ let started: MessageThread | undefined;
 
 /**
  * Starts a thread ahead of time: it loads its code while the process finds out what to compute. The next worker takes it.
- * It does not keep the process alive.
+ * It keeps the process alive until `dismissEarlyThread`, because a process that ends while it loads the runtime aborts.
  */
 export function startThreadEarly(): void {
   started ??= new MessageThread(startThread());
-  started.unref();
+}
+
+/** Ends the thread that started early, where no worker took it. Waits until it has loaded its code and ended. */
+export async function dismissEarlyThread(): Promise<void> {
+  const thread = takeStarted();
+  thread?.send('close');
+  await thread?.gone;
 }
 
 function takeStarted(): MessageThread | undefined {
   const thread = started;
   started = undefined;
-  thread?.ref();
   return thread;
 }
 
@@ -86,11 +91,11 @@ export async function startInferenceWorker(settings: WorkerSettings): Promise<In
   const thread = takeStarted() ?? new MessageThread(startThread());
   thread.send(settings);
   const watchdog = new Watchdog(settings.runLimitMs ?? DEFAULT_RUN_LIMIT_MS, (limitMs) => thread.giveUp(limitMs));
-  const { loadMs, executionProvider, reason } = await thread.receive(isReady).catch(rethrowAtStart);
+  const { loadMs, executionProvider, precision, reason } = await thread.receive(isReady).catch(rethrowAtStart);
   let lastId = 0;
   return {
     loadMs,
-    executionProvider: { executionProvider, reason },
+    executionProvider: { executionProvider, precision, reason },
     ended: thread.ended,
     gone: thread.gone,
     isOverdue: () => watchdog.isOverdue(),
@@ -126,7 +131,7 @@ function rethrowAtStart(thrown: unknown): never {
 
 /** A bundle has the worker beside this file. The sources have it in TypeScript, which Node 20 reads through tsx. */
 function startThread(): Worker {
-  disableTelemetry();
+  setRuntimeVariables();
   if (!import.meta.url.endsWith('.ts'))
     return new Worker(new URL('./inference-worker.js', import.meta.url), { execArgv: [] });
   const entry = JSON.stringify(new URL('./inference-worker.ts', import.meta.url).href);
@@ -162,15 +167,6 @@ class MessageThread {
       this.#end = end;
       this.#receiver?.reject(end);
     });
-  }
-
-  /** Whether the thread keeps the process alive. */
-  ref(): void {
-    this.#thread.ref();
-  }
-
-  unref(): void {
-    this.#thread.unref();
   }
 
   send(request: WorkerSettings | WorkerRequest): void {

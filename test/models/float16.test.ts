@@ -34,6 +34,7 @@ import {
   readGoldenJson,
   retrievalCheckpointNames,
 } from '../support/goldens.ts';
+import { newImages } from '../support/new-images.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { expectCheckpointError } from '../support/thrown.ts';
 
@@ -133,7 +134,7 @@ test.each(retrievalCheckpointNames)('%s in float16 compares as transformers does
   const { images, texts } = readGoldenJson<GoldenPairs>(`${name}.json`);
   const { ids, lengths } = paddedTexts(texts.map(({ input_ids: tokens }) => tokens));
   const output = await runOnce(retrievalGraph(checkpoint, openWeights(checkpoint.folder), precision), checkpoint, {
-    images: resizedImages(images, goldens),
+    ...newImages(checkpoint, resizedImages(images, goldens)),
     input_ids: ids,
     text_length: lengths,
     compared_images: int64s([images.length], []),

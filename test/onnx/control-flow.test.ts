@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { conditional, loop } from '../../onnx/control-flow.ts';
+import { collect, conditional, loop } from '../../onnx/control-flow.ts';
 import { addInput, addOutput, createGraph, type Graph, type Value } from '../../onnx/graph.ts';
 import { createScope, type Scope } from '../../onnx/scope.ts';
 import { flatten, mapValues } from '../../onnx/value-tree.ts';
@@ -338,5 +338,35 @@ describe('a structure of values', () => {
       caches: [{ keys: value('caches.0.keys') }, { keys: value('caches.1.keys') }],
       last: value('last'),
     });
+  });
+});
+
+describe('a loop that collects', () => {
+  /** Squares of `count` numbers and the numbers beside them: [count, 2]. */
+  function squares() {
+    const graph = createGraph('collect');
+    const scope = createScope(graph, 'model');
+    const count = addInput(graph, 'count', 'int64', []);
+    const offset = addInput(graph, 'offset', 'int64', ['one']);
+    const collected = collect(scope, count, [2], ({ op }, iteration) => {
+      const number = op.add(op.unsqueeze(iteration, [0]), offset);
+      return op.concat([number, op.mul(number, number)], 0);
+    });
+    expect(collected.shape).toEqual([undefined, 2]);
+    addOutput(graph, 'squares', collected);
+    addOutput(graph, 'size', scope.op.dimension(collected, 0));
+    return graph;
+  }
+
+  test('stacks the values of all iterations, and has none where there is no iteration', async () => {
+    const results = await runGraph(
+      squares(),
+      [3, 1, 0].map((count) => ({ count: scalar(count), offset: ints(2) })),
+    );
+    expect(results).toEqual([
+      { squares: [2, 4, 3, 9, 4, 16], size: [3] },
+      { squares: [2, 4], size: [1] },
+      { squares: [], size: [0] },
+    ]);
   });
 });

@@ -153,7 +153,11 @@ async function writeFirstVersion(source: string, target: string): Promise<void> 
 
 describe('the execution provider', () => {
   test.each(['auto', 'cpu'] as const)('is the CPU with %s', (choice) => {
-    expect(chooseForInt8(choice)).toEqual({ executionProvider: 'cpu', reason: 'int8 weights run on the CPU' });
+    expect(chooseForInt8({ executionProvider: choice, precision: 'auto' })).toEqual({
+      executionProvider: 'cpu',
+      precision: 'float32',
+      reason: 'int8 weights run on the CPU',
+    });
   });
 
   test.each(['cuda', 'webgpu'] as const)('is an error where %s is asked for', async (choice) => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { readSettings, settingDefinitions } from '../../pipeline/settings.ts';
+import { anySettingDefinitions, readSettings } from '../../pipeline/settings.ts';
 import { type SettingsReader, testDefaults, testInvalidValues, testVariables } from '../support/settings-reader.ts';
 import { thrownBy } from '../support/thrown.ts';
 
@@ -14,9 +14,13 @@ const defaults = {
   modelName: undefined,
   imageSize: undefined,
   executionProvider: 'auto',
+  precision: 'auto',
+  deviceIds: [],
+  optimizeFor: 'latency',
+  weights: 'auto',
   workerCount: 1,
   threadsPerWorker: 8,
-  maxBatchSize: 8,
+  maxBatchSize: 'auto',
   batchWindowMs: 5,
   maxQueueSize: 256,
   maxItemsPerRequest: undefined,
@@ -27,6 +31,7 @@ const defaults = {
   maxRunBytes: 1_000_000_000,
   runLimitMs: 120_000,
   maxDecodedBytes: 600_000_000,
+  imageCacheBytes: 0,
   imageTimeoutMs: 10_000,
   imageMaxBytes: 20_000_000,
   imageMaxPixels: 50_000_000,
@@ -43,12 +48,35 @@ const defaults = {
 
 const reader: SettingsReader = {
   read,
-  definitions: Object.values(settingDefinitions({ checkpoint: shippedCheckpoint, threadsPerWorker: 1 })),
+  definitions: Object.values(anySettingDefinitions()),
   defaults,
 };
 
 describe('defaults', () => {
   testDefaults(reader);
+
+  test('for throughput give each device one worker', () => {
+    const settings = read({ BLIP_OPTIMIZE_FOR: 'throughput', BLIP_DEVICES: '0,1' }, 8);
+    expect(settings).toMatchObject({ workerCount: 1, threadsPerWorker: 4 });
+  });
+
+  test('share CPUs among the workers of all devices', () => {
+    expect(read({ BLIP_WORKERS: '2', BLIP_DEVICES: '0,1' }, 8).threadsPerWorker).toBe(2);
+  });
+
+  test.each([
+    [2, { workerCount: 2, threadsPerWorker: 1 }],
+    [16, { workerCount: 4, threadsPerWorker: 4 }],
+  ])('for throughput on %d CPUs are %j', (cpuCount, expected) => {
+    const settings = read({ BLIP_OPTIMIZE_FOR: 'throughput' }, cpuCount);
+    expect(settings).toMatchObject({ ...expected, batchWindowMs: 20, weights: 'packed-when-idle' });
+  });
+
+  test('for throughput give way to what is set', () => {
+    const own = { BLIP_WORKERS: '1', BLIP_THREADS: '3', BLIP_BATCH_WINDOW_MS: '0', BLIP_WEIGHTS: 'mapped' };
+    const settings = read({ BLIP_OPTIMIZE_FOR: 'throughput', ...own });
+    expect(settings).toMatchObject({ workerCount: 1, threadsPerWorker: 3, batchWindowMs: 0, weights: 'mapped' });
+  });
 
   test.each([
     [8, '2', 4],
@@ -70,6 +98,19 @@ describe('each variable', () => {
     BLIP_MODEL_NAME: ['blip-large', { modelName: 'blip-large' }],
     BLIP_IMAGE_SIZE: ['480', { imageSize: 480 }],
     BLIP_EXECUTION_PROVIDER: ['cuda', { executionProvider: 'cuda' }],
+    BLIP_PRECISION: ['bfloat16', { precision: 'bfloat16' }],
+    BLIP_DEVICES: ['1, 0', { deviceIds: [1, 0], threadsPerWorker: 4 }], // 8 CPUs for a worker of each.
+    BLIP_OPTIMIZE_FOR: [
+      'throughput',
+      {
+        optimizeFor: 'throughput',
+        workerCount: 4,
+        threadsPerWorker: 2,
+        batchWindowMs: 20,
+        weights: 'packed-when-idle',
+      },
+    ],
+    BLIP_WEIGHTS: ['packed', { weights: 'packed' }],
     BLIP_WORKERS: ['4', { workerCount: 4, threadsPerWorker: 2 }], // 8 CPUs for 4 workers.
     BLIP_THREADS: ['3', { threadsPerWorker: 3 }],
     BLIP_MAX_BATCH_SIZE: ['16', { maxBatchSize: 16 }],
@@ -83,6 +124,7 @@ describe('each variable', () => {
     BLIP_MAX_RUN_BYTES: ['500000000', { maxRunBytes: 500_000_000 }],
     BLIP_RUN_LIMIT_MS: ['30000', { runLimitMs: 30_000 }],
     BLIP_MAX_DECODED_BYTES: ['1000000', { maxDecodedBytes: 1_000_000 }],
+    BLIP_IMAGE_CACHE_BYTES: ['500000000', { imageCacheBytes: 500_000_000 }],
     BLIP_IMAGE_TIMEOUT_MS: ['2500', { imageTimeoutMs: 2500 }],
     BLIP_IMAGE_MAX_BYTES: ['1000', { imageMaxBytes: 1000 }],
     BLIP_IMAGE_MAX_PIXELS: ['2000', { imageMaxPixels: 2000 }],
@@ -103,6 +145,18 @@ describe('each variable', () => {
 
   test.each(['auto', 'cpu', 'cuda', 'webgpu'])('BLIP_EXECUTION_PROVIDER may be %s', (provider) => {
     expect(read({ BLIP_EXECUTION_PROVIDER: provider }).executionProvider).toBe(provider);
+  });
+
+  test('BLIP_MAX_BATCH_SIZE may be auto', () => {
+    expect(read({ BLIP_MAX_BATCH_SIZE: 'auto' }).maxBatchSize).toBe('auto');
+  });
+
+  test.each(['auto', 'mapped', 'packed', 'packed-when-idle'])('BLIP_WEIGHTS may be %s', (weights) => {
+    expect(read({ BLIP_WEIGHTS: weights }).weights).toBe(weights);
+  });
+
+  test('BLIP_OPTIMIZE_FOR may be latency', () => {
+    expect(read({ BLIP_OPTIMIZE_FOR: 'latency' })).toEqual(read({}));
   });
 
   test('times may be as long as a timer takes', () => {
@@ -127,7 +181,6 @@ describe('values that are not valid', () => {
     counts: [
       ['BLIP_WORKERS', 1],
       ['BLIP_THREADS', 1],
-      ['BLIP_MAX_BATCH_SIZE', 1],
       ['BLIP_BATCH_WINDOW_MS', 0],
       ['BLIP_MAX_QUEUE_SIZE', 1],
       ['BLIP_MAX_SEQUENCES_PER_REQUEST', 1],
@@ -146,6 +199,9 @@ describe('values that are not valid', () => {
     texts: [
       ['BLIP_EXECUTION_PROVIDER', 'tpu'],
       ['BLIP_EXECUTION_PROVIDER', 'CPU'],
+      ...['half', 'fp16', 'FLOAT16'].map((text) => ['BLIP_PRECISION', text] as const),
+      ...['0,', '-1', '0,0', 'all', '0 1', ',', '1.5', '1000'].map((text) => ['BLIP_DEVICES', text] as const),
+      ...['0', '1.5', '+2', 'many', 'AUTO', '1e3'].map((text) => ['BLIP_MAX_BATCH_SIZE', text] as const),
       ['BLIP_MODEL_NAME', '..'],
       ['BLIP_MODEL_NAME', 'my blip'],
       ['BLIP_MODEL_NAME', 'blip/large'],
@@ -171,6 +227,13 @@ describe('values that are not valid', () => {
       ['BLIP_BATCH_WINDOW_MS', '2147483648'],
     ],
     secrets: { BLIP_WORKERS: 'a-token-in-the-wrong-place' },
+  });
+
+  test.each(['cpu', 'webgpu'])('BLIP_DEVICES is refused where %s computes', (provider) => {
+    expect(thrownBy(() => read({ BLIP_EXECUTION_PROVIDER: provider, BLIP_DEVICES: '0' }))).toMatchObject({
+      code: 'SETTINGS_INVALID',
+      message: `Expected BLIP_EXECUTION_PROVIDER to be auto or cuda where BLIP_DEVICES is set, got ${provider}.`,
+    });
   });
 
   test('name what is allowed', () => {

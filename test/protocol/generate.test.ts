@@ -70,10 +70,12 @@ describe('a generate request', () => {
 
 test('an answer has its outputs by name: one value as itself, several as a list', () => {
   const outputs = [bytesTensor('caption', [1], ['a cat']), float32Tensor('score', [2], [0.5, 0.25])];
-  expect(generateResponse({ model_name: 'm', model_version: '1', id: 'x', outputs })).toEqual({
+  const parameters = { precision: 'float32' };
+  expect(generateResponse({ model_name: 'm', model_version: '1', id: 'x', parameters, outputs })).toEqual({
     model_name: 'm',
     model_version: '1',
     id: 'x',
+    parameters,
     caption: 'a cat',
     score: [0.5, 0.25],
   });

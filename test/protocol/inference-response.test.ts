@@ -11,18 +11,19 @@ const tokenBytes = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0)
 
 describe('a response', () => {
   test('names the model, its version and the outputs, in the order that Triton has', () => {
-    const response = inferenceResponse('blip', 'x', [caption]);
-    expect(response).toEqual({ model_name: 'blip', model_version: '1', id: 'x', outputs: [caption] });
-    expect(Object.keys(response)).toEqual(['model_name', 'model_version', 'id', 'outputs']);
+    const response = inferenceResponse('blip', 'x', { outputs: [caption], precision: 'float16' });
+    const parameters = { precision: 'float16' };
+    expect(response).toEqual({ model_name: 'blip', model_version: '1', id: 'x', parameters, outputs: [caption] });
+    expect(Object.keys(response)).toEqual(['model_name', 'model_version', 'id', 'parameters', 'outputs']);
   });
 
   test('has no id where the request had none', () => {
-    expect(inferenceResponse('blip', undefined, [])).not.toHaveProperty('id');
+    expect(inferenceResponse('blip', undefined, { outputs: [], precision: 'float32' })).not.toHaveProperty('id');
   });
 });
 
 describe('on the wire', () => {
-  const response = inferenceResponse('blip', undefined, [caption, tokens]);
+  const response = inferenceResponse('blip', undefined, { outputs: [caption, tokens], precision: 'float32' });
 
   function partsOf({ body, jsonLength = body.length }: EncodedResponse): readonly [unknown, Uint8Array] {
     const json = Buffer.from(body.subarray(0, jsonLength)).toString('utf8');
@@ -53,6 +54,10 @@ describe('on the wire', () => {
     const encoded = encodeResponse(response, (name) => binaryNames.includes(name));
     expect(partsOf(encoded)).toEqual([{ ...response, outputs }, bytes]);
   });
+});
+
+test('the metadata of a model that is loaded has its precision', () => {
+  expect(modelMetadata('blip', smallSchema, 'int8')).toMatchObject({ parameters: { precision: 'int8' } });
 });
 
 test('the metadata of a model has its tensors as they are on the wire', () => {

@@ -1,4 +1,5 @@
 import { expect } from 'vitest';
+import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { TokenRules } from '../../checkpoint/config/token-rules.ts';
 import { openWeights } from '../../checkpoint/weights/weights.ts';
 import { captioningGraph } from '../../models/heads/captioning.ts';
@@ -18,6 +19,7 @@ import {
   openBlipCheckpoint,
   openGoldenTensors,
 } from './goldens.ts';
+import { newImages } from './new-images.ts';
 
 /** An ordinary token of every small checkpoint. */
 const PADDING = 7;
@@ -102,7 +104,7 @@ async function openSession(
   return {
     async generate(rows) {
       const outputs = await session.run({
-        ...imageInputs(rows, goldens),
+        ...imageInputs(checkpoint, rows, goldens),
         ...questionInputs(rows),
         ...promptInputs(rows),
         ...parameterInputs(rows),
@@ -113,10 +115,14 @@ async function openSession(
   };
 }
 
-export function imageInputs(rows: readonly GoldenRow[], goldens: ReturnType<typeof openGoldenTensors>) {
+export function imageInputs(
+  checkpoint: BlipCheckpoint,
+  rows: readonly GoldenRow[],
+  goldens: ReturnType<typeof openGoldenTensors>,
+) {
   const names = [...new Set(rows.map(({ image }) => image))] as ImageName[];
   return {
-    images: resizedImages(names, goldens),
+    ...newImages(checkpoint, resizedImages(names, goldens)),
     image_index: int64s(rows.map(({ image }) => names.indexOf(image))),
   };
 }

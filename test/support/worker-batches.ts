@@ -9,6 +9,7 @@ export const smallWorkerSettings: WorkerSettings<'captioning'> = {
   task: 'captioning',
   folder: checkpointFolder('narrow-vision'),
   executionProvider: 'cpu',
+  precision: 'auto',
   threadCount: 1,
 };
 

@@ -7,6 +7,8 @@
 #     LD_LIBRARY_PATH=FOLDER FAKE_TRACE=trace FAKE_SUMMARY=summary FAKE_PERIOD=20 node …
 #
 # FAKE_PERIOD=N: a loop that asks whether to go on is told "no" every Nth time. FAKE_LOOPS=N: "yes" N times, then "no".
+# FAKE_DEVICES=N: there are N cards, and the trace has a line where a thread goes to another one. FAKE_DEVICE_ERROR=N: choosing
+# a card fails with this error of CUDA, as 35 where the driver is too old.
 #
 # The values that a model returns are meaningless. Meaningful are errors while loading, the placements and Memcpy nodes in
 # the log, and which kernels run and how often (diff.py of two traces that differ in one iteration shows one token).

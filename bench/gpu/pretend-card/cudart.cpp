@@ -284,13 +284,30 @@ EX cudaError_t cudaFuncSetAttribute(const void* f, enum cudaFuncAttribute a, int
 EX cudaError_t cudaKernelSetAttributeForDevice(cudaKernel_t k, enum cudaFuncAttribute a, int v, int d) {
   return cudaSuccess;
 }
+// FAKE_DEVICES=N: N cards. FAKE_DEVICE_ERROR=N: choosing a card fails with this error of CUDA.
+static int number_of(const char* variable, int otherwise) {
+  const char* text = getenv(variable);
+  return text ? atoi(text) : otherwise;
+}
+static thread_local int device = 0;
 EX cudaError_t cudaGetDevice(int* d) {
-  *d = 0;
+  *d = device;
   return cudaSuccess;
 }
-EX cudaError_t cudaSetDevice(int d) { return cudaSuccess; }
+EX cudaError_t cudaSetDevice(int d) {
+  int error = number_of("FAKE_DEVICE_ERROR", 0);
+  if (error) return (cudaError_t)error;
+  if (d < 0 || d >= number_of("FAKE_DEVICES", 1)) return cudaErrorInvalidDevice;
+  if (d != device) {
+    char name[16];
+    snprintf(name, sizeof name, "%d", d);
+    fake_log("device", name);
+  }
+  device = d;
+  return cudaSuccess;
+}
 EX cudaError_t cudaGetDeviceCount(int* c) {
-  *c = 1;
+  *c = number_of("FAKE_DEVICES", 1);
   return cudaSuccess;
 }
 static int nothing(void) { return 0; }

@@ -24,6 +24,7 @@ describe('a body of the protocol', () => {
       model_name: 'captioning',
       model_version: '1',
       id: 'x',
+      parameters: { precision: 'float32' },
       outputs: [
         { name: 'generated_output', datatype: 'BYTES', shape: [1], data: [expect.stringMatching(/^a picture of/)] },
       ],

@@ -276,7 +276,8 @@ describe('writeResult', () => {
   });
 
   test('writes a line of JSON for each result', () => {
-    const response = { model_name: 'captioning', model_version: '1', outputs: [] };
+    const parameters = { precision: 'float32' };
+    const response = { model_name: 'captioning', model_version: '1', parameters, outputs: [] };
     writeResult({ record: sqsRecord('first', '{}'), response });
     writeResult({ record: sqsRecord('second', '{}'), error: new HandlerError('IMAGE_CORRUPT', 'Expected an image.') });
     expect(write.mock.calls.map(([line]) => line)).toEqual([

@@ -36,6 +36,7 @@ describe('invoke', () => {
     expect(readAnswer(exit)).toEqual({
       model_name: 'captioning',
       model_version: '1',
+      parameters: { precision: 'float32' },
       outputs: [{ name: 'generated_output', datatype: 'BYTES', shape: [1], data: [expect.any(String)] }],
     });
     const truths = ['two red apples and a cat', 'a cat and two red apples'].map(
@@ -43,7 +44,7 @@ describe('invoke', () => {
     );
     expect(truths).toContain(captionsOf(exit)[0]);
     expect(exit.stderr).toMatch(/^Loading .*scenes-captioning/);
-    expect(exit.stderr).toMatch(/Ready in \d/);
+    expect(exit.stderr).toMatch(/Ready in \d.* in float32 \(/);
     expect(exit.stderr).not.toMatch(/[{}]/);
   });
 

@@ -6,7 +6,7 @@ import { temporaryFolder } from '../../support/temporary-folder.ts';
 
 /** The program `blip-handler` of the bundle. */
 
-const commands = ['serve', 'invoke', 'download', 'quantize', 'merge', 'list_models'];
+const commands = ['serve', 'invoke', 'download', 'quantize', 'merge', 'gpu', 'list_models'];
 
 const bundle = builtBundle();
 

@@ -43,7 +43,8 @@ describe('an image and a prompt', () => {
 
   test('get an answer with the model, its version and the id, which may be absent', async () => {
     const request = { inputs: [typedBytes('img_url', [chelsea])] };
-    const named = { model_name: 'captioning', model_version: '1' };
+    const parameters = { precision: expect.objectContaining({ string_param: 'float32' }) };
+    const named = { model_name: 'captioning', model_version: '1', parameters };
     expect(await ask({ ...request, id: 'seven', model_version: '1' })).toMatchObject({ ...named, id: 'seven' });
     expect(await ask(request)).toMatchObject({ ...named, id: '' });
   });

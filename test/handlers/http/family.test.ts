@@ -83,6 +83,7 @@ describe('the metadata of the service', () => {
         name,
         versions: ['1'],
         platform: 'onnx_onnxv1',
+        parameters: { precision: 'float32' },
         inputs: Object.entries(inputs).map(([input, { datatype, shape }]) => ({
           name: input,
           datatype: datatype === 'STRING' ? 'BYTES' : datatype,

@@ -5,6 +5,7 @@ import { createSession, type RuntimeTensor, type Session } from '../../../pipeli
 import { paddedRows, runtimeInt64s } from '../../../pipeline/sessions/tensors.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { checkpointFolder, type ImageName, openBlipCheckpoint, openGoldenTensors } from '../../support/goldens.ts';
+import { newImages } from '../../support/new-images.ts';
 import { type GoldenCandidate, type GoldenRanking, readGoldenPresets } from '../../support/preset-goldens.ts';
 
 /** Log-likelihoods of answers that transformers' decoder gives, each computed alone: make_preset_goldens.py. */
@@ -54,7 +55,7 @@ async function logprobsOf(
   );
   const candidates = paddedRows(numbers.map((number) => rows[0]?.candidates[number]?.token_ids ?? []));
   const { token_logprobs: output } = await session.run({
-    images: imageTensor(names),
+    ...newImages(checkpoint, imageTensor(names)),
     image_index: runtimeInt64s(rows.map(({ image }) => names.indexOf(image))),
     question_ids: questions.ids,
     question_length: questions.lengths,

@@ -6,9 +6,8 @@ import { crossAttentionStates } from '../../../models/language-models/bert.ts';
 import { embedText, emptyCache, textDecoder } from '../../../models/language-models/text-decoder.ts';
 import { child, rootModule } from '../../../models/module.ts';
 import { oneRowPerImage, rowsByImage } from '../../../models/rows-by-image.ts';
-import { pixelValues } from '../../../models/towers/image-processor.ts';
 import { textEncoder } from '../../../models/towers/text-encoder.ts';
-import { visionTransformer } from '../../../models/towers/vision-transformer.ts';
+import { visionStates } from '../../../models/towers/vision-states.ts';
 import { addOutput, createGraph } from '../../../onnx/graph.ts';
 import { createSession, type Session } from '../../../pipeline/sessions/runtime.ts';
 import { expectClose } from '../../support/close-to.ts';
@@ -38,18 +37,17 @@ async function openStages(name: AnswerCheckpointName): Promise<Session> {
   const weights = openWeights(checkpoint.folder);
   const { vision, text } = checkpoint.config;
   const graph = createGraph('stages');
-  const inputs = addQuestionInputs(graph, checkpoint);
   const model = rootModule(graph, weights);
+  const inputs = addQuestionInputs(graph, checkpoint, model.form);
   const encoder = child(model, 'text_encoder');
-  const pixels = pixelValues(model, inputs.images, checkpoint.imageProcessor);
-  const imageEmbeds = visionTransformer(child(model, 'vision_model'), vision, pixels);
+  const { rows: imageEmbeds, imageCount } = visionStates(model, checkpoint, inputs.images);
   const imageSize = { width: text.encoderHiddenSize, length: imageTokenCount(vision) };
   const states = textEncoder(encoder, text, {
     inputIds: inputs.questionIds,
     textLength: inputs.questionLength,
     image: {
       cross: crossAttentionStates(encoder, text, imageEmbeds, imageSize),
-      rowsByImage: rowsByImage(model, inputs.imageIndex, model.op.dimension(inputs.images, 0), text.hiddenSize),
+      rowsByImage: rowsByImage(model, inputs.imageIndex, imageCount, text.hiddenSize),
     },
   });
   const rowCount = model.op.dimension(inputs.questionIds, 0);
@@ -77,7 +75,10 @@ describe.each(answerCheckpointNames)('%s computes what transformers computes', (
   afterAll(() => session?.release());
 
   async function expectGoldenStages(rows: readonly GoldenAnswer[]): Promise<void> {
-    const outputs = await session.run({ ...imageInputs(rows, goldens), ...questionInputs(rows) });
+    const outputs = await session.run({
+      ...imageInputs(openBlipCheckpoint(checkpointFolder(name)), rows, goldens),
+      ...questionInputs(rows),
+    });
     const output = (tensor: string) => (outputs[tensor]?.data ?? new Float32Array()) as Float32Array;
     const longest = Math.max(...rows.map(({ question_ids: ids }) => ids.length));
     for (const [index, row] of rows.entries()) {

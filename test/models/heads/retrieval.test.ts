@@ -13,6 +13,7 @@ import {
   readGoldenJson,
   retrievalCheckpointNames,
 } from '../../support/goldens.ts';
+import { newImages } from '../../support/new-images.ts';
 
 const EMBEDS_TOLERANCE = { absolute: 1e-5, relative: 1e-4 };
 const SCORE_TOLERANCE = { absolute: 1e-4 };
@@ -40,9 +41,12 @@ async function openRetrieval(name: RetrievalCheckpointName) {
     async compare(images: readonly number[], texts: readonly number[], comparedImages: number): Promise<Retrieved> {
       const { ids, lengths } = paddedTexts(texts.map((text) => pairs.texts[text]?.input_ids ?? []));
       const outputs = await session.run({
-        images: resizedImages(
-          images.flatMap((image) => pairs.images[image] ?? []),
-          goldens,
+        ...newImages(
+          checkpoint,
+          resizedImages(
+            images.flatMap((image) => pairs.images[image] ?? []),
+            goldens,
+          ),
         ),
         input_ids: ids,
         text_length: lengths,

@@ -4,7 +4,7 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { openCheckpoint } from '../../../checkpoint/checkpoint.ts';
 import { quantizeCheckpoint } from '../../../checkpoint/quantize/quantize-checkpoint.ts';
 import { loadSession } from '../../../pipeline/sessions/load-session.ts';
-import { chooseWeightsForm, forOneRequest, type WeightsForm } from '../../../pipeline/sessions/weights-choices.ts';
+import { chooseWeightsLayout, forOneRequest, type WeightsLayout } from '../../../pipeline/sessions/weights-choices.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { checkpointFolder, checkpointNames, clipCheckpointNames } from '../../support/goldens.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
@@ -19,7 +19,7 @@ const ROUNDING = { absolute: 1e-5, relative: 1e-5 };
 
 type Loaded = Awaited<ReturnType<typeof loadSession>>;
 
-async function load(folder: string, weights: WeightsForm): Promise<Loaded> {
+async function load(folder: string, weights: WeightsLayout): Promise<Loaded> {
   return await loadSession(openCheckpoint(folder), { executionProvider: 'cpu', threadCount: 1, weights });
 }
 
@@ -104,14 +104,14 @@ test.each(clipCheckpointNames)('%s packs the sessions of images, texts and ranki
 
 describe('the form of weights', () => {
   test.each(['mapped', 'packed', 'packed-when-idle'] as const)('is %s where that is asked for', (choice) => {
-    expect(chooseWeightsForm(choice, true)).toBe(choice);
-    expect(chooseWeightsForm(choice, false)).toBe(choice);
+    expect(chooseWeightsLayout(choice, true)).toBe(choice);
+    expect(chooseWeightsLayout(choice, false)).toBe(choice);
     expect(forOneRequest(choice)).toBe(choice);
   });
 
   test('of auto: float32 stays mapped, int8 is packed by a worker that is idle, and never for one request', () => {
-    expect(chooseWeightsForm('auto', false)).toBe('mapped');
-    expect(chooseWeightsForm('auto', true)).toBe('packed-when-idle');
+    expect(chooseWeightsLayout('auto', false)).toBe('mapped');
+    expect(chooseWeightsLayout('auto', true)).toBe('packed-when-idle');
     expect(forOneRequest('auto')).toBe('mapped');
   });
 });

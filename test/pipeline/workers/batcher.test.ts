@@ -205,6 +205,135 @@ describe('the batcher', () => {
   });
 });
 
+describe('images of a request that are on their way', () => {
+  const settled = () => new Promise(setImmediate);
+  /** Long enough for a busy machine, shorter than any wait for an image that is decoded. */
+  const MOMENT_MS = 300;
+  const moment = () => new Promise((resolve) => setTimeout(resolve, MOMENT_MS));
+
+  test('share one batch with those that are there, when they are decoded', async () => {
+    const { batcher, submit, batches } = start(1, { maxBatchSize: 8 });
+    const arrivals = batcher.expect();
+    const expected = Array.from({ length: 8 }, () => arrivals.add());
+    for (const arrival of expected) arrival.enter('near');
+    for (const [tag, arrival] of expected.entries()) {
+      expect(batches).toEqual([]);
+      await settled();
+      void submit({ ...group(tag), arrivals });
+      arrival.end();
+    }
+    expect(sizes(batches)).toEqual([8]);
+  });
+
+  test('go into as few batches as their size allows', async () => {
+    const { batcher, submit, batches, finish } = start(1, { maxBatchSize: 3 });
+    const arrivals = batcher.expect();
+    const expected = Array.from({ length: 8 }, () => arrivals.add());
+    for (const arrival of expected) arrival.enter('near');
+    for (const [tag, arrival] of expected.entries()) {
+      void submit({ ...group(tag), arrivals });
+      arrival.end();
+      await settled();
+      finish();
+      await settled();
+    }
+    finish();
+    expect(sizes(batches)).toEqual([3, 3, 2]);
+  });
+
+  test('are not waited for once they have failed', async () => {
+    const { batcher, submit, batches } = start(1);
+    const arrivals = batcher.expect();
+    const [first, second] = [arrivals.add(), arrivals.add()];
+    for (const arrival of [first, second]) arrival.enter('near');
+    void submit({ ...group(1), arrivals });
+    first.end();
+    await settled();
+    expect(batches).toEqual([]);
+    second.end();
+    await settled();
+    expect(sizes(batches)).toEqual([1]);
+  });
+
+  test('that wait for memory, which the others hold, are not waited for; those that find it at once are', async () => {
+    const { batcher, submit, batches } = start(1);
+    const arrivals = batcher.expect();
+    const [first, second] = [arrivals.add(), arrivals.add()];
+    second.enter('near');
+    void submit({ ...group(1), arrivals });
+    first.end();
+    second.enter('held-up');
+    second.enter('near');
+    await settled();
+    expect(batches).toEqual([]);
+    second.enter('held-up');
+    await settled();
+    expect(sizes(batches)).toEqual([1]);
+  });
+
+  test('are waited for no longer than a second while they are decoded, and a quarter while they are fetched', async () => {
+    for (const [step, limitMs] of [
+      ['near', 1_000],
+      ['away', 250],
+    ] as const) {
+      const { batcher, submit, batches } = start(1);
+      const arrivals = batcher.expect();
+      const [first, second] = [arrivals.add(), arrivals.add()];
+      second.enter(step);
+      const startMs = performance.now();
+      void submit({ ...group(1), arrivals });
+      first.end();
+      await expect.poll(() => sizes(batches), { timeout: 10_000, interval: 5 }).toEqual([1]);
+      expect(performance.now() - startMs).toBeGreaterThanOrEqual(limitMs - 1);
+    }
+  });
+
+  test('that are fetched are waited for no longer than a run takes', async () => {
+    const { batcher, submit, batches, finish } = start(1);
+    const quick = submit(group(0));
+    finish();
+    await quick;
+    const arrivals = batcher.expect();
+    const [first] = [arrivals.add(), arrivals.add()];
+    const startMs = performance.now();
+    void submit({ ...group(1), arrivals });
+    first.end();
+    await expect.poll(() => sizes(batches), { timeout: 10_000, interval: 1 }).toEqual([1, 1]);
+    expect(performance.now() - startMs).toBeLessThan(200);
+  });
+
+  test('keep no other request waiting, of this client or another, and its groups take theirs along', async () => {
+    for (const other of [{ client: 'other' }, { client: 'slow' }]) {
+      const { batcher, submit, batches } = start(1);
+      const arrivals = batcher.expect();
+      const [first, second] = [arrivals.add(), arrivals.add()];
+      second.enter('near');
+      void submit({ ...group(1), client: 'slow', arrivals });
+      first.end();
+      await settled();
+      expect(batches).toEqual([]);
+      void submit({ ...group(2), ...other });
+      expect(batches.map(({ rows }) => rows.map(({ inputIds }) => inputIds[0]))).toEqual([[1, 2]]);
+    }
+  });
+
+  test('keep no request with other settings waiting', async () => {
+    const { batcher, submit, batches } = start(2);
+    const arrivals = batcher.expect();
+    const [first, second] = [arrivals.add(), arrivals.add()];
+    second.enter('near');
+    void submit({ ...group(1), arrivals });
+    first.end();
+    void submit(group(2, 1, { num_beams: 3 }));
+    expect(batches.map(({ settings }) => settings.num_beams)).toEqual([3]);
+    await moment();
+    expect(sizes(batches)).toEqual([1]);
+    void submit({ ...group(3), arrivals });
+    second.end();
+    await expect.poll(() => sizes(batches)).toEqual([1, 2]);
+  });
+});
+
 describe('groups whose requests are dropped', () => {
   const reason = new Error('dropped');
 

@@ -2,14 +2,17 @@ import { describe, expect, test } from 'vitest';
 import type { WorkerSettings } from '../../../pipeline/workers/inference-worker.ts';
 import { startWorkerPool } from '../../../pipeline/workers/worker-pool.ts';
 import { type InferenceWorker, WorkerEndedError } from '../../../pipeline/workers/worker-thread.ts';
-import { expectClose } from '../../support/close-to.ts';
 import { greyBatch as batch, smallWorkerSettings as settings } from '../../support/worker-batches.ts';
 
 describe('the worker pool', () => {
   test('computes as many batches at a time as it has workers, and all the same', async () => {
     const pool = await startWorkerPool(settings, 2);
     expect(pool.liveCount()).toBe(2);
-    expect(pool.executionProvider).toEqual({ executionProvider: 'cpu', reason: 'cpu was asked for' });
+    expect(pool.executionProvider).toEqual({
+      executionProvider: 'cpu',
+      precision: 'float32',
+      reason: 'cpu was asked for',
+    });
     const runs = [pool.run('generation', batch())];
     expect(pool.hasRoom()).toBe(true);
     runs.push(pool.run('generation', batch()));
@@ -33,16 +36,11 @@ describe('the worker pool', () => {
     await pool.close();
   });
 
-  test('computes in the precision that its settings ask for', async () => {
-    const logprobs = async (precision: 'float32' | 'float16') => {
-      const pool = await startWorkerPool({ ...settings, precision }, 1);
-      const { results } = await pool.run('generation', batch());
-      await pool.close();
-      return results[0]?.[0]?.tokenLogprobs ?? [];
-    };
-    const [narrow, wide] = [await logprobs('float16'), await logprobs('float32')];
-    expect(narrow).not.toEqual(wide);
-    expectClose(narrow, wide, { absolute: 0.06 }); // The tolerance of test/models/float16.test.ts.
+  test('does not start on a CPU in a precision that only CUDA has', async () => {
+    await expect(startWorkerPool({ ...settings, precision: 'float16' }, 1)).rejects.toMatchObject({
+      name: 'HandlerError',
+      code: 'PRECISION_UNAVAILABLE',
+    });
   });
 
   test('finishes what runs before it closes', async () => {
@@ -87,7 +85,7 @@ function idleWorker(executionProvider: 'cpu' | 'cuda', closed: string[]): Infere
   const { promise: ended, resolve } = withResolvers();
   return {
     loadMs: 1,
-    executionProvider: { executionProvider, reason: `${executionProvider} was chosen` },
+    executionProvider: { executionProvider, precision: 'float32', reason: `${executionProvider} was chosen` },
     ended,
     gone: ended,
     isOverdue: () => false,
@@ -126,6 +124,23 @@ describe('workers that choose for themselves', () => {
     const pool = await startWorkerPool({ ...settings, executionProvider: 'auto' }, 1, { start, pausesMs: [0] });
     await workers[0]?.close(); // It ends without being told to by the pool.
     await expect.poll(() => requested).toEqual(['auto', 'cuda']);
+    await pool.close();
+  });
+
+  test('go to the devices in turn, and are replaced on their own device', async () => {
+    const requested: unknown[] = [];
+    const workers: InferenceWorker[] = [];
+    const start = async ({ deviceId, precision }: WorkerSettings) => {
+      requested.push([deviceId, precision]);
+      const worker = idleWorker('cuda', []);
+      workers.push(worker);
+      return worker;
+    };
+    const options = { start, pausesMs: [0], deviceIds: [2, 5] };
+    const pool = await startWorkerPool({ ...settings, executionProvider: 'auto' }, 4, options);
+    await workers[1]?.close();
+    const devices = [2, 5, 2, 5].map((deviceId) => [deviceId, 'auto']);
+    await expect.poll(() => requested).toEqual([...devices, [5, 'float32']]);
     await pool.close();
   });
 });

@@ -6,7 +6,7 @@ import type { InferenceWorker } from '../../../pipeline/workers/worker-thread.ts
 function idleWorker(): InferenceWorker {
   return {
     loadMs: 0,
-    executionProvider: { executionProvider: 'cpu', reason: '' },
+    executionProvider: { executionProvider: 'cpu', precision: 'float32', reason: '' },
     ended: new Promise(() => undefined),
     gone: new Promise(() => undefined),
     isOverdue: () => false,

@@ -21,8 +21,7 @@ async function infer(call: InferenceCall): Promise<FastifyReply> {
   const { request, reply, model } = call;
   const { json, binary } = splitBody(request);
   const question = readInferenceRequest(json, model.schema, binary);
-  const { outputs } = await askModel(call, question);
-  const response = inferenceResponse(model.name ?? '', question.id, outputs);
+  const response = inferenceResponse(model.name ?? '', question.id, await askModel(call, question));
   return sendEncoded(reply, encodeResponse(response, question.isBinaryOutput));
 }
 
@@ -39,6 +38,5 @@ async function generateStream(call: InferenceCall): Promise<FastifyReply> {
 async function generateAnswer(call: InferenceCall): Promise<object> {
   const { request, model } = call;
   const question = readGenerateRequest(parseJson(request.body));
-  const { outputs } = await askModel(call, question);
-  return generateResponse(inferenceResponse(model.name ?? '', question.id, outputs));
+  return generateResponse(inferenceResponse(model.name ?? '', question.id, await askModel(call, question)));
 }

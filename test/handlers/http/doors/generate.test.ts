@@ -29,6 +29,7 @@ describe.each(['/generate', '/versions/1/generate'])('%s', (path) => {
       model_name: 'captioning',
       model_version: '1',
       id: '7',
+      parameters: { precision: 'float32' },
       generated_output: caption,
     });
   });

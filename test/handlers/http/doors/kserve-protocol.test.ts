@@ -74,6 +74,7 @@ describe('metadata', () => {
     name: 'captioning',
     versions: ['1'],
     platform: 'onnx_onnxv1',
+    parameters: { precision: 'float32' },
     inputs: Object.entries(schemas.captioning.inputs).map(([name, { datatype, shape }]) => ({
       name,
       datatype: datatype === 'STRING' ? 'BYTES' : datatype,
@@ -196,6 +197,7 @@ describe('the request of the Inferless template', () => {
     expectJson(answer, 200, {
       model_name: 'captioning',
       model_version: '1',
+      parameters: { precision: 'float32' },
       outputs: [
         { name: 'generated_output', datatype: 'BYTES', shape: [1], data: [expect.stringMatching(/^a photography of/)] },
       ],
@@ -205,7 +207,7 @@ describe('the request of the Inferless template', () => {
   test('has the keys of its answer in the order of Triton', async () => {
     const { text } = await post({ id: 'seven', ...template(chelsea) });
     expect(text).toMatch(
-      /^\{"model_name":"captioning","model_version":"1","id":"seven","outputs":\[\{"name":"generated_output","datatype":"BYTES","shape":\[1\],"data":\["[^"]+"\]\}\]\}$/,
+      /^\{"model_name":"captioning","model_version":"1","id":"seven","parameters":\{"precision":"float32"\},"outputs":\[\{"name":"generated_output","datatype":"BYTES","shape":\[1\],"data":\["[^"]+"\]\}\]\}$/,
     );
   });
 

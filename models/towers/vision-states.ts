@@ -1,0 +1,63 @@
+import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
+import { imageTokenCount } from '../../checkpoint/config/vision-config.ts';
+import type { Real } from '../../onnx/element-type.ts';
+import { addInput, addOutput, type Graph, type Value } from '../../onnx/graph.ts';
+import { child, type GraphForm, type Module } from '../module.ts';
+import { encodeInChunks } from './image-chunks.ts';
+import { pixelValues } from './image-processor.ts';
+import { visionTransformer } from './vision-transformer.ts';
+
+/** The input and the output for vision states that are kept from one run to a later one. */
+export const KNOWN_VISION_STATES = 'known_vision_states';
+export const NEW_VISION_STATES = 'new_vision_states';
+
+/** The images of a run of BLIP: those that are encoded, and those whose vision states are known. */
+export interface ImageInputs {
+  /** uint8 [new images, size, size, 3] */
+  readonly images: Value<'uint8'>;
+  /** Absent in the lean form, where all images are encoded. */
+  readonly known?: KnownImages;
+}
+
+interface KnownImages {
+  /** [known images, tokens, width] */
+  readonly states: Value<'float32'>;
+  /** [images]: the place of each image among the new images, which are counted first, and the known ones. */
+  readonly order: Value<'int64'>;
+}
+
+/**
+ * Adds the inputs `images`, `known_vision_states` and `image_order` to a graph.
+ * @param form of the graph's model.
+ */
+export function addImageInputs(graph: Graph, { config }: BlipCheckpoint, form: GraphForm): ImageInputs {
+  const { imageSize, hiddenSize } = config.vision;
+  const images = addInput(graph, 'images', 'uint8', ['new_images', imageSize, imageSize, 3]);
+  if (form === 'lean') return { images };
+  const shape = ['known_images', imageTokenCount(config.vision), hiddenSize];
+  const states = addInput(graph, KNOWN_VISION_STATES, 'float32', shape);
+  return { images, known: { states, order: addInput(graph, 'image_order', 'int64', ['images']) } };
+}
+
+/** The vision states of all images of a run, transformers' `image_embeds`, in the order of the request. */
+export interface VisionStates {
+  /** [images * tokens, width] */
+  readonly rows: Value<Real>;
+  /** 1-D of one element. */
+  readonly imageCount: Value<'int64'>;
+}
+
+/** Encodes the new images, and adds their states to the outputs of the graph as `new_vision_states`. */
+export function visionStates(model: Module, checkpoint: BlipCheckpoint, { images, known }: ImageInputs): VisionStates {
+  const { vision } = checkpoint.config;
+  const { op } = model;
+  const shape = [imageTokenCount(vision), vision.hiddenSize] as const;
+  const encoded = encodeInChunks(model, images, vision, shape, (module, some) =>
+    visionTransformer(child(module, 'vision_model'), vision, pixelValues(module, some, checkpoint.imageProcessor)),
+  );
+  const rowsOf = (states: Value<Real>) => op.reshape(states, [-1, vision.hiddenSize]);
+  if (known === undefined) return { rows: rowsOf(encoded), imageCount: op.dimension(images, 0) };
+  addOutput(op.graph, NEW_VISION_STATES, op.cast(encoded, 'float32'), ['new_images', ...shape]);
+  const all = op.concat([encoded, op.cast(known.states, model.precision)], 0);
+  return { rows: rowsOf(op.gather(all, known.order, 0)), imageCount: op.dimension(known.order, 0) };
+}
