@@ -96,12 +96,7 @@ interface QuantizedRows {
  * Rounding loses infinities and NaN, which come of broken weights alone.
  * Source: "vector-wise quantization" of LLM.int8() (arXiv 2208.07339, section 3.1).
  */
-function linearWithStepsByRow(
-  scope: Scope,
-  x: Rows,
-  weight: ProductWeight,
-  bias: Value<'float32'>,
-): Value<'float32'> {
+function linearWithStepsByRow(scope: Scope, x: Rows, weight: ProductWeight, bias: Value<'float32'>): Value<'float32'> {
   const { op } = scope;
   const rows = quantizeRows(scope, x);
   const product = op.microsoft.matMulIntegerToFloat({

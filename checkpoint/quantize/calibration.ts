@@ -1,26 +1,10 @@
-/**
- * Rows that some products read, as calibration pictures showed them: how they are rounded, and what the LayerNorm before
- * is divided by.
- */
+/** How rows are rounded that some products read, as calibration pictures showed them. */
 export interface CalibratedInput {
   /** Names of the matrices that read these rows: `X.weight`. */
   readonly matrices: readonly string[];
   /** Values beyond these two go to the nearer one. Zero lies between them. */
   readonly smallest: number;
   readonly largest: number;
-  readonly smoothing?: Smoothing;
-}
-
-/**
- * Divides the outputs of a LayerNorm, and multiplies the inputs of the matrices that read them, which cancels out. Features
- * that are far larger than the others then need no steps that are too large for the others.
- * Source: SmoothQuant (arXiv 2211.10438, section 4).
- */
-export interface Smoothing {
-  /** The module of the LayerNorm, whose weight and bias are divided. */
-  readonly norm: string;
-  /** [in], above zero. */
-  readonly factors: Float32Array;
 }
 
 export interface Calibration {

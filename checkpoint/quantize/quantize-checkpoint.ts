@@ -15,13 +15,13 @@ import type { TensorToWrite } from '../new-checkpoint/write-safetensors.ts';
 import { FORMAT, languageModelHead, storageOf, VERSION } from '../weights/int8-format.ts';
 import type { TensorRegion } from '../weights/safetensors.ts';
 import { openWeights } from '../weights/weights.ts';
-import type { CalibratedInput, Calibration, Smoothing } from './calibration.ts';
-import { blockTensors, dividedTensor, inputZeroPoint, productTensors } from './quantized-tensors.ts';
+import type { CalibratedInput, Calibration } from './calibration.ts';
+import { blockTensors, inputZeroPoint, productTensors } from './quantized-tensors.ts';
 
 const CONFIG = 'config.json';
 
 export interface QuantizeOptions extends WriteOptions {
-  /** What pictures showed of the rows that the image tower's products read. Without it each row has steps of its own. */
+  /** How rows look that the image tower reads, by pictures. Without it each row has steps of its own. */
   readonly calibration?: Calibration;
 }
 
@@ -74,10 +74,7 @@ export function requireFloats(folder: string): void {
 /** Everything but the language model's head, with the tensors of single bytes at the end. */
 function layerTensors(regions: Regions, calibration: Calibration | undefined): readonly TensorToWrite[] {
   const inputs = new Map(calibration?.inputs.flatMap((input) => input.matrices.map((name) => [name, input])));
-  const norms = new Map(
-    calibration?.inputs.flatMap(({ smoothing }) => (smoothing ? [[smoothing.norm, smoothing]] : [])),
-  );
-  const tensors = [...regions].flatMap(([name, region]) => tensorsOf(regions, name, region, inputs.get(name), norms));
+  const tensors = [...regions].flatMap(([name, region]) => tensorsOf(regions, name, region, inputs.get(name)));
   const zeroPoints = [...inputs].map(([name, input]) => inputZeroPoint(moduleOf(name), input));
   return [...tensors, ...zeroPoints];
 }
@@ -87,18 +84,16 @@ function tensorsOf(
   name: string,
   region: TensorRegion,
   input: CalibratedInput | undefined,
-  norms: ReadonlyMap<string, Smoothing>,
 ): readonly TensorToWrite[] {
   if (isReplacedHead(regions, name)) return [];
   const module = moduleOf(name);
   const storage = storageOf(region, name);
   if (storage === 'blocks') return blockTensors(module, region);
   if (storage === 'products') return productTensors(module, region, input);
-  const smoothing = norms.get(module);
-  return [smoothing === undefined ? copiedTensor(name, region) : dividedTensor(name, region, smoothing.factors)];
+  return [copiedTensor(name, region)];
 }
 
-/** `X` of `X.weight` and of `X.bias`. */
+/** `X` of `X.weight`. */
 function moduleOf(name: string): string {
   return name.slice(0, name.lastIndexOf('.'));
 }

@@ -36,7 +36,11 @@ export function quantizeMatrix({ values, outputSize, inputSize }: Matrix, partCo
       for (let input = 0; input < inputSize; input += 1) {
         const start = first * inputSize + input * partSize - first;
         for (let output = from; output < to; output += 1)
-          quantized[start + output] = rounded(values[output * inputSize + input] ?? 0, scale[output] ?? 1, MAX_QUANTIZED);
+          quantized[start + output] = rounded(
+            values[output * inputSize + input] ?? 0,
+            scale[output] ?? 1,
+            MAX_QUANTIZED,
+          );
       }
     }
   }

@@ -1,5 +1,5 @@
 import { CheckpointError } from '../errors.ts';
-import { floatBytes, readFloats } from '../new-checkpoint/float-tensor.ts';
+import { readFloats } from '../new-checkpoint/float-tensor.ts';
 import type { TensorToWrite } from '../new-checkpoint/write-safetensors.ts';
 import { partCount, quantizedNames } from '../weights/int8-format.ts';
 import type { TensorRegion } from '../weights/safetensors.ts';
@@ -20,8 +20,7 @@ export function productTensors(
   const [outputSize = 0, inputSize = 0] = region.shape;
   const parts = partCount(module);
   requireParts(region, parts);
-  const factors = input?.smoothing?.factors;
-  const quantize = () => quantizeMatrix(multiplyInputs(matrixOf(region), factors), parts);
+  const quantize = () => quantizeMatrix(matrixOf(region), parts);
   const pair = pairOfTensors(region, quantize, {
     scale: { name: `${module}.${quantizedNames.scale}`, shape: [outputSize] },
     values: {
@@ -57,26 +56,9 @@ export function blockTensors(module: string, region: TensorRegion): readonly Ten
   });
 }
 
-/** The weight or bias of a LayerNorm whose outputs are divided. */
-export function dividedTensor(name: string, region: TensorRegion, factors: Float32Array): TensorToWrite {
-  const { dtype, shape, lengthBytes } = region;
-  const read = () =>
-    floatBytes(
-      readFloats(region).map((value, index) => value / (factors[index] ?? 1)),
-      dtype,
-    );
-  return { name, dtype, shape, lengthBytes, read };
-}
-
 function matrixOf(region: TensorRegion): Matrix {
   const [outputSize = 0, inputSize = 0] = region.shape;
   return { values: readFloats(region), outputSize, inputSize };
-}
-
-function multiplyInputs(matrix: Matrix, factors: Float32Array | undefined): Matrix {
-  if (factors === undefined) return matrix;
-  const { values, inputSize } = matrix;
-  return { ...matrix, values: values.map((value, place) => value * (factors[place % inputSize] ?? 1)) };
 }
 
 /** Two tensors of one matrix, which is quantized when the first is read, and dropped when the second is. */

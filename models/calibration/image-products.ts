@@ -15,8 +15,6 @@ export interface ProductInput {
   readonly value: Value<'float32'>;
   /** Names of the matrices that read it: `X.weight`. */
   readonly matrices: readonly string[];
-  /** The module of the LayerNorm that wrote it, where nothing else reads it. */
-  readonly norm?: string;
 }
 
 /** The module whose cross-attention reads the image. */
@@ -63,28 +61,15 @@ function productInputs(graph: Graph, weights: Weights): readonly ProductInput[] 
     matricesByInput.set(input, matrices.add(matrix));
   }
   return [...matricesByInput].map(([name, matrices]) => {
-    const norm = normOf(graph, name, weights);
     const value = { name, elementType: 'float32' } as const;
-    return { value, matrices: [...matrices], ...(norm === undefined ? {} : { norm }) };
+    return { value, matrices: [...matrices] };
   });
 }
 
 /** A node is named by its module; so is the matrix that it multiplies with. */
 function matrixOf({ operator, name }: Node, { regions }: Weights): string | undefined {
   if (operator !== 'Gemm') return undefined;
-  const matrix = `${moduleOf(name)}.weight`;
+  const matrix = `${name.slice(0, name.lastIndexOf('/'))}.weight`;
   const region = regions.get(matrix);
   return region !== undefined && storageOf(region, matrix) === 'products' ? matrix : undefined;
-}
-
-function moduleOf(nodeName: string): string {
-  return nodeName.slice(0, nodeName.lastIndexOf('/'));
-}
-
-/** The last LayerNorm of a tower is not meant: heads read it as well, which are not in this graph. */
-function normOf(graph: Graph, input: string, weights: Weights): string | undefined {
-  const writer = graph.nodes.find(({ outputs }) => outputs.includes(input));
-  if (writer?.operator !== 'LayerNormalization' || !/\.layers\.\d+\./.test(writer.name)) return undefined;
-  const readers = graph.nodes.filter(({ inputs }) => inputs.includes(input));
-  return readers.every((node) => matrixOf(node, weights) !== undefined) ? moduleOf(writer.name) : undefined;
 }

@@ -1,6 +1,6 @@
 import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
-import { addInitializer, addOutput, type Graph } from '../../onnx/graph.ts';
+import { addOutput, type Graph } from '../../onnx/graph.ts';
 import { createScope, type Scope } from '../../onnx/scope.ts';
 import { imageProducts, type ProductInput } from './image-products.ts';
 
@@ -12,8 +12,7 @@ export interface StatisticsGraph {
 }
 
 /**
- * The range of each feature. Outputs for each product input, float32 [width]: `smallest.N`, `largest.N`, and `squares.N`,
- * the sum of its squares.
+ * The range of each feature. Outputs for each product input, float32 [width]: `smallest.N` and `largest.N`.
  * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
  */
 export function rangesGraph(checkpoint: Checkpoint, weights: Weights): StatisticsGraph {
@@ -22,50 +21,34 @@ export function rangesGraph(checkpoint: Checkpoint, weights: Weights): Statistic
     const { op } = createScope(graph, `ranges.${index}`);
     addOutput(graph, `smallest.${index}`, op.reduceMin(value, 0));
     addOutput(graph, `largest.${index}`, op.reduceMax(value, 0));
-    addOutput(graph, `squares.${index}`, op.reduceSum(op.mul(value, value), 0));
   }
   return { graph, inputs };
 }
 
-/** Steps of rows: (x / factors / scale + zeroPoint) is a byte. */
+/** Steps of rows: (x / scale + zeroPoint) is a byte. */
 export interface Rounding {
   readonly scale: number;
   readonly zeroPoint: number;
 }
 
-/** Some ways to round rows, whose features are divided by the same factors. */
-export interface RoundedRows {
-  /** [width]; absent where the features stay as they are. */
-  readonly factors?: Float32Array;
-  readonly roundings: readonly Rounding[];
-}
-
 /**
- * What rounding costs. Outputs for each product input N, each of its factors F and each of their steps S: `error.N.F.S`
- * float32 [width], the sums of squares of the differences.
- * @param rounded for each product input, the ways in which it is rounded.
+ * The cost of rounding. Outputs for each product input N and each of its roundings R: `error.N.R` float32 [width], the
+ * sums of squares of the differences.
+ * @param roundings those of each product input.
  * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
  */
 export function roundingGraph(
   checkpoint: Checkpoint,
   weights: Weights,
-  rounded: readonly (readonly RoundedRows[])[],
+  roundings: readonly (readonly Rounding[])[],
 ): StatisticsGraph {
   const { graph, inputs } = imageProducts(checkpoint, weights);
   for (const [index, { value }] of inputs.entries()) {
-    for (const [number, { factors, roundings }] of (rounded[index] ?? []).entries()) {
-      const scope = createScope(graph, `rounding.${index}.${number}`);
-      const x = factors === undefined ? value : divided(scope, value, factors);
-      for (const [candidate, rounding] of roundings.entries())
-        addOutput(graph, `error.${index}.${number}.${candidate}`, squaredError(scope, x, rounding));
-    }
+    const scope = createScope(graph, `rounding.${index}`);
+    for (const [number, rounding] of (roundings[index] ?? []).entries())
+      addOutput(graph, `error.${index}.${number}`, squaredError(scope, value, rounding));
   }
   return { graph, inputs };
-}
-
-function divided({ op }: Scope, x: ProductInput['value'], factors: Float32Array): ProductInput['value'] {
-  const bytes = new Uint8Array(factors.buffer, factors.byteOffset, factors.byteLength);
-  return op.div(x, addInitializer(op.graph, `${op.path}.factors`, 'float32', [factors.length], bytes));
 }
 
 function squaredError({ op }: Scope, x: ProductInput['value'], { scale, zeroPoint }: Rounding): ProductInput['value'] {

@@ -18,8 +18,8 @@ export interface CalibrateOptions {
 
 /**
  * Runs a checkpoint of floats over pictures, and finds the steps in which its image tower's rows lose least. The first
- * pass finds the range of each feature. The second measures what rounding costs, in parts of the range and with factors
- * that the LayerNorms are divided by. Each pass holds one picture at a time.
+ * pass finds the range of each feature. The second measures what rounding costs in parts of the range. Each pass
+ * holds one picture at a time.
  * @throws CheckpointError when the checkpoint cannot be read or is int8 already; HandlerError when the folder has no
  *   pictures, or one does not decode; the reason of `signal`.
  */
@@ -63,10 +63,10 @@ async function calibratedInputs(
     const rows = seen[index];
     return rows === undefined ? [] : [new Candidates(input, rows, weights)];
   });
-  const rounded = all.map(({ candidates }) => candidates);
-  await run(roundingGraph(checkpoint, weights, rounded), (outputs) => {
+  const roundings = all.map((candidates) => candidates.roundings);
+  await run(roundingGraph(checkpoint, weights, roundings), (outputs) => {
     for (const [index, candidates] of all.entries())
-      candidates.add((number, range) => float32Data(outputs, `error.${index}.${number}.${range}`));
+      candidates.add((rounding) => float32Data(outputs, `error.${index}.${rounding}`));
   });
   return all.map((candidates) => candidates.best());
 }
@@ -76,12 +76,11 @@ async function see(statistics: StatisticsGraph, run: Run): Promise<readonly Seen
   await run(statistics, (outputs) => {
     for (const index of statistics.inputs.keys()) {
       const of = (name: string) => float32Data(outputs, `${name}.${index}`);
-      const [smallest, largest, squares] = [of('smallest'), of('largest'), Float64Array.from(of('squares'))];
-      const before = seen[index] ?? { smallest, largest, squares: new Float64Array(squares.length) };
+      const [smallest, largest] = [of('smallest'), of('largest')];
+      const before = seen[index] ?? { smallest, largest };
       seen[index] = {
         smallest: before.smallest.map((value, feature) => Math.min(value, smallest[feature] ?? value)),
         largest: before.largest.map((value, feature) => Math.max(value, largest[feature] ?? value)),
-        squares: before.squares.map((value, feature) => value + (squares[feature] ?? 0)),
       };
     }
   });

@@ -1,75 +1,63 @@
+import { readFloats } from '../../checkpoint/new-checkpoint/float-tensor.ts';
 import { type CalibratedInput, stepsOf } from '../../checkpoint/quantize/calibration.ts';
-import type { Weights } from '../../checkpoint/weights/weights.ts';
+import { findTensor, type Weights } from '../../checkpoint/weights/weights.ts';
 import type { ProductInput } from '../../models/calibration/image-products.ts';
-import type { RoundedRows } from '../../models/calibration/statistics.ts';
-import { errorOfRows, errorOfWeights, type FeatureWeights, featureWeights, smoothingFactors } from './smoothing.ts';
+import type { Rounding } from '../../models/calibration/statistics.ts';
 
 /** Parts of the range that pictures showed. What lies beyond a part is cut off, and its steps are finer. */
 const PARTS_OF_RANGE = [1, 0.85, 0.7, 0.55, 0.4] as const;
-/** Powers of the factors of SmoothQuant. It helps where few features are large, and costs exactness of weights elsewhere. */
-const STRENGTHS = [0, 0.5, 1] as const;
 
-/** What pictures showed of the rows of one product input. All are [width]. */
+/** How the rows of one product input look, by pictures: [width] each. */
 export interface SeenRows {
   readonly smallest: Float32Array;
   readonly largest: Float32Array;
-  /** The sum of squares. */
-  readonly squares: Float64Array;
 }
 
-/** A way to round rows, and what it costs: the squared error of all products that read them. */
-interface Candidate extends RoundedRows {
-  readonly ranges: readonly Pick<CalibratedInput, 'smallest' | 'largest'>[];
-  /** One for each range. The error of the weights is in them from the beginning. */
-  readonly errors: number[];
-}
-
-/** The ways in which the rows of one product input may be rounded. */
+/** The ranges in which the rows of one product input may be rounded. */
 export class Candidates {
-  readonly #input: ProductInput;
-  readonly #squares: Float64Array;
-  readonly candidates: readonly Candidate[];
+  readonly roundings: readonly Rounding[];
+  readonly #matrices: readonly string[];
+  readonly #ranges: readonly Pick<CalibratedInput, 'smallest' | 'largest'>[];
+  readonly #errors: number[];
+  /** [width]: what a squared error of the feature becomes in the products. */
+  readonly #squaredWeights: Float64Array;
 
   /** @throws CheckpointError when a matrix is missing or has another width. */
-  constructor(input: ProductInput, seen: SeenRows, weights: Weights) {
-    this.#input = input;
-    const ofFeatures = featureWeights(weights, input.matrices, seen.smallest.length);
-    this.#squares = ofFeatures.squares;
-    const strengths = input.norm === undefined ? [0] : STRENGTHS;
-    this.candidates = strengths.map((strength) => candidateOf(seen, ofFeatures, strength));
+  constructor({ matrices }: ProductInput, { smallest, largest }: SeenRows, weights: Weights) {
+    const [from, to] = [Math.min(0, ...smallest), Math.max(0, ...largest)];
+    this.#matrices = matrices;
+    this.#ranges = PARTS_OF_RANGE.map((part) => ({ smallest: from * part, largest: to * part }));
+    this.#errors = this.#ranges.map(() => 0);
+    this.#squaredWeights = squaredWeights(weights, matrices, smallest.length);
+    this.roundings = this.#ranges.map(stepsOf);
   }
 
-  /** Adds what one picture cost. `errorsOf` gives the squared errors [width] of a candidate and one of its ranges. */
-  add(errorsOf: (candidate: number, range: number) => Float32Array): void {
-    for (const [number, { factors, errors }] of this.candidates.entries())
-      for (const range of errors.keys())
-        errors[range] =
-          (errors[range] ?? 0) + errorOfRows({ squares: this.#squares }, errorsOf(number, range), factors);
+  /** Adds what one picture cost. `errorsOf` gives the squared errors [width] of one of the roundings. */
+  add(errorsOf: (rounding: number) => Float32Array): void {
+    for (const index of this.#errors.keys()) {
+      const error = errorsOf(index).reduce(
+        (sum, ofFeature, feature) => sum + ofFeature * (this.#squaredWeights[feature] ?? 0),
+        0,
+      );
+      this.#errors[index] = (this.#errors[index] ?? 0) + error;
+    }
   }
 
   best(): CalibratedInput {
-    const { norm, matrices } = this.#input;
-    const all = this.candidates.flatMap(({ ranges, errors, factors }) =>
-      ranges.map((range, index) => ({ ...range, factors, error: errors[index] ?? Number.POSITIVE_INFINITY })),
-    );
-    const { smallest, largest, factors } = all.reduce((best, each) => (each.error < best.error ? each : best));
-    if (norm === undefined || factors === undefined) return { matrices, smallest, largest };
-    return { matrices, smallest, largest, smoothing: { norm, factors } };
+    const index = this.#errors.indexOf(Math.min(...this.#errors));
+    const { smallest, largest } = this.#ranges[index] ?? { smallest: 0, largest: 0 };
+    return { matrices: this.#matrices, smallest, largest };
   }
 }
 
-function candidateOf(seen: SeenRows, weights: FeatureWeights, strength: number): Candidate {
-  const magnitudes = seen.smallest.map((value, feature) => Math.max(-value, seen.largest[feature] ?? 0));
-  const factors = strength === 0 ? undefined : smoothingFactors(magnitudes, weights, strength);
-  const least = (values: Float32Array) =>
-    values.reduce((before, value, feature) => Math.min(before, value / (factors?.[feature] ?? 1)), 0);
-  const [from, to] = [least(seen.smallest), -least(seen.largest.map((value) => -value))];
-  const ranges = PARTS_OF_RANGE.map((part) => ({ smallest: from * part, largest: to * part }));
-  const error = errorOfWeights(weights, seen.squares, factors);
-  return {
-    ...(factors === undefined ? {} : { factors }),
-    ranges,
-    roundings: ranges.map(stepsOf),
-    errors: ranges.map(() => error),
-  };
+/** The sum of squares of the weights that read each feature. */
+function squaredWeights(weights: Weights, matrices: readonly string[], width: number): Float64Array {
+  const squares = new Float64Array(width);
+  for (const name of matrices) {
+    const [outputSize = 0] = weights.regions.get(name)?.shape ?? [];
+    const values = readFloats(findTensor(weights, [name], [outputSize, width]));
+    for (let place = 0; place < values.length; place += 1)
+      squares[place % width] = (squares[place % width] ?? 0) + (values[place] ?? 0) ** 2;
+  }
+  return squares;
 }
