@@ -1,10 +1,9 @@
 import type { Activation } from '../checkpoint/config/vision-config.ts';
 import type { Real } from '../onnx/element-type.ts';
-import { requireType } from '../onnx/fit.ts';
 import type { Value } from '../onnx/graph.ts';
 import type { TargetShape } from '../onnx/operators.ts';
 import type { Scope } from '../onnx/scope.ts';
-import { child, type Module, type QuantizedWeight, quantizedWeight, weight } from './module.ts';
+import { child, type Module, weight } from './module.ts';
 import { quantizedLinear } from './quantized-linear.ts';
 
 const QUICK_GELU_ALPHA = 1.702;
@@ -28,10 +27,20 @@ function towerOf({ op }: Module): string {
   return `${op.graph.name}/${op.path.split('.', 1)}`;
 }
 
-/** `torch.nn.Linear`: [rows, inputSize] → [rows, outputSize]. */
-export function linear(module: Module, x: Value<Real>, inputSize: number, outputSize: number): Value<Real> {
-  const quantized = quantizedWeight(module, inputSize, outputSize, { index: 0, count: 1 });
-  if (quantized !== undefined) return linearOverInt8(module, x, quantized, weight(module, 'bias', [outputSize]));
+/**
+ * `torch.nn.Linear`: [rows, inputSize] → [rows, outputSize].
+ * @param lowest a number that no value of `x` is below, where one is known: rows in 8 bits are finer then.
+ */
+export function linear(
+  module: Module,
+  x: Value<Real>,
+  inputSize: number,
+  outputSize: number,
+  lowest?: number,
+): Value<Real> {
+  const sizes = { inputSize, outputSize, lowest };
+  const quantized = quantizedLinear(module, x, sizes, () => weight(module, 'bias', [outputSize]));
+  if (quantized !== undefined) return quantized;
   return module.op.gemm(x, weight(module, 'weight', [outputSize, inputSize]), weight(module, 'bias', [outputSize]));
 }
 
@@ -54,15 +63,9 @@ export function linearPart(
   const rows = [part.index * size, (part.index + 1) * size] as const;
   const stacked = part.count * size;
   const bias = weight(module, 'bias', [stacked], { rows });
-  const quantized = quantizedWeight(module, inputSize, size, part);
-  if (quantized !== undefined) return linearOverInt8(module, x, quantized, bias);
+  const quantized = quantizedLinear(module, x, { inputSize, outputSize: size, part }, () => bias);
+  if (quantized !== undefined) return quantized;
   return module.op.gemm(x, weight(module, 'weight', [stacked, inputSize], { rows }), bias);
-}
-
-/** A model over int8 computes in float32: `rootModule` refuses another precision. */
-function linearOverInt8(module: Module, x: Value<Real>, quantized: QuantizedWeight, bias: Value<Real>): Value<Real> {
-  const float32 = (value: Value) => requireType(module.op, 'MatMulIntegerToFloat', value, 'float32');
-  return quantizedLinear(module, float32(x), quantized, float32(bias));
 }
 
 /**
@@ -88,9 +91,18 @@ export interface Product {
   readonly bias?: Value<Real>;
 }
 
-/** `torch.nn.Linear` for an operator that can add the bias: on a GPU a bias in Gemm is a launch of its own. */
-export function product(module: Module, x: Value<Real>, inputSize: number, outputSize: number): Product {
-  if (module.form === 'plain') return { value: linear(module, x, inputSize, outputSize) };
+/**
+ * `torch.nn.Linear` for an operator that can add the bias: on a GPU a bias in Gemm is a launch of its own.
+ * @param lowest as of `linear`.
+ */
+export function product(
+  module: Module,
+  x: Value<Real>,
+  inputSize: number,
+  outputSize: number,
+  lowest?: number,
+): Product {
+  if (module.form === 'plain') return { value: linear(module, x, inputSize, outputSize, lowest) };
   return { value: linearWithoutBias(module, x, inputSize, outputSize), bias: weight(module, 'bias', [outputSize]) };
 }
 
@@ -170,6 +182,9 @@ function activateSum({ op }: Scope, x: Value<Real>, activation: Activation): Val
   }
 }
 
+/** A number that no output of `activate` is below. GELU has its minimum of -0.16997 at -0.7518; the others lie above it. */
+export const LOWEST_ACTIVATION = -0.1701;
+
 /** Sizes of a pre-norm transformer. */
 export interface PreNormConfig {
   readonly hiddenSize: number;
@@ -201,7 +216,7 @@ function multilayerPerceptron(module: Module, config: PreNormConfig, x: Value<Re
   const { hiddenSize, intermediateSize, activation } = config;
   const [first, second] = [child(module, 'fc1'), child(module, 'fc2')];
   const widened = product(first, x, hiddenSize, intermediateSize);
-  return product(second, activate(first, widened, activation), intermediateSize, hiddenSize);
+  return product(second, activate(first, widened, activation), intermediateSize, hiddenSize, LOWEST_ACTIVATION);
 }
 
 /** All layers of such a transformer, `encoder.layers` of `module`. */
@@ -245,10 +260,16 @@ export function projectAndNormalize(
   module: Module,
   x: Value<Real>,
   residual: Value<Real>,
-  sizes: { readonly inputSize: number; readonly hiddenSize: number; readonly layerNormEpsilon: number },
+  sizes: {
+    readonly inputSize: number;
+    readonly hiddenSize: number;
+    readonly layerNormEpsilon: number;
+    /** A number that no value of `x` is below, where one is known. */
+    readonly lowest?: number;
+  },
 ): Value<Real> {
   const { inputSize, hiddenSize, layerNormEpsilon } = sizes;
-  const added = product(child(module, 'dense'), x, inputSize, hiddenSize);
+  const added = product(child(module, 'dense'), x, inputSize, hiddenSize, sizes.lowest);
   const norm = child(module, 'LayerNorm');
   if (module.form === 'plain')
     return layerNorm(norm, module.op.add(added.value, residual), hiddenSize, layerNormEpsilon);

@@ -1,10 +1,9 @@
 import { relative, sep } from 'node:path';
 import { CheckpointError } from '../checkpoint/errors.ts';
-import { hasQuantizedWeights, quantizedNames } from '../checkpoint/weights/int8-format.ts';
+import { hasQuantizedWeights } from '../checkpoint/weights/int8-format.ts';
 import type { Dtype, TensorRegion } from '../checkpoint/weights/safetensors.ts';
 import { findTensor, type Weights } from '../checkpoint/weights/weights.ts';
 import type { ElementType, Real } from '../onnx/element-type.ts';
-import { requireType } from '../onnx/fit.ts';
 import { addInitializer, type Graph, once, outermost, type Value } from '../onnx/graph.ts';
 import { createScope, type Scope } from '../onnx/scope.ts';
 
@@ -62,7 +61,8 @@ export function child(module: Module, name: string): Module {
   return at(module, module.op.graph, pathOf(module, name));
 }
 
-function pathOf({ op: { path } }: Module, name: string): string {
+/** The name of a tensor of this part of the model. */
+export function pathOf({ op: { path } }: Module, name: string): string {
   return path === '' ? name : `${path}.${name}`;
 }
 
@@ -126,37 +126,8 @@ export function prepared(
   return once(root, path, module.precision, () => write(createScope(root, path)));
 }
 
-/** Some of the outputs of a Linear whose weight a checkpoint has as int8. */
-export interface QuantizedWeight {
-  /** [in, outputs] */
-  readonly values: Value<'int8'>;
-  /** [outputs]: the size of one step of int8 in each. */
-  readonly scale: Value<'float32'>;
-}
-
-/**
- * The weight of this part of the model, where the checkpoint stores it as int8. See checkpoint/weights/int8-format.ts.
- * @param part the index of one of the equal parts that the matrix is made of, and their count.
- * @throws CheckpointError when it has another shape or dtype.
- */
-export function quantizedWeight(
-  module: Module,
-  inputSize: number,
-  outputSize: number,
-  part: { readonly index: number; readonly count: number },
-): QuantizedWeight | undefined {
-  const name = pathOf(module, quantizedNames.values);
-  if (!module.weights.regions.has(name)) return undefined;
-  const region = findTensor(module.weights, [name], [part.count, inputSize, outputSize]);
-  if (region.dtype !== 'I8') throw wrongDtype(region, 'I8');
-  const piece = rowsOf(region, [part.count, inputSize, outputSize], [part.index, part.index + 1]);
-  const rows = [part.index * outputSize, (part.index + 1) * outputSize] as const;
-  const values = addPiece(module, region, 'int8', { ...piece, shape: [inputSize, outputSize] });
-  const scale = weight(module, quantizedNames.scale, [part.count * outputSize], { rows });
-  return { values, scale: requireType(module.op, quantizedNames.scale, scale, 'float32') };
-}
-
-function wrongDtype({ path, name, dtype }: TensorRegion, expected: string): CheckpointError {
+/** A tensor that has this name and shape, and another dtype than the graph needs. */
+export function wrongDtype({ path, name, dtype }: TensorRegion, expected: string): CheckpointError {
   return new CheckpointError(
     'CHECKPOINT_TENSOR_MISMATCH',
     `${path}: tensor ${name}: expected dtype ${expected}, got ${dtype}.`,
@@ -172,7 +143,7 @@ interface Piece {
 }
 
 /** Some rows of a region, or all. */
-function rowsOf(region: TensorRegion, shape: readonly number[], rows: WeightOptions['rows']): Piece {
+export function rowsOf(region: TensorRegion, shape: readonly number[], rows: WeightOptions['rows']): Piece {
   const [from, to] = rows ?? [0, shape[0] ?? 1];
   const rowBytes = region.lengthBytes / (shape[0] ?? 1);
   return {
@@ -183,7 +154,8 @@ function rowsOf(region: TensorRegion, shape: readonly number[], rows: WeightOpti
   };
 }
 
-function addPiece<T extends ElementType>(
+/** Adds bytes of the checkpoint's file to the graph, which stay in the file. */
+export function addPiece<T extends ElementType>(
   module: Module,
   region: TensorRegion,
   elementType: T,

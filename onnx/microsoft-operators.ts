@@ -157,8 +157,9 @@ export class MicrosoftOperators {
   }
 
   /**
-   * MatMulIntegerToFloat: `(a - aZeroPoint) · b`, an exact product of integers, times `aScale` and `bScale` [out].
-   * `a` is [rows, in], `b` [in, out]. The processor's products of 8 bits are fast where `a` is unsigned and `b` signed.
+   * MatMulIntegerToFloat: `(a - aZeroPoint) · b`, an exact product of integers, times `aScale` and `bScale` [out], plus
+   * `bias` [out]. `a` is [rows, in], `b` [in, out]. The processor's products of 8 bits are fast where `a` is unsigned and
+   * `b` signed.
    */
   matMulIntegerToFloat(inputs: {
     readonly a: Value<'uint8'>;
@@ -166,23 +167,74 @@ export class MicrosoftOperators {
     readonly aZeroPoint: Value<'uint8'>;
     readonly b: Value<'int8'>;
     readonly bScale: Value<'float32'>;
+    readonly bias?: Value<'float32'>;
   }): Value<'float32'> {
-    const { a, aScale, aZeroPoint, b, bScale } = inputs;
+    const { a, aScale, aZeroPoint, b, bScale, bias } = inputs;
     const operator = 'MatMulIntegerToFloat';
     const [inputSize, outputSize] = b.shape ?? [];
     const fits =
       matches(a.shape, [undefined, inputSize]) &&
       matches(b.shape, [inputSize, outputSize]) &&
-      matches(bScale.shape, [outputSize]);
+      [bScale, bias].every((value) => matches(value?.shape, [outputSize]));
     if (!fits) {
-      throw mismatch(this.#place, operator, 'a [rows, in], b [in, out] and its scale [out]', a, b, bScale);
+      const expected = 'a [rows, in], b [in, out], its scale and bias [out]';
+      throw mismatch(this.#place, operator, expected, a, b, bScale, bias);
     }
     const [output] = addNode(
       this.#place,
-      { operator, domain: MICROSOFT_DOMAIN, inputs: [a, b, aScale, bScale, aZeroPoint], attributes: {} },
+      {
+        operator,
+        domain: MICROSOFT_DOMAIN,
+        inputs: [a, b, aScale, bScale, aZeroPoint, ...(bias === undefined ? [] : [undefined, bias])],
+        attributes: {},
+      },
       ['float32'],
     );
     return withShape(output, a.shape === undefined ? undefined : [a.shape[0], outputSize]);
+  }
+
+  /**
+   * MatMulNBits of 8 bits: `x · weightᵀ + bias`, where weight[o, i] = (`b`[o, i] - 128) * `bScale`[o, block of i]. Each
+   * row of `x` is rounded to int8 as well, in steps of its own for each block (`accuracy_level` 4).
+   * `x` is [rows, in]; `b` [out, blocks, block], where the last block may be filled up with any values; `bScale`
+   * [out * blocks]; `bias` [out].
+   */
+  matMulBlocks(inputs: {
+    readonly x: Value<'float32'>;
+    readonly b: Value<'uint8'>;
+    readonly bScale: Value<'float32'>;
+    readonly inputSize: number;
+    readonly bias: Value<'float32'>;
+  }): Value<'float32'> {
+    const { x, b, bScale, inputSize, bias } = inputs;
+    const operator = 'MatMulNBits';
+    const [outputSize = 0, blockCount = 0, blockSize = 0] = sizesOf(b);
+    const fits =
+      matches(x.shape, [undefined, inputSize]) &&
+      blockCount === Math.ceil(inputSize / blockSize) &&
+      matches(bScale.shape, [outputSize * blockCount]) &&
+      matches(bias.shape, [outputSize]);
+    if (!fits) {
+      const expected = `x [rows, ${inputSize}], b [out, blocks, block], its scale [out * blocks] and bias [out]`;
+      throw mismatch(this.#place, operator, expected, x, b, bScale, bias);
+    }
+    const [output] = addNode(
+      this.#place,
+      {
+        operator,
+        domain: MICROSOFT_DOMAIN,
+        inputs: [x, b, bScale, undefined, undefined, bias],
+        attributes: {
+          K: { int: inputSize },
+          N: { int: outputSize },
+          bits: { int: 8 },
+          block_size: { int: blockSize },
+          accuracy_level: { int: 4 },
+        },
+      },
+      ['float32'],
+    );
+    return withShape(output, [x.shape?.[0], outputSize]);
   }
 
   #selfAttention(
@@ -282,6 +334,11 @@ function attentionFits(
     past.every(({ shape }) => matches(shape, inHeads(pastCount))) &&
     biasFits(bias?.shape, [batch, headCount, queryCount, allKeys])
   );
+}
+
+/** The dimensions of a weight, whose shape is known. */
+function sizesOf({ shape }: Value): readonly number[] {
+  return (shape ?? []).flatMap((size) => (typeof size === 'number' ? [size] : []));
 }
 
 /** How many tokens a key has, whether it is split into heads or not. */

@@ -363,6 +363,11 @@ export class Operators {
     return this.#node('QuantizeLinear', [x, scale, zeroPoint], 'uint8', x.shape);
   }
 
+  /** `(x - zeroPoint) * scale`: undoes `quantizeLinear`, but for the rounding. */
+  dequantizeLinear(x: Value<'uint8'>, scale: Value<'float32'>, zeroPoint: Value<'uint8'>): Value<'float32'> {
+    return this.#node('DequantizeLinear', [x, scale, zeroPoint], 'float32', x.shape);
+  }
+
   // Reductions over one axis; the axis stays with size 1 when `keep` is set.
 
   reduceSum<T extends Numeric>(x: Value<T>, axis: number, keep = false): Value<T> {

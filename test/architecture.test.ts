@@ -27,6 +27,7 @@ const allowedWithinPipeline: Readonly<Record<string, readonly string[]>> = {
   images: ['stages.ts', 'fair-queue.ts'],
   cuda: [],
   texts: [],
+  calibration: ['images', 'sessions'],
   sessions: ['images', 'cuda'],
   workers: ['images', 'sessions', 'fair-queue.ts'],
   tasks: ['accepted-requests.ts', 'infer-request.ts', 'stages.ts', 'images', 'texts', 'sessions', 'workers'],

@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { openCheckpoint } from '../checkpoint.ts';
 import { CheckpointError } from '../errors.ts';
 import { readJsonFile } from '../files/json-file.ts';
-import { readFloats } from '../new-checkpoint/float-tensor.ts';
 import {
   copiedTensor,
   copySettings,
@@ -13,12 +12,18 @@ import {
   writeWeights,
 } from '../new-checkpoint/new-folder.ts';
 import type { TensorToWrite } from '../new-checkpoint/write-safetensors.ts';
-import { FORMAT, isQuantizable, partCount, quantizedNames } from '../weights/int8-format.ts';
+import { FORMAT, languageModelHead, storageOf, VERSION } from '../weights/int8-format.ts';
 import type { TensorRegion } from '../weights/safetensors.ts';
 import { openWeights } from '../weights/weights.ts';
-import { type QuantizedMatrix, quantizeMatrix } from './quantize-matrix.ts';
+import type { CalibratedInput, Calibration } from './calibration.ts';
+import { blockTensors, inputZeroPoint, productTensors } from './quantized-tensors.ts';
 
 const CONFIG = 'config.json';
+
+export interface QuantizeOptions extends WriteOptions {
+  /** How rows look that the image tower reads, by pictures. Without it each row has steps of its own. */
+  readonly calibration?: Calibration;
+}
 
 /** The result in numbers. */
 export interface QuantizedCheckpoint {
@@ -26,6 +31,8 @@ export interface QuantizedCheckpoint {
   readonly weightsBytes: number;
   readonly sourceBytes: number;
 }
+
+type Regions = ReadonlyMap<string, TensorRegion>;
 
 /**
  * Makes an int8 checkpoint from one in Hugging Face layout. The new folder appears only when it is whole.
@@ -36,84 +43,81 @@ export interface QuantizedCheckpoint {
 export async function quantizeCheckpoint(
   folder: string,
   target: string,
-  options: WriteOptions = {},
+  options: QuantizeOptions = {},
 ): Promise<QuantizedCheckpoint> {
-  if (openCheckpoint(folder).isInt8) {
-    throw new CheckpointError(
-      'CHECKPOINT_CONFIG_INVALID',
-      `${folder}: expected a checkpoint of floating point weights, got one of int8.`,
-    );
-  }
-  const regions = [...openWeights(folder).regions];
-  const tensors = regions.flatMap(([name, region]) =>
-    isQuantizable(region, name) ? quantizedTensors(name, region) : [copiedTensor(name, region)],
-  );
+  requireFloats(folder);
+  const { regions } = openWeights(folder);
+  const head = headOf(regions);
+  const tensors = [...layerTensors(regions, options.calibration), ...(head?.tensors ?? [])];
   await writeNewFolder(target, async (newFolder) => {
     await writeWeights(newFolder, tensors, options);
-    await writeConfig(folder, newFolder);
+    await writeConfig(folder, newFolder, options.calibration);
     await copySettings(folder, newFolder, [CONFIG]);
   });
+  const layerCount = [...regions].filter(([name, region]) => storageOf(region, name) !== undefined).length;
   return {
-    matrixCount: regions.filter(([name, region]) => isQuantizable(region, name)).length,
+    matrixCount: layerCount + (head === undefined ? 0 : 1),
     weightsBytes: totalBytes(tensors),
-    sourceBytes: totalBytes(regions.map(([, region]) => region)),
+    sourceBytes: totalBytes([...regions.values()]),
   };
 }
 
-/** Two tensors of one matrix, which is quantized when the first is read, and dropped when the second is. */
-function quantizedTensors(name: string, region: TensorRegion): readonly TensorToWrite[] {
-  const module = name.slice(0, -'.weight'.length);
-  const [outputSize = 0, inputSize = 0] = region.shape;
-  const parts = partCount(module);
-  requireParts(region, parts);
-  let matrix: QuantizedMatrix | undefined;
-  const quantized = () => {
-    matrix ??= quantizeRegion(region, parts);
-    return matrix;
-  };
-  return [
-    {
-      name: `${module}.${quantizedNames.scale}`,
-      dtype: 'F32',
-      shape: [outputSize],
-      lengthBytes: outputSize * Float32Array.BYTES_PER_ELEMENT,
-      read: () => new Uint8Array(quantized().scale.buffer),
-    },
-    {
-      name: `${module}.${quantizedNames.values}`,
-      dtype: 'I8',
-      shape: [parts, inputSize, outputSize / parts],
-      lengthBytes: outputSize * inputSize,
-      read: () => {
-        const { values } = quantized();
-        matrix = undefined; // A model has hundreds.
-        return new Uint8Array(values.buffer);
-      },
-    },
-  ];
+/** @throws CheckpointError when the folder cannot be read or is int8 already. */
+export function requireFloats(folder: string): void {
+  if (!openCheckpoint(folder).isInt8) return;
+  throw new CheckpointError(
+    'CHECKPOINT_CONFIG_INVALID',
+    `${folder}: expected a checkpoint of floating point weights, got one of int8.`,
+  );
 }
 
-/** @throws CheckpointError naming the tensor, when a weight is not finite. */
-function quantizeRegion(region: TensorRegion, parts: number): QuantizedMatrix {
-  const [outputSize = 0, inputSize = 0] = region.shape;
-  try {
-    return quantizeMatrix({ values: readFloats(region), outputSize, inputSize }, parts);
-  } catch (cause) {
-    if (!(cause instanceof RangeError)) throw cause;
-    const message = `${region.path}: tensor ${region.name}: expected ${cause.message}.`;
-    throw new CheckpointError('CHECKPOINT_WEIGHTS_INVALID', message, { cause });
-  }
+/** Everything but the language model's head, with the tensors of single bytes at the end. */
+function layerTensors(regions: Regions, calibration: Calibration | undefined): readonly TensorToWrite[] {
+  const inputs = new Map(calibration?.inputs.flatMap((input) => input.matrices.map((name) => [name, input])));
+  const tensors = [...regions].flatMap(([name, region]) => tensorsOf(regions, name, region, inputs.get(name)));
+  const zeroPoints = [...inputs].map(([name, input]) => inputZeroPoint(moduleOf(name), input));
+  return [...tensors, ...zeroPoints];
 }
 
-function requireParts(region: TensorRegion, parts: number): void {
-  const [outputSize = 0] = region.shape;
-  if (outputSize % parts === 0) return;
-  const expected = `${region.path}: tensor ${region.name}: expected rows that are a multiple of ${parts}`;
-  throw new CheckpointError('CHECKPOINT_TENSOR_MISMATCH', `${expected}, got ${outputSize}.`);
+function tensorsOf(
+  regions: Regions,
+  name: string,
+  region: TensorRegion,
+  input: CalibratedInput | undefined,
+): readonly TensorToWrite[] {
+  if (isReplacedHead(regions, name)) return [];
+  const module = moduleOf(name);
+  const storage = storageOf(region, name);
+  if (storage === 'blocks') return blockTensors(module, region);
+  if (storage === 'products') return productTensors(module, region, input);
+  return [copiedTensor(name, region)];
 }
 
-async function writeConfig(folder: string, target: string): Promise<void> {
+/** `X` of `X.weight`. */
+function moduleOf(name: string): string {
+  return name.slice(0, name.lastIndexOf('.'));
+}
+
+/** The head has blocks in place of its matrix. That stays where the embeddings are stored as the head's matrix alone. */
+function isReplacedHead(regions: Regions, name: string): boolean {
+  return name === `${languageModelHead.module}.weight` && regions.has(languageModelHead.embeddings);
+}
+
+/** The blocks of a language model's head, whose matrix a checkpoint may store as the embeddings alone. */
+function headOf(regions: Regions): { readonly tensors: readonly TensorToWrite[] } | undefined {
+  const { module, embeddings } = languageModelHead;
+  const region = regions.get(`${module}.weight`) ?? regions.get(embeddings);
+  return region === undefined ? undefined : { tensors: blockTensors(module, region) };
+}
+
+async function writeConfig(folder: string, target: string, calibration: Calibration | undefined): Promise<void> {
   const config = readJsonFile(join(folder, CONFIG));
-  const quantized = { ...config?.values, quantization_config: { format: FORMAT } };
+  const quantization = {
+    format: FORMAT,
+    version: VERSION,
+    image_activations: calibration === undefined ? 'steps by row' : 'fixed steps',
+    ...(calibration === undefined ? {} : { calibration_pictures: calibration.pictureCount }),
+  };
+  const quantized = { ...config?.values, quantization_config: quantization };
   await writeFile(join(target, CONFIG), `${JSON.stringify(quantized, undefined, 2)}\n`);
 }

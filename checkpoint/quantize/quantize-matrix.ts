@@ -1,4 +1,5 @@
 import { MAX_QUANTIZED } from '../weights/int8-format.ts';
+import { rounded, stepOf } from './step.ts';
 
 /** A matrix of a Linear, in PyTorch's order. */
 export interface Matrix {
@@ -27,7 +28,7 @@ export function quantizeMatrix({ values, outputSize, inputSize }: Matrix, partCo
   const quantized = new Int8Array(values.length);
   const scale = new Float32Array(outputSize);
   for (let output = 0; output < outputSize; output += 1)
-    scale[output] = stepOf(values.subarray(output * inputSize, (output + 1) * inputSize));
+    scale[output] = stepOf(values.subarray(output * inputSize, (output + 1) * inputSize), MAX_QUANTIZED);
   const partSize = outputSize / partCount;
   for (let first = 0; first < outputSize; first += partSize) {
     for (let from = first; from < first + partSize; from += TILE) {
@@ -35,17 +36,13 @@ export function quantizeMatrix({ values, outputSize, inputSize }: Matrix, partCo
       for (let input = 0; input < inputSize; input += 1) {
         const start = first * inputSize + input * partSize - first;
         for (let output = from; output < to; output += 1)
-          quantized[start + output] = Math.round((values[output * inputSize + input] ?? 0) / (scale[output] ?? 1));
+          quantized[start + output] = rounded(
+            values[output * inputSize + input] ?? 0,
+            scale[output] ?? 1,
+            MAX_QUANTIZED,
+          );
       }
     }
   }
   return { values: quantized, scale };
-}
-
-/** The value of one step of int8 in a row. A row of zeros may have any. */
-function stepOf(row: Float32Array): number {
-  let largest = 0;
-  for (let input = 0; input < row.length; input += 1) largest = Math.max(largest, Math.abs(row[input] ?? 0));
-  if (!Number.isFinite(largest)) throw new RangeError(`finite weights, got ${largest}`);
-  return largest === 0 ? 1 : Math.fround(largest / MAX_QUANTIZED);
 }

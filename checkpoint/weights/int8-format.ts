@@ -6,9 +6,17 @@ import type { Weights } from './weights.ts';
 /**
  * How an int8 checkpoint differs from its source: docs/decisions/0020-int8.md.
  *
- * Each matrix `X.weight` [out, in] of a layer is two tensors: `X.weight_quantized` I8 [parts, in, out / parts], and
- * `X.weight_scale` F32 [out], so that weight[o, i] = quantized[part, i, o within the part] * scale[o]. The matrices lie
- * transposed because onnxruntime's integer products need them so. Everything else stays.
+ * A matrix `X.weight` [out, in] of a layer is stored in one of two ways:
+ *
+ * - **products**, where there are many rows, as an image has: `X.weight_quantized` I8 [parts, in, out / parts] and
+ *   `X.weight_scale` F32 [out], so that weight[o, i] = quantized[part, i, o within the part] * scale[o]. The matrices lie
+ *   transposed because onnxruntime's integer products need them so. A calibrated checkpoint also has `X.input_scale` F32
+ *   [] and `X.input_zero_point` U8 []: the rows that the matrix reads are rounded to (x / scale + zero point). Matrices
+ *   that read the same rows have the same two numbers. Without them each row is rounded in steps of its own.
+ * - **blocks**, where there are few rows, as a decoder has: `X.weight_blocks` U8 [out, blocks, block] and
+ *   `X.weight_block_scale` F32 [out, blocks], so that weight[o, i] = (blocks[o, i] - 128) * scale[o, block of i].
+ *
+ * The head of a language model gets blocks besides the embeddings that it may be tied to. Everything else stays.
  */
 
 /**
@@ -17,24 +25,67 @@ import type { Weights } from './weights.ts';
  */
 export const FORMAT = 'blip-handler-int8';
 
+/** `quantization_config.version`. Version 1 had no such key: all its matrices are products without calibration. */
+export const VERSION = 2;
+
 /**
- * The largest quantized weight; the smallest is its negative. Processors without VNNI add pairs of products in 16 bits.
- * Two products of 255 * 127 do not fit and are cut off without an error; two of 255 * 64 fit.
+ * The largest quantized weight of a product; the smallest is its negative. Processors without VNNI add pairs of products
+ * in 16 bits. Two products of 255 * 127 do not fit and are cut off without an error; two of 255 * 64 fit.
  */
 export const MAX_QUANTIZED = 64;
 
-/** Whether a tensor is a matrix in a layer of any tower. Embeddings, heads and projections stay as they are. */
-export function isQuantizable({ dtype, shape }: TensorRegion, name: string): boolean {
-  const isFloat = dtype === 'F32' || dtype === 'F16' || dtype === 'BF16';
-  return isFloat && shape.length === 2 && /\.layers?\.\d+\..*\.weight$/.test(name);
-}
+/**
+ * The largest quantized weight of a block, counted from the middle. All kernels of blocks add their products in 32 bits:
+ * those for processors without VNNI multiply the even and the odd bytes one after the other.
+ */
+export const MAX_IN_BLOCK = 127;
+/** The byte of a block that stands for zero. */
+export const MIDDLE_OF_BLOCK = 128;
 
 /** The tensors of a Linear in place of `weight`. */
-export const quantizedNames = { values: 'weight_quantized', scale: 'weight_scale' } as const;
+export const quantizedNames = {
+  values: 'weight_quantized',
+  scale: 'weight_scale',
+  inputScale: 'input_scale',
+  inputZeroPoint: 'input_zero_point',
+  blocks: 'weight_blocks',
+  blockScale: 'weight_block_scale',
+} as const;
+
+export type Storage = 'products' | 'blocks';
+
+/**
+ * How a tensor is stored when it is a matrix in a layer of any tower; `undefined` where it stays as it is. In a decoder,
+ * only the keys and values of cross-attention read many rows.
+ */
+export function storageOf({ dtype, shape }: TensorRegion, name: string): Storage | undefined {
+  const isFloat = dtype === 'F32' || dtype === 'F16' || dtype === 'BF16';
+  if (!isFloat || shape.length !== 2) return undefined;
+  if (/^text_decoder\..*\.transform\.dense\.weight$/.test(name)) return 'blocks';
+  if (!/\.layers?\.\d+\..*\.weight$/.test(name)) return undefined;
+  const readsImage = /\.crossattention\.self\.(?:key|value)\.weight$/.test(name);
+  return name.startsWith('text_decoder.') && !readsImage ? 'blocks' : 'products';
+}
+
+/** The head of BLIP's decoder, and the embeddings whose matrix it is where a checkpoint stores only those. */
+export const languageModelHead = {
+  module: 'text_decoder.cls.predictions.decoder',
+  embeddings: 'text_decoder.bert.embeddings.word_embeddings.weight',
+} as const;
+
+/** The runtime has products of these blocks; larger ones are faster. */
+const blockSizes = [256, 128, 64, 32] as const;
+const SMALLEST_BLOCK = 16;
+
+/** How many inputs have one scale: as many as possible that leave no block unfilled. */
+export function blockSizeOf(inputSize: number): number {
+  return blockSizes.find((size) => inputSize % size === 0) ?? SMALLEST_BLOCK;
+}
 
 /** Whether a matrix of these weights is int8. */
 export function hasQuantizedWeights({ regions }: Weights): boolean {
-  return [...regions.keys()].some((name) => name.endsWith(`.${quantizedNames.values}`));
+  const names = [`.${quantizedNames.values}`, `.${quantizedNames.blocks}`];
+  return [...regions.keys()].some((region) => names.some((name) => region.endsWith(name)));
 }
 
 /** The number of matrices in one tensor: BLIP's vision model keeps query, key and value together. */
@@ -44,12 +95,17 @@ export function partCount(module: string): number {
 
 /**
  * Reads whether the weights beside a config.json are int8.
- * @throws CheckpointError `CHECKPOINT_CONFIG_INVALID` when they are quantized in another way.
+ * @throws CheckpointError `CHECKPOINT_CONFIG_INVALID` when they are quantized in another way, or by a later version.
  */
 export function readIsInt8(file: JsonSection): boolean {
   const config = file.values['quantization_config'];
   if (config === undefined || config === null) return false;
-  if (isJsonObject(config) && config['format'] === FORMAT) return true;
-  const expected = `quantization_config.format to be ${FORMAT}, or no quantization_config`;
-  throw inconsistent(file, expected, JSON.stringify(config).slice(0, 80));
+  if (!isJsonObject(config) || config['format'] !== FORMAT) {
+    const expected = `quantization_config.format to be ${FORMAT}, or no quantization_config`;
+    throw inconsistent(file, expected, JSON.stringify(config).slice(0, 80));
+  }
+  const { version = 1 } = config;
+  if (version === 1 || version === VERSION) return true;
+  const expected = `quantization_config.version to be 1 or ${VERSION} (quantize the checkpoint again, with this program)`;
+  throw inconsistent(file, expected, JSON.stringify(version).slice(0, 80));
 }

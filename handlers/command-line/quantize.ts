@@ -1,3 +1,4 @@
+import type { Calibration } from '../../checkpoint/quantize/calibration.ts';
 import { quantizeCheckpoint } from '../../checkpoint/quantize/quantize-checkpoint.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { abortOnSignals, readArguments, runCommand } from './command.ts';
@@ -6,11 +7,13 @@ import { locate, megabytes, requireFree, requireWritable } from './new-checkpoin
 
 /** `npm run quantize`: makes an int8 checkpoint of a float one. Prints its folder to stdout and the progress to stderr. */
 
-const usage = `Usage: npm run -s quantize -- CHECKPOINT FOLDER
+const usage = `Usage: npm run -s quantize -- CHECKPOINT FOLDER [--calibrate PICTURES]
 
-  CHECKPOINT       a folder in Hugging Face layout, or OWNER/NAME[@REVISION] on the Hub
-  FOLDER           where the int8 checkpoint goes; must not exist yet
-  --help           this text
+  CHECKPOINT             a folder in Hugging Face layout, or OWNER/NAME[@REVISION] on the Hub
+  FOLDER                 where the int8 checkpoint goes; must not exist yet
+  --calibrate PICTURES   a folder of pictures like those that will be served: images are then read faster, in the steps
+                         that fit these pictures best (at most 64 of them are used)
+  --help                 this text
 
 Serve the folder like any other checkpoint, on a CPU. What int8 costs in quality is measured for the checkpoints
 that ship (docs/decisions/0020-int8.md); measure it for yours before you rely on it.
@@ -19,6 +22,8 @@ that ship (docs/decisions/0020-int8.md); measure it for yours before you rely on
 interface Options {
   readonly checkpoint: string;
   readonly folder: string;
+  /** A folder of pictures. */
+  readonly calibrate: string | undefined;
 }
 
 /**
@@ -28,7 +33,7 @@ interface Options {
 function readOptions(): Options | undefined {
   const { values, positionals } = readArguments({
     allowPositionals: true,
-    options: { help: { type: 'boolean', short: 'h' } },
+    options: { calibrate: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
   });
   if (values.help === true) return undefined;
   const [checkpoint, folder, ...others] = positionals;
@@ -38,19 +43,32 @@ function readOptions(): Options | undefined {
       `Expected a checkpoint and a folder, got ${positionals.length} arguments. Try --help.`,
     );
   }
-  return { checkpoint, folder };
+  return { checkpoint, folder, calibrate: values.calibrate };
 }
 
-async function quantize({ checkpoint, folder }: Options): Promise<void> {
+/** The runtime is loaded only where it is needed. */
+async function calibrated(source: string, pictures: string, signal: AbortSignal): Promise<Calibration> {
+  const { calibrate } = await import('../../pipeline/calibration/calibrate.ts');
+  let shown = 0;
+  const onProgress = (passes: number, allPasses: number) => {
+    const tenths = Math.floor((passes * 10) / allPasses);
+    if (tenths > shown) process.stderr.write(`${pictures}: ${tenths * 10} % calibrated\n`);
+    shown = tenths;
+  };
+  return await calibrate(source, pictures, { onProgress, signal });
+}
+
+async function quantize({ checkpoint, folder, calibrate }: Options): Promise<void> {
   await requireWritable(folder, async () => requireFree(folder));
   const signal = abortOnSignals();
   const source = await locate(checkpoint, signal);
+  const calibration = calibrate === undefined ? {} : { calibration: await calibrated(source, calibrate, signal) };
   const display = showProgress(process.stderr);
   try {
     const onProgress = (receivedBytes: number, totalBytes: number) =>
       display.progress({ file: 'model.safetensors', receivedBytes, totalBytes });
     const { matrixCount, weightsBytes, sourceBytes } = await requireWritable(folder, () =>
-      quantizeCheckpoint(source, folder, { onProgress, signal }),
+      quantizeCheckpoint(source, folder, { onProgress, signal, ...calibration }),
     );
     display.stop();
     const sizes = `${megabytes(weightsBytes)} of weights, from ${megabytes(sourceBytes)}`;

@@ -7,6 +7,7 @@ import {
   activate,
   addResidualAndNormalize,
   asRows,
+  LOWEST_ACTIVATION,
   layerNorm,
   linear,
   product,
@@ -203,5 +204,6 @@ export function feedForwardBlock(layer: Module, config: TextConfig, x: Value<Rea
     inputSize: intermediateSize,
     hiddenSize,
     layerNormEpsilon,
+    lowest: LOWEST_ACTIVATION,
   });
 }

@@ -6,6 +6,7 @@ import type { Scope } from '../../onnx/scope.ts';
 import { type AttentionPositions, causalBias } from '../attention-bias.ts';
 import { activate, layerNorm, product } from '../layers.ts';
 import { child, type Module, weight } from '../module.ts';
+import { quantizedLinear } from '../quantized-linear.ts';
 import type { RowsByImage } from '../rows-by-image.ts';
 import {
   addPositionRange,
@@ -182,12 +183,12 @@ export function languageModelHead(decoder: Module, config: TextConfig, hidden: V
   );
   const normalized = layerNorm(child(transform, 'LayerNorm'), dense, hiddenSize, layerNormEpsilon);
   const output = child(predictions, 'decoder');
-  const logits = output.op.gemm(
-    normalized,
-    weight(output, 'weight', [vocabularySize, hiddenSize], {
-      tiedTo: [`${decoder.op.path}.bert.embeddings.word_embeddings.weight`],
-    }),
-    weight(output, 'bias', [vocabularySize], { tiedTo: [`${predictions.op.path}.bias`] }),
-  );
-  return output.op.cast(logits, 'float32');
+  const bias = () => weight(output, 'bias', [vocabularySize], { tiedTo: [`${predictions.op.path}.bias`] });
+  const sizes = { inputSize: hiddenSize, outputSize: vocabularySize };
+  const quantized = quantizedLinear(output, normalized, sizes, bias);
+  if (quantized !== undefined) return quantized;
+  const matrix = weight(output, 'weight', [vocabularySize, hiddenSize], {
+    tiedTo: [`${decoder.op.path}.bert.embeddings.word_embeddings.weight`],
+  });
+  return output.op.cast(output.op.gemm(normalized, matrix, bias()), 'float32');
 }

@@ -151,7 +151,7 @@ describe('a value that does not fit is refused on its line, and the message has 
           b: input([5, 8], 'int8'),
           bScale: float32([8]),
         }),
-      'layer/MatMulIntegerToFloat: expected a [rows, in], b [in, out] and its scale [out], got uint8 [rows, 4]',
+      'layer/MatMulIntegerToFloat: expected a [rows, in], b [in, out], its scale and bias [out], got uint8 [rows, 4]',
     ],
     [
       'a product of integers by scales of another length',
@@ -164,6 +164,30 @@ describe('a value that does not fit is refused on its line, and the message has 
           bScale: float32([4]),
         }),
       'got uint8 [rows, 4] and int8 [4, 8] and float32 [4].',
+    ],
+    [
+      'a product of blocks by rows of another width',
+      () =>
+        microsoft.matMulBlocks({
+          x: input(['rows', 31]),
+          b: input([8, 2, 16], 'uint8'),
+          bScale: float32([16]),
+          inputSize: 32,
+          bias: float32([8]),
+        }),
+      'layer/MatMulNBits: expected x [rows, 32], b [out, blocks, block], its scale [out * blocks] and bias [out], got',
+    ],
+    [
+      'a product of blocks that are too few for the rows',
+      () =>
+        microsoft.matMulBlocks({
+          x: input(['rows', 33]),
+          b: input([8, 2, 16], 'uint8'),
+          bScale: float32([16]),
+          inputSize: 33,
+          bias: float32([8]),
+        }),
+      'got float32 [rows, 33] and uint8 [8, 2, 16]',
     ],
   ])('%s', (_, write, message) => {
     expect(write).toThrow(RangeError);

@@ -1,8 +1,13 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { copiedTensor } from '../../checkpoint/new-checkpoint/new-folder.ts';
+import { writeSafetensors } from '../../checkpoint/new-checkpoint/write-safetensors.ts';
 import { quantizeCheckpoint } from '../../checkpoint/quantize/quantize-checkpoint.ts';
+import { productTensors } from '../../checkpoint/quantize/quantized-tensors.ts';
+import { openWeights } from '../../checkpoint/weights/weights.ts';
+import { calibrate } from '../../pipeline/calibration/calibrate.ts';
 import { type RunningModel, startModel } from '../../pipeline/model.ts';
 import { chooseForInt8 } from '../../pipeline/sessions/execution-provider.ts';
 import { valuesOf } from '../support/answers.ts';
@@ -25,10 +30,12 @@ let model: RunningModel | undefined;
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-function running(name: Parameters<typeof checkpointFolder>[0]): void {
+function running(name: Parameters<typeof checkpointFolder>[0], isCalibrated = false): void {
   beforeAll(async () => {
-    await quantizeCheckpoint(checkpointFolder(name), join(folder, name));
-    model = await startModel(testSettings({ checkpoint: join(folder, name), executionProvider: 'auto' }));
+    const [source, target] = [checkpointFolder(name), join(folder, `${name}-${isCalibrated}`)];
+    const calibration = isCalibrated ? { calibration: await calibrate(source, pictures) } : {};
+    await quantizeCheckpoint(source, target, calibration);
+    model = await startModel(testSettings({ checkpoint: target, executionProvider: 'auto' }));
   });
   afterAll(() => model?.close());
 }
@@ -39,8 +46,9 @@ async function ask(inputs: Readonly<Record<string, readonly unknown[]>>, output:
 }
 
 const images = (['chelsea', 'rocket', 'small'] as const).map((name) => readFileSync(imagePath(name)));
+const pictures = dirname(imagePath('small'));
 const texts = ['a', 'a picture of', 'two cats and a dog on the grass'];
-/** Products of integers are exact; attention and norms are float32, in another order. */
+/** Products of integers are exact; attention, norms and the sums over blocks are float32, in another order. */
 const ALONE_TOLERANCE = { absolute: 1e-5, relative: 1e-5 };
 
 describe.each(checkpointNames)('%s', (name) => {
@@ -97,6 +105,51 @@ describe.each(clipCheckpointNames)('%s', (name) => {
     expectClose(together, alone.map(Number), ALONE_TOLERANCE);
   });
 });
+
+describe('calibrated', () => {
+  describe('captions', () => {
+    running('narrow-vision', true);
+    test('alone and together', async () => {
+      const together = await ask({ img_url: images, text: texts }, 'generated_output');
+      for (const [index, caption] of together.entries())
+        expect(await ask({ img_url: [images[index]], text: [texts[index]] }, 'generated_output')).toEqual([caption]);
+    });
+  });
+
+  describe.each(clipCheckpointNames)('%s', (name) => {
+    running(name, true);
+    test('embeds images alone and together', async () => {
+      const together = (await ask({ img_url: images }, 'image_embeds')).map(Number);
+      const alone = [];
+      for (const image of images) alone.push(...(await ask({ img_url: [image] }, 'image_embeds')));
+      expectClose(together, alone.map(Number), ALONE_TOLERANCE);
+    });
+  });
+});
+
+test('a folder of the first version is served', async () => {
+  const [source, first] = [checkpointFolder('narrow-vision'), temporaryFolder()];
+  await writeFirstVersion(source, first);
+  const running = await startModel(testSettings({ checkpoint: first }));
+  const answer = await running.infer({ inputs: { img_url: [images[0]], text: ['a'] }, outputs: ['generated_output'] });
+  await running.close();
+  expect(valuesOf(answer, 'generated_output')[0]).toMatch(/\w/);
+});
+
+/** All matrices of layers for products, the head as floats, and no version in config.json. */
+async function writeFirstVersion(source: string, target: string): Promise<void> {
+  cpSync(source, target, { recursive: true });
+  const config = JSON.parse(readFileSync(join(source, 'config.json'), 'utf8')) as object;
+  const quantization = { quantization_config: { format: 'blip-handler-int8' } };
+  writeFileSync(join(target, 'config.json'), JSON.stringify({ ...config, ...quantization }));
+  const tensors = [...openWeights(source).regions].flatMap(([name, region]) =>
+    /\.layers?\.\d+\..*\.weight$/.test(name) && region.shape.length === 2
+      ? productTensors(name.slice(0, -'.weight'.length), region, undefined)
+      : [copiedTensor(name, region)],
+  );
+  rmSync(join(target, 'model.safetensors'));
+  await writeSafetensors(join(target, 'model.safetensors'), tensors);
+}
 
 describe('the execution provider', () => {
   test.each(['auto', 'cpu'] as const)('is the CPU with %s', (choice) => {

@@ -3,7 +3,9 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openCheckpoint } from '../../../checkpoint/checkpoint.ts';
 import { readFloats } from '../../../checkpoint/new-checkpoint/float-tensor.ts';
+import { blockShape } from '../../../checkpoint/quantize/quantize-blocks.ts';
 import { quantizeCheckpoint } from '../../../checkpoint/quantize/quantize-checkpoint.ts';
+import { languageModelHead } from '../../../checkpoint/weights/int8-format.ts';
 import type { TensorRegion } from '../../../checkpoint/weights/safetensors.ts';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
 import { loadSession } from '../../../pipeline/sessions/load-session.ts';
@@ -30,6 +32,12 @@ function bytesOf({ path, offsetBytes, lengthBytes }: TensorRegion): Buffer {
   return readFileSync(path).subarray(offsetBytes, offsetBytes + lengthBytes);
 }
 
+/** In steps. A weight that was cut off has the largest value. */
+function differenceOf(value: number, step: number, weight: number, largest: number): number {
+  const isCutOff = Math.abs(value) === largest && Math.sign(weight) === Math.sign(value);
+  return isCutOff && Math.abs(weight) > largest * step ? 0 : Math.abs(value * step - weight) / step;
+}
+
 /** Every int8 weight, in its step, against the weight that it was made of. */
 function expectWithinHalfAStep(quantized: TensorRegion, scale: TensorRegion, source: TensorRegion): void {
   const [, inputs = 0, partOutputs = 0] = quantized.shape;
@@ -39,7 +47,22 @@ function expectWithinHalfAStep(quantized: TensorRegion, scale: TensorRegion, sou
     const part = Math.floor(output / partOutputs);
     const value = values[(part * inputs + input) * partOutputs + (output % partOutputs)] ?? Number.NaN;
     const step = steps[output] ?? Number.NaN;
-    return Math.abs(value * step - weight) / step;
+    return differenceOf(value, step, weight, 64);
+  });
+  expect(differences.findIndex((difference) => !(difference <= 0.5001))).toBe(-1);
+}
+
+/** Every weight in blocks, in the step of its block, against the weight that it was made of. */
+function expectBlocksWithinHalfAStep(blocks: TensorRegion, scale: TensorRegion, source: TensorRegion): void {
+  const [, blockCount = 0, blockSize = 0] = blocks.shape;
+  const [, inputs = 0] = source.shape;
+  const [values, steps, weights] = [bytesOf(blocks), readFloats(scale), readFloats(source)];
+  const differences = Array.from(weights, (weight, place) => {
+    const [output, input] = [Math.floor(place / inputs), place % inputs];
+    const block = output * blockCount + Math.floor(input / blockSize);
+    const value = (values[block * blockSize + (input % blockSize)] ?? Number.NaN) - 128;
+    const step = steps[block] ?? Number.NaN;
+    return differenceOf(value, step, weight, 127);
   });
   expect(differences.findIndex((difference) => !(difference <= 0.5001))).toBe(-1);
 }
@@ -54,35 +77,109 @@ describe.each(names)('%s', (name) => {
     });
     expect(openCheckpoint(target)).toEqual({ ...openCheckpoint(source), folder: target, isInt8: true });
     const [before, after] = [openWeights(source).regions, openWeights(target).regions];
-    const quantized = [...after.keys()].filter((tensor) => tensor.endsWith('.weight_quantized'));
-    expect(quantized).toHaveLength(made.matrixCount);
+    const products = [...after.keys()].filter((tensor) => tensor.endsWith('.weight_quantized'));
+    const blocks = [...after.keys()].filter((tensor) => tensor.endsWith('.weight_blocks'));
+    expect(products.length + blocks.length).toBe(made.matrixCount);
     expect(made.matrixCount).toBeGreaterThan(10);
-    for (const tensor of quantized) {
+    for (const tensor of products) {
       const module = tensor.slice(0, -'.weight_quantized'.length);
       const [outputs = 0, inputs = 0] = before.get(`${module}.weight`)?.shape ?? [];
       const parts = module.endsWith('qkv') ? 3 : 1;
       expect(after.get(tensor)).toMatchObject({ dtype: 'I8', shape: [parts, inputs, outputs / parts] });
       expect(after.get(`${module}.weight_scale`)).toMatchObject({ dtype: 'F32', shape: [outputs] });
       expect(module).toMatch(/\.layers?\.\d+\./);
+      const source = regionOf(before, `${module}.weight`);
+      expectWithinHalfAStep(regionOf(after, tensor), regionOf(after, `${module}.weight_scale`), source);
     }
-    const others = [...before].filter(([tensor]) => !quantized.includes(`${tensor}_quantized`));
-    expect(others.length + 2 * quantized.length).toBe(after.size);
+    for (const tensor of blocks) {
+      const module = tensor.slice(0, -'.weight_blocks'.length);
+      const source = before.get(`${module}.weight`) ?? regionOf(before, languageModelHead.embeddings);
+      const [outputs = 0, inputs = 0] = source.shape;
+      const shape = blockShape(outputs, inputs);
+      expect(after.get(tensor)).toMatchObject({ dtype: 'U8', shape });
+      expect(after.get(`${module}.weight_block_scale`)).toMatchObject({ dtype: 'F32', shape: shape.slice(0, 2) });
+      expect(module).toMatch(/^text_decoder\./);
+      expect(module).not.toMatch(/crossattention\.self\.(?:key|value)$/);
+      expectBlocksWithinHalfAStep(regionOf(after, tensor), regionOf(after, `${module}.weight_block_scale`), source);
+    }
+    const others = [...before].filter(([tensor]) => after.has(tensor));
+    const replaced = [...before.keys()].filter((tensor) => !after.has(tensor));
+    const made8 = [...products, ...blocks].map((tensor) => tensor.replace(/_quantized$|_blocks$/, ''));
+    expect(replaced.filter((tensor) => !made8.includes(tensor))).toEqual([]);
+    expect(others.length + 2 * made.matrixCount).toBe(after.size);
     for (const [tensor, region] of others) {
       const copy = regionOf(after, tensor);
       expect(copy).toMatchObject({ dtype: region.dtype, shape: region.shape });
       expect(bytesOf(copy).equals(bytesOf(region))).toBe(true);
     }
-    for (const tensor of quantized) {
-      const module = tensor.slice(0, -'.weight_quantized'.length);
-      expectWithinHalfAStep(
-        regionOf(after, tensor),
-        regionOf(after, `${module}.weight_scale`),
-        regionOf(before, `${module}.weight`),
-      );
-    }
     expect(progress.at(-1)).toBe(1);
     expect(progress).toEqual([...progress].sort((a, b) => a - b));
     expect(readdirSync(join(target, '..'))).toEqual(['int8']);
+  });
+});
+
+describe('config.json', () => {
+  const quantizationOf = (folder: string) =>
+    (JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')) as { quantization_config: object })
+      .quantization_config;
+
+  test('says the version of the format, and how images are read', async () => {
+    const target = join(temporaryFolder(), 'int8');
+    await quantizeCheckpoint(checkpointFolder('narrow-vision'), target);
+    const expected = { format: 'blip-handler-int8', version: 2, image_activations: 'steps by row' };
+    expect(quantizationOf(target)).toEqual(expected);
+    const calibrated = join(temporaryFolder(), 'int8');
+    await quantizeCheckpoint(checkpointFolder('narrow-vision'), calibrated, {
+      calibration: { inputs: [], pictureCount: 3 },
+    });
+    const fixed = { ...expected, image_activations: 'fixed steps', calibration_pictures: 3 };
+    expect(quantizationOf(calibrated)).toEqual(fixed);
+  });
+
+  test.each([
+    [{ format: 'blip-handler-int8' }],
+    [{ format: 'blip-handler-int8', version: 1 }],
+    [{ format: 'blip-handler-int8', version: 2 }],
+  ])('of a known version is read: %j', async (quantization) => {
+    const folder = temporaryFolder();
+    cpSync(checkpointFolder('narrow-vision'), folder, { recursive: true });
+    const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')) as object;
+    writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...config, quantization_config: quantization }));
+    expect(openCheckpoint(folder).isInt8).toBe(true);
+  });
+
+  test('of a later version is refused', () => {
+    const folder = temporaryFolder();
+    cpSync(checkpointFolder('narrow-vision'), folder, { recursive: true });
+    const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')) as object;
+    const quantization = { format: 'blip-handler-int8', version: 3 };
+    writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...config, quantization_config: quantization }));
+    expectCheckpointError(() => openCheckpoint(folder), 'CHECKPOINT_CONFIG_INVALID', [
+      'expected quantization_config.version to be 1 or 2 (quantize the checkpoint again, with this program)',
+      'got 3.',
+    ]);
+  });
+});
+
+describe("a language model's head", () => {
+  const head = `${languageModelHead.module}.weight`;
+  const namesIn = async (source: string) => {
+    const target = join(temporaryFolder(), 'int8');
+    await quantizeCheckpoint(source, target);
+    return [...openWeights(target).regions.keys()];
+  };
+
+  test('gets blocks beside the embeddings that it is tied to', async () => {
+    const tied = checkpointNames.find((name) => !openWeights(checkpointFolder(name)).regions.has(head));
+    const names = await namesIn(checkpointFolder(tied ?? 'narrow-vision'));
+    expect(names).toContain(`${languageModelHead.module}.weight_blocks`);
+    expect(names).toContain(languageModelHead.embeddings);
+  });
+
+  test('keeps no floats where the embeddings have their own', async () => {
+    const names = await namesIn(checkpointFolder('untied-bfloat16'));
+    expect(names).toContain(`${languageModelHead.module}.weight_blocks`);
+    expect(names).not.toContain(head);
   });
 });
 

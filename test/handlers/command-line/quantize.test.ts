@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { builtBundle } from '../../support/built-bundle.ts';
@@ -29,7 +29,29 @@ describe('quantize', () => {
     expect(invoked).toMatchObject({ exitCode: 0 });
     const { outputs } = JSON.parse(invoked.stdout) as { outputs: readonly { data: readonly string[] }[] };
     expect(outputs[0]?.data[0]).toMatch(/\w/);
-    expect(invoked.stderr).toContain('on cpu (int8 weights run on the CPU)');
+    expect(invoked.stderr).toContain('on cpu in int8 (int8 weights run on the CPU)');
+  });
+
+  test('calibrates with a folder of pictures', async () => {
+    const folder = join(temporaryFolder(), 'int8');
+    const pictures = temporaryFolder({ 'small.png': readFileSync(imagePath('small')) });
+    const quantized = await quantize([source, folder, '--calibrate', pictures]);
+    expect(quantized).toMatchObject({ exitCode: 0, stdout: `${folder}\n` });
+    expect(quantized.stderr).toContain(`${pictures}: 100 % calibrated\n`);
+    const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')) as object;
+    expect(config).toMatchObject({ quantization_config: { version: 2, calibration_pictures: 1 } });
+    const args = ['--checkpoint', folder, '--img_url', imagePath('small'), '--text', 'a picture of'];
+    expect(await runProgram(bundle, 'invoke.js', { args })).toMatchObject({ exitCode: 0 });
+  });
+
+  test('refuses a folder without pictures before it writes anything', async () => {
+    const [folder, pictures] = [join(temporaryFolder(), 'int8'), temporaryFolder()];
+    const { exitCode, stderr } = await quantize([source, folder, '--calibrate', pictures]);
+    expect({ exitCode, stderr }).toEqual({
+      exitCode: 1,
+      stderr: `INVALID_REQUEST: ${pictures}: expected pictures to calibrate with, got none.\n`,
+    });
+    expect(existsSync(folder)).toBe(false);
   });
 
   test('takes a model of the Hub', async () => {

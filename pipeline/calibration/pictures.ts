@@ -1,0 +1,45 @@
+import { readdirSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { HandlerError } from '../../protocol/errors.ts';
+import { decodeImage } from '../images/image-decode.ts';
+import type { ImageLimits } from '../images/image-limits.ts';
+import type { RgbImage } from '../images/rgb-image.ts';
+
+/** More pictures take longer and change little. */
+export const MAX_PICTURES = 64;
+
+const limits: ImageLimits = { maxPixels: 50_000_000, maxSide: 16_384 };
+const pictureName = /\.(?:jpe?g|png|webp|gif|avif|tiff?|bmp)$/i;
+
+/**
+ * The pictures of a folder, by their names' endings: all, or `MAX_PICTURES` that lie evenly among them.
+ * @throws HandlerError `INVALID_REQUEST` when it cannot be read, or holds none.
+ */
+export function picturesOf(folder: string): readonly string[] {
+  const names = namesIn(folder).filter((name) => pictureName.test(name));
+  if (names.length === 0)
+    throw new HandlerError('INVALID_REQUEST', `${folder}: expected pictures to calibrate with, got none.`);
+  const count = Math.min(names.length, MAX_PICTURES);
+  const chosen = Array.from({ length: count }, (_, index) => names[Math.floor((index * names.length) / count)] ?? '');
+  return chosen.map((name) => join(folder, name));
+}
+
+function namesIn(folder: string): readonly string[] {
+  try {
+    return readdirSync(folder).sort();
+  } catch (cause) {
+    const code = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
+    throw new HandlerError('INVALID_REQUEST', `${folder}: expected a folder of pictures${code}.`, { cause });
+  }
+}
+
+/** @throws HandlerError of the image, whose message begins with the file. */
+export async function readPicture(path: string): Promise<RgbImage> {
+  try {
+    return await decodeImage(await readFile(path), { ...limits, applyExif: true });
+  } catch (cause) {
+    if (!(cause instanceof HandlerError)) throw cause;
+    throw new HandlerError(cause.code, `${path}: ${cause.message}`, { cause });
+  }
+}
