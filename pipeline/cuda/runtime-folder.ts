@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 
@@ -18,7 +18,7 @@ export const providerFiles = ['libonnxruntime_providers_cuda.so', 'libonnxruntim
 export function findRuntimeFolder(): RuntimeFolder {
   const require = createRequire(import.meta.url);
   const description = require.resolve('onnxruntime-node/package.json');
-  const { version } = require(description) as { readonly version: string }; // npm writes it into every package.
+  const { version } = JSON.parse(readFileSync(description, 'utf8')) as { readonly version: string }; // npm writes it into every package.
   const binaries = join(dirname(description), 'bin');
   const [abi = 'napi-v6'] = readdirSync(binaries).filter((name) => name.startsWith('napi-'));
   return { version, folder: join(binaries, abi, process.platform, process.arch) };

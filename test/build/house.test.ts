@@ -62,7 +62,9 @@ test('says which bound of a folder is exceeded', () => {
 
 test('reads imports, functions and exported types of a file', () => {
   const sources = readSources();
-  expect(sources.filter(({ path }) => /^(?:test|bench|build|dist)\/|generated|node_modules/.test(path))).toEqual([]);
+  expect(sources.filter(({ path }) => /^(?:test|bench|build|dist)\/|\/generated\/|node_modules/.test(path))).toEqual(
+    [],
+  );
   const response = sources.find(({ path }) => path === 'protocol/inference-response.ts');
   expect(response?.imports).toContain('protocol/named-tensor.ts');
   expect(response?.exportedTypes).toContain('InferenceResponse');

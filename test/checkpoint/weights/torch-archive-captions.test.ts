@@ -14,6 +14,7 @@ import {
   readGoldenGenerations,
 } from '../../support/goldens.ts';
 import { greedySettings } from '../../support/greedy-settings.ts';
+import { newImages } from '../../support/new-images.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 import { torchArchivePath } from '../../support/torch-archive-file.ts';
 
@@ -44,7 +45,7 @@ async function greedyTokenIds(
     const { data, shape } = goldens.bytes(`${row.image}.resized`);
     const prompt = promptIds(row);
     const outputs = await session.run({
-      images: { data, shape: [1, ...shape] },
+      ...newImages(checkpoint, { data, shape: [1, ...shape] }),
       image_index: int64s([0]),
       input_ids: int64s(prompt, [1, prompt.length]),
       padding_length: int64s([0]),
