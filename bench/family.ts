@@ -169,7 +169,12 @@ function asTorchArchive(checkpoint: string): string {
 }
 
 async function modelLoadMs(side: Side, checkpoint: string): Promise<number> {
-  const running = await RunningSide.start(side, 'question-answering', { checkpoint, int8: '', openvino: '' });
+  const running = await RunningSide.start(side, 'question-answering', {
+    checkpoint,
+    int8: '',
+    calibratedInt8: '',
+    openvino: '',
+  });
   await running.stop();
   return running.about.modelLoadMs ?? Number.NaN;
 }
@@ -221,4 +226,4 @@ printSides(sides, measured);
 console.log();
 const ours = sides.find(({ isOurs }) => isOurs);
 if (ours !== undefined && sizes.includes('vqa'))
-  await printOurs(ours, { checkpoint: join(folder, 'vqa'), int8: '', openvino: '' });
+  await printOurs(ours, { checkpoint: join(folder, 'vqa'), int8: '', calibratedInt8: '', openvino: '' });

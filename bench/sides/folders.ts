@@ -23,5 +23,5 @@ export async function withFolders<T>(
 ): Promise<T> {
   const needsOpenvino = sides.some(({ name }) => name.startsWith('OpenVINO'));
   const openvino = needsOpenvino ? await convertedForOpenvino(task, checkpoint) : '';
-  return withInt8(checkpoint, (int8) => use({ checkpoint, int8, openvino }));
+  return withInt8(checkpoint, pictures, (int8) => use({ checkpoint, ...int8, openvino }));
 }

@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import type { Int8Folders } from '../int8.ts';
 import { type Request, root, type Task } from './requests.ts';
 
 /** The programs that are compared. Each is a process that answers requests in lines of JSON. */
@@ -7,10 +8,8 @@ import { type Request, root, type Task } from './requests.ts';
 export const THREADS = 2;
 
 /** The forms of one checkpoint. */
-export interface Folders {
+export interface Folders extends Int8Folders {
   readonly checkpoint: string;
-  /** This package's int8 copy. */
-  readonly int8: string;
   /** What sides/convert_openvino.py wrote. */
   readonly openvino: string;
 }
@@ -83,7 +82,12 @@ function openvinoSide(name: string, folder: 'float32' | 'int8'): Side {
 }
 
 /** `weights` are those of a server; a process that captions once chooses for itself, unless `always` says so. */
-function ourSide(name: string, folder: 'checkpoint' | 'int8', weights: 'mapped' | 'packed', always = false): Side {
+function ourSide(
+  name: string,
+  folder: 'checkpoint' | keyof Int8Folders,
+  weights: 'mapped' | 'packed',
+  always = false,
+): Side {
   const environment = { BLIP_THREADS: String(THREADS), BLIP_WORKERS: '1', BLIP_EXECUTION_PROVIDER: 'cpu' };
   const withWeights = { ...environment, BLIP_WEIGHTS: weights };
   return {
@@ -125,6 +129,7 @@ const sides: readonly Side[] = [
   ourSide('float32', 'checkpoint', 'mapped'),
   ourSide('float32 packed', 'checkpoint', 'packed', true),
   ourSide('int8', 'int8', 'packed'),
+  ourSide('int8 calibrated', 'calibratedInt8', 'packed'),
 ];
 
 /** The sides that can run here; says which are left out, and why. */
