@@ -7,7 +7,7 @@ import { locate, megabytes, requireFree, requireWritable } from './new-checkpoin
 
 /** `npm run quantize`: makes an int8 checkpoint of a float one. Prints its folder to stdout and the progress to stderr. */
 
-const usage = `Usage: npm run -s quantize -- CHECKPOINT FOLDER [--calibrate PICTURES]
+const usage = `Usage: blip-handler quantize CHECKPOINT FOLDER [options]      in a checkout: npm run -s quantize -- …
 
   CHECKPOINT             a folder in Hugging Face layout, or OWNER/NAME[@REVISION] on the Hub
   FOLDER                 where the int8 checkpoint goes; must not exist yet

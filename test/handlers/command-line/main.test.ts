@@ -76,7 +76,7 @@ describe('a command', () => {
     });
   });
 
-  test.each(['serve', 'invoke', 'download', 'merge', 'gpu', 'list_models'])(
+  test.each(['serve', 'invoke', 'download', 'quantize', 'merge', 'gpu', 'list_models'])(
     '%s --help names the program, and the command of a checkout',
     async (name) => {
       const { exitCode, stderr } = await main([name, '--help']);

@@ -104,7 +104,7 @@ describe('quantize', () => {
   test('explains its arguments', async () => {
     expect(await quantize(['--help'])).toMatchObject({
       exitCode: 0,
-      stderr: expect.stringContaining('Usage: npm run -s quantize -- CHECKPOINT FOLDER'),
+      stderr: expect.stringContaining('Usage: blip-handler quantize CHECKPOINT FOLDER [options]'),
     });
   });
 });
