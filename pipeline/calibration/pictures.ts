@@ -1,6 +1,7 @@
 import { readdirSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { CheckpointError } from '../../checkpoint/errors.ts';
+import { readWhole, withRegularFile } from '../../checkpoint/files/regular-file.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { decodeImage } from '../images/image-decode.ts';
 import type { ImageLimits } from '../images/image-limits.ts';
@@ -8,6 +9,9 @@ import type { RgbImage } from '../images/rgb-image.ts';
 
 /** More pictures take longer and change little. */
 export const MAX_PICTURES = 64;
+
+/** More than any picture within `limits` has. */
+const MAX_PICTURE_BYTES = 200_000_000;
 
 const limits: ImageLimits = { maxPixels: 50_000_000, maxSide: 16_384 };
 const pictureName = /\.(?:jpe?g|png|webp|gif|avif|tiff?|bmp)$/i;
@@ -34,12 +38,23 @@ function namesIn(folder: string): readonly string[] {
   }
 }
 
-/** @throws HandlerError of the image, whose message begins with the file. */
+/** @throws HandlerError of the file or of the image, whose message begins with the path. */
 export async function readPicture(path: string): Promise<RgbImage> {
+  const bytes = readBytes(path);
   try {
-    return await decodeImage(await readFile(path), { ...limits, applyExif: true });
+    return await decodeImage(bytes, { ...limits, applyExif: true });
   } catch (cause) {
     if (!(cause instanceof HandlerError)) throw cause;
     throw new HandlerError(cause.code, `${path}: ${cause.message}`, { cause });
+  }
+}
+
+/** A named pipe with the name of a picture would block for ever, so only regular files are read. */
+function readBytes(path: string): Buffer {
+  try {
+    return withRegularFile(path, (file) => readWhole(file, MAX_PICTURE_BYTES));
+  } catch (cause) {
+    if (!(cause instanceof CheckpointError)) throw cause;
+    throw new HandlerError('INVALID_REQUEST', cause.message, { cause });
   }
 }

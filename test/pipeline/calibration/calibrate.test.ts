@@ -1,4 +1,5 @@
-import { cpSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openCheckpoint } from '../../../checkpoint/checkpoint.ts';
@@ -6,7 +7,7 @@ import { quantizeCheckpoint } from '../../../checkpoint/quantize/quantize-checkp
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
 import { imageProducts } from '../../../models/calibration/image-products.ts';
 import { calibrate } from '../../../pipeline/calibration/calibrate.ts';
-import { MAX_PICTURES, picturesOf } from '../../../pipeline/calibration/pictures.ts';
+import { MAX_PICTURES, picturesOf, readPicture } from '../../../pipeline/calibration/pictures.ts';
 import { checkpointFolder, clipCheckpointNames, imagePath, retrievalCheckpointNames } from '../../support/goldens.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 
@@ -108,4 +109,24 @@ test('of many pictures, some are taken that lie evenly among them', () => {
   expect(chosen).toHaveLength(MAX_PICTURES);
   expect(chosen[0]).toBe(join(folder, '000.png'));
   expect(chosen[32]).toBe(join(folder, '075.png'));
+});
+
+describe('what is named like a picture and is none', () => {
+  const path = (make: (path: string) => void) => {
+    const made = join(temporaryFolder(), 'a.png');
+    make(made);
+    return made;
+  };
+
+  test.each([
+    ['a folder', (made: string) => mkdirSync(made), 'a regular file, got a folder'],
+    ['a named pipe', (made: string) => execFileSync('mkfifo', [made]), 'a regular file, got a named pipe'],
+    ['a link to nothing', (made: string) => symlinkSync('nothing.png', made), 'a symlink to one that is not there'],
+  ])('%s is refused with its path', async (_, make, message) => {
+    const picture = path(make);
+    await expect(readPicture(picture)).rejects.toMatchObject({
+      code: 'INVALID_REQUEST',
+      message: expect.stringMatching(new RegExp(`^${picture}: .*${message}`)),
+    });
+  });
 });
