@@ -26,25 +26,40 @@ export function imageTokenCount(config: Pick<VisionConfig, 'imageSize' | 'patchS
   return (config.imageSize / config.patchSize) ** 2 + 1;
 }
 
+const commonDefaults = {
+  hiddenSize: 768,
+  intermediateSize: 3072,
+  layerCount: 12,
+  headCount: 12,
+  layerNormEpsilon: 1e-5,
+} as const;
+
+/** Defaults in which the families differ. The others are those of BLIP and CLIP. */
+type VisionDefaults = Pick<VisionConfig, 'imageSize' | 'patchSize' | 'activation'> &
+  Partial<Pick<VisionConfig, 'hiddenSize' | 'intermediateSize' | 'layerCount' | 'headCount' | 'layerNormEpsilon'>>;
+
 /**
  * Reads a `vision_config`. Missing keys take the defaults of transformers' configuration classes.
- * @param defaults those in which the families differ.
  * @throws CheckpointError `CHECKPOINT_CONFIG_INVALID`.
  */
-export function readVisionConfig(
-  section: JsonSection,
-  defaults: Pick<VisionConfig, 'imageSize' | 'patchSize' | 'activation'>,
-): VisionConfig {
+export function readVisionConfig(section: JsonSection, familyDefaults: VisionDefaults): VisionConfig {
+  const defaults = { ...commonDefaults, ...familyDefaults };
   const imageSize = readInteger(section, 'image_size', defaults.imageSize, 1, sizeLimits.imageSide);
   const vision = {
-    hiddenSize: readInteger(section, 'hidden_size', 768, 1, sizeLimits.hiddenSize),
-    intermediateSize: readInteger(section, 'intermediate_size', 3072, 1, sizeLimits.intermediateSize),
-    layerCount: readInteger(section, 'num_hidden_layers', 12, 1, sizeLimits.layers),
-    headCount: readInteger(section, 'num_attention_heads', 12, 1, sizeLimits.heads),
+    hiddenSize: readInteger(section, 'hidden_size', defaults.hiddenSize, 1, sizeLimits.hiddenSize),
+    intermediateSize: readInteger(
+      section,
+      'intermediate_size',
+      defaults.intermediateSize,
+      1,
+      sizeLimits.intermediateSize,
+    ),
+    layerCount: readInteger(section, 'num_hidden_layers', defaults.layerCount, 1, sizeLimits.layers),
+    headCount: readInteger(section, 'num_attention_heads', defaults.headCount, 1, sizeLimits.heads),
     imageSize,
     positionsImageSize: imageSize,
     patchSize: readInteger(section, 'patch_size', defaults.patchSize, 1, sizeLimits.patchSide),
-    layerNormEpsilon: readNumber(section, 'layer_norm_eps', 1e-5),
+    layerNormEpsilon: readNumber(section, 'layer_norm_eps', defaults.layerNormEpsilon),
     activation: readChoice(section, 'hidden_act', activations, defaults.activation),
   };
   requireDivisible(section, 'hidden_size', vision.hiddenSize, 'num_attention_heads', vision.headCount);

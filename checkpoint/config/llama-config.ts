@@ -1,0 +1,55 @@
+import type { JsonSection } from '../files/json-file.ts';
+import { readBoolean, readChoice, readInteger, readNumber, requireDivisible } from '../files/json-section.ts';
+import { type LanguageModelConfig, requireInVocabulary } from './language-model-config.ts';
+import { requireAttentionFits, sizeLimits } from './size-limits.ts';
+
+/** `text_config` of LLaMA, as Vicuna is: a decoder with rotary positions. */
+export interface LlamaConfig extends LanguageModelConfig {
+  readonly kind: 'llama';
+  readonly rmsNormEpsilon: number;
+  /** `rope_theta`: the base of the rotary positions. */
+  readonly ropeTheta: number;
+  /** `attention_bias`, `mlp_bias` */
+  readonly hasAttentionBias: boolean;
+  readonly hasFeedForwardBias: boolean;
+  readonly isTied: boolean;
+}
+
+/**
+ * Reads a `text_config` of LLaMA. Missing keys take the defaults of transformers' `LlamaConfig`
+ * (models/llama/configuration_llama.py).
+ * @throws CheckpointError `CHECKPOINT_CONFIG_INVALID`.
+ */
+export function readLlamaConfig(section: JsonSection): LlamaConfig {
+  const vocabularySize = readInteger(section, 'vocab_size', 32_000, 2, sizeLimits.vocabulary);
+  const hiddenSize = readInteger(section, 'hidden_size', 4096, 1, sizeLimits.hiddenSize);
+  const headCount = readInteger(section, 'num_attention_heads', 32, 1, sizeLimits.heads);
+  const keyValueHeadCount = readInteger(section, 'num_key_value_heads', headCount, 1, sizeLimits.heads);
+  const hasHeadSize = (section.values['head_dim'] ?? undefined) !== undefined;
+  if (!hasHeadSize) requireDivisible(section, 'hidden_size', hiddenSize, 'num_attention_heads', headCount);
+  requireDivisible(section, 'num_attention_heads', headCount, 'num_key_value_heads', keyValueHeadCount);
+  const maxPositions = readInteger(section, 'max_position_embeddings', 2048, 1, sizeLimits.positions);
+  requireAttentionFits(section, 'max_position_embeddings', maxPositions, headCount);
+  const token = (key: string, usual: number) =>
+    requireInVocabulary(section, key, readInteger(section, key, usual, 0), vocabularySize);
+  readChoice(section, 'hidden_act', ['silu'], 'silu');
+  return {
+    kind: 'llama',
+    vocabularySize,
+    hiddenSize,
+    intermediateSize: readInteger(section, 'intermediate_size', 11_008, 1, sizeLimits.intermediateSize),
+    layerCount: readInteger(section, 'num_hidden_layers', 32, 1, sizeLimits.layers),
+    headCount,
+    headSize: readInteger(section, 'head_dim', hiddenSize / headCount, 1, sizeLimits.hiddenSize),
+    keyValueHeadCount,
+    maxPositions,
+    bosTokenId: token('bos_token_id', 1),
+    padTokenId: Math.max(0, readInteger(section, 'pad_token_id', 0, -1)),
+    endTokenIds: [token('eos_token_id', 2)],
+    rmsNormEpsilon: readNumber(section, 'rms_norm_eps', 1e-6),
+    ropeTheta: readNumber(section, 'rope_theta', 10_000),
+    hasAttentionBias: readBoolean(section, 'attention_bias', false),
+    hasFeedForwardBias: readBoolean(section, 'mlp_bias', false),
+    isTied: readBoolean(section, 'tie_word_embeddings', false),
+  };
+}
