@@ -1,4 +1,5 @@
 import { CheckpointError } from '../errors.ts';
+import { bandsOf } from '../new-checkpoint/bands.ts';
 import { readFloats } from '../new-checkpoint/float-tensor.ts';
 import type { TensorToWrite } from '../new-checkpoint/write-safetensors.ts';
 import { blockSizeOf, partCount, quantizedNames } from '../weights/int8-format.ts';
@@ -96,25 +97,13 @@ function bytesOf({ buffer, byteOffset, byteLength }: Float32Array | Int8Array): 
   return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
-/** A head of OPT has 0.8 GB of floats, so that only some of its rows are in memory at a time. */
-const MAX_BAND_BYTES = 32 << 20;
-
 /**
  * Quantizes a matrix some rows at a time.
  * @param quantize gives the bytes of the same tensors for each band.
  * @returns the bytes of the whole tensors.
  */
 function inBands(region: TensorRegion, quantize: (band: Matrix) => readonly Uint8Array[]): readonly Uint8Array[] {
-  const [outputSize = 0] = region.shape;
-  const rowBytes = region.lengthBytes / outputSize;
-  const bandRows = Math.max(1, Math.floor(MAX_BAND_BYTES / rowBytes));
-  const bands: (readonly Uint8Array[])[] = [];
-  for (let from = 0; from < outputSize; from += bandRows) {
-    const rowCount = Math.min(bandRows, outputSize - from);
-    const offsetBytes = region.offsetBytes + from * rowBytes;
-    const shape = [rowCount, ...region.shape.slice(1)];
-    bands.push(quantize(matrixOf({ ...region, shape, offsetBytes, lengthBytes: rowCount * rowBytes })));
-  }
+  const bands = bandsOf(region).map((band) => quantize(matrixOf(band)));
   const [first = []] = bands;
   return first.map((_, index) => Buffer.concat(bands.map((band) => band[index] ?? new Uint8Array())));
 }

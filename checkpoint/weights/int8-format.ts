@@ -100,7 +100,7 @@ export const languageModelHead = {
 } as const satisfies LanguageModelHead;
 
 /** T5's embeddings have any of three names; a file may have them under several. */
-export const t5Embeddings = [
+export const t5Embeddings: readonly string[] = [
   'language_model.shared.weight',
   'language_model.encoder.embed_tokens.weight',
   'language_model.decoder.embed_tokens.weight',
