@@ -14,6 +14,6 @@ const unread: readonly RegExp[] = [
 export function isUnused(tensors: { readonly has: (name: string) => boolean }, name: string): boolean {
   if (!/^(?:language_model|qformer)\./.test(name)) return false;
   if (unread.some((pattern) => pattern.test(name))) return true;
-  const copy = t5Embeddings.findIndex((embedding) => name === embedding);
+  const copy = t5Embeddings.indexOf(name);
   return t5Embeddings.slice(0, Math.max(copy, 0)).some((embedding) => tensors.has(embedding));
 }
