@@ -1,9 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CheckpointError } from '../errors.ts';
 import { readJsonFile } from '../files/json-file.ts';
-import { bandsOf } from '../new-checkpoint/bands.ts';
-import { floatBytes, readFloats } from '../new-checkpoint/float-tensor.ts';
 import {
   copiedTensor,
   copySettings,
@@ -13,14 +10,11 @@ import {
   writeWeights,
 } from '../new-checkpoint/new-folder.ts';
 import type { TensorToWrite } from '../new-checkpoint/write-safetensors.ts';
-import type { Dtype, TensorRegion } from '../weights/safetensors.ts';
+import type { TensorRegion } from '../weights/safetensors.ts';
 import { openWeights } from '../weights/weights.ts';
 import { isUnused } from './needless-tensors.ts';
 import { requireFloats } from './quantize-checkpoint.ts';
-
-/** Precisions of 16 bits that a checkpoint can be copied in. */
-export const copyPrecisions = ['float16', 'bfloat16'] as const;
-export type CopyPrecision = (typeof copyPrecisions)[number];
+import { type CopyPrecision, tensorIn } from './tensor-in-16-bits.ts';
 
 export interface CopyOptions extends WriteOptions {
   readonly precision: CopyPrecision;
@@ -30,8 +24,6 @@ export interface CopiedCheckpoint {
   readonly weightsBytes: number;
   readonly sourceBytes: number;
 }
-
-const dtypes: Readonly<Record<CopyPrecision, Dtype>> = { float16: 'F16', bfloat16: 'BF16' };
 
 /**
  * Tensors that stay in float32 in a copy in float16, as transformers keeps them there: what the Q-Former is made of, and
@@ -51,7 +43,7 @@ export async function copyIn16Bits(folder: string, target: string, options: Copy
   requireFloats(folder);
   const { regions } = openWeights(folder);
   const tensors = [...regions].flatMap(([name, region]) =>
-    isUnused(regions, name) ? [] : [tensorIn(options.precision, name, region)],
+    isUnused(regions, name) ? [] : [tensorOf(options.precision, name, region)],
   );
   await writeNewFolder(target, async (newFolder) => {
     await writeWeights(newFolder, tensors, options);
@@ -61,32 +53,9 @@ export async function copyIn16Bits(folder: string, target: string, options: Copy
   return { weightsBytes: totalBytes(tensors), sourceBytes: totalBytes([...regions.values()]) };
 }
 
-function tensorIn(precision: CopyPrecision, name: string, region: TensorRegion): TensorToWrite {
-  const { dtype, shape, lengthBytes } = region;
-  const isKept = precision === 'float16' && keptInFloat32.test(name);
-  const wanted = dtypes[precision];
-  const isOther = (dtype === 'F32' && !isKept) || dtype === 'F16' || dtype === 'BF16';
-  if (!isOther || dtype === wanted) return copiedTensor(name, region);
-  const bytes = dtype === 'F32' ? lengthBytes / 2 : lengthBytes;
-  return { name, dtype: wanted, shape, lengthBytes: bytes, read: () => converted(region, wanted) };
-}
-
-function* converted(region: TensorRegion, dtype: Dtype): Generator<Uint8Array> {
-  for (const band of bandsOf(region)) {
-    const values = readFloats(band);
-    if (dtype === 'F16') requireInFloat16(band, values);
-    yield floatBytes(values, dtype);
-  }
-}
-
-/** Magnitudes from here on become infinity in float16. */
-const TOO_LARGE = 65_520;
-
-function requireInFloat16({ path, name }: TensorRegion, values: Float32Array): void {
-  const tooLarge = values.find((value) => Number.isFinite(value) && Math.abs(value) >= TOO_LARGE);
-  if (tooLarge === undefined) return;
-  const expected = `${path}: tensor ${name}: expected weights of at most 65504, as float16 has`;
-  throw new CheckpointError('CHECKPOINT_WEIGHTS_INVALID', `${expected}, got ${tooLarge}. Copy it in bfloat16.`);
+function tensorOf(precision: CopyPrecision, name: string, region: TensorRegion): TensorToWrite {
+  const isKept = precision === 'float16' && keptInFloat32.test(name) && region.dtype === 'F32';
+  return isKept ? copiedTensor(name, region) : tensorIn(precision, name, region);
 }
 
 /** The key of transformers 5 where the file has it; all versions read the other. */

@@ -26,6 +26,7 @@ import { openWeights } from '../weights/weights.ts';
 import type { CalibratedInput, Calibration } from './calibration.ts';
 import { isUnused } from './needless-tensors.ts';
 import { blockTensors, halfByteTensors, inputZeroPoint, productTensors } from './quantized-tensors.ts';
+import { tensorIn } from './tensor-in-16-bits.ts';
 
 const CONFIG = 'config.json';
 
@@ -128,7 +129,8 @@ function layerTensors(job: Job): readonly TensorToWrite[] {
 function tensorsOf(job: Job, name: string, region: TensorRegion): readonly TensorToWrite[] {
   if (isUnused(job.regions, name) || isReplacedHead(job.regions, name)) return [];
   const storage = storageOf(region, name);
-  return storage === undefined ? [copiedTensor(name, region)] : matrixTensors(job, name, region, storage);
+  if (storage !== undefined) return matrixTensors(job, name, region, storage);
+  return [isLanguageEmbedding(name) ? tensorIn('float16', name, region) : copiedTensor(name, region)];
 }
 
 function matrixTensors(job: Job, name: string, region: TensorRegion, storage: Storage): readonly TensorToWrite[] {
@@ -137,6 +139,11 @@ function matrixTensors(job: Job, name: string, region: TensorRegion, storage: St
   if (storage === 'blocks') return blockTensors(module, region);
   const blockSize = blockSizeOf(region.shape[1] ?? 0, LANGUAGE_BLOCK[job.bits]);
   return (job.bits === 4 ? halfByteTensors : blockTensors)(module, region, blockSize);
+}
+
+/** Rows that are looked up: 16 bits of each weight are finer by far than what the layers behind them are rounded to. */
+function isLanguageEmbedding(name: string): boolean {
+  return name.startsWith('language_model.') && languageModelHeads.some(({ embeddings }) => embeddings.includes(name));
 }
 
 /** `X` of `X.weight`. */
@@ -160,10 +167,9 @@ function headTensors(regions: Regions): readonly TensorToWrite[] {
   });
 }
 
-/** Bytes that are not whole numbers of 4 lie behind all floats, which then begin at multiples of four. */
+/** What a language model has of which the bytes are no multiple of 4 lies behind the floats, which begin at one. */
 function inOrder(tensors: readonly TensorToWrite[]): readonly TensorToWrite[] {
-  const { blockZeroPoint, inputZeroPoint: zeroPoint } = quantizedNames;
-  const isLast = ({ name }: TensorToWrite) => name.endsWith(blockZeroPoint) || name.endsWith(zeroPoint);
+  const isLast = ({ name, lengthBytes }: TensorToWrite) => name.startsWith('language_model.') && lengthBytes % 4 !== 0;
   return [...tensors.filter((tensor) => !isLast(tensor)), ...tensors.filter(isLast)];
 }
 
