@@ -4,7 +4,8 @@ import { quantizeCheckpoint } from '../../../checkpoint/quantize/quantize-checkp
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
 import { captioningGraph } from '../../../models/heads/captioning.ts';
 import { addInitializer, addNode, createBody, createGraph, type Graph } from '../../../onnx/graph.ts';
-import { placeWeights } from '../../../pipeline/sessions/weights-session.ts';
+import { weightsLayouts } from '../../../pipeline/sessions/weights-choices.ts';
+import { isPackedAtOnce, placeWeights } from '../../../pipeline/sessions/weights-session.ts';
 import { checkpointFolder, checkpointNames, openBlipCheckpoint } from '../../support/goldens.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 
@@ -66,5 +67,18 @@ describe('matrices of products in blocks', () => {
     expect(mappedNames(graph, false)).toEqual(['matrix']);
     expect(mappedNames(graph, true)).toEqual([]);
     expect(placeWeights(graph, true, false).prepacksWeights).toBe(true);
+  });
+
+  test('are packed at once where two copies of them would be too much', () => {
+    const graph = withBlocks();
+    expect([undefined, ...weightsLayouts].filter((layout) => isPackedAtOnce(graph, layout))).toEqual(['packed']);
+    const large = { location: 'model.safetensors', offsetBytes: 0, lengthBytes: 600 << 20 };
+    const blocks = addInitializer(graph, 'large', 'uint8', [600 << 10, 16, 64], large);
+    expect(isPackedAtOnce(graph, 'packed-when-idle')).toBe(false); // No product reads it.
+    addNode({ graph, path: '' }, { operator: 'MatMulNBits', inputs: [blocks] }, ['float32']);
+    expect([undefined, ...weightsLayouts].filter((layout) => isPackedAtOnce(graph, layout))).toEqual([
+      'packed',
+      'packed-when-idle',
+    ]);
   });
 });
