@@ -46,6 +46,8 @@ export function linear(
 
 /** `torch.nn.Linear` with `bias=False`. */
 export function linearWithoutBias(module: Module, x: Value<Real>, inputSize: number, outputSize: number): Value<Real> {
+  const quantized = quantizedLinear(module, x, { inputSize, outputSize });
+  if (quantized !== undefined) return quantized;
   return module.op.gemm(x, weight(module, 'weight', [outputSize, inputSize]));
 }
 

@@ -41,6 +41,17 @@ interface CachedAttentionInputs<T extends Real> extends AttentionInputs<T> {
   readonly pastValue: Value<T>;
 }
 
+interface BlockProductInputs {
+  readonly x: Value<'float32'>;
+  readonly b: Value<'uint8'>;
+  readonly bScale: Value<'float32'>;
+  readonly bZeroPoint?: Value<'uint8'> | undefined;
+  readonly inputSize: number;
+  readonly bias?: Value<'float32'> | undefined;
+  /** 8 unless it is given. */
+  readonly bits?: 4 | 8;
+}
+
 /** A residual connection and the norm after it. */
 interface SkipInputs<T extends Real> {
   readonly x: Value<T>;
@@ -194,40 +205,33 @@ export class MicrosoftOperators {
   }
 
   /**
-   * MatMulNBits of 8 bits: `x · weightᵀ + bias`, where weight[o, i] = (`b`[o, i] - 128) * `bScale`[o, block of i]. Each
-   * row of `x` is rounded to int8 as well, in steps of its own for each block (`accuracy_level` 4).
-   * `x` is [rows, in]; `b` [out, blocks, block], where the last block may be filled up with any values; `bScale`
-   * [out * blocks]; `bias` [out].
+   * MatMulNBits of 8 or 4 bits: `x · weightᵀ + bias`, where weight[o, i] = (`b`[o, i] - zero point) * `bScale`[o, block of
+   * i]. Each row of `x` is rounded to int8 as well, in steps of its own for each block (`accuracy_level` 4).
+   * `x` is [rows, in]; `b` [out, blocks, block] or, of 4 bits, [out, blocks, block / 2]: the lower half of a byte is the
+   * first. The last block may be filled up with any values. `bScale` is [out * blocks]; `bias` [out]. `bZeroPoint` has
+   * 4 bits as well, [out * ceil(blocks / 2)]; without it zero is the middle, 128 or 8.
    */
-  matMulBlocks(inputs: {
-    readonly x: Value<'float32'>;
-    readonly b: Value<'uint8'>;
-    readonly bScale: Value<'float32'>;
-    readonly inputSize: number;
-    readonly bias: Value<'float32'>;
-  }): Value<'float32'> {
-    const { x, b, bScale, inputSize, bias } = inputs;
+  matMulBlocks(inputs: BlockProductInputs): Value<'float32'> {
+    const { x, b, bScale, bZeroPoint, inputSize, bias, bits = 8 } = inputs;
     const operator = 'MatMulNBits';
-    const [outputSize = 0, blockCount = 0, blockSize = 0] = sizesOf(b);
-    const fits =
-      matches(x.shape, [undefined, inputSize]) &&
-      blockCount === Math.ceil(inputSize / blockSize) &&
-      matches(bScale.shape, [outputSize * blockCount]) &&
-      matches(bias.shape, [outputSize]);
-    if (!fits) {
-      const expected = `x [rows, ${inputSize}], b [out, blocks, block], its scale [out * blocks] and bias [out]`;
-      throw mismatch(this.#place, operator, expected, x, b, bScale, bias);
+    const [outputSize = 0, , blockBytes = 0] = sizesOf(b);
+    const blockSize = (blockBytes * 8) / bits;
+    if (!blockProductFits(inputs, blockSize)) {
+      const expected =
+        `x [rows, ${inputSize}], b [out, blocks, block * ${bits} / 8], its scale [out * blocks], ` +
+        'its zero point [out * ceil(blocks / 2)] and bias [out]';
+      throw mismatch(this.#place, operator, expected, x, b, bScale, bZeroPoint, bias);
     }
     const [output] = addNode(
       this.#place,
       {
         operator,
         domain: MICROSOFT_DOMAIN,
-        inputs: [x, b, bScale, undefined, undefined, bias],
+        inputs: withoutAbsentLast([x, b, bScale, bZeroPoint, undefined, bias]),
         attributes: {
           K: { int: inputSize },
           N: { int: outputSize },
-          bits: { int: 8 },
+          bits: { int: bits },
           block_size: { int: blockSize },
           accuracy_level: { int: 4 },
         },
@@ -339,6 +343,20 @@ function attentionFits(
 /** The dimensions of a weight, whose shape is known. */
 function sizesOf({ shape }: Value): readonly number[] {
   return (shape ?? []).flatMap((size) => (typeof size === 'number' ? [size] : []));
+}
+
+function blockProductFits(
+  { x, b, bScale, bZeroPoint, inputSize, bias }: BlockProductInputs,
+  blockSize: number,
+): boolean {
+  const [outputSize = 0, blockCount = 0] = sizesOf(b);
+  return (
+    matches(x.shape, [undefined, inputSize]) &&
+    blockCount === Math.ceil(inputSize / blockSize) &&
+    matches(bScale.shape, [outputSize * blockCount]) &&
+    matches(bZeroPoint?.shape, [outputSize * Math.ceil(blockCount / 2)]) &&
+    matches(bias?.shape, [outputSize])
+  );
 }
 
 /** How many tokens a key has, whether it is split into heads or not. */

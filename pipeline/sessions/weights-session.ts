@@ -3,6 +3,7 @@ import type { Weights } from '../../checkpoint/weights/weights.ts';
 import { type Graph, namesReadBy, withOverridable } from '../../onnx/graph.ts';
 import type { LoadOptions } from './loaded-session.ts';
 import { createSession, type Session } from './runtime.ts';
+import { requireRoomToWiden } from './widened-weights.ts';
 
 /** A session that can pack its weights between two runs. */
 export interface WeightsSession extends Session {
@@ -14,12 +15,16 @@ export interface WeightsSession extends Session {
   pack(): Promise<void>;
 }
 
-/** Opens a session on a graph whose weights lie in a checkpoint's files. */
+/**
+ * Opens a session on a graph whose weights lie in a checkpoint's files.
+ * @throws CheckpointError when weights of 16 bits would take more than half of the memory, widened for a CPU.
+ */
 export async function openWeightsSession(
   graph: Graph,
   weights: Weights,
   options: LoadOptions,
 ): Promise<WeightsSession> {
+  if (options.executionProvider === 'cpu') requireRoomToWiden(graph, weights.folder);
   const open = (isPacked: boolean) => {
     const placed = placeWeights(graph, hasQuantizedWeights(weights), isPacked);
     return createSession(placed.graph, {
