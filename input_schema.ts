@@ -53,6 +53,25 @@ const questionAnsweringInputs = {
   ...generationInputs,
 } as const satisfies Record<string, InputField>;
 
+const imageTextToTextInputs = {
+  img_url: image,
+  text: {
+    datatype: 'STRING',
+    required: false,
+    shape: [-1],
+    example: ['a photo of'],
+    description: 'A prompt that the text continues: one for each image, or one for all. Empty means none.',
+  },
+  question: {
+    datatype: 'STRING',
+    required: false,
+    shape: [-1],
+    example: ['how many dogs are in the picture?'],
+    description: 'A question in place of text: one for each image, or one for all. Its answer is the output answer.',
+  },
+  ...generationInputs,
+} as const satisfies Record<string, InputField>;
+
 const retrievalInputs = {
   img_url: image,
   text: {
@@ -168,6 +187,23 @@ const questionAnsweringOutputs = {
   error,
 } as const satisfies Record<string, OutputField>;
 
+const imageTextToTextOutputs = {
+  generated_output: {
+    datatype: 'BYTES',
+    shape: [-1],
+    onRequest: false,
+    description: 'The texts, where the request has no question. Those of OPT and LLaMA begin with their prompts.',
+  },
+  answer: {
+    datatype: 'BYTES',
+    shape: [-1],
+    onRequest: false,
+    description: 'The answers, where the request has a question.',
+  },
+  ...generationOutputs,
+  error,
+} as const satisfies Record<string, OutputField>;
+
 const retrievalOutputs = {
   match_probability: {
     datatype: 'FP32',
@@ -209,6 +245,7 @@ const clipOutputs = {
 export const schemas = {
   captioning: { inputs: captioningInputs, outputs: captioningOutputs },
   'question-answering': { inputs: questionAnsweringInputs, outputs: questionAnsweringOutputs },
+  'image-text-to-text': { inputs: imageTextToTextInputs, outputs: imageTextToTextOutputs },
   retrieval: { inputs: retrievalInputs, outputs: retrievalOutputs },
   clip: { inputs: clipInputs, outputs: clipOutputs },
 } as const satisfies Record<string, TaskSchema>;
