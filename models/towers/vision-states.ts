@@ -1,11 +1,17 @@
-import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
-import { imageTokenCount } from '../../checkpoint/config/vision-config.ts';
+import type { ImageProcessorConfig } from '../../checkpoint/config/image-processor-config.ts';
+import { imageTokenCount, type VisionConfig } from '../../checkpoint/config/vision-config.ts';
 import type { Real } from '../../onnx/element-type.ts';
 import { addInput, addOutput, type Graph, type Value } from '../../onnx/graph.ts';
 import { child, type GraphForm, type Module } from '../module.ts';
 import { encodeInChunks } from './image-chunks.ts';
 import { pixelValues } from './image-processor.ts';
 import { visionTransformer } from './vision-transformer.ts';
+
+/** The settings of a checkpoint, as far as they are about images. */
+export interface ImageSettings {
+  readonly config: { readonly vision: VisionConfig };
+  readonly imageProcessor: ImageProcessorConfig;
+}
 
 /** The input and the output for vision states that are kept from one run to a later one. */
 export const KNOWN_VISION_STATES = 'known_vision_states';
@@ -30,7 +36,7 @@ interface KnownImages {
  * Adds the inputs `images`, `known_vision_states` and `image_order` to a graph.
  * @param form of the graph's model.
  */
-export function addImageInputs(graph: Graph, { config }: BlipCheckpoint, form: GraphForm): ImageInputs {
+export function addImageInputs(graph: Graph, { config }: ImageSettings, form: GraphForm): ImageInputs {
   const { imageSize, hiddenSize } = config.vision;
   const images = addInput(graph, 'images', 'uint8', ['new_images', imageSize, imageSize, 3]);
   if (form === 'lean') return { images };
@@ -48,12 +54,12 @@ export interface VisionStates {
 }
 
 /** Encodes the new images, and adds their states to the outputs of the graph as `new_vision_states`. */
-export function visionStates(model: Module, checkpoint: BlipCheckpoint, { images, known }: ImageInputs): VisionStates {
-  const { vision } = checkpoint.config;
+export function visionStates(model: Module, settings: ImageSettings, { images, known }: ImageInputs): VisionStates {
+  const { vision } = settings.config;
   const { op } = model;
   const shape = [imageTokenCount(vision), vision.hiddenSize] as const;
   const encoded = encodeInChunks(model, images, vision, shape, (module, some) =>
-    visionTransformer(child(module, 'vision_model'), vision, pixelValues(module, some, checkpoint.imageProcessor)),
+    visionTransformer(child(module, 'vision_model'), vision, pixelValues(module, some, settings.imageProcessor)),
   );
   const rowsOf = (states: Value<Real>) => op.reshape(states, [-1, vision.hiddenSize]);
   if (known === undefined) return { rows: rowsOf(encoded), imageCount: op.dimension(images, 0) };

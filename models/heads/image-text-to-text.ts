@@ -1,0 +1,130 @@
+import type { Blip2Config } from '../../checkpoint/config/blip2-config.ts';
+import type { OptConfig } from '../../checkpoint/config/opt-config.ts';
+import type { TokenRules } from '../../checkpoint/config/token-rules.ts';
+import { imageTokenCount } from '../../checkpoint/config/vision-config.ts';
+import type { Weights } from '../../checkpoint/weights/weights.ts';
+import type { Real } from '../../onnx/element-type.ts';
+import { addInput, createGraph, type Graph, type Value } from '../../onnx/graph.ts';
+import { generate } from '../generation/generate.ts';
+import { addGeneratedOutputs, type GeneratedSequences } from '../generation/generated-sequences.ts';
+import type { LanguageModel, Prompt } from '../generation/language-model.ts';
+import { addGenerationParameters, type GenerationParameters } from '../generation/parameters.ts';
+import { optLanguageModel, prepareOptPadding } from '../language-models/opt.ts';
+import { linear } from '../layers.ts';
+import { child, type GraphOptions, type Module, rootModule } from '../module.ts';
+import { orderedRows } from '../rows-by-image.ts';
+import { qFormer, qFormerCrossStates, queryEmbeddings } from '../towers/q-former.ts';
+import { addImageInputs, type ImageSettings, type VisionStates, visionStates } from '../towers/vision-states.ts';
+
+/** The settings of a checkpoint of BLIP-2 or InstructBLIP. */
+export interface ImageTextSettings extends ImageSettings {
+  readonly config: Blip2Config;
+  readonly tokenRules: TokenRules;
+}
+
+/**
+ * transformers' `Blip2ForConditionalGeneration.generate` (models/blip_2/modeling_blip_2.py) as one graph, from resized
+ * images to token ids. Each image is encoded once, whatever the number of prompts, and each prompt is read once, whatever
+ * the number of beams.
+ *
+ * Inputs: those of images and `image_index` as for captioning; `input_ids` int64 [rows, length]: for each vector of the image
+ * the image's token, and then the prompt, padded on the left with the image's token; `padding_length` int64 [rows]; and the
+ * generation parameters.
+ *
+ * Outputs: as for captioning; `token_ids` begin with `input_ids`.
+ * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
+ */
+export function imageTextToTextGraph(settings: ImageTextSettings, weights: Weights, options: GraphOptions = {}): Graph {
+  const graph = createGraph('image-text-to-text');
+  const model = rootModule(graph, weights, options);
+  const images = addImageInputs(graph, settings, model.form);
+  const imageIndex = addInput(graph, 'image_index', 'int64', ['rows']);
+  const inputIds = addInput(graph, 'input_ids', 'int64', ['rows', 'prompt_length']);
+  const paddingLength = addInput(graph, 'padding_length', 'int64', ['rows']);
+  const parameters = addGenerationParameters(graph);
+
+  const states = visionStates(model, settings, images);
+  const vectors = imageVectors(model, settings, states, imageIndex);
+  const ids = { inputIds, paddingLength };
+  addGeneratedOutputs(graph, continueText(model, settings, { ids, vectors, parameters }));
+  return graph;
+}
+
+/** The vectors that a language model reads in place of images. */
+export interface ImageVectors {
+  /** [places * queries, hidden] */
+  readonly vectors: Value<Real>;
+  /** [rows]: the place of each row's image. */
+  readonly places: Value<'int64'>;
+}
+
+/** The Q-Former reads each image once, and `language_projection` gives its query vectors the width of the language model. */
+export function imageVectors(
+  model: Module,
+  { config }: ImageTextSettings,
+  { rows, imageCount }: VisionStates,
+  imageIndex: Value<'int64'>,
+): ImageVectors {
+  const { qFormer: settings, vision, queryCount, language } = config;
+  const module = child(model, 'qformer');
+  const queries = qFormer(module, settings, {
+    embeddings: queryEmbeddings(model, settings, queryCount, imageCount),
+    norm: child(module, 'layernorm'),
+    queryCount,
+    image: {
+      cross: qFormerCrossStates(module, settings, rows, imageTokenCount(vision)),
+      rowsByImage: orderedRows(model, imageCount, settings.hiddenSize),
+    },
+  });
+  const projection = child(model, 'language_projection');
+  return { vectors: linear(projection, queries, settings.hiddenSize, language.hiddenSize), places: imageIndex };
+}
+
+/** Everything that a text begins with. */
+interface Beginning {
+  readonly ids: { readonly inputIds: Value<'int64'>; readonly paddingLength: Value<'int64'> };
+  readonly vectors: ImageVectors;
+  readonly parameters: GenerationParameters;
+}
+
+function continueText(model: Module, settings: ImageTextSettings, beginning: Beginning): GeneratedSequences {
+  const { language } = settings.config;
+  const module = child(model, 'language_model');
+  if (language.kind === 'opt') return continueWithOpt(model, module, language, settings, beginning);
+  throw new RangeError(`Expected a language model of kind opt, got ${language.kind}.`);
+}
+
+function continueWithOpt(
+  model: Module,
+  module: Module,
+  language: OptConfig,
+  settings: ImageTextSettings,
+  { ids, vectors, parameters }: Beginning,
+): GeneratedSequences {
+  const plain = optLanguageModel(module, language);
+  const prompt = { ...ids, embeddings: withImages(model, settings.config, plain, ids, vectors) };
+  const greedy = () => ({
+    fits: model.op.constant('bool', true),
+    model: optLanguageModel(module, language, prepareOptPadding(module, language, prompt, parameters)),
+  });
+  return generate(model, prompt, parameters, plain, settings.tokenRules, model.form === 'lean' ? greedy() : undefined);
+}
+
+/**
+ * The embeddings of `[padding][image][text]`. Positions tell which is which, so that the image's token need not be in the
+ * vocabulary: it is never looked up.
+ */
+export function withImages(
+  { op }: Module,
+  { queryCount }: Blip2Config,
+  { embed }: Pick<LanguageModel<object>, 'embed'>,
+  { inputIds, paddingLength }: Extract<Prompt, { readonly inputIds: Value<'int64'> }>,
+  { vectors, places }: ImageVectors,
+): Value<Real> {
+  const slots = op.sub(op.unsqueeze(op.indices(inputIds, 1), [0]), op.unsqueeze(paddingLength, [1])); // [rows, length]
+  const isText = op.greaterOrEqual(slots, queryCount);
+  const words = embed({ op }, op.where(isText, inputIds, 0));
+  const inImage = op.max(op.min(slots, queryCount - 1), 0); // Padding reads the first vector; nothing reads padding.
+  const ofRow = op.add(op.unsqueeze(op.mul(places, queryCount), [1]), inImage);
+  return op.where(op.unsqueeze(isText, [2]), words, op.gather(vectors, ofRow, 0));
+}
