@@ -58,7 +58,7 @@ export interface QuantizedCheckpoint {
 
 type Regions = ReadonlyMap<string, TensorRegion>;
 
-/** What one quantization is made of. */
+/** A quantization of one checkpoint. */
 interface Job {
   readonly regions: Regions;
   /** By the name of the matrix that reads them. */
@@ -167,7 +167,7 @@ function headTensors(regions: Regions): readonly TensorToWrite[] {
   });
 }
 
-/** What a language model has of which the bytes are no multiple of 4 lies behind the floats, which begin at one. */
+/** Tensors of a language model whose bytes are no multiple of 4 lie behind the floats, which begin at one. */
 function inOrder(tensors: readonly TensorToWrite[]): readonly TensorToWrite[] {
   const isLast = ({ name, lengthBytes }: TensorToWrite) => name.startsWith('language_model.') && lengthBytes % 4 !== 0;
   return [...tensors.filter((tensor) => !isLast(tensor)), ...tensors.filter(isLast)];
