@@ -27,9 +27,9 @@ export interface ImageTextSettings extends ImageSettings {
  * images to token ids. Each image is encoded once, whatever the number of prompts, and each prompt is read once, whatever
  * the number of beams.
  *
- * Inputs: those of images and `image_index` as for captioning; `input_ids` int64 [rows, length]: for each vector of the image
- * the image's token, and then the prompt, padded on the left with the image's token; `padding_length` int64 [rows]; and the
- * generation parameters.
+ * Inputs: those of images and `image_index` as for captioning; `input_ids` int64 [rows, length]: the image's token for each
+ * vector of the image, and then the prompt, padded on the left with the image's token; `padding_length` int64 [rows]; and
+ * the generation parameters.
  *
  * Outputs: as for captioning; `token_ids` begin with `input_ids`.
  * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.

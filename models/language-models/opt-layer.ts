@@ -7,7 +7,7 @@ import { child, type Module, prepared, weight } from '../module.ts';
 import { cachedAttention, type LayerCache, type Projections, type SelfAttentionContext } from './self-attention.ts';
 
 /** Hidden states [rows * tokens, hidden], to which the output of a block is still to be added. */
-export interface Stream {
+export interface ResidualStream {
   readonly residual: Value<Real>;
   readonly added?: Product;
 }
@@ -25,9 +25,9 @@ export interface LayerContext extends SelfAttentionContext {
 export function optLayer(
   layer: Module,
   config: OptConfig,
-  stream: Stream,
+  stream: ResidualStream,
   context: LayerContext,
-): { readonly stream: Stream; readonly present: LayerCache } {
+): { readonly stream: ResidualStream; readonly present: LayerCache } {
   const { normFirst } = config;
   const attentionNorm = child(layer, 'self_attn_layer_norm');
   const { sum, normalized } = normFirst ? addAndNormalize(attentionNorm, config, stream) : asTheyAre(layer, stream);
@@ -51,17 +51,17 @@ function twice(value: Value<Real>): Normalized {
   return { sum: value, normalized: value };
 }
 
-function asTheyAre(module: Module, stream: Stream): Normalized {
+function asTheyAre(module: Module, stream: ResidualStream): Normalized {
   return twice(sumOf(module, stream));
 }
 
-export function sumOf({ op }: Module, { residual, added }: Stream): Value<Real> {
+export function sumOf({ op }: Module, { residual, added }: ResidualStream): Value<Real> {
   if (added === undefined) return residual;
   return op.add(residual, added.bias === undefined ? added.value : op.add(added.value, added.bias));
 }
 
 /** `torch.nn.LayerNorm` of the sum. In the lean form one operator adds and normalises. */
-export function addAndNormalize(norm: Module, config: OptConfig, stream: Stream): Normalized {
+export function addAndNormalize(norm: Module, config: OptConfig, stream: ResidualStream): Normalized {
   const { op, form } = norm;
   const { scale, shift } = normWeights(norm, config);
   const { residual, added } = stream;

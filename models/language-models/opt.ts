@@ -9,7 +9,7 @@ import { child, type Module, pathOf, weight, within } from '../module.ts';
 import { quantizedLinear } from '../quantized-linear.ts';
 import { layerIndices, ofLayer } from './bert.ts';
 import { fromFirstToken, hideLaterAndPadding, readRange, tokenPositions } from './decoder-positions.ts';
-import { addAndNormalize, optLayer, type Stream, sumOf } from './opt-layer.ts';
+import { addAndNormalize, optLayer, type ResidualStream, sumOf } from './opt-layer.ts';
 import { type PreparedPadding, preparePadding } from './prepared-padding.ts';
 import { cacheLength, cacheOf, emptyCache, type LayerCache, type SelfAttentionContext } from './self-attention.ts';
 
@@ -106,7 +106,7 @@ function keepAll(x: Value<Real>): Value<Real> {
 
 /** The first layer's input, and what each layer attends to. */
 interface Start {
-  readonly stream: Stream;
+  readonly stream: ResidualStream;
   readonly context: Omit<SelfAttentionContext, 'cache'>;
 }
 
@@ -137,7 +137,12 @@ function preparedStart(
   };
 }
 
-function streamOf({ op }: Module, { hiddenSize }: OptConfig, embeddings: Value<Real>, positions: Value<Real>): Stream {
+function streamOf(
+  { op }: Module,
+  { hiddenSize }: OptConfig,
+  embeddings: Value<Real>,
+  positions: Value<Real>,
+): ResidualStream {
   return {
     residual: op.reshape(embeddings, [-1, hiddenSize]),
     added: { value: op.reshape(positions, [-1, hiddenSize]) },
@@ -153,7 +158,7 @@ function shapeOf({ op }: Module, { hiddenSize }: OptConfig, embeddings: Value<Re
  * The last norm, `project_out` and `lm_head`: [rows, hidden] → [rows, vocabulary]. A head that the file has wins over the
  * embedding.
  */
-function head(module: Module, config: OptConfig, stream: Stream): Value<'float32'> {
+function head(module: Module, config: OptConfig, stream: ResidualStream): Value<'float32'> {
   const { hiddenSize, wordEmbeddingSize, vocabularySize, hasFinalNorm } = config;
   const decoder = decoderOf(module);
   const normalized = hasFinalNorm

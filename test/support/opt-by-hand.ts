@@ -1,0 +1,183 @@
+import { join } from 'node:path';
+import { uniformInt } from 'pure-rand/distribution/uniformInt';
+import { mersenne } from 'pure-rand/generator/mersenne';
+import type { OptConfig } from '../../checkpoint/config/opt-config.ts';
+import { type TensorToWrite, writeSafetensors } from '../../checkpoint/new-checkpoint/write-safetensors.ts';
+import { openWeights, type Weights } from '../../checkpoint/weights/weights.ts';
+import { temporaryFolder } from './temporary-folder.ts';
+
+/** OPT with random weights, and its arithmetic in float64: each step reads all tokens anew, without a cache. */
+
+interface Tensor {
+  readonly shape: readonly number[];
+  readonly values: Float32Array;
+}
+
+type Tensors = ReadonlyMap<string, Tensor>;
+type Rows = readonly (readonly number[])[];
+
+const DECODER = 'language_model.model.decoder';
+const NORM_EPSILON = 1e-5;
+const POSITION_OFFSET = 2;
+
+/** The shapes of a checkpoint that is made as `config` says. */
+function shapesOf(config: OptConfig, hasHead: boolean): readonly (readonly [name: string, shape: readonly number[]])[] {
+  const { hiddenSize: width, intermediateSize, wordEmbeddingSize: embedded, vocabularySize, maxPositions } = config;
+  const linear = (name: string, inputSize: number, outputSize: number, hasBias = config.hasBias) => [
+    [`${name}.weight`, [outputSize, inputSize]] as const,
+    ...(hasBias ? [[`${name}.bias`, [outputSize]] as const] : []),
+  ];
+  const norm = (name: string) =>
+    config.hasNormWeights
+      ? ([
+          [`${name}.weight`, [width]],
+          [`${name}.bias`, [width]],
+        ] as const)
+      : [];
+  const layers = Array.from({ length: config.layerCount }, (_, index) => `${DECODER}.layers.${index}`).flatMap(
+    (layer) => [
+      ...['q_proj', 'k_proj', 'v_proj', 'out_proj'].flatMap((name) =>
+        linear(`${layer}.self_attn.${name}`, width, width),
+      ),
+      ...norm(`${layer}.self_attn_layer_norm`),
+      ...linear(`${layer}.fc1`, width, intermediateSize),
+      ...linear(`${layer}.fc2`, intermediateSize, width),
+      ...norm(`${layer}.final_layer_norm`),
+    ],
+  );
+  const isNarrow = embedded !== width;
+  return [
+    [`${DECODER}.embed_tokens.weight`, [vocabularySize, embedded]],
+    [`${DECODER}.embed_positions.weight`, [maxPositions + POSITION_OFFSET, width]],
+    ...(isNarrow ? linear(`${DECODER}.project_in`, embedded, width, false) : []),
+    ...(isNarrow ? linear(`${DECODER}.project_out`, width, embedded, false) : []),
+    ...layers,
+    ...(config.hasFinalNorm ? norm(`${DECODER}.final_layer_norm`) : []),
+    ...(hasHead ? linear('language_model.lm_head', embedded, vocabularySize, false) : []),
+  ];
+}
+
+export function randomTensors(config: OptConfig, { seed, hasHead }: { seed: number; hasHead: boolean }): Tensors {
+  const generator = mersenne(seed);
+  const random = () => uniformInt(generator, -1000, 1000) / 1000;
+  const numbers = (name: string, shape: readonly number[]) => {
+    const scale = shape.length === 1 ? 0.3 : 3 / Math.sqrt(shape.at(-1) ?? 1);
+    const middle = name.endsWith('norm.weight') ? 1 : 0;
+    const count = shape.reduce((product, size) => product * size, 1);
+    return Float32Array.from({ length: count }, () => middle + scale * random());
+  };
+  return new Map(shapesOf(config, hasHead).map(([name, shape]) => [name, { shape, values: numbers(name, shape) }]));
+}
+
+/** Writes tensors into a checkpoint of their own. */
+export async function weightsOf(tensors: Tensors): Promise<Weights> {
+  const folder = temporaryFolder();
+  const written = [...tensors].map(([name, { shape, values }]): TensorToWrite => {
+    const bytes = new Uint8Array(values.buffer);
+    return { name, dtype: 'F32', shape, lengthBytes: bytes.length, read: () => bytes };
+  });
+  await writeSafetensors(join(folder, 'model.safetensors'), written);
+  return openWeights(folder);
+}
+
+const sum = (numbers: readonly number[]) => numbers.reduce((total, number) => total + number, 0);
+const dot = (a: readonly number[], b: readonly number[]) => sum(a.map((number, index) => number * (b[index] ?? 0)));
+const plus = (a: Rows, b: Rows) =>
+  a.map((row, index) => row.map((number, column) => number + (b[index]?.[column] ?? 0)));
+
+class Arithmetic {
+  readonly #tensors: Tensors;
+  readonly #config: OptConfig;
+
+  constructor(tensors: Tensors, config: OptConfig) {
+    this.#tensors = tensors;
+    this.#config = config;
+  }
+
+  /** Row `index` of a matrix. */
+  row(name: string, index: number): readonly number[] {
+    const { shape, values } = this.#tensors.get(name) ?? { shape: [], values: new Float32Array() };
+    const width = shape[1] ?? 0;
+    return Array.from(values.subarray(index * width, (index + 1) * width));
+  }
+
+  linear(name: string, rows: Rows): Rows {
+    const outputs = this.#tensors.get(`${name}.weight`)?.shape[0] ?? 0;
+    const matrix = Array.from({ length: outputs }, (_, index) => this.row(`${name}.weight`, index));
+    const bias = this.#tensors.get(`${name}.bias`)?.values;
+    return rows.map((row) => matrix.map((weights, index) => dot(row, weights) + (bias?.[index] ?? 0)));
+  }
+
+  norm(name: string, rows: Rows): Rows {
+    const [scale, shift] = [this.#tensors.get(`${name}.weight`)?.values, this.#tensors.get(`${name}.bias`)?.values];
+    return rows.map((row) => {
+      const mean = sum(row) / row.length;
+      const variance = sum(row.map((number) => (number - mean) ** 2)) / row.length;
+      return row.map(
+        (number, index) =>
+          ((number - mean) / Math.sqrt(variance + NORM_EPSILON)) * (scale?.[index] ?? 1) + (shift?.[index] ?? 0),
+      );
+    });
+  }
+
+  attention(module: string, rows: Rows): Rows {
+    const { headCount, headSize } = this.#config;
+    const ofHead = (all: Rows, head: number) => all.map((row) => row.slice(head * headSize, (head + 1) * headSize));
+    const [queries, keys, values] = ['q_proj', 'k_proj', 'v_proj'].map((name) =>
+      this.linear(`${module}.${name}`, rows),
+    );
+    const heads = Array.from({ length: headCount }, (_, head) =>
+      attend(ofHead(queries ?? [], head), ofHead(keys ?? [], head), ofHead(values ?? [], head)),
+    );
+    return this.linear(
+      `${module}.out_proj`,
+      rows.map((_, index) => heads.flatMap((head) => head[index] ?? [])),
+    );
+  }
+
+  layer(module: string, x: Rows): Rows {
+    const { normFirst } = this.#config;
+    const before = (name: string, rows: Rows) => (normFirst ? this.norm(`${module}.${name}`, rows) : rows);
+    const behind = (name: string, rows: Rows) => (normFirst ? rows : this.norm(`${module}.${name}`, rows));
+    const attended = this.attention(`${module}.self_attn`, before('self_attn_layer_norm', x));
+    const middle = behind('self_attn_layer_norm', plus(x, attended));
+    const widened = this.linear(`${module}.fc1`, before('final_layer_norm', middle));
+    const activated = widened.map((row) => row.map((number) => Math.max(0, number)));
+    return behind('final_layer_norm', plus(middle, this.linear(`${module}.fc2`, activated)));
+  }
+}
+
+function attend(queries: Rows, keys: Rows, values: Rows): Rows {
+  return queries.map((query, index) => {
+    const seen = keys.slice(0, index + 1).map((key) => Math.exp(dot(query, key) / Math.sqrt(query.length)));
+    const total = sum(seen);
+    return query.map((_, column) => sum(seen.map((share, key) => (share / total) * (values[key]?.[column] ?? 0))));
+  });
+}
+
+/** The logits of the token that follows `tokenIds`. */
+export function logitsByHand(tensors: Tensors, config: OptConfig, tokenIds: readonly number[]): readonly number[] {
+  const model = new Arithmetic(tensors, config);
+  const isNarrow = config.wordEmbeddingSize !== config.hiddenSize;
+  const words = tokenIds.map((id) => model.row(`${DECODER}.embed_tokens.weight`, id));
+  const positions = words.map((_, index) => model.row(`${DECODER}.embed_positions.weight`, index + POSITION_OFFSET));
+  let hidden: Rows = plus(isNarrow ? model.linear(`${DECODER}.project_in`, words) : words, positions);
+  for (let index = 0; index < config.layerCount; index += 1) hidden = model.layer(`${DECODER}.layers.${index}`, hidden);
+  if (config.hasFinalNorm) hidden = model.norm(`${DECODER}.final_layer_norm`, hidden);
+  if (isNarrow) hidden = model.linear(`${DECODER}.project_out`, hidden);
+  const head = tensors.has('language_model.lm_head.weight') ? 'language_model.lm_head' : `${DECODER}.embed_tokens`;
+  return model.linear(head, hidden.slice(-1))[0] ?? [];
+}
+
+/** Greedy search: the new tokens, with their log-probabilities. */
+export function greedyByHand(tensors: Tensors, config: OptConfig, prompt: readonly number[], count: number) {
+  const tokenIds = [...prompt];
+  const logprobs: number[] = [];
+  while (logprobs.length < count && !config.endTokenIds.includes(tokenIds.at(-1) ?? -1)) {
+    const logits = logitsByHand(tensors, config, tokenIds);
+    const best = Math.max(...logits);
+    tokenIds.push(logits.indexOf(best));
+    logprobs.push(-Math.log(sum(logits.map((logit) => Math.exp(logit - best)))));
+  }
+  return { tokenIds, logprobs };
+}
