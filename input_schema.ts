@@ -69,7 +69,21 @@ const imageTextToTextInputs = {
     example: ['how many dogs are in the picture?'],
     description: 'A question in place of text: one for each image, or one for all. Its answer is the output answer.',
   },
+  context: {
+    datatype: 'STRING',
+    required: false,
+    shape: [-1],
+    example: ['how many dogs are there?', 'two'],
+    description: 'Earlier questions and their answers in turn, which every question of the request follows.',
+  },
   ...generationInputs,
+  preset: {
+    ...generationInputs.preset,
+    example: ['vqa'],
+    allowed: ['hf', 'vqa', 'original-blip'],
+    description:
+      'The form of questions and the defaults: as sent (hf), "Question: … Answer:" (vqa), or those of LAVIS (original-blip). For questions vqa unless the model follows instructions, else hf.',
+  },
 } as const satisfies Record<string, InputField>;
 
 const retrievalInputs = {

@@ -66,3 +66,8 @@ function adapterNotices(folder: string): readonly string[] {
   if (adapter === undefined) return [];
   return [`${folder}: the model is served without the adapter beside it: ${adapter}.`];
 }
+
+/** The part of a model that reads or writes texts: BLIP's or CLIP's own, or a language model. */
+export function textPartOf(config: Checkpoint['config']) {
+  return 'text' in config ? config.text : config.language;
+}

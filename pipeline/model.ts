@@ -1,8 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
-import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.ts';
+import { type Checkpoint, openCheckpoint, textPartOf } from '../checkpoint/checkpoint.ts';
 import type { Task } from '../checkpoint/config/architectures.ts';
-import { textPartOf } from '../checkpoint/config/text-part.ts';
 import { locateCheckpoint } from '../checkpoint/hub/locate.ts';
 import packageDescription from '../package.json' with { type: 'json' };
 import { prepareInferenceRequests } from '../protocol/inference-request.ts';

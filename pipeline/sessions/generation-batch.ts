@@ -3,7 +3,7 @@ import type { RowBatch, RowResults, Sequence } from './row-batch.ts';
 
 /** One text to generate. */
 export interface GenerationRow {
-  /** The start of the text: of BLIP [DEC] and the prompt without [SEP]; of BLIP-2 as models/heads/image-text-to-text.ts says. */
+  /** The start of the text: [DEC] and the prompt without [SEP], or as models/heads/image-text-to-text.ts says. */
   readonly inputIds: readonly number[];
   /** The text that an encoder reads: in question answering [CLS], the question and [SEP]. */
   readonly questionIds?: readonly number[];

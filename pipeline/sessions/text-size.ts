@@ -7,7 +7,7 @@ export interface TextSize {
   /** Numbers in the keys of one token in one layer; values have as many. */
   readonly keyValueWidth: number;
   readonly vocabularySize: number;
-  /** Vectors of the image that an encoder reads beside a row's text. Where the decoder reads them they count as its prompt. */
+  /** Vectors of the image that an encoder reads beside a row's text. Those that a decoder reads count as its prompt. */
   readonly encodedImageTokens: number;
 }
 

@@ -1,11 +1,16 @@
 import type { Blip2Config } from '../../checkpoint/config/blip2-config.ts';
 import { HandlerError } from '../../protocol/errors.ts';
-import type { GenerationRow } from '../sessions/generation-batch.ts';
 import { encoderTokens, textTokens } from './text-tokens.ts';
 import type { CheckpointTokenizer } from './tokenizer.ts';
 
-/** The texts that a row begins with. */
-export type PromptStart = Pick<GenerationRow, 'inputIds' | 'questionIds' | 'instructionIds'>;
+/** The tokens that a generated text begins with, and those that encoders read. */
+export interface PromptStart {
+  readonly inputIds: readonly number[];
+  /** T5's encoder reads the prompt. */
+  readonly questionIds?: readonly number[];
+  /** InstructBLIP's Q-Former reads it too, in tokens of its own. */
+  readonly instructionIds?: readonly number[];
+}
 
 /** How BLIP-2 and InstructBLIP read prompts (transformers' processing_blip_2.py and processing_instructblip.py). */
 export interface Blip2Texts {
@@ -18,9 +23,6 @@ export interface Blip2Texts {
   /** The text of tokens, without special tokens and those that stand for the image. */
   decode(tokenIds: readonly number[]): string;
 }
-
-/** The Q-Former's own tokenizer, in InstructBLIP. */
-const INSTRUCTION_FOLDER = 'qformer_tokenizer';
 
 /** @param instructionTokenizer of the Q-Former, where it reads the prompt. */
 export function blip2Texts(
@@ -53,9 +55,4 @@ function refuseImageToken(prompt: string, imageToken: string): void {
   if (!prompt.includes(imageToken)) return;
   const expected = `a prompt without ${imageToken}, which stands for the image`;
   throw new HandlerError('INVALID_INPUT', `Expected ${expected}. Leave it out: the image comes first by itself.`);
-}
-
-/** Where the tokenizer of the Q-Former lies in a checkpoint. */
-export function instructionFolderOf({ readsInstruction }: Blip2Config): string | undefined {
-  return readsInstruction ? INSTRUCTION_FOLDER : undefined;
 }

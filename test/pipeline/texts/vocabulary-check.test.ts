@@ -2,8 +2,7 @@ import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { openCheckpoint } from '../../../checkpoint/checkpoint.ts';
-import { textPartOf } from '../../../checkpoint/config/text-part.ts';
+import { openCheckpoint, textPartOf } from '../../../checkpoint/checkpoint.ts';
 import { blipTexts } from '../../../pipeline/texts/blip-texts.ts';
 import { openTokenizer } from '../../../pipeline/texts/tokenizer.ts';
 import { checkVocabulary } from '../../../pipeline/texts/vocabulary-check.ts';
