@@ -1,5 +1,5 @@
 import type { JsonSection } from '../files/json-file.ts';
-import { readBoolean, readChoice, readInteger, requireDivisible } from '../files/json-section.ts';
+import { inconsistent, readBoolean, readChoice, readInteger, requireDivisible } from '../files/json-section.ts';
 import { type LanguageModelConfig, requireInVocabulary } from './language-model-config.ts';
 import { requireAttentionFits, sizeLimits } from './size-limits.ts';
 import { type Activation, activations } from './vision-config.ts';
@@ -17,6 +17,15 @@ export interface OptConfig extends LanguageModelConfig {
   readonly hasBias: boolean;
   /** `layer_norm_elementwise_affine` */
   readonly hasNormWeights: boolean;
+}
+
+/**
+ * transformers scatters the image's vectors, which have the width of the layers, among embeddings of another width without
+ * an error: no such checkpoint can have been trained.
+ */
+function requireWideEmbeddings(section: JsonSection, hiddenSize: number): void {
+  const size = readInteger(section, 'word_embed_proj_dim', hiddenSize, 1, sizeLimits.hiddenSize);
+  if (size !== hiddenSize) throw inconsistent(section, `word_embed_proj_dim to be hidden_size ${hiddenSize}`, size);
 }
 
 /** transformers' OPT has no key for it (models/opt/modeling_opt.py). */
