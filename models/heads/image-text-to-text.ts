@@ -116,7 +116,7 @@ function continueWithOpt(
  */
 export function withImages(
   { op }: Module,
-  { queryCount }: Blip2Config,
+  { queryCount, language: { hiddenSize } }: Blip2Config,
   { embed }: Pick<LanguageModel<object>, 'embed'>,
   { inputIds, paddingLength }: Extract<Prompt, { readonly inputIds: Value<'int64'> }>,
   { vectors, places }: ImageVectors,
@@ -124,7 +124,10 @@ export function withImages(
   const slots = op.sub(op.unsqueeze(op.indices(inputIds, 1), [0]), op.unsqueeze(paddingLength, [1])); // [rows, length]
   const isText = op.greaterOrEqual(slots, queryCount);
   const words = embed({ op }, op.where(isText, inputIds, 0));
+  // One lookup in all vectors and words: CUDA has no Where in every precision.
+  const all = op.concat([vectors, op.reshape(words, [-1, hiddenSize])], 0);
   const inImage = op.max(op.min(slots, queryCount - 1), 0); // Padding reads the first vector; nothing reads padding.
-  const ofRow = op.add(op.unsqueeze(op.mul(places, queryCount), [1]), inImage);
-  return op.where(op.unsqueeze(isText, [2]), words, op.gather(vectors, ofRow, 0));
+  const ofImage = op.add(op.unsqueeze(op.mul(places, queryCount), [1]), inImage);
+  const wordIndex = op.reshape(op.indices(op.reshape(inputIds, [-1]), 0), [op.dimension(inputIds, 0), -1]);
+  return op.gather(all, op.where(isText, op.add(wordIndex, op.dimension(vectors, 0)), ofImage), 0);
 }
