@@ -1,6 +1,6 @@
 import { blockSizeOf, MAX_IN_BLOCK, MIDDLE_OF_BLOCK } from '../weights/int8-format.ts';
 import type { Matrix } from './quantize-matrix.ts';
-import { rounded, stepOf } from './step.ts';
+import { fittingStep, rounded } from './step.ts';
 
 export interface BlockMatrix {
   /** [out, blocks, block]; what fills up the last block of a row stands for zero. */
@@ -19,7 +19,8 @@ export function blockShape(
 }
 
 /**
- * Rounds each block of each row of a matrix to 8 bits, in steps of its own, symmetric about zero.
+ * Rounds each block of each row of a matrix to 8 bits, in steps of its own, symmetric about zero. The largest weight of a
+ * block fits: finer steps that cut it off gain nothing where so few weights share one.
  * @throws RangeError for a value that is not finite. Its message follows "expected".
  */
 export function quantizeBlocks(
@@ -33,7 +34,7 @@ export function quantizeBlocks(
     const output = Math.floor(block / blockCount);
     const from = output * inputSize + (block % blockCount) * blockSize;
     const to = Math.min(from + blockSize, (output + 1) * inputSize);
-    const step = stepOf(values, from, to, MAX_IN_BLOCK);
+    const step = fittingStep(values, from, to, MAX_IN_BLOCK);
     scale[block] = step;
     const perStep = 1 / step;
     const shift = block * blockSize - from;

@@ -1,6 +1,6 @@
 import { blockShape } from './quantize-blocks.ts';
 import type { Matrix } from './quantize-matrix.ts';
-import { nearestWhole, notFinite, PARTS } from './step.ts';
+import { nearestWhole, notFinite } from './step.ts';
 
 /** A matrix in blocks of 4 bits. Bytes hold two numbers, the first in the lower half. */
 export interface HalfByteMatrix {
@@ -14,6 +14,12 @@ export interface HalfByteMatrix {
 
 /** The largest of the 16 numbers that half a byte holds. */
 const LARGEST = 15;
+
+/**
+ * Steps that are tried, as parts of the one in which the whole range just fits. They lie close, because any other places
+ * the weights of a block otherwise between two numbers.
+ */
+const PARTS = [1, 0.96, 0.92, 0.88] as const;
 
 /** How one block is rounded: value = (number - zeroPoint) * scale. */
 interface BlockSteps {

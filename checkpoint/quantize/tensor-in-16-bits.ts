@@ -39,5 +39,5 @@ function requireInFloat16({ path, name }: TensorRegion, values: Float32Array): v
   const tooLarge = values.find((value) => Number.isFinite(value) && Math.abs(value) >= TOO_LARGE);
   if (tooLarge === undefined) return;
   const expected = `${path}: tensor ${name}: expected weights of at most 65504, as float16 has`;
-  throw new CheckpointError('CHECKPOINT_WEIGHTS_INVALID', `${expected}, got ${tooLarge}. Copy it in bfloat16.`);
+  throw new CheckpointError('CHECKPOINT_WEIGHTS_INVALID', `${expected}, got ${tooLarge}. A copy in bfloat16 holds it.`);
 }

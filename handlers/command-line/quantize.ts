@@ -1,6 +1,7 @@
 import type { Calibration } from '../../checkpoint/quantize/calibration.ts';
+import type { LanguageModelBits } from '../../checkpoint/quantize/checkpoint-tensors.ts';
 import { copyIn16Bits } from '../../checkpoint/quantize/copy-in-16-bits.ts';
-import { type LanguageModelBits, quantizeCheckpoint } from '../../checkpoint/quantize/quantize-checkpoint.ts';
+import { quantizeCheckpoint } from '../../checkpoint/quantize/quantize-checkpoint.ts';
 import { type CopyPrecision, copyPrecisions } from '../../checkpoint/quantize/tensor-in-16-bits.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { abortOnSignals, readArguments, runCommand } from './command.ts';

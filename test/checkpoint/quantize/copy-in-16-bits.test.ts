@@ -104,7 +104,7 @@ describe('is refused', () => {
       code: 'CHECKPOINT_WEIGHTS_INVALID',
       message:
         `${join(folder, 'model.safetensors')}: tensor language_model.x: expected weights of at most 65504, ` +
-        'as float16 has, got 70000. Copy it in bfloat16.',
+        'as float16 has, got 70000. A copy in bfloat16 holds it.',
     });
     expect(readdirSync(parent)).toEqual([]);
   });
