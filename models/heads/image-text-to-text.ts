@@ -14,7 +14,14 @@ import { linear } from '../layers.ts';
 import { child, type GraphOptions, type Module, rootModule } from '../module.ts';
 import { orderedRows } from '../rows-by-image.ts';
 import { qFormer, qFormerCrossStates, queryEmbeddings } from '../towers/q-former.ts';
-import { addImageInputs, type ImageSettings, type VisionStates, visionStates } from '../towers/vision-states.ts';
+import {
+  addImageInputs,
+  type EncodingShape,
+  encodeVision,
+  type ImageInputs,
+  type ImageSettings,
+  imageEncodings,
+} from '../towers/vision-states.ts';
 
 /** The settings of a checkpoint of BLIP-2 or InstructBLIP. */
 export interface ImageTextSettings extends ImageSettings {
@@ -27,7 +34,8 @@ export interface ImageTextSettings extends ImageSettings {
  * images to token ids. Each image is encoded once, whatever the number of prompts, and each prompt is read once, whatever
  * the number of beams.
  *
- * Inputs: those of images and `image_index` as for captioning; `input_ids` int64 [rows, length]: the image's token for each
+ * Inputs: those of images and `image_index` as for captioning, where `known_vision_states` [known images, queries, hidden]
+ * are the vectors that the language model reads; `input_ids` int64 [rows, length]: the image's token for each
  * vector of the image, and then the prompt, padded on the left with the image's token; `padding_length` int64 [rows]; and
  * the generation parameters.
  *
@@ -37,14 +45,13 @@ export interface ImageTextSettings extends ImageSettings {
 export function imageTextToTextGraph(settings: ImageTextSettings, weights: Weights, options: GraphOptions = {}): Graph {
   const graph = createGraph('image-text-to-text');
   const model = rootModule(graph, weights, options);
-  const images = addImageInputs(graph, settings, model.form);
+  const images = addImageInputs(graph, settings, model.form, vectorsShape(settings));
   const imageIndex = addInput(graph, 'image_index', 'int64', ['rows']);
   const inputIds = addInput(graph, 'input_ids', 'int64', ['rows', 'prompt_length']);
   const paddingLength = addInput(graph, 'padding_length', 'int64', ['rows']);
   const parameters = addGenerationParameters(graph);
 
-  const states = visionStates(model, settings, images);
-  const vectors = imageVectors(model, settings, states, imageIndex);
+  const vectors = imageVectors(model, settings, images, imageIndex);
   const ids = { inputIds, paddingLength };
   addGeneratedOutputs(graph, continueText(model, settings, { ids, vectors, parameters }));
   return graph;
@@ -58,26 +65,42 @@ export interface ImageVectors {
   readonly places: Value<'int64'>;
 }
 
-/** The Q-Former reads each image once, and `language_projection` gives its query vectors the width of the language model. */
+/** No prompt changes the vectors of an image, so that a later run may use those of an earlier one. */
+function vectorsShape({ config: { queryCount, language } }: ImageTextSettings): EncodingShape {
+  return [queryCount, language.hiddenSize];
+}
+
+/** Each image goes through the vision model and the Q-Former once. */
 export function imageVectors(
   model: Module,
-  { config }: ImageTextSettings,
-  { rows, imageCount }: VisionStates,
+  settings: ImageTextSettings,
+  images: ImageInputs,
   imageIndex: Value<'int64'>,
 ): ImageVectors {
-  const { qFormer: settings, vision, queryCount, language } = config;
+  const { rows } = imageEncodings(model, settings, images, vectorsShape(settings), (module, some) =>
+    projectQueries(module, settings, encodeVision(module, settings, some), module.op.dimension(some, 0)),
+  );
+  return { vectors: rows, places: imageIndex };
+}
+
+/** `language_projection` gives the query vectors the width of the language model: [images * queries, hidden]. */
+function projectQueries(
+  model: Module,
+  { config: { qFormer: sizes, vision, queryCount, language } }: ImageTextSettings,
+  states: Value<Real>,
+  imageCount: Value<'int64'>,
+): Value<Real> {
   const module = child(model, 'qformer');
-  const queries = qFormer(module, settings, {
-    embeddings: queryEmbeddings(model, settings, queryCount, imageCount),
+  const queries = qFormer(module, sizes, {
+    embeddings: queryEmbeddings(model, sizes, queryCount, imageCount),
     norm: child(module, 'layernorm'),
     queryCount,
     image: {
-      cross: qFormerCrossStates(module, settings, rows, imageTokenCount(vision)),
-      rowsByImage: orderedRows(model, imageCount, settings.hiddenSize),
+      cross: qFormerCrossStates(module, sizes, states, imageTokenCount(vision)),
+      rowsByImage: orderedRows(model, imageCount, sizes.hiddenSize),
     },
   });
-  const projection = child(model, 'language_projection');
-  return { vectors: linear(projection, queries, settings.hiddenSize, language.hiddenSize), places: imageIndex };
+  return linear(child(model, 'language_projection'), queries, sizes.hiddenSize, language.hiddenSize);
 }
 
 /** Everything that a text begins with. */
@@ -116,7 +139,7 @@ function continueWithOpt(
  */
 export function withImages(
   { op }: Module,
-  { queryCount }: Blip2Config,
+  { queryCount, language: { hiddenSize } }: Blip2Config,
   { embed }: Pick<LanguageModel<object>, 'embed'>,
   { inputIds, paddingLength }: Extract<Prompt, { readonly inputIds: Value<'int64'> }>,
   { vectors, places }: ImageVectors,
@@ -124,7 +147,10 @@ export function withImages(
   const slots = op.sub(op.unsqueeze(op.indices(inputIds, 1), [0]), op.unsqueeze(paddingLength, [1])); // [rows, length]
   const isText = op.greaterOrEqual(slots, queryCount);
   const words = embed({ op }, op.where(isText, inputIds, 0));
+  // One lookup in all vectors and words: CUDA has no Where in every precision.
+  const all = op.concat([vectors, op.reshape(words, [-1, hiddenSize])], 0);
   const inImage = op.max(op.min(slots, queryCount - 1), 0); // Padding reads the first vector; nothing reads padding.
-  const ofRow = op.add(op.unsqueeze(op.mul(places, queryCount), [1]), inImage);
-  return op.where(op.unsqueeze(isText, [2]), words, op.gather(vectors, ofRow, 0));
+  const ofImage = op.add(op.unsqueeze(op.mul(places, queryCount), [1]), inImage);
+  const wordIndex = op.reshape(op.indices(op.reshape(inputIds, [-1]), 0), [op.dimension(inputIds, 0), -1]);
+  return op.gather(all, op.where(isText, op.add(wordIndex, op.dimension(vectors, 0)), ofImage), 0);
 }
