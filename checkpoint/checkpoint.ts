@@ -2,7 +2,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeAdapter } from './config/adapter-config.ts';
 import { type Architecture, architectures, findArchitecture } from './config/architectures.ts';
-import type { BlipSettings, ClipSettings } from './config/families.ts';
+import type { Blip2Settings, BlipSettings, ClipSettings } from './config/families.ts';
 import { CheckpointError } from './errors.ts';
 import { readJsonFile } from './files/json-file.ts';
 import { readIsInt8 } from './weights/int8-format.ts';
@@ -19,6 +19,9 @@ export type Checkpoint = CheckpointFolder & ReturnType<(typeof architectures)[Ar
 
 /** A checkpoint of BLIP: captioning, question answering or retrieval. */
 export type BlipCheckpoint = Extract<Checkpoint, BlipSettings>;
+
+/** A checkpoint of BLIP-2 or InstructBLIP that writes. */
+export type Blip2Checkpoint = Extract<Checkpoint, Blip2Settings>;
 
 export type ClipCheckpoint = Extract<Checkpoint, ClipSettings>;
 
@@ -62,4 +65,9 @@ function adapterNotices(folder: string): readonly string[] {
   const adapter = describeAdapter(folder);
   if (adapter === undefined) return [];
   return [`${folder}: the model is served without the adapter beside it: ${adapter}.`];
+}
+
+/** The part of a model that reads or writes texts: BLIP's or CLIP's own, or a language model. */
+export function textPartOf(config: Checkpoint['config']) {
+  return 'text' in config ? config.text : config.language;
 }

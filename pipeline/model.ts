@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
-import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.ts';
+import { type Checkpoint, openCheckpoint, textPartOf } from '../checkpoint/checkpoint.ts';
 import type { Task } from '../checkpoint/config/architectures.ts';
 import { locateCheckpoint } from '../checkpoint/hub/locate.ts';
 import packageDescription from '../package.json' with { type: 'json' };
@@ -163,7 +163,10 @@ async function startTask<Name extends Task>(
   try {
     const preparing = taskContext(name, checkpoint, settings, budget, onNotice);
     const [prepared, { pool, plan }] = await Promise.all([preparing, starting]);
-    const maxBatchSize = maxBatchSizeOn(settings.maxBatchSize, pool.executionProvider, checkpoint.config);
+    const maxBatchSize = maxBatchSizeOn(settings.maxBatchSize, pool.executionProvider, {
+      vision: checkpoint.config.vision,
+      text: textPartOf(checkpoint.config),
+    });
     for (const line of decodingAdvice(pool.executionProvider)) onNotice?.(line);
     return { read: registry[name].start(checkpoint, pool, { ...prepared, maxBatchSize }), pool, plan };
   } catch (error) {
@@ -249,7 +252,7 @@ async function taskContext(
 ): Promise<Omit<TaskContext, 'maxBatchSize'>> {
   const importing = import('./images/image-source.ts');
   const tokenizer = openTokenizer(folder);
-  for (const line of checkVocabulary(tokenizer, config.text)) onNotice?.(line);
+  for (const line of checkVocabulary(tokenizer, textPartOf(config))) onNotice?.(line);
   const { loadImage } = await importing;
   prepareInferenceRequests();
   registry[name].prepare();

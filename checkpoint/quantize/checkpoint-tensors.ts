@@ -29,8 +29,8 @@ interface Job {
 /**
  * All tensors of an int8 checkpoint, in the order of its file.
  * @param calibrated the inputs of matrices whose steps are fixed; the others have steps of their own for each row.
- * @throws CheckpointError when a matrix of several parts cannot be divided into them. Reading a tensor throws one for weights
- *   that are not finite.
+ * @throws CheckpointError when a matrix of several parts cannot be divided into them. Reading a tensor throws one for
+ *   weights that are not finite.
  */
 export function checkpointTensors(
   regions: Regions,

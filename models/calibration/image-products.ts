@@ -42,6 +42,8 @@ export function imageProducts(
   const pixels = pixelValues(model, images, checkpoint.imageProcessor);
   if (checkpoint.task === 'clip') {
     clipImageTower(tower, checkpoint.config.vision, pixels);
+  } else if (checkpoint.task === 'image-text-to-text') {
+    visionTransformer(tower, checkpoint.config.vision, pixels);
   } else {
     const { vision, text } = checkpoint.config;
     const states = visionTransformer(tower, vision, pixels);

@@ -1,5 +1,5 @@
-import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
 import type { GenerationRow, SharedSettings } from './generation-batch.ts';
+import type { BoundedText, TextSize } from './text-size.ts';
 
 /**
  * Bounds of one run of a graph that generates. A run cannot be stopped, so more work than this goes through several runs,
@@ -35,12 +35,6 @@ const SORTED_SCORES_PER_TOKEN = 10_000;
 /** The parts of rows and settings that work depends on. */
 type Row = Pick<GenerationRow, 'inputIds' | 'questionIds' | 'maxNewTokens'>;
 
-/** The sizes of a text model that work depends on. */
-export type TextSize = Pick<TextConfig, 'layerCount' | 'hiddenSize' | 'vocabularySize'>;
-
-/** A text model that has positions for so many tokens. */
-type BoundedText = TextSize & Pick<TextConfig, 'maxPositions'>;
-
 /** Rows that are computed together are padded to the longest. */
 interface Lengths {
   readonly prompt: number;
@@ -66,10 +60,11 @@ export function sequencesPerRow(settings: Pick<SharedSettings, 'num_beams' | 'nu
 /** The memory of the sequences of rows that are computed together. */
 export function bytesOf(rows: readonly Row[], settings: SharedSettings, text: TextSize): number {
   const { prompt, question, newTokens } = lengthsOf(rows);
-  const keysAndValues = text.layerCount * 2 * text.hiddenSize * BYTES;
+  const keysAndValues = text.layerCount * 2 * text.keyValueWidth * BYTES;
   const sequences = rows.length * sequencesPerRow(settings);
   const cacheBytes =
-    CACHE_COPIES * sequences * (prompt + newTokens) * keysAndValues + rows.length * question * keysAndValues;
+    CACHE_COPIES * sequences * (prompt + newTokens) * keysAndValues +
+    rows.length * (question + text.encodedImageTokens) * keysAndValues;
   const scoreBytes = (settings.do_sample ? SAMPLED_SCORE_COPIES : SCORE_COPIES) * text.vocabularySize * BYTES;
   return cacheBytes + sequences * (scoreBytes + windowBytes(prompt + newTokens, settings));
 }
@@ -83,7 +78,9 @@ function windowBytes(length: number, { no_repeat_ngram_size: size }: SharedSetti
 export function tokensOf(rows: readonly Row[], settings: SharedSettings, text: TextSize): number {
   const { prompt, question, newTokens } = lengthsOf(rows);
   const perSequence = newTokens * (1 + drawingTokens(settings, text));
-  return Math.ceil(rows.length * (prompt + question + sequencesPerRow(settings) * perSequence));
+  return Math.ceil(
+    rows.length * (prompt + question + text.encodedImageTokens + sequencesPerRow(settings) * perSequence),
+  );
 }
 
 /** The time to draw one token of a sequence, in tokens. */

@@ -1,7 +1,7 @@
 import type { RequestSize } from '../accepted-requests.ts';
 import type { ImageOptions, ImageSource, LoadedImage } from '../images/image-source.ts';
 import type { InferRequest, RequestEvents, StageTimes, TaskAnswer } from '../infer-request.ts';
-import type { Tokenizer } from '../texts/tokenizer.ts';
+import type { CheckpointTokenizer } from '../texts/tokenizer.ts';
 import type { BatcherOptions } from '../workers/batcher.ts';
 import type { GenerationLimits } from './generation-settings.ts';
 
@@ -32,7 +32,7 @@ export type ReadRequest<Inputs> = (inputs: Inputs, outputs: readonly string[]) =
 export interface TaskContext extends BatcherOptions, GenerationLimits {
   /** The most bytes of caches and scores in one run. */
   readonly maxRunBytes: number;
-  readonly tokenizer: Tokenizer;
+  readonly tokenizer: CheckpointTokenizer;
   readonly loadImage: (source: ImageSource, options: ImageOptions) => Promise<LoadedImage>;
   readonly imageOptions: ImageOptions;
 }

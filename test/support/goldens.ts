@@ -74,8 +74,8 @@ export function checkpointFolder(name: AnyCheckpointName): string {
 /** A checkpoint of BLIP; those of CLIP have other configurations. */
 export function openBlipCheckpoint(folder: string): BlipCheckpoint {
   const checkpoint = openCheckpoint(folder);
-  if (checkpoint.task !== 'clip') return checkpoint;
-  throw new Error(`Expected a BLIP checkpoint in ${folder}, got CLIP.`);
+  if (checkpoint.task !== 'clip' && checkpoint.task !== 'image-text-to-text') return checkpoint;
+  throw new Error(`Expected a BLIP checkpoint in ${folder}, got one for ${checkpoint.task}.`);
 }
 
 export function openClipCheckpoint(folder: string): ClipCheckpoint {

@@ -11,7 +11,7 @@ import {
 import { greedySettings } from '../../support/greedy-settings.ts';
 
 /** The text model of BLIP-base and BLIP-large. */
-const blip = { layerCount: 12, hiddenSize: 768, vocabularySize: 30_524, maxPositions: 512 };
+const blip = { layerCount: 12, keyValueWidth: 768, vocabularySize: 30_524, maxPositions: 512, encodedImageTokens: 0 };
 const rows = (count: number, maxNewTokens = 20, promptLength = 4, questionLength?: number) =>
   Array.from({ length: count }, () => ({
     inputIds: Array.from({ length: promptLength }, () => 7),
