@@ -45,6 +45,7 @@ export function readOptConfig(section: JsonSection): OptConfig {
   requireAttentionFits(section, 'max_position_embeddings', maxPositions, headCount);
   const token = (key: string, usual: number) =>
     requireInVocabulary(section, key, readInteger(section, key, usual, 0), vocabularySize);
+  requireWideEmbeddings(section, hiddenSize);
   const normFirst = readBoolean(section, 'do_layer_norm_before', true);
   return {
     kind: 'opt',
