@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { type BlipCheckpoint, type ClipCheckpoint, openCheckpoint } from '../../checkpoint/checkpoint.ts';
 import { readSafetensorsHeader, type TensorRegion } from '../../checkpoint/weights/safetensors.ts';
 
-/** Results of transformers with the small checkpoints, by make_goldens.py and make_family_goldens.py of test/fixtures. */
+/** Results of transformers with the small checkpoints, by make_goldens.py, make_family_goldens.py and make_blip2_goldens.py of test/fixtures. */
 
 /** Captioning. */
 export const checkpointNames = ['narrow-vision', 'sharded-float16', 'untied-bfloat16'] as const;
@@ -11,10 +11,25 @@ export type CheckpointName = (typeof checkpointNames)[number];
 export const answerCheckpointNames = ['answers-float32', 'answers-float16'] as const;
 export const retrievalCheckpointNames = ['retrieval-wide-vision', 'retrieval-bfloat16'] as const;
 export const clipCheckpointNames = ['clip-placeholder-end', 'clip-real-end'] as const;
+export const imageTextCheckpointNames = [
+  'blip2-opt',
+  'blip2-opt-legacy',
+  'blip2-opt-float16',
+  'blip2-t5',
+  'blip2-t5-legacy',
+  'blip2-t5-bfloat16',
+  'instructblip-t5',
+] as const;
+export type ImageTextCheckpointName = (typeof imageTextCheckpointNames)[number];
 export type AnswerCheckpointName = (typeof answerCheckpointNames)[number];
 export type RetrievalCheckpointName = (typeof retrievalCheckpointNames)[number];
 export type ClipCheckpointName = (typeof clipCheckpointNames)[number];
-type AnyCheckpointName = CheckpointName | AnswerCheckpointName | RetrievalCheckpointName | ClipCheckpointName;
+type AnyCheckpointName =
+  | CheckpointName
+  | AnswerCheckpointName
+  | RetrievalCheckpointName
+  | ClipCheckpointName
+  | ImageTextCheckpointName;
 export const imageNames = ['chelsea', 'rocket', 'small'] as const;
 export type ImageName = (typeof imageNames)[number];
 
