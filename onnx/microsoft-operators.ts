@@ -317,10 +317,7 @@ export class MicrosoftOperators {
   }
 }
 
-function attentionAttributes(
-  headCount: number,
-  scale: number | undefined,
-): NonNullable<NodeDescription['attributes']> {
+function attentionAttributes(headCount: number, scale: number | undefined): NonNullable<NodeDescription['attributes']> {
   return { num_heads: { int: headCount }, ...(scale === undefined ? {} : { scale: { float: scale } }) };
 }
 
