@@ -1,5 +1,5 @@
 import type { JsonSection } from '../files/json-file.ts';
-import { readBoolean, readChoice, readInteger, requireDivisible } from '../files/json-section.ts';
+import { inconsistent, readBoolean, readChoice, readInteger, requireDivisible } from '../files/json-section.ts';
 import { type LanguageModelConfig, requireInVocabulary } from './language-model-config.ts';
 import { requireAttentionFits, sizeLimits } from './size-limits.ts';
 import { type Activation, activations } from './vision-config.ts';
@@ -19,6 +19,15 @@ export interface OptConfig extends LanguageModelConfig {
   readonly hasNormWeights: boolean;
 }
 
+/**
+ * transformers scatters the image's vectors, which have the width of the layers, among embeddings of another width without
+ * an error: no such checkpoint can have been trained.
+ */
+function requireWideEmbeddings(section: JsonSection, hiddenSize: number): void {
+  const size = readInteger(section, 'word_embed_proj_dim', hiddenSize, 1, sizeLimits.hiddenSize);
+  if (size !== hiddenSize) throw inconsistent(section, `word_embed_proj_dim to be hidden_size ${hiddenSize}`, size);
+}
+
 /** transformers' OPT has no key for it (models/opt/modeling_opt.py). */
 export const OPT_LAYER_NORM_EPSILON = 1e-5;
 
@@ -36,6 +45,7 @@ export function readOptConfig(section: JsonSection): OptConfig {
   requireAttentionFits(section, 'max_position_embeddings', maxPositions, headCount);
   const token = (key: string, usual: number) =>
     requireInVocabulary(section, key, readInteger(section, key, usual, 0), vocabularySize);
+  requireWideEmbeddings(section, hiddenSize);
   const normFirst = readBoolean(section, 'do_layer_norm_before', true);
   return {
     kind: 'opt',
