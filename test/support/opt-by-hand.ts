@@ -11,7 +11,7 @@ const POSITION_OFFSET = 2;
 
 /** The tensors of a checkpoint that is made as `config` says. */
 export function optShapes(config: OptConfig, hasHead: boolean): Shapes {
-  const { hiddenSize: width, intermediateSize, wordEmbeddingSize: embedded, vocabularySize, maxPositions } = config;
+  const { hiddenSize: width, intermediateSize, vocabularySize, maxPositions } = config;
   const linear = (name: string, inputSize: number, outputSize: number, hasBias = config.hasBias) => [
     [`${name}.weight`, [outputSize, inputSize]] as const,
     ...(hasBias ? [[`${name}.bias`, [outputSize]] as const] : []),
@@ -34,15 +34,12 @@ export function optShapes(config: OptConfig, hasHead: boolean): Shapes {
       ...norm(`${layer}.final_layer_norm`),
     ],
   );
-  const isNarrow = embedded !== width;
   return [
-    [`${DECODER}.embed_tokens.weight`, [vocabularySize, embedded]],
+    [`${DECODER}.embed_tokens.weight`, [vocabularySize, width]],
     [`${DECODER}.embed_positions.weight`, [maxPositions + POSITION_OFFSET, width]],
-    ...(isNarrow ? linear(`${DECODER}.project_in`, embedded, width, false) : []),
-    ...(isNarrow ? linear(`${DECODER}.project_out`, width, embedded, false) : []),
     ...layers,
     ...(config.hasFinalNorm ? norm(`${DECODER}.final_layer_norm`) : []),
-    ...(hasHead ? linear('language_model.lm_head', embedded, vocabularySize, false) : []),
+    ...(hasHead ? linear('language_model.lm_head', width, vocabularySize, false) : []),
   ];
 }
 
@@ -132,14 +129,12 @@ function logitsByHand(
   image: Rows,
 ): readonly number[] {
   const model = new Arithmetic(tensors, config);
-  const isNarrow = config.wordEmbeddingSize !== config.hiddenSize;
   const words = tokenIds.map((id) => model.row(`${DECODER}.embed_tokens.weight`, id));
-  const read = [...image, ...(isNarrow ? model.linear(`${DECODER}.project_in`, words) : words)];
+  const read = [...image, ...words];
   const positions = read.map((_, index) => model.row(`${DECODER}.embed_positions.weight`, index + POSITION_OFFSET));
   let hidden: Rows = plus(read, positions);
   for (let index = 0; index < config.layerCount; index += 1) hidden = model.layer(`${DECODER}.layers.${index}`, hidden);
   if (config.hasFinalNorm) hidden = model.norm(`${DECODER}.final_layer_norm`, hidden);
-  if (isNarrow) hidden = model.linear(`${DECODER}.project_out`, hidden);
   const head = tensors.has('language_model.lm_head.weight') ? 'language_model.lm_head' : `${DECODER}.embed_tokens`;
   return model.linear(head, hidden.slice(-1))[0] ?? [];
 }

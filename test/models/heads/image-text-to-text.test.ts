@@ -18,7 +18,7 @@ import { randomTensors, weightsOf } from '../../support/random-tensors.ts';
 
 /**
  * Images before OPT: which vectors each row reads, and at which positions, against OPT's arithmetic by hand over the same
- * vectors. Embeddings are narrower than hidden states, so that words and images differ in how they are made.
+ * vectors.
  */
 
 const language: OptConfig = {
@@ -35,12 +35,14 @@ const language: OptConfig = {
   padTokenId: 1,
   endTokenIds: [9],
   activation: 'relu',
-  wordEmbeddingSize: 12,
   normFirst: true,
   hasFinalNorm: true,
   hasBias: true,
   hasNormWeights: true,
 };
+
+/** The vocabulary lacks it. */
+const IMAGE_TOKEN = 999;
 
 const config: Blip2Config & { readonly language: OptConfig } = {
   vision: {
@@ -69,7 +71,7 @@ const config: Blip2Config & { readonly language: OptConfig } = {
   queryCount: 3,
   language,
   readsInstruction: false,
-  imageTokenId: 999, // The vocabulary lacks it.
+  imageTokenId: IMAGE_TOKEN,
   warnings: [],
 };
 
@@ -122,12 +124,12 @@ async function openHead(form: GraphForm) {
     asked: readonly Row[],
     { images: given = images, known = noVectors, order = [0, 1, 2, 3], beams = 1 }: Inputs = {},
   ) => {
-    const image = Array.from({ length: config.queryCount }, () => config.imageTokenId);
+    const image = Array.from({ length: config.queryCount }, () => IMAGE_TOKEN);
     const prompts = asked.map(({ prompt }) => [...image, ...prompt]);
     const longest = Math.max(...prompts.map((prompt) => prompt.length));
     const padding = prompts.map((prompt) => longest - prompt.length);
     const padded = prompts.flatMap((prompt, row) => [
-      ...Array.from({ length: padding[row] ?? 0 }, () => config.imageTokenId),
+      ...Array.from({ length: padding[row] ?? 0 }, () => IMAGE_TOKEN),
       ...prompt,
     ]);
     const outputs = await session.run({
