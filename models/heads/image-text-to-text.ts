@@ -1,5 +1,6 @@
 import type { Blip2Config } from '../../checkpoint/config/blip2-config.ts';
 import type { OptConfig } from '../../checkpoint/config/opt-config.ts';
+import type { T5Config } from '../../checkpoint/config/t5-config.ts';
 import type { TokenRules } from '../../checkpoint/config/token-rules.ts';
 import { imageTokenCount } from '../../checkpoint/config/vision-config.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
@@ -10,6 +11,7 @@ import { addGeneratedOutputs, type GeneratedSequences } from '../generation/gene
 import type { LanguageModel, Prompt } from '../generation/language-model.ts';
 import { addGenerationParameters, type GenerationParameters } from '../generation/parameters.ts';
 import { optLanguageModel, prepareOptPadding } from '../language-models/opt.ts';
+import { embedT5, t5CrossStates, t5Encoder, t5LanguageModel } from '../language-models/t5.ts';
 import { linear } from '../layers.ts';
 import { child, type GraphOptions, type Module, rootModule } from '../module.ts';
 import { orderedRows } from '../rows-by-image.ts';
@@ -114,7 +116,8 @@ function continueText(model: Module, settings: ImageTextSettings, beginning: Beg
   const { language } = settings.config;
   const module = child(model, 'language_model');
   if (language.kind === 'opt') return continueWithOpt(model, module, language, settings, beginning);
-  throw new RangeError(`Expected a language model of kind opt, got ${language.kind}.`);
+  if (language.kind === 't5') return continueWithT5(model, module, language, settings, beginning);
+  throw new RangeError(`Expected a language model of kind opt or t5, got ${language.kind}.`);
 }
 
 function continueWithOpt(
@@ -131,6 +134,25 @@ function continueWithOpt(
     model: optLanguageModel(module, language, prepareOptPadding(module, language, prompt, parameters)),
   });
   return generate(model, prompt, parameters, plain, settings.tokenRules, model.form === 'lean' ? greedy() : undefined);
+}
+
+/** The encoder reads the image and the prompt, padded on the right; the decoder begins with one token. */
+function continueWithT5(
+  model: Module,
+  module: Module,
+  language: T5Config,
+  settings: ImageTextSettings,
+  { ids, vectors: { vectors, places }, parameters }: Beginning,
+): GeneratedSequences {
+  const { op } = model;
+  const { queryCount } = settings.config;
+  const promptIds = addInput(op.graph, 'question_ids', 'int64', ['rows', 'question_length']);
+  const promptLength = addInput(op.graph, 'question_length', 'int64', ['rows']);
+  const images = op.gather(op.reshape(vectors, [-1, queryCount, language.hiddenSize]), places, 0);
+  const embeddings = op.concat([images, embedT5(module, language, promptIds)], 1);
+  const encoded = t5Encoder(module, language, embeddings, op.add(promptLength, queryCount));
+  const decoder = t5LanguageModel(module, language, t5CrossStates(module, language, encoded));
+  return generate(model, ids, parameters, decoder, settings.tokenRules);
 }
 
 /**

@@ -8,7 +8,7 @@ import {
 } from '../../checkpoint/checkpoint.ts';
 import { readSafetensorsHeader, type TensorRegion } from '../../checkpoint/weights/safetensors.ts';
 
-/** Results of transformers with the small checkpoints, by make_goldens.py and make_family_goldens.py of test/fixtures. */
+/** Results of transformers with the small checkpoints, by make_goldens.py, make_family_goldens.py and make_blip2_goldens.py. */
 
 /** Captioning. */
 export const checkpointNames = ['narrow-vision', 'sharded-float16', 'untied-bfloat16'] as const;
@@ -18,6 +18,16 @@ export const retrievalCheckpointNames = ['retrieval-wide-vision', 'retrieval-bfl
 /** BLIP-2 with OPT. */
 export const blip2CheckpointNames = ['blip2-opt', 'blip2-opt-legacy', 'blip2-opt-float16'] as const;
 export const clipCheckpointNames = ['clip-placeholder-end', 'clip-real-end'] as const;
+export const imageTextCheckpointNames = [
+  'blip2-opt',
+  'blip2-opt-legacy',
+  'blip2-opt-float16',
+  'blip2-t5',
+  'blip2-t5-legacy',
+  'blip2-t5-bfloat16',
+  'instructblip-t5',
+] as const;
+export type ImageTextCheckpointName = (typeof imageTextCheckpointNames)[number];
 export type AnswerCheckpointName = (typeof answerCheckpointNames)[number];
 export type RetrievalCheckpointName = (typeof retrievalCheckpointNames)[number];
 export type ClipCheckpointName = (typeof clipCheckpointNames)[number];
@@ -27,7 +37,7 @@ type AnyCheckpointName =
   | AnswerCheckpointName
   | RetrievalCheckpointName
   | ClipCheckpointName
-  | Blip2CheckpointName;
+  | ImageTextCheckpointName;
 export const imageNames = ['chelsea', 'rocket', 'small'] as const;
 export type ImageName = (typeof imageNames)[number];
 
