@@ -23,7 +23,7 @@ function foldersIn(parent: string, pattern = /./): readonly (readonly [name: str
 }
 
 /** All but those whose graphs nobody writes yet. */
-const written = /^(?!blip2-(itm|t5)|instructblip-)/;
+const written = /^(?!blip2-itm|instructblip-)/;
 
 const checkpoints = [...foldersIn('test/fixtures/checkpoints', written), ...foldersIn('checkpoints', /^scenes-/)];
 
