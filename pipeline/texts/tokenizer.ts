@@ -4,7 +4,7 @@ import { describeTokenizer } from './definitions/describe-tokenizer.ts';
 import type { TokenizerDefinition } from './definitions/tokenizer-definition.ts';
 import { invalidTokenizer, requireTokenIds } from './definitions/tokenizer-files.ts';
 import { completeNormalizer, completePreTokenizer } from './library-differences.ts';
-import { TokenMatcher } from './token-matcher.ts';
+import { type Stretch, TokenMatcher } from './token-matcher.ts';
 
 /** Converts text to token ids and back, as the checkpoint's own tokenizer does. */
 export interface Tokenizer {
@@ -22,6 +22,11 @@ export interface CheckpointTokenizer extends Tokenizer {
   readonly idCount: number;
   /** Whether an id has a token. */
   has(id: number): boolean;
+  /**
+   * The ids of the added tokens that a text contains, such as that of a literal `<image>`: `encode` makes tokens of them,
+   * and not of the letters. Each once, in the text's order.
+   */
+  addedTokenIds(text: string): readonly number[];
 }
 
 /** Stands in a text for an id that has no token. */
@@ -43,6 +48,7 @@ export function openTokenizer(folder: string): CheckpointTokenizer {
   requireTokenIds(path, core.model.tokens_to_ids.values());
   const addedTokens = numberTokens(definition.addedTokens, core.model.tokens_to_ids);
   const normalize = completeNormalizer(core.normalizer, parts.normalizer);
+  const divide = divider(addedTokens, normalize);
   const shown = new Map(
     addedTokens.map((token) => [token.id, token.normalized ? normalize(token.content) : token.content]),
   );
@@ -54,7 +60,8 @@ export function openTokenizer(folder: string): CheckpointTokenizer {
     addedTokens,
     idCount: Math.max(core.model.vocab.length, ...addedTokens.slice(-1).map(({ id }) => id + 1)),
     has: (id) => core.model.vocab[id] !== undefined || shown.has(id),
-    encode: encoder(core, path, addedTokens, normalize),
+    addedTokenIds: (text) => [...new Set(divide(text).filter((stretch) => typeof stretch === 'number'))],
+    encode: encoder(core, path, addedTokens, divide),
     decode: (ids) => toText(ids.filter((id) => !special.has(id)).map((id) => token(id) ?? UNKNOWN_ID)),
   };
 }
@@ -81,27 +88,34 @@ function hasModel(core: TokenizerCore): core is Core {
   return core.model !== null;
 }
 
-/** Added tokens are found by our own matcher, before the library sees a text. */
-function encoder(
-  core: Core,
-  path: string,
-  addedTokens: readonly NumberedToken[],
-  normalize: (text: string) => string,
-): Tokenizer['encode'] {
-  const { model, pre_tokenizer } = core;
+/**
+ * Divides a text at added tokens, and normalizes what is between them. Our own matcher finds them, before the library sees
+ * a text.
+ */
+function divider(addedTokens: readonly NumberedToken[], normalize: (text: string) => string) {
   const raw = new TokenMatcher(addedTokens.filter((token) => !token.normalized));
   const normalized = new TokenMatcher(
     addedTokens.filter((token) => token.normalized).map((token) => ({ ...token, content: normalize(token.content) })),
   );
+  return (text: string): readonly Stretch[] =>
+    raw
+      .divide(text)
+      .flatMap((stretch) => (typeof stretch === 'number' ? stretch : normalized.divide(normalize(stretch))));
+}
+
+function encoder(
+  core: Core,
+  path: string,
+  addedTokens: readonly NumberedToken[],
+  divide: (text: string) => readonly Stretch[],
+): Tokenizer['encode'] {
+  const { model, pre_tokenizer } = core;
   const addedIds = new Map(addedTokens.map(({ content, id }) => [content, id]));
   const idOf = (token: string) => addedIds.get(token) ?? model.tokens_to_ids.get(token) ?? model.unk_token_id;
   const pieces = (text: string, index: number) =>
     model(pre_tokenizer?.(text, { section_index: index }) ?? [text]).map(idOf);
   const ids = (text: string) =>
-    raw
-      .divide(text)
-      .flatMap((stretch) => (typeof stretch === 'number' ? stretch : normalized.divide(normalize(stretch))))
-      .flatMap((stretch, index) => (typeof stretch === 'number' ? stretch : pieces(stretch, index)));
+    divide(text).flatMap((stretch, index) => (typeof stretch === 'number' ? stretch : pieces(stretch, index)));
   const [before, behind] = frame(core, path).map((tokens) => tokens.map(idOf));
   return (text) => [...(before ?? []), ...ids(text), ...(behind ?? [])].filter((id) => id !== undefined);
 }
