@@ -1,4 +1,3 @@
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readJsonFile } from '../files/json-file.ts';
 import {
@@ -12,6 +11,7 @@ import {
 import type { TensorToWrite } from '../new-checkpoint/write-safetensors.ts';
 import type { TensorRegion } from '../weights/safetensors.ts';
 import { openWeights } from '../weights/weights.ts';
+import { writeConfig } from './config-text.ts';
 import { isUnused } from './needless-tensors.ts';
 import { requireFloats } from './quantize-checkpoint.ts';
 import { type CopyPrecision, tensorIn } from './tensor-in-16-bits.ts';
@@ -47,7 +47,7 @@ export async function copyIn16Bits(folder: string, target: string, options: Copy
   );
   await writeNewFolder(target, async (newFolder) => {
     await writeWeights(newFolder, tensors, options);
-    await writeConfig(folder, newFolder, options.precision);
+    await writeConfig(folder, newFolder, precisionKey(folder), options.precision);
     await copySettings(folder, newFolder, ['config.json']);
   });
   return { weightsBytes: totalBytes(tensors), sourceBytes: totalBytes([...regions.values()]) };
@@ -59,8 +59,6 @@ function tensorOf(precision: CopyPrecision, name: string, region: TensorRegion):
 }
 
 /** The key of transformers 5 where the file has it; all versions read the other. */
-async function writeConfig(folder: string, target: string, precision: CopyPrecision): Promise<void> {
-  const values = readJsonFile(join(folder, 'config.json'))?.values ?? {};
-  const key = 'dtype' in values ? 'dtype' : 'torch_dtype';
-  await writeFile(join(target, 'config.json'), `${JSON.stringify({ ...values, [key]: precision }, undefined, 2)}\n`);
+function precisionKey(folder: string): 'dtype' | 'torch_dtype' {
+  return 'dtype' in (readJsonFile(join(folder, 'config.json'))?.values ?? {}) ? 'dtype' : 'torch_dtype';
 }

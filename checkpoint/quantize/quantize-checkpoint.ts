@@ -1,8 +1,5 @@
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { openCheckpoint } from '../checkpoint.ts';
 import { CheckpointError } from '../errors.ts';
-import { readJsonFile } from '../files/json-file.ts';
 import {
   copySettings,
   totalBytes,
@@ -15,8 +12,7 @@ import { FORMAT, quantizedNames, VERSION } from '../weights/int8-format.ts';
 import { openWeights } from '../weights/weights.ts';
 import type { Calibration } from './calibration.ts';
 import { checkpointTensors, type LanguageModelBits } from './checkpoint-tensors.ts';
-
-const CONFIG = 'config.json';
+import { writeConfig } from './config-text.ts';
 
 export interface QuantizeOptions extends WriteOptions {
   /** How rows look that the image tower reads, by pictures. Without it each row has steps of its own. */
@@ -54,8 +50,8 @@ export async function quantizeCheckpoint(
   if (bits === 4) requireHalfBytes(folder, tensors);
   await writeNewFolder(target, async (newFolder) => {
     await writeWeights(newFolder, tensors, options);
-    await writeConfig(folder, newFolder, { bits, calibration });
-    await copySettings(folder, newFolder, [CONFIG]);
+    await writeConfig(folder, newFolder, 'quantization_config', quantizationOf(bits, calibration));
+    await copySettings(folder, newFolder, ['config.json']);
   });
   const { values, blocks, blocks4Bits } = quantizedNames;
   return {
@@ -87,19 +83,13 @@ function requireHalfBytes(folder: string, tensors: readonly TensorToWrite[]): vo
   );
 }
 
-async function writeConfig(
-  folder: string,
-  target: string,
-  { bits, calibration }: { readonly bits: LanguageModelBits; readonly calibration: Calibration | undefined },
-): Promise<void> {
-  const config = readJsonFile(join(folder, CONFIG));
-  const quantization = {
+/** `quantization_config` of config.json. */
+function quantizationOf(bits: LanguageModelBits, calibration: Calibration | undefined): object {
+  return {
     format: FORMAT,
     version: VERSION,
     image_activations: calibration === undefined ? 'steps by row' : 'fixed steps',
     ...(calibration === undefined ? {} : { calibration_pictures: calibration.pictureCount }),
     ...(bits === 8 ? {} : { language_model_bits: bits }),
   };
-  const quantized = { ...config?.values, quantization_config: quantization };
-  await writeFile(join(target, CONFIG), `${JSON.stringify(quantized, undefined, 2)}\n`);
 }

@@ -7,6 +7,7 @@ import { crossAttentionStates } from '../language-models/bert.ts';
 import { child, rootModule } from '../module.ts';
 import { clipImageTower } from '../towers/clip-image.ts';
 import { pixelValues } from '../towers/image-processor.ts';
+import { qFormerCrossStates } from '../towers/q-former.ts';
 import { visionTransformer } from '../towers/vision-transformer.ts';
 
 /** Rows that products of integers read, in a graph that still computes with floats. */
@@ -43,7 +44,9 @@ export function imageProducts(
   if (checkpoint.task === 'clip') {
     clipImageTower(tower, checkpoint.config.vision, pixels);
   } else if (checkpoint.task === 'image-text-to-text') {
-    visionTransformer(tower, checkpoint.config.vision, pixels);
+    const { vision, qFormer } = checkpoint.config;
+    const states = visionTransformer(tower, vision, pixels);
+    qFormerCrossStates(child(model, 'qformer'), qFormer, states, imageTokenCount(vision));
   } else {
     const { vision, text } = checkpoint.config;
     const states = visionTransformer(tower, vision, pixels);

@@ -20,7 +20,7 @@ export interface Blip2Texts {
    * @throws HandlerError `PROMPT_TOO_LONG`; `INVALID_INPUT` where it has the token that stands for the image.
    */
   start(prompt: string): PromptStart;
-  /** The text of tokens, without special tokens and those that stand for the image. */
+  /** The text of tokens, without special tokens, those that stand for the image, and ids that have no token. */
   decode(tokenIds: readonly number[]): string;
 }
 
@@ -30,9 +30,9 @@ export function blip2Texts(
   tokenizer: CheckpointTokenizer,
   instructionTokenizer: CheckpointTokenizer | undefined,
 ): Blip2Texts {
-  const { language, qFormer, queryCount, imageTokenId } = config;
-  const imageToken = tokenizer.addedTokens.find(({ id }) => id === imageTokenId)?.content ?? '<image>';
-  const image = Array.from({ length: queryCount }, () => imageTokenId);
+  const { language, qFormer, queryCount } = config;
+  const imageToken = imageTokenOf(config, tokenizer);
+  const image = Array.from({ length: queryCount }, () => imageToken.id);
   const instructionOf = (prompt: string) =>
     instructionTokenizer === undefined
       ? {}
@@ -40,14 +40,24 @@ export function blip2Texts(
   return {
     padTokenId: language.padTokenId,
     start(prompt) {
-      refuseImageToken(prompt, imageToken);
+      refuseImageToken(prompt, imageToken.content);
       const promptIds = textTokens(prompt, 'prompt', language, tokenizer);
       if (language.kind !== 't5') return { inputIds: [...image, ...promptIds], ...instructionOf(prompt) };
       const questionIds = prompt === '' ? [language.bosTokenId] : promptIds;
       return { inputIds: [language.startTokenId], questionIds, ...instructionOf(prompt) };
     },
-    decode: (tokenIds) => tokenizer.decode(tokenIds.filter((id) => id !== imageTokenId)).trim(),
+    decode: (tokenIds) => tokenizer.decode(tokenIds.filter((id) => id !== imageToken.id && tokenizer.has(id))).trim(),
   };
+}
+
+const IMAGE_TOKEN = '<image>';
+
+/** Files of 2023 name no token for the image, and their tokenizers may have none. Any other token does then. */
+function imageTokenOf({ imageTokenId, language }: Blip2Config, { addedTokens }: CheckpointTokenizer) {
+  const known = addedTokens.find(({ id, content }) =>
+    imageTokenId === undefined ? content === IMAGE_TOKEN : id === imageTokenId,
+  );
+  return known ?? { id: imageTokenId ?? language.padTokenId, content: IMAGE_TOKEN };
 }
 
 /** transformers fails on it: it would stand for a vector of the image that there is not. */
