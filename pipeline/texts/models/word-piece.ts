@@ -13,14 +13,13 @@ export function wordPieceModel(path: string, part: JsonObject): PieceModel {
   const { model } = libraryParts({ model: part });
   if (model === null) throw invalidTokenizer(path, 'a model, got none');
   const { tokens_to_ids: tokenIds, vocab: tokens, unk_token_id: unknownId } = model;
-  const idOf = (token: string) => tokenIds.get(token) ?? unknownId;
   return {
     tokenIds,
     tokens,
     unknownId,
-    encode: (piece) =>
-      model([piece])
-        .map(idOf)
-        .filter((id): id is number => id !== undefined),
+    encode(piece) {
+      const found: readonly string[] = model([piece]);
+      return found.map((token) => tokenIds.get(token) ?? unknownId).filter((id) => id !== undefined);
+    },
   };
 }
