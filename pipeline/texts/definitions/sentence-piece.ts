@@ -72,7 +72,10 @@ function parseModel(path: string, bytes: Buffer): Model {
   };
   const isWhole = ignoringErrors(read);
   if (isWhole === true) return model;
-  throw invalidTokenizer(path, `a whole model of SentencePiece with at most ${MAX_PIECES} pieces, got another file, or one that was cut off. Download it again`);
+  throw invalidTokenizer(
+    path,
+    `a whole model of SentencePiece with at most ${MAX_PIECES} pieces, got another file, or one that was cut off. Download it again`,
+  );
 }
 
 /** The reader throws errors of several kinds where bytes are none of a message. */

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { CheckpointError } from '../../../checkpoint/errors.ts';
-import { readSmallBinaryFile } from '../../../checkpoint/files/small-binary-file.ts';
 import { isJsonObject, type JsonObject, type JsonSection, readJsonFile } from '../../../checkpoint/files/json-file.ts';
+import { readSmallBinaryFile } from '../../../checkpoint/files/small-binary-file.ts';
 import { readTextFile } from '../../../checkpoint/files/text-file.ts';
 
 const CODE = 'CHECKPOINT_TOKENIZER_INVALID';
