@@ -45,16 +45,15 @@ function fixtureOf(content: unknown): string | undefined {
 }
 
 describe.each(cases)('$model_type: $title', ({ files, definition, rows, decodes }) => {
-  const folder = folderOf(files);
-
   test('becomes the tokenizer of transformers', () => {
     const normalizer: unknown = JSON.parse(JSON.stringify(definition.normalizer).replace('CHARSMAP', charsmap));
+    const folder = folderOf(files);
     expect(openTokenizer(folder).addedTokens).toEqual(definition.added_tokens);
     expect(describeTokenizer(folder).parts.normalizer).toEqual(normalizer);
   });
 
   test('makes the ids of transformers, and its texts', () => {
-    const tokenizer = openTokenizer(folder);
+    const tokenizer = openTokenizer(folderOf(files));
     const mine = rows.map(([text]) => [text, tokenizer.encode(text)]);
     expect(mine).toEqual(rows.map(([text, ids]) => [text, ids]));
     const texts = rows.map(([text, ids]) => [text, tokenizer.decode(ids)]);
@@ -62,7 +61,7 @@ describe.each(cases)('$model_type: $title', ({ files, definition, rows, decodes 
   });
 
   test('makes the texts of transformers of ids that no text has', () => {
-    const tokenizer = openTokenizer(folder);
+    const tokenizer = openTokenizer(folderOf(files));
     const mine = decodes.map(([ids]) => [ids, tokenizer.decode(ids)]);
     expect(mine).toEqual(decodes);
   });
