@@ -26,7 +26,7 @@ export function describeGpt2Tokenizer(files: TokenizerFiles): TokenizerDefinitio
     parts: {
       normalizer: null,
       pre_tokenizer: { type: 'ByteLevel', add_prefix_space: addsSpace, trim_offsets: true, use_regex: true },
-      post_processor: postProcessorOf(files, tokens, path),
+      post_processor: postProcessorOf(files, tokens),
       decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
       model: { type: 'BPE', continuing_subword_prefix: '', end_of_word_suffix: '', vocab: vocabulary, merges },
     },

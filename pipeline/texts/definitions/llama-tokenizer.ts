@@ -34,7 +34,7 @@ export function describeLlamaTokenizer(files: TokenizerFiles): TokenizerDefiniti
         prepend_scheme: addsSpace ? (values['legacy'] === true ? 'always' : 'first') : 'never',
         split: false,
       },
-      post_processor: postProcessorOf(files, tokens, path),
+      post_processor: postProcessorOf(files, tokens),
       decoder: decoderOf(addsSpace),
       model: { type: 'BPE', fuse_unk: true, byte_fallback: true, vocab: vocabulary, merges },
     },

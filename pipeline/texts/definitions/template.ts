@@ -1,4 +1,4 @@
-import { isJsonObject, type JsonObject } from '../../../checkpoint/files/json-file.ts';
+import { isJsonObject, type JsonObject, type JsonSection } from '../../../checkpoint/files/json-file.ts';
 import { requireHarmless } from './harmless-parts.ts';
 import type { TokenList } from './special-tokens.ts';
 import { invalidTokenizer, type TokenizerFiles } from './tokenizer-files.ts';
@@ -15,28 +15,24 @@ export function template(before: readonly string[], behind: readonly string[]): 
 }
 
 /**
- * The template that `add_bos_token` and `add_eos_token` of tokenizer_config.json make
- * (`TokenizersBackend.update_post_processor` in transformers). One of them is enough, and the other means no token then.
- * @returns `undefined` when neither is there.
+ * The template of a class that has none of its own: that of tokenizer.json. Where there is no such file, `add_bos_token`
+ * and `add_eos_token` of tokenizer_config.json make one (`TokenizersBackend.update_post_processor` in transformers).
+ * @throws CheckpointError `CHECKPOINT_TOKENIZER_INVALID`.
  */
-export function templateOf({ settings }: TokenizerFiles, tokens: TokenList, path: string): JsonObject | undefined {
-  const { values } = settings;
-  if (!('add_bos_token' in values) && !('add_eos_token' in values)) return undefined;
+export function postProcessorOf({ definition, settings }: TokenizerFiles, tokens: TokenList): JsonObject | null {
+  if (definition === undefined) return templateOf(settings, tokens);
+  const written = definition.values['post_processor'] ?? null;
+  if (written !== null && !isJsonObject(written))
+    throw invalidTokenizer(definition.path, 'post_processor to be an object');
+  requireHarmless(definition.path, [written]);
+  return written;
+}
+
+function templateOf({ path, values }: JsonSection, tokens: TokenList): JsonObject {
   const textOf = (key: string, attribute: 'bos_token' | 'eos_token') => {
     const text = values[key] === true ? tokens.textOf(attribute) : undefined;
     if (text === '') throw invalidTokenizer(path, `${attribute} to have letters where ${key} is true`);
     return text === undefined ? [] : [text];
   };
   return template(textOf('add_bos_token', 'bos_token'), textOf('add_eos_token', 'eos_token'));
-}
-
-/**
- * The template of a class that has none of its own: as tokenizer_config.json says, or as tokenizer.json does.
- * @throws CheckpointError `CHECKPOINT_TOKENIZER_INVALID`.
- */
-export function postProcessorOf(files: TokenizerFiles, tokens: TokenList, path: string): JsonObject | null {
-  const written = files.definition?.values['post_processor'] ?? null;
-  if (written !== null && !isJsonObject(written)) throw invalidTokenizer(path, 'post_processor to be an object');
-  requireHarmless(path, [written]);
-  return templateOf(files, tokens, path) ?? written;
 }

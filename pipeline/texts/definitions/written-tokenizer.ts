@@ -3,7 +3,6 @@ import { readAddedToken, requireFew } from './added-tokens.ts';
 import { cleansSpacesOfBpe } from './clip-tokenizer.ts';
 import { requireHarmless } from './harmless-parts.ts';
 import { readTokenList } from './special-tokens.ts';
-import { templateOf } from './template.ts';
 import type { TokenizerDefinition, TokenizerParts } from './tokenizer-definition.ts';
 import { invalidTokenizer, modelOf, requireVocabulary, type TokenizerFiles } from './tokenizer-files.ts';
 
@@ -31,7 +30,7 @@ export function describeWrittenTokenizer(files: TokenizerFiles, definition: Json
   const { values } = files.settings;
   return {
     path,
-    parts: { ...parts, post_processor: templateOf(files, more, path) ?? parts.post_processor },
+    parts,
     addedTokens: requireFew([...written, ...more.added], path),
     cleansSpaces: isBpe ? cleansSpacesOfBpe(values) : values['clean_up_tokenization_spaces'] === true,
   };
