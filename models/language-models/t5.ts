@@ -9,8 +9,9 @@ import { linearWithoutBias } from '../layers.ts';
 import { child, type Module, pathOf, weight, within } from '../module.ts';
 import { quantizedLinear } from '../quantized-linear.ts';
 import { type KeysAndValues, layerIndices, ofLayer } from './bert.ts';
+import { addAndNormalize, type Stream } from './rms-norm.ts';
 import { cacheLength, cacheOf } from './self-attention.ts';
-import { addAndNormalize, attentionOutput, feedForward, innerWidth, project, type Stream } from './t5-layers.ts';
+import { attentionOutput, feedForward, innerWidth, normSizes, project } from './t5-layers.ts';
 import { decoderBias, encoderBias } from './t5-relative-bias.ts';
 
 /** transformers' `T5ForConditionalGeneration` (models/t5/modeling_t5.py): an encoder, and a decoder as a language model. */
@@ -62,7 +63,11 @@ export function t5Encoder(
   const stream = Array.from({ length: config.encoderLayerCount }, (_, index) =>
     child(encoder, `block.${index}`),
   ).reduce((before, block) => encoderBlock(block, config, before, { bias, rowCount }), start);
-  return { states: addAndNormalize(child(encoder, 'final_layer_norm'), config, stream).normalized, rowCount, padding };
+  return {
+    states: addAndNormalize(child(encoder, 'final_layer_norm'), normSizes(config), stream).normalized,
+    rowCount,
+    padding,
+  };
 }
 
 function encoderBlock(
@@ -72,7 +77,7 @@ function encoderBlock(
   { bias, rowCount }: { readonly bias: Value<Real>; readonly rowCount: Value<'int64'> },
 ): Stream {
   const attention = child(block, 'layer.0.SelfAttention');
-  const { sum, normalized } = addAndNormalize(child(block, 'layer.0.layer_norm'), config, stream);
+  const { sum, normalized } = addAndNormalize(child(block, 'layer.0.layer_norm'), normSizes(config), stream);
   const [query, key, value] = (['q', 'k', 'v'] as const).map((name) =>
     project(attention, name, config, normalized, rowCount),
   ) as [Value<Real>, Value<Real>, Value<Real>]; // One for each name.
@@ -83,7 +88,7 @@ function encoderBlock(
 }
 
 function feedForwardLayer(layer: Module, config: T5Config, stream: Stream): Stream {
-  const { sum, normalized } = addAndNormalize(child(layer, 'layer_norm'), config, stream);
+  const { sum, normalized } = addAndNormalize(child(layer, 'layer_norm'), normSizes(config), stream);
   return { residual: sum, added: feedForward(child(layer, 'DenseReluDense'), config, normalized) };
 }
 
@@ -165,7 +170,7 @@ function attendToText(
   { bias, past }: { readonly bias: Value<Real>; readonly past: KeysAndValues },
 ): { readonly stream: Stream; readonly present: KeysAndValues } {
   const attention = child(layer, 'SelfAttention');
-  const { sum, normalized } = addAndNormalize(child(layer, 'layer_norm'), config, stream);
+  const { sum, normalized } = addAndNormalize(child(layer, 'layer_norm'), normSizes(config), stream);
   const sequences = attention.op.dimension(past.keys, 0);
   const part = (name: 'q' | 'k' | 'v') => project(attention, name, config, normalized, sequences);
   const inputs = { query: part('q'), key: part('k'), value: part('v'), bias, scale: SCALE };
@@ -181,7 +186,7 @@ function attendToText(
 function attendToEncoded(layer: Module, config: T5Config, stream: Stream, cross: T5CrossStates, index: number): Stream {
   const attention = child(layer, 'EncDecAttention');
   const { op } = attention;
-  const { sum, normalized } = addAndNormalize(child(layer, 'layer_norm'), config, stream);
+  const { sum, normalized } = addAndNormalize(child(layer, 'layer_norm'), normSizes(config), stream);
   const query = project(attention, 'q', config, normalized, cross.rowCount);
   const { keys: key, values: value } = ofLayer(cross.layers, index);
   const bias = op.expand(cross.padding, [1, 1, op.dimension(query, 1), 1]);
@@ -193,7 +198,7 @@ function attendToEncoded(layer: Module, config: T5Config, stream: Stream, cross:
 function head(module: Module, config: T5Config, stream: Stream): Value<'float32'> {
   const { hiddenSize, vocabularySize, scalesOutput } = config;
   const { op } = child(module, 'decoder');
-  const { normalized } = addAndNormalize(child(module, 'decoder.final_layer_norm'), config, stream);
+  const { normalized } = addAndNormalize(child(module, 'decoder.final_layer_norm'), normSizes(config), stream);
   const states = scalesOutput ? op.mul(normalized, hiddenSize ** -0.5) : normalized;
   const output = child(module, 'lm_head');
   const quantized = quantizedLinear(output, states, { inputSize: hiddenSize, outputSize: vocabularySize });

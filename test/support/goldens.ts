@@ -1,15 +1,22 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { type BlipCheckpoint, type ClipCheckpoint, openCheckpoint } from '../../checkpoint/checkpoint.ts';
+import {
+  type Blip2Checkpoint,
+  type BlipCheckpoint,
+  type ClipCheckpoint,
+  openCheckpoint,
+} from '../../checkpoint/checkpoint.ts';
 import { readSafetensorsHeader, type TensorRegion } from '../../checkpoint/weights/safetensors.ts';
 
-/** Results of transformers with the small checkpoints, by make_goldens.py, make_family_goldens.py and make_blip2_goldens.py of test/fixtures. */
+/** Results of transformers with the small checkpoints, by make_goldens.py and its like of test/fixtures. */
 
 /** Captioning. */
 export const checkpointNames = ['narrow-vision', 'sharded-float16', 'untied-bfloat16'] as const;
 export type CheckpointName = (typeof checkpointNames)[number];
 export const answerCheckpointNames = ['answers-float32', 'answers-float16'] as const;
 export const retrievalCheckpointNames = ['retrieval-wide-vision', 'retrieval-bfloat16'] as const;
+/** BLIP-2 with OPT. */
+export const blip2CheckpointNames = ['blip2-opt', 'blip2-opt-legacy', 'blip2-opt-float16'] as const;
 export const clipCheckpointNames = ['clip-placeholder-end', 'clip-real-end'] as const;
 export const imageTextCheckpointNames = [
   'blip2-opt',
@@ -24,6 +31,7 @@ export type ImageTextCheckpointName = (typeof imageTextCheckpointNames)[number];
 export type AnswerCheckpointName = (typeof answerCheckpointNames)[number];
 export type RetrievalCheckpointName = (typeof retrievalCheckpointNames)[number];
 export type ClipCheckpointName = (typeof clipCheckpointNames)[number];
+export type Blip2CheckpointName = (typeof blip2CheckpointNames)[number];
 type AnyCheckpointName =
   | CheckpointName
   | AnswerCheckpointName
@@ -91,6 +99,12 @@ export function openBlipCheckpoint(folder: string): BlipCheckpoint {
   const checkpoint = openCheckpoint(folder);
   if (checkpoint.task !== 'clip' && checkpoint.task !== 'image-text-to-text') return checkpoint;
   throw new Error(`Expected a BLIP checkpoint in ${folder}, got one for ${checkpoint.task}.`);
+}
+
+export function openBlip2Checkpoint(folder: string): Blip2Checkpoint {
+  const checkpoint = openCheckpoint(folder);
+  if (checkpoint.task === 'image-text-to-text') return checkpoint;
+  throw new Error(`Expected a BLIP-2 checkpoint in ${folder}, got one for ${checkpoint.task}.`);
 }
 
 export function openClipCheckpoint(folder: string): ClipCheckpoint {
