@@ -26,6 +26,7 @@ export const imageTextCheckpointNames = [
   'blip2-t5-legacy',
   'blip2-t5-bfloat16',
   'instructblip-t5',
+  'instructblip-vicuna',
 ] as const;
 export type ImageTextCheckpointName = (typeof imageTextCheckpointNames)[number];
 export type AnswerCheckpointName = (typeof answerCheckpointNames)[number];
