@@ -70,8 +70,8 @@ export interface ImageVectors {
 }
 
 /**
- * What is kept of an image from one run to a later one: its vectors, which no prompt changes; or in InstructBLIP, where it
- * does, the vision states.
+ * The encoding that is kept of an image from one run to a later one: its vectors, which no prompt changes; or in
+ * InstructBLIP, where it does, the vision states.
  */
 function encodingShape({ config }: ImageTextSettings): EncodingShape {
   const { queryCount, language, vision, readsInstruction } = config;

@@ -10,7 +10,7 @@ import { child, type Module, pathOf, weight, within } from '../module.ts';
 import { quantizedLinear } from '../quantized-linear.ts';
 import { type KeysAndValues, layerIndices, ofLayer } from './bert.ts';
 import { fromFirstToken, tokenPositions } from './decoder-positions.ts';
-import { addAndNormalize, type NormSizes, type Stream } from './rms-norm.ts';
+import { addAndNormalize, type FloatStream, type NormSizes } from './rms-norm.ts';
 import { type RotaryTables, rotaryTables } from './rotary-positions.ts';
 import { cacheLength, cacheOf } from './self-attention.ts';
 
@@ -73,7 +73,7 @@ function decode(
     tables: rotaryTables(model, config),
     rowCount: op.dimension(embeddings, 0),
   };
-  let stream: Stream = { residual: op.reshape(op.cast(embeddings, 'float32'), [-1, config.hiddenSize]) };
+  let stream: FloatStream = { residual: op.reshape(op.cast(embeddings, 'float32'), [-1, config.hiddenSize]) };
   const present = layerIndices(config).map((index) => {
     const layer = child(model, `layers.${index}`);
     const attended = attend(layer, config, stream, ofLayer(cache, index), context);
@@ -91,10 +91,10 @@ function decode(
 function attend(
   layer: Module,
   config: LlamaConfig,
-  stream: Stream,
+  stream: FloatStream,
   past: KeysAndValues,
   context: StepContext,
-): { readonly stream: Stream; readonly present: KeysAndValues } {
+): { readonly stream: FloatStream; readonly present: KeysAndValues } {
   const { headCount, headSize, hiddenSize } = config;
   const { sum, normalized } = addAndNormalize(child(layer, 'input_layernorm'), normSizes(config), stream);
   const attention = child(layer, 'self_attn');
@@ -176,7 +176,7 @@ function feedForward(module: Module, config: LlamaConfig, x: Value<Real>): Value
 function head(
   module: Module,
   config: LlamaConfig,
-  { residual, added }: Stream,
+  { residual, added }: FloatStream,
   rowCount: Value<'int64'>,
 ): Value<'float32'> {
   const { hiddenSize, vocabularySize } = config;

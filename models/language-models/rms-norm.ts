@@ -3,12 +3,12 @@ import type { Value } from '../../onnx/graph.ts';
 import { type Module, weight } from '../module.ts';
 
 /**
- * Norms by the root mean square, as T5 and LLaMA have them (`T5LayerNorm`, `LlamaRMSNorm`). They are computed in float32, and
- * so are the hidden states between blocks: in float16 those of T5 overflow.
+ * Norms by the root mean square, as T5 and LLaMA have them (`T5LayerNorm`, `LlamaRMSNorm`). They are computed in float32,
+ * and so are the hidden states between blocks: in float16 those of T5 overflow.
  */
 
 /** Hidden states [rows * tokens, width], to which the output of a block is still to be added. */
-export interface Stream {
+export interface FloatStream {
   readonly residual: Value<'float32'>;
   readonly added?: Value<'float32'>;
 }
@@ -22,7 +22,7 @@ export interface NormSizes {
 export function addAndNormalize(
   norm: Module,
   { hiddenSize, epsilon }: NormSizes,
-  { residual, added }: Stream,
+  { residual, added }: FloatStream,
 ): { readonly sum: Value<'float32'>; readonly normalized: Value<Real> } {
   const { op, precision } = norm;
   const scale = op.cast(weight(norm, 'weight', [hiddenSize]), 'float32');

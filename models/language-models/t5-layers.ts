@@ -6,8 +6,8 @@ import { child, type Module } from '../module.ts';
 import type { NormSizes } from './rms-norm.ts';
 
 /**
- * The layers of T5's two stacks (transformers' models/t5/modeling_t5.py). The last Linear of a feed-forward block computes in
- * float32 whatever the model's precision: in float16 it overflows.
+ * The layers of T5's two stacks (transformers' models/t5/modeling_t5.py). The last Linear of a feed-forward block computes
+ * in float32 whatever the model's precision: in float16 it overflows.
  */
 
 /** The norms of both stacks. */

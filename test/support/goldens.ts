@@ -133,6 +133,17 @@ export function readGoldenJson<T>(file: string): T {
   return JSON.parse(readFileSync(`${fixtures}goldens/${file}`, 'utf8'));
 }
 
+/**
+ * One call of `Blip2ForConditionalGeneration.generate` with one row. Lengths that count the prompt are left out: they are
+ * counted before a graph.
+ */
+export function readBlip2Goldens(name: Blip2CheckpointName): readonly GoldenGeneration[] {
+  const rows = readGoldenJson<readonly Omit<GoldenGeneration, 'uniforms'>[]>(`${name}.json`);
+  return rows
+    .filter(({ parameters }) => !('max_length' in parameters || 'min_length' in parameters))
+    .map((row) => ({ ...row, uniforms: [] }));
+}
+
 export function goldenFile(file: string): string {
   return `${fixtures}goldens/${file}`;
 }
