@@ -27,6 +27,7 @@ export const imageTextCheckpointNames = [
   'blip2-t5-legacy',
   'blip2-t5-bfloat16',
   'instructblip-t5',
+  'instructblip-vicuna',
 ] as const;
 export const blip2RetrievalCheckpointNames = ['blip2-itm', 'blip2-itm-legacy'] as const;
 export type Blip2RetrievalCheckpointName = (typeof blip2RetrievalCheckpointNames)[number];
