@@ -14,6 +14,8 @@ interface AttentionInputs<T extends Real> {
   readonly bias?: Value<T>;
   /** [3 * width]: added to query, key and value; keys that were split into heads before take none. */
   readonly projectionBias?: Value<T>;
+  /** Of the products of queries and keys; `headSize ** -0.5` unless it is given. */
+  readonly scale?: number;
 }
 
 /** Self-attention with its projections: those of query, key and value are one matrix. */
@@ -76,7 +78,7 @@ export class MicrosoftOperators {
 
   /** MultiHeadAttention. Returns [batch, queries, hidden]. */
   multiHeadAttention<T extends Real>(inputs: AttentionInputs<T>, headCount: number): Value<T> {
-    const { query, key, value, bias, projectionBias } = inputs;
+    const { query, key, value, bias, projectionBias, scale } = inputs;
     requireOneType(this.#place, 'MultiHeadAttention', query, key, value, bias, projectionBias);
     this.#requireAttention(inputs, headCount);
     const [output] = addNode(
@@ -85,7 +87,7 @@ export class MicrosoftOperators {
         operator: 'MultiHeadAttention',
         domain: MICROSOFT_DOMAIN,
         inputs: withoutAbsentLast([query, key, value, projectionBias, undefined, bias]),
-        attributes: { num_heads: { int: headCount } },
+        attributes: attentionAttributes(headCount, scale),
       },
       [query.elementType],
     );
@@ -97,7 +99,7 @@ export class MicrosoftOperators {
     inputs: CachedAttentionInputs<T>,
     headCount: number,
   ): { readonly output: Value<T>; readonly presentKey: Value<T>; readonly presentValue: Value<T> } {
-    const { query, key, value, bias, pastKey, pastValue } = inputs;
+    const { query, key, value, bias, pastKey, pastValue, scale } = inputs;
     requireOneType(this.#place, 'MultiHeadAttention', query, key, value, bias, pastKey, pastValue);
     this.#requireAttention(inputs, headCount, [pastKey, pastValue]);
     const { elementType } = query;
@@ -107,7 +109,7 @@ export class MicrosoftOperators {
         operator: 'MultiHeadAttention',
         domain: MICROSOFT_DOMAIN,
         inputs: [query, key, value, undefined, undefined, bias, pastKey, pastValue],
-        attributes: { num_heads: { int: headCount } },
+        attributes: attentionAttributes(headCount, scale),
       },
       [elementType, elementType, elementType],
     );
@@ -148,6 +150,52 @@ export class MicrosoftOperators {
     const description = { ...this.#skipLayerNormalization(inputs), outputPositions: [0, 3] };
     const [normalized, sum] = addNode(this.#place, description, [elementType, elementType]);
     return { normalized: withShape(normalized, shape), sum: withShape(sum, shape) };
+  }
+
+  /**
+   * SkipSimplifiedLayerNormalization: the sum `x + skip`, and the sum divided by its root mean square over the last axis,
+   * times `weight`.
+   */
+  sumAndRootMeanSquareNormalization<T extends Real>(
+    inputs: Pick<SkipInputs<T>, 'x' | 'skip' | 'weight' | 'epsilon'>,
+  ): { readonly normalized: Value<T>; readonly sum: Value<T> } {
+    const { x, skip, weight, epsilon } = inputs;
+    const operator = 'SkipSimplifiedLayerNormalization';
+    requireOneType(this.#place, operator, x, skip, weight);
+    const width = x.shape?.at(-1);
+    if (differ(skip.shape?.at(-1), width) || !matches(weight.shape, [width]))
+      throw mismatch(this.#place, operator, 'x and skip […, width], weight [width]', x, skip, weight);
+    const description = { operator, domain: MICROSOFT_DOMAIN, inputs: [x, skip, weight], outputPositions: [0, 3] };
+    const attributes = { epsilon: { float: epsilon } };
+    const { elementType, shape } = x;
+    const [normalized, sum] = addNode(this.#place, { ...description, attributes }, [elementType, elementType]);
+    return { normalized: withShape(normalized, shape), sum: withShape(sum, shape) };
+  }
+
+  /**
+   * RotaryEmbedding of [batch, tokens, heads * size]: the two halves of each head are turned by the angles of its position.
+   * `positions` is [batch, tokens]; `cosines` and `sines` [positions, size / 2].
+   */
+  rotaryEmbedding<T extends Real>(
+    x: Value<T>,
+    positions: Value<'int64'>,
+    cosines: Value<T>,
+    sines: Value<T>,
+  ): Value<T> {
+    requireOneType(this.#place, 'RotaryEmbedding', x, cosines, sines);
+    const half = cosines.shape?.[1];
+    const fits = matches(sines.shape, [undefined, half]) && matches(positions.shape, [x.shape?.[0], undefined]);
+    if (!fits) {
+      const expected = 'x [batch, tokens, width], positions [batch, tokens], cosines and sines [positions, size / 2]';
+      throw mismatch(this.#place, 'RotaryEmbedding', expected, x, positions, cosines, sines);
+    }
+    const description = {
+      operator: 'RotaryEmbedding',
+      domain: MICROSOFT_DOMAIN,
+      inputs: [x, positions, cosines, sines],
+    };
+    const [output] = addNode(this.#place, { ...description, attributes: { interleaved: { int: 0 } } }, [x.elementType]);
+    return withShape(output, x.shape);
   }
 
   /** BiasGelu: the exact (erf) GELU of `x + bias`. */
@@ -293,6 +341,10 @@ export class MicrosoftOperators {
       `${past.length === 0 ? '' : `past ${split} `}and bias [batch, heads, queries, keys]`;
     throw mismatch(this.#place, 'MultiHeadAttention', expected, query, key, value, ...past, bias);
   }
+}
+
+function attentionAttributes(headCount: number, scale: number | undefined): NonNullable<NodeDescription['attributes']> {
+  return { num_heads: { int: headCount }, ...(scale === undefined ? {} : { scale: { float: scale } }) };
 }
 
 /** Optional inputs that are absent at the end are left out, as ONNX wants it. */

@@ -8,8 +8,6 @@ import { type Activation, activations } from './vision-config.ts';
 export interface OptConfig extends LanguageModelConfig {
   readonly kind: 'opt';
   readonly activation: Activation;
-  /** `word_embed_proj_dim`: where it is not `hiddenSize`, `project_in` and `project_out` lie between. */
-  readonly wordEmbeddingSize: number;
   /** `do_layer_norm_before`: a norm stands before each block, and after the last layer; or else behind each block. */
   readonly normFirst: boolean;
   readonly hasFinalNorm: boolean;
@@ -61,7 +59,6 @@ export function readOptConfig(section: JsonSection): OptConfig {
     padTokenId: token('pad_token_id', 1),
     endTokenIds: [token('eos_token_id', 2)],
     activation: readChoice(section, 'activation_function', activations, 'relu'),
-    wordEmbeddingSize: readInteger(section, 'word_embed_proj_dim', hiddenSize, 1, sizeLimits.hiddenSize),
     normFirst,
     hasFinalNorm: normFirst && !readBoolean(section, '_remove_final_layer_norm', false),
     hasBias: readBoolean(section, 'enable_bias', true),

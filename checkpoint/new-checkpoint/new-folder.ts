@@ -8,6 +8,9 @@ import type { TensorRegion } from '../weights/safetensors.ts';
 import { bandsOf } from './bands.ts';
 import { type TensorToWrite, writeSafetensors } from './write-safetensors.ts';
 
+/** InstructBLIP has a second tokenizer in a folder of its own. */
+const QFORMER_TOKENIZER = 'qformer_tokenizer';
+
 /** Where a new checkpoint has its weights. */
 const WEIGHTS = 'model.safetensors';
 
@@ -73,7 +76,8 @@ function* bytesOf(region: TensorRegion): Generator<Uint8Array> {
 
 /** Copies the small files of a checkpoint that exist. */
 export async function copySettings(folder: string, target: string, except: readonly string[] = []): Promise<void> {
-  for (const file of settingsFiles) {
+  const all = [...settingsFiles, ...settingsFiles.map((file) => join(QFORMER_TOKENIZER, file))];
+  for (const file of new Set(all)) {
     if (except.includes(file) || !hasRegularFile(join(folder, file))) continue;
     await mkdir(dirname(join(target, file)), { recursive: true });
     await copyFile(join(folder, file), join(target, file));

@@ -61,10 +61,11 @@ def layer_matrices(*layers):
     return [parameter for layer in layers for parameter in layer.parameters() if parameter.ndim == 2]
 
 
-def train(name, module, optimizers, prepare, given, weights, decay=0.35):
+def train(name, module, optimizers, prepare, given, weights, decay=0.35, bfloat16=False):
     """
     Trains until `given.steps`, from training/NAME.pt where that is there. `module(*batch)` returns losses by name, and
-    figures for the log; a loss counts by its weight, and what has no weight is only logged.
+    figures for the log; a loss counts by its weight, and what has no weight is only logged. `bfloat16` multiplies matrices
+    in that precision: three times as fast on processors that have it (AVX-512 BF16), slow on others.
     """
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{name}.pt"
@@ -83,11 +84,14 @@ def train(name, module, optimizers, prepare, given, weights, decay=0.35):
         rate = learning_rate(step, given.steps, decay)
         for group, most in zip([group for optimizer in optimizers for group in optimizer.param_groups], highest):
             group["lr"] = most * rate
-        figures = module(*on(device, next(batches)))
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            figures = module(*on(device, next(batches)))
         sum(weights[key] * value for key, value in figures.items() if key in weights).backward()
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            for optimizer in optimizers:
+                optimizer.step()
         for optimizer in optimizers:
-            optimizer.step()
             optimizer.zero_grad()
         for key, value in figures.items():
             total, count = sums.get(key, (0.0, 0))
@@ -98,6 +102,11 @@ def train(name, module, optimizers, prepare, given, weights, decay=0.35):
             started, sums = time.time(), {}
         if (step + 1) % 250 == 0 or step + 1 == given.steps:
             save(path, {"module": module.state_dict(), "optimizers": [each.state_dict() for each in optimizers], "step": step + 1})
+
+
+def stored(name):
+    """The weights of the module that `train` stored under a name."""
+    return torch.load(FOLDER / f"{name}.pt", map_location="cpu")["module"]
 
 
 def on(device, batch):

@@ -1,5 +1,6 @@
 import type { Blip2Config } from '../../checkpoint/config/blip2-config.ts';
 import type { OptConfig } from '../../checkpoint/config/opt-config.ts';
+import type { T5Config } from '../../checkpoint/config/t5-config.ts';
 import type { TokenRules } from '../../checkpoint/config/token-rules.ts';
 import { imageTokenCount } from '../../checkpoint/config/vision-config.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
@@ -9,11 +10,13 @@ import { generate } from '../generation/generate.ts';
 import { addGeneratedOutputs, type GeneratedSequences } from '../generation/generated-sequences.ts';
 import type { LanguageModel, Prompt } from '../generation/language-model.ts';
 import { addGenerationParameters, type GenerationParameters } from '../generation/parameters.ts';
+import { llamaLanguageModel } from '../language-models/llama.ts';
 import { optLanguageModel, prepareOptPadding } from '../language-models/opt.ts';
+import { embedT5, t5CrossStates, t5Encoder, t5LanguageModel } from '../language-models/t5.ts';
 import { linear } from '../layers.ts';
 import { child, type GraphOptions, type Module, rootModule } from '../module.ts';
-import { orderedRows } from '../rows-by-image.ts';
-import { qFormer, qFormerCrossStates, queryEmbeddings } from '../towers/q-former.ts';
+import { orderedRows, rowsByImage } from '../rows-by-image.ts';
+import { qFormer, qFormerCrossStates, queryEmbeddings, wordEmbeddings } from '../towers/q-former.ts';
 import {
   addImageInputs,
   type EncodingShape,
@@ -21,6 +24,7 @@ import {
   type ImageInputs,
   type ImageSettings,
   imageEncodings,
+  visionStates,
 } from '../towers/vision-states.ts';
 
 /** The settings of a checkpoint of BLIP-2 or InstructBLIP. */
@@ -45,7 +49,7 @@ export interface ImageTextSettings extends ImageSettings {
 export function imageTextToTextGraph(settings: ImageTextSettings, weights: Weights, options: GraphOptions = {}): Graph {
   const graph = createGraph('image-text-to-text');
   const model = rootModule(graph, weights, options);
-  const images = addImageInputs(graph, settings, model.form, vectorsShape(settings));
+  const images = addImageInputs(graph, settings, model.form, encodingShape(settings));
   const imageIndex = addInput(graph, 'image_index', 'int64', ['rows']);
   const inputIds = addInput(graph, 'input_ids', 'int64', ['rows', 'prompt_length']);
   const paddingLength = addInput(graph, 'padding_length', 'int64', ['rows']);
@@ -65,33 +69,76 @@ export interface ImageVectors {
   readonly places: Value<'int64'>;
 }
 
-/** No prompt changes the vectors of an image, so that a later run may use those of an earlier one. */
-function vectorsShape({ config: { queryCount, language } }: ImageTextSettings): EncodingShape {
-  return [queryCount, language.hiddenSize];
+/**
+ * The encoding that is kept of an image from one run to a later one: its vectors, which no prompt changes; or in
+ * InstructBLIP, where it does, the vision states.
+ */
+function encodingShape({ config }: ImageTextSettings): EncodingShape {
+  const { queryCount, language, vision, readsInstruction } = config;
+  return readsInstruction ? [imageTokenCount(vision), vision.hiddenSize] : [queryCount, language.hiddenSize];
 }
 
-/** Each image goes through the vision model and the Q-Former once. */
 export function imageVectors(
   model: Module,
   settings: ImageTextSettings,
   images: ImageInputs,
   imageIndex: Value<'int64'>,
 ): ImageVectors {
-  const { rows } = imageEncodings(model, settings, images, vectorsShape(settings), (module, some) =>
-    projectQueries(module, settings, encodeVision(module, settings, some), module.op.dimension(some, 0)),
+  const read = settings.config.readsInstruction ? readInstructed : readAlone;
+  return read(model, settings, images, imageIndex);
+}
+
+/** InstructBLIP: each image goes through the vision model once, and through the Q-Former with each row's prompt. */
+function readInstructed(
+  model: Module,
+  settings: ImageTextSettings,
+  images: ImageInputs,
+  imageIndex: Value<'int64'>,
+): ImageVectors {
+  const { op } = model;
+  const { qFormer: sizes, vision, queryCount } = settings.config;
+  const { rows, imageCount } = visionStates(model, settings, images);
+  const instructionIds = addInput(op.graph, 'instruction_ids', 'int64', ['rows', 'instruction_length']);
+  const textLength = addInput(op.graph, 'instruction_length', 'int64', ['rows']);
+  const module = child(model, 'qformer');
+  const embeddings = child(module, 'embeddings');
+  const queries = queryEmbeddings(model, sizes, queryCount, op.dimension(imageIndex, 0));
+  const read = qFormer(module, sizes, {
+    embeddings: op.concat([queries, wordEmbeddings(embeddings, sizes, instructionIds)], 1),
+    norm: child(embeddings, 'layernorm'),
+    queryCount,
+    textLength,
+    image: {
+      cross: qFormerCrossStates(module, sizes, rows, imageTokenCount(vision)),
+      rowsByImage: rowsByImage(model, imageIndex, imageCount, sizes.hiddenSize),
+    },
+  });
+  return { vectors: projected(model, settings, read), places: op.indices(imageIndex, 0) };
+}
+
+/** BLIP-2: each image goes through the vision model and the Q-Former once, whatever the prompts. */
+function readAlone(
+  model: Module,
+  settings: ImageTextSettings,
+  images: ImageInputs,
+  imageIndex: Value<'int64'>,
+): ImageVectors {
+  const { rows } = imageEncodings(model, settings, images, encodingShape(settings), (module, some) =>
+    projected(module, settings, readImage(module, settings, encodeVision(module, settings, some), some)),
   );
   return { vectors: rows, places: imageIndex };
 }
 
-/** `language_projection` gives the query vectors the width of the language model: [images * queries, hidden]. */
-function projectQueries(
+/** Query vectors [images * queries, hidden] that have looked at the images' vision states. */
+function readImage(
   model: Module,
-  { config: { qFormer: sizes, vision, queryCount, language } }: ImageTextSettings,
+  { config: { qFormer: sizes, vision, queryCount } }: ImageTextSettings,
   states: Value<Real>,
-  imageCount: Value<'int64'>,
+  images: Value<'uint8'>,
 ): Value<Real> {
   const module = child(model, 'qformer');
-  const queries = qFormer(module, sizes, {
+  const imageCount = model.op.dimension(images, 0);
+  return qFormer(module, sizes, {
     embeddings: queryEmbeddings(model, sizes, queryCount, imageCount),
     norm: child(module, 'layernorm'),
     queryCount,
@@ -100,6 +147,14 @@ function projectQueries(
       rowsByImage: orderedRows(model, imageCount, sizes.hiddenSize),
     },
   });
+}
+
+/** `language_projection` gives query vectors [any, hidden] the width of the language model. */
+function projected(
+  model: Module,
+  { config: { qFormer: sizes, language } }: ImageTextSettings,
+  queries: Value<Real>,
+): Value<Real> {
   return linear(child(model, 'language_projection'), queries, sizes.hiddenSize, language.hiddenSize);
 }
 
@@ -114,7 +169,11 @@ function continueText(model: Module, settings: ImageTextSettings, beginning: Beg
   const { language } = settings.config;
   const module = child(model, 'language_model');
   if (language.kind === 'opt') return continueWithOpt(model, module, language, settings, beginning);
-  throw new RangeError(`Expected a language model of kind opt, got ${language.kind}.`);
+  if (language.kind === 't5') return continueWithT5(model, module, language, settings, beginning);
+  const plain = llamaLanguageModel(module, language);
+  const { ids, vectors, parameters } = beginning;
+  const prompt = { ...ids, embeddings: withImages(model, settings.config, plain, ids, vectors) };
+  return generate(model, prompt, parameters, plain, settings.tokenRules);
 }
 
 function continueWithOpt(
@@ -131,6 +190,25 @@ function continueWithOpt(
     model: optLanguageModel(module, language, prepareOptPadding(module, language, prompt, parameters)),
   });
   return generate(model, prompt, parameters, plain, settings.tokenRules, model.form === 'lean' ? greedy() : undefined);
+}
+
+/** The encoder reads the image and the prompt, padded on the right; the decoder begins with one token. */
+function continueWithT5(
+  model: Module,
+  module: Module,
+  language: T5Config,
+  settings: ImageTextSettings,
+  { ids, vectors: { vectors, places }, parameters }: Beginning,
+): GeneratedSequences {
+  const { op } = model;
+  const { queryCount } = settings.config;
+  const promptIds = addInput(op.graph, 'question_ids', 'int64', ['rows', 'question_length']);
+  const promptLength = addInput(op.graph, 'question_length', 'int64', ['rows']);
+  const images = op.gather(op.reshape(vectors, [-1, queryCount, language.hiddenSize]), places, 0);
+  const embeddings = op.concat([images, embedT5(module, language, promptIds)], 1);
+  const encoded = t5Encoder(module, language, embeddings, op.add(promptLength, queryCount));
+  const decoder = t5LanguageModel(module, language, t5CrossStates(module, language, encoded));
+  return generate(model, ids, parameters, decoder, settings.tokenRules);
 }
 
 /**

@@ -4,7 +4,6 @@ import type { Value } from '../../onnx/graph.ts';
 import { embeddingRows } from '../embedding.ts';
 import type { DecodeResult, DecodeStep, LanguageModel, Prompt } from '../generation/language-model.ts';
 import type { GenerationParameters } from '../generation/parameters.ts';
-import { linearWithoutBias } from '../layers.ts';
 import { child, type Module, pathOf, weight, within } from '../module.ts';
 import { quantizedLinear } from '../quantized-linear.ts';
 import { layerIndices, ofLayer } from './bert.ts';
@@ -57,17 +56,10 @@ function decoderOf(module: Module): Module {
   return child(module, 'model.decoder');
 }
 
-/** [rows, tokens] → [rows, tokens, hidden]. Where embeddings are narrower than hidden states, `project_in` widens them. */
-function embed(module: Module, config: OptConfig, tokenIds: Value<'int64'>): Value<Real> {
-  const decoder = decoderOf(module);
-  const { op } = decoder;
-  const { vocabularySize, wordEmbeddingSize, hiddenSize } = config;
+/** [rows, tokens] → [rows, tokens, hidden] */
+function embed(module: Module, { vocabularySize, hiddenSize }: OptConfig, tokenIds: Value<'int64'>): Value<Real> {
   const tiedTo = [pathOf(module, 'lm_head.weight')];
-  const words = embeddingRows(decoder, EMBEDDING, [vocabularySize, wordEmbeddingSize], tokenIds, { tiedTo });
-  if (wordEmbeddingSize === hiddenSize) return words;
-  const rows = op.reshape(words, [-1, wordEmbeddingSize]);
-  const widened = linearWithoutBias(child(decoder, 'project_in'), rows, wordEmbeddingSize, hiddenSize);
-  return op.reshape(widened, [op.dimension(tokenIds, 0), -1, hiddenSize]);
+  return embeddingRows(decoderOf(module), EMBEDDING, [vocabularySize, hiddenSize], tokenIds, { tiedTo });
 }
 
 /** [positions, hidden] */
@@ -154,25 +146,16 @@ function shapeOf({ op }: Module, { hiddenSize }: OptConfig, embeddings: Value<Re
   return op.shape([op.dimension(embeddings, 0), -1, hiddenSize]);
 }
 
-/**
- * The last norm, `project_out` and `lm_head`: [rows, hidden] → [rows, vocabulary]. A head that the file has wins over the
- * embedding.
- */
+/** The last norm and `lm_head`: [rows, hidden] → [rows, vocabulary]. A head that the file has wins over the embedding. */
 function head(module: Module, config: OptConfig, stream: ResidualStream): Value<'float32'> {
-  const { hiddenSize, wordEmbeddingSize, vocabularySize, hasFinalNorm } = config;
+  const { hiddenSize, vocabularySize, hasFinalNorm } = config;
   const decoder = decoderOf(module);
   const normalized = hasFinalNorm
     ? addAndNormalize(child(decoder, 'final_layer_norm'), config, stream).normalized
     : sumOf(decoder, stream);
-  const narrowed =
-    wordEmbeddingSize === hiddenSize
-      ? normalized
-      : linearWithoutBias(child(decoder, 'project_out'), normalized, hiddenSize, wordEmbeddingSize);
   const output = child(module, 'lm_head');
-  const sizes = { inputSize: wordEmbeddingSize, outputSize: vocabularySize };
-  const quantized = quantizedLinear(output, narrowed, sizes);
+  const quantized = quantizedLinear(output, normalized, { inputSize: hiddenSize, outputSize: vocabularySize });
   if (quantized !== undefined) return quantized;
-  const tiedTo = [pathOf(decoder, EMBEDDING)];
-  const matrix = weight(output, 'weight', [vocabularySize, wordEmbeddingSize], { tiedTo });
-  return output.op.cast(output.op.gemm(narrowed, matrix), 'float32');
+  const matrix = weight(output, 'weight', [vocabularySize, hiddenSize], { tiedTo: [pathOf(decoder, EMBEDDING)] });
+  return output.op.cast(output.op.gemm(normalized, matrix), 'float32');
 }

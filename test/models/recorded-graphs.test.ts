@@ -22,7 +22,10 @@ function foldersIn(parent: string, pattern = /./): readonly (readonly [name: str
   return names.sort().map((name) => [name, join(root, parent, name)]);
 }
 
-const checkpoints = [...foldersIn('test/fixtures/checkpoints'), ...foldersIn('checkpoints', /^scenes-/)];
+/** All but those whose graphs nobody writes yet. */
+const written = /^(?!blip2-itm|instructblip-)/;
+
+const checkpoints = [...foldersIn('test/fixtures/checkpoints', written), ...foldersIn('checkpoints', /^scenes-/)];
 
 test('every graph has its recorded hash', async () => {
   const lines: string[] = [];

@@ -1,28 +1,17 @@
-import { join } from 'node:path';
-import { uniformInt } from 'pure-rand/distribution/uniformInt';
-import { mersenne } from 'pure-rand/generator/mersenne';
 import type { OptConfig } from '../../checkpoint/config/opt-config.ts';
-import { type TensorToWrite, writeSafetensors } from '../../checkpoint/new-checkpoint/write-safetensors.ts';
-import { openWeights, type Weights } from '../../checkpoint/weights/weights.ts';
-import { temporaryFolder } from './temporary-folder.ts';
+import type { Shapes, Tensors } from './random-tensors.ts';
 
-/** OPT with random weights, and its arithmetic in float64: each step reads all tokens anew, without a cache. */
+/** The arithmetic of OPT in float64: each step reads all tokens anew, without a cache. */
 
-interface Tensor {
-  readonly shape: readonly number[];
-  readonly values: Float32Array;
-}
-
-type Tensors = ReadonlyMap<string, Tensor>;
 type Rows = readonly (readonly number[])[];
 
 const DECODER = 'language_model.model.decoder';
 const NORM_EPSILON = 1e-5;
 const POSITION_OFFSET = 2;
 
-/** The shapes of a checkpoint that is made as `config` says. */
-function shapesOf(config: OptConfig, hasHead: boolean): readonly (readonly [name: string, shape: readonly number[]])[] {
-  const { hiddenSize: width, intermediateSize, wordEmbeddingSize: embedded, vocabularySize, maxPositions } = config;
+/** The tensors of a checkpoint that is made as `config` says. */
+export function optShapes(config: OptConfig, hasHead: boolean): Shapes {
+  const { hiddenSize: width, intermediateSize, vocabularySize, maxPositions } = config;
   const linear = (name: string, inputSize: number, outputSize: number, hasBias = config.hasBias) => [
     [`${name}.weight`, [outputSize, inputSize]] as const,
     ...(hasBias ? [[`${name}.bias`, [outputSize]] as const] : []),
@@ -45,39 +34,13 @@ function shapesOf(config: OptConfig, hasHead: boolean): readonly (readonly [name
       ...norm(`${layer}.final_layer_norm`),
     ],
   );
-  const isNarrow = embedded !== width;
   return [
-    [`${DECODER}.embed_tokens.weight`, [vocabularySize, embedded]],
+    [`${DECODER}.embed_tokens.weight`, [vocabularySize, width]],
     [`${DECODER}.embed_positions.weight`, [maxPositions + POSITION_OFFSET, width]],
-    ...(isNarrow ? linear(`${DECODER}.project_in`, embedded, width, false) : []),
-    ...(isNarrow ? linear(`${DECODER}.project_out`, width, embedded, false) : []),
     ...layers,
     ...(config.hasFinalNorm ? norm(`${DECODER}.final_layer_norm`) : []),
-    ...(hasHead ? linear('language_model.lm_head', embedded, vocabularySize, false) : []),
+    ...(hasHead ? linear('language_model.lm_head', width, vocabularySize, false) : []),
   ];
-}
-
-export function randomTensors(config: OptConfig, { seed, hasHead }: { seed: number; hasHead: boolean }): Tensors {
-  const generator = mersenne(seed);
-  const random = () => uniformInt(generator, -1000, 1000) / 1000;
-  const numbers = (name: string, shape: readonly number[]) => {
-    const scale = shape.length === 1 ? 0.3 : 3 / Math.sqrt(shape.at(-1) ?? 1);
-    const middle = name.endsWith('norm.weight') ? 1 : 0;
-    const count = shape.reduce((product, size) => product * size, 1);
-    return Float32Array.from({ length: count }, () => middle + scale * random());
-  };
-  return new Map(shapesOf(config, hasHead).map(([name, shape]) => [name, { shape, values: numbers(name, shape) }]));
-}
-
-/** Writes tensors into a checkpoint of their own. */
-export async function weightsOf(tensors: Tensors): Promise<Weights> {
-  const folder = temporaryFolder();
-  const written = [...tensors].map(([name, { shape, values }]): TensorToWrite => {
-    const bytes = new Uint8Array(values.buffer);
-    return { name, dtype: 'F32', shape, lengthBytes: bytes.length, read: () => bytes };
-  });
-  await writeSafetensors(join(folder, 'model.safetensors'), written);
-  return openWeights(folder);
 }
 
 const sum = (numbers: readonly number[]) => numbers.reduce((total, number) => total + number, 0);
@@ -155,26 +118,39 @@ function attend(queries: Rows, keys: Rows, values: Rows): Rows {
   });
 }
 
-/** The logits of the token that follows `tokenIds`. */
-export function logitsByHand(tensors: Tensors, config: OptConfig, tokenIds: readonly number[]): readonly number[] {
+/**
+ * The logits of the token that follows `tokenIds`.
+ * @param image vectors that stand before them.
+ */
+function logitsByHand(
+  tensors: Tensors,
+  config: OptConfig,
+  tokenIds: readonly number[],
+  image: Rows,
+): readonly number[] {
   const model = new Arithmetic(tensors, config);
-  const isNarrow = config.wordEmbeddingSize !== config.hiddenSize;
   const words = tokenIds.map((id) => model.row(`${DECODER}.embed_tokens.weight`, id));
-  const positions = words.map((_, index) => model.row(`${DECODER}.embed_positions.weight`, index + POSITION_OFFSET));
-  let hidden: Rows = plus(isNarrow ? model.linear(`${DECODER}.project_in`, words) : words, positions);
+  const read = [...image, ...words];
+  const positions = read.map((_, index) => model.row(`${DECODER}.embed_positions.weight`, index + POSITION_OFFSET));
+  let hidden: Rows = plus(read, positions);
   for (let index = 0; index < config.layerCount; index += 1) hidden = model.layer(`${DECODER}.layers.${index}`, hidden);
   if (config.hasFinalNorm) hidden = model.norm(`${DECODER}.final_layer_norm`, hidden);
-  if (isNarrow) hidden = model.linear(`${DECODER}.project_out`, hidden);
   const head = tensors.has('language_model.lm_head.weight') ? 'language_model.lm_head' : `${DECODER}.embed_tokens`;
   return model.linear(head, hidden.slice(-1))[0] ?? [];
 }
 
-/** Greedy search: the new tokens, with their log-probabilities. */
-export function greedyByHand(tensors: Tensors, config: OptConfig, prompt: readonly number[], count: number) {
+/** Greedy search: the prompt and the new tokens, which have log-probabilities. */
+export function greedyByHand(
+  tensors: Tensors,
+  config: OptConfig,
+  prompt: readonly number[],
+  count: number,
+  image: Rows = [],
+) {
   const tokenIds = [...prompt];
   const logprobs: number[] = [];
   while (logprobs.length < count && !config.endTokenIds.includes(tokenIds.at(-1) ?? -1)) {
-    const logits = logitsByHand(tensors, config, tokenIds);
+    const logits = logitsByHand(tensors, config, tokenIds, image);
     const best = Math.max(...logits);
     tokenIds.push(logits.indexOf(best));
     logprobs.push(-Math.log(sum(logits.map((logit) => Math.exp(logit - best)))));

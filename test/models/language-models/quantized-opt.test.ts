@@ -15,7 +15,8 @@ import { addOutput, createGraph } from '../../../onnx/graph.ts';
 import { openWeightsSession } from '../../../pipeline/sessions/weights-session.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { constantParameters } from '../../support/evaluate.ts';
-import { greedyByHand, randomTensors, weightsOf } from '../../support/opt-by-hand.ts';
+import { greedyByHand, optShapes } from '../../support/opt-by-hand.ts';
+import { randomTensors, weightsOf } from '../../support/random-tensors.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 
 /** OPT in 8 and 4 bits, against the arithmetic in float64 on the weights that its numbers stand for. */
@@ -34,7 +35,6 @@ const config: OptConfig = {
   padTokenId: 1,
   endTokenIds: [36],
   activation: 'relu',
-  wordEmbeddingSize: 20,
   normFirst: true,
   hasFinalNorm: true,
   hasBias: true,
@@ -127,7 +127,7 @@ async function generated(weights: Weights, rows: readonly (readonly number[])[])
 const ROUNDED_ROWS = { absolute: 0.05 };
 
 describe.each([8, 4] as const)('in %d bits', (bits) => {
-  const tensors = randomTensors(config, { seed: 21, hasHead: false });
+  const tensors = randomTensors(optShapes(config, false), 21);
 
   test('it writes what its weights say', async () => {
     const weights = await quantized(await weightsOf(tensors), bits);
