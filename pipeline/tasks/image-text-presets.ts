@@ -29,7 +29,7 @@ export function settingsOf(preset: ImageTextPreset, isQuestion: boolean, model: 
   return isQuestion ? originalAnswers(model) : originalTexts(model);
 }
 
-/** An earlier question and its answer, as LAVIS' demonstration of a chat joins them (examples/blip2_instructed_generation.ipynb). */
+/** An earlier question and its answer, as LAVIS' demonstration of a chat joins them: blip2_instructed_generation.ipynb. */
 export function exchange(question: string, answer: string): string {
   return `Question: ${question} Answer: ${answer}.`;
 }

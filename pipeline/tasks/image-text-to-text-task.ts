@@ -36,7 +36,7 @@ export function imageTextToTextTask(
   const texts = blip2Texts(config, context.tokenizer, instructionTokenizer);
   const parts = {
     batcher: new Batcher<GenerationRow, SharedSettings, readonly Sequence[]>(pool.runner('generation'), context),
-    text: languageModelSize(config),
+    text: languageModelSize(config, context.precision),
     imageTokens: imageTokenCount(config.vision),
     maxRunBytes: context.maxRunBytes,
   };
