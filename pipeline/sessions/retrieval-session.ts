@@ -1,6 +1,6 @@
 import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
-import { NOT_COMPARED } from '../../models/heads/retrieval.ts';
+import { NOT_COMPARED } from '../../models/heads/image-text-pairs.ts';
 import type { GraphOptions } from '../../models/module.ts';
 import type { Graph } from '../../onnx/graph.ts';
 import { BatchImages, type KeepingOptions, stateShapeOf } from './batch-images.ts';
