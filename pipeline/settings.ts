@@ -240,7 +240,7 @@ const workDefinitions: SettingDefinitions<WorkSettings> = {
   maxRunBytes: optionalLimit(
     'BLIP_MAX_RUN_BYTES',
     'The most bytes of caches and scores in one run; more rows go through several runs, and a text that needs more is refused.',
-    '1000000000, or what five beams of 192 tokens need',
+    '1000000000 or what five beams of 192 tokens need',
   ),
   runLimitMs: milliseconds(
     'BLIP_RUN_LIMIT_MS',
