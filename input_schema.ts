@@ -74,7 +74,8 @@ const imageTextToTextInputs = {
     required: false,
     shape: [-1],
     example: ['how many dogs are there?', 'two'],
-    description: 'Earlier questions and their answers in turn, which every question of the request follows.',
+    description:
+      'Earlier questions and their answers in turn, or one text of them, which every question of the request follows.',
   },
   ...generationInputs,
   preset: {
