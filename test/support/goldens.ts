@@ -30,10 +30,11 @@ export const imageTextCheckpointNames = [
   'instructblip-vicuna',
 ] as const;
 export const blip2RetrievalCheckpointNames = ['blip2-itm', 'blip2-itm-legacy'] as const;
-export type Blip2RetrievalCheckpointName = (typeof blip2RetrievalCheckpointNames)[number];
+/** Of both families. */
+export const allRetrievalCheckpointNames = [...retrievalCheckpointNames, ...blip2RetrievalCheckpointNames] as const;
 export type ImageTextCheckpointName = (typeof imageTextCheckpointNames)[number];
 export type AnswerCheckpointName = (typeof answerCheckpointNames)[number];
-export type RetrievalCheckpointName = (typeof retrievalCheckpointNames)[number];
+export type RetrievalCheckpointName = (typeof allRetrievalCheckpointNames)[number];
 export type ClipCheckpointName = (typeof clipCheckpointNames)[number];
 export type Blip2CheckpointName = (typeof blip2CheckpointNames)[number];
 type AnyCheckpointName =
@@ -41,8 +42,7 @@ type AnyCheckpointName =
   | AnswerCheckpointName
   | RetrievalCheckpointName
   | ClipCheckpointName
-  | ImageTextCheckpointName
-  | Blip2RetrievalCheckpointName;
+  | ImageTextCheckpointName;
 export const imageNames = ['chelsea', 'rocket', 'small'] as const;
 export type ImageName = (typeof imageNames)[number];
 
