@@ -11,6 +11,8 @@ export const settingsFiles: readonly string[] = [
   'vocab.txt',
   'vocab.json',
   'merges.txt',
+  'spiece.model',
+  'tokenizer.model',
   'added_tokens.json',
   'special_tokens_map.json',
 ];
@@ -32,6 +34,8 @@ export const vocabularies: readonly (readonly string[])[] = [
   ['tokenizer.json'],
   ['vocab.txt'],
   ['vocab.json', 'merges.txt'],
+  ['spiece.model'],
+  ['tokenizer.model'],
 ];
 
 const MEBIBYTE = 1 << 20;
@@ -44,6 +48,8 @@ const largeFiles: Readonly<Record<string, number>> = {
   'vocab.txt': 8 * MEBIBYTE,
   'vocab.json': 8 * MEBIBYTE,
   'merges.txt': 8 * MEBIBYTE,
+  'spiece.model': 8 * MEBIBYTE,
+  'tokenizer.model': 8 * MEBIBYTE,
   'model.safetensors.index.json': 8 * MEBIBYTE,
   'pytorch_model.bin.index.json': 8 * MEBIBYTE,
 };

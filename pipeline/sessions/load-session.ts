@@ -1,4 +1,9 @@
-import type { Blip2Checkpoint, BlipCheckpoint, Checkpoint } from '../../checkpoint/checkpoint.ts';
+import {
+  type Blip2Checkpoint,
+  type BlipCheckpoint,
+  type Checkpoint,
+  isBlip2Retrieval,
+} from '../../checkpoint/checkpoint.ts';
 import type { Task } from '../../checkpoint/config/architectures.ts';
 import { CheckpointError } from '../../checkpoint/errors.ts';
 import { hasQuantizedWeights } from '../../checkpoint/weights/int8-format.ts';
@@ -29,7 +34,10 @@ const loaders: { readonly [Name in Task]: Load<Name> } = {
   'question-answering': loadAnswerSession,
   'image-text-to-text': (...loading) =>
     loadGenerationSession(blip2Graphs['image-text-to-text'].generation, blip2Model(loading[1], loading[3]), ...loading),
-  retrieval: (...loading) => loadRetrievalSession(blipGraphs.retrieval.retrieval, ...loading),
+  retrieval: (resizer, checkpoint, ...loading) =>
+    isBlip2Retrieval(checkpoint)
+      ? loadRetrievalSession(blip2Graphs.retrieval.retrieval, resizer, checkpoint, ...loading)
+      : loadRetrievalSession(blipGraphs.retrieval.retrieval, resizer, checkpoint, ...loading),
   clip: (...loading) => loadClipSession(clipGraphs.clip, ...loading),
 };
 

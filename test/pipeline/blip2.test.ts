@@ -1,5 +1,5 @@
 import sharp from 'sharp';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import type { TensorAnswer } from '../../pipeline/infer-request.ts';
 import { type RunningModel, startModel } from '../../pipeline/model.ts';
 import { valuesOf } from '../support/answers.ts';
@@ -28,9 +28,9 @@ interface Golden {
   readonly answer: string;
 }
 
-/** The picture in the model's size, so that no other resize than Pillow's is in the answers. */
-async function pictureOf(name: ImageTextCheckpointName, image: ImageName): Promise<Uint8Array> {
-  const { data, shape } = openGoldenTensors(name).bytes(`${image}.resized`);
+/** The picture in the model's size, or in another one, so that no other resize than Pillow's is in the answers. */
+async function pictureOf(name: ImageTextCheckpointName, image: ImageName, side?: number): Promise<Uint8Array> {
+  const { data, shape } = openGoldenTensors(name).bytes(`${image}.resized${side === undefined ? '' : `.${side}`}`);
   const [height = 0, width = 0] = shape;
   return await sharp(data, { raw: { width, height, channels: 3 } })
     .png()
@@ -43,9 +43,16 @@ const TOLERANCE = { absolute: 1e-3, relative: 1e-4 };
 
 /** Golden rows by their parameters. */
 function casesOf(name: string): readonly (readonly [title: string, rows: readonly Golden[]])[] {
-  const goldens: readonly Golden[] = readGoldenJson(`${name}.json`);
+  const all: readonly Golden[] = readGoldenJson(`${name}.json`);
+  const goldens = all.filter(({ parameters }) => parameters['image_size'] === undefined);
   const titles = [...new Set(goldens.map(({ parameters }) => JSON.stringify(parameters)))];
   return titles.map((title) => [title, goldens.filter(({ parameters }) => JSON.stringify(parameters) === title)]);
+}
+
+/** Rows about images of another size than the checkpoint's, whose positions are interpolated. */
+function interpolatedOf(name: string): readonly Golden[] {
+  const all: readonly Golden[] = readGoldenJson(`${name}.json`);
+  return all.filter(({ parameters }) => parameters['image_size'] !== undefined);
 }
 
 function expectSequences(answer: TensorAnswer, golden: readonly Golden[]): void {
@@ -89,6 +96,26 @@ describe.each(imageTextCheckpointNames)('%s', (name) => {
   test.each(casesOf(name))('all rows in one request: %s', async (_, rows) => {
     const inputs = { img_url: rows.map(({ image }) => pictures[image]), text: rows.map(({ prompt }) => prompt ?? '') };
     expectSequences(await infer({ ...inputs, ...rows[0]?.parameters }, outputs), rows);
+  });
+
+  test('several prompts about one image', async () => {
+    const [, rows = []] = casesOf(name)[0] ?? [];
+    const [first, second] = rows;
+    if (first === undefined || second === undefined) throw new Error('Expected two rows, got fewer.');
+    expect(second.image).toBe(first.image);
+    const inputs = { img_url: [pictures[first.image]], text: [first, second].map(({ prompt }) => prompt ?? '') };
+    expectSequences(await infer(inputs, outputs), [first, second]);
+  });
+
+  test('images of another size', async () => {
+    const rows = interpolatedOf(name);
+    expect(rows.length).toBeGreaterThan(2);
+    const imageSize = Number(rows[0]?.parameters['image_size']);
+    const resized = await startModel(testSettings({ checkpoint: `${fixtures}checkpoints/${name}`, imageSize }));
+    onTestFinished(() => resized.close());
+    const images = await Promise.all(rows.map(({ image }) => pictureOf(name, image, imageSize)));
+    const inputs = { img_url: images, text: rows.map(({ prompt }) => prompt ?? '') };
+    expectSequences(await resized.infer({ inputs, outputs }), rows);
   });
 
   test('a question has the continuation as its answer', async () => {
