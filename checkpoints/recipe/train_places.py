@@ -21,8 +21,8 @@ import training
 
 KINDS, TINTS, BACKGROUNDS = list(grammar.KINDS), list(grammar.TINTS), list(grammar.BACKGROUNDS)
 WEIGHTS = {
-    "kind": 1.0, "tint": 0.3, "place": 2.0, "background": 0.1,
-    "patch kind": 0.3, "patch tint": 0.1, "patch place": 1.0,
+    "kind": 1.0, "tint": 0.3, "place": 4.0, "background": 0.1,
+    "patch kind": 0.3, "patch tint": 0.1, "patch place": 5.0,
 }
 
 
@@ -142,4 +142,4 @@ if __name__ == "__main__":
     given = training.options(steps=3000)
     torch.manual_seed(0)
     train("queries", argparse.Namespace(**vars(given) | {"steps": 250}), decay=0.1)
-    train("places", given, begun="queries", tower_rate=1.5e-3, decay=0.6)
+    train("places", given, begun="queries", tower_rate=3e-3, decay=0.6)

@@ -4,6 +4,7 @@ import {
   type Blip2Checkpoint,
   type BlipCheckpoint,
   type ClipCheckpoint,
+  isBlip2Retrieval,
   openCheckpoint,
 } from '../../checkpoint/checkpoint.ts';
 import { readSafetensorsHeader, type TensorRegion } from '../../checkpoint/weights/safetensors.ts';
@@ -28,6 +29,8 @@ export const imageTextCheckpointNames = [
   'instructblip-t5',
   'instructblip-vicuna',
 ] as const;
+export const blip2RetrievalCheckpointNames = ['blip2-itm', 'blip2-itm-legacy'] as const;
+export type Blip2RetrievalCheckpointName = (typeof blip2RetrievalCheckpointNames)[number];
 export type ImageTextCheckpointName = (typeof imageTextCheckpointNames)[number];
 export type AnswerCheckpointName = (typeof answerCheckpointNames)[number];
 export type RetrievalCheckpointName = (typeof retrievalCheckpointNames)[number];
@@ -38,7 +41,8 @@ type AnyCheckpointName =
   | AnswerCheckpointName
   | RetrievalCheckpointName
   | ClipCheckpointName
-  | ImageTextCheckpointName;
+  | ImageTextCheckpointName
+  | Blip2RetrievalCheckpointName;
 export const imageNames = ['chelsea', 'rocket', 'small'] as const;
 export type ImageName = (typeof imageNames)[number];
 
@@ -98,7 +102,8 @@ export function checkpointFolder(name: AnyCheckpointName): string {
 /** A checkpoint of BLIP; those of CLIP have other configurations. */
 export function openBlipCheckpoint(folder: string): BlipCheckpoint {
   const checkpoint = openCheckpoint(folder);
-  if (checkpoint.task !== 'clip' && checkpoint.task !== 'image-text-to-text') return checkpoint;
+  const isBlip = checkpoint.task !== 'clip' && checkpoint.task !== 'image-text-to-text';
+  if (isBlip && !isBlip2Retrieval(checkpoint)) return checkpoint;
   throw new Error(`Expected a BLIP checkpoint in ${folder}, got one for ${checkpoint.task}.`);
 }
 
