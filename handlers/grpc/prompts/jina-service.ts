@@ -75,8 +75,8 @@ async function answerDocuments(
   request: DataRequestProto,
   call: InferCall,
 ): Promise<DataRequestProto> {
-  const { header, parameters = {}, data } = request;
-  const shared = { model: modelNameOf(header), parameters };
+  const { header, parameters, data } = request;
+  const shared = { model: modelNameOf(header), parameters: withoutResults(parameters) };
   const documents = documentsOf(data);
   const prompts = documents.map((document) => readPrompt(() => ({ ...readDocument(document), ...shared })));
   const answers = await answerPrompts(models, prompts, call);
@@ -91,6 +91,11 @@ async function answerDocuments(
 /** An executor or an endpoint names a model; the endpoint `/` leaves the choice to the server. */
 function modelNameOf(header: DataRequestProto['header']): string {
   return header?.targetExecutor || (header?.execEndpoint ?? '').replace(/^\//, '');
+}
+
+/** Jina's clients add a parameter of their own, in which executors leave results. */
+function withoutResults({ __results__, ...own }: DataRequestProto['parameters'] = {}) {
+  return own;
 }
 
 /** @throws HandlerError `INVALID_REQUEST` for documents in Python's own form, which runs code when it is read. */
