@@ -74,7 +74,8 @@ const sessions: readonly Open[] = [
       readGoldenJson<readonly GoldenRow[]>(`${name}.json`),
     ],
   ),
-  ...inEachForm(blip2CheckpointNames).map(
+  // Those of LLaMA are compared before they part (heads/image-text-goldens.test.ts).
+  ...inEachForm(blip2CheckpointNames.filter((name) => name !== 'blip2-llama')).map(
     ([name, form]): Open => [name, form, () => openBlip2Session(name, inFloat16(form)), readBlip2Goldens(name)],
   ),
 ];
