@@ -143,10 +143,8 @@ export function readGoldenJson<T>(file: string): T {
  * counted before a graph.
  */
 export function readBlip2Goldens(name: Blip2CheckpointName): readonly GoldenGeneration[] {
-  const rows = readGoldenJson<readonly Omit<GoldenGeneration, 'uniforms'>[]>(`${name}.json`);
-  return rows
-    .filter(({ parameters }) => !('max_length' in parameters || 'min_length' in parameters))
-    .map((row) => ({ ...row, uniforms: [] }));
+  const rows = readGoldenJson<readonly GoldenGeneration[]>(`${name}.json`);
+  return rows.filter(({ parameters }) => !('max_length' in parameters || 'min_length' in parameters));
 }
 
 export function goldenFile(file: string): string {
