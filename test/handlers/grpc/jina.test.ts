@@ -179,6 +179,18 @@ test('an earlier answer among the tags is replaced', async () => {
   expect(tags['response']).not.toBe('old');
 });
 
+test.each([{}, { listValue: { values: [{}] } }, { numberValue: Number.NaN }])(
+  'a tag without a value that JSON has, %j, harms nothing else',
+  async (odd) => {
+    const answer = single({ data: dataOf({ blob, tags: { fields: { odd } } }) });
+    const outcome = await answer.then(
+      ({ header }) => header.status.code,
+      ({ code }) => code,
+    );
+    expect(['SUCCESS', 3]).toContain(outcome);
+  },
+);
+
 test('a request without documents comes back', async () => {
   const { header, data } = await single({});
   expect(header.status.code).toBe('SUCCESS');
