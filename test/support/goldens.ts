@@ -123,9 +123,9 @@ export function imagePath(name: ImageName): string {
   return `${fixtures}images/${name}.${name === 'rocket' ? 'jpg' : 'png'}`;
 }
 
-/** A request of test/fixtures/requests, which stands for a public report. */
+/** A request of test/fixtures/requests, as its client sent it. */
 export function requestPath(
-  name: 'cog-question' | 'max-length' | 'nulls' | 'plus-as-space' | 'space-before-base64',
+  name: 'cog-question' | 'jina-client' | 'max-length' | 'nulls' | 'plus-as-space' | 'space-before-base64',
 ): string {
   return `${fixtures}requests/${name}.json`;
 }
