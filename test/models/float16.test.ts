@@ -11,6 +11,7 @@ import type { Graph } from '../../onnx/graph.ts';
 import { createSession, type RuntimeTensor } from '../../pipeline/sessions/runtime.ts';
 import { float32Data } from '../../pipeline/sessions/tensors.ts';
 import { expectClose } from '../support/close-to.ts';
+import { openContinuationSession } from '../support/continuation-session.ts';
 import { inEachForm } from '../support/forms.ts';
 import {
   byParameters,
@@ -18,23 +19,22 @@ import {
   type GoldenRow,
   int64s,
   openAnswerSession,
-  openBlip2Session,
   openCaptioningSession,
   paddedTexts,
   resizedImages,
 } from '../support/generation-session.ts';
 import {
   answerCheckpointNames,
-  blip2CheckpointNames,
   checkpointFolder,
   checkpointNames,
   clipCheckpointNames,
   type GoldenClip,
   type GoldenPairs,
+  imageTextCheckpointNames,
   openBlipCheckpoint,
   openClipCheckpoint,
   openGoldenTensors,
-  readBlip2Goldens,
+  readContinuations,
   readGoldenGenerations,
   readGoldenJson,
   retrievalCheckpointNames,
@@ -75,8 +75,8 @@ const sessions: readonly Open[] = [
       readGoldenJson<readonly GoldenRow[]>(`${name}.json`),
     ],
   ),
-  ...inEachForm(blip2CheckpointNames).map(
-    ([name, form]): Open => [name, form, () => openBlip2Session(name, inFloat16(form)), readBlip2Goldens(name)],
+  ...inEachForm(imageTextCheckpointNames).map(
+    ([name, form]): Open => [name, form, () => openContinuationSession(name, inFloat16(form)), readContinuations(name)],
   ),
 ];
 
