@@ -240,7 +240,15 @@ function behindT5(
   const embeddings = op.concat([images, embedT5(module, language, promptIds)], 1);
   const encoded = t5Encoder(module, language, embeddings, op.add(promptLength, queryCount));
   const cross = t5CrossStates(module, language, encoded);
-  return { prompt: ids, languageModel: t5LanguageModel(module, language, cross) };
+  const greedy = () => ({
+    fits: op.constant('bool', true),
+    model: t5LanguageModel(module, language, cross, 'one'),
+  });
+  return {
+    prompt: ids,
+    languageModel: t5LanguageModel(module, language, cross),
+    greedy: model.form === 'lean' ? greedy() : undefined,
+  };
 }
 
 /**
