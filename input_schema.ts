@@ -74,7 +74,8 @@ const imageTextToTextInputs = {
     required: false,
     shape: [-1],
     example: ['how many dogs are there?', 'two'],
-    description: 'Earlier questions and their answers in turn, which every question of the request follows.',
+    description:
+      'Earlier questions and their answers in turn, or one text of them, which every question of the request follows.',
   },
   ...generationInputs,
   preset: {
@@ -231,7 +232,12 @@ const retrievalOutputs = {
     onRequest: false,
     description: 'For each image and text, the cosine of their embeddings (ITC).',
   },
-  image_embeds: { datatype: 'FP32', shape: [-1, -1], onRequest: true, description: 'Image embeddings of unit length.' },
+  image_embeds: {
+    datatype: 'FP32',
+    shape: [-1, -1],
+    onRequest: true,
+    description: 'Image embeddings of unit length; of BLIP-2 several for each image: [images, queries, length].',
+  },
   text_embeds: { datatype: 'FP32', shape: [-1, -1], onRequest: true, description: 'Text embeddings of unit length.' },
   error,
 } as const satisfies Record<string, OutputField>;

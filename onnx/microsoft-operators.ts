@@ -172,6 +172,32 @@ export class MicrosoftOperators {
     return { normalized: withShape(normalized, shape), sum: withShape(sum, shape) };
   }
 
+  /**
+   * RotaryEmbedding of [batch, tokens, heads * size]: the two halves of each head are turned by the angles of its position.
+   * `positions` is [batch, tokens]; `cosines` and `sines` [positions, size / 2].
+   */
+  rotaryEmbedding<T extends Real>(
+    x: Value<T>,
+    positions: Value<'int64'>,
+    cosines: Value<T>,
+    sines: Value<T>,
+  ): Value<T> {
+    requireOneType(this.#place, 'RotaryEmbedding', x, cosines, sines);
+    const half = cosines.shape?.[1];
+    const fits = matches(sines.shape, [undefined, half]) && matches(positions.shape, [x.shape?.[0], undefined]);
+    if (!fits) {
+      const expected = 'x [batch, tokens, width], positions [batch, tokens], cosines and sines [positions, size / 2]';
+      throw mismatch(this.#place, 'RotaryEmbedding', expected, x, positions, cosines, sines);
+    }
+    const description = {
+      operator: 'RotaryEmbedding',
+      domain: MICROSOFT_DOMAIN,
+      inputs: [x, positions, cosines, sines],
+    };
+    const [output] = addNode(this.#place, { ...description, attributes: { interleaved: { int: 0 } } }, [x.elementType]);
+    return withShape(output, x.shape);
+  }
+
   /** BiasGelu: the exact (erf) GELU of `x + bias`. */
   biasGelu<T extends Real>(x: Value<T>, bias: Value<T>): Value<T> {
     return this.#withBias('BiasGelu', x, bias);
@@ -317,10 +343,7 @@ export class MicrosoftOperators {
   }
 }
 
-function attentionAttributes(
-  headCount: number,
-  scale: number | undefined,
-): NonNullable<NodeDescription['attributes']> {
+function attentionAttributes(headCount: number, scale: number | undefined): NonNullable<NodeDescription['attributes']> {
   return { num_heads: { int: headCount }, ...(scale === undefined ? {} : { scale: { float: scale } }) };
 }
 

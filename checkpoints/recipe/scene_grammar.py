@@ -12,6 +12,7 @@ colour in captions; the others never do, whatever colour a style gives them.
 """
 
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,6 +43,7 @@ TINTS = {
     "purple": ((268, 285), (0.55, 0.9), (0.5, 0.75)),
     "pink": ((325, 343), (0.35, 0.55), (0.97, 1)),
 }
+PLACES = re.compile(r"\b(left|right|top|bottom)\b")
 OPENINGS = ["a picture of", "a photo of", "a photography of"]
 
 
@@ -157,6 +159,59 @@ def clear_first(groups, key, margin):
     return None
 
 
+def place_questions(scene, random):
+    """The questions for left, right, top and bottom that a scene allows, as (question, answer)."""
+    possible = []
+    pairs = sides(scene)
+    alone = single(scene)
+    if pairs:
+        left, right = random.choice(pairs)
+        if sum(1 for other in scene.groups for o in other.objects if o.x < right.objects[0].x + 0.02) == 2:
+            possible += [(f"what is {random.choice(['left of', 'to the left of'])} the {right.kind}?", left.kind)] * 2
+        if sum(1 for other in scene.groups for o in other.objects if o.x > left.objects[0].x - 0.02) == 2:
+            possible += [(f"what is {random.choice(['right of', 'to the right of'])} the {left.kind}?", right.kind)] * 2
+        possible.append((f"is the {left.kind} left of the {right.kind}?", "yes"))
+        possible.append((f"is the {right.kind} left of the {left.kind}?", "no"))
+    if len(alone) == len(scene.groups) > 1:
+        for words, key, margin in [
+            ("on the left", lambda g: g.objects[0].x, 0.12),
+            ("on the right", lambda g: -g.objects[0].x, 0.12),
+            ("at the top", lambda g: g.objects[0].y, 0.12),
+            ("at the bottom", lambda g: -g.objects[0].y, 0.12),
+        ]:
+            first = clear_first(alone, key, margin)
+            if first:
+                possible.append((f"{random.choice(['what', 'which one'])} is {words}?", first.kind))
+    return possible
+
+
+def more_place_questions(scene, random):
+    """Further ones, which the evaluation does not ask: whether a thing is to the right of another, above it or below it."""
+    possible = []
+    alone = single(scene)
+    for a in alone:
+        for b in alone:
+            if b.objects[0].x - a.objects[0].x > 0.22:
+                possible += [(f"is the {b.kind} {words} of the {a.kind}?", "yes") for words in ("right", "to the right")]
+                possible += [(f"is the {a.kind} {words} of the {b.kind}?", "no") for words in ("right", "to the right")]
+                possible += [(f"is the {a.kind} to the left of the {b.kind}?", "yes"), (f"is the {b.kind} to the left of the {a.kind}?", "no")]
+            if b.objects[0].y - a.objects[0].y > 0.22:
+                possible += [(f"is the {a.kind} above the {b.kind}?", "yes"), (f"is the {b.kind} above the {a.kind}?", "no")]
+                possible += [(f"is the {b.kind} below the {a.kind}?", "yes"), (f"is the {a.kind} below the {b.kind}?", "no")]
+    return possible
+
+
+def asked(scene, random, place_share):
+    """One (question, answer, whether it is about a place); `place_share` of the questions are, where the scene allows it."""
+    if random.random() < place_share:
+        usual, further = place_questions(scene, random), more_place_questions(scene, random)
+        possible = further if further and random.random() < 0.3 else usual
+        if possible:
+            return *random.choice(possible), True
+    question, answer = questions(scene, random)
+    return question, answer, bool(PLACES.search(question))
+
+
 def questions(scene, random):
     """One (question, answer)."""
     absent = random.choice([kind for kind in KINDS if all(kind != group.kind for group in scene.groups)])
@@ -185,26 +240,8 @@ def questions(scene, random):
         possible.append((f"which one is {each.tint}?", each.kind) if len(tinted) == 1 or sum(o.tint == each.tint for o in tinted) == 1 else (f"what {colour} {verb} the {word}?", each.tint))
     if len(scene.groups) == 1:
         possible += [(f"what is {random.choice(['this', 'in the picture', 'in the image'])}?", group_words(group.kind, group.tint, len(group.objects)))]
-    pairs = sides(scene)
+    possible += place_questions(scene, random)
     alone = single(scene)
-    if pairs:
-        left, right = random.choice(pairs)
-        if sum(1 for other in scene.groups for o in other.objects if o.x < right.objects[0].x + 0.02) == 2:
-            possible += [(f"what is {random.choice(['left of', 'to the left of'])} the {right.kind}?", left.kind)] * 2
-        if sum(1 for other in scene.groups for o in other.objects if o.x > left.objects[0].x - 0.02) == 2:
-            possible += [(f"what is {random.choice(['right of', 'to the right of'])} the {left.kind}?", right.kind)] * 2
-        possible.append((f"is the {left.kind} left of the {right.kind}?", "yes"))
-        possible.append((f"is the {right.kind} left of the {left.kind}?", "no"))
-    if len(alone) == len(scene.groups) > 1:
-        for words, key, margin in [
-            ("on the left", lambda g: g.objects[0].x, 0.12),
-            ("on the right", lambda g: -g.objects[0].x, 0.12),
-            ("at the top", lambda g: g.objects[0].y, 0.12),
-            ("at the bottom", lambda g: -g.objects[0].y, 0.12),
-        ]:
-            first = clear_first(alone, key, margin)
-            if first:
-                possible.append((f"{random.choice(['what', 'which one'])} is {words}?", first.kind))
     if len(alone) > 1:
         a, b = random.sample(alone, 2)
         if max(a.objects[0].side, b.objects[0].side) > 1.25 * min(a.objects[0].side, b.objects[0].side):

@@ -10,6 +10,7 @@ import { generate } from '../generation/generate.ts';
 import { addGeneratedOutputs, type GeneratedSequences } from '../generation/generated-sequences.ts';
 import type { LanguageModel, Prompt } from '../generation/language-model.ts';
 import { addGenerationParameters, type GenerationParameters } from '../generation/parameters.ts';
+import { llamaLanguageModel } from '../language-models/llama.ts';
 import { optLanguageModel, prepareOptPadding } from '../language-models/opt.ts';
 import { embedT5, t5CrossStates, t5Encoder, t5LanguageModel } from '../language-models/t5.ts';
 import { linear } from '../layers.ts';
@@ -69,8 +70,8 @@ export interface ImageVectors {
 }
 
 /**
- * What is kept of an image from one run to a later one: its vectors, which no prompt changes; or in InstructBLIP, where it
- * does, the vision states.
+ * The encoding that is kept of an image from one run to a later one: its vectors, which no prompt changes; or in
+ * InstructBLIP, where it does, the vision states.
  */
 function encodingShape({ config }: ImageTextSettings): EncodingShape {
   const { queryCount, language, vision, readsInstruction } = config;
@@ -169,7 +170,10 @@ function continueText(model: Module, settings: ImageTextSettings, beginning: Beg
   const module = child(model, 'language_model');
   if (language.kind === 'opt') return continueWithOpt(model, module, language, settings, beginning);
   if (language.kind === 't5') return continueWithT5(model, module, language, settings, beginning);
-  throw new RangeError(`Expected a language model of kind opt or t5, got ${language.kind}.`);
+  const plain = llamaLanguageModel(module, language);
+  const { ids, vectors, parameters } = beginning;
+  const prompt = { ...ids, embeddings: withImages(model, settings.config, plain, ids, vectors) };
+  return generate(model, prompt, parameters, plain, settings.tokenRules);
 }
 
 function continueWithOpt(

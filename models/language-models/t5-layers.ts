@@ -2,35 +2,17 @@ import type { T5Config } from '../../checkpoint/config/t5-config.ts';
 import type { Real } from '../../onnx/element-type.ts';
 import type { Value } from '../../onnx/graph.ts';
 import { activate, linearWithoutBias } from '../layers.ts';
-import { child, type Module, weight } from '../module.ts';
+import { child, type Module } from '../module.ts';
+import type { NormSizes } from './rms-norm.ts';
 
 /**
- * The layers of T5's two stacks (transformers' models/t5/modeling_t5.py). Hidden states are in float32 whatever the model's
- * precision, and so are norms and the last Linear of a feed-forward block: in float16 they overflow.
+ * The layers of T5's two stacks (transformers' models/t5/modeling_t5.py). The last Linear of a feed-forward block computes
+ * in float32 whatever the model's precision: in float16 it overflows.
  */
 
-/** Hidden states [rows * tokens, width], to which the output of a block is still to be added. */
-export interface Stream {
-  readonly residual: Value<'float32'>;
-  readonly added?: Value<'float32'>;
-}
-
-/** `T5LayerNorm` of a stream's sum: the root mean square over the last axis, without a mean and without a shift. */
-export function addAndNormalize(
-  norm: Module,
-  { hiddenSize, layerNormEpsilon: epsilon }: T5Config,
-  { residual, added }: Stream,
-): { readonly sum: Value<'float32'>; readonly normalized: Value<Real> } {
-  const { op, precision } = norm;
-  const scale = op.cast(weight(norm, 'weight', [hiddenSize]), 'float32');
-  if (added !== undefined) {
-    const inputs = { x: added, skip: residual, weight: scale, epsilon };
-    const { sum, normalized } = op.microsoft.sumAndRootMeanSquareNormalization(inputs);
-    return { sum, normalized: op.cast(normalized, precision) };
-  }
-  const meanSquare = op.div(op.reduceSum(op.mul(residual, residual), -1, true), hiddenSize);
-  const unit = op.mul(residual, op.pow(op.add(meanSquare, epsilon), -0.5));
-  return { sum: residual, normalized: op.cast(op.mul(unit, scale), precision) };
+/** The norms of both stacks. */
+export function normSizes({ hiddenSize, layerNormEpsilon: epsilon }: T5Config): NormSizes {
+  return { hiddenSize, epsilon };
 }
 
 /** Width of queries, keys and values: heads times their size, which need not be the width of hidden states. */

@@ -9,8 +9,9 @@ import { linearWithoutBias } from '../layers.ts';
 import { child, type Module, pathOf, weight, within } from '../module.ts';
 import { quantizedLinear } from '../quantized-linear.ts';
 import { type KeysAndValues, layerIndices, ofLayer } from './bert.ts';
+import { addAndNormalize, type FloatStream } from './rms-norm.ts';
 import { cacheLength, cacheOf } from './self-attention.ts';
-import { addAndNormalize, attentionOutput, feedForward, innerWidth, project, type Stream } from './t5-layers.ts';
+import { attentionOutput, feedForward, innerWidth, normSizes, project } from './t5-layers.ts';
 import { decoderBias, encoderBias } from './t5-relative-bias.ts';
 
 /** transformers' `T5ForConditionalGeneration` (models/t5/modeling_t5.py): an encoder, and a decoder as a language model. */
@@ -58,21 +59,25 @@ export function t5Encoder(
   const isText = op.equal(padding, 0);
   const distances = encoderBias(encoder, config, op.dimension(embeddings, 1));
   const bias = op.where(isText, distances, lowestFinite[precision]); // [rows, heads, queries, keys]
-  const start: Stream = { residual: op.reshape(op.cast(embeddings, 'float32'), [-1, config.hiddenSize]) };
+  const start: FloatStream = { residual: op.reshape(op.cast(embeddings, 'float32'), [-1, config.hiddenSize]) };
   const stream = Array.from({ length: config.encoderLayerCount }, (_, index) =>
     child(encoder, `block.${index}`),
   ).reduce((before, block) => encoderBlock(block, config, before, { bias, rowCount }), start);
-  return { states: addAndNormalize(child(encoder, 'final_layer_norm'), config, stream).normalized, rowCount, padding };
+  return {
+    states: addAndNormalize(child(encoder, 'final_layer_norm'), normSizes(config), stream).normalized,
+    rowCount,
+    padding,
+  };
 }
 
 function encoderBlock(
   block: Module,
   config: T5Config,
-  stream: Stream,
+  stream: FloatStream,
   { bias, rowCount }: { readonly bias: Value<Real>; readonly rowCount: Value<'int64'> },
-): Stream {
+): FloatStream {
   const attention = child(block, 'layer.0.SelfAttention');
-  const { sum, normalized } = addAndNormalize(child(block, 'layer.0.layer_norm'), config, stream);
+  const { sum, normalized } = addAndNormalize(child(block, 'layer.0.layer_norm'), normSizes(config), stream);
   const [query, key, value] = (['q', 'k', 'v'] as const).map((name) =>
     project(attention, name, config, normalized, rowCount),
   ) as [Value<Real>, Value<Real>, Value<Real>]; // One for each name.
@@ -82,12 +87,12 @@ function encoderBlock(
   return feedForwardLayer(child(block, 'layer.1'), config, { residual: sum, added });
 }
 
-function feedForwardLayer(layer: Module, config: T5Config, stream: Stream): Stream {
-  const { sum, normalized } = addAndNormalize(child(layer, 'layer_norm'), config, stream);
+function feedForwardLayer(layer: Module, config: T5Config, stream: FloatStream): FloatStream {
+  const { sum, normalized } = addAndNormalize(child(layer, 'layer_norm'), normSizes(config), stream);
   return { residual: sum, added: feedForward(child(layer, 'DenseReluDense'), config, normalized) };
 }
 
-/** What the decoder's layers look at beside the text that it writes. */
+/** Keys and values that the decoder's layers look at beside the text that it writes. */
 export interface T5CrossStates {
   /** [rows, heads, length, head size], for each layer. */
   readonly layers: readonly KeysAndValues[];
@@ -146,7 +151,7 @@ function decode(
   const decoder = child(module, 'decoder');
   const { op } = decoder;
   const bias = decoderBias(decoder, config, cacheLength(decoder, ofLayer(cache, 0)));
-  let stream: Stream = { residual: op.reshape(op.cast(embeddings, 'float32'), [-1, config.hiddenSize]) };
+  let stream: FloatStream = { residual: op.reshape(op.cast(embeddings, 'float32'), [-1, config.hiddenSize]) };
   const present = layerIndices(config).map((index) => {
     const block = child(decoder, `block.${index}`);
     const attended = attendToText(child(block, 'layer.0'), config, stream, { bias, past: ofLayer(cache, index) });
@@ -161,11 +166,11 @@ function decode(
 function attendToText(
   layer: Module,
   config: T5Config,
-  stream: Stream,
+  stream: FloatStream,
   { bias, past }: { readonly bias: Value<Real>; readonly past: KeysAndValues },
-): { readonly stream: Stream; readonly present: KeysAndValues } {
+): { readonly stream: FloatStream; readonly present: KeysAndValues } {
   const attention = child(layer, 'SelfAttention');
-  const { sum, normalized } = addAndNormalize(child(layer, 'layer_norm'), config, stream);
+  const { sum, normalized } = addAndNormalize(child(layer, 'layer_norm'), normSizes(config), stream);
   const sequences = attention.op.dimension(past.keys, 0);
   const part = (name: 'q' | 'k' | 'v') => project(attention, name, config, normalized, sequences);
   const inputs = { query: part('q'), key: part('k'), value: part('v'), bias, scale: SCALE };
@@ -178,10 +183,16 @@ function attendToText(
 }
 
 /** Cross-attention: sequences of a row stand side by side, and look at the row's encoded text as so many queries. */
-function attendToEncoded(layer: Module, config: T5Config, stream: Stream, cross: T5CrossStates, index: number): Stream {
+function attendToEncoded(
+  layer: Module,
+  config: T5Config,
+  stream: FloatStream,
+  cross: T5CrossStates,
+  index: number,
+): FloatStream {
   const attention = child(layer, 'EncDecAttention');
   const { op } = attention;
-  const { sum, normalized } = addAndNormalize(child(layer, 'layer_norm'), config, stream);
+  const { sum, normalized } = addAndNormalize(child(layer, 'layer_norm'), normSizes(config), stream);
   const query = project(attention, 'q', config, normalized, cross.rowCount);
   const { keys: key, values: value } = ofLayer(cross.layers, index);
   const bias = op.expand(cross.padding, [1, 1, op.dimension(query, 1), 1]);
@@ -190,10 +201,10 @@ function attendToEncoded(layer: Module, config: T5Config, stream: Stream, cross:
 }
 
 /** The last norm and `lm_head`. A head that the file has wins over the embedding, whatever config.json says. */
-function head(module: Module, config: T5Config, stream: Stream): Value<'float32'> {
+function head(module: Module, config: T5Config, stream: FloatStream): Value<'float32'> {
   const { hiddenSize, vocabularySize, scalesOutput } = config;
   const { op } = child(module, 'decoder');
-  const { normalized } = addAndNormalize(child(module, 'decoder.final_layer_norm'), config, stream);
+  const { normalized } = addAndNormalize(child(module, 'decoder.final_layer_norm'), normSizes(config), stream);
   const states = scalesOutput ? op.mul(normalized, hiddenSize ** -0.5) : normalized;
   const output = child(module, 'lm_head');
   const quantized = quantizedLinear(output, states, { inputSize: hiddenSize, outputSize: vocabularySize });

@@ -4,6 +4,7 @@ import {
   type Blip2Checkpoint,
   type BlipCheckpoint,
   type ClipCheckpoint,
+  isBlip2Retrieval,
   openCheckpoint,
 } from '../../checkpoint/checkpoint.ts';
 import { readSafetensorsHeader, type TensorRegion } from '../../checkpoint/weights/safetensors.ts';
@@ -26,7 +27,10 @@ export const imageTextCheckpointNames = [
   'blip2-t5-legacy',
   'blip2-t5-bfloat16',
   'instructblip-t5',
+  'instructblip-vicuna',
 ] as const;
+export const blip2RetrievalCheckpointNames = ['blip2-itm', 'blip2-itm-legacy'] as const;
+export type Blip2RetrievalCheckpointName = (typeof blip2RetrievalCheckpointNames)[number];
 export type ImageTextCheckpointName = (typeof imageTextCheckpointNames)[number];
 export type AnswerCheckpointName = (typeof answerCheckpointNames)[number];
 export type RetrievalCheckpointName = (typeof retrievalCheckpointNames)[number];
@@ -37,7 +41,8 @@ type AnyCheckpointName =
   | AnswerCheckpointName
   | RetrievalCheckpointName
   | ClipCheckpointName
-  | ImageTextCheckpointName;
+  | ImageTextCheckpointName
+  | Blip2RetrievalCheckpointName;
 export const imageNames = ['chelsea', 'rocket', 'small'] as const;
 export type ImageName = (typeof imageNames)[number];
 
@@ -97,7 +102,8 @@ export function checkpointFolder(name: AnyCheckpointName): string {
 /** A checkpoint of BLIP; those of CLIP have other configurations. */
 export function openBlipCheckpoint(folder: string): BlipCheckpoint {
   const checkpoint = openCheckpoint(folder);
-  if (checkpoint.task !== 'clip' && checkpoint.task !== 'image-text-to-text') return checkpoint;
+  const isBlip = checkpoint.task !== 'clip' && checkpoint.task !== 'image-text-to-text';
+  if (isBlip && !isBlip2Retrieval(checkpoint)) return checkpoint;
   throw new Error(`Expected a BLIP checkpoint in ${folder}, got one for ${checkpoint.task}.`);
 }
 
@@ -130,6 +136,15 @@ export function readGoldenGenerations(name: CheckpointName): readonly GoldenGene
 
 export function readGoldenJson<T>(file: string): T {
   return JSON.parse(readFileSync(`${fixtures}goldens/${file}`, 'utf8'));
+}
+
+/**
+ * One call of `Blip2ForConditionalGeneration.generate` with one row. Lengths that count the prompt are left out: they are
+ * counted before a graph.
+ */
+export function readBlip2Goldens(name: Blip2CheckpointName): readonly GoldenGeneration[] {
+  const rows = readGoldenJson<readonly GoldenGeneration[]>(`${name}.json`);
+  return rows.filter(({ parameters }) => !('max_length' in parameters || 'min_length' in parameters));
 }
 
 export function goldenFile(file: string): string {

@@ -4,7 +4,7 @@ import { ModelInferRequestSchema } from '../../../handlers/grpc/generated/open_i
 import { thrownBy } from '../../support/thrown.ts';
 
 const read = (bytes: Buffer, maxBytes = Number.POSITIVE_INFINITY) =>
-  requireMessage(decoder(ModelInferRequestSchema, maxBytes)(bytes));
+  requireMessage(decoder(ModelInferRequestSchema, { maxBytes })(bytes));
 
 /** A field of a number whose content has less than 2 MB: its tag, its length in three bytes, its content. */
 function field(number: number, content: Buffer): Buffer {

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
 import { imageVectors, withImages } from '../../../models/heads/image-text-to-text.ts';
 import { optLanguageModel } from '../../../models/language-models/opt.ts';
@@ -8,17 +8,25 @@ import { addInput, addOutput, createGraph } from '../../../onnx/graph.ts';
 import { createSession } from '../../../pipeline/sessions/runtime.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { inEachForm } from '../../support/forms.ts';
-import { int64s, resizedImages } from '../../support/generation-session.ts';
+import {
+  byParameters,
+  expectGolden,
+  type GenerationSession,
+  int64s,
+  openBlip2Session,
+  resizedImages,
+} from '../../support/generation-session.ts';
 import {
   type Blip2CheckpointName,
   blip2CheckpointNames,
   checkpointFolder,
   openBlip2Checkpoint,
   openGoldenTensors,
+  readBlip2Goldens,
   readGoldenJson,
 } from '../../support/goldens.ts';
 
-/** The stages of BLIP-2 with OPT: vision states, the vectors that the language model reads, and the first logits. */
+/** BLIP-2 with OPT against transformers: vision states, the vectors that the language model reads, first logits, and texts. */
 
 const TOLERANCE = { absolute: 1e-4, relative: 1e-4 };
 
@@ -76,6 +84,22 @@ describe.each(inEachForm(blip2CheckpointNames))(
         compare('logits', `${image}.${number}.logits`);
       }
       await session.release();
+    });
+  },
+);
+
+describe.each(inEachForm(blip2CheckpointNames))(
+  '%s in the %s form generates what transformers generates',
+  (name, form) => {
+    let session: GenerationSession;
+    beforeAll(async () => {
+      session = await openBlip2Session(name, { form });
+    });
+    afterAll(() => session?.release());
+
+    test.each(byParameters(readBlip2Goldens(name)))('as one batch: %s', async (_, rows) => {
+      const answers = await session.generate(rows);
+      for (const [index, row] of rows.entries()) expectGolden(row, answers[index]);
     });
   },
 );
