@@ -53,6 +53,40 @@ const questionAnsweringInputs = {
   ...generationInputs,
 } as const satisfies Record<string, InputField>;
 
+const imageTextToTextInputs = {
+  img_url: image,
+  text: {
+    datatype: 'STRING',
+    required: false,
+    shape: [-1],
+    example: ['a photo of'],
+    description: 'A prompt that the text continues: one for each image, or one for all. Empty means none.',
+  },
+  question: {
+    datatype: 'STRING',
+    required: false,
+    shape: [-1],
+    example: ['how many dogs are in the picture?'],
+    description: 'A question in place of text: one for each image, or one for all. Its answer is the output answer.',
+  },
+  context: {
+    datatype: 'STRING',
+    required: false,
+    shape: [-1],
+    example: ['how many dogs are there?', 'two'],
+    description:
+      'Earlier questions and their answers in turn, or one text of them, which every question of the request follows.',
+  },
+  ...generationInputs,
+  preset: {
+    ...generationInputs.preset,
+    example: ['vqa'],
+    allowed: ['hf', 'vqa', 'original-blip'],
+    description:
+      'The form of questions and the defaults: as sent (hf), "Question: … Answer:" (vqa), or those of LAVIS (original-blip). For questions vqa unless the model follows instructions, else hf.',
+  },
+} as const satisfies Record<string, InputField>;
+
 const retrievalInputs = {
   img_url: image,
   text: {
@@ -168,6 +202,23 @@ const questionAnsweringOutputs = {
   error,
 } as const satisfies Record<string, OutputField>;
 
+const imageTextToTextOutputs = {
+  generated_output: {
+    datatype: 'BYTES',
+    shape: [-1],
+    onRequest: false,
+    description: 'The texts, where the request has no question. Those of OPT and LLaMA begin with their prompts.',
+  },
+  answer: {
+    datatype: 'BYTES',
+    shape: [-1],
+    onRequest: false,
+    description: 'The answers, where the request has a question.',
+  },
+  ...generationOutputs,
+  error,
+} as const satisfies Record<string, OutputField>;
+
 const retrievalOutputs = {
   match_probability: {
     datatype: 'FP32',
@@ -181,7 +232,12 @@ const retrievalOutputs = {
     onRequest: false,
     description: 'For each image and text, the cosine of their embeddings (ITC).',
   },
-  image_embeds: { datatype: 'FP32', shape: [-1, -1], onRequest: true, description: 'Image embeddings of unit length.' },
+  image_embeds: {
+    datatype: 'FP32',
+    shape: [-1, -1],
+    onRequest: true,
+    description: 'Image embeddings of unit length; of BLIP-2 several for each image: [images, queries, length].',
+  },
   text_embeds: { datatype: 'FP32', shape: [-1, -1], onRequest: true, description: 'Text embeddings of unit length.' },
   error,
 } as const satisfies Record<string, OutputField>;
@@ -209,6 +265,7 @@ const clipOutputs = {
 export const schemas = {
   captioning: { inputs: captioningInputs, outputs: captioningOutputs },
   'question-answering': { inputs: questionAnsweringInputs, outputs: questionAnsweringOutputs },
+  'image-text-to-text': { inputs: imageTextToTextInputs, outputs: imageTextToTextOutputs },
   retrieval: { inputs: retrievalInputs, outputs: retrievalOutputs },
   clip: { inputs: clipInputs, outputs: clipOutputs },
 } as const satisfies Record<string, TaskSchema>;

@@ -1,4 +1,4 @@
-import { blockSizeOf, quantizedNames } from '../checkpoint/weights/int8-format.ts';
+import { blockSizeOf, isBlockSize, quantizedNames } from '../checkpoint/weights/int8-format.ts';
 import { findTensor } from '../checkpoint/weights/weights.ts';
 import type { ElementType } from '../onnx/element-type.ts';
 import { requireType } from '../onnx/fit.ts';
@@ -25,10 +25,13 @@ export interface InputSteps {
 
 /** The weight of a Linear with a scale for each block of inputs. */
 export interface BlockWeight {
-  /** [out, blocks, block] */
+  readonly bits: 4 | 8;
+  /** [out, blocks, block], or of 4 bits [out, blocks, block / 2] */
   readonly values: Value<'uint8'>;
   /** [out * blocks] */
   readonly scale: Value<'float32'>;
+  /** Of 4 bits: [out * ceil(blocks / 2)] */
+  readonly zeroPoint?: Value<'uint8'>;
 }
 
 /** One of the equal parts that a matrix is made of, and their count. */
@@ -72,13 +75,24 @@ function inputSteps(module: Module): InputSteps | undefined {
  * @throws CheckpointError when it has another shape or dtype.
  */
 export function blockWeight(module: Module, inputSize: number, outputSize: number): BlockWeight | undefined {
-  const { blocks, blockScale } = quantizedNames;
-  if (!has(module, blocks)) return undefined;
-  const blockSize = blockSizeOf(inputSize);
+  const { blocks, blocks4Bits, blockZeroPoint } = quantizedNames;
+  if (has(module, blocks)) return { bits: 8, ...inBlocks(module, blocks, inputSize, outputSize, 8) };
+  if (!has(module, blocks4Bits)) return undefined;
+  const weights = inBlocks(module, blocks4Bits, inputSize, outputSize, 4);
+  const halves = Math.ceil(weights.blockCount / 2);
+  const zeroPoint = whole(module, blockZeroPoint, [outputSize * halves], 'U8', 'uint8', [outputSize, halves]);
+  return { bits: 4, ...weights, zeroPoint };
+}
+
+/** The values and scales of a matrix, whose blocks have the size that the checkpoint gave them. */
+function inBlocks(module: Module, name: string, inputSize: number, outputSize: number, bits: 4 | 8) {
+  const stored = module.weights.regions.get(pathOf(module, name))?.shape[2] ?? 0;
+  const blockSize = isBlockSize((stored * 8) / bits) ? (stored * 8) / bits : blockSizeOf(inputSize);
   const blockCount = Math.ceil(inputSize / blockSize);
-  const values = whole(module, blocks, [outputSize, blockCount, blockSize], 'U8', 'uint8');
+  const values = whole(module, name, [outputSize, blockCount, (blockSize * bits) / 8], 'U8', 'uint8');
+  const { blockScale } = quantizedNames;
   const scale = weight(module, blockScale, [outputSize * blockCount], { storedShape: [outputSize, blockCount] });
-  return { values, scale: requireType(module.op, blockScale, scale, 'float32') };
+  return { values, scale: requireType(module.op, blockScale, scale, 'float32'), blockCount };
 }
 
 function has(module: Module, name: string): boolean {
@@ -97,8 +111,9 @@ function whole<T extends ElementType>(
   shape: readonly number[],
   dtype: 'I8' | 'U8',
   elementType: T,
+  storedShape: readonly number[] = shape,
 ): Value<T> {
-  const region = regionOf(module, name, shape, dtype);
+  const region = regionOf(module, name, storedShape, dtype);
   return addPiece(module, region, elementType, { ...rowsOf(region, shape, undefined), shape });
 }
 

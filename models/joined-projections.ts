@@ -1,5 +1,6 @@
 import type { Real } from '../onnx/element-type.ts';
 import type { Value } from '../onnx/graph.ts';
+import type { Scope } from '../onnx/scope.ts';
 import { child, type Module, prepared, weight } from './module.ts';
 
 /** Three Linears, of query, key and value, as the one that the operator Attention computes. */
@@ -10,16 +11,23 @@ export interface JoinedProjections {
   readonly bias: Value<Real>;
 }
 
-/** Three Linears that a checkpoint stores one by one, below `module`. */
-export function joinProjections(module: Module, names: readonly string[], width: number): JoinedProjections {
+/** Three Linears that a checkpoint stores one by one, below `module`; their biases are zeros where they have none. */
+export function joinProjections(
+  module: Module,
+  names: readonly string[],
+  width: number,
+  hasBias = true,
+): JoinedProjections {
   const linears = names.map((name) => child(module, name));
   const weights = linears.map((linear) => weight(linear, 'weight', [width, width]));
-  const biases = linears.map((linear) => weight(linear, 'bias', [width]));
+  const biases = hasBias ? linears.map((linear) => weight(linear, 'bias', [width])) : [];
   return {
     weight: prepared(module, 'joined.weight', weights, ({ op }) =>
       op.transpose(op.concat(nonEmpty(weights), 0), [1, 0]),
     ),
-    bias: prepared(module, 'joined.bias', biases, ({ op }) => op.concat(nonEmpty(biases), 0)),
+    bias: prepared(module, 'joined.bias', biases, (scope) =>
+      hasBias ? scope.op.concat(nonEmpty(biases), 0) : filled(scope, module.precision, 0, 3 * width),
+    ),
   };
 }
 
@@ -38,11 +46,14 @@ export function storedProjections(module: Module, width: number): JoinedProjecti
  */
 export function queryBias(query: Module, width: number): Value<Real> {
   const bias = weight(query, 'bias', [width]);
-  return prepared(query, 'padded.bias', [bias], ({ op }) => {
-    // CPUs, where constants are folded, fill nothing with bfloat16.
-    const zeros = op.cast(op.fill('float32', 0, [2 * width]), query.precision);
-    return op.concat([bias, zeros], 0);
-  });
+  return prepared(query, 'padded.bias', [bias], (scope) =>
+    scope.op.concat([bias, filled(scope, query.precision, 0, 2 * width)], 0),
+  );
+}
+
+/** [size], of one number. CPUs, where constants are folded, fill nothing with bfloat16. */
+export function filled({ op }: Scope, precision: Real, number: number, size: number): Value<Real> {
+  return op.cast(op.fill('float32', number, [size]), precision);
 }
 
 function nonEmpty<T>(values: readonly T[]): readonly [T, ...T[]] {

@@ -46,6 +46,8 @@ export function linear(
 
 /** `torch.nn.Linear` with `bias=False`. */
 export function linearWithoutBias(module: Module, x: Value<Real>, inputSize: number, outputSize: number): Value<Real> {
+  const quantized = quantizedLinear(module, x, { inputSize, outputSize });
+  if (quantized !== undefined) return quantized;
   return module.op.gemm(x, weight(module, 'weight', [outputSize, inputSize]));
 }
 
@@ -72,6 +74,7 @@ export function linearPart(
  * Query, key and value of an attention whose three Linears a checkpoint stores one by one:
  * [batch * tokens, width] → [batch, tokens, width] each.
  * @param names of the three Linears below `module`.
+ * @param write writes a Linear: with a bias unless another is given.
  */
 export function queryKeyValue(
   module: Module,
@@ -79,9 +82,10 @@ export function queryKeyValue(
   x: Value<Real>,
   width: number,
   shape: TargetShape,
+  write: (module: Module, x: Value<Real>, inputSize: number, outputSize: number) => Value<Real> = linear,
 ): { readonly query: Value<Real>; readonly key: Value<Real>; readonly value: Value<Real> } {
   const [query, key, value] = names;
-  const project = (name: string) => module.op.reshape(linear(child(module, name), x, width, width), shape);
+  const project = (name: string) => module.op.reshape(write(child(module, name), x, width, width), shape);
   return { query: project(query), key: project(key), value: project(value) };
 }
 

@@ -96,17 +96,30 @@ export function weight(
   shape: readonly number[],
   options: WeightOptions = {},
 ): Value<Real> {
+  const value = storedWeight(module, name, shape, options);
+  const root = outermost(module.op.graph);
+  const { precision } = module;
+  if (value.elementType === precision) return value;
+  return once(root, `${value.name} as ${precision}`, precision, () =>
+    createScope(root, value.name).op.cast(value, precision),
+  );
+}
+
+/**
+ * The tensor `name` of this part of the model, in the precision that the file has.
+ * @throws CheckpointError as `weight` does.
+ */
+export function storedWeight(
+  module: Module,
+  name: string,
+  shape: readonly number[],
+  options: WeightOptions = {},
+): Value<'float32' | 'float16' | 'bfloat16'> {
   const names = [pathOf(module, name), ...(options.tiedTo ?? [])];
   const region = findTensor(module.weights, names, options.storedShape ?? shape);
   const elementType = weightTypes[region.dtype];
   if (elementType === undefined) throw wrongDtype(region, 'F32, F16 or BF16');
-  const value = addPiece(module, region, elementType, rowsOf(region, shape, options.rows));
-  const root = outermost(module.op.graph);
-  const { precision } = module;
-  if (elementType === precision) return value;
-  return once(root, `${value.name} as ${precision}`, precision, () =>
-    createScope(root, value.name).op.cast(value, precision),
-  );
+  return addPiece(module, region, elementType, rowsOf(region, shape, options.rows));
 }
 
 /**

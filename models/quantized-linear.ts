@@ -32,19 +32,20 @@ export function quantizedLinear(
   module: Module,
   x: Value<Real>,
   { inputSize, outputSize, part = { index: 0, count: 1 }, lowest }: Sizes,
-  bias: () => Value<Real>,
+  bias?: () => Value<Real>,
 ): Value<'float32'> | undefined {
   const blocks = part.count === 1 ? blockWeight(module, inputSize, outputSize) : undefined;
   if (blocks !== undefined) {
     const float32 = (value: Value) => requireType(module.op, 'MatMulNBits', value, 'float32');
-    return blockLinear(module, float32(x), blocks, inputSize, float32(bias()));
+    return blockLinear(module, float32(x), blocks, inputSize, bias && float32(bias()));
   }
   const product = productWeight(module, inputSize, outputSize, part);
   if (product === undefined) return undefined;
   const float32 = (value: Value) => requireType(module.op, 'MatMulIntegerToFloat', value, 'float32');
   const { input } = product;
-  if (input === undefined) return linearWithStepsByRow(module, { x: float32(x), lowest }, product, float32(bias()));
-  return linearWithFixedSteps(module, float32(x), product, input, float32(bias()));
+  const added = bias && float32(bias());
+  if (input === undefined) return linearWithStepsByRow(module, { x: float32(x), lowest }, product, added);
+  return linearWithFixedSteps(module, float32(x), product, input, added);
 }
 
 /** The operator rounds each row, in steps of its own for each block. It is the fastest form for up to ten rows. */
@@ -53,9 +54,10 @@ function blockLinear(
   x: Value<'float32'>,
   weight: BlockWeight,
   inputSize: number,
-  bias: Value<'float32'>,
+  bias: Value<'float32'> | undefined,
 ): Value<'float32'> {
-  return op.microsoft.matMulBlocks({ x, b: weight.values, bScale: weight.scale, inputSize, bias });
+  const { values: b, scale: bScale, zeroPoint: bZeroPoint, bits } = weight;
+  return op.microsoft.matMulBlocks({ x, b, bScale, bZeroPoint, bits, inputSize, bias });
 }
 
 /**
@@ -67,11 +69,11 @@ function linearWithFixedSteps(
   x: Value<'float32'>,
   { values, scale }: ProductWeight,
   { scale: aScale, zeroPoint: aZeroPoint }: InputSteps,
-  bias: Value<'float32'>,
+  bias: Value<'float32'> | undefined,
 ): Value<'float32'> {
   // Query, key and value read the same rows, and have the same steps.
   const a = once(op.graph, `${x.name} in fixed steps`, 'uint8', () => op.quantizeLinear(x, aScale, aZeroPoint));
-  return op.microsoft.matMulIntegerToFloat({ a, aScale, aZeroPoint, b: values, bScale: scale, bias });
+  return op.microsoft.matMulIntegerToFloat({ a, aScale, aZeroPoint, b: values, bScale: scale, ...(bias && { bias }) });
 }
 
 /** Rows, and a number that none of their values is below, where one is known. */
@@ -96,7 +98,12 @@ interface QuantizedRows {
  * Rounding loses infinities and NaN, which come of broken weights alone.
  * Source: "vector-wise quantization" of LLM.int8() (arXiv 2208.07339, section 3.1).
  */
-function linearWithStepsByRow(scope: Scope, x: Rows, weight: ProductWeight, bias: Value<'float32'>): Value<'float32'> {
+function linearWithStepsByRow(
+  scope: Scope,
+  x: Rows,
+  weight: ProductWeight,
+  bias: Value<'float32'> | undefined,
+): Value<'float32'> {
   const { op } = scope;
   const rows = quantizeRows(scope, x);
   const product = op.microsoft.matMulIntegerToFloat({
@@ -106,7 +113,8 @@ function linearWithStepsByRow(scope: Scope, x: Rows, weight: ProductWeight, bias
     b: weight.values,
     bScale: weight.scale,
   });
-  return op.add(op.mul(product, rows.magnitude), bias);
+  const scaled = op.mul(product, rows.magnitude);
+  return bias === undefined ? scaled : op.add(scaled, bias);
 }
 
 /** Rows are quantized once in each graph: query, key and value are made of the same ones. */

@@ -95,8 +95,11 @@ export function toImages({ op }: Scope, rows: RowsByImage, x: Value<Real>): Valu
 
 /** [images, slots * n, width] → [rows * n, width]. */
 export function toRows(module: Module, rows: RowsByImage, x: Value<Real>): Value<Real> {
-  const { op } = module;
-  if ('imageShape' in rows) return asRows(module, x, rows.width);
-  const byRow = op.gather(op.reshape(x, rows.slotShape), rows.rowSlots, 0); // [rows, n, width]
-  return asRows(module, byRow, rows.width);
+  return asRows(module, byRow(module, rows, x), rows.width);
+}
+
+/** [images, slots * n, width] → any shape whose elements lie as those of [rows, n, width]. */
+export function byRow({ op }: Scope, rows: RowsByImage, x: Value<Real>): Value<Real> {
+  if ('imageShape' in rows) return x;
+  return op.gather(op.reshape(x, rows.slotShape), rows.rowSlots, 0);
 }

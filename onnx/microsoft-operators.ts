@@ -14,6 +14,8 @@ interface AttentionInputs<T extends Real> {
   readonly bias?: Value<T>;
   /** [3 * width]: added to query, key and value; keys that were split into heads before take none. */
   readonly projectionBias?: Value<T>;
+  /** Of the products of queries and keys; `headSize ** -0.5` unless it is given. */
+  readonly scale?: number;
 }
 
 /** Self-attention with its projections: those of query, key and value are one matrix. */
@@ -41,6 +43,17 @@ interface CachedAttentionInputs<T extends Real> extends AttentionInputs<T> {
   readonly pastValue: Value<T>;
 }
 
+interface BlockProductInputs {
+  readonly x: Value<'float32'>;
+  readonly b: Value<'uint8'>;
+  readonly bScale: Value<'float32'>;
+  readonly bZeroPoint?: Value<'uint8'> | undefined;
+  readonly inputSize: number;
+  readonly bias?: Value<'float32'> | undefined;
+  /** 8 unless it is given. */
+  readonly bits?: 4 | 8;
+}
+
 /** A residual connection and the norm after it. */
 interface SkipInputs<T extends Real> {
   readonly x: Value<T>;
@@ -65,7 +78,7 @@ export class MicrosoftOperators {
 
   /** MultiHeadAttention. Returns [batch, queries, hidden]. */
   multiHeadAttention<T extends Real>(inputs: AttentionInputs<T>, headCount: number): Value<T> {
-    const { query, key, value, bias, projectionBias } = inputs;
+    const { query, key, value, bias, projectionBias, scale } = inputs;
     requireOneType(this.#place, 'MultiHeadAttention', query, key, value, bias, projectionBias);
     this.#requireAttention(inputs, headCount);
     const [output] = addNode(
@@ -74,7 +87,7 @@ export class MicrosoftOperators {
         operator: 'MultiHeadAttention',
         domain: MICROSOFT_DOMAIN,
         inputs: withoutAbsentLast([query, key, value, projectionBias, undefined, bias]),
-        attributes: { num_heads: { int: headCount } },
+        attributes: attentionAttributes(headCount, scale),
       },
       [query.elementType],
     );
@@ -86,7 +99,7 @@ export class MicrosoftOperators {
     inputs: CachedAttentionInputs<T>,
     headCount: number,
   ): { readonly output: Value<T>; readonly presentKey: Value<T>; readonly presentValue: Value<T> } {
-    const { query, key, value, bias, pastKey, pastValue } = inputs;
+    const { query, key, value, bias, pastKey, pastValue, scale } = inputs;
     requireOneType(this.#place, 'MultiHeadAttention', query, key, value, bias, pastKey, pastValue);
     this.#requireAttention(inputs, headCount, [pastKey, pastValue]);
     const { elementType } = query;
@@ -96,7 +109,7 @@ export class MicrosoftOperators {
         operator: 'MultiHeadAttention',
         domain: MICROSOFT_DOMAIN,
         inputs: [query, key, value, undefined, undefined, bias, pastKey, pastValue],
-        attributes: { num_heads: { int: headCount } },
+        attributes: attentionAttributes(headCount, scale),
       },
       [elementType, elementType, elementType],
     );
@@ -137,6 +150,52 @@ export class MicrosoftOperators {
     const description = { ...this.#skipLayerNormalization(inputs), outputPositions: [0, 3] };
     const [normalized, sum] = addNode(this.#place, description, [elementType, elementType]);
     return { normalized: withShape(normalized, shape), sum: withShape(sum, shape) };
+  }
+
+  /**
+   * SkipSimplifiedLayerNormalization: the sum `x + skip`, and the sum divided by its root mean square over the last axis,
+   * times `weight`.
+   */
+  sumAndRootMeanSquareNormalization<T extends Real>(
+    inputs: Pick<SkipInputs<T>, 'x' | 'skip' | 'weight' | 'epsilon'>,
+  ): { readonly normalized: Value<T>; readonly sum: Value<T> } {
+    const { x, skip, weight, epsilon } = inputs;
+    const operator = 'SkipSimplifiedLayerNormalization';
+    requireOneType(this.#place, operator, x, skip, weight);
+    const width = x.shape?.at(-1);
+    if (differ(skip.shape?.at(-1), width) || !matches(weight.shape, [width]))
+      throw mismatch(this.#place, operator, 'x and skip […, width], weight [width]', x, skip, weight);
+    const description = { operator, domain: MICROSOFT_DOMAIN, inputs: [x, skip, weight], outputPositions: [0, 3] };
+    const attributes = { epsilon: { float: epsilon } };
+    const { elementType, shape } = x;
+    const [normalized, sum] = addNode(this.#place, { ...description, attributes }, [elementType, elementType]);
+    return { normalized: withShape(normalized, shape), sum: withShape(sum, shape) };
+  }
+
+  /**
+   * RotaryEmbedding of [batch, tokens, heads * size]: the two halves of each head are turned by the angles of its position.
+   * `positions` is [batch, tokens]; `cosines` and `sines` [positions, size / 2].
+   */
+  rotaryEmbedding<T extends Real>(
+    x: Value<T>,
+    positions: Value<'int64'>,
+    cosines: Value<T>,
+    sines: Value<T>,
+  ): Value<T> {
+    requireOneType(this.#place, 'RotaryEmbedding', x, cosines, sines);
+    const half = cosines.shape?.[1];
+    const fits = matches(sines.shape, [undefined, half]) && matches(positions.shape, [x.shape?.[0], undefined]);
+    if (!fits) {
+      const expected = 'x [batch, tokens, width], positions [batch, tokens], cosines and sines [positions, size / 2]';
+      throw mismatch(this.#place, 'RotaryEmbedding', expected, x, positions, cosines, sines);
+    }
+    const description = {
+      operator: 'RotaryEmbedding',
+      domain: MICROSOFT_DOMAIN,
+      inputs: [x, positions, cosines, sines],
+    };
+    const [output] = addNode(this.#place, { ...description, attributes: { interleaved: { int: 0 } } }, [x.elementType]);
+    return withShape(output, x.shape);
   }
 
   /** BiasGelu: the exact (erf) GELU of `x + bias`. */
@@ -194,40 +253,33 @@ export class MicrosoftOperators {
   }
 
   /**
-   * MatMulNBits of 8 bits: `x · weightᵀ + bias`, where weight[o, i] = (`b`[o, i] - 128) * `bScale`[o, block of i]. Each
-   * row of `x` is rounded to int8 as well, in steps of its own for each block (`accuracy_level` 4).
-   * `x` is [rows, in]; `b` [out, blocks, block], where the last block may be filled up with any values; `bScale`
-   * [out * blocks]; `bias` [out].
+   * MatMulNBits of 8 or 4 bits: `x · weightᵀ + bias`, where weight[o, i] = (`b`[o, i] - zero point) * `bScale`[o, block of
+   * i]. Each row of `x` is rounded to int8 as well, in steps of its own for each block (`accuracy_level` 4).
+   * `x` is [rows, in]; `b` [out, blocks, block] or, of 4 bits, [out, blocks, block / 2]: the lower half of a byte is the
+   * first. The last block may be filled up with any values. `bScale` is [out * blocks]; `bias` [out]. `bZeroPoint` has
+   * 4 bits as well, [out * ceil(blocks / 2)]; without it zero is the middle, 128 or 8.
    */
-  matMulBlocks(inputs: {
-    readonly x: Value<'float32'>;
-    readonly b: Value<'uint8'>;
-    readonly bScale: Value<'float32'>;
-    readonly inputSize: number;
-    readonly bias: Value<'float32'>;
-  }): Value<'float32'> {
-    const { x, b, bScale, inputSize, bias } = inputs;
+  matMulBlocks(inputs: BlockProductInputs): Value<'float32'> {
+    const { x, b, bScale, bZeroPoint, inputSize, bias, bits = 8 } = inputs;
     const operator = 'MatMulNBits';
-    const [outputSize = 0, blockCount = 0, blockSize = 0] = sizesOf(b);
-    const fits =
-      matches(x.shape, [undefined, inputSize]) &&
-      blockCount === Math.ceil(inputSize / blockSize) &&
-      matches(bScale.shape, [outputSize * blockCount]) &&
-      matches(bias.shape, [outputSize]);
-    if (!fits) {
-      const expected = `x [rows, ${inputSize}], b [out, blocks, block], its scale [out * blocks] and bias [out]`;
-      throw mismatch(this.#place, operator, expected, x, b, bScale, bias);
+    const [outputSize = 0, , blockBytes = 0] = sizesOf(b);
+    const blockSize = (blockBytes * 8) / bits;
+    if (!blockProductFits(inputs, blockSize)) {
+      const expected =
+        `x [rows, ${inputSize}], b [out, blocks, block * ${bits} / 8], its scale [out * blocks], ` +
+        'its zero point [out * ceil(blocks / 2)] and bias [out]';
+      throw mismatch(this.#place, operator, expected, x, b, bScale, bZeroPoint, bias);
     }
     const [output] = addNode(
       this.#place,
       {
         operator,
         domain: MICROSOFT_DOMAIN,
-        inputs: [x, b, bScale, undefined, undefined, bias],
+        inputs: withoutAbsentLast([x, b, bScale, bZeroPoint, undefined, bias]),
         attributes: {
           K: { int: inputSize },
           N: { int: outputSize },
-          bits: { int: 8 },
+          bits: { int: bits },
           block_size: { int: blockSize },
           accuracy_level: { int: 4 },
         },
@@ -291,6 +343,10 @@ export class MicrosoftOperators {
   }
 }
 
+function attentionAttributes(headCount: number, scale: number | undefined): NonNullable<NodeDescription['attributes']> {
+  return { num_heads: { int: headCount }, ...(scale === undefined ? {} : { scale: { float: scale } }) };
+}
+
 /** Optional inputs that are absent at the end are left out, as ONNX wants it. */
 function withoutAbsentLast(inputs: readonly (Value | undefined)[]): readonly (Value | undefined)[] {
   return inputs.slice(0, inputs.findLastIndex((input) => input !== undefined) + 1);
@@ -339,6 +395,20 @@ function attentionFits(
 /** The dimensions of a weight, whose shape is known. */
 function sizesOf({ shape }: Value): readonly number[] {
   return (shape ?? []).flatMap((size) => (typeof size === 'number' ? [size] : []));
+}
+
+function blockProductFits(
+  { x, b, bScale, bZeroPoint, inputSize, bias }: BlockProductInputs,
+  blockSize: number,
+): boolean {
+  const [outputSize = 0, blockCount = 0] = sizesOf(b);
+  return (
+    matches(x.shape, [undefined, inputSize]) &&
+    blockCount === Math.ceil(inputSize / blockSize) &&
+    matches(bScale.shape, [outputSize * blockCount]) &&
+    matches(bZeroPoint?.shape, [outputSize * Math.ceil(blockCount / 2)]) &&
+    matches(bias?.shape, [outputSize])
+  );
 }
 
 /** How many tokens a key has, whether it is split into heads or not. */

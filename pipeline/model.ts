@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
-import { type Checkpoint, openCheckpoint } from '../checkpoint/checkpoint.ts';
+import { type Checkpoint, openCheckpoint, textPartOf } from '../checkpoint/checkpoint.ts';
 import type { Task } from '../checkpoint/config/architectures.ts';
 import { locateCheckpoint } from '../checkpoint/hub/locate.ts';
 import packageDescription from '../package.json' with { type: 'json' };
@@ -8,15 +8,15 @@ import { prepareInferenceRequests } from '../protocol/inference-request.ts';
 import type { TaskSchema } from '../protocol/schema.ts';
 import { unlessAborted } from './abort.ts';
 import { AcceptedRequests, type WorkLimits } from './accepted-requests.ts';
-import { largestBatchSize, maxBatchSizeOn } from './batch-size.ts';
+import { maxBatchSizeOn } from './batch-size.ts';
 import { findCudaMachine } from './cuda/diagnosis.ts';
 import type { ByteBudget } from './images/byte-budget.ts';
 import { decodingAdvice } from './images/decoding-advice.ts';
 import { decodedBudget } from './images/process-budget.ts';
 import type { AnswerPrecision, InferRequest, TensorAnswer } from './infer-request.ts';
+import { runLimitsOf } from './run-limits.ts';
 import type { ChosenExecutionProvider } from './sessions/execution-provider-choices.ts';
 import { cacheBytesOfWorker, imageCacheNotice } from './sessions/image-cache-size.ts';
-import { MAX_TOKENS_PER_RUN } from './sessions/run-bounds.ts';
 import { chooseWeightsLayout, type WeightsLayout } from './sessions/weights-choices.ts';
 import type { CheckpointOf, KindsOf } from './sessions/work.ts';
 import type { Settings } from './settings.ts';
@@ -26,9 +26,6 @@ import { openTokenizer } from './texts/tokenizer.ts';
 import { checkVocabulary } from './texts/vocabulary-check.ts';
 import { planWorkers, type WorkerPlan } from './worker-plan.ts';
 import { type BatchDone, startWorkerPool, type WorkerPool } from './workers/worker-pool.ts';
-
-/** A prompt and a caption, with a few beams. */
-const USUAL_TOKENS_PER_TEXT = 64;
 
 /** A loaded checkpoint, ready for requests of its task. */
 export interface RunningModel {
@@ -120,12 +117,6 @@ function weightsOn({ executionProvider }: ChosenExecutionProvider, weights: Weig
   return executionProvider === 'cpu' ? weights : undefined;
 }
 
-/** The texts of a usual batch are one run, however large an operator lets batches be. */
-function runTokensOf({ maxBatchSize }: Settings): { readonly maxRunTokens?: number } {
-  const usualTokens = largestBatchSize(maxBatchSize) * USUAL_TOKENS_PER_TEXT;
-  return usualTokens > MAX_TOKENS_PER_RUN ? { maxRunTokens: usualTokens } : {};
-}
-
 function workLimits(settings: Settings): WorkLimits {
   return {
     maxItems: settings.maxQueueSize,
@@ -163,9 +154,13 @@ async function startTask<Name extends Task>(
   try {
     const preparing = taskContext(name, checkpoint, settings, budget, onNotice);
     const [prepared, { pool, plan }] = await Promise.all([preparing, starting]);
-    const maxBatchSize = maxBatchSizeOn(settings.maxBatchSize, pool.executionProvider, checkpoint.config);
+    const maxBatchSize = maxBatchSizeOn(settings.maxBatchSize, pool.executionProvider, {
+      vision: checkpoint.config.vision,
+      text: textPartOf(checkpoint.config),
+    });
     for (const line of decodingAdvice(pool.executionProvider)) onNotice?.(line);
-    return { read: registry[name].start(checkpoint, pool, { ...prepared, maxBatchSize }), pool, plan };
+    const { precision } = pool.executionProvider;
+    return { read: registry[name].start(checkpoint, pool, { ...prepared, maxBatchSize, precision }), pool, plan };
   } catch (error) {
     await starting.then(
       ({ pool }) => pool.close(),
@@ -186,7 +181,7 @@ interface PlannedWorkers<Name extends Task> {
  */
 async function startPlannedWorkers<Name extends Task>(
   name: Name,
-  checkpoint: Pick<Checkpoint, 'folder' | 'isInt8'>,
+  checkpoint: Pick<Checkpoint, 'folder' | 'isInt8' | 'config'>,
   settings: Settings,
   options: StartOptions,
 ): Promise<PlannedWorkers<Name>> {
@@ -211,7 +206,7 @@ function expectedPlace(
 
 function startWorkers<Name extends Task>(
   name: Name,
-  checkpoint: Pick<Checkpoint, 'folder' | 'isInt8'>,
+  checkpoint: Pick<Checkpoint, 'folder' | 'isInt8' | 'config'>,
   settings: Settings,
   { workerCount, threadsPerWorker }: WorkerPlan,
   { onNotice, batchDone }: StartOptions,
@@ -225,10 +220,8 @@ function startWorkers<Name extends Task>(
       executionProvider: settings.executionProvider,
       precision: settings.precision,
       threadCount: threadsPerWorker,
-      maxRunBytes: settings.maxRunBytes,
       imageCacheBytes: cacheBytesOfWorker(settings.imageCacheBytes, workerCount),
-      ...runTokensOf(settings),
-      runLimitMs: settings.runLimitMs,
+      ...runLimitsOf(settings, checkpoint),
     },
     workerCount,
     {
@@ -246,10 +239,10 @@ async function taskContext(
   settings: Settings,
   budget: ByteBudget,
   onNotice: StartOptions['onNotice'],
-): Promise<Omit<TaskContext, 'maxBatchSize'>> {
+): Promise<Omit<TaskContext, 'maxBatchSize' | 'precision'>> {
   const importing = import('./images/image-source.ts');
   const tokenizer = openTokenizer(folder);
-  for (const line of checkVocabulary(tokenizer, config.text)) onNotice?.(line);
+  for (const line of checkVocabulary(tokenizer, textPartOf(config))) onNotice?.(line);
   const { loadImage } = await importing;
   prepareInferenceRequests();
   registry[name].prepare();

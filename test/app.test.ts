@@ -129,7 +129,6 @@ describe('infer of the other tasks', () => {
     expect(others).toEqual({});
     const both = await answers.infer({ ...inputs, question: ['is the cat black?', 'red'], num_beams: 1 });
     expect(both.answer).toEqual(['playing playing', expect.any(String)]);
-    // @ts-expect-error A question is not a prompt.
     await expectHandlerError(answers.infer({ img_url: chelsea, question: 'red', text: 'red' }), 'INVALID_INPUT');
     await expectHandlerError(answers.infer({ img_url: chelsea }), 'INVALID_INPUT'); // A caption's inputs.
     // @ts-expect-error Answers to choose from are texts.

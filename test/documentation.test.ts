@@ -99,6 +99,7 @@ describe('docs/reference/inputs-and-outputs.md', () => {
   const titles = {
     captioning: 'Captioning',
     'question-answering': 'Question answering',
+    'image-text-to-text': 'BLIP-2',
     retrieval: 'Retrieval',
     clip: 'CLIP',
   } as const satisfies Record<keyof typeof schemas, string>;

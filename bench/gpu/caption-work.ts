@@ -16,7 +16,9 @@ const bytesOf = { float32: 4, float16: 2, bfloat16: 2 } as const;
 /** @throws Error when the model is not loaded. */
 export function captionWork({ model }: Handler, precision: keyof typeof bytesOf): CaptionWork {
   if (model === undefined) throw new Error('Expected a loaded model after initialize().');
-  const { vision, text } = model.checkpoint.config;
+  const { config } = model.checkpoint;
+  if (!('text' in config)) throw new Error('Expected a checkpoint of BLIP.');
+  const { vision, text } = config;
   const tokens = (vision.imageSize / vision.patchSize) ** 2 + 1;
   const layer = 4 * vision.hiddenSize ** 2 + 2 * vision.hiddenSize * vision.intermediateSize;
   const attention = 2 * tokens * vision.hiddenSize;

@@ -139,6 +139,14 @@ const parityRequests: Readonly<Record<Task, ParityRequests>> = {
     },
     outputs: ['token_ids', 'token_logprobs'],
   },
+  'image-text-to-text': {
+    requests: {
+      greedy: { img_url: picture },
+      'prompts of three lengths': { img_url: picture, text: ['a picture of', 'two', ''] },
+      'beams of 3': { img_url: picture, question: 'how many cats are there?', num_beams: 3 },
+    },
+    outputs: ['token_ids', 'token_logprobs'],
+  },
   retrieval: {
     requests: {
       match: { img_url: picture, text: ['a cat', 'two dogs on a table'] },

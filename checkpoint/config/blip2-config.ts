@@ -26,10 +26,10 @@ export interface Blip2Config extends QFormerParts {
   /** Whether the Q-Former reads the prompt besides the image: InstructBLIP. */
   readonly readsInstruction: boolean;
   /**
-   * `image_token_index`: the token that stands for each vector of the image among token ids. Files of 2023 lack it; no
-   * answer depends on it but under penalties of repetition, which see it once for each vector.
+   * `image_token_index`: the token that stands for each vector of the image among token ids. Files of 2023 lack it. Only
+   * penalties of repetition depend on it, which see it once for each vector.
    */
-  readonly imageTokenId: number;
+  readonly imageTokenId: number | undefined;
 }
 
 /** `Blip2ForImageTextRetrieval` */
@@ -59,11 +59,14 @@ const readers = { opt: readOptConfig, t5: readT5Config, llama: readLlamaConfig }
  */
 export function readBlip2Config(config: JsonSection, readsInstruction: boolean): Blip2Config {
   const language = readLanguageConfig(subsection(config, 'text_config'));
+  const hasImageToken = (config.values['image_token_index'] ?? undefined) !== undefined;
   return {
     ...readQFormerParts(config),
     language,
     readsInstruction,
-    imageTokenId: readInteger(config, 'image_token_index', language.padTokenId, 0, sizeLimits.vocabulary),
+    imageTokenId: hasImageToken
+      ? readInteger(config, 'image_token_index', undefined, 0, language.vocabularySize - 1)
+      : undefined,
   };
 }
 

@@ -2,11 +2,17 @@ import { join } from 'node:path';
 import { type JsonSection, readJsonFile } from '../files/json-file.ts';
 import { inconsistent, subsection } from '../files/json-section.ts';
 import { type BlipConfig, readBlipConfig } from './blip-config.ts';
+import {
+  type Blip2Config,
+  type Blip2RetrievalConfig,
+  readBlip2Config,
+  readBlip2RetrievalConfig,
+} from './blip2-config.ts';
 import { type ClipConfig, readClipConfig } from './clip-config.ts';
-import { type GenerationDefaults, readGenerationConfig } from './generation-config.ts';
-import { misplacedParameters } from './ignored-parameters.ts';
+import { type GenerationDefaults, otherSpecialTokens, readGenerationConfig } from './generation-config.ts';
+import { misplacedParameters, unreadParameters } from './ignored-parameters.ts';
 import type { Resize } from './image-processor-config.ts';
-import type { TokenRules } from './token-rules.ts';
+import { noTokenRules, type TokenRules } from './token-rules.ts';
 import type { VisionConfig } from './vision-config.ts';
 
 /** The settings of any family: what its graphs are written from. */
@@ -38,6 +44,17 @@ export interface ClipSettings extends FamilySettings {
   readonly config: ClipConfig;
 }
 
+/** BLIP-2 or InstructBLIP, with its language model. */
+export interface Blip2Settings extends FamilySettings {
+  readonly config: Blip2Config;
+  readonly generationDefaults: GenerationDefaults;
+  readonly tokenRules: TokenRules;
+}
+
+export interface Blip2RetrievalSettings extends FamilySettings {
+  readonly config: Blip2RetrievalConfig;
+}
+
 export const blip: Family<BlipSettings> = {
   usualResize: 'squash',
   readSettings(folder, file) {
@@ -59,6 +76,53 @@ export const blip: Family<BlipSettings> = {
 export const clip: Family<ClipSettings> = {
   usualResize: 'crop',
   readSettings: (_folder, config) => ({ config: readClipConfig(config), notices: [] }),
+};
+
+export const blip2 = imageTextFamily(false);
+export const instructBlip = imageTextFamily(true);
+
+/**
+ * transformers 5 generates with the language model's own defaults, whatever generation_config.json or `text_config` say of
+ * beams and lengths: `Blip2ForConditionalGeneration.generate` calls that of the language model.
+ */
+function imageTextFamily(readsInstruction: boolean): Family<Blip2Settings> {
+  return {
+    usualResize: 'squash',
+    readSettings(folder, file) {
+      const config = readBlip2Config(file, readsInstruction);
+      const textConfig = subsection(file, 'text_config');
+      const generationConfig = readJsonFile(join(folder, 'generation_config.json'));
+      return {
+        config,
+        generationDefaults: {},
+        tokenRules: noTokenRules,
+        notices: [
+          ...unreadParameters(textConfig),
+          ...(generationConfig === undefined ? [] : generationNotices(generationConfig, config)),
+          ...endTokenNotices(textConfig, config),
+        ],
+      };
+    },
+  };
+}
+
+function generationNotices(generationConfig: JsonSection, { language }: Blip2Config): readonly string[] {
+  const used = { eos_token_id: language.endTokenIds[0], pad_token_id: language.padTokenId };
+  const start = language.kind === 't5' ? { decoder_start_token_id: language.startTokenId } : {};
+  return [...unreadParameters(generationConfig), ...otherSpecialTokens(generationConfig, { ...used, ...start })];
+}
+
+function endTokenNotices({ path }: JsonSection, { language: { endTokenIds } }: Blip2Config): readonly string[] {
+  const [own, ...others] = endTokenIds;
+  if (others.length === 0) return [];
+  return [
+    `${path}: texts end with token ${others.join(', ')} too: eos_token_id ${own} starts texts in LLaMA's vocabulary.`,
+  ];
+}
+
+export const blip2Retrieval: Family<Blip2RetrievalSettings> = {
+  usualResize: 'squash',
+  readSettings: (_folder, config) => ({ config: readBlip2RetrievalConfig(config), notices: [] }),
 };
 
 /**

@@ -76,6 +76,18 @@ export function unsupportedParameters(section: JsonSection): readonly string[] {
   return lineOf(section, 'not supported', ignored);
 }
 
+/** A line for the log about parameters of a section that no text depends on, where a family has its own. */
+export function unreadParameters(section: JsonSection): readonly string[] {
+  const usual = new Map<string, unknown>(
+    Object.entries({ ...parameterColumn('default'), max_length: 20, min_length: 0 }),
+  );
+  const isRead = (key: string) => !Object.hasOwn(parameterColumn('checkpoint'), key) && !tokenRuleKeys.includes(key);
+  const unread = Object.entries(section.values).filter(
+    ([key, value]) => !isRead(key) && !isNeutral(value, [usual.get(key)]),
+  );
+  return lineOf(section, 'transformers does not read these parameters for BLIP-2', unread);
+}
+
 /** Lines for the log about keys of generation_config.json that are not supported, or that nobody knows. */
 export function ignoredParameters(section: JsonSection): readonly string[] {
   const unknown = Object.entries(section.values).filter(([key, value]) => isUnknown(key) && !isNeutral(value, []));

@@ -15,6 +15,18 @@ export interface LlamaConfig extends LanguageModelConfig {
   readonly isTied: boolean;
 }
 
+/** Ids of LLaMA's own vocabulary. */
+const START_TOKEN_ID = 1;
+const END_TOKEN_ID = 2;
+
+/**
+ * Published InstructBLIP name the start `<s>` as `eos_token_id`, and Vicuna ends its texts with `</s>`: without the second
+ * token every text goes on to its greatest length, as it does in transformers.
+ */
+function endTokensOf(eosTokenId: number, vocabularySize: number): readonly [number, ...number[]] {
+  return eosTokenId === START_TOKEN_ID && END_TOKEN_ID < vocabularySize ? [eosTokenId, END_TOKEN_ID] : [eosTokenId];
+}
+
 /**
  * Reads a `text_config` of LLaMA. Missing keys take the defaults of transformers' `LlamaConfig`
  * (models/llama/configuration_llama.py).
@@ -45,7 +57,7 @@ export function readLlamaConfig(section: JsonSection): LlamaConfig {
     maxPositions,
     bosTokenId: token('bos_token_id', 1),
     padTokenId: Math.max(0, readInteger(section, 'pad_token_id', 0, -1)),
-    endTokenIds: [token('eos_token_id', 2)],
+    endTokenIds: endTokensOf(token('eos_token_id', END_TOKEN_ID), vocabularySize),
     rmsNormEpsilon: readNumber(section, 'rms_norm_eps', 1e-6),
     ropeTheta: readNumber(section, 'rope_theta', 10_000),
     hasAttentionBias: readBoolean(section, 'attention_bias', false),

@@ -1,5 +1,5 @@
 import type { JsonSection } from '../files/json-file.ts';
-import { readBoolean, readChoice, readInteger, requireDivisible } from '../files/json-section.ts';
+import { inconsistent, readBoolean, readChoice, readInteger, requireDivisible } from '../files/json-section.ts';
 import { type LanguageModelConfig, requireInVocabulary } from './language-model-config.ts';
 import { requireAttentionFits, sizeLimits } from './size-limits.ts';
 import { type Activation, activations } from './vision-config.ts';
@@ -8,8 +8,6 @@ import { type Activation, activations } from './vision-config.ts';
 export interface OptConfig extends LanguageModelConfig {
   readonly kind: 'opt';
   readonly activation: Activation;
-  /** `word_embed_proj_dim`: where it is not `hiddenSize`, `project_in` and `project_out` lie between. */
-  readonly wordEmbeddingSize: number;
   /** `do_layer_norm_before`: a norm stands before each block, and after the last layer; or else behind each block. */
   readonly normFirst: boolean;
   readonly hasFinalNorm: boolean;
@@ -17,6 +15,15 @@ export interface OptConfig extends LanguageModelConfig {
   readonly hasBias: boolean;
   /** `layer_norm_elementwise_affine` */
   readonly hasNormWeights: boolean;
+}
+
+/**
+ * transformers scatters the image's vectors, which have the width of the layers, among embeddings of another width without
+ * an error: no such checkpoint can have been trained.
+ */
+function requireWideEmbeddings(section: JsonSection, hiddenSize: number): void {
+  const size = readInteger(section, 'word_embed_proj_dim', hiddenSize, 1, sizeLimits.hiddenSize);
+  if (size !== hiddenSize) throw inconsistent(section, `word_embed_proj_dim to be hidden_size ${hiddenSize}`, size);
 }
 
 /** transformers' OPT has no key for it (models/opt/modeling_opt.py). */
@@ -36,6 +43,7 @@ export function readOptConfig(section: JsonSection): OptConfig {
   requireAttentionFits(section, 'max_position_embeddings', maxPositions, headCount);
   const token = (key: string, usual: number) =>
     requireInVocabulary(section, key, readInteger(section, key, usual, 0), vocabularySize);
+  requireWideEmbeddings(section, hiddenSize);
   const normFirst = readBoolean(section, 'do_layer_norm_before', true);
   return {
     kind: 'opt',
@@ -51,7 +59,6 @@ export function readOptConfig(section: JsonSection): OptConfig {
     padTokenId: token('pad_token_id', 1),
     endTokenIds: [token('eos_token_id', 2)],
     activation: readChoice(section, 'activation_function', activations, 'relu'),
-    wordEmbeddingSize: readInteger(section, 'word_embed_proj_dim', hiddenSize, 1, sizeLimits.hiddenSize),
     normFirst,
     hasFinalNorm: normFirst && !readBoolean(section, '_remove_final_layer_norm', false),
     hasBias: readBoolean(section, 'enable_bias', true),

@@ -1,7 +1,7 @@
 import { fromBfloat16 } from '../../numbers/from-bfloat16.ts';
 import { fromFloat16 } from '../../numbers/from-float16.ts';
 import { toBfloat16Bits } from '../../numbers/to-bfloat16.ts';
-import { toFloat16Bits } from '../../numbers/to-float16.ts';
+import { toFloat16Array } from '../../numbers/to-float16-array.ts';
 import { readBytes, withFile } from '../files/binary-file.ts';
 import type { Dtype, TensorRegion } from '../weights/safetensors.ts';
 
@@ -32,7 +32,7 @@ export function readFloats(region: TensorRegion): Float32Array {
 
 const encoders: Partial<Record<Dtype, (values: Float32Array) => Uint8Array>> = {
   F32: (values) => new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
-  F16: (values) => new Uint8Array(Uint16Array.from(values, toFloat16Bits).buffer),
+  F16: (values) => new Uint8Array(toFloat16Array(values).buffer),
   BF16: (values) => new Uint8Array(toBfloat16Bits(values).buffer),
 };
 

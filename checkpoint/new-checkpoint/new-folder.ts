@@ -3,8 +3,9 @@ import { copyFile, mkdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { readBytes, withFile } from '../files/binary-file.ts';
 import { hasRegularFile } from '../files/regular-file.ts';
-import { settingsFiles } from '../files/settings-files.ts';
+import { qformerTokenizerFiles, settingsFiles } from '../files/settings-files.ts';
 import type { TensorRegion } from '../weights/safetensors.ts';
+import { bandsOf } from './bands.ts';
 import { type TensorToWrite, writeSafetensors } from './write-safetensors.ts';
 
 /** Where a new checkpoint has its weights. */
@@ -60,18 +61,21 @@ export function totalBytes(tensors: readonly { readonly lengthBytes: number }[])
 }
 
 /** A tensor that stays as it is. */
-export function copiedTensor(
-  name: string,
-  { dtype, shape, path, offsetBytes, lengthBytes }: TensorRegion,
-): TensorToWrite {
-  const read = () => withFile(path, (file) => readBytes(file, offsetBytes, lengthBytes));
-  return { name, dtype, shape, lengthBytes, read };
+export function copiedTensor(name: string, region: TensorRegion): TensorToWrite {
+  const { dtype, shape, lengthBytes } = region;
+  return { name, dtype, shape, lengthBytes, read: () => bytesOf(region) };
+}
+
+function* bytesOf(region: TensorRegion): Generator<Uint8Array> {
+  for (const { path, offsetBytes, lengthBytes } of bandsOf(region))
+    yield withFile(path, (file) => readBytes(file, offsetBytes, lengthBytes));
 }
 
 /** Copies the small files of a checkpoint that exist. */
 export async function copySettings(folder: string, target: string, except: readonly string[] = []): Promise<void> {
-  for (const file of settingsFiles) {
-    const isCopied = !except.includes(file) && hasRegularFile(join(folder, file));
-    if (isCopied) await copyFile(join(folder, file), join(target, file));
+  for (const file of new Set([...settingsFiles, ...qformerTokenizerFiles])) {
+    if (except.includes(file) || !hasRegularFile(join(folder, file))) continue;
+    await mkdir(dirname(join(target, file)), { recursive: true });
+    await copyFile(join(folder, file), join(target, file));
   }
 }

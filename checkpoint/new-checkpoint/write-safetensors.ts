@@ -7,8 +7,8 @@ export interface TensorToWrite {
   readonly dtype: Dtype;
   readonly shape: readonly number[];
   readonly lengthBytes: number;
-  /** Called once, in the order of the tensors. */
-  readonly read: () => Uint8Array;
+  /** Called once, in the order of the tensors. A large tensor comes in parts, of which each is written before the next. */
+  readonly read: () => Uint8Array | Iterable<Uint8Array>;
 }
 
 /** The first tensor begins a line of the processor's cache. The others follow without gaps. */
@@ -29,16 +29,24 @@ export async function writeSafetensors(
   try {
     await file.appendFile(headerOf(tensors));
     for (const tensor of tensors) {
-      const bytes = tensor.read();
-      if (bytes.byteLength !== tensor.lengthBytes)
-        throw new RangeError(`${tensor.name}: expected ${tensor.lengthBytes} bytes, got ${bytes.byteLength}.`);
-      await file.appendFile(bytes);
+      let lengthBytes = 0;
+      for (const bytes of partsOf(tensor)) {
+        lengthBytes += bytes.byteLength;
+        await file.appendFile(bytes);
+      }
+      if (lengthBytes !== tensor.lengthBytes)
+        throw new RangeError(`${tensor.name}: expected ${tensor.lengthBytes} bytes, got ${lengthBytes}.`);
       onTensor?.(tensor);
     }
     await file.sync();
   } finally {
     await file.close();
   }
+}
+
+function partsOf(tensor: TensorToWrite): Iterable<Uint8Array> {
+  const bytes = tensor.read();
+  return bytes instanceof Uint8Array ? [bytes] : bytes;
 }
 
 /** Eight bytes with the length of the JSON, then the JSON, filled up with spaces. */

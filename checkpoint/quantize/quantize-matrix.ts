@@ -27,20 +27,22 @@ const TILE = 64;
 export function quantizeMatrix({ values, outputSize, inputSize }: Matrix, partCount: number): QuantizedMatrix {
   const quantized = new Int8Array(values.length);
   const scale = new Float32Array(outputSize);
-  for (let output = 0; output < outputSize; output += 1)
-    scale[output] = stepOf(values.subarray(output * inputSize, (output + 1) * inputSize), MAX_QUANTIZED);
+  const perStep = new Float64Array(outputSize);
+  for (let output = 0; output < outputSize; output += 1) {
+    const step = stepOf(values, output * inputSize, (output + 1) * inputSize, MAX_QUANTIZED);
+    scale[output] = step;
+    perStep[output] = 1 / step;
+  }
   const partSize = outputSize / partCount;
   for (let first = 0; first < outputSize; first += partSize) {
     for (let from = first; from < first + partSize; from += TILE) {
       const to = Math.min(from + TILE, first + partSize);
       for (let input = 0; input < inputSize; input += 1) {
         const start = first * inputSize + input * partSize - first;
-        for (let output = from; output < to; output += 1)
-          quantized[start + output] = rounded(
-            values[output * inputSize + input] ?? 0,
-            scale[output] ?? 1,
-            MAX_QUANTIZED,
-          );
+        for (let output = from; output < to; output += 1) {
+          const steps = (values[output * inputSize + input] ?? 0) * (perStep[output] ?? 1);
+          quantized[start + output] = rounded(steps, MAX_QUANTIZED);
+        }
       }
     }
   }

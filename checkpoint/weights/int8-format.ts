@@ -4,9 +4,9 @@ import type { TensorRegion } from './safetensors.ts';
 import type { Weights } from './weights.ts';
 
 /**
- * How an int8 checkpoint differs from its source: docs/decisions/0020-int8.md.
+ * How an int8 checkpoint differs from its source: docs/decisions/0020-int8.md, and 0038-quantized-language-models.md.
  *
- * A matrix `X.weight` [out, in] of a layer is stored in one of two ways:
+ * A matrix `X.weight` [out, in] of a layer is stored in one of three ways:
  *
  * - **products**, where there are many rows, as an image has: `X.weight_quantized` I8 [parts, in, out / parts] and
  *   `X.weight_scale` F32 [out], so that weight[o, i] = quantized[part, i, o within the part] * scale[o]. The matrices lie
@@ -15,6 +15,10 @@ import type { Weights } from './weights.ts';
  *   that read the same rows have the same two numbers. Without them each row is rounded in steps of its own.
  * - **blocks**, where there are few rows, as a decoder has: `X.weight_blocks` U8 [out, blocks, block] and
  *   `X.weight_block_scale` F32 [out, blocks], so that weight[o, i] = (blocks[o, i] - 128) * scale[o, block of i].
+ * - **blocks of 4 bits**, in the layers of a language model behind a Q-Former where they were asked for:
+ *   `X.weight_blocks_4_bits` U8 [out, blocks, block / 2], whose bytes hold two weights, the first in the lower half;
+ *   `X.weight_block_scale` F32 [out, blocks], and `X.weight_block_zero_point` U8 [out, ceil(blocks / 2)], two in a byte
+ *   likewise, so that weight[o, i] = (half byte[o, i] - zero point[o, block of i]) * scale[o, block of i].
  *
  * The head of a language model gets blocks besides the embeddings that it may be tied to. Everything else stays.
  */
@@ -25,8 +29,11 @@ import type { Weights } from './weights.ts';
  */
 export const FORMAT = 'blip-handler-int8';
 
-/** `quantization_config.version`. Version 1 had no such key: all its matrices are products without calibration. */
-export const VERSION = 2;
+/**
+ * `quantization_config.version`. Version 1 had no such key: all its matrices are products without calibration. Version 2
+ * had no blocks of 4 bits, and its blocks are as large as fit.
+ */
+export const VERSION = 3;
 
 /**
  * The largest quantized weight of a product; the smallest is its negative. Processors without VNNI add pairs of products
@@ -49,42 +56,91 @@ export const quantizedNames = {
   inputScale: 'input_scale',
   inputZeroPoint: 'input_zero_point',
   blocks: 'weight_blocks',
+  blocks4Bits: 'weight_blocks_4_bits',
   blockScale: 'weight_block_scale',
+  blockZeroPoint: 'weight_block_zero_point',
 } as const;
 
-export type Storage = 'products' | 'blocks';
+/** `language blocks` are the layers of a language model behind a Q-Former, which may have 4 bits. */
+export type Storage = 'products' | 'blocks' | 'language blocks';
 
-/**
- * How a tensor is stored when it is a matrix in a layer of any tower; `undefined` where it stays as it is. In a decoder,
- * only the keys and values of cross-attention read many rows.
- */
+/** The first that fits a matrix decides; where none does, the matrix stays as it is. */
+const storages: readonly (readonly [name: RegExp, storage: Storage | undefined])[] = [
+  // A table of T5 that is read row by row.
+  [/\.relative_attention_bias\.weight$/, undefined],
+  [/^language_model\..*\.(?:layers|block)\.\d+\..*\.weight$/, 'language blocks'],
+  // Of a decoder's layers, the keys and values of cross-attention alone read many rows.
+  [/^text_decoder\..*\.layers?\.\d+\.(?:.*\.)?crossattention\.self\.(?:key|value)\.weight$/, 'products'],
+  [/^text_decoder\..*\.layers?\.\d+\..*\.weight$/, 'blocks'],
+  [/^text_decoder\..*\.transform\.dense\.weight$/, 'blocks'],
+  [/\.layers?\.\d+\..*\.weight$/, 'products'],
+];
+
+/** How a tensor is stored when it is a matrix in a layer of any tower; `undefined` where it stays as it is. */
 export function storageOf({ dtype, shape }: TensorRegion, name: string): Storage | undefined {
   const isFloat = dtype === 'F32' || dtype === 'F16' || dtype === 'BF16';
   if (!isFloat || shape.length !== 2) return undefined;
-  if (/^text_decoder\..*\.transform\.dense\.weight$/.test(name)) return 'blocks';
-  if (!/\.layers?\.\d+\..*\.weight$/.test(name)) return undefined;
-  const readsImage = /\.crossattention\.self\.(?:key|value)\.weight$/.test(name);
-  return name.startsWith('text_decoder.') && !readsImage ? 'blocks' : 'products';
+  return storages.find(([pattern]) => pattern.test(name))?.[1];
 }
 
-/** The head of BLIP's decoder, and the embeddings whose matrix it is where a checkpoint stores only those. */
+/** A matrix at the end of a language model, and the embeddings whose matrix it is where a checkpoint stores only those. */
+export interface LanguageModelHead {
+  readonly module: string;
+  /** The first of these that a checkpoint has. */
+  readonly embeddings: readonly string[];
+  /** The most of its inputs that have one scale. */
+  readonly largestBlock: number;
+}
+
+/** The head of BLIP's decoder. */
 export const languageModelHead = {
   module: 'text_decoder.cls.predictions.decoder',
-  embeddings: 'text_decoder.bert.embeddings.word_embeddings.weight',
-} as const;
+  embeddings: ['text_decoder.bert.embeddings.word_embeddings.weight'],
+  largestBlock: 256,
+} as const satisfies LanguageModelHead;
+
+/** T5's embeddings have any of three names; a file may have them under several. */
+export const t5Embeddings: readonly string[] = [
+  'language_model.shared.weight',
+  'language_model.encoder.embed_tokens.weight',
+  'language_model.decoder.embed_tokens.weight',
+] as const;
+
+/** The heads of all language models that are served. A checkpoint has at most one. */
+export const languageModelHeads: readonly LanguageModelHead[] = [
+  languageModelHead,
+  {
+    module: 'language_model.lm_head',
+    embeddings: [
+      'language_model.model.decoder.embed_tokens.weight',
+      'language_model.model.embed_tokens.weight',
+      ...t5Embeddings,
+    ],
+    largestBlock: 64,
+  },
+];
 
 /** The runtime has products of these blocks; larger ones are faster. */
 const blockSizes = [256, 128, 64, 32] as const;
 const SMALLEST_BLOCK = 16;
 
-/** How many inputs have one scale: as many as possible that leave no block unfilled. */
-export function blockSizeOf(inputSize: number): number {
-  return blockSizes.find((size) => inputSize % size === 0) ?? SMALLEST_BLOCK;
+/**
+ * How many inputs have one scale: as many as possible that leave no block unfilled.
+ * @param largest is one of the sizes.
+ */
+export function blockSizeOf(inputSize: number, largest: number = blockSizes[0]): number {
+  return blockSizes.find((size) => size <= largest && inputSize % size === 0) ?? SMALLEST_BLOCK;
+}
+
+/** Whether the runtime has products of blocks of this size. */
+export function isBlockSize(size: number): boolean {
+  return size === SMALLEST_BLOCK || blockSizes.some((each) => each === size);
 }
 
 /** Whether a matrix of these weights is int8. */
 export function hasQuantizedWeights({ regions }: Weights): boolean {
-  const names = [`.${quantizedNames.values}`, `.${quantizedNames.blocks}`];
+  const { values, blocks, blocks4Bits } = quantizedNames;
+  const names = [values, blocks, blocks4Bits].map((name) => `.${name}`);
   return [...regions.keys()].some((region) => names.some((name) => region.endsWith(name)));
 }
 
@@ -105,7 +161,7 @@ export function readIsInt8(file: JsonSection): boolean {
     throw inconsistent(file, expected, JSON.stringify(config).slice(0, 80));
   }
   const { version = 1 } = config;
-  if (version === 1 || version === VERSION) return true;
-  const expected = `quantization_config.version to be 1 or ${VERSION} (quantize the checkpoint again, with this program)`;
+  if (version === 1 || version === 2 || version === VERSION) return true;
+  const expected = `quantization_config.version to be at most ${VERSION} (quantize the checkpoint again, with this program)`;
   throw inconsistent(file, expected, JSON.stringify(version).slice(0, 80));
 }

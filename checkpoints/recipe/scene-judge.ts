@@ -135,6 +135,7 @@ const clip: Evaluation = async (scene, ask, index) => {
 export const evaluations: Readonly<Record<Task, Evaluation>> = {
   captioning,
   'question-answering': questionAnswering,
+  'image-text-to-text': questionAnswering,
   retrieval,
   clip,
 };

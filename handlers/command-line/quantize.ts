@@ -1,29 +1,38 @@
 import type { Calibration } from '../../checkpoint/quantize/calibration.ts';
+import type { LanguageModelBits } from '../../checkpoint/quantize/checkpoint-tensors.ts';
+import { copyIn16Bits } from '../../checkpoint/quantize/copy-in-16-bits.ts';
 import { quantizeCheckpoint } from '../../checkpoint/quantize/quantize-checkpoint.ts';
+import { type CopyPrecision, copyPrecisions } from '../../checkpoint/quantize/tensor-in-16-bits.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { abortOnSignals, readArguments, runCommand } from './command.ts';
 import { showProgress } from './download-progress.ts';
 import { locate, megabytes, requireFree, requireWritable } from './new-checkpoint.ts';
 
-/** `npm run quantize`: makes an int8 checkpoint of a float one. Prints its folder to stdout and the progress to stderr. */
+/** `npm run quantize`: makes a smaller checkpoint of a float one. Prints its folder to stdout and progress to stderr. */
 
 const usage = `Usage: blip-handler quantize CHECKPOINT FOLDER [options]      in a checkout: npm run -s quantize -- …
 
   CHECKPOINT             a folder in Hugging Face layout, or OWNER/NAME[@REVISION] on the Hub
-  FOLDER                 where the int8 checkpoint goes; must not exist yet
+  FOLDER                 where the new checkpoint goes; must not exist yet
+  --bits 8|4             bits of each weight in the language model of a BLIP-2 or InstructBLIP; all else is int8
+                         (default: 8)
   --calibrate PICTURES   a folder of pictures like those that will be served: images are then read faster, in the steps
                          that fit these pictures best (at most 64 of them are used)
+  --precision float16|bfloat16
+                         a copy in 16 bits in place of int8, for GPUs: half the size of float32
   --help                 this text
 
-Serve the folder like any other checkpoint, on a CPU. What int8 costs in quality is measured for the checkpoints
-that ship (docs/decisions/0020-int8.md); measure it for yours before you rely on it.
+Serve the folder like any other checkpoint; int8 runs on CPUs. What int8 costs in quality is measured for the
+checkpoints that ship (docs/decisions/0020-int8.md); measure it for yours before you rely on it.
 `;
 
 interface Options {
   readonly checkpoint: string;
   readonly folder: string;
+  readonly bits: LanguageModelBits | undefined;
   /** A folder of pictures. */
   readonly calibrate: string | undefined;
+  readonly precision: CopyPrecision | undefined;
 }
 
 /**
@@ -33,17 +42,43 @@ interface Options {
 function readOptions(): Options | undefined {
   const { values, positionals } = readArguments({
     allowPositionals: true,
-    options: { calibrate: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
+    options: {
+      bits: { type: 'string' },
+      calibrate: { type: 'string' },
+      precision: { type: 'string' },
+      help: { type: 'boolean', short: 'h' },
+    },
   });
   if (values.help === true) return undefined;
   const [checkpoint, folder, ...others] = positionals;
-  if (checkpoint === undefined || folder === undefined || others.length > 0) {
-    throw new HandlerError(
-      'INVALID_REQUEST',
-      `Expected a checkpoint and a folder, got ${positionals.length} arguments. Try --help.`,
-    );
-  }
-  return { checkpoint, folder, calibrate: values.calibrate };
+  if (checkpoint === undefined || folder === undefined || others.length > 0)
+    throw invalid('a checkpoint and a folder', `${positionals.length} arguments`);
+  const bits = oneOf('--bits', ['8', '4'], values.bits);
+  const precision = oneOf('--precision', copyPrecisions, values.precision);
+  const [other] = ['bits', 'calibrate'].filter((name) => name in values);
+  if (precision !== undefined && other !== undefined)
+    throw invalid(`--precision alone: a copy in ${precision} is not int8`, `--${other} too`);
+  return {
+    checkpoint,
+    folder,
+    bits: bits === undefined ? undefined : bits === '4' ? 4 : 8,
+    calibrate: values.calibrate,
+    precision,
+  };
+}
+
+function oneOf<const Choice extends string>(
+  option: string,
+  choices: readonly Choice[],
+  value: string | undefined,
+): Choice | undefined {
+  const choice = choices.find((each) => each === value);
+  if (choice !== undefined || value === undefined) return choice;
+  throw invalid(`${option} to be ${choices.join(' or ')}`, JSON.stringify(value));
+}
+
+function invalid(expected: string, got: string): HandlerError {
+  return new HandlerError('INVALID_REQUEST', `Expected ${expected}, got ${got}. Try --help.`);
 }
 
 /** The runtime is loaded only where it is needed. */
@@ -58,25 +93,46 @@ async function calibrated(source: string, pictures: string, signal: AbortSignal)
   return await calibrate(source, pictures, { onProgress, signal });
 }
 
-async function quantize({ checkpoint, folder, calibrate }: Options): Promise<void> {
+async function quantize(options: Options): Promise<void> {
+  const { checkpoint, folder, calibrate } = options;
   await requireWritable(folder, async () => requireFree(folder));
   const signal = abortOnSignals();
   const source = await locate(checkpoint, signal);
-  const calibration = calibrate === undefined ? {} : { calibration: await calibrated(source, calibrate, signal) };
+  const calibration = calibrate === undefined ? undefined : await calibrated(source, calibrate, signal);
   const display = showProgress(process.stderr);
   try {
     const onProgress = (receivedBytes: number, totalBytes: number) =>
       display.progress({ file: 'model.safetensors', receivedBytes, totalBytes });
-    const { matrixCount, weightsBytes, sourceBytes } = await requireWritable(folder, () =>
-      quantizeCheckpoint(source, folder, { onProgress, signal, ...calibration }),
-    );
+    const result = await requireWritable(folder, () => write(source, options, calibration, { onProgress, signal }));
     display.stop();
-    const sizes = `${megabytes(weightsBytes)} of weights, from ${megabytes(sourceBytes)}`;
-    process.stderr.write(`${matrixCount} matrices are int8: ${sizes}.\n`);
+    process.stderr.write(`${result}.\n`);
     process.stdout.write(`${folder}\n`);
   } finally {
     display.stop();
   }
+}
+
+type Writing = Pick<Parameters<typeof copyIn16Bits>[2], 'onProgress' | 'signal'>;
+
+/** @returns the result in words. */
+async function write(
+  source: string,
+  { folder, bits, precision }: Options,
+  calibration: Calibration | undefined,
+  writing: Writing,
+): Promise<string> {
+  if (precision !== undefined)
+    return `A copy in ${precision}: ${sizes(await copyIn16Bits(source, folder, { ...writing, precision }))}`;
+  const quantizing = { ...writing, languageModelBits: bits, ...(calibration === undefined ? {} : { calibration }) };
+  const made = await quantizeCheckpoint(source, folder, quantizing);
+  const { matrixCount, halfByteMatrixCount } = made;
+  const matrices = `${matrixCount - halfByteMatrixCount} matrices are int8`;
+  const others = halfByteMatrixCount === 0 ? '' : ` and ${halfByteMatrixCount} have 4 bits`;
+  return `${matrices}${others}: ${sizes(made)}`;
+}
+
+function sizes({ weightsBytes, sourceBytes }: { readonly weightsBytes: number; readonly sourceBytes: number }): string {
+  return `${megabytes(weightsBytes)} of weights, from ${megabytes(sourceBytes)}`;
 }
 
 await runCommand(async () => {

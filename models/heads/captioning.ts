@@ -5,7 +5,7 @@ import { addInput, createGraph, type Graph } from '../../onnx/graph.ts';
 import { generate } from '../generation/generate.ts';
 import { addGeneratedOutputs } from '../generation/generated-sequences.ts';
 import { addGenerationParameters } from '../generation/parameters.ts';
-import { crossAttentionStates } from '../language-models/bert.ts';
+import { crossAttentionStates, positionEmbeddings } from '../language-models/bert.ts';
 import { bertLanguageModel } from '../language-models/bert-language-model.ts';
 import { preparePadding } from '../language-models/prepared-padding.ts';
 import { child, type GraphOptions, rootModule } from '../module.ts';
@@ -57,7 +57,12 @@ export function captioningGraph(checkpoint: BlipCheckpoint, weights: Weights, op
           model: bertLanguageModel(decoder, text, {
             cross,
             rowsByImage: orderedRows(model, states.imageCount, text.hiddenSize),
-            padding: preparePadding(decoder, text, prompt, parameters),
+            padding: preparePadding(
+              decoder,
+              () => positionEmbeddings(child(decoder, 'bert'), text),
+              prompt,
+              parameters,
+            ),
           }),
         },
   );

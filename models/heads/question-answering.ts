@@ -6,7 +6,7 @@ import { paddingBias } from '../attention-bias.ts';
 import { generate } from '../generation/generate.ts';
 import { addGeneratedOutputs } from '../generation/generated-sequences.ts';
 import { addGenerationParameters } from '../generation/parameters.ts';
-import { type CrossAttentionState, crossAttentionStates } from '../language-models/bert.ts';
+import { type CrossAttentionState, crossAttentionStates, positionEmbeddings } from '../language-models/bert.ts';
 import { bertLanguageModel } from '../language-models/bert-language-model.ts';
 import { preparePadding } from '../language-models/prepared-padding.ts';
 import { child, type GraphForm, type GraphOptions, type Module, rootModule } from '../module.ts';
@@ -67,7 +67,12 @@ export function questionAnsweringGraph(
           fits: model.op.constant('bool', true),
           model: bertLanguageModel(decoder, text, {
             ...context,
-            padding: preparePadding(decoder, text, prompt, parameters),
+            padding: preparePadding(
+              decoder,
+              () => positionEmbeddings(child(decoder, 'bert'), text),
+              prompt,
+              parameters,
+            ),
           }),
         },
   );

@@ -1,4 +1,5 @@
 import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
+import type { Activation } from '../../checkpoint/config/vision-config.ts';
 import type { Real } from '../../onnx/element-type.ts';
 import type { Value } from '../../onnx/graph.ts';
 import type { Scope } from '../../onnx/scope.ts';
@@ -33,11 +34,24 @@ export interface CrossAttentionState extends KeysAndValues {
   readonly bias?: Value<Real>;
 }
 
-export function layerIndices(config: TextConfig): readonly number[] {
+/** The heads of an attention, and the width of what they return together. */
+interface AttentionSizes {
+  readonly hiddenSize: number;
+  readonly headCount: number;
+}
+
+/** Sizes of a layer of BERT. */
+export interface BertSizes extends AttentionSizes {
+  readonly intermediateSize: number;
+  readonly layerNormEpsilon: number;
+  readonly activation: Activation;
+}
+
+export function layerIndices(config: { readonly layerCount: number }): readonly number[] {
   return Array.from({ length: config.layerCount }, (_, index) => index);
 }
 
-export function headSize(config: TextConfig): number {
+export function headSize(config: AttentionSizes): number {
   return config.hiddenSize / config.headCount;
 }
 
@@ -61,14 +75,27 @@ export function crossAttentionStates(
 ): readonly KeysAndValues[] {
   return layerIndices(config).map((index) => {
     const attention = child(bert, `encoder.layer.${index}.crossattention.self`);
-    const { op } = attention;
-    const shape = op.shape([-1, size.length, config.headCount, headSize(config)]);
-    const project = (name: string) => {
-      const projected = linear(child(attention, name), states, size.width, config.hiddenSize);
-      return op.transpose(op.reshape(projected, shape), [0, 2, 1, 3]);
-    };
-    return { keys: project('key'), values: project('value') };
+    return keysAndValues(attention, config, states, size);
   });
+}
+
+/**
+ * Keys and values of one layer, from the Linears `key` and `value`.
+ * @param states and `size` as of `crossAttentionStates`.
+ */
+export function keysAndValues(
+  attention: Module,
+  config: AttentionSizes,
+  states: Value<Real>,
+  size: { readonly width: number; readonly length: number | Value<'int64'> },
+): KeysAndValues {
+  const { op } = attention;
+  const shape = op.shape([-1, size.length, config.headCount, headSize(config)]);
+  const project = (name: string) => {
+    const projected = linear(child(attention, name), states, size.width, config.hiddenSize);
+    return op.transpose(op.reshape(projected, shape), [0, 2, 1, 3]);
+  };
+  return { keys: project('key'), values: project('value') };
 }
 
 /**
@@ -147,7 +174,7 @@ function leanEmbeddingNorm(
 /** The projection after attention, the residual and the norm: `BlipTextSelfOutput`. */
 export function attentionOutput(
   module: Module,
-  config: TextConfig,
+  config: BertSizes,
   attended: Value<Real>,
   residual: Value<Real>,
 ): Value<Real> {
@@ -168,12 +195,28 @@ export function crossAttention(
   rows: RowsByImage,
 ): Value<Real> {
   const attention = child(module, 'self');
-  const { hiddenSize } = config;
+  const attended = lookAtImages(attention, config, x, state, rows);
+  return attentionOutput(module, config, toRows(attention, rows, attended), x);
+}
+
+/**
+ * Cross-attention before its output's Linear.
+ * @param attention holds the Linear `query`.
+ * @param x [rows * n, hidden].
+ * @returns [images, slots * n, hidden], which `toRows` and `byRow` bring back into the order of the rows.
+ */
+export function lookAtImages(
+  attention: Module,
+  { hiddenSize, headCount }: AttentionSizes,
+  x: Value<Real>,
+  state: CrossAttentionState,
+  rows: RowsByImage,
+): Value<Real> {
   const projection = child(attention, 'query');
   const projected = product(projection, x, hiddenSize, hiddenSize);
   const query = toImages(attention, rows, projected.value);
   const bias = state.bias === undefined ? undefined : biasOfQueries(attention, state.bias, query);
-  const attended = attention.op.microsoft.multiHeadAttention(
+  return attention.op.microsoft.multiHeadAttention(
     {
       query,
       key: state.keys,
@@ -181,9 +224,8 @@ export function crossAttention(
       ...(bias === undefined ? {} : { bias }),
       ...(projected.bias === undefined ? {} : { projectionBias: queryBias(projection, hiddenSize) }),
     },
-    config.headCount,
+    headCount,
   );
-  return attentionOutput(module, config, toRows(attention, rows, attended), x);
 }
 
 /** The runtime does not repeat a bias along the queries: [batch, 1, 1, keys] → [batch, 1, queries, keys]. */
@@ -191,16 +233,24 @@ function biasOfQueries({ op }: Scope, bias: Value<Real>, query: Value<Real>): Va
   return op.expand(bias, [1, 1, op.dimension(query, 1), 1]);
 }
 
-/** `BlipTextIntermediate` and `BlipTextOutput`. */
-export function feedForwardBlock(layer: Module, config: TextConfig, x: Value<Real>): Value<Real> {
+/** `BlipTextIntermediate` and `BlipTextOutput`, or modules that are as they are under other names. */
+export function feedForwardBlock(
+  layer: Module,
+  config: BertSizes,
+  x: Value<Real>,
+  names: { readonly intermediate: string; readonly output: string } = {
+    intermediate: 'intermediate',
+    output: 'output',
+  },
+): Value<Real> {
   const { hiddenSize, intermediateSize, layerNormEpsilon } = config;
-  const intermediate = child(layer, 'intermediate');
+  const intermediate = child(layer, names.intermediate);
   const widened = activate(
     intermediate,
     product(child(intermediate, 'dense'), x, hiddenSize, intermediateSize),
     config.activation,
   );
-  return projectAndNormalize(child(layer, 'output'), widened, x, {
+  return projectAndNormalize(child(layer, names.output), widened, x, {
     inputSize: intermediateSize,
     hiddenSize,
     layerNormEpsilon,

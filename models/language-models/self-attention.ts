@@ -5,13 +5,26 @@ import type { Size, TargetShape } from '../../onnx/operators.ts';
 import type { Scope } from '../../onnx/scope.ts';
 import { mapValues } from '../../onnx/value-tree.ts';
 import { joinProjections } from '../joined-projections.ts';
-import { asRows, queryKeyValue } from '../layers.ts';
+import { asRows, linear, linearWithoutBias, queryKeyValue } from '../layers.ts';
 import { child, type Module } from '../module.ts';
 import { attentionOutput, headSize, type KeysAndValues, layerIndices } from './bert.ts';
 
-/** The self-attention of BLIP's text decoder, and its cache. */
+/** The self-attention of a decoder, and its cache. */
 
-const projections = ['query', 'key', 'value'] as const;
+/** The Linears of query, key and value below an attention. */
+export interface Projections {
+  readonly names: readonly [query: string, key: string, value: string];
+  readonly hasBias: boolean;
+}
+
+const projectionsOfBert: Projections = { names: ['query', 'key', 'value'], hasBias: true };
+
+/** Sizes of the layers whose caches these are. */
+interface CacheSizes {
+  readonly hiddenSize: number;
+  readonly headCount: number;
+  readonly layerCount: number;
+}
 
 /** Keys and values in one tensor, which the operator Attention appends to at once. */
 interface StackedKeysAndValues {
@@ -26,7 +39,7 @@ export type LayerCache = KeysAndValues | StackedKeysAndValues;
 export function emptyCache(
   { op }: Scope,
   module: Module,
-  config: TextConfig,
+  config: CacheSizes,
   rowCount: Value<'int64'>,
 ): readonly LayerCache[] {
   const ofOneKind = [rowCount, config.headCount, 0, headSize(config)];
@@ -67,42 +80,68 @@ export function selfAttention(
   context: SelfAttentionContext,
 ): { readonly hidden: Value<Real>; readonly present: LayerCache } {
   const attention = child(module, 'self');
-  const { output, present } =
-    'stacked' in context.cache
-      ? joinedAttention(attention, config, x, { ...context, past: context.cache.stacked })
-      : separateAttention(attention, config, x, { ...context, past: context.cache });
+  const { output, present } = cachedAttention(attention, config, x, context);
   const hidden = attentionOutput(module, config, asRows(attention, output, config.hiddenSize), x);
   return { hidden, present };
 }
 
+/** The attention of one layer, before the Linear of its output. */
+interface Attended<Cache extends LayerCache> {
+  /** [rows, tokens, hidden] */
+  readonly output: Value<Real>;
+  /** The cache with the new tokens appended. */
+  readonly present: Cache;
+}
+
+/**
+ * Self-attention without its output's Linear.
+ * @param attention holds the Linears of query, key and value.
+ * @param x [rows * tokens, hidden].
+ */
+export function cachedAttention(
+  attention: Module,
+  config: Omit<CacheSizes, 'layerCount'>,
+  x: Value<Real>,
+  context: SelfAttentionContext,
+  projections: Projections = projectionsOfBert,
+): Attended<LayerCache> {
+  const { cache } = context;
+  if ('stacked' in cache)
+    return joinedAttention(attention, config, x, { ...context, past: cache.stacked }, projections);
+  return separateAttention(attention, config, x, { ...context, past: cache }, projections);
+}
+
 function separateAttention(
   attention: Module,
-  config: TextConfig,
+  { hiddenSize, headCount }: Omit<CacheSizes, 'layerCount'>,
   x: Value<Real>,
   context: Omit<SelfAttentionContext, 'cache'> & { readonly past: KeysAndValues },
-): { readonly output: Value<Real>; readonly present: KeysAndValues } {
+  { names, hasBias }: Projections,
+): Attended<KeysAndValues> {
   const { bias, past, rowShape } = context;
   if (bias === undefined) throw new RangeError(`${attention.op.path}: expected a bias in the plain form.`);
-  const projected = queryKeyValue(attention, projections, x, config.hiddenSize, rowShape);
+  const project = hasBias ? linear : linearWithoutBias;
+  const projected = queryKeyValue(attention, names, x, hiddenSize, rowShape, project);
   const { output, presentKey, presentValue } = attention.op.microsoft.cachedMultiHeadAttention(
     { ...projected, bias, pastKey: past.keys, pastValue: past.values },
-    config.headCount,
+    headCount,
   );
   return { output, present: { keys: presentKey, values: presentValue } };
 }
 
 function joinedAttention(
   attention: Module,
-  config: TextConfig,
+  { hiddenSize, headCount }: Omit<CacheSizes, 'layerCount'>,
   rows: Value<Real>,
   context: Omit<SelfAttentionContext, 'cache'> & { readonly past: Value<Real> },
-): { readonly output: Value<Real>; readonly present: StackedKeysAndValues } {
+  { names, hasBias }: Projections,
+): Attended<StackedKeysAndValues> {
   const { mask, past, rowShape } = context;
   const { op } = attention;
-  const { weight, bias: projectionBias } = joinProjections(attention, projections, config.hiddenSize);
+  const { weight, bias: projectionBias } = joinProjections(attention, names, hiddenSize, hasBias);
   const { output, present } = op.microsoft.cachedSelfAttention(
     { x: op.reshape(rows, rowShape), weight, projectionBias, past, ...(mask === undefined ? {} : { mask }) },
-    { headCount: config.headCount, isCausal: true },
+    { headCount, isCausal: true },
   );
   return { output, present: { stacked: present } };
 }

@@ -1,9 +1,8 @@
 import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
 import type { Real } from '../../onnx/element-type.ts';
 import type { Value } from '../../onnx/graph.ts';
-import type { TargetShape } from '../../onnx/operators.ts';
+import type { Size, TargetShape } from '../../onnx/operators.ts';
 import type { Scope } from '../../onnx/scope.ts';
-import { type AttentionPositions, causalBias } from '../attention-bias.ts';
 import { activate, layerNorm, product } from '../layers.ts';
 import { child, type Module, weight } from '../module.ts';
 import { quantizedLinear } from '../quantized-linear.ts';
@@ -18,6 +17,7 @@ import {
   layerIndices,
   ofLayer,
 } from './bert.ts';
+import { fromFirstToken, hideLaterAndPadding, readRange, tokenPositions } from './decoder-positions.ts';
 import type { PreparedPadding } from './prepared-padding.ts';
 import { cacheLength, type LayerCache, type SelfAttentionContext, selfAttention } from './self-attention.ts';
 
@@ -112,30 +112,22 @@ function startAfterPadding(
   inputs: DecoderInputs,
   paddingLength: Value<'int64'>,
 ): Start {
-  const positions = tokenPositions(decoder, inputs);
-  const hiding = hidePadding(decoder, positions, paddingLength);
+  const positions = tokenPositions(decoder, pastLength(decoder, inputs), inputs.embeddings);
+  const hiding = hideLaterAndPadding(decoder, positions, paddingLength);
   const rowShape = rowShapeOf(decoder, config, inputs);
   const bert = child(decoder, 'bert');
-  const { op } = child(bert, 'embeddings');
-  const fromFirstToken = op.sub(op.unsqueeze(positions.queries, [0]), op.unsqueeze(paddingLength, [1])); // [rows, tokens]
-  const positionIds = op.max(fromFirstToken, [0]);
+  const positionIds = fromFirstToken(child(bert, 'embeddings'), positions, paddingLength);
   return { embedded: addPositions(bert, config, inputs.embeddings, positionIds), ...hiding, rowShape };
-}
-
-function hidePadding(
-  decoder: Module,
-  positions: AttentionPositions,
-  paddingLength: Value<'int64'>,
-): Pick<SelfAttentionContext, 'bias' | 'mask'> {
-  if (decoder.form === 'plain') return { bias: causalBias(decoder, positions, paddingLength) };
-  const { op } = decoder;
-  const isText = op.greaterOrEqual(op.unsqueeze(positions.keys, [0]), op.unsqueeze(paddingLength, [1]));
-  return { mask: op.cast(isText, 'int32') };
 }
 
 /** All rows begin at once, and so have the same positions. */
 function startAtOnce(decoder: Module, config: TextConfig, inputs: DecoderInputs): Start {
-  const embedded = addPositionRange(child(decoder, 'bert'), config, inputs.embeddings, readRange(decoder, inputs));
+  const embedded = addPositionRange(
+    child(decoder, 'bert'),
+    config,
+    inputs.embeddings,
+    readRange(decoder, pastLength(decoder, inputs), inputs.embeddings),
+  );
   return { embedded, rowShape: rowShapeOf(decoder, config, inputs) };
 }
 
@@ -145,27 +137,18 @@ function startPrepared(
   inputs: DecoderInputs,
   { positions, mask }: PreparedPadding,
 ): Start {
-  const range = readRange(decoder, inputs);
+  const range = readRange(decoder, pastLength(decoder, inputs), inputs.embeddings);
   const embedded = addPositionRange(child(decoder, 'bert'), config, inputs.embeddings, range, positions);
   return { embedded, mask, rowShape: rowShapeOf(decoder, config, inputs) };
-}
-
-/** The positions of the new tokens among all: the first, and the one after the last. */
-function readRange({ op }: Module, { past, embeddings }: DecoderInputs) {
-  const first = cacheLength({ op }, ofLayer(past, 0));
-  return { first, end: op.add(first, op.dimension(embeddings, 1)) };
 }
 
 function rowShapeOf({ op }: Scope, config: TextConfig, { embeddings }: DecoderInputs): TargetShape {
   return op.shape([op.dimension(embeddings, 0), -1, config.hiddenSize]);
 }
 
-function tokenPositions(scope: Scope, inputs: DecoderInputs): AttentionPositions {
-  const { op } = scope;
-  const pastLength = op.squeeze(cacheLength(scope, ofLayer(inputs.past, 0)), [0]);
-  const length = op.add(pastLength, op.squeeze(op.dimension(inputs.embeddings, 1), [0]));
-  const one = op.constant('int64', 1);
-  return { queries: op.range(pastLength, length, one), keys: op.range(0, length, one) };
+/** How many tokens the caches hold: [1]. */
+function pastLength(scope: Scope, { past }: DecoderInputs): Size {
+  return cacheLength(scope, ofLayer(past, 0));
 }
 
 /**

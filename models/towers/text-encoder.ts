@@ -1,10 +1,7 @@
 import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
 import type { Real } from '../../onnx/element-type.ts';
 import type { Value } from '../../onnx/graph.ts';
-import type { TargetShape } from '../../onnx/operators.ts';
 import type { Scope } from '../../onnx/scope.ts';
-import { paddingBias } from '../attention-bias.ts';
-import { joinProjections } from '../joined-projections.ts';
 import {
   addPositions,
   attentionOutput,
@@ -15,11 +12,10 @@ import {
   layerIndices,
   ofLayer,
 } from '../language-models/bert.ts';
-import { asRows, queryKeyValue } from '../layers.ts';
+import { asRows } from '../layers.ts';
 import { child, type Module } from '../module.ts';
 import type { RowsByImage } from '../rows-by-image.ts';
-
-const projections = ['query', 'key', 'value'] as const;
+import { type BidirectionalContext, bidirectionalAttention, hidePadding } from './bidirectional-attention.ts';
 
 /** Texts of a batch, padded on the right. */
 export interface EncoderInputs {
@@ -42,12 +38,12 @@ export function textEncoder(module: Module, config: TextConfig, inputs: EncoderI
   const { op } = module;
   const positionIds = op.unsqueeze(op.indices(inputIds, 1), [0]);
   const length = op.dimension(inputIds, 1);
-  const hiding = hidePadding(module, inputs, length);
+  const padding = hidePadding(module, inputIds, inputs.textLength, length);
   const rowShape = op.shape([op.dimension(inputIds, 0), -1, config.hiddenSize]);
   let hidden = addPositions(module, config, embedWords(module, config, inputIds), positionIds);
   for (const index of layerIndices(config)) {
     const layer = child(module, `encoder.layer.${index}`);
-    const attended = selfAttention(child(layer, 'attention'), config, hidden, { ...hiding, rowShape });
+    const attended = selfAttention(child(layer, 'attention'), config, hidden, { padding, rowShape });
     const crossed =
       image === undefined
         ? attended
@@ -69,46 +65,8 @@ export function firstTokens({ op }: Scope, inputs: EncoderInputs, hidden: Value<
   return op.gather(op.reshape(hidden, rowShape), 0, 1);
 }
 
-/** Hides padding from attention: lengths where the operator takes them, else a bias. */
-type HiddenPadding = { readonly bias: Value<Real> } | { readonly lengths: Value<'int32'> };
-
-function hidePadding(module: Module, { inputIds, textLength }: EncoderInputs, length: Value<'int64'>): HiddenPadding {
-  const { op } = module;
-  if (module.form === 'lean') return { lengths: op.cast(textLength, 'int32') };
-  return { bias: op.expand(paddingBias(module, inputIds, textLength), [1, 1, length, 1]) };
-}
-
-function selfAttention(
-  module: Module,
-  config: TextConfig,
-  x: Value<Real>,
-  context: HiddenPadding & { readonly rowShape: TargetShape },
-): Value<Real> {
-  const { hiddenSize } = config;
+function selfAttention(module: Module, config: TextConfig, x: Value<Real>, context: BidirectionalContext): Value<Real> {
   const attention = child(module, 'self');
-  const attended =
-    'bias' in context ? attend(attention, config, x, context) : joinedAttend(attention, config, x, context);
-  return attentionOutput(module, config, asRows(attention, attended, hiddenSize), x);
-}
-
-function attend(
-  attention: Module,
-  config: TextConfig,
-  x: Value<Real>,
-  { bias, rowShape }: { readonly bias: Value<Real>; readonly rowShape: TargetShape },
-): Value<Real> {
-  const projected = queryKeyValue(attention, projections, x, config.hiddenSize, rowShape);
-  return attention.op.microsoft.multiHeadAttention({ ...projected, bias }, config.headCount);
-}
-
-function joinedAttend(
-  attention: Module,
-  config: TextConfig,
-  x: Value<Real>,
-  { lengths, rowShape }: { readonly lengths: Value<'int32'>; readonly rowShape: TargetShape },
-): Value<Real> {
-  const { op } = attention;
-  const { weight, bias } = joinProjections(attention, projections, config.hiddenSize);
-  const inputs = { x: op.reshape(x, rowShape), weight, projectionBias: bias, mask: lengths };
-  return op.microsoft.selfAttention(inputs, { headCount: config.headCount, isCausal: false });
+  const attended = bidirectionalAttention(attention, config, x, context);
+  return attentionOutput(module, config, asRows(attention, attended, config.hiddenSize), x);
 }

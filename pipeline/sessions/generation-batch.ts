@@ -3,10 +3,12 @@ import type { RowBatch, RowResults, Sequence } from './row-batch.ts';
 
 /** One text to generate. */
 export interface GenerationRow {
-  /** The start of the text: [DEC] and the prompt, without [SEP]. */
+  /** The start of the text: [DEC] and the prompt without [SEP], or as models/heads/image-text-to-text.ts says. */
   readonly inputIds: readonly number[];
-  /** Question answering: [CLS], the question and [SEP]. */
+  /** The text that an encoder reads: in question answering [CLS], the question and [SEP]. */
   readonly questionIds?: readonly number[];
+  /** InstructBLIP: the prompt as its Q-Former reads it, [CLS] and [SEP] around. */
+  readonly instructionIds?: readonly number[];
   readonly maxNewTokens: number;
   readonly minNewTokens: number;
   readonly seed: number;

@@ -2,7 +2,7 @@ import { uniformFloat32 } from 'pure-rand/distribution/uniformFloat32';
 import { mersenne } from 'pure-rand/generator/mersenne';
 import { parameterColumn } from '../../checkpoint/config/generation-parameters.ts';
 import type { GenerationBatch, SharedSettings } from './generation-batch.ts';
-import { questionFeeds } from './row-feeds.ts';
+import { instructionFeeds, questionFeeds } from './row-feeds.ts';
 import type { RuntimeTensor } from './runtime.ts';
 import { runtimeFloat32, runtimeInt64s } from './tensors.ts';
 
@@ -17,6 +17,7 @@ export function rowFeeds(rows: GenerationBatch['rows']): Record<string, RuntimeT
   ]);
   return {
     ...questionFeeds(rows),
+    ...instructionFeeds(rows),
     input_ids: runtimeInt64s(padded, [rows.length, length]),
     padding_length: runtimeInt64s(rows.map((row) => length - row.inputIds.length)),
     max_new_tokens: runtimeInt64s(rows.map((row) => row.maxNewTokens)),

@@ -1,5 +1,3 @@
-import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
-import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
 import { candidatesPerBeam } from '../../models/generation/beam-search.ts';
 import type { GraphOptions } from '../../models/module.ts';
@@ -11,31 +9,38 @@ import type { ImageResizer } from './image-resizer.ts';
 import type { LoadedSession, SessionOptions } from './loaded-session.ts';
 import { Pauses } from './pause.ts';
 import { type Sequence, withOwnImages } from './row-batch.ts';
-import { MAX_RUN_BYTES, MAX_TOKENS_PER_RUN, type RunBounds, splitRows } from './run-bounds.ts';
+import { MAX_TOKENS_PER_RUN, type RunBounds, splitRows, usualRunBytes } from './run-bounds.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';
 import { float32Data, int64Data } from './tensors.ts';
+import type { BoundedText } from './text-size.ts';
 import { openWeightsSession } from './weights-session.ts';
 
+/** The text model of a graph that generates. */
+export interface GenerationModel {
+  readonly size: BoundedText;
+  readonly endTokenIds: readonly number[];
+}
+
 /**
- * Loads a checkpoint that generates captions or answers: writes its graph, and opens a session on it.
+ * Loads a checkpoint that generates texts: writes its graph, and opens a session on it.
  * @throws CheckpointError when the folder cannot be served.
  */
-export async function loadGenerationSession(
-  writeGraph: (checkpoint: BlipCheckpoint, weights: Weights, options: GraphOptions) => Graph,
+export async function loadGenerationSession<Settings>(
+  writeGraph: (checkpoint: Settings, weights: Weights, options: GraphOptions) => Graph,
+  model: GenerationModel,
   resizer: ImageResizer,
-  checkpoint: BlipCheckpoint,
+  checkpoint: Settings,
   weights: Weights,
   options: SessionOptions,
 ): Promise<LoadedSession<'generation'>> {
-  const { text } = checkpoint.config;
   const bounds = {
-    maxBytes: options.maxRunBytes ?? MAX_RUN_BYTES,
+    maxBytes: options.maxRunBytes ?? usualRunBytes(model.size),
     maxTokens: options.maxRunTokens ?? MAX_TOKENS_PER_RUN,
   };
   const graph = writeGraph(checkpoint, weights, options);
   const stateShape = stateShapeOf(graph);
   const session = await openWeightsSession(graph, weights, options);
-  const parts = { session, resizer, text, bounds, stateShape, cache: options.imageCache };
+  const parts = { session, resizer, model, bounds, stateShape, cache: options.imageCache };
   return {
     runs: { generation: (batch, pause) => runBatch(parts, batch, new Pauses(pause)) },
     pack: () => session.pack(),
@@ -46,22 +51,22 @@ export async function loadGenerationSession(
 interface Parts extends Pick<KeepingOptions, 'stateShape' | 'cache'> {
   readonly session: Session;
   readonly resizer: ImageResizer;
-  readonly text: TextConfig;
+  readonly model: GenerationModel;
   readonly bounds: RunBounds;
 }
 
 /** Runs the rows of a batch within the bounds of a run, one part after the other. */
 async function runBatch(
-  { session, resizer, text, bounds, ...keeping }: Parts,
+  { session, resizer, model, bounds, ...keeping }: Parts,
   { images: given, clients = [], rows, settings }: GenerationBatch,
   pauses: Pauses,
 ): Promise<GenerationResult> {
   const startMs = performance.now();
   const pixels = await resizer.resizeAll(given);
   const resizedMs = performance.now();
-  const rowParts = splitRows(rows, settings, text, bounds);
+  const rowParts = splitRows(rows, settings, model.size, bounds);
   const images = new BatchImages(pixels, { ...keeping, clients, hasSeveralRuns: rowParts.length > 1 });
-  const perBeam = candidatesPerBeam([text.sepTokenId]);
+  const perBeam = candidatesPerBeam(model.endTokenIds);
   const results: (readonly Sequence[])[] = [];
   for (const part of rowParts) {
     await pauses.beforeRun();

@@ -1,16 +1,22 @@
-import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
+import {
+  type Blip2Checkpoint,
+  type BlipCheckpoint,
+  type Checkpoint,
+  isBlip2Retrieval,
+} from '../../checkpoint/checkpoint.ts';
 import type { Task } from '../../checkpoint/config/architectures.ts';
 import { CheckpointError } from '../../checkpoint/errors.ts';
 import { hasQuantizedWeights } from '../../checkpoint/weights/int8-format.ts';
 import { openWeights, type Weights } from '../../checkpoint/weights/weights.ts';
-import { blipGraphs, clipGraphs } from '../../models/families.ts';
+import { blip2Graphs, blipGraphs, clipGraphs } from '../../models/families.ts';
 import { loadClipSession } from './clip-session.ts';
-import { loadGenerationSession } from './generation-session.ts';
+import { type GenerationModel, loadGenerationSession } from './generation-session.ts';
 import { ImageCache } from './image-cache.ts';
 import { createImageResizer, type ImageResizer } from './image-resizer.ts';
 import type { LoadedSession, LoadOptions, SessionOptions } from './loaded-session.ts';
 import { prepareRankingSession } from './ranking-session.ts';
 import { loadRetrievalSession } from './retrieval-session.ts';
+import { blipTextSize, languageModelSize } from './text-size.ts';
 import type { CheckpointOf, KindsOf } from './work.ts';
 
 /** The worker thread's half of the task registry: for each task, how its checkpoint is loaded (tasks/registry.ts). */
@@ -23,15 +29,30 @@ type Load<Name extends Task> = (
 ) => Promise<LoadedSession<KindsOf<Name>>>;
 
 const loaders: { readonly [Name in Task]: Load<Name> } = {
-  captioning: (...loading) => loadGenerationSession(blipGraphs.captioning.generation, ...loading),
+  captioning: (...loading) =>
+    loadGenerationSession(blipGraphs.captioning.generation, blipModel(loading[1], loading[3]), ...loading),
   'question-answering': loadAnswerSession,
-  retrieval: (...loading) => loadRetrievalSession(blipGraphs.retrieval.retrieval, ...loading),
+  'image-text-to-text': (...loading) =>
+    loadGenerationSession(blip2Graphs['image-text-to-text'].generation, blip2Model(loading[1], loading[3]), ...loading),
+  retrieval: (resizer, checkpoint, ...loading) =>
+    isBlip2Retrieval(checkpoint)
+      ? loadRetrievalSession(blip2Graphs.retrieval.retrieval, resizer, checkpoint, ...loading)
+      : loadRetrievalSession(blipGraphs.retrieval.retrieval, resizer, checkpoint, ...loading),
   clip: (...loading) => loadClipSession(clipGraphs.clip, ...loading),
 };
 
+function blipModel({ config: { text } }: BlipCheckpoint, { precision }: SessionOptions): GenerationModel {
+  return { size: blipTextSize(text, precision), endTokenIds: [text.sepTokenId] };
+}
+
+function blip2Model({ config }: Blip2Checkpoint, { precision }: SessionOptions): GenerationModel {
+  return { size: languageModelSize(config, precision), endTokenIds: config.language.endTokenIds };
+}
+
 /** Answers are generated, or candidates are ranked: two graphs on the same weights and the same images. */
 async function loadAnswerSession(...loading: Parameters<Load<'question-answering'>>) {
-  const generation = await loadGenerationSession(blipGraphs['question-answering'].generation, ...loading);
+  const { generation: graph } = blipGraphs['question-answering'];
+  const generation = await loadGenerationSession(graph, blipModel(loading[1], loading[3]), ...loading);
   const ranking = prepareRankingSession(blipGraphs['question-answering'].ranking, ...loading);
   return {
     runs: { ...generation.runs, ...ranking.runs },

@@ -15,6 +15,16 @@ export function questionFeeds(
   return { ...imageIndex, question_ids: ids, question_length: lengths };
 }
 
+/** The prompts as a Q-Former reads them, of rows that have one: all rows of a batch do, or none does. */
+export function instructionFeeds(
+  rows: readonly { readonly instructionIds?: readonly number[] }[],
+): Record<string, RuntimeTensor> {
+  const instructions = rows.map(({ instructionIds }) => instructionIds).filter((ids) => ids !== undefined);
+  if (instructions.length === 0) return {};
+  const { ids, lengths } = paddedRows(instructions);
+  return { instruction_ids: ids, instruction_length: lengths };
+}
+
 /** Images whose vision states are known: the states float32 [known images, tokens, width], and the place of each image. */
 interface KnownImages {
   readonly states: RuntimeTensor;

@@ -1,8 +1,10 @@
 import { hasQuantizedWeights } from '../../checkpoint/weights/int8-format.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
-import { type Graph, namesReadBy, withOverridable } from '../../onnx/graph.ts';
+import { type Graph, type Initializer, namesReadBy, withOverridable } from '../../onnx/graph.ts';
 import type { LoadOptions } from './loaded-session.ts';
 import { createSession, type Session } from './runtime.ts';
+import type { WeightsLayout } from './weights-choices.ts';
+import { requireRoomToWiden } from './widened-weights.ts';
 
 /** A session that can pack its weights between two runs. */
 export interface WeightsSession extends Session {
@@ -14,12 +16,16 @@ export interface WeightsSession extends Session {
   pack(): Promise<void>;
 }
 
-/** Opens a session on a graph whose weights lie in a checkpoint's files. */
+/**
+ * Opens a session on a graph whose weights lie in a checkpoint's files.
+ * @throws CheckpointError when weights of 16 bits would take more than half of the memory, widened for a CPU.
+ */
 export async function openWeightsSession(
   graph: Graph,
   weights: Weights,
   options: LoadOptions,
 ): Promise<WeightsSession> {
+  if (options.executionProvider === 'cpu') requireRoomToWiden(graph, weights.folder);
   const open = (isPacked: boolean) => {
     const placed = placeWeights(graph, hasQuantizedWeights(weights), isPacked);
     return createSession(placed.graph, {
@@ -32,8 +38,9 @@ export async function openWeightsSession(
       prepacksWeights: placed.prepacksWeights && options.executionProvider === 'cpu',
     });
   };
-  const isPacked = options.weights === 'packed';
-  return isPacked ? alreadyPacked(await open(true)) : packable(await open(false), () => open(true));
+  return isPackedAtOnce(graph, options.weights)
+    ? alreadyPacked(await open(true))
+    : packable(await open(false), () => open(true));
 }
 
 /** A graph that says which matrices stay mapped, and whether the runtime packs the others. */
@@ -45,17 +52,38 @@ interface PlacedWeights {
 /**
  * Chooses which matrices are packed. Beside int8 matrices, those of float32 are few, and always stay mapped. Weights of 16
  * bits stay constants, because overridable ones would be widened at every run. Products of blocks (MatMulNBits) are fifty
- * times as slow where they are not packed, so their matrices always are.
+ * times as slow where they are not packed, so their matrices always are. With them the few matrices of float32 that are
+ * multiplied with are packed as well: such a product gives a row the same bits in any batch, and one with a mapped matrix
+ * does not. The difference is tiny, but rounding to 8 bits behind it can turn it into a step.
  */
 export function placeWeights(graph: Graph, isInt8: boolean, isPacked: boolean): PlacedWeights {
   if (!isInt8) return { graph, prepacksWeights: isPacked };
   const inBlocks = namesReadBy(graph, 'MatMulNBits');
-  const mappedTypes = isPacked ? ['float32'] : ['float32', 'int8'];
-  const placed = withOverridable(
-    graph,
-    ({ name, elementType, shape }) => shape.length > 1 && mappedTypes.includes(elementType) && !inBlocks.has(name),
-  );
+  const exact = inBlocks.size === 0 ? new Set<string>() : namesReadBy(graph, 'Gemm');
+  const isMapped = ({ name, elementType, shape }: Initializer) =>
+    shape.length > 1 &&
+    (elementType === 'float32' ? !exact.has(name) : elementType === 'int8' && !isPacked) &&
+    !inBlocks.has(name);
+  const placed = withOverridable(graph, isMapped);
   return { graph: placed, prepacksWeights: isPacked || inBlocks.size > 0 };
+}
+
+/**
+ * A mapped session packs its blocks too, so while it is replaced by a packed one both have a copy of them. A language model
+ * behind a Q-Former has gigabytes of blocks: there everything is packed when the session is opened.
+ */
+const MAX_BYTES_PACKED_TWICE = 512 << 20;
+
+/** Whether weights are packed when the session is opened. */
+export function isPackedAtOnce(graph: Graph, layout: WeightsLayout | undefined): boolean {
+  if (layout !== 'packed-when-idle') return layout === 'packed';
+  const inBlocks = namesReadBy(graph, 'MatMulNBits');
+  const bytes = [...graph.initializers.values()].filter(({ name }) => inBlocks.has(name)).map(bytesOf);
+  return bytes.reduce((sum, each) => sum + each, 0) > MAX_BYTES_PACKED_TWICE;
+}
+
+function bytesOf({ data }: Initializer): number {
+  return data instanceof Uint8Array ? data.byteLength : data.lengthBytes;
 }
 
 function alreadyPacked(session: Session): WeightsSession {

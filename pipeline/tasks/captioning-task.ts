@@ -2,7 +2,9 @@ import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import { imageTokenCount } from '../../checkpoint/config/vision-config.ts';
 import type { schemas } from '../../input_schema.ts';
 import type { InputsOf } from '../../protocol/schema.ts';
+import type { Sequence } from '../sessions/row-batch.ts';
 import { sequencesPerRow } from '../sessions/run-bounds.ts';
+import { blipTextSize } from '../sessions/text-size.ts';
 import { blipTexts } from '../texts/blip-texts.ts';
 import { Batcher } from '../workers/batcher.ts';
 import type { WorkerPool } from '../workers/worker-pool.ts';
@@ -23,9 +25,9 @@ export function captioningTask(
 ): ReadRequest<Inputs> {
   const texts = blipTexts(checkpoint.config.text, context.tokenizer);
   const parts = {
-    texts,
+    decode: ({ tokenIds }: Sequence) => texts.decode(tokenIds),
     batcher: new Batcher(pool.runner('generation'), context),
-    text: checkpoint.config.text,
+    text: blipTextSize(checkpoint.config.text, context.precision),
     imageTokens: imageTokenCount(checkpoint.config.vision),
     maxRunBytes: context.maxRunBytes,
   };

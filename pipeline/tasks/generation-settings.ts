@@ -43,6 +43,8 @@ export interface PresetSettings {
   readonly maxNewTokens?: LengthLimit;
   readonly minNewTokens?: LengthLimit;
   readonly num_beams?: number;
+  readonly length_penalty?: number;
+  readonly repetition_penalty?: number;
 }
 
 /** `max_length` that transformers takes for "not set" (generation/utils.py, `_prepare_generated_length`). */

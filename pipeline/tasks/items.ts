@@ -1,4 +1,4 @@
-import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
+import type { ImageSettings } from '../../models/towers/vision-states.ts';
 import { HandlerError, toHandlerError } from '../../protocol/errors.ts';
 import { releaseImages } from '../images/held-images.ts';
 import type { ImageSource, LoadedImage } from '../images/image-source.ts';
@@ -76,7 +76,7 @@ export interface ItemAnswers {
 /** Answers every item. An item that fails leaves the others alone. */
 export async function answerItems<Row extends object, Settings, Result>(
   items: readonly Item[],
-  checkpoint: BlipCheckpoint,
+  checkpoint: ImageSettings,
   work: ItemWork<Row, Settings, Result>,
   context: RequestContext,
 ): Promise<ItemAnswers> {
@@ -136,7 +136,7 @@ async function answerRows<Row extends object>(
 
 /** The parts of a request that all its images share. */
 interface RequestParts<Row extends object, Settings, Result> {
-  readonly checkpoint: BlipCheckpoint;
+  readonly checkpoint: ImageSettings;
   readonly work: ItemWork<Row, Settings, Result>;
   readonly context: RequestContext;
   readonly times: StageTimes;

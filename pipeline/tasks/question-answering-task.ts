@@ -2,7 +2,10 @@ import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import { imageTokenCount } from '../../checkpoint/config/vision-config.ts';
 import type { schemas } from '../../input_schema.ts';
 import type { InputsOf } from '../../protocol/schema.ts';
+import type { GenerationRow, SharedSettings } from '../sessions/generation-batch.ts';
+import type { Sequence } from '../sessions/row-batch.ts';
 import { sequencesPerRow } from '../sessions/run-bounds.ts';
+import { blipTextSize } from '../sessions/text-size.ts';
 import { blipTexts } from '../texts/blip-texts.ts';
 import type { AnswerStart } from '../texts/generation-texts.ts';
 import { Batcher } from '../workers/batcher.ts';
@@ -25,9 +28,14 @@ export function questionAnsweringTask(
 ): ReadRequest<Inputs> {
   const texts = blipTexts(checkpoint.config.text, context.tokenizer);
   const imageTokens = imageTokenCount(checkpoint.config.vision);
-  const shared = { texts, text: checkpoint.config.text, imageTokens, maxRunBytes: context.maxRunBytes };
-  const generation = { ...shared, batcher: new Batcher(pool.runner('generation'), context) };
-  const ranking = { ...shared, batcher: new Batcher(pool.runner('ranking'), context) };
+  const generation = {
+    decode: ({ tokenIds }: Sequence) => texts.decode(tokenIds),
+    batcher: new Batcher<GenerationRow, SharedSettings, readonly Sequence[]>(pool.runner('generation'), context),
+    text: blipTextSize(checkpoint.config.text, context.precision),
+    imageTokens,
+    maxRunBytes: context.maxRunBytes,
+  };
+  const ranking = { texts, imageTokens, batcher: new Batcher(pool.runner('ranking'), context) };
   const resolve = (inputs: GenerationInputs, ofPreset: Preset['settings']) =>
     resolveGenerationSettings(inputs, checkpoint.generationDefaults, ofPreset, context);
   return (inputs, outputs) => {

@@ -6,6 +6,7 @@ import type { CheckpointOf, KindsOf } from '../sessions/work.ts';
 import type { WorkerPool } from '../workers/worker-pool.ts';
 import { captioningTask } from './captioning-task.ts';
 import { clipTask } from './clip-task.ts';
+import { imageTextToTextTask } from './image-text-to-text-task.ts';
 import { underOwnNames } from './other-names.ts';
 import { questionAnsweringTask } from './question-answering-task.ts';
 import { retrievalTask } from './retrieval-task.ts';
@@ -62,6 +63,10 @@ export const registry: { readonly [Name in Task]: TaskDefinition<Name> } = {
   'question-answering': define<'question-answering'>({
     schema: schemas['question-answering'],
     start: questionAnsweringTask,
+  }),
+  'image-text-to-text': define<'image-text-to-text'>({
+    schema: schemas['image-text-to-text'],
+    start: imageTextToTextTask,
   }),
   retrieval: define<'retrieval'>({ schema: schemas.retrieval, start: retrievalTask }),
   clip: define<'clip'>({ schema: schemas.clip, start: clipTask }),

@@ -1,5 +1,7 @@
 import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
 import type { ClipTextConfig } from '../../checkpoint/config/clip-config.ts';
+import type { LanguageModelConfig } from '../../checkpoint/config/language-model-config.ts';
+import type { QFormerConfig } from '../../checkpoint/config/qformer-config.ts';
 import { invalidTokenizer } from './definitions/tokenizer-files.ts';
 import type { CheckpointTokenizer } from './tokenizer.ts';
 
@@ -8,7 +10,10 @@ import type { CheckpointTokenizer } from './tokenizer.ts';
  * @returns lines for the log: where they differ, but may still be meant so.
  * @throws CheckpointError `CHECKPOINT_TOKENIZER_INVALID` when no text would have the ids that the model learned.
  */
-export function checkVocabulary(tokenizer: CheckpointTokenizer, model: TextConfig | ClipTextConfig): readonly string[] {
+export function checkVocabulary(
+  tokenizer: CheckpointTokenizer,
+  model: TextConfig | ClipTextConfig | LanguageModelConfig | QFormerConfig,
+): readonly string[] {
   const { path, idCount } = tokenizer;
   const { vocabularySize } = model;
   const frame = tokenizer.encode('');
@@ -18,6 +23,8 @@ export function checkVocabulary(tokenizer: CheckpointTokenizer, model: TextConfi
       path,
       `tokens around a text below vocab_size ${vocabularySize} of config.json, got ${beyond}`,
     );
+  // A language model has more rows of embeddings than tokens, and a token for images that is never looked up.
+  if (!('pooling' in model) && !('sepTokenId' in model)) return [];
   const missing = countMissing(tokenizer, model);
   const notices = 'pooling' in model ? checkClipEnd(path, frame, model) : checkBlipEnd(path, frame, model);
   return [

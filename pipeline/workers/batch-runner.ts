@@ -10,6 +10,8 @@ export interface BatchOwners {
 export interface BatchRunner<Batch, Result> {
   /** Whether some client's batch can run. */
   hasRoom(): boolean;
+  /** How many batches of different clients can run at once. */
+  idleCount(): number;
   /** Whether a batch of this client can run: it waits while a longer one of the client pauses for those of others. */
   hasRoomFor(client: string | undefined): boolean;
   /** Calls back whenever a batch can run. */

@@ -39,14 +39,17 @@ interface Waiting<Row, Settings, Result> {
   readonly resolve: (result: GroupResult<Result>) => void;
   readonly reject: (error: unknown) => void;
   readonly withdraw: () => void;
+  /** Its batch left, on another worker: it waits for nothing but a worker. */
+  isReleased: boolean;
 }
 
 /**
  * Collects groups with equal settings into batches. A batch leaves when the runner has room and the batch is full, or one
  * of its groups has waited long enough: for the window, and for images of its own request that are loaded (arrivals.ts).
- * After the window no group waits for images of other requests. Clients take turns by work; of several batches that may
- * leave, the one with the group whose turn it is comes first. Groups of several clients may share a batch, which changes no
- * answer. Prompts of any length share a batch (docs/decisions/0004).
+ * After the window no group waits for images of other requests. Where several workers are idle they share the batch, because
+ * each has processors of its own. Clients take turns by work; of several batches that may leave, the one with the group
+ * whose turn it is comes first. Groups of several clients may share a batch, which changes no answer. Prompts of any length
+ * share a batch (docs/decisions/0004).
  */
 export class Batcher<Row extends object, Settings, Result> {
   readonly #runner: BatchRunner<RowBatch<Row, Settings>, RowResults<Result>>;
@@ -79,6 +82,7 @@ export class Batcher<Row extends object, Settings, Result> {
         resolve,
         reject,
         withdraw: () => this.#withdraw(member),
+        isReleased: false,
       };
       this.#waiting.add(member, group.client, group.work ?? group.rows.length);
       group.signal?.addEventListener('abort', member.withdraw, { once: true });
@@ -106,18 +110,20 @@ export class Batcher<Row extends object, Settings, Result> {
     if (waiting.length === 0) return;
     const nowMs = performance.now();
     const candidates = withTimes(waiting, this.#options.batchWindowMs, this.#runMs);
-    const batch = nextBatch(candidates, this.#options, nowMs);
+    const batch = nextBatch(candidates, this.#options.maxBatchSize, nowMs);
     if (batch === undefined) {
       const nextMs = candidates.reduce((earliest, { dueMs }) => Math.min(earliest, dueMs), Number.POSITIVE_INFINITY);
       this.#timer = setTimeout(() => this.#dispatch(), nextMs - nowMs);
       return;
     }
-    const members = batch.map(({ member }) => member);
+    for (const { member } of batch) member.isReleased = true;
+    const share = fitting(batch, Math.ceil(rowCount(batch) / Math.max(1, this.#runner.idleCount())));
+    const members = share.map(({ member }) => member);
     for (const member of members) {
       this.#waiting.take(member);
       // A signal outlives the batch, and its listener would keep the pixels.
       member.group.signal?.removeEventListener('abort', member.withdraw);
-      member.group.computing?.(rowCount(batch));
+      member.group.computing?.(rowCount(share));
     }
     void this.#run(members);
     this.#dispatch();
@@ -149,6 +155,7 @@ interface Member {
   readonly group: { readonly rows: readonly unknown[]; readonly arrivals?: Arrivals | undefined };
   readonly key: string;
   readonly arrivedMs: number;
+  readonly isReleased: boolean;
 }
 
 interface Candidate<Each> {
@@ -167,8 +174,8 @@ function withTimes<Each extends Member>(
 ): readonly Candidate<Each>[] {
   const requestDueMs = dueTimes(waiting, runMs);
   return waiting.map((member) => {
-    const { group, key, arrivedMs } = member;
-    const dueMs = Math.max(arrivedMs + batchWindowMs, requestDueMs.get(group.arrivals) ?? 0);
+    const { group, key, arrivedMs, isReleased } = member;
+    const dueMs = isReleased ? 0 : Math.max(arrivedMs + batchWindowMs, requestDueMs.get(group.arrivals) ?? 0);
     return { member, key, rowCount: group.rows.length, dueMs };
   });
 }
@@ -187,7 +194,7 @@ function dueTimes(waiting: readonly Member[], runMs: number): ReadonlyMap<Arriva
  */
 function nextBatch<Each>(
   waiting: readonly Candidate<Each>[],
-  { maxBatchSize }: BatcherOptions,
+  maxBatchSize: number,
   nowMs: number,
 ): readonly Candidate<Each>[] | undefined {
   for (const key of new Set(waiting.map((each) => each.key))) {

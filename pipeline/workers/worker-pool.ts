@@ -150,6 +150,7 @@ export class WorkerPool<Kinds extends WorkKind> {
   runner<Kind extends Kinds>(kind: Kind): BatchRunner<BatchOf<Kind>, ResultOf<Kind>> {
     return {
       hasRoom: () => this.hasRoom(),
+      idleCount: () => this.#roster.idleCount(),
       hasRoomFor: (client) => this.hasRoomFor(client),
       onRoom: (listener) => this.onRoom(listener),
       run: (batch, owners) => this.run(kind, batch, owners),

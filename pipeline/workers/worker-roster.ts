@@ -51,6 +51,11 @@ export class WorkerRoster {
     return this.#idle.length > 0 || this.#outage.isTooLong;
   }
 
+  /** How many workers are idle. */
+  idleCount(): number {
+    return this.#idle.length;
+  }
+
   /** Whether `take` returns or throws at once for a batch of this client. */
   hasRoomFor(client: Client): boolean {
     return this.#outage.isTooLong || this.#idle.some((worker) => !this.#hasSuspended(worker, [client]));

@@ -163,7 +163,14 @@ describe.skipIf(isMissing)('no state crosses the bus, but a few numbers for each
 });
 
 const generations = Object.values(searches).map((request): PretendRequest => ({ kind: 'generation', ...request }));
+/** Prompts that begin with the vectors of an image. */
+const behindImages = Object.values(searches).map(({ promptLengths, ...request }): PretendRequest => {
+  const queryCount = 5;
+  return { kind: 'generation', ...request, promptLengths: promptLengths.map((length) => queryCount + length) };
+});
 const runs: readonly (readonly [checkpoint: string, requests: readonly PretendRequest[]])[] = [
+  ['test/fixtures/checkpoints/blip2-opt', behindImages],
+  ['test/fixtures/checkpoints/blip2-opt-legacy', behindImages],
   ['checkpoints/scenes-captioning', generations],
   ['checkpoints/scenes-question-answering', [...generations, { kind: 'ranking', rows: 2 }]],
   ['checkpoints/scenes-retrieval', [{ kind: 'retrieval', images: 2, texts: 3 }]],

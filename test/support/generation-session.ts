@@ -3,23 +3,28 @@ import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { TokenRules } from '../../checkpoint/config/token-rules.ts';
 import { openWeights } from '../../checkpoint/weights/weights.ts';
 import { captioningGraph } from '../../models/heads/captioning.ts';
+import { imageTextToTextGraph } from '../../models/heads/image-text-to-text.ts';
 import { questionAnsweringGraph } from '../../models/heads/question-answering.ts';
 import type { GraphForm, GraphOptions } from '../../models/module.ts';
+import type { Graph } from '../../onnx/graph.ts';
+import { stateShapeOf } from '../../pipeline/sessions/batch-images.ts';
 import { settingFeeds } from '../../pipeline/sessions/generation-feeds.ts';
 import { createSession, type RuntimeTensor } from '../../pipeline/sessions/runtime.ts';
 import { resolveGenerationSettings } from '../../pipeline/tasks/generation-settings.ts';
 import { expectClose } from './close-to.ts';
 import {
   type AnswerCheckpointName,
+  type Blip2CheckpointName,
   type CheckpointName,
   checkpointFolder,
   type GoldenAnswer,
   type GoldenGeneration,
   type ImageName,
+  openBlip2Checkpoint,
   openBlipCheckpoint,
   openGoldenTensors,
 } from './goldens.ts';
-import { newImages } from './new-images.ts';
+import { allNew, newImages } from './new-images.ts';
 
 /** An ordinary token of every small checkpoint. */
 const PADDING = 7;
@@ -82,6 +87,35 @@ export function openAnswerSession(
   return openSession(name, withRules(questionAnsweringGraph, tokenRules), options);
 }
 
+/** The graph of BLIP-2 with OPT. */
+export async function openBlip2Session(
+  name: Blip2CheckpointName,
+  options: GraphOptions = {},
+): Promise<GenerationSession> {
+  const checkpoint = openBlip2Checkpoint(checkpointFolder(name));
+  const weights = openWeights(checkpoint.folder);
+  const graph = imageTextToTextGraph(checkpoint, weights, options);
+  const session = await openSessionOn(graph, weights.dataFolder);
+  const goldens = openGoldenTensors(name);
+  return {
+    async generate(rows) {
+      const images = [...new Set(rows.map(({ image }) => image))];
+      const outputs = await session.run({
+        ...allNew(resizedImages(images, goldens), stateShapeOf(graph)),
+        image_index: int64s(rows.map(({ image }) => images.indexOf(image))),
+        ...promptInputs(rows),
+        ...parameterInputs(rows),
+      });
+      return readSequences(rows, outputs);
+    },
+    release: () => session.release(),
+  };
+}
+
+function openSessionOn(graph: Graph, dataFolder: string) {
+  return createSession(graph, { executionProvider: 'cpu', threadCount: 2, dataFolder });
+}
+
 /** Writes the graph of a checkpoint that has these rules about tokens too. */
 function withRules(writeGraph: typeof captioningGraph, tokenRules: Partial<TokenRules>): typeof captioningGraph {
   return (checkpoint, ...others) =>
@@ -95,11 +129,7 @@ async function openSession(
 ): Promise<GenerationSession> {
   const checkpoint = openBlipCheckpoint(checkpointFolder(name));
   const weights = openWeights(checkpoint.folder);
-  const session = await createSession(writeGraph(checkpoint, weights, options), {
-    executionProvider: 'cpu',
-    threadCount: 2,
-    dataFolder: weights.dataFolder,
-  });
+  const session = await openSessionOn(writeGraph(checkpoint, weights, options), weights.dataFolder);
   const goldens = openGoldenTensors(name);
   return {
     async generate(rows) {

@@ -1,20 +1,48 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { type BlipCheckpoint, type ClipCheckpoint, openCheckpoint } from '../../checkpoint/checkpoint.ts';
+import {
+  type Blip2Checkpoint,
+  type BlipCheckpoint,
+  type ClipCheckpoint,
+  isBlip2Retrieval,
+  openCheckpoint,
+} from '../../checkpoint/checkpoint.ts';
 import { readSafetensorsHeader, type TensorRegion } from '../../checkpoint/weights/safetensors.ts';
 
-/** Results of transformers with the small checkpoints, by make_goldens.py and make_family_goldens.py of test/fixtures. */
+/** Results of transformers with the small checkpoints, by make_goldens.py and its like of test/fixtures. */
 
 /** Captioning. */
 export const checkpointNames = ['narrow-vision', 'sharded-float16', 'untied-bfloat16'] as const;
 export type CheckpointName = (typeof checkpointNames)[number];
 export const answerCheckpointNames = ['answers-float32', 'answers-float16'] as const;
 export const retrievalCheckpointNames = ['retrieval-wide-vision', 'retrieval-bfloat16'] as const;
+/** BLIP-2 with OPT. */
+export const blip2CheckpointNames = ['blip2-opt', 'blip2-opt-legacy', 'blip2-opt-float16'] as const;
 export const clipCheckpointNames = ['clip-placeholder-end', 'clip-real-end'] as const;
+export const imageTextCheckpointNames = [
+  'blip2-opt',
+  'blip2-opt-legacy',
+  'blip2-opt-float16',
+  'blip2-t5',
+  'blip2-t5-legacy',
+  'blip2-t5-bfloat16',
+  'instructblip-t5',
+  'instructblip-vicuna',
+] as const;
+export const blip2RetrievalCheckpointNames = ['blip2-itm', 'blip2-itm-legacy'] as const;
+export type Blip2RetrievalCheckpointName = (typeof blip2RetrievalCheckpointNames)[number];
+export type ImageTextCheckpointName = (typeof imageTextCheckpointNames)[number];
 export type AnswerCheckpointName = (typeof answerCheckpointNames)[number];
 export type RetrievalCheckpointName = (typeof retrievalCheckpointNames)[number];
 export type ClipCheckpointName = (typeof clipCheckpointNames)[number];
-type AnyCheckpointName = CheckpointName | AnswerCheckpointName | RetrievalCheckpointName | ClipCheckpointName;
+export type Blip2CheckpointName = (typeof blip2CheckpointNames)[number];
+type AnyCheckpointName =
+  | CheckpointName
+  | AnswerCheckpointName
+  | RetrievalCheckpointName
+  | ClipCheckpointName
+  | ImageTextCheckpointName
+  | Blip2RetrievalCheckpointName;
 export const imageNames = ['chelsea', 'rocket', 'small'] as const;
 export type ImageName = (typeof imageNames)[number];
 
@@ -74,8 +102,15 @@ export function checkpointFolder(name: AnyCheckpointName): string {
 /** A checkpoint of BLIP; those of CLIP have other configurations. */
 export function openBlipCheckpoint(folder: string): BlipCheckpoint {
   const checkpoint = openCheckpoint(folder);
-  if (checkpoint.task !== 'clip') return checkpoint;
-  throw new Error(`Expected a BLIP checkpoint in ${folder}, got CLIP.`);
+  const isBlip = checkpoint.task !== 'clip' && checkpoint.task !== 'image-text-to-text';
+  if (isBlip && !isBlip2Retrieval(checkpoint)) return checkpoint;
+  throw new Error(`Expected a BLIP checkpoint in ${folder}, got one for ${checkpoint.task}.`);
+}
+
+export function openBlip2Checkpoint(folder: string): Blip2Checkpoint {
+  const checkpoint = openCheckpoint(folder);
+  if (checkpoint.task === 'image-text-to-text') return checkpoint;
+  throw new Error(`Expected a BLIP-2 checkpoint in ${folder}, got one for ${checkpoint.task}.`);
 }
 
 export function openClipCheckpoint(folder: string): ClipCheckpoint {
@@ -101,6 +136,17 @@ export function readGoldenGenerations(name: CheckpointName): readonly GoldenGene
 
 export function readGoldenJson<T>(file: string): T {
   return JSON.parse(readFileSync(`${fixtures}goldens/${file}`, 'utf8'));
+}
+
+/**
+ * One call of `Blip2ForConditionalGeneration.generate` with one row. Lengths that count the prompt are left out: they are
+ * counted before a graph.
+ */
+export function readBlip2Goldens(name: Blip2CheckpointName): readonly GoldenGeneration[] {
+  const rows = readGoldenJson<readonly Omit<GoldenGeneration, 'uniforms'>[]>(`${name}.json`);
+  return rows
+    .filter(({ parameters }) => !('max_length' in parameters || 'min_length' in parameters))
+    .map((row) => ({ ...row, uniforms: [] }));
 }
 
 export function goldenFile(file: string): string {

@@ -10,8 +10,16 @@ export function newImages(
   pixels: RuntimeTensor,
   form: GraphForm = 'plain',
 ): Record<string, RuntimeTensor> {
-  if (form === 'lean') return { images: pixels };
-  const shape = [0, imageTokenCount(config.vision), config.vision.hiddenSize];
+  const stateShape = [imageTokenCount(config.vision), config.vision.hiddenSize];
+  return allNew(pixels, form === 'lean' ? undefined : stateShape);
+}
+
+/** @param stateShape of what is known of an image, where a graph takes such images. */
+export function allNew(
+  pixels: RuntimeTensor,
+  stateShape: readonly number[] | undefined,
+): Record<string, RuntimeTensor> {
+  if (stateShape === undefined) return { images: pixels };
   const order = Array.from({ length: pixels.shape[0] ?? 0 }, (_, image) => image);
-  return imageFeeds(pixels, { states: { data: new Float32Array(0), shape }, order });
+  return imageFeeds(pixels, { states: { data: new Float32Array(0), shape: [0, ...stateShape] }, order });
 }

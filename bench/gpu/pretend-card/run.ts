@@ -7,6 +7,7 @@ import { loadGenerationSession } from '../../../pipeline/sessions/generation-ses
 import { createImageResizer } from '../../../pipeline/sessions/image-resizer.ts';
 import { loadSession } from '../../../pipeline/sessions/load-session.ts';
 import type { LoadedSession, LoadOptions } from '../../../pipeline/sessions/loaded-session.ts';
+import { blipTextSize } from '../../../pipeline/sessions/text-size.ts';
 import type { GenerationSettings } from '../../../pipeline/tasks/generation-settings.ts';
 import { resolveGenerationSettings } from '../../../pipeline/tasks/generation-settings.ts';
 
@@ -58,6 +59,7 @@ async function loadRepeated(
   const resizer = await createImageResizer(checkpoint.imageProcessor, vision.imageSize, options.threadCount);
   return await loadGenerationSession(
     blipGraphs.captioning.generation,
+    { size: blipTextSize(config.text), endTokenIds: [text.sepTokenId] },
     resizer,
     { ...checkpoint, config },
     weights,

@@ -1,13 +1,13 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { type TensorToWrite, writeSafetensors } from '../../../checkpoint/new-checkpoint/write-safetensors.ts';
+import { writeSafetensors } from '../../../checkpoint/new-checkpoint/write-safetensors.ts';
 import { readSafetensorsHeader } from '../../../checkpoint/weights/safetensors.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 
-const tensor = (name: string, bytes: Uint8Array): TensorToWrite => ({
+const tensor = (name: string, bytes: Uint8Array) => ({
   name,
-  dtype: 'U8',
+  dtype: 'U8' as const,
   shape: [bytes.length],
   lengthBytes: bytes.length,
   read: () => bytes,
@@ -33,6 +33,13 @@ describe('a file of safetensors', () => {
       expect(bytes.subarray(offsetBytes, offsetBytes + lengthBytes)).toEqual(Buffer.from(tensors[index]?.read() ?? []));
     expect(statSync(path).size).toBe((regions[0]?.offsetBytes ?? 0) + 4);
     expect((regions[0]?.offsetBytes ?? 1) % 64).toBe(0);
+  });
+
+  test('is written part after part where a tensor comes in parts', async () => {
+    const path = join(temporaryFolder(), 'model.safetensors');
+    const inParts = { ...tensor('parts', Uint8Array.of(1, 2, 3)), read: () => [Uint8Array.of(1), Uint8Array.of(2, 3)] };
+    await writeSafetensors(path, [inParts, tensor('last', Uint8Array.of(4))]);
+    expect([...readFileSync(path).subarray(-4)]).toEqual([1, 2, 3, 4]);
   });
 
   test('never takes the place of one that is there', async () => {

@@ -93,7 +93,7 @@ describe.each(names)('%s', (name) => {
     }
     for (const tensor of blocks) {
       const module = tensor.slice(0, -'.weight_blocks'.length);
-      const source = before.get(`${module}.weight`) ?? regionOf(before, languageModelHead.embeddings);
+      const source = before.get(`${module}.weight`) ?? regionOf(before, languageModelHead.embeddings[0]);
       const [outputs = 0, inputs = 0] = source.shape;
       const shape = blockShape(outputs, inputs);
       expect(after.get(tensor)).toMatchObject({ dtype: 'U8', shape });
@@ -126,7 +126,7 @@ describe('config.json', () => {
   test('says the version of the format, and how images are read', async () => {
     const target = join(temporaryFolder(), 'int8');
     await quantizeCheckpoint(checkpointFolder('narrow-vision'), target);
-    const expected = { format: 'blip-handler-int8', version: 2, image_activations: 'steps by row' };
+    const expected = { format: 'blip-handler-int8', version: 3, image_activations: 'steps by row' };
     expect(quantizationOf(target)).toEqual(expected);
     const calibrated = join(temporaryFolder(), 'int8');
     await quantizeCheckpoint(checkpointFolder('narrow-vision'), calibrated, {
@@ -140,6 +140,7 @@ describe('config.json', () => {
     [{ format: 'blip-handler-int8' }],
     [{ format: 'blip-handler-int8', version: 1 }],
     [{ format: 'blip-handler-int8', version: 2 }],
+    [{ format: 'blip-handler-int8', version: 3 }],
   ])('of a known version is read: %j', async (quantization) => {
     const folder = temporaryFolder();
     cpSync(checkpointFolder('narrow-vision'), folder, { recursive: true });
@@ -152,11 +153,11 @@ describe('config.json', () => {
     const folder = temporaryFolder();
     cpSync(checkpointFolder('narrow-vision'), folder, { recursive: true });
     const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')) as object;
-    const quantization = { format: 'blip-handler-int8', version: 3 };
+    const quantization = { format: 'blip-handler-int8', version: 4 };
     writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...config, quantization_config: quantization }));
     expectCheckpointError(() => openCheckpoint(folder), 'CHECKPOINT_CONFIG_INVALID', [
-      'expected quantization_config.version to be 1 or 2 (quantize the checkpoint again, with this program)',
-      'got 3.',
+      'expected quantization_config.version to be at most 3 (quantize the checkpoint again, with this program)',
+      'got 4.',
     ]);
   });
 });
@@ -173,7 +174,7 @@ describe("a language model's head", () => {
     const tied = checkpointNames.find((name) => !openWeights(checkpointFolder(name)).regions.has(head));
     const names = await namesIn(checkpointFolder(tied ?? 'narrow-vision'));
     expect(names).toContain(`${languageModelHead.module}.weight_blocks`);
-    expect(names).toContain(languageModelHead.embeddings);
+    expect(names).toContain(languageModelHead.embeddings[0]);
   });
 
   test('keeps no floats where the embeddings have their own', async () => {

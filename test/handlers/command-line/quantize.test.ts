@@ -39,9 +39,29 @@ describe('quantize', () => {
     expect(quantized).toMatchObject({ exitCode: 0, stdout: `${folder}\n` });
     expect(quantized.stderr).toContain(`${pictures}: 100 % calibrated\n`);
     const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')) as object;
-    expect(config).toMatchObject({ quantization_config: { version: 2, calibration_pictures: 1 } });
+    expect(config).toMatchObject({ quantization_config: { version: 3, calibration_pictures: 1 } });
     const args = ['--checkpoint', folder, '--img_url', imagePath('small'), '--text', 'a picture of'];
     expect(await runProgram(bundle, 'invoke.js', { args })).toMatchObject({ exitCode: 0 });
+  });
+
+  test('copies in 16 bits', async () => {
+    const folder = join(temporaryFolder(), 'copy');
+    const copied = await quantize([source, folder, '--precision', 'bfloat16']);
+    expect(copied).toMatchObject({ exitCode: 0, stdout: `${folder}\n` });
+    expect(copied.stderr).toMatch(/\nA copy in bfloat16: .* of weights, from .*\.\n$/);
+    expect(JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8'))).not.toHaveProperty('quantization_config');
+  });
+
+  test('has 4 bits for the language model of a BLIP-2 alone', async () => {
+    const folder = join(temporaryFolder(), 'int8');
+    const { exitCode, stderr } = await quantize([source, folder, '--bits', '4']);
+    expect({ exitCode, stderr }).toEqual({
+      exitCode: 1,
+      stderr:
+        `CHECKPOINT_CONFIG_INVALID: ${source}: expected a BLIP-2 or InstructBLIP with a language model for 4 bits, ` +
+        'got none. Leave out the 4 bits.\n',
+    });
+    expect(existsSync(folder)).toBe(false);
   });
 
   test('refuses a folder without pictures before it writes anything', async () => {
@@ -68,6 +88,15 @@ describe('quantize', () => {
     [[source], 'INVALID_REQUEST: Expected a checkpoint and a folder, got 1 arguments. Try --help.'],
     [[source, 'a', 'b'], 'INVALID_REQUEST: Expected a checkpoint and a folder, got 3 arguments. Try --help.'],
     [['/nowhere/at/all', 'a'], 'CHECKPOINT_NOT_FOUND: '],
+    [[source, 'a', '--bits', '5'], 'INVALID_REQUEST: Expected --bits to be 8 or 4, got "5". Try --help.'],
+    [
+      [source, 'a', '--precision', 'float32'],
+      'INVALID_REQUEST: Expected --precision to be float16 or bfloat16, got "float32". Try --help.',
+    ],
+    [
+      [source, 'a', '--precision', 'float16', '--bits', '4'],
+      'INVALID_REQUEST: Expected --precision alone: a copy in float16 is not int8, got --bits too. Try --help.',
+    ],
   ])('%j is refused', async (args, message) => {
     const { exitCode, stdout, stderr } = await quantize(args);
     expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: '' });

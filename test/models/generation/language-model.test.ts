@@ -6,6 +6,7 @@ import type { Prompt } from '../../../models/generation/language-model.ts';
 import type { GenerationParameters } from '../../../models/generation/parameters.ts';
 import type { Scope } from '../../../onnx/scope.ts';
 import { expectClose } from '../../support/close-to.ts';
+import { countingModel } from '../../support/counting-language-model.ts';
 import { constantParameters, evaluate } from '../../support/evaluate.ts';
 import {
   allSequences,
@@ -177,6 +178,38 @@ describe('a language model that is not BERT', () => {
         expect(sequencesOf(result, index)).toEqual([greedySequence(prefix, NEW_TOKENS, repeatsNgram(size))]);
     },
   );
+});
+
+describe('each row reads its prompt once', () => {
+  const promptLength = 4;
+  const newTokens = 3;
+
+  // The first token is the count of all that is read for it, and so on.
+  test.each<[string, number, Partial<Record<'numBeams' | 'numReturnSequences', number>>]>([
+    ['greedy', 1, {}],
+    ['with five beams', 5, { numBeams: 5 }],
+    ['with three samples', 3, { numReturnSequences: 3 }],
+  ])('%s', async (_, sequences, settings) => {
+    const rows = 2;
+    const result = await evaluate((scope) => {
+      const { op } = scope;
+      const prompt = {
+        inputIds: op.fill('int64', 1, [rows, promptLength]),
+        paddingLength: op.fill('int64', 0, [rows]),
+      };
+      const { numBeams = 1, numReturnSequences = 1 } = settings;
+      const parameters = constantParameters(scope, {
+        maxNewTokens: op.fill('int64', newTokens, [rows]),
+        minNewTokens: op.fill('int64', 0, [rows]),
+        numBeams: op.constant('int64', numBeams),
+        numReturnSequences: op.constant('int64', numReturnSequences),
+      });
+      return generate(scope, prompt, parameters, countingModel());
+    });
+    const later = rows * sequences;
+    for (const row of [0, 1])
+      expect(sequencesOf(result, row)[0]).toEqual([1, 1, 1, 1, rows * promptLength, later, later]);
+  });
 });
 
 describe('sampling with several end tokens', () => {

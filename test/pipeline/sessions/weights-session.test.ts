@@ -3,8 +3,9 @@ import { describe, expect, test } from 'vitest';
 import { quantizeCheckpoint } from '../../../checkpoint/quantize/quantize-checkpoint.ts';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
 import { captioningGraph } from '../../../models/heads/captioning.ts';
-import { addInitializer, addNode, createBody, createGraph, type Graph } from '../../../onnx/graph.ts';
-import { placeWeights } from '../../../pipeline/sessions/weights-session.ts';
+import { addInitializer, addNode, createBody, createGraph, type Graph, namesReadBy } from '../../../onnx/graph.ts';
+import { weightsLayouts } from '../../../pipeline/sessions/weights-choices.ts';
+import { isPackedAtOnce, placeWeights } from '../../../pipeline/sessions/weights-session.ts';
 import { checkpointFolder, checkpointNames, openBlipCheckpoint } from '../../support/goldens.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 
@@ -27,12 +28,14 @@ function matrixNames(graph: Graph, types: readonly string[]): readonly string[] 
 }
 
 describe.each(checkpointNames)('%s', (name) => {
-  test('as int8, packed: its matrices of float32, and no others', async () => {
+  test('as int8, packed: its matrices of float32 that rows are looked up in, and no others', async () => {
     const folder = join(temporaryFolder(), name);
     await quantizeCheckpoint(checkpointFolder(name), folder);
     const graph = await captioningOf(folder);
     const names = mappedNames(graph, true);
-    expect(names).toEqual(matrixNames(graph, ['float32']));
+    const multiplied = namesReadBy(graph, 'Gemm');
+    expect(names).toEqual(matrixNames(graph, ['float32']).filter((tensor) => !multiplied.has(tensor)));
+    expect(names).not.toContain('vision_model.embeddings.patch_embedding.weight');
     expect(names.some((tensor) => tensor.includes('word_embeddings'))).toBe(name === 'narrow-vision');
     expect(placeWeights(graph, true, true).prepacksWeights).toBe(true);
   });
@@ -66,5 +69,18 @@ describe('matrices of products in blocks', () => {
     expect(mappedNames(graph, false)).toEqual(['matrix']);
     expect(mappedNames(graph, true)).toEqual([]);
     expect(placeWeights(graph, true, false).prepacksWeights).toBe(true);
+  });
+
+  test('are packed at once where two copies of them would be too much', () => {
+    const graph = withBlocks();
+    expect([undefined, ...weightsLayouts].filter((layout) => isPackedAtOnce(graph, layout))).toEqual(['packed']);
+    const large = { location: 'model.safetensors', offsetBytes: 0, lengthBytes: 600 << 20 };
+    const blocks = addInitializer(graph, 'large', 'uint8', [600 << 10, 16, 64], large);
+    expect(isPackedAtOnce(graph, 'packed-when-idle')).toBe(false); // No product reads it.
+    addNode({ graph, path: '' }, { operator: 'MatMulNBits', inputs: [blocks] }, ['float32']);
+    expect([undefined, ...weightsLayouts].filter((layout) => isPackedAtOnce(graph, layout))).toEqual([
+      'packed',
+      'packed-when-idle',
+    ]);
   });
 });

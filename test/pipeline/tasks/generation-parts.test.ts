@@ -5,6 +5,7 @@ import type { SharedSettings } from '../../../pipeline/sessions/generation-batch
 import { loadGenerationSession } from '../../../pipeline/sessions/generation-session.ts';
 import { createImageResizer } from '../../../pipeline/sessions/image-resizer.ts';
 import { bytesOf, tokensOf } from '../../../pipeline/sessions/run-bounds.ts';
+import { blipTextSize } from '../../../pipeline/sessions/text-size.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { checkpointFolder, openBlipCheckpoint } from '../../support/goldens.ts';
 import { greedySettings } from '../../support/greedy-settings.ts';
@@ -15,6 +16,7 @@ import { recordRuns } from '../../support/session-runs.ts';
 const folder = checkpointFolder('narrow-vision');
 const checkpoint = openBlipCheckpoint(folder);
 const { vision, text } = checkpoint.config;
+const size = blipTextSize(text);
 const NEW_TOKENS = 8;
 
 const grey = (value: number) => ({
@@ -36,7 +38,14 @@ async function generate(settings: Partial<SharedSettings>, bounds: Partial<Bound
   const options = { executionProvider: 'cpu', threadCount: 1, ...bounds } as const;
   const resizer = await createImageResizer(checkpoint.imageProcessor, checkpoint.config.vision.imageSize, 1);
   const weights = openWeights(folder);
-  const session = await loadGenerationSession(captioningGraph, resizer, checkpoint, weights, options);
+  const session = await loadGenerationSession(
+    captioningGraph,
+    { size, endTokenIds: [text.sepTokenId] },
+    resizer,
+    checkpoint,
+    weights,
+    options,
+  );
   try {
     return (await session.runs.generation({ images, rows: asked, settings: { ...greedySettings, ...settings } }))
       .results;
@@ -52,7 +61,7 @@ type Bounds = Readonly<Record<'maxRunBytes' | 'maxRunTokens', number>>;
 function boundsOf(rowCount: number, settings: Partial<SharedSettings>): Bounds {
   const same = Array.from({ length: rowCount }, () => row(0, [5, 6, 7], 0));
   const whole = { ...greedySettings, ...settings };
-  return { maxRunBytes: bytesOf(same, whole, text), maxRunTokens: tokensOf(same, whole, text) };
+  return { maxRunBytes: bytesOf(same, whole, size), maxRunTokens: tokensOf(same, whole, size) };
 }
 
 test.each([

@@ -2,7 +2,7 @@ import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { openCheckpoint } from '../../../checkpoint/checkpoint.ts';
+import { openCheckpoint, textPartOf } from '../../../checkpoint/checkpoint.ts';
 import { blipTexts } from '../../../pipeline/texts/blip-texts.ts';
 import { openTokenizer } from '../../../pipeline/texts/tokenizer.ts';
 import { checkVocabulary } from '../../../pipeline/texts/vocabulary-check.ts';
@@ -26,7 +26,7 @@ function copyOf(folder: string, changes: Readonly<Record<string, string | undefi
 }
 
 function check(folder: string): readonly string[] {
-  return checkVocabulary(openTokenizer(folder), openCheckpoint(folder).config.text);
+  return checkVocabulary(openTokenizer(folder), textPartOf(openCheckpoint(folder).config));
 }
 
 const whole = checkpointFolder('untied-bfloat16');
@@ -107,8 +107,8 @@ describe.each(shippedNames.filter((name) => name !== 'scenes-clip'))('%s', (name
     // Without any settings [DEC] and [ENC] are words as others are, as in transformers.
     const written = title.includes('config') ? texts.filter((text) => !text.includes('[DEC]')) : texts;
     expect(written.map((text) => tokenizer.encode(text))).toEqual(written.map((text) => reference.encode(text)));
-    const { text } = openCheckpoint(folder).config;
-    if (!('bosTokenId' in text)) throw new Error('Expected a checkpoint of BLIP.');
+    const text = textPartOf(openCheckpoint(folder).config);
+    if (!('sepTokenId' in text)) throw new Error('Expected a checkpoint of BLIP.');
     const ids = [text.bosTokenId, ...reference.encode('two cats on a yellow background').slice(1)];
     expect(blipTexts(text, tokenizer).decode(ids)).toBe('two cats on a yellow background');
     expect(check(copy)).toEqual([]);
@@ -116,8 +116,8 @@ describe.each(shippedNames.filter((name) => name !== 'scenes-clip'))('%s', (name
 });
 
 test('a BLIP tokenizer without [DEC] and [ENC], as published ones are, writes neither', () => {
-  const { text } = openCheckpoint(whole).config;
-  if (!('bosTokenId' in text)) throw new Error('Expected a checkpoint of BLIP.');
+  const text = textPartOf(openCheckpoint(whole).config);
+  if (!('sepTokenId' in text)) throw new Error('Expected a checkpoint of BLIP.');
   const texts = blipTexts(text, openTokenizer(whole));
   expect(texts.decode([182, 5, 54, 183, 8, 3])).toBe('a picture of');
   expect(texts.decode([182, 5, 999, 8, 3])).toBe('a \ufffd of');

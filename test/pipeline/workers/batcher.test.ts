@@ -51,7 +51,7 @@ function createRunner(workers: number) {
   const onRoom = (listener: () => void) => {
     announceRoom = listener;
   };
-  const runner = { hasRoom: () => idle > 0, hasRoomFor: () => idle > 0, onRoom, run };
+  const runner = { hasRoom: () => idle > 0, idleCount: () => idle, hasRoomFor: () => idle > 0, onRoom, run };
   return { runner, batches, setIdle, finish: (failure?: Error) => finishers.shift()?.(failure) };
 }
 
@@ -151,18 +151,47 @@ describe('the batcher', () => {
     await new Promise(setImmediate);
     expect(batches).toEqual([]);
     void submit(group(4));
-    expect(sizes(batches)).toEqual([4]);
+    expect(sizes(batches)).toEqual([2, 2]);
+  });
+
+  test.each([
+    { workers: 2, rows: [1, 1, 1, 1, 1, 1, 1], expected: [4, 3] },
+    { workers: 3, rows: [1, 1, 1, 1, 1, 1, 1, 1], expected: [3, 3, 2] },
+    { workers: 4, rows: [1, 1, 1], expected: [1, 1, 1] },
+    { workers: 2, rows: [6, 1, 1], expected: [6, 2] },
+    { workers: 1, rows: [1, 1, 1], expected: [3] },
+  ])('shares rows $rows among $workers idle workers', async ({ workers, rows, expected }) => {
+    const { submit, batches, finish } = start(workers, { batchWindowMs: 20, maxBatchSize: 8 });
+    const answers = rows.map((count, tag) => submit(group(tag, count)));
+    await expect.poll(() => sizes(batches)).toEqual(expected);
+    for (const _ of expected) finish();
+    expect(await Promise.all(answers)).toEqual(rows.map((count, tag) => Array.from({ length: count }, () => tag)));
+  });
+
+  test('sends all shares of a batch at once, and lets the next group wait for its window', async () => {
+    const { submit, batches, finish, setIdle } = start(0, { batchWindowMs: 60_000, maxBatchSize: 4 });
+    for (const tag of [1, 2, 3, 4]) void submit(group(tag));
+    setIdle(2);
+    expect(sizes(batches)).toEqual([2, 2]);
+    finish();
+    void submit(group(5));
+    await new Promise(setImmediate);
+    expect(sizes(batches)).toEqual([2, 2]);
   });
 
   test('ends no window because groups of other settings wait, nor lets one that is full wait for it', () => {
-    const { submit, batches } = start(2, { batchWindowMs: 60_000 });
+    const { submit, batches, setIdle } = start(2, { batchWindowMs: 60_000 });
     const beams = { num_beams: 3 };
     for (const next of [group(1), group(2, 1, beams)]) void submit(next);
     expect(batches).toEqual([]);
     void submit(group(3, 3, beams));
-    expect(batches.map(({ rows, settings }) => [settings.num_beams, rows.length])).toEqual([[3, 4]]);
+    expect(batches.map(({ rows, settings }) => [settings.num_beams, rows.length])).toEqual([
+      [3, 1],
+      [3, 3],
+    ]);
+    setIdle(1);
     void submit(group(4, 3));
-    expect(sizes(batches)).toEqual([4, 4]);
+    expect(sizes(batches)).toEqual([1, 3, 4]);
   });
 
   test('sends what there is when the window ends', async () => {

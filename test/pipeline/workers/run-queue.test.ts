@@ -24,6 +24,7 @@ function start(workerCount: number) {
   };
   const queue = new RunQueue<NumberedBatch, number>({
     hasRoom: () => idle > 0,
+    idleCount: () => idle,
     hasRoomFor: () => idle > 0,
     onRoom(listener) {
       announceRoom = listener;

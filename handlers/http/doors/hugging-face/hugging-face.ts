@@ -1,5 +1,6 @@
 import type { FastifyReply } from 'fastify';
 import type Handler from '../../../../app.ts';
+import type { Task } from '../../../../checkpoint/config/architectures.ts';
 import { HandlerError } from '../../../../protocol/errors.ts';
 import { areReady } from '../../../service/readiness.ts';
 import type { Door } from '../../exchange/door.ts';
@@ -45,9 +46,14 @@ type Pipeline = (call: InferenceCall, request: PipelineRequest) => Promise<objec
 const pipelines = {
   captioning: caption,
   'question-answering': answerQuestion,
+  'image-text-to-text': (call, request) =>
+    request.question === undefined ? caption(call, request) : answerQuestion(call, request),
   retrieval: (call, request) => classify(call, request, 'match_probability'),
   clip: (call, request) => classify(call, request, 'probability'),
 } as const satisfies Record<string, Pipeline>;
+
+/** The tasks that an image alone asks for. */
+const captioners: readonly Task[] = ['captioning', 'image-text-to-text'];
 
 /** transformers' default for zero-shot image classification. */
 const DEFAULT_TEMPLATE = 'This is a photo of {}.';
@@ -68,10 +74,12 @@ async function answerPipeline(call: InferenceCall, models: readonly Handler[]): 
  */
 function modelFor({ question, text, labels }: PipelineRequest, models: readonly Handler[], first: Handler): Handler {
   if (labels !== undefined) return modelOfServedTask(models, ['clip', 'retrieval'], 'candidate_labels');
-  if (question !== undefined) return modelOfServedTask(models, ['question-answering'], 'a question');
-  if (text !== undefined) return modelOfServedTask(models, ['captioning', 'question-answering'], 'a text');
+  if (question !== undefined)
+    return modelOfServedTask(models, ['question-answering', 'image-text-to-text'], 'a question');
+  if (text !== undefined)
+    return modelOfServedTask(models, ['captioning', 'question-answering', 'image-text-to-text'], 'a text');
   // An image alone asks for a caption. Where no model captions, the first one says what it lacks.
-  return models.find(({ model }) => model?.checkpoint.task === 'captioning') ?? first;
+  return models.find(({ model }) => captioners.includes(model?.checkpoint.task ?? 'clip')) ?? first;
 }
 
 /** huggingface_hub, the client for Python, names itself so. */
