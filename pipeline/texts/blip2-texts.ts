@@ -1,5 +1,5 @@
 import type { Blip2Config } from '../../checkpoint/config/blip2-config.ts';
-import { HandlerError } from '../../protocol/errors.ts';
+import { IMAGE_TOKEN, refuseImageToken } from './image-token.ts';
 import { encoderTokens, textTokens } from './text-tokens.ts';
 import type { CheckpointTokenizer } from './tokenizer.ts';
 
@@ -40,7 +40,7 @@ export function blip2Texts(
   return {
     padTokenId: language.padTokenId,
     start(prompt) {
-      refuseImageToken(prompt, imageToken.content);
+      refuseImageToken(prompt, 'prompt', imageToken.content);
       const promptIds = textTokens(prompt, 'prompt', language, tokenizer);
       if (language.kind !== 't5') return { inputIds: [...image, ...promptIds], ...instructionOf(prompt) };
       const questionIds = prompt === '' ? [language.bosTokenId] : promptIds;
@@ -67,19 +67,10 @@ function stripped(text: string): string {
   return text.slice(Math.max(0, characters.findIndex(isText)), characters.findLastIndex(isText) + 1);
 }
 
-const IMAGE_TOKEN = '<image>';
-
 /** Files of 2023 name no token for the image, and their tokenizers may have none. Any other token does then. */
 function imageTokenOf({ imageTokenId, language }: Blip2Config, { addedTokens }: CheckpointTokenizer) {
   const known = addedTokens.find(({ id, content }) =>
     imageTokenId === undefined ? content === IMAGE_TOKEN : id === imageTokenId,
   );
   return known ?? { id: imageTokenId ?? language.padTokenId, content: IMAGE_TOKEN };
-}
-
-/** transformers fails on it: it would stand for a vector of the image that there is not. */
-function refuseImageToken(prompt: string, imageToken: string): void {
-  if (!prompt.includes(imageToken)) return;
-  const expected = `a prompt without ${imageToken}, which stands for the image`;
-  throw new HandlerError('INVALID_INPUT', `Expected ${expected}. Leave it out: the image comes first by itself.`);
 }

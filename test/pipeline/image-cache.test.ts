@@ -55,6 +55,7 @@ describe.each([
   ['answers-float32', { question: ['what is it', 'is it red'], ...few }, generated],
   ['answers-float32', { question: ['what is it', 'where'], candidates: ['a', 'the cat', 'of'] }, ['sequence_score']],
   ['retrieval-wide-vision', { text: ['a cat', 'the'] }, ['match_probability', 'cosine_similarity', 'image_embeds']],
+  ['blip2-itm', { text: ['a cat', 'the'] }, ['match_probability', 'cosine_similarity', 'image_embeds']],
   ['clip-real-end', { text: ['a cat'] }, ['image_embeds', 'probability']],
   ['blip2-itm', { text: ['a cat', 'the'] }, ['match_probability', 'cosine_similarity', 'image_embeds']],
   ['blip2-opt', { text: ['', 'a picture of'], ...few }, generated],

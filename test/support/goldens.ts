@@ -16,8 +16,8 @@ export const checkpointNames = ['narrow-vision', 'sharded-float16', 'untied-bflo
 export type CheckpointName = (typeof checkpointNames)[number];
 export const answerCheckpointNames = ['answers-float32', 'answers-float16'] as const;
 export const retrievalCheckpointNames = ['retrieval-wide-vision', 'retrieval-bfloat16'] as const;
-/** BLIP-2 with OPT. */
-export const blip2CheckpointNames = ['blip2-opt', 'blip2-opt-legacy', 'blip2-opt-float16'] as const;
+/** BLIP-2 with OPT or LLaMA. */
+export const blip2CheckpointNames = ['blip2-opt', 'blip2-opt-legacy', 'blip2-opt-float16', 'blip2-llama'] as const;
 export const clipCheckpointNames = ['clip-placeholder-end', 'clip-real-end'] as const;
 export const imageTextCheckpointNames = [
   'blip2-opt',
@@ -28,12 +28,14 @@ export const imageTextCheckpointNames = [
   'blip2-t5-bfloat16',
   'instructblip-t5',
   'instructblip-vicuna',
+  'blip2-llama',
 ] as const;
 export const blip2RetrievalCheckpointNames = ['blip2-itm', 'blip2-itm-legacy'] as const;
-export type Blip2RetrievalCheckpointName = (typeof blip2RetrievalCheckpointNames)[number];
+/** Of both families. */
+export const allRetrievalCheckpointNames = [...retrievalCheckpointNames, ...blip2RetrievalCheckpointNames] as const;
 export type ImageTextCheckpointName = (typeof imageTextCheckpointNames)[number];
 export type AnswerCheckpointName = (typeof answerCheckpointNames)[number];
-export type RetrievalCheckpointName = (typeof retrievalCheckpointNames)[number];
+export type RetrievalCheckpointName = (typeof allRetrievalCheckpointNames)[number];
 export type ClipCheckpointName = (typeof clipCheckpointNames)[number];
 export type Blip2CheckpointName = (typeof blip2CheckpointNames)[number];
 type AnyCheckpointName =
@@ -41,8 +43,7 @@ type AnyCheckpointName =
   | AnswerCheckpointName
   | RetrievalCheckpointName
   | ClipCheckpointName
-  | ImageTextCheckpointName
-  | Blip2RetrievalCheckpointName;
+  | ImageTextCheckpointName;
 export const imageNames = ['chelsea', 'rocket', 'small'] as const;
 export type ImageName = (typeof imageNames)[number];
 
@@ -123,9 +124,9 @@ export function imagePath(name: ImageName): string {
   return `${fixtures}images/${name}.${name === 'rocket' ? 'jpg' : 'png'}`;
 }
 
-/** A request of test/fixtures/requests, which stands for a public report. */
+/** A request of test/fixtures/requests, as its client sent it. */
 export function requestPath(
-  name: 'cog-question' | 'max-length' | 'nulls' | 'plus-as-space' | 'space-before-base64',
+  name: 'cog-question' | 'jina-client' | 'max-length' | 'nulls' | 'plus-as-space' | 'space-before-base64',
 ): string {
   return `${fixtures}requests/${name}.json`;
 }
