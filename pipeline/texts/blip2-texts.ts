@@ -46,8 +46,25 @@ export function blip2Texts(
       const questionIds = prompt === '' ? [language.bosTokenId] : promptIds;
       return { inputIds: [language.startTokenId], questionIds, ...instructionOf(prompt) };
     },
-    decode: (tokenIds) => tokenizer.decode(tokenIds.filter((id) => id !== imageToken.id && tokenizer.has(id))).trim(),
+    decode: (tokenIds) =>
+      stripped(tokenizer.decode(tokenIds.filter((id) => id !== imageToken.id && tokenizer.has(id)))),
   };
+}
+
+/** Python's `str.strip` takes them for space, and `trim` does not. */
+const SEPARATORS = '\u001c\u001d\u001e\u001f\u0085';
+/** The other way round. */
+const BYTE_ORDER_MARK = '\ufeff';
+
+function isPythonSpace(character: string): boolean {
+  return SEPARATORS.includes(character) || (character !== BYTE_ORDER_MARK && character.trim() === '');
+}
+
+/** The text without space at its ends: transformers' examples call `strip`. */
+function stripped(text: string): string {
+  const isText = (character: string) => !isPythonSpace(character);
+  const characters = text.split('');
+  return text.slice(Math.max(0, characters.findIndex(isText)), characters.findLastIndex(isText) + 1);
 }
 
 /** Files of 2023 name no token for the image, and their tokenizers may have none. Any other token does then. */

@@ -72,6 +72,8 @@ describe('into the cache', () => {
       'vocab.txt',
       'vocab.json',
       'merges.txt',
+      'spiece.model',
+      'tokenizer.model',
       'added_tokens.json',
       'special_tokens_map.json',
     ];
@@ -344,7 +346,7 @@ describe('a repository that is not a checkpoint', () => {
     [
       'CHECKPOINT_TOKENIZER_INVALID',
       { 'config.json': config['config.json'], 'model.safetensors': Buffer.from('x'), 'vocab.json': Buffer.from('{}') },
-      'expected tokenizer.json, or vocab.txt, or vocab.json with merges.txt on the Hub, got none of them',
+      'vocab.json with merges.txt, or spiece.model, or tokenizer.model on the Hub, got none of them',
     ],
     ['CHECKPOINT_CONFIG_INVALID', { 'model.safetensors': Buffer.from('x') }, 'config.json'],
     ['CHECKPOINT_WEIGHTS_INVALID', config, 'expected one of model.safetensors'],
