@@ -1,5 +1,6 @@
 import {
   create,
+  type DescField,
   type DescMessage,
   fromBinary,
   type MessageInitShape,
@@ -23,18 +24,25 @@ export type Received<Input extends DescMessage> =
 /** Any message. */
 export type ReceivedMessage = Received<DescMessage>;
 
-/** A function that reads messages of at most `maxBytes` bytes. It never throws; `requireMessage` does. */
+export interface DecoderOptions {
+  /** The most bytes of a message. */
+  readonly maxBytes: number;
+  /** Keeps fields that the schema lacks, which messages need that come back as they were sent. */
+  readonly keepsUnknownFields?: boolean;
+}
+
+/** A function that reads messages. It never throws; `requireMessage` does. */
 export function decoder<Input extends DescMessage>(
   schema: Input,
-  maxBytes: number,
+  { maxBytes, keepsUnknownFields: readUnknownFields = false }: DecoderOptions,
 ): (bytes: Uint8Array) => Received<Input> {
   return (bytes) => {
     try {
       if (bytes.length > maxBytes)
         return refuse('PAYLOAD_TOO_LARGE', `Expected a message of at most ${maxBytes} bytes, got more.`);
-      if (countValues(schema, bytes, MAX_VALUES) > MAX_VALUES)
+      if (countValues(schema.fields, bytes, MAX_VALUES) > MAX_VALUES)
         return refuse('INVALID_REQUEST', `Expected a message of at most ${MAX_VALUES} values, got more.`);
-      return { message: fromBinary(schema, bytes, { readUnknownFields: false }), lengthBytes: bytes.length };
+      return { message: fromBinary(schema, bytes, { readUnknownFields }), lengthBytes: bytes.length };
     } catch {
       return refuse('INVALID_REQUEST', `Expected a message ${schema.typeName}, got bytes that do not parse as one.`);
     }
@@ -45,12 +53,23 @@ function refuse(code: 'PAYLOAD_TOO_LARGE' | 'INVALID_REQUEST', message: string):
   return { refusal: new HandlerError(code, message) };
 }
 
+/** What a field's values may hold. */
+interface CountedField {
+  readonly number: number;
+  readonly fieldKind: DescField['fieldKind'];
+  readonly packed?: boolean;
+  readonly message?: DescMessage | undefined;
+}
+
+/** The number that the format gives to the value in an entry of a map. */
+const MAP_VALUE_NUMBER = 2;
+
 /**
  * Counts the values of a message and of its nested messages, up to any number above `maximum`. Packed values count by
  * their bytes.
  * @throws Error when the bytes are no message.
  */
-function countValues({ fields }: DescMessage, bytes: Uint8Array, maximum: number): number {
+function countValues(fields: readonly CountedField[], bytes: Uint8Array, maximum: number): number {
   const reader = new BinaryReader(bytes);
   let count = 0;
   while (reader.pos < reader.len && count <= maximum) {
@@ -63,11 +82,15 @@ function countValues({ fields }: DescMessage, bytes: Uint8Array, maximum: number
     const content = reader.bytes();
     const field = fields.find((candidate) => candidate.number === number);
     if (field?.fieldKind === 'list' && field.packed) count += content.length;
-    // An entry of a map counts as one value, whatever it holds.
-    else if (field !== undefined && field.fieldKind !== 'map' && field.message !== undefined)
-      count += countValues(field.message, content, maximum - count);
+    else count += countNested(field, content, maximum - count);
   }
   return count;
+}
+
+function countNested(field: CountedField | undefined, content: Uint8Array, maximum: number): number {
+  if (field?.message === undefined) return 0;
+  if (field.fieldKind !== 'map') return countValues(field.message.fields, content, maximum);
+  return countValues([{ number: MAP_VALUE_NUMBER, fieldKind: 'message', message: field.message }], content, maximum);
 }
 
 /** A function that encodes messages from their fields. It returns a view of the encoded bytes, not a copy. */

@@ -1,7 +1,9 @@
 import type Handler from '../../app.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { areReady, type Stopping } from '../service/readiness.ts';
+import { VisualQuestionAnswering } from './generated/blip/v1/visual_question_answering_pb.js';
 import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from './generated/grpc/health/v1/health_pb.js';
+import { JinaRPC, JinaSingleDataRequestRPC } from './generated/jina/jina_pb.js';
 import { GRPCInferenceService } from './generated/open_inference_pb.js';
 import { addServerStream, addUnary, type MethodContext, type Stream, stoppingError } from './methods.ts';
 import { StatusWatch } from './status-watch.ts';
@@ -9,8 +11,11 @@ import { StatusWatch } from './status-watch.ts';
 /** No event tells that a worker has ended or a model is loaded, so the state is polled for those who watch it. */
 const WATCH_INTERVAL_MS = 100;
 
+/** The services that ask models. */
+const modelServices = [GRPCInferenceService, VisualQuestionAnswering, JinaRPC, JinaSingleDataRequestRPC];
+
 /**
- * Adds the health service of gRPC: for the whole server (empty name), the inference service and each model. It is open,
+ * Adds the health service of gRPC: for the whole server (empty name), the services that ask models and each model. It is open,
  * because probes have no token.
  * Source: grpc/grpc, doc/health-checking.md.
  */
@@ -34,7 +39,8 @@ function statusesOf(models: readonly Handler[], drain: Stopping): Statuses {
   const statusOf = (served: readonly Handler[]) =>
     areReady(served, drain) ? ServingStatus.SERVING : ServingStatus.NOT_SERVING;
   const named = models.flatMap((model) => (model.name === undefined ? [] : [[model.name, statusOf([model])] as const]));
-  return [['', statusOf(models)], [GRPCInferenceService.typeName, statusOf(models)], ...named];
+  const services = ['', ...modelServices.map(({ typeName }) => typeName)];
+  return [...services.map((name) => [name, statusOf(models)] as const), ...named];
 }
 
 /** @throws HandlerError `NOT_FOUND` for another name. */

@@ -1,14 +1,13 @@
-import type Handler from '../../app.ts';
+import { errorText } from '../../protocol/error-answer.ts';
 import { modelMetadata } from '../../protocol/metadata.ts';
-import type { Drain } from '../service/drain.ts';
 import { areReady, isReady } from '../service/readiness.ts';
 import { isUnnamed, repositoryIndex } from '../service/served-models.ts';
 import { version } from '../service/version.ts';
+import { findVersion } from './ask-model.ts';
 import { GRPCInferenceService } from './generated/open_inference_pb.js';
-import type { CallGuard } from './guard.ts';
-import { findVersion, infer } from './infer.ts';
-import { addBidirectional, addUnary, type MethodContext, pathOf } from './methods.ts';
-import { streamInfer } from './stream-infer.ts';
+import { infer } from './infer.ts';
+import { addUnary, type MethodContext, pathOf } from './methods.ts';
+import { addModelStream, addModelUnary, type ModelServices } from './model-methods.ts';
 
 /** Triton's names of the protocol's extensions. */
 const extensions = ['model_repository'];
@@ -16,28 +15,16 @@ const extensions = ['model_repository'];
 const { method } = GRPCInferenceService;
 
 /** Paths of the methods that ask a model. */
-export const inferencePaths: ReadonlySet<string> = new Set([method.modelInfer, method.modelStreamInfer].map(pathOf));
-
-export interface InferenceServiceOptions {
-  readonly models: readonly Handler[];
-  readonly guard: CallGuard;
-  readonly drain: Drain;
-  /** The most bytes of a message that asks a model. */
-  readonly maxRequestBytes: number;
-  /** The most requests of one stream that run at a time. */
-  readonly maxStreamed: number;
-  /** The most milliseconds that the service allows a request; `undefined` for any time. */
-  readonly timeLimitMs: number | undefined;
-}
+export const inferencePaths: readonly string[] = [method.modelInfer, method.modelStreamInfer].map(pathOf);
 
 /** Adds the service of the Open Inference Protocol, with Triton's additions. */
-export function addInferenceService(context: MethodContext, options: InferenceServiceOptions): void {
-  addHealthMethods(context, options);
-  addMetadataMethods(context, options);
-  addInferenceMethods({ ...context, maxMessageBytes: options.maxRequestBytes }, options);
+export function addInferenceService(context: MethodContext, services: ModelServices): void {
+  addHealthMethods(context, services);
+  addMetadataMethods(context, services);
+  addInferenceMethods(context, services);
 }
 
-function addHealthMethods(context: MethodContext, { models, drain }: InferenceServiceOptions): void {
+function addHealthMethods(context: MethodContext, { models, drain }: ModelServices): void {
   addUnary(context, method.serverLive, () => ({ live: true }));
   addUnary(context, method.serverReady, () => ({ ready: areReady(models, drain) }));
   // A model that is named by its task has no name before it is loaded, so that any unknown name may be its name.
@@ -46,7 +33,7 @@ function addHealthMethods(context: MethodContext, { models, drain }: InferenceSe
   }));
 }
 
-function addMetadataMethods(context: MethodContext, { models }: InferenceServiceOptions): void {
+function addMetadataMethods(context: MethodContext, { models }: ModelServices): void {
   addUnary(context, method.serverMetadata, () => ({ name: 'blip-handler', version, extensions }));
   addUnary(context, method.modelMetadata, ({ name, version: modelVersion }) => {
     const { schema, model } = findVersion(models, name, modelVersion);
@@ -60,22 +47,14 @@ function addMetadataMethods(context: MethodContext, { models }: InferenceService
   }));
 }
 
-function addInferenceMethods(
-  context: MethodContext,
-  { models, guard, drain, maxStreamed, timeLimitMs }: InferenceServiceOptions,
-): void {
-  addUnary(context, method.modelInfer, (request, { metadata, signal }) => {
-    const call = { ...guard.recordOf(metadata), signal, timeLimitMs, client: guard.tokenOf(metadata) };
-    return drain.count(() => guard.handle(metadata, () => infer(models, request, call)));
-  });
-  addBidirectional(context, method.modelStreamInfer, (stream) => {
-    const { metadata, signal } = stream;
-    const call = { ...guard.recordOf(metadata), signal, timeLimitMs, client: guard.tokenOf(metadata) };
-    return streamInfer(stream, {
-      maxRunning: maxStreamed,
-      log: call.log,
-      answer: (request, lengthBytes) =>
-        drain.count(() => guard.handleStreamed(metadata, lengthBytes, () => infer(models, request, call))),
-    });
+function addInferenceMethods(context: MethodContext, services: ModelServices): void {
+  const { models } = services;
+  addModelUnary(context, services, method.modelInfer, (request, call) => infer(models, request, call));
+  addModelStream(context, services, method.modelStreamInfer, {
+    ask: async (request, call) => ({ inferResponse: await infer(models, request, call) }),
+    failed: (error, request) => ({
+      errorMessage: errorText(error),
+      inferResponse: { modelName: request?.modelName ?? '', id: request?.id ?? '' },
+    }),
   });
 }

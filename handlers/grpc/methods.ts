@@ -21,7 +21,7 @@ import type {
 import { HandlerError } from '../../protocol/errors.ts';
 import type { Log } from '../service/log.ts';
 import type { CallRecord } from './call-report.ts';
-import { decoder, encoder, type Received, requireMessage } from './codec.ts';
+import { type DecoderOptions, decoder, encoder, type Received, requireMessage } from './codec.ts';
 import { deadlineError, reported, statusOf } from './statuses.ts';
 
 /** Methods of services. Their descriptions type them: the .proto files say the messages of each. */
@@ -33,19 +33,17 @@ export interface Call {
 }
 
 /** The server that methods are added to, and what all of them need. */
-export interface MethodContext {
+export interface MethodContext extends DecoderOptions {
   readonly server: Server;
   /** Where a call is logged and traced. */
   readonly recordOf: (metadata: Metadata) => CallRecord;
-  /** The most bytes of a message. */
-  readonly maxMessageBytes: number;
   /** Aborts when the server has stopped accepting. Open streams end then. */
   readonly stopping: AbortSignal;
 }
 
 /** Adds a method of one request and one answer. A call that was cancelled, or whose deadline has passed, gets no answer. */
 export function addUnary<Input extends DescMessage, Output extends DescMessage>(
-  { server, recordOf, maxMessageBytes }: MethodContext,
+  { server, recordOf, ...limits }: MethodContext,
   method: DescMethodUnary<Input, Output>,
   answer: (request: MessageShape<Input>, call: Call) => MessageInitShape<Output> | Promise<MessageInitShape<Output>>,
 ): void {
@@ -59,7 +57,7 @@ export function addUnary<Input extends DescMessage, Output extends DescMessage>(
       if (!signal.aborted) callback(statusOf(reported(thrown, recordOf(call.metadata).log)));
     }
   };
-  server.register(pathOf(method), handle, encoder(method.output), decoder(method.input, maxMessageBytes), 'unary');
+  server.register(pathOf(method), handle, encoder(method.output), decoder(method.input, limits), 'unary');
 }
 
 /** The server's side of a stream. */
@@ -75,7 +73,7 @@ export interface Stream<Input extends DescMessage, Output extends DescMessage> e
 
 /** Adds a method of any number of requests and answers. A call ends when `serve` does, with the error that it throws. */
 export function addBidirectional<Input extends DescMessage, Output extends DescMessage>(
-  { server, recordOf, maxMessageBytes, stopping }: MethodContext,
+  { server, recordOf, stopping, ...limits }: MethodContext,
   method: DescMethodBiDiStreaming<Input, Output>,
   serve: (stream: Stream<Input, Output>) => Promise<void>,
 ): void {
@@ -87,12 +85,12 @@ export function addBidirectional<Input extends DescMessage, Output extends DescM
       serve({ metadata: call.metadata, signal, next, write: writer(call, signal) }),
     );
   };
-  server.register(pathOf(method), handle, encoder(method.output), decoder(method.input, maxMessageBytes), 'bidi');
+  server.register(pathOf(method), handle, encoder(method.output), decoder(method.input, limits), 'bidi');
 }
 
 /** Adds a method of one request and any number of answers. */
 export function addServerStream<Input extends DescMessage, Output extends DescMessage>(
-  { server, recordOf, maxMessageBytes }: MethodContext,
+  { server, recordOf, ...limits }: MethodContext,
   method: DescMethodServerStreaming<Input, Output>,
   serve: (request: MessageShape<Input>, stream: Omit<Stream<Input, Output>, 'next'>) => Promise<void>,
 ): void {
@@ -106,13 +104,7 @@ export function addServerStream<Input extends DescMessage, Output extends DescMe
       async () => await serve(requireMessage(call.request), stream),
     );
   };
-  server.register(
-    pathOf(method),
-    handle,
-    encoder(method.output),
-    decoder(method.input, maxMessageBytes),
-    'serverStream',
-  );
+  server.register(pathOf(method), handle, encoder(method.output), decoder(method.input, limits), 'serverStream');
 }
 
 /** The error that ends an open stream when the server stops. */

@@ -3,6 +3,7 @@ import { nestedTypes } from '@bufbuild/protobuf/reflect';
 import { FileDescriptorProtoSchema } from '@bufbuild/protobuf/wkt';
 import { status } from '@grpc/grpc-js';
 import { requireMessage } from './codec.ts';
+import { file_blip_v1_visual_question_answering as promptFile } from './generated/blip/v1/visual_question_answering_pb.js';
 import { file_grpc_health_v1_health as healthFile } from './generated/grpc/health/v1/health_pb.js';
 import {
   file_grpc_reflection_v1_reflection as reflectionFile,
@@ -10,14 +11,15 @@ import {
   type ServerReflectionRequest,
   type ServerReflectionResponseSchema,
 } from './generated/grpc/reflection/v1/reflection_pb.js';
+import { file_jina_jina as jinaFile } from './generated/jina/jina_pb.js';
 import { file_open_inference as inferenceFile } from './generated/open_inference_pb.js';
 import { addBidirectional, type MethodContext } from './methods.ts';
 
 type NestedType = ReturnType<typeof nestedTypes> extends Iterable<infer Type> ? Type : never;
 type Answer = NonNullable<MessageInitShape<typeof ServerReflectionResponseSchema>['messageResponse']>;
 
-/** No file imports another, so that each one is a complete answer. */
-const files: readonly DescFile[] = [inferenceFile, healthFile, reflectionFile];
+const serviceFiles: readonly DescFile[] = [inferenceFile, promptFile, jinaFile, healthFile, reflectionFile];
+const files = [...new Set(serviceFiles.flatMap(importsFirst))];
 const registry = createRegistry(...files);
 const filesBySymbol = new Map(files.flatMap((file) => symbolsOf(file).map((symbol) => [symbol, file] as const)));
 
@@ -44,7 +46,7 @@ export function addReflectionService(context: MethodContext): void {
 function answer({ messageRequest: { case: kind, value } }: ServerReflectionRequest): Answer {
   switch (kind) {
     case 'listServices': {
-      const service = files.flatMap(({ services }) => services.map(({ typeName: name }) => ({ name })));
+      const service = serviceFiles.flatMap(({ services }) => services.map(({ typeName: name }) => ({ name })));
       return { case: 'listServicesResponse', value: { service } };
     }
     case 'fileByFilename':
@@ -59,6 +61,11 @@ function answer({ messageRequest: { case: kind, value } }: ServerReflectionReque
     default:
       return errorAnswer(status.INVALID_ARGUMENT, 'Expected a request for files or services, got none.');
   }
+}
+
+/** A file behind all files that it imports, each of which is behind those that it imports itself. */
+function importsFirst(file: DescFile): readonly DescFile[] {
+  return [...new Set([...file.dependencies.flatMap(importsFirst), file])];
 }
 
 /** Full names of everything in a file: services and methods, messages with fields and oneofs, enums with values. */
@@ -83,7 +90,8 @@ function membersOf(type: NestedType, packageName: string): readonly string[] {
 
 function fileAnswer(file: DescFile | undefined): Answer {
   if (file === undefined) return notFound();
-  const fileDescriptorProto = [toBinary(FileDescriptorProtoSchema, file.proto)];
+  const wanted = importsFirst(file).toReversed(); // The file itself comes first, as in other servers.
+  const fileDescriptorProto = wanted.map(({ proto }) => toBinary(FileDescriptorProtoSchema, proto));
   return { case: 'fileDescriptorResponse', value: { fileDescriptorProto } };
 }
 

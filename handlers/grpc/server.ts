@@ -14,10 +14,15 @@ import { serverCredentials } from './credentials.ts';
 import { CallGuard } from './guard.ts';
 import { addHealthService } from './health-service.ts';
 import { addInferenceService, inferencePaths } from './inference-service.ts';
+import { addJinaServices, jinaPaths } from './prompts/jina-service.ts';
+import { addVisualQuestionAnswering, promptPaths } from './prompts/visual-question-answering.ts';
 import { addReflectionService } from './reflection-service.ts';
 
 /** The most bytes of a message to an open method. Health, metadata and reflection need few. */
 const MAX_OPEN_MESSAGE_BYTES = 65_536;
+
+/** Paths of the methods that ask a model. */
+const guardedPaths = new Set([...inferencePaths, ...promptPaths, ...jinaPaths]);
 
 /** Limits of one connection. A client whose connection is closed opens another when it needs one. */
 const connectionOptions = {
@@ -93,21 +98,24 @@ function createServer(
 ): Server {
   const { maxBodyBytes, requestTimeoutMs } = settings;
   const maxOpenBytes = Math.min(MAX_OPEN_MESSAGE_BYTES, maxBodyBytes);
-  const guard = new CallGuard({ admission, guardedPaths: inferencePaths, maxOpenBytes, log, connections, metrics });
+  const guard = new CallGuard({ admission, guardedPaths, maxOpenBytes, log, connections, metrics });
   const server = new Server({
     ...connectionOptions,
     'grpc.max_receive_message_length': maxBodyBytes,
     interceptors: [guard.interceptor],
   });
-  const context = { server, recordOf: guard.recordOf.bind(guard), maxMessageBytes: maxOpenBytes, stopping };
-  addInferenceService(context, {
+  const context = { server, recordOf: guard.recordOf.bind(guard), maxBytes: maxOpenBytes, stopping };
+  const services = {
     models,
     guard,
     drain,
     maxRequestBytes: maxBodyBytes,
     maxStreamed: maxStreamed(models, settings),
     timeLimitMs: requestTimeoutMs,
-  });
+  };
+  addInferenceService(context, services);
+  addVisualQuestionAnswering(context, services);
+  addJinaServices(context, services);
   addHealthService(context, models, drain);
   addReflectionService(context);
   return server;

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { Blip2Checkpoint } from '../../checkpoint/checkpoint.ts';
 import type { Blip2Config } from '../../checkpoint/config/blip2-config.ts';
 import { imageTokenCount } from '../../checkpoint/config/vision-config.ts';
+import { QFORMER_TOKENIZER_FOLDER } from '../../checkpoint/files/settings-files.ts';
 import type { schemas } from '../../input_schema.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import type { InputsOf } from '../../protocol/schema.ts';
@@ -22,9 +23,6 @@ import { type ReadRequest, requestContext, type TaskContext } from './task.ts';
 
 type Inputs = InputsOf<(typeof schemas)['image-text-to-text']['inputs']>;
 
-/** Where a checkpoint of InstructBLIP has the tokenizer of its Q-Former. */
-const INSTRUCTION_FOLDER = 'qformer_tokenizer';
-
 /** BLIP-2 and InstructBLIP: a text that continues each image and its prompt, or the answer to a question about it. */
 export function imageTextToTextTask(
   checkpoint: Blip2Checkpoint,
@@ -32,7 +30,9 @@ export function imageTextToTextTask(
   context: TaskContext,
 ): ReadRequest<Inputs> {
   const { config, folder, generationDefaults } = checkpoint;
-  const instructionTokenizer = config.readsInstruction ? openTokenizer(join(folder, INSTRUCTION_FOLDER)) : undefined;
+  const instructionTokenizer = config.readsInstruction
+    ? openTokenizer(join(folder, QFORMER_TOKENIZER_FOLDER))
+    : undefined;
   const texts = blip2Texts(config, context.tokenizer, instructionTokenizer);
   const parts = {
     batcher: new Batcher<GenerationRow, SharedSettings, readonly Sequence[]>(pool.runner('generation'), context),

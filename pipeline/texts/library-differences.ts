@@ -65,7 +65,10 @@ export function completePreTokenizer(part: JsonObject | null): JsonObject | null
   if (pieces !== undefined) return splitInto(pieces);
   if (type === 'Split') return completeSplit(part);
   if (type === 'Metaspace') return completeMetaspace(part);
-  if (type !== 'ByteLevel' || use_regex === false || add_prefix_space === true) return part;
+  if (type !== 'ByteLevel' || use_regex === false) return part;
   const words = { type: 'Split', pattern: { Regex: WORDS }, behavior: 'Isolated', invert: false };
-  return { type: 'Sequence', pretokenizers: [words, { ...part, use_regex: false }] };
+  // A Metaspace whose sign is a space puts one before a text that has none there.
+  const space = { type: 'Metaspace', replacement: ' ', prepend_scheme: 'always' };
+  const bytes = { ...part, use_regex: false, add_prefix_space: false };
+  return { type: 'Sequence', pretokenizers: [...(add_prefix_space === true ? [space] : []), words, bytes] };
 }

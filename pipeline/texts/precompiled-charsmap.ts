@@ -1,4 +1,5 @@
 import { invalidTokenizer } from './definitions/tokenizer-files.ts';
+import { graphemesOf } from './graphemes.ts';
 
 /** A grapheme of more bytes is read character by character. */
 const MAX_GRAPHEME_BYTES = 5;
@@ -6,7 +7,6 @@ const MAX_GRAPHEME_BYTES = 5;
 const MAX_REPLACEMENT_BYTES = 64;
 
 const utf8 = new TextEncoder();
-const graphemes = new Intl.Segmenter('en', { granularity: 'grapheme' });
 const foreign = /[^ -~]/;
 /** Letters and signs that are graphemes by themselves: no mark can follow, as the last one of each run is left out. */
 const plainRun = /[ -~]+(?![^ -~])/g;
@@ -72,9 +72,8 @@ export function charsmapNormalizer(charsmap: Charsmap): (text: string) => string
 }
 
 function ofGraphemes(charsmap: Charsmap, text: string): string {
-  if (text === '') return '';
   const parts: string[] = [];
-  for (const { segment } of graphemes.segment(text)) {
+  for (const segment of graphemesOf(text)) {
     const whole = utf8.encode(segment).length <= MAX_GRAPHEME_BYTES ? replaced(charsmap, segment) : undefined;
     if (whole !== undefined) parts.push(whole);
     else for (const character of segment) parts.push(replaced(charsmap, character) ?? character);

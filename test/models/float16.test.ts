@@ -5,7 +5,6 @@ import { quantizeCheckpoint } from '../../checkpoint/quantize/quantize-checkpoin
 import { openWeights } from '../../checkpoint/weights/weights.ts';
 import { graphsOfTask } from '../../models/families.ts';
 import { clipImageGraph, clipTextGraph } from '../../models/heads/clip.ts';
-import { retrievalGraph } from '../../models/heads/retrieval.ts';
 import type { GraphForm } from '../../models/module.ts';
 import type { Graph } from '../../onnx/graph.ts';
 import { createSession, type RuntimeTensor } from '../../pipeline/sessions/runtime.ts';
@@ -24,6 +23,7 @@ import {
   resizedImages,
 } from '../support/generation-session.ts';
 import {
+  allRetrievalCheckpointNames,
   answerCheckpointNames,
   checkpointFolder,
   checkpointNames,
@@ -31,15 +31,14 @@ import {
   type GoldenClip,
   type GoldenPairs,
   imageTextCheckpointNames,
-  openBlipCheckpoint,
   openClipCheckpoint,
   openGoldenTensors,
   readContinuations,
   readGoldenGenerations,
   readGoldenJson,
-  retrievalCheckpointNames,
 } from '../support/goldens.ts';
 import { newImages } from '../support/new-images.ts';
+import { openRetrievalCheckpoint, retrievalGraphOf } from '../support/retrieval-graph.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
 import { expectCheckpointError } from '../support/thrown.ts';
 
@@ -165,15 +164,15 @@ async function runOnce(
   return (name) => float32Data(outputs, name);
 }
 
-test.each(inEachForm(retrievalCheckpointNames))(
+test.each(inEachForm(allRetrievalCheckpointNames))(
   '%s in float16 and the %s form compares as transformers does in float32',
   async (name, form) => {
-    const checkpoint = openBlipCheckpoint(checkpointFolder(name));
+    const checkpoint = openRetrievalCheckpoint(checkpointFolder(name));
     const goldens = openGoldenTensors(name);
     const { images, texts } = readGoldenJson<GoldenPairs>(`${name}.json`);
     const { ids, lengths } = paddedTexts(texts.map(({ input_ids: tokens }) => tokens));
     const output = await runOnce(
-      retrievalGraph(checkpoint, openWeights(checkpoint.folder), inFloat16(form)),
+      retrievalGraphOf(checkpoint, openWeights(checkpoint.folder), inFloat16(form)),
       checkpoint,
       {
         ...newImages(checkpoint, resizedImages(images, goldens), form),
@@ -213,7 +212,12 @@ test.each(inEachForm(clipCheckpointNames))(
   },
 );
 
-const everyName = [...checkpointNames, ...answerCheckpointNames, ...retrievalCheckpointNames, ...clipCheckpointNames];
+const everyName = [
+  ...checkpointNames,
+  ...answerCheckpointNames,
+  ...allRetrievalCheckpointNames,
+  ...clipCheckpointNames,
+];
 
 test.each(inEachForm(everyName))(
   '%s in float16 and the %s form has no weight of another type left, and no output of float16',

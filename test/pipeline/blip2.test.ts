@@ -5,12 +5,13 @@ import { type RunningModel, startModel } from '../../pipeline/model.ts';
 import { valuesOf } from '../support/answers.ts';
 import { expectClose } from '../support/close-to.ts';
 import {
-  fixtures,
+  checkpointFolder,
   type GoldenSequence,
   type ImageName,
   type ImageTextCheckpointName,
   imageNames,
   imageTextCheckpointNames,
+  openBlip2Checkpoint,
   openGoldenTensors,
   readGoldenJson,
 } from '../support/goldens.ts';
@@ -43,16 +44,15 @@ const TOLERANCE = { absolute: 1e-3, relative: 1e-4 };
 
 /** Golden rows by their parameters. */
 function casesOf(name: string): readonly (readonly [title: string, rows: readonly Golden[]])[] {
-  const all: readonly Golden[] = readGoldenJson(`${name}.json`);
-  const goldens = all.filter(({ parameters }) => parameters['image_size'] === undefined);
+  const goldens: readonly Golden[] = readGoldenJson(`${name}.json`);
   const titles = [...new Set(goldens.map(({ parameters }) => JSON.stringify(parameters)))];
   return titles.map((title) => [title, goldens.filter(({ parameters }) => JSON.stringify(parameters) === title)]);
 }
 
-/** Rows about images of another size than the checkpoint's, whose positions are interpolated. */
-function interpolatedOf(name: string): readonly Golden[] {
-  const all: readonly Golden[] = readGoldenJson(`${name}.json`);
-  return all.filter(({ parameters }) => parameters['image_size'] !== undefined);
+/** Checkpoints are for images of 28 or of 42 pixels. Of another size, positions are interpolated. */
+function otherSizeOf(name: ImageTextCheckpointName): number {
+  const { vision } = openBlip2Checkpoint(checkpointFolder(name)).config;
+  return vision.imageSize === 28 ? 56 : 28;
 }
 
 function expectSequences(answer: TensorAnswer, golden: readonly Golden[]): void {
@@ -76,7 +76,7 @@ describe.each(imageTextCheckpointNames)('%s', (name) => {
   const pictures: Partial<Record<ImageName, Uint8Array>> = {};
   beforeAll(async () => {
     for (const image of imageNames) pictures[image] = await pictureOf(name, image);
-    model = await startModel(testSettings({ checkpoint: `${fixtures}checkpoints/${name}` }));
+    model = await startModel(testSettings({ checkpoint: checkpointFolder(name) }));
   });
   afterAll(() => model?.close());
   const infer = (inputs: Readonly<Record<string, unknown>>, wanted: readonly string[]) => {
@@ -108,10 +108,10 @@ describe.each(imageTextCheckpointNames)('%s', (name) => {
   });
 
   test('images of another size', async () => {
-    const rows = interpolatedOf(name);
+    const imageSize = otherSizeOf(name);
+    const rows: readonly Golden[] = readGoldenJson(`${name}-${imageSize}-pixels.json`);
     expect(rows.length).toBeGreaterThan(2);
-    const imageSize = Number(rows[0]?.parameters['image_size']);
-    const resized = await startModel(testSettings({ checkpoint: `${fixtures}checkpoints/${name}`, imageSize }));
+    const resized = await startModel(testSettings({ checkpoint: checkpointFolder(name), imageSize }));
     onTestFinished(() => resized.close());
     const images = await Promise.all(rows.map(({ image }) => pictureOf(name, image, imageSize)));
     const inputs = { img_url: images, text: rows.map(({ prompt }) => prompt ?? '') };

@@ -27,20 +27,21 @@ export const imageTextCheckpointNames = [
   'blip2-t5-bfloat16',
   'instructblip-t5',
   'instructblip-vicuna',
+  'blip2-llama',
 ] as const;
 export const blip2RetrievalCheckpointNames = ['blip2-itm', 'blip2-itm-legacy'] as const;
-export type Blip2RetrievalCheckpointName = (typeof blip2RetrievalCheckpointNames)[number];
+/** Of both families. */
+export const allRetrievalCheckpointNames = [...retrievalCheckpointNames, ...blip2RetrievalCheckpointNames] as const;
 export type ImageTextCheckpointName = (typeof imageTextCheckpointNames)[number];
 export type AnswerCheckpointName = (typeof answerCheckpointNames)[number];
-export type RetrievalCheckpointName = (typeof retrievalCheckpointNames)[number];
+export type RetrievalCheckpointName = (typeof allRetrievalCheckpointNames)[number];
 export type ClipCheckpointName = (typeof clipCheckpointNames)[number];
 type AnyCheckpointName =
   | CheckpointName
   | AnswerCheckpointName
   | RetrievalCheckpointName
   | ClipCheckpointName
-  | ImageTextCheckpointName
-  | Blip2RetrievalCheckpointName;
+  | ImageTextCheckpointName;
 export const imageNames = ['chelsea', 'rocket', 'small'] as const;
 export type ImageName = (typeof imageNames)[number];
 
@@ -121,9 +122,9 @@ export function imagePath(name: ImageName): string {
   return `${fixtures}images/${name}.${name === 'rocket' ? 'jpg' : 'png'}`;
 }
 
-/** A request of test/fixtures/requests, which stands for a public report. */
+/** A request of test/fixtures/requests, as its client sent it. */
 export function requestPath(
-  name: 'cog-question' | 'max-length' | 'nulls' | 'plus-as-space' | 'space-before-base64',
+  name: 'cog-question' | 'jina-client' | 'max-length' | 'nulls' | 'plus-as-space' | 'space-before-base64',
 ): string {
   return `${fixtures}requests/${name}.json`;
 }

@@ -20,16 +20,14 @@ export class PieceTrie {
     for (const [id, piece] of pieces.entries()) if (piece !== '') this.#add(piece, id);
   }
 
-  /** Calls `found` with each piece that begins at `start`, the shortest first: where it ends, and its id. */
-  forEachAt(text: string, start: number, found: (end: number, id: number) => void): void {
-    let node = 0;
-    for (let end = start; end < text.length; ) {
-      node = this.#table[this.#slot(node, text.charCodeAt(end)) + 2] ?? EMPTY;
-      if (node === EMPTY) return;
-      end += 1;
-      const id = this.#idAt[node] ?? EMPTY;
-      if (id !== EMPTY) found(end, id);
-    }
+  /** The node behind a code unit, from a node or from the root, which is 0. -1: no piece goes on so. */
+  next(node: number, unit: number): number {
+    return this.#table[this.#slot(node, unit) + 2] ?? EMPTY;
+  }
+
+  /** The id of the piece that ends at a node. -1: none does. */
+  idAt(node: number): number {
+    return this.#idAt[node] ?? EMPTY;
   }
 
   #add(piece: string, id: number): void {

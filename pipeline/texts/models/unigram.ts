@@ -73,27 +73,31 @@ function bestPieces(text: string, scored: Scored): readonly string[] {
 }
 
 /** @returns the next character's place. */
-function extendPaths(
-  text: string,
-  start: number,
-  { trie, scores, unknownId, unknownScore }: Scored,
-  paths: Paths,
-): number {
+function extendPaths(text: string, start: number, scored: Scored, paths: Paths): number {
+  const { trie, scores, unknownId, unknownScore } = scored;
   const before = paths.scores[start] ?? 0;
   const next = start + ((text.codePointAt(start) ?? 0) > 0xffff ? 2 : 1);
-  const offer = (end: number, id: number, score: number) => {
-    if (paths.starts[end] !== -1 && before + score <= (paths.scores[end] ?? 0)) return;
-    paths.scores[end] = before + score;
-    paths.starts[end] = start;
-    paths.ids[end] = id;
-  };
   let isKnown = false;
-  trie.forEachAt(text, start, (end, id) => {
+  let node = 0;
+  for (let end = start; end < text.length; ) {
+    node = trie.next(node, text.charCodeAt(end));
+    if (node < 0) break;
+    end += 1;
+    const id = trie.idAt(node);
+    if (id < 0) continue;
     if (end === next) isKnown = true;
-    offer(end, id, scores[id] ?? 0);
-  });
-  if (!isKnown) offer(next, unknownId, unknownScore);
+    offer(paths, start, end, id, before + (scores[id] ?? 0));
+  }
+  if (!isKnown) offer(paths, start, next, unknownId, before + unknownScore);
   return next;
+}
+
+/** The first of equally good ways stays, which has the longer last piece. */
+function offer({ scores, starts, ids }: Paths, start: number, end: number, id: number, score: number): void {
+  if (starts[end] !== -1 && score <= (scores[end] ?? 0)) return;
+  scores[end] = score;
+  starts[end] = start;
+  ids[end] = id;
 }
 
 /** Unknown characters beside each other become one piece. */
