@@ -236,7 +236,7 @@ const retrievalOutputs = {
     datatype: 'FP32',
     shape: [-1, -1],
     onRequest: true,
-    description: 'Image embeddings of unit length; of BLIP-2 several for each image: [images, queries, length].',
+    description: 'Image embeddings of unit length.',
   },
   text_embeds: { datatype: 'FP32', shape: [-1, -1], onRequest: true, description: 'Text embeddings of unit length.' },
   error,
@@ -261,6 +261,21 @@ const clipOutputs = {
   error,
 } as const satisfies Record<string, OutputField>;
 
+/** An image has an embedding for each query vector of BLIP-2. */
+const blip2RetrievalOutputs = {
+  ...retrievalOutputs,
+  cosine_similarity: {
+    ...retrievalOutputs.cosine_similarity,
+    description:
+      'For each image and text, the largest cosine of an embedding of the image with that of the text (ITC).',
+  },
+  image_embeds: {
+    ...retrievalOutputs.image_embeds,
+    shape: [-1, -1, -1],
+    description: 'Image embeddings of unit length, several for each image.',
+  },
+} as const satisfies Record<string, OutputField>;
+
 /** The inputs and outputs of each task. With several texts per item, the second dimension of generated texts counts them. */
 export const schemas = {
   captioning: { inputs: captioningInputs, outputs: captioningOutputs },
@@ -269,6 +284,12 @@ export const schemas = {
   retrieval: { inputs: retrievalInputs, outputs: retrievalOutputs },
   clip: { inputs: clipInputs, outputs: clipOutputs },
 } as const satisfies Record<string, TaskSchema>;
+
+/** The inputs and outputs of retrieval with BLIP-2: those of the task, with a shape of its own. */
+export const blip2RetrievalSchema = {
+  inputs: retrievalInputs,
+  outputs: blip2RetrievalOutputs,
+} as const satisfies TaskSchema;
 
 type TaskName = keyof typeof schemas;
 

@@ -20,7 +20,7 @@ import { cacheBytesOfWorker, imageCacheNotice } from './sessions/image-cache-siz
 import { chooseWeightsLayout, type WeightsLayout } from './sessions/weights-choices.ts';
 import type { CheckpointOf, KindsOf } from './sessions/work.ts';
 import type { Settings } from './settings.ts';
-import { registry } from './tasks/registry.ts';
+import { registry, schemaOf } from './tasks/registry.ts';
 import type { ReadRequest, TaskContext } from './tasks/task.ts';
 import { openTokenizer } from './texts/tokenizer.ts';
 import { checkVocabulary } from './texts/vocabulary-check.ts';
@@ -87,7 +87,7 @@ async function startWithin(budget: ByteBudget, settings: Settings, options: Star
   const checkpoint = openCheckpoint(folder, settings.imageSize);
   for (const notice of checkpoint.notices) options.onNotice?.(notice);
   const task = await startTask(checkpoint.task, checkpoint, settings, { ...options, budget });
-  const { schema } = registry[checkpoint.task];
+  const schema = schemaOf(checkpoint);
   const precision = checkpoint.isInt8 ? 'int8' : task.pool.executionProvider.precision;
   const { executionProvider } = task.pool.executionProvider;
   const { plan } = task;

@@ -144,4 +144,18 @@ export const knownModels: readonly KnownModel[] = [
     licence: 'other',
     quantizedBytes: { 8: 15.3e9, 4: 9.9e9 },
   },
+  {
+    reference: 'Salesforce/blip2-itm-vit-g',
+    task: 'retrieval',
+    parameterCount: 1_172_032_258,
+    licence: 'MIT',
+    quantizedBytes: { 8: 1.2e9 },
+  },
+  {
+    reference: 'Salesforce/blip2-itm-vit-g-coco',
+    task: 'retrieval',
+    parameterCount: 1_172_032_258,
+    licence: 'MIT',
+    quantizedBytes: { 8: 1.2e9 },
+  },
 ];

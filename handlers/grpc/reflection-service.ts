@@ -19,7 +19,7 @@ type NestedType = ReturnType<typeof nestedTypes> extends Iterable<infer Type> ? 
 type Answer = NonNullable<MessageInitShape<typeof ServerReflectionResponseSchema>['messageResponse']>;
 
 const serviceFiles: readonly DescFile[] = [inferenceFile, promptFile, jinaFile, healthFile, reflectionFile];
-const files = [...new Set(serviceFiles.flatMap(withImports))];
+const files = [...new Set(serviceFiles.flatMap(importsFirst))];
 const registry = createRegistry(...files);
 const filesBySymbol = new Map(files.flatMap((file) => symbolsOf(file).map((symbol) => [symbol, file] as const)));
 
@@ -63,9 +63,9 @@ function answer({ messageRequest: { case: kind, value } }: ServerReflectionReque
   }
 }
 
-/** A file, and all files that it imports. */
-function withImports(file: DescFile): readonly DescFile[] {
-  return [...new Set([file, ...file.dependencies.flatMap(withImports)])];
+/** A file behind all files that it imports, each of which is behind those that it imports itself. */
+function importsFirst(file: DescFile): readonly DescFile[] {
+  return [...new Set([...file.dependencies.flatMap(importsFirst), file])];
 }
 
 /** Full names of everything in a file: services and methods, messages with fields and oneofs, enums with values. */
@@ -90,7 +90,8 @@ function membersOf(type: NestedType, packageName: string): readonly string[] {
 
 function fileAnswer(file: DescFile | undefined): Answer {
   if (file === undefined) return notFound();
-  const fileDescriptorProto = withImports(file).map(({ proto }) => toBinary(FileDescriptorProtoSchema, proto));
+  const wanted = importsFirst(file).toReversed(); // The file itself comes first, as in other servers.
+  const fileDescriptorProto = wanted.map(({ proto }) => toBinary(FileDescriptorProtoSchema, proto));
   return { case: 'fileDescriptorResponse', value: { fileDescriptorProto } };
 }
 

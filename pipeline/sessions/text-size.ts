@@ -51,11 +51,12 @@ export function languageModelSize(
   { language, queryCount }: Pick<Blip2Config, 'language' | 'queryCount'>,
   precision: Real = 'float32',
 ): BoundedText {
-  const { kind, layerCount, keyValueHeadCount, headSize, vocabularySize, maxPositions } = language;
+  const { kind, layerCount, headCount, headSize, vocabularySize, maxPositions } = language;
   const tokenCost = tokenCostOf(language);
   return {
     layerCount,
-    keyValueWidth: keyValueHeadCount * headSize,
+    // LLaMA repeats the heads of keys and values that heads of queries share, before it keeps them.
+    keyValueWidth: headCount * headSize,
     numberBytes: bytesOf[precision],
     vocabularySize,
     maxPositions,

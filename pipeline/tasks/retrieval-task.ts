@@ -9,6 +9,7 @@ import type { schemas } from '../../input_schema.ts';
 import { float32Tensor } from '../../protocol/named-tensor.ts';
 import type { InputsOf } from '../../protocol/schema.ts';
 import type { RetrievalBatch, RetrievalResult } from '../sessions/retrieval-batch.ts';
+import { IMAGE_TOKEN, refuseImageToken } from '../texts/image-token.ts';
 import { encoderTokens } from '../texts/text-tokens.ts';
 import { RunQueue } from '../workers/run-queue.ts';
 import type { WorkerPool } from '../workers/worker-pool.ts';
@@ -27,9 +28,8 @@ export function retrievalTask(
   context: TaskContext,
 ): ReadRequest<Inputs> {
   const { config, imageProcessor } = checkpoint;
-  const textLimits = textPartOf(config);
   const shared = {
-    readText: (text: string) => encoderTokens(text, 'text', textLimits, context.tokenizer),
+    readText: textReader(checkpoint, context),
     modelImages: { imageProcessor, imageSize: config.vision.imageSize },
     needsImages: true,
     queue: new RunQueue(pool.runner('retrieval')),
@@ -49,6 +49,17 @@ export function retrievalTask(
       run: (listening) =>
         encodeRequest({ sources, texts }, outputs, { ...shared, toBatch }, requestContext(context, listening)),
     };
+  };
+}
+
+/** The Q-Former of BLIP-2 has no row for the token of the image, which its tokenizer makes of a literal `<image>`. */
+function textReader({ config }: Pick<BlipCheckpoint | Blip2RetrievalCheckpoint, 'config'>, context: TaskContext) {
+  const { tokenizer } = context;
+  const model = textPartOf(config);
+  const hasImageToken = 'qFormer' in config && tokenizer.addedTokens.some(({ content }) => content === IMAGE_TOKEN);
+  return (text: string) => {
+    if (hasImageToken) refuseImageToken(text, 'text', IMAGE_TOKEN);
+    return encoderTokens(text, 'text', model, tokenizer);
   };
 }
 

@@ -19,6 +19,7 @@ import type Handler from '../../app.ts';
 import { type GrpcServer, startGrpcServer } from '../../handlers/grpc/server.ts';
 import { createAdmission } from '../../handlers/service/admission.ts';
 import type { Log } from '../../handlers/service/log.ts';
+import { finalizeModels } from '../../handlers/service/model-loading.ts';
 import type { ServerSettings } from '../../handlers/service/server-settings.ts';
 import type { NamedTensor } from '../../protocol/named-tensor.ts';
 import { type RunningServer, startServer, type TestSettings } from './server.ts';
@@ -30,12 +31,19 @@ import { type RunningServer, startServer, type TestSettings } from './server.ts'
 
 const protoFolder = fileURLToPath(new URL('../../handlers/grpc/proto/', import.meta.url));
 const definitions = loadSync(
-  ['open_inference.proto', 'grpc/health/v1/health.proto', 'grpc/reflection/v1/reflection.proto'],
+  [
+    'open_inference.proto',
+    'blip/v1/visual_question_answering.proto',
+    'jina/jina.proto',
+    'grpc/health/v1/health.proto',
+    'grpc/reflection/v1/reflection.proto',
+  ],
   { includeDirs: [protoFolder], keepCase: true, longs: Number, enums: String, defaults: true, oneofs: true },
 );
 
 export const INFERENCE = 'inference.GRPCInferenceService';
 export const HEALTH = 'grpc.health.v1.Health';
+export const PROMPTS = 'blip.v1.VisualQuestionAnswering';
 
 export const silentLog: Log = {
   debug: () => undefined,
@@ -65,7 +73,7 @@ export interface GrpcClient {
   close(): void;
 }
 
-function methodOf(service: string, name: string): MethodDefinition<object, Message> {
+export function methodOf(service: string, name: string): MethodDefinition<object, Message> {
   const method = (definitions[service] as ServiceDefinition)[name]; // A service, as tests name it.
   if (method === undefined) throw new Error(`Expected a method of ${service}, got ${name}.`);
   return method as MethodDefinition<object, Message>; // Of whatever messages it has.
@@ -194,6 +202,19 @@ export async function startDoors(
       await server.close();
     },
   };
+}
+
+/** A client of several loaded models, until the running test ends. */
+export async function grpcClientOf(models: readonly Handler[], settings: ServerSettings): Promise<GrpcClient> {
+  const grpc = await startGrpc(models, settings);
+  const client = grpcClient(grpc.port);
+  onTestFinished(async () => {
+    client.close();
+    grpc.close();
+    await finalizeModels(models);
+  });
+  await Promise.all(models.map((model) => model.initialize()));
+  return client;
 }
 
 /** The gRPC server alone, on any port. */

@@ -2,7 +2,7 @@ import type Handler from '../../../app.ts';
 import type { TensorAnswer } from '../../../pipeline/infer-request.ts';
 import { HandlerError, toHandlerError } from '../../../protocol/errors.ts';
 import { askModel, type InferCall } from '../ask-model.ts';
-import { promptModel } from './prompt-model.ts';
+import { type PromptModel, promptModel } from './prompt-model.ts';
 
 /** An image and a text about it: what the services of prompts ask, each in messages of its own. */
 export interface ImagePrompt {
@@ -107,27 +107,41 @@ function groupsOf(prompts: readonly (ImagePrompt | FailedPrompt)[]): ReadonlyMap
   return groups;
 }
 
-/** Asks a model about prompts of the same parameters. */
+/** Answers prompts of the same model and parameters. */
 async function answerGroup(
   models: readonly Handler[],
   group: readonly ImagePrompt[],
   call: InferCall,
 ): Promise<readonly (PromptAnswer | FailedPrompt)[]> {
   try {
-    const [first] = group;
-    const { model, input, output, defaults } = promptModel(models, first?.model ?? '');
-    const inputs = {
-      ...defaults,
-      ...checkedParameters(first?.parameters ?? {}),
-      num_return_sequences: 1,
-      img_url: group.map(({ image }) => image),
-      [input]: group.map(({ prompt }) => prompt),
-    };
-    return readAnswers(await askModel(model, { inputs, outputs: [output, 'sequence_logprob'] }, call), output);
+    const asked = promptModel(models, group[0]?.model ?? '');
+    const isAsked = ({ prompt }: ImagePrompt) => prompt !== '' || asked.isRequired !== true;
+    const complete = group.filter(isAsked);
+    const answers = (complete.length === 0 ? [] : await askGroup(asked, complete, call)).values();
+    return group.map((prompt) => (isAsked(prompt) ? (answers.next().value ?? unanswered()) : withoutQuestion()));
   } catch (thrown) {
     const error = toHandlerError(thrown);
     return group.map(() => ({ error }));
   }
+}
+
+function withoutQuestion(): FailedPrompt {
+  return { error: new HandlerError('INVALID_INPUT', 'Expected the prompt to be a question, got none.') };
+}
+
+async function askGroup(
+  { model, input, output, defaults }: PromptModel,
+  group: readonly ImagePrompt[],
+  call: InferCall,
+): Promise<readonly (PromptAnswer | FailedPrompt)[]> {
+  const inputs = {
+    ...defaults,
+    ...checkedParameters(group[0]?.parameters ?? {}),
+    num_return_sequences: 1,
+    img_url: group.map(({ image }) => image),
+    [input]: group.map(({ prompt }) => prompt),
+  };
+  return readAnswers(await askModel(model, { inputs, outputs: [output, 'sequence_logprob'] }, call), output);
 }
 
 /** @throws HandlerError for parameters that would change what is asked, or how many answers there are. */

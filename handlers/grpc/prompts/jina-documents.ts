@@ -11,7 +11,8 @@ interface DocumentPrompt {
 }
 
 /**
- * Reads a document of DocArray 0.21. Its image is `blob`, else what `uri` names; its prompt is the tag `prompt`, else `text`.
+ * Reads a document of DocArray 0.21. Its image is `blob`, else what `uri` names. Its prompt is the tag `prompt`, else
+ * `text`, which stands in place of `blob`.
  * @throws HandlerError `INVALID_INPUT`.
  */
 export function readDocument({ content, uri, tags }: DocumentProto): DocumentPrompt {

@@ -9,6 +9,8 @@ interface PromptTask {
   readonly input: 'text' | 'question';
   /** The output that answers it. */
   readonly output: 'generated_output' | 'answer';
+  /** Whether nothing can be answered without one. */
+  readonly isRequired?: true;
   /** Inputs where the request has none. */
   readonly defaults?: Readonly<Record<string, unknown>>;
 }
@@ -16,7 +18,7 @@ interface PromptTask {
 /** BLIP-2 reads a prompt as it is sent. As a question it is answered without being repeated. */
 const promptTasks: Readonly<Partial<Record<Task, PromptTask>>> = {
   captioning: { input: 'text', output: 'generated_output' },
-  'question-answering': { input: 'question', output: 'answer' },
+  'question-answering': { input: 'question', output: 'answer', isRequired: true },
   'image-text-to-text': { input: 'question', output: 'answer', defaults: { preset: 'hf' } },
 };
 

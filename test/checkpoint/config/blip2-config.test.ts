@@ -50,6 +50,31 @@ describe('the end of a text', () => {
   });
 });
 
+describe('the rotary positions of LLaMA', () => {
+  const llama = (values: object) => read({ text_config: { model_type: 'llama', ...values } }).language;
+
+  test.each([
+    ['nothing', {}, 10_000],
+    ['rope_theta, as older files have it', { rope_theta: 500 }, 500],
+    ['rope_parameters', { rope_parameters: { rope_theta: 250, rope_type: 'default' } }, 250],
+    ['rope_parameters before rope_theta', { rope_theta: 500, rope_parameters: { rope_theta: 250 } }, 250],
+    ['rope_theta where rope_parameters have none', { rope_theta: 500, rope_parameters: { rope_type: 'default' } }, 500],
+    ['no scaling', { rope_theta: 500, rope_scaling: null }, 500],
+    ['rope_scaling before rope_parameters', { rope_scaling: { rope_theta: 7 }, rope_parameters: { rope_theta: 9 } }, 7],
+  ])('have the base of %s', (_, values, ropeTheta) => {
+    expect(llama(values)).toMatchObject({ ropeTheta });
+  });
+
+  test.each([
+    ['rope_scaling', { rope_scaling: { type: 'linear', factor: 2 } }, 'rope_scaling: expected type'],
+    ['rope_parameters', { rope_parameters: { rope_type: 'llama3' } }, 'rope_parameters: expected rope_type'],
+    ['a base of 0', { rope_theta: 0 }, 'expected rope_theta to be above 0, got 0'],
+    ['heads that have no halves', { head_dim: 7 }, 'expected head_dim to be even, got 7'],
+  ])('are refused with %s', (_, values, message) => {
+    expectCheckpointError(() => llama(values), 'CHECKPOINT_CONFIG_INVALID', [PATH, 'text_config', message]);
+  });
+});
+
 describe('notices', () => {
   const noticesOf = (folder: string) => openCheckpoint(folder).notices.join(' ');
 

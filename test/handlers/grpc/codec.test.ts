@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { decoder, requireMessage } from '../../../handlers/grpc/codec.ts';
+import { ImagePromptSchema } from '../../../handlers/grpc/generated/blip/v1/visual_question_answering_pb.js';
 import { ModelInferRequestSchema } from '../../../handlers/grpc/generated/open_inference_pb.js';
 import { thrownBy } from '../../support/thrown.ts';
 
@@ -40,6 +41,19 @@ describe('more values than can be answered are refused, wherever they are', () =
   ])('%s', (_what, bytes) => {
     const refusal = { code: 'INVALID_REQUEST', message: expect.stringContaining('at most 65536 values') };
     expect(thrownBy(() => read(bytes))).toMatchObject(refusal);
+  });
+
+  test('in a Struct, where entries hold lists', () => {
+    const list = (items: number) => field(6, times(items, empty(1))); // A Value with a ListValue.
+    const parameters = (items: number) =>
+      field(5, field(1, Buffer.concat([field(1, Buffer.from('x')), field(2, list(items))])));
+    const readPrompt = (bytes: Buffer) =>
+      requireMessage(decoder(ImagePromptSchema, { maxBytes: Number.POSITIVE_INFINITY })(bytes));
+    expect(thrownBy(() => readPrompt(parameters(many)))).toMatchObject({
+      code: 'INVALID_REQUEST',
+      message: expect.stringContaining('at most 65536 values'),
+    });
+    expect(readPrompt(parameters(2)).parameters).toHaveProperty('x');
   });
 
   test('but not large ones', () => {

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { describe, expect, test } from 'vitest';
-import { expectStatus, type GrpcClient, HEALTH, INFERENCE } from '../../support/grpc.ts';
+import { expectStatus, type GrpcClient, HEALTH, INFERENCE, PROMPTS } from '../../support/grpc.ts';
 import { doorsForTest, withDoors } from '../../support/with-server.ts';
 
 const doors = withDoors({ apiTokens: ['one'] });
@@ -10,7 +10,7 @@ const SERVING = { status: 'SERVING' };
 const NOT_SERVING = { status: 'NOT_SERVING' };
 
 describe('a check', () => {
-  test.each(['', INFERENCE, 'captioning'])('of "%s" needs no token', async (name) => {
+  test.each(['', INFERENCE, PROMPTS, 'captioning'])('of "%s" needs no token', async (name) => {
     expect(await check(doors.client, name)).toEqual(SERVING);
   });
 
@@ -20,7 +20,8 @@ describe('a check', () => {
   });
 
   test('of every service lists all of them', async () => {
-    const statuses = { '': SERVING, [INFERENCE]: SERVING, captioning: SERVING };
+    const services = ['', INFERENCE, PROMPTS, 'jina.JinaRPC', 'jina.JinaSingleDataRequestRPC', 'captioning'];
+    const statuses = Object.fromEntries(services.map((name) => [name, SERVING]));
     expect(await doors.client.call('List', {}, { service: HEALTH })).toEqual({ statuses });
   });
 });

@@ -2,7 +2,7 @@ import { createFileRegistry, fromBinary } from '@bufbuild/protobuf';
 import { FileDescriptorProtoSchema, FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import { Client, credentials } from '@grpc/grpc-js';
 import { expect, onTestFinished, test } from 'vitest';
-import { HEALTH, INFERENCE, type Message } from '../../support/grpc.ts';
+import { HEALTH, INFERENCE, type Message, PROMPTS } from '../../support/grpc.ts';
 import { withDoors } from '../../support/with-server.ts';
 
 const REFLECTION = 'grpc.reflection.v1.ServerReflection';
@@ -22,7 +22,15 @@ interface FileAnswer {
 
 test('lists the services', async () => {
   const [answer] = await reflect({ list_services: '' });
-  const services = [INFERENCE, HEALTH, REFLECTION].map((name) => ({ name }));
+  const jina = [
+    'JinaRPC',
+    'JinaSingleDataRequestRPC',
+    'JinaDiscoverEndpointsRPC',
+    'JinaGatewayDryRunRPC',
+    'JinaInfoRPC',
+  ];
+  const names = [INFERENCE, PROMPTS, ...jina.map((name) => `jina.${name}`), HEALTH, REFLECTION];
+  const services = names.map((name) => ({ name }));
   expect(answer).toMatchObject({
     message_response: 'list_services_response',
     list_services_response: { service: services },
@@ -60,6 +68,18 @@ test('sends the file of a service, method, message or field, and all files that 
       ['raw_input_contents', 7],
     ]);
   }
+});
+
+test.each([
+  [PROMPTS, 'AnswerBatch', ['google/protobuf/struct.proto']],
+  ['jina.JinaRPC', 'Call', ['jina/docarray.proto', 'google/protobuf/struct.proto', 'google/protobuf/empty.proto']],
+])('sends the imports of %s with its file', async (service, method, imports) => {
+  const [answer] = (await reflect({ file_containing_symbol: service })) as unknown as readonly FileAnswer[];
+  const bytes = answer?.file_descriptor_response.file_descriptor_proto ?? [];
+  const file = bytes.map((each) => fromBinary(FileDescriptorProtoSchema, each));
+  expect(file.slice(1).map(({ name }) => name)).toEqual(imports);
+  const registry = createFileRegistry({ $typeName: FileDescriptorSetSchema.typeName, file: file.toReversed() });
+  expect(registry.getService(service)?.methods.map(({ name }) => name)).toContain(method);
 });
 
 test('finds an enum by its name, and its values by names beside it', async () => {

@@ -118,6 +118,34 @@ describe("Hugging Face's pipelines", () => {
   });
 });
 
+describe('BLIP-2 that compares', () => {
+  const comparing = withServer({ checkpoint: checkpointFolder('blip2-itm') });
+  const texts = ['a cat', 'a dog'];
+  const compare = async () =>
+    read(await post('/v2/models/retrieval/generate', { img_url: image, text: texts }, comparing.url));
+
+  test("is the retrieval of Cog's and Hugging Face's doors", async () => {
+    const { match_probability: matches } = await compare();
+    const [cat = 0, dog = 0] = Array.isArray(matches) ? matches.flat().map(Number) : [];
+    expect(cat).not.toBe(dog);
+    const input = { image, task: 'image_text_matching', caption: texts[0] };
+    const { output } = read(await post('/predictions', { input }, comparing.url));
+    expect(output).toMatchObject({ match_probability: expect.closeTo(cat, 5) });
+    const parameters = { candidate_labels: texts, hypothesis_template: '{}' };
+    const labels = read(await post('/', { inputs: image, parameters }, comparing.url));
+    const scores = [
+      { label: texts[0], score: expect.closeTo(cat, 5) },
+      { label: texts[1], score: expect.closeTo(dog, 5) },
+    ];
+    expect(labels).toEqual(cat > dog ? scores : scores.toReversed());
+  });
+
+  test('refuses a question', async () => {
+    const answer = await post('/predictions', { input: { image, question } }, comparing.url);
+    expect(expectError(answer, 400, 'INVALID_INPUT').error).toContain('Expected a request for retrieval');
+  });
+});
+
 describe('other doors', () => {
   test("Vertex AI's instances may ask for either", async () => {
     const instances = [{ img_url: image }, { img_url: image, question }];
