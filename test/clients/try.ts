@@ -85,6 +85,20 @@ async function runPython(folder: string, environment: string, program: string, s
   return stdout;
 }
 
+/** Runs the clients of examples/ as their documents say. */
+async function runExamples(folder: string, { grpcAddress }: Service): Promise<string> {
+  const commands = ['npx tsx examples/ask-over-grpc.ts', 'python examples/ask_over_grpc.py'];
+  const environment = { ...programEnvironment(), BLIP_GRPC_ADDRESS: grpcAddress };
+  const path = `${join(folder, 'clients/bin')}:${process.env['PATH']}`;
+  const transcript: string[] = [];
+  for (const command of commands) {
+    const { stdout } = await run('sh', ['-c', command], { cwd: root, env: { ...environment, PATH: path } });
+    if (!/two.* \(0\.\d{3}\)\n$/.test(stdout)) throw new Error(`Expected ${command} to print an answer, got ${stdout}`);
+    transcript.push(`${command}\n${stdout}`);
+  }
+  return transcript.join('\n');
+}
+
 /** Runs every curl of the documents against this server, with a picture of this machine for one of the network. */
 async function runCurls({ url }: Service): Promise<string> {
   const images = http.createServer((_request, response) => response.end(readFileSync(picture)));
@@ -199,6 +213,8 @@ async function main(folder: string): Promise<void> {
     describe('curl, every example of the documents', await runCurls(service));
     await python('tritonclient 2.73 over HTTP', 'clients', 'tritonclient_http.py');
     await python('tritonclient 2.73 over gRPC', 'clients', 'tritonclient_grpc.py');
+    await python("Jina's client 3.14, with docarray 0.21", 'jina', 'jina_client.py');
+    describe('the examples of gRPC', await runExamples(folder, service));
     await python("KServe's SDK 0.21", 'kserve', 'kserve_sdk.py');
     await python("BentoML's clients 1.4.39", 'clients', 'bentoml_client.py');
     await python('huggingface_hub 2.4', 'clients', 'hugging_face_hub.py');
