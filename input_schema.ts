@@ -74,7 +74,8 @@ const imageTextToTextInputs = {
     required: false,
     shape: [-1],
     example: ['how many dogs are there?', 'two'],
-    description: 'Earlier questions and their answers in turn, which every question of the request follows.',
+    description:
+      'Earlier questions and their answers in turn, or one text of them, which every question of the request follows.',
   },
   ...generationInputs,
   preset: {
@@ -231,7 +232,12 @@ const retrievalOutputs = {
     onRequest: false,
     description: 'For each image and text, the cosine of their embeddings (ITC).',
   },
-  image_embeds: { datatype: 'FP32', shape: [-1, -1], onRequest: true, description: 'Image embeddings of unit length.' },
+  image_embeds: {
+    datatype: 'FP32',
+    shape: [-1, -1],
+    onRequest: true,
+    description: 'Image embeddings of unit length.',
+  },
   text_embeds: { datatype: 'FP32', shape: [-1, -1], onRequest: true, description: 'Text embeddings of unit length.' },
   error,
 } as const satisfies Record<string, OutputField>;
@@ -255,6 +261,21 @@ const clipOutputs = {
   error,
 } as const satisfies Record<string, OutputField>;
 
+/** An image has an embedding for each query vector of BLIP-2. */
+const blip2RetrievalOutputs = {
+  ...retrievalOutputs,
+  cosine_similarity: {
+    ...retrievalOutputs.cosine_similarity,
+    description:
+      'For each image and text, the largest cosine of an embedding of the image with that of the text (ITC).',
+  },
+  image_embeds: {
+    ...retrievalOutputs.image_embeds,
+    shape: [-1, -1, -1],
+    description: 'Image embeddings of unit length, several for each image.',
+  },
+} as const satisfies Record<string, OutputField>;
+
 /** The inputs and outputs of each task. With several texts per item, the second dimension of generated texts counts them. */
 export const schemas = {
   captioning: { inputs: captioningInputs, outputs: captioningOutputs },
@@ -263,6 +284,12 @@ export const schemas = {
   retrieval: { inputs: retrievalInputs, outputs: retrievalOutputs },
   clip: { inputs: clipInputs, outputs: clipOutputs },
 } as const satisfies Record<string, TaskSchema>;
+
+/** The inputs and outputs of retrieval with BLIP-2: those of the task, with a shape of its own. */
+export const blip2RetrievalSchema = {
+  inputs: retrievalInputs,
+  outputs: blip2RetrievalOutputs,
+} as const satisfies TaskSchema;
 
 type TaskName = keyof typeof schemas;
 

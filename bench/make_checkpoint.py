@@ -1,14 +1,16 @@
 """Makes a full-size checkpoint with random weights, for benchmarks and the full-size parity check.
 
     python bench/make_checkpoint.py FOLDER [base|large|vqa|itm|clip-b32|clip-l14]
+    python bench/make_checkpoint.py FOLDER opt-2.7b|opt-6.7b|flan-t5-xl|itm-vit-g|... [float32|bfloat16]
 
-Every matrix has its own weights, because a runtime may share equal ones. They are scaled so that activations stay in range.
+The second line makes a BLIP-2 or InstructBLIP of SIZES in make_blip2_checkpoint.py, in some megabytes of memory. Every matrix has its own weights, because a runtime may share equal ones. They are scaled so that activations stay in range.
 """
 
 import sys
 from pathlib import Path
 
 import torch
+from make_blip2_checkpoint import SIZES, make_blip2
 from transformers import (
     BertTokenizerFast,
     BlipConfig,
@@ -84,4 +86,8 @@ def main(folder, size):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "large")
+    folder, size, *precision = [*sys.argv[1:], "large"][: max(2, len(sys.argv) - 1)]
+    if size in SIZES:
+        make_blip2(folder, size, *precision)
+    else:
+        main(folder, size)

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeAdapter } from './config/adapter-config.ts';
 import { type Architecture, architectures, findArchitecture } from './config/architectures.ts';
-import type { Blip2Settings, BlipSettings, ClipSettings } from './config/families.ts';
+import type { Blip2RetrievalSettings, Blip2Settings, BlipSettings, ClipSettings } from './config/families.ts';
 import { CheckpointError } from './errors.ts';
 import { readJsonFile } from './files/json-file.ts';
 import { readIsInt8 } from './weights/int8-format.ts';
@@ -22,6 +22,9 @@ export type BlipCheckpoint = Extract<Checkpoint, BlipSettings>;
 
 /** A checkpoint of BLIP-2 or InstructBLIP that writes. */
 export type Blip2Checkpoint = Extract<Checkpoint, Blip2Settings>;
+
+/** A checkpoint of BLIP-2 that compares images with texts. */
+export type Blip2RetrievalCheckpoint = Extract<Checkpoint, Blip2RetrievalSettings>;
 
 export type ClipCheckpoint = Extract<Checkpoint, ClipSettings>;
 
@@ -67,7 +70,15 @@ function adapterNotices(folder: string): readonly string[] {
   return [`${folder}: the model is served without the adapter beside it: ${adapter}.`];
 }
 
-/** The part of a model that reads or writes texts: BLIP's or CLIP's own, or a language model. */
+/** The part of a model that reads or writes texts: BLIP's or CLIP's own, a language model, or a Q-Former. */
 export function textPartOf(config: Checkpoint['config']) {
-  return 'text' in config ? config.text : config.language;
+  if ('text' in config) return config.text;
+  return 'language' in config ? config.language : config.qFormer;
+}
+
+/** Two families compare images with texts. */
+export function isBlip2Retrieval(
+  checkpoint: BlipCheckpoint | Blip2RetrievalCheckpoint,
+): checkpoint is Blip2RetrievalCheckpoint {
+  return 'qFormer' in checkpoint.config;
 }

@@ -1,7 +1,8 @@
-import type { Checkpoint } from '../checkpoint/checkpoint.ts';
+import { type Checkpoint, isBlip2Retrieval } from '../checkpoint/checkpoint.ts';
 import type { Weights } from '../checkpoint/weights/weights.ts';
 import type { Graph } from '../onnx/graph.ts';
 import { answerRankingGraph } from './heads/answer-ranking.ts';
+import { blip2RetrievalGraph } from './heads/blip2-retrieval.ts';
 import { captioningGraph } from './heads/captioning.ts';
 import { clipImageGraph, clipRankGraph, clipTextGraph } from './heads/clip.ts';
 import { imageTextToTextGraph } from './heads/image-text-to-text.ts';
@@ -17,7 +18,10 @@ export const blipGraphs = {
   retrieval: { retrieval: retrievalGraph },
 };
 
-export const blip2Graphs = { 'image-text-to-text': { generation: imageTextToTextGraph } };
+export const blip2Graphs = {
+  'image-text-to-text': { generation: imageTextToTextGraph },
+  retrieval: { retrieval: blip2RetrievalGraph },
+};
 
 export const clipGraphs = { clip: { image: clipImageGraph, text: clipTextGraph, rank: clipRankGraph } };
 
@@ -30,5 +34,6 @@ export function graphsOfTask(checkpoint: Checkpoint, weights: Weights, options: 
     return Object.values(clipGraphs[checkpoint.task]).map((write) => write(checkpoint, weights, options));
   if (checkpoint.task === 'image-text-to-text')
     return Object.values(blip2Graphs[checkpoint.task]).map((write) => write(checkpoint, weights, options));
+  if (isBlip2Retrieval(checkpoint)) return [blip2Graphs.retrieval.retrieval(checkpoint, weights, options)];
   return Object.values(blipGraphs[checkpoint.task]).map((write) => write(checkpoint, weights, options));
 }

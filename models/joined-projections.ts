@@ -31,6 +31,16 @@ export function joinProjections(
   };
 }
 
+/** The weights of several Linears below `module`, one after the other: [count * out, in]. */
+export function joinWeights(
+  module: Module,
+  names: readonly string[],
+  shape: readonly [outputSize: number, inputSize: number],
+): Value<Real> {
+  const weights = names.map((name) => weight(child(module, name), 'weight', shape));
+  return prepared(module, 'joined.weight', weights, ({ op }) => op.concat(nonEmpty(weights), 0));
+}
+
 /** Three Linears that a checkpoint stores as one, `module`, such as `qkv`. */
 export function storedProjections(module: Module, width: number): JoinedProjections {
   const stored = weight(module, 'weight', [3 * width, width]);

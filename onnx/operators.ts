@@ -263,6 +263,19 @@ export class Operators {
     return this.#node('Concat', parts, first.elementType, shape, { axis: { int: axis } });
   }
 
+  /** Three equal parts of an axis. */
+  splitInThree<T extends ElementType>(x: Value<T>, axis: number): readonly [Value<T>, Value<T>, Value<T>] {
+    const [position = axis] = axesOf(this, 'Split', x, [axis]) ?? [];
+    const size = x.shape?.[position];
+    if (typeof size === 'number' && size % 3 !== 0) throw mismatch(this, 'Split', `a multiple of 3 at axis ${axis}`, x);
+    const { elementType: type, shape } = x;
+    const attributes = { axis: { int: axis }, num_outputs: { int: 3 } };
+    const parts = addNode(this, { operator: 'Split', inputs: [x], attributes }, [type, type, type]);
+    const part = shape?.with(position, typeof size === 'number' ? size / 3 : undefined);
+    const [first, second, third] = parts;
+    return [withShape(first, part), withShape(second, part), withShape(third, part)];
+  }
+
   /** `x[start:end]` along `axes`; `start` and `end` are 1-D, with one element for each axis. */
   slice<T extends ElementType>(x: Value<T>, start: Ints, end: Ints, axes: readonly number[]): Value<T> {
     const cut = axesOf(this, 'Slice', x, axes);

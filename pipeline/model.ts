@@ -8,27 +8,24 @@ import { prepareInferenceRequests } from '../protocol/inference-request.ts';
 import type { TaskSchema } from '../protocol/schema.ts';
 import { unlessAborted } from './abort.ts';
 import { AcceptedRequests, type WorkLimits } from './accepted-requests.ts';
-import { largestBatchSize, maxBatchSizeOn } from './batch-size.ts';
+import { maxBatchSizeOn } from './batch-size.ts';
 import { findCudaMachine } from './cuda/diagnosis.ts';
 import type { ByteBudget } from './images/byte-budget.ts';
 import { decodingAdvice } from './images/decoding-advice.ts';
 import { decodedBudget } from './images/process-budget.ts';
 import type { AnswerPrecision, InferRequest, TensorAnswer } from './infer-request.ts';
+import { runLimitsOf } from './run-limits.ts';
 import type { ChosenExecutionProvider } from './sessions/execution-provider-choices.ts';
 import { cacheBytesOfWorker, imageCacheNotice } from './sessions/image-cache-size.ts';
-import { MAX_TOKENS_PER_RUN } from './sessions/run-bounds.ts';
 import { chooseWeightsLayout, type WeightsLayout } from './sessions/weights-choices.ts';
 import type { CheckpointOf, KindsOf } from './sessions/work.ts';
 import type { Settings } from './settings.ts';
-import { registry } from './tasks/registry.ts';
+import { registry, schemaOf } from './tasks/registry.ts';
 import type { ReadRequest, TaskContext } from './tasks/task.ts';
 import { openTokenizer } from './texts/tokenizer.ts';
 import { checkVocabulary } from './texts/vocabulary-check.ts';
 import { planWorkers, type WorkerPlan } from './worker-plan.ts';
 import { type BatchDone, startWorkerPool, type WorkerPool } from './workers/worker-pool.ts';
-
-/** A prompt and a caption, with a few beams. */
-const USUAL_TOKENS_PER_TEXT = 64;
 
 /** A loaded checkpoint, ready for requests of its task. */
 export interface RunningModel {
@@ -90,7 +87,7 @@ async function startWithin(budget: ByteBudget, settings: Settings, options: Star
   const checkpoint = openCheckpoint(folder, settings.imageSize);
   for (const notice of checkpoint.notices) options.onNotice?.(notice);
   const task = await startTask(checkpoint.task, checkpoint, settings, { ...options, budget });
-  const { schema } = registry[checkpoint.task];
+  const schema = schemaOf(checkpoint);
   const precision = checkpoint.isInt8 ? 'int8' : task.pool.executionProvider.precision;
   const { executionProvider } = task.pool.executionProvider;
   const { plan } = task;
@@ -118,12 +115,6 @@ function weightsOf({ weights, optimizeFor }: Settings, { isInt8 }: Pick<Checkpoi
 /** Only the CPU computes with weights as they lie in memory; a GPU gets a copy. */
 function weightsOn({ executionProvider }: ChosenExecutionProvider, weights: WeightsLayout): WeightsLayout | undefined {
   return executionProvider === 'cpu' ? weights : undefined;
-}
-
-/** The texts of a usual batch are one run, however large an operator lets batches be. */
-function runTokensOf({ maxBatchSize }: Settings): { readonly maxRunTokens?: number } {
-  const usualTokens = largestBatchSize(maxBatchSize) * USUAL_TOKENS_PER_TEXT;
-  return usualTokens > MAX_TOKENS_PER_RUN ? { maxRunTokens: usualTokens } : {};
 }
 
 function workLimits(settings: Settings): WorkLimits {
@@ -168,7 +159,8 @@ async function startTask<Name extends Task>(
       text: textPartOf(checkpoint.config),
     });
     for (const line of decodingAdvice(pool.executionProvider)) onNotice?.(line);
-    return { read: registry[name].start(checkpoint, pool, { ...prepared, maxBatchSize }), pool, plan };
+    const { precision } = pool.executionProvider;
+    return { read: registry[name].start(checkpoint, pool, { ...prepared, maxBatchSize, precision }), pool, plan };
   } catch (error) {
     await starting.then(
       ({ pool }) => pool.close(),
@@ -189,7 +181,7 @@ interface PlannedWorkers<Name extends Task> {
  */
 async function startPlannedWorkers<Name extends Task>(
   name: Name,
-  checkpoint: Pick<Checkpoint, 'folder' | 'isInt8'>,
+  checkpoint: Pick<Checkpoint, 'folder' | 'isInt8' | 'config'>,
   settings: Settings,
   options: StartOptions,
 ): Promise<PlannedWorkers<Name>> {
@@ -214,7 +206,7 @@ function expectedPlace(
 
 function startWorkers<Name extends Task>(
   name: Name,
-  checkpoint: Pick<Checkpoint, 'folder' | 'isInt8'>,
+  checkpoint: Pick<Checkpoint, 'folder' | 'isInt8' | 'config'>,
   settings: Settings,
   { workerCount, threadsPerWorker }: WorkerPlan,
   { onNotice, batchDone }: StartOptions,
@@ -228,10 +220,8 @@ function startWorkers<Name extends Task>(
       executionProvider: settings.executionProvider,
       precision: settings.precision,
       threadCount: threadsPerWorker,
-      maxRunBytes: settings.maxRunBytes,
       imageCacheBytes: cacheBytesOfWorker(settings.imageCacheBytes, workerCount),
-      ...runTokensOf(settings),
-      runLimitMs: settings.runLimitMs,
+      ...runLimitsOf(settings, checkpoint),
     },
     workerCount,
     {
@@ -249,7 +239,7 @@ async function taskContext(
   settings: Settings,
   budget: ByteBudget,
   onNotice: StartOptions['onNotice'],
-): Promise<Omit<TaskContext, 'maxBatchSize'>> {
+): Promise<Omit<TaskContext, 'maxBatchSize' | 'precision'>> {
   const importing = import('./images/image-source.ts');
   const tokenizer = openTokenizer(folder);
   for (const line of checkVocabulary(tokenizer, textPartOf(config))) onNotice?.(line);

@@ -56,7 +56,8 @@ export interface Settings {
   readonly maxBeams: number;
   /** `undefined` for as many as the model has positions for. */
   readonly maxNewTokens: number | undefined;
-  readonly maxRunBytes: number;
+  /** `undefined` for as many as the model usually needs. */
+  readonly maxRunBytes: number | undefined;
   readonly runLimitMs: number;
   readonly maxDecodedBytes: number;
   readonly imageTimeoutMs: number;
@@ -236,15 +237,14 @@ const workDefinitions: SettingDefinitions<WorkSettings> = {
     'The most new tokens that a request may ask for.',
     "the model's positions",
   ),
-  maxRunBytes: count(
+  maxRunBytes: optionalLimit(
     'BLIP_MAX_RUN_BYTES',
     'The most bytes of caches and scores in one run; more rows go through several runs, and a text that needs more is refused.',
-    1_000_000_000,
-    1,
+    '1000000000 or what five beams of 192 tokens need',
   ),
   runLimitMs: milliseconds(
     'BLIP_RUN_LIMIT_MS',
-    'Milliseconds that a worker may compute without progress; then its requests fail, and another worker takes its place.',
+    'Milliseconds that a worker may compute without progress, for each billion weights of a larger language model; then its requests fail, and another worker takes its place.',
     120_000,
     1,
   ),

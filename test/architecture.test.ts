@@ -66,7 +66,7 @@ const onlyImporters: Readonly<Record<string, readonly string[]>> = {
   undici: ['network/proxy-connections.ts', 'network/redirect-cookies.ts'],
   'ipaddr.js': ['network/address-guard.ts'],
   sharp: ['pipeline/images/formats/sharp-images.ts'],
-  pbf: ['onnx/model-proto.ts'],
+  pbf: ['onnx/model-proto.ts', 'pipeline/texts/definitions/sentence-piece.ts'],
   '@grpc/grpc-js': [
     'handlers/grpc/acceptor.ts',
     'handlers/grpc/call-report.ts',

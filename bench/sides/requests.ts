@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** Tasks as the sides know them; a CLIP checkpoint embeds images, or texts where a request has no images. */
-export type Task = 'captioning' | 'question-answering' | 'retrieval' | 'clip';
+export type Task = 'captioning' | 'question-answering' | 'retrieval' | 'clip' | 'image-text-to-text';
 
 export interface Request {
   /** Paths. */

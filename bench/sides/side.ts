@@ -29,8 +29,8 @@ export interface Side {
   readonly isOurs: boolean;
   /** A process that loads the checkpoint and answers each line of its input. */
   serve(task: Task, folders: Folders): Command;
-  /** A process that captions once and ends. */
-  captionOnce(folders: Folders, request: Request): Command;
+  /** A process that captions once, or continues a text, and ends. */
+  captionOnce(folders: Folders, request: Request, task?: Task): Command;
 }
 
 const python = process.env['PYTHON'] ?? 'python';
@@ -52,7 +52,7 @@ function pythonSide(
     isFloat32,
     isOurs: false,
     serve: command,
-    captionOnce: (folders, request) => command('captioning', folders, JSON.stringify(request)),
+    captionOnce: (folders, request, task = 'captioning') => command(task, folders, JSON.stringify(request)),
   };
 }
 
@@ -64,7 +64,7 @@ function missingModules(modules: string): string | undefined {
   return names === '' ? undefined : `${python} has no ${names.replaceAll(' ', ', ')}`;
 }
 
-function torchSide(precision: 'float32' | 'bfloat16'): Side {
+export function torchSide(precision: 'float32' | 'bfloat16'): Side {
   return pythonSide(`torch ${precision}`, 'torch, transformers', precision === 'float32', (task, { checkpoint }) => [
     `${root}bench/sides/torch_side.py`,
     task,
@@ -82,7 +82,7 @@ function openvinoSide(name: string, folder: 'float32' | 'int8'): Side {
 }
 
 /** `weights` are those of a server; a process that captions once chooses for itself, unless `always` says so. */
-function ourSide(
+export function ourSide(
   name: string,
   folder: 'checkpoint' | keyof Int8Folders,
   weights: 'mapped' | 'packed',
@@ -100,7 +100,7 @@ function ourSide(
       args: [`${root}bench/sides/handler-side.mjs`, task, folders[folder]],
       environment: withWeights,
     }),
-    captionOnce: (folders, { images, newTokens }) => ({
+    captionOnce: (folders, { images, texts, newTokens }) => ({
       file: process.execPath,
       args: [
         `${root}dist/invoke.js`,
@@ -108,6 +108,7 @@ function ourSide(
         folders[folder],
         '--img_url',
         ...images,
+        ...(texts.length > 0 ? ['--text', ...texts] : []),
         '--parameters',
         forced(newTokens),
       ],

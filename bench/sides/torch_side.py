@@ -1,9 +1,9 @@
-"""Transformers on torch, a side of bench/compare.ts and bench/family.ts.
+"""Transformers on torch, a side of bench/compare.ts, bench/family.ts and bench/compare-blip2.ts.
 
     pip install -r test/fixtures/requirements.txt
     python bench/sides/torch_side.py TASK CHECKPOINT PRECISION THREADS [REQUEST]
 
-TASK is captioning, question-answering, retrieval or clip; PRECISION is float32 or bfloat16. line_protocol.py
+TASK is captioning, question-answering, retrieval, clip or image-text-to-text; PRECISION is float32 or bfloat16. line_protocol.py
 describes requests.
 """
 
@@ -13,6 +13,7 @@ import torch
 from line_protocol import serve, texts_of
 from PIL import Image
 from transformers import (
+    AutoModelForImageTextToText,
     AutoTokenizer,
     BlipForConditionalGeneration,
     BlipForImageTextRetrieval,
@@ -27,6 +28,7 @@ ARCHITECTURES = {
     "question-answering": BlipForQuestionAnswering,
     "retrieval": BlipForImageTextRetrieval,
     "clip": CLIPModel,
+    "image-text-to-text": AutoModelForImageTextToText,
 }
 
 
@@ -35,6 +37,8 @@ class TorchSide:
         self.task, self.dtype = task, getattr(torch, precision)
         self.model = ARCHITECTURES[task].from_pretrained(checkpoint, dtype=self.dtype).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+        is_instruct = self.model.config.model_type == "instructblip"
+        self.instruction_tokenizer = AutoTokenizer.from_pretrained(checkpoint, subfolder="qformer_tokenizer") if is_instruct else None
         self.processor = (CLIPImageProcessorPil if task == "clip" else BlipImageProcessorPil).from_pretrained(checkpoint)
 
     def pixels(self, paths):
@@ -43,6 +47,15 @@ class TorchSide:
 
     def token_ids(self, texts):
         return self.tokenizer(texts, return_tensors="pt", padding=True)["input_ids"]
+
+    def image_and_text(self, texts):
+        """As Blip2Processor has it: a token for each vector of the image, and then the text."""
+        ids = self.token_ids(texts)
+        image = torch.full((len(ids), self.model.config.num_query_tokens), self.model.config.image_token_index)
+        inputs = {"input_ids": torch.cat([image, ids], 1)}
+        if self.instruction_tokenizer is not None:
+            inputs["qformer_input_ids"] = self.instruction_tokenizer(texts, return_tensors="pt", padding=True)["input_ids"]
+        return inputs | {"attention_mask": torch.ones_like(inputs["input_ids"])}
 
     @torch.inference_mode()
     def answer(self, request):
@@ -55,6 +68,8 @@ class TorchSide:
             return self.model.get_image_features(pixels).pooler_output.tolist()
         if self.task == "captioning":
             return self.model.generate(pixel_values=pixels, **forced).tolist()
+        if self.task == "image-text-to-text":
+            return self.model.generate(pixel_values=pixels, **self.image_and_text(texts_of(request)), **forced).tolist()
         ids = self.token_ids(texts_of(request))
         if self.task == "question-answering":
             return self.model.generate(input_ids=ids, pixel_values=pixels, **forced).tolist()

@@ -1,6 +1,15 @@
 import { CheckpointError } from '../errors.ts';
 import type { JsonSection } from '../files/json-file.ts';
-import { blip, blip2, clip, type Family, type FamilySettings, instructBlip, requireEqualWidths } from './families.ts';
+import {
+  blip,
+  blip2,
+  blip2Retrieval,
+  clip,
+  type Family,
+  type FamilySettings,
+  instructBlip,
+  requireEqualWidths,
+} from './families.ts';
 import { type ImageProcessorConfig, readImageProcessor, resizeTo } from './image-processor-config.ts';
 import { atImageSize } from './vision-config.ts';
 
@@ -47,6 +56,7 @@ export const architectures = {
   BlipForImageTextRetrieval: architecture('retrieval', blip),
   Blip2ForConditionalGeneration: architecture('image-text-to-text', blip2),
   InstructBlipForConditionalGeneration: architecture('image-text-to-text', instructBlip),
+  Blip2ForImageTextRetrieval: architecture('retrieval', blip2Retrieval),
   CLIPModel: architecture('clip', clip),
 } as const;
 

@@ -58,13 +58,14 @@ const readers = { opt: readOptConfig, t5: readT5Config, llama: readLlamaConfig }
  * @throws CheckpointError `CHECKPOINT_CONFIG_INVALID`.
  */
 export function readBlip2Config(config: JsonSection, readsInstruction: boolean): Blip2Config {
+  const language = readLanguageConfig(subsection(config, 'text_config'));
   const hasImageToken = (config.values['image_token_index'] ?? undefined) !== undefined;
   return {
     ...readQFormerParts(config),
-    language: readLanguageConfig(subsection(config, 'text_config')),
+    language,
     readsInstruction,
     imageTokenId: hasImageToken
-      ? readInteger(config, 'image_token_index', undefined, 0, sizeLimits.vocabulary)
+      ? readInteger(config, 'image_token_index', undefined, 0, language.vocabularySize - 1)
       : undefined,
   };
 }

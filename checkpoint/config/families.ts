@@ -9,7 +9,7 @@ import {
   readBlip2RetrievalConfig,
 } from './blip2-config.ts';
 import { type ClipConfig, readClipConfig } from './clip-config.ts';
-import { type GenerationDefaults, readGenerationConfig } from './generation-config.ts';
+import { type GenerationDefaults, otherSpecialTokens, readGenerationConfig } from './generation-config.ts';
 import { misplacedParameters, unreadParameters } from './ignored-parameters.ts';
 import type { Resize } from './image-processor-config.ts';
 import { noTokenRules, type TokenRules } from './token-rules.ts';
@@ -88,16 +88,36 @@ export const instructBlip = imageTextFamily(true);
 function imageTextFamily(readsInstruction: boolean): Family<Blip2Settings> {
   return {
     usualResize: 'squash',
-    readSettings: (folder, file) => ({
-      config: readBlip2Config(file, readsInstruction),
-      generationDefaults: {},
-      tokenRules: noTokenRules,
-      notices: [
-        ...unreadParameters(subsection(file, 'text_config')),
-        ...unreadParameters(readJsonFile(join(folder, 'generation_config.json'))),
-      ],
-    }),
+    readSettings(folder, file) {
+      const config = readBlip2Config(file, readsInstruction);
+      const textConfig = subsection(file, 'text_config');
+      const generationConfig = readJsonFile(join(folder, 'generation_config.json'));
+      return {
+        config,
+        generationDefaults: {},
+        tokenRules: noTokenRules,
+        notices: [
+          ...unreadParameters(textConfig),
+          ...(generationConfig === undefined ? [] : generationNotices(generationConfig, config)),
+          ...endTokenNotices(textConfig, config),
+        ],
+      };
+    },
   };
+}
+
+function generationNotices(generationConfig: JsonSection, { language }: Blip2Config): readonly string[] {
+  const used = { eos_token_id: language.endTokenIds[0], pad_token_id: language.padTokenId };
+  const start = language.kind === 't5' ? { decoder_start_token_id: language.startTokenId } : {};
+  return [...unreadParameters(generationConfig), ...otherSpecialTokens(generationConfig, { ...used, ...start })];
+}
+
+function endTokenNotices({ path }: JsonSection, { language: { endTokenIds } }: Blip2Config): readonly string[] {
+  const [own, ...others] = endTokenIds;
+  if (others.length === 0) return [];
+  return [
+    `${path}: texts end with token ${others.join(', ')} too: eos_token_id ${own} starts texts in LLaMA's vocabulary.`,
+  ];
 }
 
 export const blip2Retrieval: Family<Blip2RetrievalSettings> = {

@@ -66,7 +66,7 @@ export function readGenerationConfig(
       ...unsupportedParameters(textConfig),
       ...ignoredParameters(generationConfig),
       ...unusedZeros(generationConfig),
-      ...otherSpecialTokens(generationConfig, text),
+      ...otherSpecialTokens(generationConfig, specialTokensOf(text, generationConfig)),
       ...limits,
     ],
   };
@@ -154,17 +154,24 @@ function keyOfRule(name: string): string {
 /** Files that transformers wrote have the placeholder 2 as the end. */
 const PLACEHOLDER_EOS_TOKEN_ID = 2;
 
-function otherSpecialTokens({ path, values }: JsonSection, text: TextModel): readonly string[] {
-  const used = {
-    bos_token_id: text.bosTokenId,
-    decoder_start_token_id: text.bosTokenId,
-    eos_token_id: text.sepTokenId,
-    pad_token_id: text.padTokenId,
-  };
+function specialTokensOf(text: TextModel, { values }: JsonSection): Readonly<Record<string, number>> {
+  const { bosTokenId, padTokenId, sepTokenId } = text;
+  const start = { bos_token_id: bosTokenId, decoder_start_token_id: bosTokenId, pad_token_id: padTokenId };
+  return values['eos_token_id'] === PLACEHOLDER_EOS_TOKEN_ID ? start : { ...start, eos_token_id: sepTokenId };
+}
+
+/**
+ * Lines for the log about special tokens that generation_config.json has otherwise than `text_config`.
+ * @param used the tokens of `text_config`, by their keys.
+ */
+export function otherSpecialTokens(
+  { path, values }: JsonSection,
+  used: Readonly<Record<string, number>>,
+): readonly string[] {
   return Object.entries(used).flatMap(([key, id]) => {
     const value = values[key] ?? id;
     const isUsed = value === id || (Array.isArray(value) && value.length === 1 && value[0] === id);
-    if (isUsed || (key === 'eos_token_id' && value === PLACEHOLDER_EOS_TOKEN_ID)) return [];
+    if (isUsed) return [];
     return [`${path}: ${key} ${describe(value)} is without effect: ${id} of text_config is used, as in transformers.`];
   });
 }

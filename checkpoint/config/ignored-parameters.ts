@@ -77,8 +77,7 @@ export function unsupportedParameters(section: JsonSection): readonly string[] {
 }
 
 /** A line for the log about parameters of a section that no text depends on, where a family has its own. */
-export function unreadParameters(section: JsonSection | undefined): readonly string[] {
-  if (section === undefined) return [];
+export function unreadParameters(section: JsonSection): readonly string[] {
   const usual = new Map<string, unknown>(
     Object.entries({ ...parameterColumn('default'), max_length: 20, min_length: 0 }),
   );

@@ -1,3 +1,5 @@
+import { basename } from 'node:path';
+
 /** The small files that a checkpoint may have. A download fetches all that exist. */
 export const settingsFiles: readonly string[] = [
   'config.json',
@@ -9,15 +11,31 @@ export const settingsFiles: readonly string[] = [
   'vocab.txt',
   'vocab.json',
   'merges.txt',
+  'spiece.model',
+  'tokenizer.model',
   'added_tokens.json',
   'special_tokens_map.json',
 ];
+
+/** InstructBLIP's Q-Former has a tokenizer of BERT in a folder of its own. */
+export const QFORMER_TOKENIZER_FOLDER = 'qformer_tokenizer';
+
+/** The files of that tokenizer, by their paths in the checkpoint. */
+export const qformerTokenizerFiles: readonly string[] = [
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'vocab.txt',
+  'added_tokens.json',
+  'special_tokens_map.json',
+].map((name) => `${QFORMER_TOKENIZER_FOLDER}/${name}`);
 
 /** Sets of files that hold a vocabulary. Any one of them is enough. */
 export const vocabularies: readonly (readonly string[])[] = [
   ['tokenizer.json'],
   ['vocab.txt'],
   ['vocab.json', 'merges.txt'],
+  ['spiece.model'],
+  ['tokenizer.model'],
 ];
 
 const MEBIBYTE = 1 << 20;
@@ -30,11 +48,13 @@ const largeFiles: Readonly<Record<string, number>> = {
   'vocab.txt': 8 * MEBIBYTE,
   'vocab.json': 8 * MEBIBYTE,
   'merges.txt': 8 * MEBIBYTE,
+  'spiece.model': 8 * MEBIBYTE,
+  'tokenizer.model': 8 * MEBIBYTE,
   'model.safetensors.index.json': 8 * MEBIBYTE,
   'pytorch_model.bin.index.json': 8 * MEBIBYTE,
 };
 
-/** The most bytes that are read of a file of this name, so that a hostile one takes little memory and time. */
-export function maxFileBytes(name: string): number {
-  return largeFiles[name] ?? USUAL_MAX_BYTES;
+/** The most bytes that are read of a file of this name or path, so that a hostile one takes little memory and time. */
+export function maxFileBytes(path: string): number {
+  return largeFiles[basename(path)] ?? USUAL_MAX_BYTES;
 }

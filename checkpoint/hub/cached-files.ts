@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { CheckpointError } from '../errors.ts';
 import { readJsonFile } from '../files/json-file.ts';
-import { settingsFiles, vocabularies } from '../files/settings-files.ts';
+import { QFORMER_TOKENIZER_FOLDER, settingsFiles, vocabularies } from '../files/settings-files.ts';
 import { isWeightsIndex, shardsOf, weightsFiles } from '../weights/weights-files.ts';
 import { cachedCommit, repositoryCache } from './cache-layout.ts';
 import type { HubSettings } from './hub-settings.ts';
@@ -74,10 +74,19 @@ function missingFrom(folder: string | undefined, isAbsentOnHub: (file: string) =
       // Without it the defaults would apply, which may not be this checkpoint's.
       ...(hasProcessor || !isUnknown(PREPROCESSOR) ? [] : [PREPROCESSOR]),
       ...(hasVocabulary ? [] : ['tokenizer.json (or vocab.txt, or vocab.json and merges.txt)']),
+      ...(folder === undefined ? [] : missingSecondTokenizer(folder, has)),
       ...weights.missing,
     ],
     unknown: [...settingsFiles.filter((file) => !needless.has(file) && isUnknown(file)), ...weights.unknown],
   };
+}
+
+/** InstructBLIP's Q-Former reads prompts in tokens of its own. */
+function missingSecondTokenizer(folder: string, has: (file: string) => boolean): readonly string[] {
+  const isInstructBlip = readJsonFile(join(folder, 'config.json'))?.values['model_type'] === 'instructblip';
+  const path = (file: string) => `${QFORMER_TOKENIZER_FOLDER}/${file}`;
+  if (!isInstructBlip || has(path('tokenizer.json')) || has(path('vocab.txt'))) return [];
+  return [`${path('tokenizer.json')} (or vocab.txt)`];
 }
 
 /** Processors without images, or with their settings elsewhere, write this file too. */

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { hasBytes } from './checksum.ts';
 import { explainWriteErrors } from './failures.ts';
 import type { RemoteFile } from './listing.ts';
@@ -38,7 +38,8 @@ export class FolderDestination implements Destination {
   }
 
   paths({ name, checksum }: RemoteFile): FilePaths {
-    return { path: join(this.folder, name), incompletePrefix: join(this.folder, `.${name}.${checksum.hex}`) };
+    const path = join(this.folder, name);
+    return { path, incompletePrefix: join(dirname(path), `.${basename(name)}.${checksum.hex}`) };
   }
 
   isWhole(file: RemoteFile): Promise<boolean> {

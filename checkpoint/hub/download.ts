@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { CheckpointError } from '../errors.ts';
 import { readJsonFile } from '../files/json-file.ts';
-import { maxFileBytes, settingsFiles, vocabularies } from '../files/settings-files.ts';
+import { maxFileBytes, qformerTokenizerFiles, settingsFiles, vocabularies } from '../files/settings-files.ts';
 import { isWeightsIndex, shardsOf, weightsFiles } from '../weights/weights-files.ts';
 import { type AttemptOptions, defaultHubLimits, type HubLimits } from './attempts.ts';
 import { CacheDestination } from './cache-destination.ts';
@@ -89,11 +89,13 @@ function attemptOptions(
   return { inquiry: { subject: referenceText(reference), modelUrl, endpoint, hasToken }, limits, signal, onNotice };
 }
 
+const smallFiles: readonly string[] = [...settingsFiles, ...qformerTokenizerFiles];
+
 /** Fetches the weights last, so that a model that is no checkpoint costs little. */
 async function fetchNeeded(download: Download): Promise<string> {
   const { reference, listing, destination } = download;
   const { form, absent } = chooseFiles(reference, listing);
-  const small = present(settingsFiles, listing);
+  const small = present(smallFiles, listing);
   if (!isWeightsIndex(form.name)) {
     await fetchFiles([...small, form], 0, download);
   } else {
@@ -130,7 +132,7 @@ function chooseFiles(
 
 /** A file that would be refused when it is read is not fetched. */
 function requireReadableSizes(reference: HubReference, listing: Listing): void {
-  for (const { name, sizeBytes } of present([...settingsFiles, ...weightsFiles.filter(isWeightsIndex)], listing)) {
+  for (const { name, sizeBytes } of present([...smallFiles, ...weightsFiles.filter(isWeightsIndex)], listing)) {
     if (sizeBytes <= maxFileBytes(name)) continue;
     throw new CheckpointError(
       'CHECKPOINT_FILE_UNREADABLE',
@@ -189,9 +191,10 @@ async function fetchOne(file: RemoteFile, download: Download, onBytes: (bytes: n
   const { reference, listing, destination, connection, attempts } = download;
   if (await destination.has(file)) return;
   const { endpoint, subject } = attempts.inquiry;
+  const path = file.name.split('/').map(encodeURIComponent).join('/');
   const job = {
     file,
-    url: `${endpoint}/${reference.name}/resolve/${listing.commit}/${encodeURIComponent(file.name)}`,
+    url: `${endpoint}/${reference.name}/resolve/${listing.commit}/${path}`,
     ...destination.paths(file),
     isWhole: () => destination.isWhole(file),
     onBytes,

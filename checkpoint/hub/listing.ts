@@ -1,5 +1,6 @@
 import { type ListFileEntry, listFiles, modelInfo } from '@huggingface/hub';
 import { CheckpointError } from '../errors.ts';
+import { QFORMER_TOKENIZER_FOLDER, qformerTokenizerFiles } from '../files/settings-files.ts';
 import { type AttemptOptions, withRetries } from './attempts.ts';
 import { isCommit } from './cache-layout.ts';
 import type { HubConnection } from './connection.ts';
@@ -26,7 +27,7 @@ const hexPatterns: Readonly<Record<Checksum['algorithm'], RegExp>> = {
   'git-sha1': /^[0-9a-f]{40}$/,
 };
 
-/** The files in the top folder of a model at one commit, by name. */
+/** The files in the top folder of a model at one commit, and those of a second tokenizer, by their paths. */
 export interface Listing {
   readonly commit: string;
   readonly files: ReadonlyMap<string, RemoteFile>;
@@ -61,9 +62,17 @@ async function list(
   const commit: unknown = (await modelInfo({ ...shared, name, revision, additionalFields: ['sha'] })).sha;
   if (typeof commit !== 'string' || !isCommit(commit)) throw malformed(subject, 'a commit');
   const files = new Map<string, RemoteFile>();
-  for await (const entry of listFiles({ ...shared, repo: { type: 'model', name }, revision: commit })) {
+  const entriesOf = (path: string) =>
+    listFiles({ ...shared, repo: { type: 'model', name }, revision: commit, ...(path === '' ? {} : { path }) });
+  let hasSecondTokenizer = false;
+  for await (const entry of entriesOf('')) {
+    if (entry.type === 'directory' && entry.path === QFORMER_TOKENIZER_FOLDER) hasSecondTokenizer = true;
     if (entry.type === 'file' && !entry.path.includes('/')) files.set(entry.path, remoteFile(entry, subject));
   }
+  if (!hasSecondTokenizer) return { commit, files };
+  for await (const entry of entriesOf(QFORMER_TOKENIZER_FOLDER))
+    if (entry.type === 'file' && qformerTokenizerFiles.includes(entry.path))
+      files.set(entry.path, remoteFile(entry, subject));
   return { commit, files };
 }
 

@@ -3,13 +3,10 @@ import { copyFile, mkdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { readBytes, withFile } from '../files/binary-file.ts';
 import { hasRegularFile } from '../files/regular-file.ts';
-import { settingsFiles } from '../files/settings-files.ts';
+import { qformerTokenizerFiles, settingsFiles } from '../files/settings-files.ts';
 import type { TensorRegion } from '../weights/safetensors.ts';
 import { bandsOf } from './bands.ts';
 import { type TensorToWrite, writeSafetensors } from './write-safetensors.ts';
-
-/** InstructBLIP has a second tokenizer in a folder of its own. */
-const QFORMER_TOKENIZER = 'qformer_tokenizer';
 
 /** Where a new checkpoint has its weights. */
 const WEIGHTS = 'model.safetensors';
@@ -76,8 +73,7 @@ function* bytesOf(region: TensorRegion): Generator<Uint8Array> {
 
 /** Copies the small files of a checkpoint that exist. */
 export async function copySettings(folder: string, target: string, except: readonly string[] = []): Promise<void> {
-  const all = [...settingsFiles, ...settingsFiles.map((file) => join(QFORMER_TOKENIZER, file))];
-  for (const file of new Set(all)) {
+  for (const file of new Set([...settingsFiles, ...qformerTokenizerFiles])) {
     if (except.includes(file) || !hasRegularFile(join(folder, file))) continue;
     await mkdir(dirname(join(target, file)), { recursive: true });
     await copyFile(join(folder, file), join(target, file));

@@ -85,20 +85,12 @@ def config():
     )
 
 
-def cell_positions(positions):
-    """Begins each query [1, queries, width] as the mean position of the patches of its cell."""
-    patches = positions[0, 1:].unflatten(0, (CELLS, models.PATCHES // CELLS, CELLS, models.PATCHES // CELLS))
-    return patches.mean((1, 3)).flatten(0, 1)[None]
-
-
 def make_model():
     """A new BLIP-2, whose vision tower begins with the weights of the shipped question answering."""
     model = Blip2ForConditionalGeneration(config())
     stored = load_file(SHIPPED / "model.safetensors")
     tower = {name.removeprefix("vision_model."): value for name, value in stored.items() if name.startswith("vision_model.")}
     model.vision_model.load_state_dict({name: value.float() for name, value in tower.items()})
-    positions = model.vision_model.embeddings.position_embedding.detach()
-    model.query_tokens.data.copy_(cell_positions(positions) + 0.3 * torch.randn_like(model.query_tokens))
     return model
 
 

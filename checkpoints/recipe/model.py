@@ -95,12 +95,7 @@ class Family(nn.Module):
         return next_token_loss(logits, input_ids)
 
     def answer_loss(self, image_embeds, question_ids, answer_ids):
-        mask = (question_ids != PAD).long()
-        question = self.answering.text_encoder(question_ids, attention_mask=mask, encoder_hidden_states=image_embeds)
-        logits = self.answering.text_decoder(
-            answer_ids, encoder_hidden_states=question.last_hidden_state, encoder_attention_mask=mask
-        ).logits
-        return next_token_loss(logits, answer_ids)
+        return next_token_loss(answer_logits(self.answering, image_embeds, question_ids, answer_ids), answer_ids)
 
     def matching_loss(self, image_embeds, true_ids, false_ids):
         """Losses of both heads: which of two captions is true (ITM), and which caption belongs to which picture (ITC)."""
@@ -119,6 +114,14 @@ class Family(nn.Module):
         own = torch.arange(len(similarity), device=similarity.device)
         contrast = (nn.functional.cross_entropy(similarity, own) + nn.functional.cross_entropy(similarity.T, own)) / 2
         return matching, contrast
+
+
+def answer_logits(answering, image_embeds, question_ids, answer_ids):
+    mask = (question_ids != PAD).long()
+    question = answering.text_encoder(question_ids, attention_mask=mask, encoder_hidden_states=image_embeds)
+    return answering.text_decoder(
+        answer_ids, encoder_hidden_states=question.last_hidden_state, encoder_attention_mask=mask
+    ).logits
 
 
 def repeated(image_embeds, rows):

@@ -1,10 +1,11 @@
 """The small BLIP-2 learns to speak: captions, answers and short talks about pictures, after train_places.py.
 
-    python train_blip2.py               # to the end; continues from training/words.pt and training/blip2.pt
+    python train_blip2.py               # to the end; continues from training/{descriptions,words,blip2}.pt
 
-First the OPT alone, over the queries as train_places.py left them ("words"); then everything together, and the lesson about
-places continues beside ("blip2"). A prompt is put as BLIP-2's users put it: "Question: … Answer:", the bare question, or earlier
-questions and answers before it; captions have no prompt, or an opening. Only what the model should say is learned.
+First the OPT alone learns to speak about true descriptions of scenes, which costs no pictures ("descriptions"). Then it reads the
+queries as train_places.py left them ("words"). Then everything learns together, and the lesson about places continues beside
+("blip2"). A prompt is put as BLIP-2's users put it: "Question: … Answer:", the bare question, or earlier questions and answers
+before it; captions have no prompt, or an opening. Only what the model should say is learned.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 import blip2
+import model as models
 import scene_grammar as grammar
 import train_places
 import training
@@ -102,8 +104,35 @@ def losses(model, queries, parts):
     }
 
 
+class Descriptions(nn.Module):
+    """The OPT alone, without pictures: vectors made of the true description of each cell take the place of the queries."""
+
+    def __init__(self):
+        super().__init__()
+        self.blip2 = blip2.make_model()
+        for part in (self.blip2.vision_model, self.blip2.qformer):
+            part.requires_grad_(False)
+        self.blip2.query_tokens.requires_grad_(False)
+        self.kind = nn.Embedding(len(train_places.KINDS) + 1, models.WIDTH)
+        self.tint = nn.Embedding(len(train_places.TINTS) + 1, models.WIDTH)
+        self.background = nn.Embedding(len(train_places.BACKGROUNDS), models.WIDTH)
+        self.place = nn.Linear(3, models.WIDTH)
+
+    def forward(self, labels, words):
+        cells, _, backgrounds = labels
+        kinds, tints = cells[..., 0].long(), cells[..., 1].long()
+        place = self.place(cells[..., 2:] + 0.02 * torch.randn_like(cells[..., 2:])) * (kinds > 0)[..., None]
+        vectors = 0.5 * (self.kind(kinds) + self.tint(tints) + self.background(backgrounds)[:, None]) + 2 * place
+        return losses(self.blip2, nn.functional.layer_norm(vectors, [models.WIDTH]), words)
+
+
+def describe(scenes, _, random):
+    rows = [row for scene in scenes for row in rows_about(scene, random, 2, 4, 0.6)]
+    yield train_places.labels(scenes), by_length(encoded(rows))
+
+
 class Words(nn.Module):
-    """The OPT alone, over frozen queries."""
+    """The OPT and its projection, over frozen queries."""
 
     def __init__(self):
         super().__init__()
@@ -137,9 +166,23 @@ def optimizers(module, matrices_by_rate, adamw_rate):
     return [*muons, torch.optim.AdamW(others, lr=adamw_rate, betas=(0.9, 0.98), weight_decay=0.0)]
 
 
+def part(given, steps):
+    return argparse.Namespace(**vars(given) | {"steps": steps})
+
+
+def learn_descriptions(given):
+    module = Descriptions().to(training.device())
+    chosen = optimizers(module, [(module.blip2.language_model.model.decoder.layers, 3e-3)], 2e-3)
+    training.train("descriptions", module, chosen, describe, given, WORDS, decay=0.2, bfloat16=True, drawn=False)
+
+
 def learn_words(given):
+    """The OPT as it learned from descriptions reads the queries of the Q-Former instead, which stay as they are."""
     module = Words()
     module.lesson.load_state_dict(training.stored("places"))
+    opt = "blip2.language_model."
+    described = {key.removeprefix(opt): value for key, value in training.stored("descriptions").items() if key.startswith(opt)}
+    module.lesson.blip2.language_model.load_state_dict(described)
     module.to(training.device())
     layers = module.lesson.blip2.language_model.model.decoder.layers
     training.train("words", module, optimizers(module, [(layers, 3e-3)], 2e-3), prepare, given, WORDS, decay=0.1, bfloat16=True)
@@ -155,7 +198,11 @@ def learn_everything(given):
 
 
 if __name__ == "__main__":
-    given = training.options(steps=3000, batch=32)
+    parser = training.parser(steps=3000, batch=32)
+    parser.add_argument("--only-descriptions", action="store_true", help="the first part alone, which needs nothing of train_places.py")
+    given = parser.parse_args()
     torch.manual_seed(0)
-    learn_words(argparse.Namespace(**vars(given) | {"steps": given.steps // 2}))
-    learn_everything(given)
+    learn_descriptions(part(given, 2500))
+    if not given.only_descriptions:
+        learn_words(part(given, 500))
+        learn_everything(given)

@@ -18,11 +18,12 @@ import blip2
 import model as models
 import scene_grammar as grammar
 import training
+from keep_places import keep_places
 
 KINDS, TINTS, BACKGROUNDS = list(grammar.KINDS), list(grammar.TINTS), list(grammar.BACKGROUNDS)
 WEIGHTS = {
-    "kind": 1.0, "tint": 0.3, "place": 2.0, "background": 0.1,
-    "patch kind": 0.3, "patch tint": 0.1, "patch place": 1.0,
+    "kind": 1.0, "tint": 0.3, "place": 3.0, "background": 0.1,
+    "patch kind": 0.3, "patch tint": 0.1, "patch place": 2.0,
 }
 
 
@@ -133,6 +134,8 @@ def train(name, given, begun=None, tower_rate=0.0, new_rate=3e-3, decay=0.35):
     lesson = Lesson(frozen=tower_rate == 0)
     if begun:
         lesson.load_state_dict(training.stored(begun))
+    else:
+        keep_places(lesson.blip2)
     lesson.to(training.device())
     optimizers = lesson.optimizers(tower_rate, new_rate)
     training.train(name, lesson, optimizers, prepare, given, WEIGHTS, decay=decay, bfloat16=True)

@@ -18,31 +18,38 @@ from muon import Muon
 FOLDER = models.FOLDER / "training"
 
 
-def options(steps, batch=64):
+def parser(steps, batch=64):
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--batch", type=int, default=batch)
     parser.add_argument("--workers", type=int, default=1, help="processes that draw; with a GPU as many as there are cores")
-    return parser.parse_args()
+    return parser
+
+
+def options(steps, batch=64):
+    return parser(steps, batch).parse_args()
 
 
 class Scenes(IterableDataset):
     """Endless batches of freshly drawn scenes; `prepare(scenes, pictures, random)` makes tensors of them. No picture is seen in two runs."""
 
-    def __init__(self, name, size, first_step, prepare, plain_share=0.3):
-        self.name, self.size, self.first_step, self.prepare, self.plain_share = name, size, first_step, prepare, plain_share
+    def __init__(self, name, size, first_step, prepare, drawn=True, plain_share=0.3):
+        self.name, self.size, self.first_step, self.prepare = name, size, first_step, prepare
+        self.drawn, self.plain_share = drawn, plain_share
 
     def __iter__(self):
         torch.set_num_threads(1)
         chance = random.Random(f"{self.name} {self.first_step}/{get_worker_info().id}")
-        sprites, restyle = drawing.Sprites.training(), drawing.Restyled(chance)
+        sprites, restyle = drawing.Sprites.training() if self.drawn else None, drawing.Restyled(chance)
         while True:
             scenes = [grammar.sample_scene(chance) for _ in range(self.size)]
-            pictures = numpy.stack([
-                numpy.asarray(drawing.draw(scene, sprites, chance, None if chance.random() < self.plain_share else restyle))
-                for scene in scenes
-            ])
-            yield from self.prepare(scenes, torch.from_numpy(pictures), chance)
+            yield from self.prepare(scenes, self.pictures(scenes, sprites, restyle, chance) if self.drawn else None, chance)
+
+    def pictures(self, scenes, sprites, restyle, chance):
+        return torch.from_numpy(numpy.stack([
+            numpy.asarray(drawing.draw(scene, sprites, chance, None if chance.random() < self.plain_share else restyle))
+            for scene in scenes
+        ]))
 
 
 def learning_rate(step, steps, decay):
@@ -61,11 +68,12 @@ def layer_matrices(*layers):
     return [parameter for layer in layers for parameter in layer.parameters() if parameter.ndim == 2]
 
 
-def train(name, module, optimizers, prepare, given, weights, decay=0.35, bfloat16=False):
+def train(name, module, optimizers, prepare, given, weights, decay=0.35, bfloat16=False, drawn=True):
     """
     Trains until `given.steps`, from training/NAME.pt where that is there. `module(*batch)` returns losses by name, and
     figures for the log; a loss counts by its weight, and what has no weight is only logged. `bfloat16` multiplies matrices
-    in that precision: three times as fast on processors that have it (AVX-512 BF16), slow on others.
+    in that precision: three times as fast on processors that have it (AVX-512 BF16), slow on others. Without `drawn` scenes have no
+    pictures.
     """
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{name}.pt"
@@ -78,7 +86,7 @@ def train(name, module, optimizers, prepare, given, weights, decay=0.35, bfloat1
         for optimizer, stored in zip(optimizers, state["optimizers"]):
             optimizer.load_state_dict(stored)
         first = state["step"]
-    batches = iter(DataLoader(Scenes(name, given.batch, first, prepare), batch_size=None, num_workers=given.workers, prefetch_factor=4))
+    batches = iter(DataLoader(Scenes(name, given.batch, first, prepare, drawn), batch_size=None, num_workers=given.workers, prefetch_factor=4))
     started, sums = time.time(), {}
     for step in range(first, given.steps):
         rate = learning_rate(step, given.steps, decay)

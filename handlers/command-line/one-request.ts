@@ -16,10 +16,11 @@ const usage = `Usage: blip-handler invoke [options]      in a checkout: npm run 
 
   --checkpoint PLACE   checkpoint folder, or OWNER/NAME[@REVISION] of the Hub (else BLIP_CHECKPOINT, else the one that ships)
   --img_url SOURCE     URL, data: URI or file of an image; repeat for several (else a picture that ships)
-  --text TEXT          captioning: a prompt that the caption continues; retrieval and CLIP: a text to compare
-  --question TEXT      question answering: a question about the image
+  --text TEXT          captioning and BLIP-2: a prompt to continue; retrieval and CLIP: a text to compare
+  --question TEXT      question answering and BLIP-2: a question about the image
+  --context TEXT       BLIP-2: earlier questions and answers; or repeat: a question, its answer, the next question …
   --parameters JSON    generation parameters, such as '{"num_beams": 3}'
-  --request FILE       a whole request body of the Open Inference Protocol, in place of the four above
+  --request FILE       a whole request body of the Open Inference Protocol, in place of the five above
   --help               this text
 `;
 
@@ -28,6 +29,7 @@ interface Options {
   readonly img_url?: readonly string[] | undefined;
   readonly text?: readonly string[] | undefined;
   readonly question?: readonly string[] | undefined;
+  readonly context?: readonly string[] | undefined;
   readonly parameters?: string | undefined;
   readonly request?: string | undefined;
   readonly help?: boolean | undefined;
@@ -40,6 +42,7 @@ function readOptions(): Options {
       img_url: { type: 'string', multiple: true },
       text: { type: 'string', multiple: true },
       question: { type: 'string', multiple: true },
+      context: { type: 'string', multiple: true },
       parameters: { type: 'string' },
       request: { type: 'string' },
       help: { type: 'boolean', short: 'h' },
@@ -56,12 +59,18 @@ function bodyFrom({
   img_url: sources = [shippedFile('examples/apples-and-cat.png')],
   text,
   question,
+  context,
   parameters,
 }: Options): unknown {
   const tensor = (name: string, data: readonly string[] | undefined) =>
     data === undefined ? [] : [{ name, shape: [data.length], datatype: 'BYTES', data }];
   return {
-    inputs: [...tensor('img_url', sources.map(readSource)), ...tensor('text', text), ...tensor('question', question)],
+    inputs: [
+      ...tensor('img_url', sources.map(readSource)),
+      ...tensor('text', text),
+      ...tensor('question', question),
+      ...tensor('context', context),
+    ],
     ...(parameters === undefined ? {} : { parameters: parseJson('--parameters', parameters) }),
   };
 }

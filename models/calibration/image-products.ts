@@ -1,4 +1,4 @@
-import type { BlipCheckpoint, Checkpoint } from '../../checkpoint/checkpoint.ts';
+import { type BlipCheckpoint, type Checkpoint, isBlip2Retrieval } from '../../checkpoint/checkpoint.ts';
 import { imageTokenCount } from '../../checkpoint/config/vision-config.ts';
 import { storageOf } from '../../checkpoint/weights/int8-format.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
@@ -43,7 +43,7 @@ export function imageProducts(
   const pixels = pixelValues(model, images, checkpoint.imageProcessor);
   if (checkpoint.task === 'clip') {
     clipImageTower(tower, checkpoint.config.vision, pixels);
-  } else if (checkpoint.task === 'image-text-to-text') {
+  } else if (checkpoint.task === 'image-text-to-text' || isBlip2Retrieval(checkpoint)) {
     const { vision, qFormer } = checkpoint.config;
     const states = visionTransformer(tower, vision, pixels);
     qFormerCrossStates(child(model, 'qformer'), qFormer, states, imageTokenCount(vision));

@@ -18,7 +18,7 @@ import { addImageInputs, type ImageSettings, visionStates } from '../towers/visi
 import { addComparison, type Pairs } from './image-text-pairs.ts';
 
 /** The settings of a checkpoint of `Blip2ForImageTextRetrieval`. */
-export interface Blip2RetrievalSettings extends ImageSettings {
+export interface Blip2PairSettings extends ImageSettings {
   readonly config: Blip2RetrievalConfig;
 }
 
@@ -30,11 +30,7 @@ export interface Blip2RetrievalSettings extends ImageSettings {
  * is [images, queries, length].
  * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
  */
-export function blip2RetrievalGraph(
-  settings: Blip2RetrievalSettings,
-  weights: Weights,
-  options: GraphOptions = {},
-): Graph {
+export function blip2RetrievalGraph(settings: Blip2PairSettings, weights: Weights, options: GraphOptions = {}): Graph {
   const { vision, qFormer: sizes, queryCount, imageTextHiddenSize } = settings.config;
   const graph = createGraph('retrieval');
   const model = rootModule(graph, weights, options);

@@ -26,7 +26,7 @@ export interface Comparison {
   readonly scorePairs: (module: Module, pairs: Pairs) => Value<'float32'>;
 }
 
-/** Adds the outputs `match_probability` and `cosine_similarity`: ITM is computed for the best pairs, and of none where 0 are. */
+/** Adds the outputs `match_probability`, which only the best pairs have, and `cosine_similarity`. */
 export function addComparison(graph: Graph, model: Module, comparison: Comparison): void {
   const { similarity, comparedImages } = comparison;
   const { matchProbability } = conditional(

@@ -6,8 +6,8 @@ import { imageTokenCount } from '../../checkpoint/config/vision-config.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
 import type { Real } from '../../onnx/element-type.ts';
 import { addInput, createGraph, type Graph, type Value } from '../../onnx/graph.ts';
-import { generate } from '../generation/generate.ts';
-import { addGeneratedOutputs, type GeneratedSequences } from '../generation/generated-sequences.ts';
+import { type GreedyModel, generate } from '../generation/generate.ts';
+import { addGeneratedOutputs } from '../generation/generated-sequences.ts';
 import type { LanguageModel, Prompt } from '../generation/language-model.ts';
 import { addGenerationParameters, type GenerationParameters } from '../generation/parameters.ts';
 import { llamaLanguageModel } from '../language-models/llama.ts';
@@ -57,7 +57,14 @@ export function imageTextToTextGraph(settings: ImageTextSettings, weights: Weigh
 
   const vectors = imageVectors(model, settings, images, imageIndex);
   const ids = { inputIds, paddingLength };
-  addGeneratedOutputs(graph, continueText(model, settings, { ids, vectors, parameters }));
+  const sequences = withLanguageModel(
+    model,
+    settings,
+    { ids, vectors, parameters },
+    ({ prompt, languageModel, greedy }) =>
+      generate(model, prompt, parameters, languageModel, settings.tokenRules, greedy),
+  );
+  addGeneratedOutputs(graph, sequences);
   return graph;
 }
 
@@ -165,41 +172,66 @@ interface Beginning {
   readonly parameters: GenerationParameters;
 }
 
-function continueText(model: Module, settings: ImageTextSettings, beginning: Beginning): GeneratedSequences {
-  const { language } = settings.config;
-  const module = child(model, 'language_model');
-  if (language.kind === 'opt') return continueWithOpt(model, module, language, settings, beginning);
-  if (language.kind === 't5') return continueWithT5(model, module, language, settings, beginning);
-  const plain = llamaLanguageModel(module, language);
-  const { ids, vectors, parameters } = beginning;
-  const prompt = { ...ids, embeddings: withImages(model, settings.config, plain, ids, vectors) };
-  return generate(model, prompt, parameters, plain, settings.tokenRules);
+/** A language model, and what it reads first. */
+export interface Continuation<Cache extends object> {
+  readonly prompt: Prompt;
+  readonly languageModel: LanguageModel<Cache>;
+  /** In the lean form, where the language model has one for greedy search. */
+  readonly greedy?: GreedyModel<Cache> | undefined;
 }
 
-function continueWithOpt(
+/** Written for each language model's own cache. */
+type Continue<Result> = <Cache extends object>(continuation: Continuation<Cache>) => Result;
+
+/** Makes something of the checkpoint's language model behind the images: its kind is asked for here alone. */
+export function withLanguageModel<Result>(
+  model: Module,
+  settings: ImageTextSettings,
+  beginning: Beginning,
+  write: Continue<Result>,
+): Result {
+  const { language } = settings.config;
+  const module = child(model, 'language_model');
+  if (language.kind === 'opt') return write(behindOpt(model, module, language, settings, beginning));
+  if (language.kind === 't5') return write(behindT5(model, module, language, settings, beginning));
+  const languageModel = llamaLanguageModel(module, language);
+  return write({ prompt: decoderPrompt(model, settings, languageModel, beginning), languageModel });
+}
+
+/** Of a decoder alone, which reads images and words. */
+function decoderPrompt(
+  model: Module,
+  { config }: ImageTextSettings,
+  languageModel: Pick<LanguageModel<object>, 'embed'>,
+  { ids, vectors }: Beginning,
+) {
+  return { ...ids, embeddings: withImages(model, config, languageModel, ids, vectors) };
+}
+
+function behindOpt(
   model: Module,
   module: Module,
   language: OptConfig,
   settings: ImageTextSettings,
-  { ids, vectors, parameters }: Beginning,
-): GeneratedSequences {
-  const plain = optLanguageModel(module, language);
-  const prompt = { ...ids, embeddings: withImages(model, settings.config, plain, ids, vectors) };
+  beginning: Beginning,
+) {
+  const languageModel = optLanguageModel(module, language);
+  const prompt = decoderPrompt(model, settings, languageModel, beginning);
   const greedy = () => ({
     fits: model.op.constant('bool', true),
-    model: optLanguageModel(module, language, prepareOptPadding(module, language, prompt, parameters)),
+    model: optLanguageModel(module, language, prepareOptPadding(module, language, prompt, beginning.parameters)),
   });
-  return generate(model, prompt, parameters, plain, settings.tokenRules, model.form === 'lean' ? greedy() : undefined);
+  return { prompt, languageModel, greedy: model.form === 'lean' ? greedy() : undefined };
 }
 
 /** The encoder reads the image and the prompt, padded on the right; the decoder begins with one token. */
-function continueWithT5(
+function behindT5(
   model: Module,
   module: Module,
   language: T5Config,
   settings: ImageTextSettings,
-  { ids, vectors: { vectors, places }, parameters }: Beginning,
-): GeneratedSequences {
+  { ids, vectors: { vectors, places } }: Beginning,
+) {
   const { op } = model;
   const { queryCount } = settings.config;
   const promptIds = addInput(op.graph, 'question_ids', 'int64', ['rows', 'question_length']);
@@ -207,8 +239,16 @@ function continueWithT5(
   const images = op.gather(op.reshape(vectors, [-1, queryCount, language.hiddenSize]), places, 0);
   const embeddings = op.concat([images, embedT5(module, language, promptIds)], 1);
   const encoded = t5Encoder(module, language, embeddings, op.add(promptLength, queryCount));
-  const decoder = t5LanguageModel(module, language, t5CrossStates(module, language, encoded));
-  return generate(model, ids, parameters, decoder, settings.tokenRules);
+  const cross = t5CrossStates(module, language, encoded);
+  const greedy = () => ({
+    fits: op.constant('bool', true),
+    model: t5LanguageModel(module, language, cross, 'one'),
+  });
+  return {
+    prompt: ids,
+    languageModel: t5LanguageModel(module, language, cross),
+    greedy: model.form === 'lean' ? greedy() : undefined,
+  };
 }
 
 /**

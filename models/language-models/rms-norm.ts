@@ -3,35 +3,48 @@ import type { Value } from '../../onnx/graph.ts';
 import { type Module, weight } from '../module.ts';
 
 /**
- * Norms by the root mean square, as T5 and LLaMA have them (`T5LayerNorm`, `LlamaRMSNorm`). They are computed in float32,
- * and so are the hidden states between blocks: in float16 those of T5 overflow.
+ * Norms by the root mean square, as T5 and LLaMA have them (`T5LayerNorm`, `LlamaRMSNorm`). They compute in float32. Hidden
+ * states between blocks may have another type than the model: in float16 those of T5 overflow.
  */
 
 /** Hidden states [rows * tokens, width], to which the output of a block is still to be added. */
-export interface FloatStream {
-  readonly residual: Value<'float32'>;
-  readonly added?: Value<'float32'>;
+export interface Stream<T extends Real> {
+  readonly residual: Value<T>;
+  readonly added?: Value<T>;
 }
+
+export type FloatStream = Stream<'float32'>;
 
 export interface NormSizes {
   readonly hiddenSize: number;
   readonly epsilon: number;
 }
 
-/** The stream's sum, and that divided by its root mean square over the last axis, times the weights of `norm`. */
-export function addAndNormalize(
+/**
+ * The stream's sum, and that divided by its root mean square over the last axis, times the weights of `norm`: the sum has the
+ * stream's type, and what is normalised the model's.
+ */
+export function addAndNormalize<T extends Real>(
   norm: Module,
   { hiddenSize, epsilon }: NormSizes,
-  { residual, added }: FloatStream,
-): { readonly sum: Value<'float32'>; readonly normalized: Value<Real> } {
+  { residual, added }: Stream<T>,
+): { readonly sum: Value<T>; readonly normalized: Value<Real> } {
   const { op, precision } = norm;
-  const scale = op.cast(weight(norm, 'weight', [hiddenSize]), 'float32');
-  if (added !== undefined) {
-    const inputs = { x: added, skip: residual, weight: scale, epsilon };
-    const { sum, normalized } = op.microsoft.sumAndRootMeanSquareNormalization(inputs);
-    return { sum, normalized: op.cast(normalized, precision) };
-  }
-  const meanSquare = op.div(op.reduceSum(op.mul(residual, residual), -1, true), hiddenSize);
-  const unit = op.mul(residual, op.pow(op.add(meanSquare, epsilon), -0.5));
-  return { sum: residual, normalized: op.cast(op.mul(unit, scale), precision) };
+  if (added === undefined)
+    return { sum: residual, normalized: normalizeAlone(norm, { hiddenSize, epsilon }, residual) };
+  const { elementType } = residual;
+  const scale = op.cast(weight({ ...norm, precision: elementType }, 'weight', [hiddenSize]), elementType);
+  const inputs = { x: added, skip: residual, weight: scale, epsilon };
+  const { sum, normalized } = op.microsoft.sumAndRootMeanSquareNormalization(inputs);
+  return { sum, normalized: op.cast(normalized, precision) };
+}
+
+/** The first norm, to whose rows nothing is added. */
+function normalizeAlone(norm: Module, { hiddenSize, epsilon }: NormSizes, rows: Value<Real>): Value<Real> {
+  const { op, precision } = norm;
+  const x = op.cast(rows, 'float32');
+  const scale = op.cast(weight({ ...norm, precision: 'float32' }, 'weight', [hiddenSize]), 'float32');
+  const meanSquare = op.div(op.reduceSum(op.mul(x, x), -1, true), hiddenSize);
+  const unit = op.mul(x, op.pow(op.add(meanSquare, epsilon), -0.5));
+  return op.cast(op.mul(unit, scale), precision);
 }

@@ -1,8 +1,7 @@
 import type { T5Config } from '../../checkpoint/config/t5-config.ts';
 import type { Real } from '../../onnx/element-type.ts';
-import { once, outermost, type Value } from '../../onnx/graph.ts';
-import { createScope } from '../../onnx/scope.ts';
-import { type Module, pathOf, weight } from '../module.ts';
+import type { Value } from '../../onnx/graph.ts';
+import { type Module, prepared, weight } from '../module.ts';
 
 /**
  * T5's attention has a learned bias for each head and each bucket of distances (transformers' models/t5/modeling_t5.py,
@@ -24,28 +23,20 @@ export function distanceBuckets(bucketCount: number, maxDistance: number): reado
   });
 }
 
-type Direction = 'both' | 'before';
-
-/** The bucket of each distance key − query from −`maxDistance` to `maxDistance`, or of those to keys before, from 0 on. */
-function bucketsOf({ distanceBucketCount, maxDistance }: T5Config, direction: Direction): readonly number[] {
-  if (direction === 'before') return distanceBuckets(distanceBucketCount, maxDistance);
-  const half = Math.floor(distanceBucketCount / 2);
-  const buckets = distanceBuckets(half, maxDistance);
-  const after = buckets.slice(1).map((bucket) => bucket + half);
-  return [...buckets.toReversed(), ...after];
+/** [heads, distances], in the order of `distances` of key − query: written once, outside any loop. */
+function biasByDistance(stack: Module, config: T5Config, buckets: readonly number[]): Value<Real> {
+  const name = 'block.0.layer.0.SelfAttention.relative_attention_bias.weight';
+  const table = weight(stack, name, [config.distanceBucketCount, config.headCount]);
+  return prepared(stack, 'bias_by_distance', [table], ({ op }) =>
+    op.transpose(op.gather(table, op.constant('int64', buckets), 0), [1, 0]),
+  );
 }
 
-/** [heads, distances]: written once, outside any loop. */
-function biasByDistance(stack: Module, config: T5Config, direction: Direction): Value<Real> {
-  const { distanceBucketCount, headCount } = config;
-  const name = 'block.0.layer.0.SelfAttention.relative_attention_bias.weight';
-  const table = weight(stack, name, [distanceBucketCount, headCount]);
-  const root = outermost(stack.op.graph);
-  const path = pathOf(stack, 'bias_by_distance');
-  return once(root, path, stack.precision, () => {
-    const { op } = createScope(root, path);
-    return op.transpose(op.gather(table, op.constant('int64', bucketsOf(config, direction)), 0), [1, 0]);
-  });
+/** The bucket of each distance key − query from −`maxDistance` to `maxDistance`: keys after a query have buckets of their own. */
+function encoderBuckets({ distanceBucketCount, maxDistance }: T5Config): readonly number[] {
+  const half = Math.floor(distanceBucketCount / 2);
+  const buckets = distanceBuckets(half, maxDistance);
+  return [...buckets.toReversed(), ...buckets.slice(1).map((bucket) => bucket + half)];
 }
 
 /** The bias of an encoder, whose tokens look in both directions: [1, heads, length, length]. `length` is [1]. */
@@ -55,16 +46,25 @@ export function encoderBias(encoder: Module, config: T5Config, length: Value<'in
   const distances = op.sub(op.unsqueeze(positions, [0]), op.unsqueeze(positions, [1])); // [queries, keys]
   const { maxDistance } = config;
   const places = op.add(op.max(op.min(distances, maxDistance), -maxDistance), maxDistance);
-  return op.unsqueeze(op.gather(biasByDistance(encoder, config, 'both'), places, 1), [0]);
+  return op.unsqueeze(op.gather(biasByDistance(encoder, config, encoderBuckets(config)), places, 1), [0]);
+}
+
+/** The buckets of distances from a query to keys before it, from the furthest that there may be to 0. */
+function decoderBuckets({ distanceBucketCount, maxDistance, maxPositions }: T5Config): readonly number[] {
+  const buckets = distanceBuckets(distanceBucketCount, maxDistance);
+  const furthest = buckets.at(-1) ?? 0;
+  return Array.from({ length: maxPositions }, (_, distance) => buckets[distance] ?? furthest).reverse();
 }
 
 /**
- * The bias of a decoder's newest token, which looks at itself and those before: [1, heads, 1, keys].
- * @param pastLength how many tokens the cache holds: [1].
+ * The bias of a decoder's newest token, which looks at itself and those before: [1, heads, 1, keys]. It is the end of one
+ * table, so that a step costs no arithmetic.
+ * @param pastLength how many tokens the cache holds, fewer than `maxPositions`: [1].
  */
 export function decoderBias(decoder: Module, config: T5Config, pastLength: Value<'int64'>): Value<Real> {
   const { op } = decoder;
-  const keys = op.countTo(op.add(pastLength, 1));
-  const distances = op.min(op.sub(pastLength, keys), config.maxDistance);
-  return op.unsqueeze(op.gather(biasByDistance(decoder, config, 'before'), distances, 1), [0, 2]);
+  const { maxPositions } = config;
+  const table = biasByDistance(decoder, config, decoderBuckets(config));
+  const first = op.sub(op.constant('int64', [maxPositions - 1]), pastLength);
+  return op.unsqueeze(op.slice(table, first, [maxPositions], [1]), [0, 2]);
 }

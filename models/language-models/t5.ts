@@ -2,16 +2,24 @@ import type { T5Config } from '../../checkpoint/config/t5-config.ts';
 import { lowestFinite, type Real } from '../../onnx/element-type.ts';
 import type { Value } from '../../onnx/graph.ts';
 import type { Scope } from '../../onnx/scope.ts';
-import { paddingBias } from '../attention-bias.ts';
 import { embeddingRows } from '../embedding.ts';
 import type { DecodeResult, DecodeStep, LanguageModel } from '../generation/language-model.ts';
 import { linearWithoutBias } from '../layers.ts';
 import { child, type Module, pathOf, weight, within } from '../module.ts';
 import { quantizedLinear } from '../quantized-linear.ts';
 import { type KeysAndValues, layerIndices, ofLayer } from './bert.ts';
-import { addAndNormalize, type FloatStream } from './rms-norm.ts';
+import { addAndNormalize } from './rms-norm.ts';
 import { cacheLength, cacheOf } from './self-attention.ts';
-import { attentionOutput, feedForward, innerWidth, normSizes, project } from './t5-layers.ts';
+import {
+  attentionOutput,
+  feedForward,
+  innerWidth,
+  normSizes,
+  project,
+  projectAll,
+  streamOf,
+  type T5Stream,
+} from './t5-layers.ts';
 import { decoderBias, encoderBias } from './t5-relative-bias.ts';
 
 /** transformers' `T5ForConditionalGeneration` (models/t5/modeling_t5.py): an encoder, and a decoder as a language model. */
@@ -53,16 +61,15 @@ export function t5Encoder(
   length: Value<'int64'>,
 ): EncodedTexts {
   const encoder = child(module, 'encoder');
-  const { op, precision } = encoder;
+  const { op } = encoder;
   const rowCount = op.dimension(embeddings, 0);
-  const padding = paddingBias(encoder, embeddings, length);
-  const isText = op.equal(padding, 0);
-  const distances = encoderBias(encoder, config, op.dimension(embeddings, 1));
-  const bias = op.where(isText, distances, lowestFinite[precision]); // [rows, heads, queries, keys]
-  const start: FloatStream = { residual: op.reshape(op.cast(embeddings, 'float32'), [-1, config.hiddenSize]) };
-  const stream = Array.from({ length: config.encoderLayerCount }, (_, index) =>
-    child(encoder, `block.${index}`),
-  ).reduce((before, block) => encoderBlock(block, config, before, { bias, rowCount }), start);
+  const padding = hidePadding(encoder, embeddings, length);
+  const bias = op.add(encoderBias(encoder, config, op.dimension(embeddings, 1)), padding); // [rows, heads, queries, keys]
+  const blocks = Array.from({ length: config.encoderLayerCount }, (_, index) => child(encoder, `block.${index}`));
+  const stream = blocks.reduce(
+    (before, block) => encoderBlock(block, config, before, { bias, rowCount }),
+    streamOf(encoder, config, embeddings),
+  );
   return {
     states: addAndNormalize(child(encoder, 'final_layer_norm'), normSizes(config), stream).normalized,
     rowCount,
@@ -70,24 +77,28 @@ export function t5Encoder(
   };
 }
 
+/** [rows, 1, 1, keys]. CUDA has no Where in every precision, and so this casts its result. */
+function hidePadding({ op, precision }: Module, keys: Value<Real>, length: Value<'int64'>): Value<Real> {
+  const positions = op.unsqueeze(op.indices(keys, 1), [0, 1, 2]); // [1, 1, 1, keys]
+  const isText = op.less(positions, op.unsqueeze(length, [1, 2, 3]));
+  return op.cast(op.where(isText, op.constant('float32', 0), lowestFinite[precision]), precision);
+}
+
 function encoderBlock(
   block: Module,
   config: T5Config,
-  stream: FloatStream,
+  stream: T5Stream,
   { bias, rowCount }: { readonly bias: Value<Real>; readonly rowCount: Value<'int64'> },
-): FloatStream {
+): T5Stream {
   const attention = child(block, 'layer.0.SelfAttention');
   const { sum, normalized } = addAndNormalize(child(block, 'layer.0.layer_norm'), normSizes(config), stream);
-  const [query, key, value] = (['q', 'k', 'v'] as const).map((name) =>
-    project(attention, name, config, normalized, rowCount),
-  ) as [Value<Real>, Value<Real>, Value<Real>]; // One for each name.
-  const inputs = { query, key, value, bias, scale: SCALE };
+  const inputs = { ...projectAll(attention, config, normalized, rowCount), bias, scale: SCALE };
   const attended = attention.op.microsoft.multiHeadAttention(inputs, config.headCount);
   const added = attentionOutput(attention, config, attended);
   return feedForwardLayer(child(block, 'layer.1'), config, { residual: sum, added });
 }
 
-function feedForwardLayer(layer: Module, config: T5Config, stream: FloatStream): FloatStream {
+function feedForwardLayer(layer: Module, config: T5Config, stream: T5Stream): T5Stream {
   const { sum, normalized } = addAndNormalize(child(layer, 'layer_norm'), normSizes(config), stream);
   return { residual: sum, added: feedForward(child(layer, 'DenseReluDense'), config, normalized) };
 }
@@ -123,15 +134,21 @@ type T5Cache = readonly KeysAndValues[];
 /**
  * The decoder. It begins with one token, `config.startTokenId`, in every row.
  * @param module `language_model`.
+ * @param perRow how many sequences a row has: in greedy search, `one`.
  * @throws CheckpointError as `t5Encoder` does.
  */
-export function t5LanguageModel(module: Module, config: T5Config, cross: T5CrossStates): LanguageModel<T5Cache> {
+export function t5LanguageModel(
+  module: Module,
+  config: T5Config,
+  cross: T5CrossStates,
+  perRow: 'one' | 'any' = 'any',
+): LanguageModel<T5Cache> {
   return {
     embed: (scope, tokenIds) => embedT5(within(module, scope), config, tokenIds),
     emptyCache: (scope, sequenceCount) => emptyCache(scope, module, config, sequenceCount),
     cacheLength: (scope, cache) => cacheLength(scope, ofLayer(cache, 0)),
     select: cacheOf,
-    decode: (scope, step) => decode(within(module, scope), config, step, cross),
+    decode: (scope, step) => decode(within(module, scope), config, step, seenBy(scope, cross, step, perRow)),
     endTokenIds: config.endTokenIds,
     padTokenId: config.padTokenId,
   };
@@ -142,16 +159,27 @@ function emptyCache({ op }: Scope, { precision }: Module, config: T5Config, sequ
   return layerIndices(config).map(() => ({ keys: empty, values: empty }));
 }
 
+/** What a step's sequences look at. Those of a row stand side by side, and look at its encoded text as so many queries. */
+interface SeenByStep extends T5CrossStates {
+  /** [rows, 1, sequences of a row, length] */
+  readonly bias: Value<Real>;
+}
+
+function seenBy({ op }: Scope, cross: T5CrossStates, { embeddings }: DecodeStep<T5Cache>, perRow: 'one' | 'any') {
+  const { padding, rowCount } = cross;
+  if (perRow === 'one') return { ...cross, bias: padding };
+  return { ...cross, bias: op.expand(padding, [1, 1, op.div(op.dimension(embeddings, 0), rowCount), 1]) };
+}
+
 function decode(
   module: Module,
   config: T5Config,
   { embeddings, cache }: DecodeStep<T5Cache>,
-  cross: T5CrossStates,
+  cross: SeenByStep,
 ): DecodeResult<T5Cache> {
   const decoder = child(module, 'decoder');
-  const { op } = decoder;
   const bias = decoderBias(decoder, config, cacheLength(decoder, ofLayer(cache, 0)));
-  let stream: FloatStream = { residual: op.reshape(op.cast(embeddings, 'float32'), [-1, config.hiddenSize]) };
+  let stream = streamOf(decoder, config, embeddings);
   const present = layerIndices(config).map((index) => {
     const block = child(decoder, `block.${index}`);
     const attended = attendToText(child(block, 'layer.0'), config, stream, { bias, past: ofLayer(cache, index) });
@@ -166,14 +194,13 @@ function decode(
 function attendToText(
   layer: Module,
   config: T5Config,
-  stream: FloatStream,
+  stream: T5Stream,
   { bias, past }: { readonly bias: Value<Real>; readonly past: KeysAndValues },
-): { readonly stream: FloatStream; readonly present: KeysAndValues } {
+): { readonly stream: T5Stream; readonly present: KeysAndValues } {
   const attention = child(layer, 'SelfAttention');
   const { sum, normalized } = addAndNormalize(child(layer, 'layer_norm'), normSizes(config), stream);
   const sequences = attention.op.dimension(past.keys, 0);
-  const part = (name: 'q' | 'k' | 'v') => project(attention, name, config, normalized, sequences);
-  const inputs = { query: part('q'), key: part('k'), value: part('v'), bias, scale: SCALE };
+  const inputs = { ...projectAll(attention, config, normalized, sequences), bias, scale: SCALE };
   const { output, presentKey, presentValue } = attention.op.microsoft.cachedMultiHeadAttention(
     { ...inputs, pastKey: past.keys, pastValue: past.values },
     config.headCount,
@@ -182,26 +209,25 @@ function attendToText(
   return { stream: { residual: sum, added }, present: { keys: presentKey, values: presentValue } };
 }
 
-/** Cross-attention: sequences of a row stand side by side, and look at the row's encoded text as so many queries. */
+/** Cross-attention. */
 function attendToEncoded(
   layer: Module,
   config: T5Config,
-  stream: FloatStream,
-  cross: T5CrossStates,
+  stream: T5Stream,
+  { rowCount, layers, bias }: SeenByStep,
   index: number,
-): FloatStream {
+): T5Stream {
   const attention = child(layer, 'EncDecAttention');
-  const { op } = attention;
   const { sum, normalized } = addAndNormalize(child(layer, 'layer_norm'), normSizes(config), stream);
-  const query = project(attention, 'q', config, normalized, cross.rowCount);
-  const { keys: key, values: value } = ofLayer(cross.layers, index);
-  const bias = op.expand(cross.padding, [1, 1, op.dimension(query, 1), 1]);
-  const attended = op.microsoft.multiHeadAttention({ query, key, value, bias, scale: SCALE }, config.headCount);
+  const query = project(attention, 'q', config, normalized, rowCount);
+  const { keys: key, values: value } = ofLayer(layers, index);
+  const inputs = { query, key, value, bias, scale: SCALE };
+  const attended = attention.op.microsoft.multiHeadAttention(inputs, config.headCount);
   return { residual: sum, added: attentionOutput(attention, config, attended) };
 }
 
 /** The last norm and `lm_head`. A head that the file has wins over the embedding, whatever config.json says. */
-function head(module: Module, config: T5Config, stream: FloatStream): Value<'float32'> {
+function head(module: Module, config: T5Config, stream: T5Stream): Value<'float32'> {
   const { hiddenSize, vocabularySize, scalesOutput } = config;
   const { op } = child(module, 'decoder');
   const { normalized } = addAndNormalize(child(module, 'decoder.final_layer_norm'), normSizes(config), stream);

@@ -9,7 +9,7 @@ import type { ImageResizer } from './image-resizer.ts';
 import type { LoadedSession, SessionOptions } from './loaded-session.ts';
 import { Pauses } from './pause.ts';
 import { type Sequence, withOwnImages } from './row-batch.ts';
-import { MAX_RUN_BYTES, MAX_TOKENS_PER_RUN, type RunBounds, splitRows } from './run-bounds.ts';
+import { MAX_TOKENS_PER_RUN, type RunBounds, splitRows, usualRunBytes } from './run-bounds.ts';
 import type { RuntimeTensor, Session } from './runtime.ts';
 import { float32Data, int64Data } from './tensors.ts';
 import type { BoundedText } from './text-size.ts';
@@ -34,7 +34,7 @@ export async function loadGenerationSession<Settings>(
   options: SessionOptions,
 ): Promise<LoadedSession<'generation'>> {
   const bounds = {
-    maxBytes: options.maxRunBytes ?? MAX_RUN_BYTES,
+    maxBytes: options.maxRunBytes ?? usualRunBytes(model.size),
     maxTokens: options.maxRunTokens ?? MAX_TOKENS_PER_RUN,
   };
   const graph = writeGraph(checkpoint, weights, options);

@@ -5,12 +5,17 @@ import type { ExecutionProvider } from './execution-provider-choices.ts';
 /** Added to the bytes of each encoding, so that a bound of bytes bounds the number of images too. */
 export const CACHE_ENTRY_BYTES = 512;
 
-/** The bytes that one image takes in the cache: its vision states, or CLIP's embedding in its two lengths. */
+/** The bytes that one image takes in the cache. */
 export function cachedImageBytes(checkpoint: Checkpoint): number {
-  const { vision } = checkpoint.config;
-  const numbers =
-    checkpoint.task === 'clip' ? 2 * checkpoint.config.projectionSize : imageTokenCount(vision) * vision.hiddenSize;
-  return numbers * Float32Array.BYTES_PER_ELEMENT + CACHE_ENTRY_BYTES;
+  return cachedNumbers(checkpoint) * Float32Array.BYTES_PER_ELEMENT + CACHE_ENTRY_BYTES;
+}
+
+/** CLIP's embedding in its two lengths, the vectors that a language model reads, or vision states. */
+function cachedNumbers(checkpoint: Checkpoint): number {
+  if (checkpoint.task === 'clip') return 2 * checkpoint.config.projectionSize;
+  const { config } = checkpoint;
+  if ('language' in config && !config.readsInstruction) return config.queryCount * config.language.hiddenSize;
+  return imageTokenCount(config.vision) * config.vision.hiddenSize;
 }
 
 /** Each worker has an equal part of the bytes of a model. */

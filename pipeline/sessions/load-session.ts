@@ -1,4 +1,9 @@
-import type { Blip2Checkpoint, BlipCheckpoint, Checkpoint } from '../../checkpoint/checkpoint.ts';
+import {
+  type Blip2Checkpoint,
+  type BlipCheckpoint,
+  type Checkpoint,
+  isBlip2Retrieval,
+} from '../../checkpoint/checkpoint.ts';
 import type { Task } from '../../checkpoint/config/architectures.ts';
 import { CheckpointError } from '../../checkpoint/errors.ts';
 import { hasQuantizedWeights } from '../../checkpoint/weights/int8-format.ts';
@@ -25,26 +30,29 @@ type Load<Name extends Task> = (
 
 const loaders: { readonly [Name in Task]: Load<Name> } = {
   captioning: (...loading) =>
-    loadGenerationSession(blipGraphs.captioning.generation, blipModel(loading[1]), ...loading),
+    loadGenerationSession(blipGraphs.captioning.generation, blipModel(loading[1], loading[3]), ...loading),
   'question-answering': loadAnswerSession,
   'image-text-to-text': (...loading) =>
-    loadGenerationSession(blip2Graphs['image-text-to-text'].generation, blip2Model(loading[1]), ...loading),
-  retrieval: (...loading) => loadRetrievalSession(blipGraphs.retrieval.retrieval, ...loading),
+    loadGenerationSession(blip2Graphs['image-text-to-text'].generation, blip2Model(loading[1], loading[3]), ...loading),
+  retrieval: (resizer, checkpoint, ...loading) =>
+    isBlip2Retrieval(checkpoint)
+      ? loadRetrievalSession(blip2Graphs.retrieval.retrieval, resizer, checkpoint, ...loading)
+      : loadRetrievalSession(blipGraphs.retrieval.retrieval, resizer, checkpoint, ...loading),
   clip: (...loading) => loadClipSession(clipGraphs.clip, ...loading),
 };
 
-function blipModel({ config: { text } }: BlipCheckpoint): GenerationModel {
-  return { size: blipTextSize(text), endTokenIds: [text.sepTokenId] };
+function blipModel({ config: { text } }: BlipCheckpoint, { precision }: SessionOptions): GenerationModel {
+  return { size: blipTextSize(text, precision), endTokenIds: [text.sepTokenId] };
 }
 
-function blip2Model({ config }: Blip2Checkpoint): GenerationModel {
-  return { size: languageModelSize(config), endTokenIds: config.language.endTokenIds };
+function blip2Model({ config }: Blip2Checkpoint, { precision }: SessionOptions): GenerationModel {
+  return { size: languageModelSize(config, precision), endTokenIds: config.language.endTokenIds };
 }
 
 /** Answers are generated, or candidates are ranked: two graphs on the same weights and the same images. */
 async function loadAnswerSession(...loading: Parameters<Load<'question-answering'>>) {
   const { generation: graph } = blipGraphs['question-answering'];
-  const generation = await loadGenerationSession(graph, blipModel(loading[1]), ...loading);
+  const generation = await loadGenerationSession(graph, blipModel(loading[1], loading[3]), ...loading);
   const ranking = prepareRankingSession(blipGraphs['question-answering'].ranking, ...loading);
   return {
     runs: { ...generation.runs, ...ranking.runs },

@@ -1,4 +1,3 @@
-import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { Weights } from '../../checkpoint/weights/weights.ts';
 import { NOT_COMPARED } from '../../models/heads/image-text-pairs.ts';
 import type { GraphOptions } from '../../models/module.ts';
@@ -18,10 +17,10 @@ import { openWeightsSession } from './weights-session.ts';
  * Loads a checkpoint for image-text retrieval.
  * @throws CheckpointError when the folder cannot be served.
  */
-export async function loadRetrievalSession(
-  writeGraph: (checkpoint: BlipCheckpoint, weights: Weights, options: GraphOptions) => Graph,
+export async function loadRetrievalSession<Settings>(
+  writeGraph: (checkpoint: Settings, weights: Weights, options: GraphOptions) => Graph,
   resizer: ImageResizer,
-  checkpoint: BlipCheckpoint,
+  checkpoint: Settings,
   weights: Weights,
   options: SessionOptions,
   maxPairTokens = MAX_PAIR_TOKENS_PER_RUN,

@@ -20,6 +20,10 @@ export const MAX_READ_TOKENS_PER_RUN = 8_192;
 export const MAX_TOKENS_PER_ROW = 16_384;
 export const MAX_RUN_BYTES = 1_000_000_000;
 
+/** A text that every model has room for, with beams as LAVIS has them. */
+const USUAL_BEAMS = 5;
+const USUAL_TOKENS = 192;
+
 const BYTES = Float32Array.BYTES_PER_ELEMENT;
 const INT64_BYTES = BigInt64Array.BYTES_PER_ELEMENT;
 /** The cache of the last step, with the new token, and in its new order; and gaps, as every step needs more. Measured. */
@@ -57,16 +61,32 @@ export function sequencesPerRow(settings: Pick<SharedSettings, 'num_beams' | 'nu
   return Math.max(settings.num_beams, settings.num_return_sequences);
 }
 
+/** The most bytes of a run where nobody set them: 1 GB, or what five beams of 192 tokens take in a larger model. */
+export function usualRunBytes(text: TextSize): number {
+  const perSequence = CACHE_COPIES * USUAL_TOKENS * keyValueBytes(text) + scoreBytes(text, false);
+  return Math.max(MAX_RUN_BYTES, USUAL_BEAMS * perSequence);
+}
+
+/** The keys and values of one token. */
+function keyValueBytes({ layerCount, keyValueWidth, numberBytes }: TextSize): number {
+  return layerCount * 2 * keyValueWidth * numberBytes;
+}
+
+/** The scores of one step of a sequence. They are float32 in any precision. */
+function scoreBytes({ vocabularySize }: TextSize, isSampled: boolean): number {
+  return (isSampled ? SAMPLED_SCORE_COPIES : SCORE_COPIES) * vocabularySize * BYTES;
+}
+
 /** The memory of the sequences of rows that are computed together. */
 export function bytesOf(rows: readonly Row[], settings: SharedSettings, text: TextSize): number {
   const { prompt, question, newTokens } = lengthsOf(rows);
-  const keysAndValues = text.layerCount * 2 * text.keyValueWidth * BYTES;
+  const keysAndValues = keyValueBytes(text);
   const sequences = rows.length * sequencesPerRow(settings);
   const cacheBytes =
     CACHE_COPIES * sequences * (prompt + newTokens) * keysAndValues +
     rows.length * (question + text.encodedImageTokens) * keysAndValues;
-  const scoreBytes = (settings.do_sample ? SAMPLED_SCORE_COPIES : SCORE_COPIES) * text.vocabularySize * BYTES;
-  return cacheBytes + sequences * (scoreBytes + windowBytes(prompt + newTokens, settings));
+  const perSequence = scoreBytes(text, settings.do_sample) + windowBytes(prompt + newTokens, settings);
+  return cacheBytes + sequences * perSequence;
 }
 
 /** The windows of tokens that `no_repeat_ngram_size` compares: numbers, their differences, and differences as numbers. */
@@ -74,13 +94,17 @@ function windowBytes(length: number, { no_repeat_ngram_size: size }: SharedSetti
   return size === 0 ? 0 : Math.max(0, length - size + 1) * Math.max(0, size - 1) * 3 * INT64_BYTES;
 }
 
-/** The tokens that rows make the model compute, at most, when they are computed together. */
+/**
+ * The tokens that rows make the model compute, at most, when they are computed together; those of a large model count as
+ * the tokens of BLIP's text model that take as long.
+ */
 export function tokensOf(rows: readonly Row[], settings: SharedSettings, text: TextSize): number {
   const { prompt, question, newTokens } = lengthsOf(rows);
-  const perSequence = newTokens * (1 + drawingTokens(settings, text));
-  return Math.ceil(
-    rows.length * (prompt + question + text.encodedImageTokens + sequencesPerRow(settings) * perSequence),
-  );
+  const sequences = rows.length * sequencesPerRow(settings);
+  const read = rows.length * (prompt + question + text.encodedImageTokens);
+  const written = newTokens * Math.max(sequences, text.leastSequences);
+  const drawn = newTokens * sequences * drawingTokens(settings, text);
+  return Math.ceil(text.tokenCost * (read + written) + drawn);
 }
 
 /** The time to draw one token of a sequence, in tokens. */

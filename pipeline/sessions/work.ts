@@ -1,4 +1,9 @@
-import type { Blip2Checkpoint, BlipCheckpoint, ClipCheckpoint } from '../../checkpoint/checkpoint.ts';
+import type {
+  Blip2Checkpoint,
+  Blip2RetrievalCheckpoint,
+  BlipCheckpoint,
+  ClipCheckpoint,
+} from '../../checkpoint/checkpoint.ts';
 import type { Task } from '../../checkpoint/config/architectures.ts';
 import type { ClipBatch, ClipResult } from './clip-batch.ts';
 import type { GenerationBatch, GenerationResult } from './generation-batch.ts';
@@ -30,7 +35,7 @@ interface TypesOfTask {
   readonly captioning: { readonly checkpoint: BlipCheckpoint; readonly kinds: 'generation' };
   readonly 'question-answering': { readonly checkpoint: BlipCheckpoint; readonly kinds: 'generation' | 'ranking' };
   readonly 'image-text-to-text': { readonly checkpoint: Blip2Checkpoint; readonly kinds: 'generation' };
-  readonly retrieval: { readonly checkpoint: BlipCheckpoint; readonly kinds: 'retrieval' };
+  readonly retrieval: { readonly checkpoint: BlipCheckpoint | Blip2RetrievalCheckpoint; readonly kinds: 'retrieval' };
   readonly clip: { readonly checkpoint: ClipCheckpoint; readonly kinds: 'clip' };
 }
 

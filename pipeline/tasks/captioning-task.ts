@@ -27,7 +27,7 @@ export function captioningTask(
   const parts = {
     decode: ({ tokenIds }: Sequence) => texts.decode(tokenIds),
     batcher: new Batcher(pool.runner('generation'), context),
-    text: blipTextSize(checkpoint.config.text),
+    text: blipTextSize(checkpoint.config.text, context.precision),
     imageTokens: imageTokenCount(checkpoint.config.vision),
     maxRunBytes: context.maxRunBytes,
   };

@@ -2,7 +2,7 @@ import { randomInt } from 'node:crypto';
 import { HandlerError } from '../../protocol/errors.ts';
 import type { GenerationRow, SharedSettings } from '../sessions/generation-batch.ts';
 import type { Sequence } from '../sessions/row-batch.ts';
-import { bytesOf, MAX_TOKENS_PER_ROW, tokensOf } from '../sessions/run-bounds.ts';
+import { bytesOf, MAX_TOKENS_PER_ROW, tokensOf, usualRunBytes } from '../sessions/run-bounds.ts';
 import type { BoundedText } from '../sessions/text-size.ts';
 import type { Batcher } from '../workers/batcher.ts';
 import { type GenerationSettings, newTokenLimit } from './generation-settings.ts';
@@ -16,8 +16,8 @@ export interface GenerationParts {
   readonly text: BoundedText;
   /** The tokens of an image, which the model computes once for all rows about it. */
   readonly imageTokens: number;
-  /** The most bytes of caches and scores in one run. */
-  readonly maxRunBytes: number;
+  /** The most bytes of caches and scores in one run, where the operator set them. */
+  readonly maxRunBytes: number | undefined;
 }
 
 /** The start of a generated text, and the texts that encoders read. */
@@ -27,7 +27,7 @@ type RowStart = Pick<GenerationRow, 'inputIds' | 'questionIds' | 'instructionIds
 export function generationWork(
   readStart: (text: string) => RowStart,
   { maxNewTokens, minNewTokens, seed: requestedSeed, shared }: GenerationSettings,
-  { decode, batcher, text, imageTokens, maxRunBytes }: GenerationParts,
+  { decode, batcher, text, imageTokens, maxRunBytes = usualRunBytes(text) }: GenerationParts,
 ): ItemWork<GenerationRow, SharedSettings, readonly Sequence[]> {
   const seed = requestedSeed ?? randomInt(2 ** 32);
   return {
@@ -60,7 +60,8 @@ function requireBounded(row: GenerationRow, shared: SharedSettings, text: Bounde
   const tokens = tokensOf([row], shared, text);
   if (tokens <= MAX_TOKENS_PER_ROW) return;
   const expected = `one text to take the time of at most ${MAX_TOKENS_PER_ROW} tokens, over all beams and draws`;
-  throw new HandlerError('INVALID_PARAMETER', `Expected ${expected}, got ${tokens}. Lower num_beams or set top_k.`);
+  const advice = 'Lower num_beams or max_new_tokens, or set top_k.';
+  throw new HandlerError('INVALID_PARAMETER', `Expected ${expected}, got ${tokens}. ${advice}`);
 }
 
 /** The last new token needs no position: nothing follows it. */

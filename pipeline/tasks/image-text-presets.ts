@@ -5,12 +5,6 @@ import type { PresetSettings } from './generation-settings.ts';
 
 export type ImageTextPreset = 'hf' | 'vqa' | 'original-blip';
 
-/** An earlier question and its answer. */
-export interface Exchange {
-  readonly question: string;
-  readonly answer: string;
-}
-
 type Model = Pick<Blip2Config, 'language' | 'readsInstruction'>;
 
 /** salesforce/LAVIS counts new tokens alone, as it passes embeddings to `generate`. */
@@ -35,19 +29,24 @@ export function settingsOf(preset: ImageTextPreset, isQuestion: boolean, model: 
   return isQuestion ? originalAnswers(model) : originalTexts(model);
 }
 
+/** An earlier question and its answer, as LAVIS' demonstration of a chat joins them: blip2_instructed_generation.ipynb. */
+export function exchange(question: string, answer: string): string {
+  return `Question: ${question} Answer: ${answer}.`;
+}
+
 /**
  * The prompt of a question. BLIP-2 has learned no questions, and continues "Question: … Answer:" with an answer; a question
  * alone it mostly repeats or leaves without a word. InstructBLIP has learned to follow what it is told.
+ * @param earlier texts that stand before it.
  */
 export function questionPrompt(
   question: string,
   preset: ImageTextPreset | undefined,
-  context: readonly Exchange[],
+  earlier: readonly string[],
   { language, readsInstruction }: Model,
 ): string {
   if (preset === 'hf') return question;
-  if (preset === undefined && readsInstruction && context.length === 0) return question;
+  if (preset === undefined && readsInstruction && earlier.length === 0) return question;
   const answer = preset === 'original-blip' && language.kind === 't5' ? 'Short answer:' : 'Answer:';
-  const earlier = context.map((exchange) => `Question: ${exchange.question} Answer: ${exchange.answer}.`);
   return [...earlier, `Question: ${question} ${answer}`].join(' ');
 }

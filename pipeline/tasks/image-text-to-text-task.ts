@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { Blip2Checkpoint } from '../../checkpoint/checkpoint.ts';
 import type { Blip2Config } from '../../checkpoint/config/blip2-config.ts';
 import { imageTokenCount } from '../../checkpoint/config/vision-config.ts';
+import { QFORMER_TOKENIZER_FOLDER } from '../../checkpoint/files/settings-files.ts';
 import type { schemas } from '../../input_schema.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import type { InputsOf } from '../../protocol/schema.ts';
@@ -16,14 +17,11 @@ import type { WorkerPool } from '../workers/worker-pool.ts';
 import { type PresetSettings, resolveGenerationSettings } from './generation-settings.ts';
 import { packAnswer } from './generation-tensors.ts';
 import { generationWork } from './generation-work.ts';
-import { type Exchange, questionPrompt, settingsOf } from './image-text-presets.ts';
+import { exchange, questionPrompt, settingsOf } from './image-text-presets.ts';
 import { answerItems, pairItems } from './items.ts';
 import { type ReadRequest, requestContext, type TaskContext } from './task.ts';
 
 type Inputs = InputsOf<(typeof schemas)['image-text-to-text']['inputs']>;
-
-/** Where a checkpoint of InstructBLIP has the tokenizer of its Q-Former. */
-const INSTRUCTION_FOLDER = 'qformer_tokenizer';
 
 /** BLIP-2 and InstructBLIP: a text that continues each image and its prompt, or the answer to a question about it. */
 export function imageTextToTextTask(
@@ -32,11 +30,13 @@ export function imageTextToTextTask(
   context: TaskContext,
 ): ReadRequest<Inputs> {
   const { config, folder, generationDefaults } = checkpoint;
-  const instructionTokenizer = config.readsInstruction ? openTokenizer(join(folder, INSTRUCTION_FOLDER)) : undefined;
+  const instructionTokenizer = config.readsInstruction
+    ? openTokenizer(join(folder, QFORMER_TOKENIZER_FOLDER))
+    : undefined;
   const texts = blip2Texts(config, context.tokenizer, instructionTokenizer);
   const parts = {
     batcher: new Batcher<GenerationRow, SharedSettings, readonly Sequence[]>(pool.runner('generation'), context),
-    text: languageModelSize(config),
+    text: languageModelSize(config, context.precision),
     imageTokens: imageTokenCount(config.vision),
     maxRunBytes: context.maxRunBytes,
   };
@@ -77,7 +77,7 @@ interface Purpose {
 /** @throws HandlerError `INVALID_INPUT` when inputs are there that exclude each other. */
 function purposeOf(inputs: Inputs, model: Blip2Config, { decode }: Blip2Texts): Purpose {
   const { text, question, preset } = inputs;
-  const context = readContext(inputs);
+  const earlier = readContext(inputs);
   if (question === undefined) {
     return {
       input: 'text',
@@ -92,24 +92,24 @@ function purposeOf(inputs: Inputs, model: Blip2Config, { decode }: Blip2Texts): 
   return {
     input: 'question',
     texts: question,
-    promptOf: (asked) => questionPrompt(asked, preset, context, model),
+    promptOf: (asked) => questionPrompt(asked, preset, earlier, model),
     decode: ({ tokenIds, generatedCount }) => decode(tokenIds.slice(tokenIds.length - generatedCount)),
     settings: settingsOf(preset ?? 'vqa', true, model),
     otherOutput: 'generated_output',
   };
 }
 
-/** Pairs of a question and an answer. */
-function readContext({ context = [], question, preset }: Inputs): readonly Exchange[] {
+/** Earlier questions and answers as texts: of pairs of both, or one text that has them in words of its own. */
+function readContext({ context = [], question, preset }: Inputs): readonly string[] {
   if (context.length === 0) return [];
   if (question === undefined) throw invalidInput('context with a question, got it without one');
   if (preset === 'hf') throw invalidInput('context without preset hf, which sends a question as it is; got both');
+  if (context.length === 1) return context;
   if (context.length % 2 === 1)
-    throw invalidInput(`context to have an answer for each question, got ${context.length} texts`);
-  return Array.from({ length: context.length / 2 }, (_, pair) => ({
-    question: context[2 * pair] ?? '',
-    answer: context[2 * pair + 1] ?? '',
-  }));
+    throw invalidInput(`context to be one text, or to have an answer for each question, got ${context.length} texts`);
+  return Array.from({ length: context.length / 2 }, (_, pair) =>
+    exchange(context[2 * pair] ?? '', context[2 * pair + 1] ?? ''),
+  );
 }
 
 function invalidInput(expected: string): HandlerError {

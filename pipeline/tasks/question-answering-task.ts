@@ -31,7 +31,7 @@ export function questionAnsweringTask(
   const generation = {
     decode: ({ tokenIds }: Sequence) => texts.decode(tokenIds),
     batcher: new Batcher<GenerationRow, SharedSettings, readonly Sequence[]>(pool.runner('generation'), context),
-    text: blipTextSize(checkpoint.config.text),
+    text: blipTextSize(checkpoint.config.text, context.precision),
     imageTokens,
     maxRunBytes: context.maxRunBytes,
   };

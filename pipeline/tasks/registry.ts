@@ -1,5 +1,6 @@
+import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import type { Task } from '../../checkpoint/config/architectures.ts';
-import { schemas } from '../../input_schema.ts';
+import { blip2RetrievalSchema, schemas } from '../../input_schema.ts';
 import type { InputsOf, TaskSchema } from '../../protocol/schema.ts';
 import { compileInputs } from '../../protocol/validation.ts';
 import type { CheckpointOf, KindsOf } from '../sessions/work.ts';
@@ -71,3 +72,8 @@ export const registry: { readonly [Name in Task]: TaskDefinition<Name> } = {
   retrieval: define<'retrieval'>({ schema: schemas.retrieval, start: retrievalTask }),
   clip: define<'clip'>({ schema: schemas.clip, start: clipTask }),
 };
+
+/** The inputs and outputs of a checkpoint: those of its task, with a shape that depends on its family. */
+export function schemaOf({ task, config }: Pick<Checkpoint, 'task' | 'config'>): TaskSchema {
+  return task === 'retrieval' && 'qFormer' in config ? blip2RetrievalSchema : registry[task].schema;
+}

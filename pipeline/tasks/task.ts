@@ -1,3 +1,4 @@
+import type { Real } from '../../onnx/element-type.ts';
 import type { RequestSize } from '../accepted-requests.ts';
 import type { ImageOptions, ImageSource, LoadedImage } from '../images/image-source.ts';
 import type { InferRequest, RequestEvents, StageTimes, TaskAnswer } from '../infer-request.ts';
@@ -30,8 +31,10 @@ export type ReadRequest<Inputs> = (inputs: Inputs, outputs: readonly string[]) =
 
 /** The parts of a running model that its task uses, besides checkpoint and workers. */
 export interface TaskContext extends BatcherOptions, GenerationLimits {
-  /** The most bytes of caches and scores in one run. */
-  readonly maxRunBytes: number;
+  /** The most bytes of caches and scores in one run; `undefined` for as many as the model usually needs. */
+  readonly maxRunBytes: number | undefined;
+  /** The type that the model computes with. */
+  readonly precision: Real;
   readonly tokenizer: CheckpointTokenizer;
   readonly loadImage: (source: ImageSource, options: ImageOptions) => Promise<LoadedImage>;
   readonly imageOptions: ImageOptions;

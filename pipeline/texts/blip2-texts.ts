@@ -1,5 +1,5 @@
 import type { Blip2Config } from '../../checkpoint/config/blip2-config.ts';
-import { HandlerError } from '../../protocol/errors.ts';
+import { IMAGE_TOKEN, refuseImageToken } from './image-token.ts';
 import { encoderTokens, textTokens } from './text-tokens.ts';
 import type { CheckpointTokenizer } from './tokenizer.ts';
 
@@ -40,17 +40,32 @@ export function blip2Texts(
   return {
     padTokenId: language.padTokenId,
     start(prompt) {
-      refuseImageToken(prompt, imageToken.content);
+      refuseImageToken(prompt, 'prompt', imageToken.content);
       const promptIds = textTokens(prompt, 'prompt', language, tokenizer);
       if (language.kind !== 't5') return { inputIds: [...image, ...promptIds], ...instructionOf(prompt) };
       const questionIds = prompt === '' ? [language.bosTokenId] : promptIds;
       return { inputIds: [language.startTokenId], questionIds, ...instructionOf(prompt) };
     },
-    decode: (tokenIds) => tokenizer.decode(tokenIds.filter((id) => id !== imageToken.id && tokenizer.has(id))).trim(),
+    decode: (tokenIds) =>
+      stripped(tokenizer.decode(tokenIds.filter((id) => id !== imageToken.id && tokenizer.has(id)))),
   };
 }
 
-const IMAGE_TOKEN = '<image>';
+/** Python's `str.strip` takes them for space, and `trim` does not. */
+const SEPARATORS = '\u001c\u001d\u001e\u001f\u0085';
+/** The other way round. */
+const BYTE_ORDER_MARK = '\ufeff';
+
+function isPythonSpace(character: string): boolean {
+  return SEPARATORS.includes(character) || (character !== BYTE_ORDER_MARK && character.trim() === '');
+}
+
+/** The text without space at its ends: transformers' examples call `strip`. */
+function stripped(text: string): string {
+  const isText = (character: string) => !isPythonSpace(character);
+  const characters = text.split('');
+  return text.slice(Math.max(0, characters.findIndex(isText)), characters.findLastIndex(isText) + 1);
+}
 
 /** Files of 2023 name no token for the image, and their tokenizers may have none. Any other token does then. */
 function imageTokenOf({ imageTokenId, language }: Blip2Config, { addedTokens }: CheckpointTokenizer) {
@@ -58,11 +73,4 @@ function imageTokenOf({ imageTokenId, language }: Blip2Config, { addedTokens }: 
     imageTokenId === undefined ? content === IMAGE_TOKEN : id === imageTokenId,
   );
   return known ?? { id: imageTokenId ?? language.padTokenId, content: IMAGE_TOKEN };
-}
-
-/** transformers fails on it: it would stand for a vector of the image that there is not. */
-function refuseImageToken(prompt: string, imageToken: string): void {
-  if (!prompt.includes(imageToken)) return;
-  const expected = `a prompt without ${imageToken}, which stands for the image`;
-  throw new HandlerError('INVALID_INPUT', `Expected ${expected}. Leave it out: the image comes first by itself.`);
 }

@@ -1,10 +1,6 @@
 import { isJsonObject, type JsonObject } from '../../checkpoint/files/json-file.ts';
 
-/** Where @huggingface/tokenizers differs from the tokenizers library, and what makes up for it. */
-
-/** Chinese characters that need two code units (tokenizers/src/normalizers/bert.rs, `is_chinese_char`). */
-const farChinese =
-  /[\u{20000}-\u{2a6df}\u{2a700}-\u{2b73f}\u{2b740}-\u{2b81f}\u{2b920}-\u{2ceaf}\u{2f800}-\u{2fa1f}]/gu;
+/** Where pre-tokenizers of @huggingface/tokenizers differ from the tokenizers library's, and what makes up for it. */
 
 /** GPT-2's words (tokenizers/src/pre_tokenizers/byte_level.rs). */
 const WORDS = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
@@ -27,6 +23,17 @@ function piecesOf({ type, individual_digits, behavior }: JsonObject): string | u
   return `[^${PUNCTUATION}]+${behavior === 'Removed' ? '' : `|[${PUNCTUATION}]${behavior === 'Contiguous' ? '+' : ''}`}`;
 }
 
+/** The library's `Metaspace` leaves words together, and knows no `add_prefix_space`, which files had before `prepend_scheme`. */
+function completeMetaspace(part: JsonObject): JsonObject {
+  const { replacement, split, add_prefix_space, prepend_scheme } = part;
+  const sign = typeof replacement === 'string' ? replacement : '▁';
+  const scheme = add_prefix_space === false ? 'never' : (prepend_scheme ?? 'always');
+  const whole = { type: 'Metaspace', replacement: sign, prepend_scheme: scheme };
+  if (split === false) return whole;
+  const one = escaped(sign);
+  return { type: 'Sequence', pretokenizers: [whole, splitInto(`${one}[^${one}]*|[^${one}]+`)] };
+}
+
 function splitInto(pieces: string): JsonObject {
   return { type: 'Split', pattern: { Regex: pieces }, behavior: 'Removed', invert: true };
 }
@@ -36,7 +43,11 @@ function completeSplit(part: JsonObject): JsonObject {
   const { pattern } = part;
   const text = isJsonObject(pattern) ? pattern['String'] : undefined;
   if (typeof text !== 'string' || part['behavior'] !== 'Removed') return part;
-  return { ...part, pattern: { Regex: text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&') } };
+  return { ...part, pattern: { Regex: escaped(text) } };
+}
+
+function escaped(text: string): string {
+  return text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
 }
 
 /**
@@ -53,28 +64,11 @@ export function completePreTokenizer(part: JsonObject | null): JsonObject | null
   const pieces = piecesOf(part);
   if (pieces !== undefined) return splitInto(pieces);
   if (type === 'Split') return completeSplit(part);
-  if (type !== 'ByteLevel' || use_regex === false || add_prefix_space === true) return part;
+  if (type === 'Metaspace') return completeMetaspace(part);
+  if (type !== 'ByteLevel' || use_regex === false) return part;
   const words = { type: 'Split', pattern: { Regex: WORDS }, behavior: 'Isolated', invert: false };
-  return { type: 'Sequence', pretokenizers: [words, { ...part, use_regex: false }] };
-}
-
-/**
- * Completes a normalizer: JavaScript makes another lower case of a sigma at the end of a word, and the library leaves
- * Chinese characters together that need two code units.
- * @param part the normalizer's part of tokenizer.json.
- */
-export function completeNormalizer(
-  normalize: ((text: string) => string) | null,
-  part: JsonObject | null,
-): (text: string) => string {
-  if (normalize === null || part === null) return (text) => text;
-  const parts = [part, ...(Array.isArray(part['normalizers']) ? part['normalizers'] : [])].filter(isJsonObject);
-  const lowers = parts.some(
-    ({ type, lowercase }) => type === 'Lowercase' || (type === 'BertNormalizer' && lowercase === true),
-  );
-  const dividesChinese = parts.some((each) => each['handle_chinese_chars'] === true);
-  return (text) => {
-    const lowered = lowers ? text.replaceAll('Σ', 'σ') : text;
-    return normalize(dividesChinese ? lowered.replace(farChinese, ' $& ') : lowered);
-  };
+  // A Metaspace whose sign is a space puts one before a text that has none there.
+  const space = { type: 'Metaspace', replacement: ' ', prepend_scheme: 'always' };
+  const bytes = { ...part, use_regex: false, add_prefix_space: false };
+  return { type: 'Sequence', pretokenizers: [...(add_prefix_space === true ? [space] : []), words, bytes] };
 }

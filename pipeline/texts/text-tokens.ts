@@ -20,6 +20,8 @@ interface TextLimits {
  */
 export function textTokens(text: string, kind: string, model: TextLimits, tokenizer: Tokenizer): readonly number[] {
   requireCharacters(text, kind, Math.min(model.maxPositions * MAX_CHARACTERS_PER_TOKEN, MAX_CHARACTERS));
+  // T5's normalizer makes words of single characters.
+  requireCharacters(text.normalize('NFKC'), kind, MAX_CHARACTERS);
   requireWords(text, kind, model.maxPositions);
   const tokenIds = tokenizer.encode(text);
   const unknown = tokenIds.find((id) => id >= model.vocabularySize);

@@ -1,6 +1,7 @@
 import type { TextConfig } from '../../checkpoint/config/blip-config.ts';
 import type { ClipTextConfig } from '../../checkpoint/config/clip-config.ts';
 import type { LanguageModelConfig } from '../../checkpoint/config/language-model-config.ts';
+import type { QFormerConfig } from '../../checkpoint/config/qformer-config.ts';
 import { invalidTokenizer } from './definitions/tokenizer-files.ts';
 import type { CheckpointTokenizer } from './tokenizer.ts';
 
@@ -11,7 +12,7 @@ import type { CheckpointTokenizer } from './tokenizer.ts';
  */
 export function checkVocabulary(
   tokenizer: CheckpointTokenizer,
-  model: TextConfig | ClipTextConfig | LanguageModelConfig,
+  model: TextConfig | ClipTextConfig | LanguageModelConfig | QFormerConfig,
 ): readonly string[] {
   const { path, idCount } = tokenizer;
   const { vocabularySize } = model;
@@ -23,7 +24,7 @@ export function checkVocabulary(
       `tokens around a text below vocab_size ${vocabularySize} of config.json, got ${beyond}`,
     );
   // A language model has more rows of embeddings than tokens, and a token for images that is never looked up.
-  if ('endTokenIds' in model) return [];
+  if (!('pooling' in model) && !('sepTokenId' in model)) return checkBeginning(path, frame);
   const missing = countMissing(tokenizer, model);
   const notices = 'pooling' in model ? checkClipEnd(path, frame, model) : checkBlipEnd(path, frame, model);
   return [
@@ -36,6 +37,14 @@ export function checkVocabulary(
     ...(idCount <= vocabularySize
       ? []
       : [`${path}: has ${idCount} tokens, and the model ${vocabularySize}. Texts with the others are refused.`]),
+  ];
+}
+
+/** Some files lose the template that puts OPT's or LLaMA's first token before a text, or T5's last one behind it. */
+function checkBeginning(path: string, frame: readonly number[]): readonly string[] {
+  if (frame.length > 0) return [];
+  return [
+    `${path}: puts no special token around texts, and language models learned texts with one. Answers may be worse.`,
   ];
 }
 

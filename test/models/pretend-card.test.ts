@@ -168,9 +168,16 @@ const behindImages = Object.values(searches).map(({ promptLengths, ...request })
   const queryCount = 5;
   return { kind: 'generation', ...request, promptLengths: promptLengths.map((length) => queryCount + length) };
 });
+/** T5 begins with one token: its encoder reads prompts, of several lengths. */
+const behindEncoder = Object.values(searches).map(
+  (request): PretendRequest => ({ kind: 'generation', ...request, promptLengths: request.promptLengths.map(() => 0) }),
+);
 const runs: readonly (readonly [checkpoint: string, requests: readonly PretendRequest[]])[] = [
   ['test/fixtures/checkpoints/blip2-opt', behindImages],
   ['test/fixtures/checkpoints/blip2-opt-legacy', behindImages],
+  ['test/fixtures/checkpoints/blip2-t5', behindEncoder],
+  ['test/fixtures/checkpoints/blip2-t5-legacy', behindEncoder],
+  ['test/fixtures/checkpoints/instructblip-t5', behindEncoder],
   ['checkpoints/scenes-captioning', generations],
   ['checkpoints/scenes-question-answering', [...generations, { kind: 'ranking', rows: 2 }]],
   ['checkpoints/scenes-retrieval', [{ kind: 'retrieval', images: 2, texts: 3 }]],

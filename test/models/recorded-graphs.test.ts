@@ -22,10 +22,7 @@ function foldersIn(parent: string, pattern = /./): readonly (readonly [name: str
   return names.sort().map((name) => [name, join(root, parent, name)]);
 }
 
-/** Image-text retrieval of BLIP-2 has no graph yet. */
-const written = /^(?!blip2-itm)/;
-
-const checkpoints = [...foldersIn('test/fixtures/checkpoints', written), ...foldersIn('checkpoints', /^scenes-/)];
+const checkpoints = [...foldersIn('test/fixtures/checkpoints'), ...foldersIn('checkpoints', /^scenes-/)];
 
 test('every graph has its recorded hash', async () => {
   const lines: string[] = [];

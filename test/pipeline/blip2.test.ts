@@ -1,16 +1,17 @@
 import sharp from 'sharp';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import type { TensorAnswer } from '../../pipeline/infer-request.ts';
 import { type RunningModel, startModel } from '../../pipeline/model.ts';
 import { valuesOf } from '../support/answers.ts';
 import { expectClose } from '../support/close-to.ts';
 import {
-  fixtures,
+  checkpointFolder,
   type GoldenSequence,
   type ImageName,
   type ImageTextCheckpointName,
   imageNames,
   imageTextCheckpointNames,
+  openBlip2Checkpoint,
   openGoldenTensors,
   readGoldenJson,
 } from '../support/goldens.ts';
@@ -28,9 +29,9 @@ interface Golden {
   readonly answer: string;
 }
 
-/** The picture in the model's size, so that no other resize than Pillow's is in the answers. */
-async function pictureOf(name: ImageTextCheckpointName, image: ImageName): Promise<Uint8Array> {
-  const { data, shape } = openGoldenTensors(name).bytes(`${image}.resized`);
+/** The picture in the model's size, or in another one, so that no other resize than Pillow's is in the answers. */
+async function pictureOf(name: ImageTextCheckpointName, image: ImageName, side?: number): Promise<Uint8Array> {
+  const { data, shape } = openGoldenTensors(name).bytes(`${image}.resized${side === undefined ? '' : `.${side}`}`);
   const [height = 0, width = 0] = shape;
   return await sharp(data, { raw: { width, height, channels: 3 } })
     .png()
@@ -46,6 +47,12 @@ function casesOf(name: string): readonly (readonly [title: string, rows: readonl
   const goldens: readonly Golden[] = readGoldenJson(`${name}.json`);
   const titles = [...new Set(goldens.map(({ parameters }) => JSON.stringify(parameters)))];
   return titles.map((title) => [title, goldens.filter(({ parameters }) => JSON.stringify(parameters) === title)]);
+}
+
+/** Checkpoints are for images of 28 or of 42 pixels. Of another size, positions are interpolated. */
+function otherSizeOf(name: ImageTextCheckpointName): number {
+  const { vision } = openBlip2Checkpoint(checkpointFolder(name)).config;
+  return vision.imageSize === 28 ? 56 : 28;
 }
 
 function expectSequences(answer: TensorAnswer, golden: readonly Golden[]): void {
@@ -69,7 +76,7 @@ describe.each(imageTextCheckpointNames)('%s', (name) => {
   const pictures: Partial<Record<ImageName, Uint8Array>> = {};
   beforeAll(async () => {
     for (const image of imageNames) pictures[image] = await pictureOf(name, image);
-    model = await startModel(testSettings({ checkpoint: `${fixtures}checkpoints/${name}` }));
+    model = await startModel(testSettings({ checkpoint: checkpointFolder(name) }));
   });
   afterAll(() => model?.close());
   const infer = (inputs: Readonly<Record<string, unknown>>, wanted: readonly string[]) => {
@@ -89,6 +96,26 @@ describe.each(imageTextCheckpointNames)('%s', (name) => {
   test.each(casesOf(name))('all rows in one request: %s', async (_, rows) => {
     const inputs = { img_url: rows.map(({ image }) => pictures[image]), text: rows.map(({ prompt }) => prompt ?? '') };
     expectSequences(await infer({ ...inputs, ...rows[0]?.parameters }, outputs), rows);
+  });
+
+  test('several prompts about one image', async () => {
+    const [, rows = []] = casesOf(name)[0] ?? [];
+    const [first, second] = rows;
+    if (first === undefined || second === undefined) throw new Error('Expected two rows, got fewer.');
+    expect(second.image).toBe(first.image);
+    const inputs = { img_url: [pictures[first.image]], text: [first, second].map(({ prompt }) => prompt ?? '') };
+    expectSequences(await infer(inputs, outputs), [first, second]);
+  });
+
+  test('images of another size', async () => {
+    const imageSize = otherSizeOf(name);
+    const rows: readonly Golden[] = readGoldenJson(`${name}-${imageSize}-pixels.json`);
+    expect(rows.length).toBeGreaterThan(2);
+    const resized = await startModel(testSettings({ checkpoint: checkpointFolder(name), imageSize }));
+    onTestFinished(() => resized.close());
+    const images = await Promise.all(rows.map(({ image }) => pictureOf(name, image, imageSize)));
+    const inputs = { img_url: images, text: rows.map(({ prompt }) => prompt ?? '') };
+    expectSequences(await resized.infer({ inputs, outputs }), rows);
   });
 
   test('a question has the continuation as its answer', async () => {

@@ -28,7 +28,7 @@ const defaults = {
   maxSequencesPerToken: 65_536,
   maxBeams: 32,
   maxNewTokens: undefined,
-  maxRunBytes: 1_000_000_000,
+  maxRunBytes: undefined,
   runLimitMs: 120_000,
   maxDecodedBytes: 600_000_000,
   imageCacheBytes: 0,

@@ -18,9 +18,9 @@ export function valuesOf({ outputs }: Tensors, name: string): readonly (string |
   return output.data;
 }
 
-/** An output of numbers with two dimensions, row by row. */
+/** An output of numbers with two dimensions or more, in rows of the last one. */
 export function rowsOf(answer: Tensors, name: string): readonly (readonly number[])[] {
   const values = valuesOf(answer, name).map(Number);
-  const [count = 0, length = 0] = answer.outputs.find((tensor) => tensor.name === name)?.shape ?? [];
-  return Array.from({ length: count }, (_, row) => values.slice(row * length, (row + 1) * length));
+  const length = answer.outputs.find((tensor) => tensor.name === name)?.shape.at(-1) ?? 1;
+  return Array.from({ length: values.length / length }, (_, row) => values.slice(row * length, (row + 1) * length));
 }

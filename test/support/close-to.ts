@@ -1,10 +1,15 @@
 import { expect } from 'vitest';
 
+export interface Tolerance {
+  readonly absolute: number;
+  readonly relative?: number;
+}
+
 /** `|got - want| <= absolute + relative * |want|` for every element, as numpy.allclose has it. */
 export function expectClose(
   got: ArrayLike<number>,
   want: ArrayLike<number>,
-  { absolute, relative = 0 }: { readonly absolute: number; readonly relative?: number },
+  { absolute, relative = 0 }: Tolerance,
 ): void {
   expect(got.length).toBe(want.length);
   const worst = { excess: 0, index: -1, got: 0, want: 0 };

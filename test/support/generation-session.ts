@@ -3,28 +3,24 @@ import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { TokenRules } from '../../checkpoint/config/token-rules.ts';
 import { openWeights } from '../../checkpoint/weights/weights.ts';
 import { captioningGraph } from '../../models/heads/captioning.ts';
-import { imageTextToTextGraph } from '../../models/heads/image-text-to-text.ts';
 import { questionAnsweringGraph } from '../../models/heads/question-answering.ts';
 import type { GraphForm, GraphOptions } from '../../models/module.ts';
 import type { Graph } from '../../onnx/graph.ts';
-import { stateShapeOf } from '../../pipeline/sessions/batch-images.ts';
 import { settingFeeds } from '../../pipeline/sessions/generation-feeds.ts';
 import { createSession, type RuntimeTensor } from '../../pipeline/sessions/runtime.ts';
 import { resolveGenerationSettings } from '../../pipeline/tasks/generation-settings.ts';
-import { expectClose } from './close-to.ts';
+import { expectClose, type Tolerance } from './close-to.ts';
 import {
   type AnswerCheckpointName,
-  type Blip2CheckpointName,
   type CheckpointName,
   checkpointFolder,
   type GoldenAnswer,
   type GoldenGeneration,
   type ImageName,
-  openBlip2Checkpoint,
   openBlipCheckpoint,
   openGoldenTensors,
 } from './goldens.ts';
-import { allNew, newImages } from './new-images.ts';
+import { newImages } from './new-images.ts';
 
 /** An ordinary token of every small checkpoint. */
 const PADDING = 7;
@@ -42,11 +38,15 @@ export type GoldenRow = Omit<GoldenGeneration, 'prompt'> & Partial<Pick<GoldenAn
 const LOGPROB_TOLERANCE = { absolute: 1e-4 };
 const SCORE_TOLERANCE = { absolute: 1e-4, relative: 1e-4 };
 
-export function expectGolden(row: GoldenRow, sequences: readonly Sequence[] | undefined): void {
+export function expectGolden(
+  row: GoldenRow,
+  sequences: readonly Sequence[] | undefined,
+  logprobTolerance: Tolerance = LOGPROB_TOLERANCE,
+): void {
   const wanted = row.sequences;
   expect(sequences?.map(({ tokenIds }) => tokenIds)).toEqual(wanted.map(({ token_ids }) => token_ids));
   for (const [index, { token_logprobs, score }] of wanted.entries()) {
-    expectClose(sequences?.[index]?.tokenLogprobs ?? [], token_logprobs, LOGPROB_TOLERANCE);
+    expectClose(sequences?.[index]?.tokenLogprobs ?? [], token_logprobs, logprobTolerance);
     if (score !== undefined) expectClose([sequences?.[index]?.score ?? Number.NaN], [score], SCORE_TOLERANCE);
   }
 }
@@ -63,9 +63,9 @@ export function byParameters<Row extends GoldenRow>(
   return [...groups];
 }
 
-export interface GenerationSession {
+export interface GenerationSession<Row extends GoldenRow = GoldenRow> {
   /** Runs golden rows as one batch. They must have equal parameters. */
-  generate(rows: readonly GoldenRow[]): Promise<readonly (readonly Sequence[])[]>;
+  generate(rows: readonly Row[]): Promise<readonly (readonly Sequence[])[]>;
   release(): Promise<void>;
 }
 
@@ -87,32 +87,7 @@ export function openAnswerSession(
   return openSession(name, withRules(questionAnsweringGraph, tokenRules), options);
 }
 
-/** The graph of BLIP-2 with OPT. */
-export async function openBlip2Session(
-  name: Blip2CheckpointName,
-  options: GraphOptions = {},
-): Promise<GenerationSession> {
-  const checkpoint = openBlip2Checkpoint(checkpointFolder(name));
-  const weights = openWeights(checkpoint.folder);
-  const graph = imageTextToTextGraph(checkpoint, weights, options);
-  const session = await openSessionOn(graph, weights.dataFolder);
-  const goldens = openGoldenTensors(name);
-  return {
-    async generate(rows) {
-      const images = [...new Set(rows.map(({ image }) => image))];
-      const outputs = await session.run({
-        ...allNew(resizedImages(images, goldens), stateShapeOf(graph)),
-        image_index: int64s(rows.map(({ image }) => images.indexOf(image))),
-        ...promptInputs(rows),
-        ...parameterInputs(rows),
-      });
-      return readSequences(rows, outputs);
-    },
-    release: () => session.release(),
-  };
-}
-
-function openSessionOn(graph: Graph, dataFolder: string) {
+export function openSessionOn(graph: Graph, dataFolder: string) {
   return createSession(graph, { executionProvider: 'cpu', threadCount: 2, dataFolder });
 }
 
@@ -193,7 +168,7 @@ function promptIds(row: GoldenRow): readonly number[] {
   return first?.token_ids.slice(0, first.token_ids.length - first.token_logprobs.length) ?? [];
 }
 
-function promptInputs(rows: readonly GoldenRow[]): Record<string, RuntimeTensor> {
+export function promptInputs(rows: readonly GoldenRow[]): Record<string, RuntimeTensor> {
   const prompts = rows.map(promptIds);
   const length = Math.max(...prompts.map((prompt) => prompt.length));
   const padded = prompts.map((prompt) => [
@@ -206,7 +181,7 @@ function promptInputs(rows: readonly GoldenRow[]): Record<string, RuntimeTensor>
   };
 }
 
-function parameterInputs(rows: readonly GoldenRow[]): Record<string, RuntimeTensor> {
+export function parameterInputs(rows: readonly GoldenRow[]): Record<string, RuntimeTensor> {
   const parameters = rows[0]?.parameters ?? {};
   const number = (name: string, usual: number) => Number(parameters[name] ?? usual);
   const uniforms = rows.flatMap((row) => row.uniforms.flat());
@@ -219,7 +194,7 @@ function parameterInputs(rows: readonly GoldenRow[]): Record<string, RuntimeTens
   };
 }
 
-function readSequences(
+export function readSequences(
   rows: readonly GoldenRow[],
   outputs: Readonly<Record<string, RuntimeTensor>>,
 ): readonly (readonly Sequence[])[] {

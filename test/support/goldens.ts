@@ -4,6 +4,7 @@ import {
   type Blip2Checkpoint,
   type BlipCheckpoint,
   type ClipCheckpoint,
+  isBlip2Retrieval,
   openCheckpoint,
 } from '../../checkpoint/checkpoint.ts';
 import { readSafetensorsHeader, type TensorRegion } from '../../checkpoint/weights/safetensors.ts';
@@ -15,9 +16,8 @@ export const checkpointNames = ['narrow-vision', 'sharded-float16', 'untied-bflo
 export type CheckpointName = (typeof checkpointNames)[number];
 export const answerCheckpointNames = ['answers-float32', 'answers-float16'] as const;
 export const retrievalCheckpointNames = ['retrieval-wide-vision', 'retrieval-bfloat16'] as const;
-/** BLIP-2 with OPT. */
-export const blip2CheckpointNames = ['blip2-opt', 'blip2-opt-legacy', 'blip2-opt-float16'] as const;
 export const clipCheckpointNames = ['clip-placeholder-end', 'clip-real-end'] as const;
+/** BLIP-2 and InstructBLIP. */
 export const imageTextCheckpointNames = [
   'blip2-opt',
   'blip2-opt-legacy',
@@ -26,12 +26,16 @@ export const imageTextCheckpointNames = [
   'blip2-t5-legacy',
   'blip2-t5-bfloat16',
   'instructblip-t5',
+  'instructblip-vicuna',
+  'blip2-llama',
 ] as const;
+export const blip2RetrievalCheckpointNames = ['blip2-itm', 'blip2-itm-legacy'] as const;
+/** Of both families. */
+export const allRetrievalCheckpointNames = [...retrievalCheckpointNames, ...blip2RetrievalCheckpointNames] as const;
 export type ImageTextCheckpointName = (typeof imageTextCheckpointNames)[number];
 export type AnswerCheckpointName = (typeof answerCheckpointNames)[number];
-export type RetrievalCheckpointName = (typeof retrievalCheckpointNames)[number];
+export type RetrievalCheckpointName = (typeof allRetrievalCheckpointNames)[number];
 export type ClipCheckpointName = (typeof clipCheckpointNames)[number];
-export type Blip2CheckpointName = (typeof blip2CheckpointNames)[number];
 type AnyCheckpointName =
   | CheckpointName
   | AnswerCheckpointName
@@ -97,7 +101,8 @@ export function checkpointFolder(name: AnyCheckpointName): string {
 /** A checkpoint of BLIP; those of CLIP have other configurations. */
 export function openBlipCheckpoint(folder: string): BlipCheckpoint {
   const checkpoint = openCheckpoint(folder);
-  if (checkpoint.task !== 'clip' && checkpoint.task !== 'image-text-to-text') return checkpoint;
+  const isBlip = checkpoint.task !== 'clip' && checkpoint.task !== 'image-text-to-text';
+  if (isBlip && !isBlip2Retrieval(checkpoint)) return checkpoint;
   throw new Error(`Expected a BLIP checkpoint in ${folder}, got one for ${checkpoint.task}.`);
 }
 
@@ -132,14 +137,21 @@ export function readGoldenJson<T>(file: string): T {
   return JSON.parse(readFileSync(`${fixtures}goldens/${file}`, 'utf8'));
 }
 
-/**
- * One call of `Blip2ForConditionalGeneration.generate` with one row. Lengths that count the prompt are left out: they are
- * counted before a graph.
- */
-export function readBlip2Goldens(name: Blip2CheckpointName): readonly GoldenGeneration[] {
-  const rows = readGoldenJson<readonly Omit<GoldenGeneration, 'uniforms'>[]>(`${name}.json`);
+/** One call of `generate` of BLIP-2 or InstructBLIP with one row. */
+export interface GoldenContinuation extends GoldenGeneration {
+  readonly prompt_number: number;
+  /** As transformers' processor makes them: the image's token for each of its vectors, and then the prompt. */
+  readonly input_ids: readonly number[];
+}
+
+/** What a row's parameters say before there is a graph: lengths that count the prompt, seeds, and sizes of images. */
+const beforeGraphs = ['max_length', 'min_length', 'seed', 'image_size'];
+
+/** Rows whose parameters are a graph's. */
+export function readContinuations(name: ImageTextCheckpointName): readonly GoldenContinuation[] {
+  const rows = readGoldenJson<readonly Omit<GoldenContinuation, 'uniforms'>[]>(`${name}.json`);
   return rows
-    .filter(({ parameters }) => !('max_length' in parameters || 'min_length' in parameters))
+    .filter(({ parameters }) => !beforeGraphs.some((parameter) => parameter in parameters))
     .map((row) => ({ ...row, uniforms: [] }));
 }
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -54,9 +54,14 @@ export const quickLimits: HubLimits = {
 
 const fixtures = fileURLToPath(new URL('../fixtures/checkpoints/', import.meta.url));
 
-export function fixtureFiles(name: 'narrow-vision' | 'sharded-float16' | 'untied-bfloat16'): Files {
+type HubFixture = 'narrow-vision' | 'sharded-float16' | 'untied-bfloat16' | 'instructblip-t5';
+
+/** The files of a checkpoint by their paths. */
+export function fixtureFiles(name: HubFixture): Files {
   const folder = join(fixtures, name);
-  return Object.fromEntries(readdirSync(folder).map((file) => [file, readFileSync(join(folder, file))]));
+  const paths = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+  const files = paths.filter((path) => statSync(join(folder, path)).isFile());
+  return Object.fromEntries(files.map((path) => [path, readFileSync(join(folder, path))]));
 }
 
 /** An environment with a Hub and an empty home, and nothing of the one that the tests run in. */
@@ -118,7 +123,8 @@ function answerAsHub(request: IncomingMessage, response: ServerResponse, content
   const file = files?.[decodeURIComponent(fileParts.join('/'))];
   if (rest === '') refuse(response, 404, 'RepoNotFound');
   else if (files === undefined) refuse(response, 404, 'RevisionNotFound');
-  else if (start === '/api/models/') sendJson(response, route === 'tree' ? tree(files) : info(commit, files));
+  else if (start === '/api/models/')
+    sendJson(response, route === 'tree' ? tree(files, fileParts.join('/')) : info(commit, files));
   else if (file === undefined) refuse(response, 404, 'EntryNotFound', { 'x-repo-commit': commit });
   else sendFile(request, response, file, commit, content.edgeUrl);
 }
@@ -179,15 +185,26 @@ function info(commit: string, files: Files): object {
   };
 }
 
-/** As on the Hub, `oid` of a large file is that of its pointer. */
-function tree(files: Files): object {
-  return Object.entries(files).map(([path, bytes]) => ({
+/** The files and folders in a folder. As on the Hub, `oid` of a large file is that of its pointer. */
+function tree(files: Files, folder: string): object {
+  const start = folder === '' ? '' : `${folder}/`;
+  const inFolder = Object.entries(files).filter(([path]) => path.startsWith(start));
+  const isNested = (path: string) => path.slice(start.length).includes('/');
+  const folders = inFolder.filter(([path]) => isNested(path)).map(([path]) => path.slice(0, path.lastIndexOf('/')));
+  return [
+    ...[...new Set(folders)].map((path) => ({ type: 'directory', path, size: 0, oid: COMMIT })),
+    ...inFolder.filter(([path]) => !isNested(path)).map(([path, bytes]) => fileEntry(path, bytes)),
+  ];
+}
+
+function fileEntry(path: string, bytes: Uint8Array): object {
+  return {
     type: 'file',
     path,
     size: bytes.length,
     oid: gitBlobSha1(isLarge(bytes) ? Buffer.from(`pointer to ${sha256(bytes)}`) : bytes),
     ...(isLarge(bytes) ? { lfs: { oid: sha256(bytes), size: bytes.length, pointerSize: 134 } } : {}),
-  }));
+  };
 }
 
 function isLarge(bytes: Uint8Array): boolean {

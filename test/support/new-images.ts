@@ -1,12 +1,12 @@
-import type { BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
+import type { Blip2RetrievalCheckpoint, BlipCheckpoint } from '../../checkpoint/checkpoint.ts';
 import { imageTokenCount } from '../../checkpoint/config/vision-config.ts';
 import type { GraphForm } from '../../models/module.ts';
 import { imageFeeds } from '../../pipeline/sessions/row-feeds.ts';
 import type { RuntimeTensor } from '../../pipeline/sessions/runtime.ts';
 
-/** Feeds of BLIP's graphs for images that all go through the vision model, in their order. The lean form knows no others. */
+/** Feeds of the graphs of BLIP and of retrieval for images that all go through the vision model, in their order. The lean form knows no others. */
 export function newImages(
-  { config }: BlipCheckpoint,
+  { config }: BlipCheckpoint | Blip2RetrievalCheckpoint,
   pixels: RuntimeTensor,
   form: GraphForm = 'plain',
 ): Record<string, RuntimeTensor> {

@@ -89,6 +89,17 @@ function tokens(length: number, first = TOKEN): readonly number[] {
   return [first, ...Array.from({ length }, () => TOKEN)];
 }
 
+/** The tokens that encoders read: of a question, of T5's prompt, and of the same prompt for InstructBLIP's Q-Former. */
+function encoderTokens(checkpoint: Checkpoint, length: number) {
+  if (checkpoint.task === 'question-answering') return { questionIds: tokens(length) };
+  if (checkpoint.task !== 'image-text-to-text') return {};
+  const { language, readsInstruction } = checkpoint.config;
+  return {
+    ...(language.kind === 't5' ? { questionIds: tokens(length) } : {}),
+    ...(readsInstruction ? { instructionIds: tokens(length) } : {}),
+  };
+}
+
 function rowSettings(settings: GenerationSettings) {
   return { maxNewTokens: MAX_NEW_TOKENS, minNewTokens: settings.minNewTokens.tokens, seed: 1 };
 }
@@ -101,7 +112,7 @@ async function compute(session: LoadedSession<never>, checkpoint: Checkpoint, re
       const rows = request.promptLengths.map((length, image) => ({
         image,
         inputIds: tokens(length),
-        ...(checkpoint.task === 'question-answering' ? { questionIds: tokens(2 + image) } : {}),
+        ...encoderTokens(checkpoint, 2 + image),
         ...rowSettings(settings),
       }));
       await runs.generation({ images: imagesOf(checkpoint, rows.length), rows, settings: settings.shared });

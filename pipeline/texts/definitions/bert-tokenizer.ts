@@ -1,6 +1,7 @@
 import type { JsonObject } from '../../../checkpoint/files/json-file.ts';
 import { requireFew } from './added-tokens.ts';
 import { readTokenList, type TokenSource } from './special-tokens.ts';
+import { template } from './template.ts';
 import type { TokenizerDefinition } from './tokenizer-definition.ts';
 import { modelOf, readText, requireVocabulary, type TokenizerFiles } from './tokenizer-files.ts';
 
@@ -29,7 +30,7 @@ export function describeBertTokenizer(files: TokenizerFiles): TokenizerDefinitio
     parts: {
       normalizer: normalizerOf(values),
       pre_tokenizer: { type: 'BertPreTokenizer' },
-      post_processor: postProcessorOf(tokens.required('cls_token', source), tokens.required('sep_token', source)),
+      post_processor: template([tokens.required('cls_token', source)], [tokens.required('sep_token', source)]),
       decoder: { type: 'WordPiece', prefix: '##', cleanup: true },
       model: {
         type: 'WordPiece',
@@ -65,16 +66,5 @@ function normalizerOf(settings: JsonObject): JsonObject {
     handle_chinese_chars: settings['tokenize_chinese_chars'] !== false,
     strip_accents: settings['strip_accents'] ?? null,
     lowercase,
-  };
-}
-
-/** Puts the start token before a text, and the end token behind it. */
-function postProcessorOf(start: string, end: string): JsonObject {
-  const wrap = (content: string) => ({ SpecialToken: { id: content, type_id: 0 } });
-  return {
-    type: 'TemplateProcessing',
-    single: [wrap(start), { Sequence: { id: 'A', type_id: 0 } }, wrap(end)],
-    pair: [],
-    special_tokens: {},
   };
 }

@@ -1,8 +1,14 @@
 import { describeBertTokenizer } from './bert-tokenizer.ts';
 import { describeClipTokenizer } from './clip-tokenizer.ts';
+import { describeGpt2Tokenizer } from './gpt2-tokenizer.ts';
+import { describeLlamaTokenizer } from './llama-tokenizer.ts';
+import { describeT5Tokenizer } from './t5-tokenizer.ts';
 import type { TokenizerDefinition } from './tokenizer-definition.ts';
-import { invalidTokenizer, modelOf, readTokenizerFiles, type TokenizerFiles } from './tokenizer-files.ts';
+import { invalidTokenizer, modelOf, readJson, readTokenizerFiles, type TokenizerFiles } from './tokenizer-files.ts';
 import { describeWrittenTokenizer } from './written-tokenizer.ts';
+
+const SETS =
+  'tokenizer.json, vocab.txt, or vocab.json and merges.txt, spiece.model, or tokenizer.model, got none of these sets';
 
 type Describe = (files: TokenizerFiles) => TokenizerDefinition | undefined;
 
@@ -11,6 +17,9 @@ const classes: Readonly<Record<string, Describe>> = {
   BertTokenizer: describeBertTokenizer,
   DistilBertTokenizer: describeBertTokenizer,
   CLIPTokenizer: describeClipTokenizer,
+  GPT2Tokenizer: describeGpt2Tokenizer,
+  T5Tokenizer: describeT5Tokenizer,
+  LlamaTokenizer: describeLlamaTokenizer,
 };
 
 /**
@@ -22,7 +31,7 @@ export function describeTokenizer(folder: string): TokenizerDefinition {
   const files = readTokenizerFiles(folder);
   const described = describeAsNamed(files) ?? describeByFiles(files);
   if (described !== undefined) return described;
-  throw invalidTokenizer(folder, 'tokenizer.json, vocab.txt, or vocab.json and merges.txt, got none of these sets');
+  throw invalidTokenizer(folder, SETS);
 }
 
 function describeAsNamed(files: TokenizerFiles): TokenizerDefinition | undefined {
@@ -36,9 +45,23 @@ function describeAsNamed(files: TokenizerFiles): TokenizerDefinition | undefined
 
 function describeByFiles(files: TokenizerFiles): TokenizerDefinition | undefined {
   const { definition } = files;
-  if (definition === undefined) return describeClipTokenizer(files) ?? describeBertTokenizer(files);
+  if (definition === undefined) {
+    const describePairs = endsWords(files) ? describeClipTokenizer : describeGpt2Tokenizer;
+    return (
+      describePairs(files) ??
+      describeBertTokenizer(files) ??
+      describeT5Tokenizer(files) ??
+      describeLlamaTokenizer(files)
+    );
+  }
   const { type, end_of_word_suffix } = modelOf(definition);
   if (type === 'WordPiece') return describeBertTokenizer(files);
   if (type === 'BPE' && end_of_word_suffix === '</w>') return describeClipTokenizer(files);
   return describeWrittenTokenizer(files, definition);
+}
+
+/** CLIP's pieces at the end of a word have a sign, and GPT-2's have one where a word begins. */
+function endsWords({ folder }: TokenizerFiles): boolean {
+  const tokens = Object.keys(readJson(folder, 'vocab.json')?.values ?? {});
+  return tokens.some((token) => token.endsWith('</w>'));
 }

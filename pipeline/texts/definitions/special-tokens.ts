@@ -29,6 +29,14 @@ type NamedToken = string | AddedToken;
 /** The texts of the special tokens that a class of tokenizers has where no file names others. */
 export type UsualTokens = Readonly<Partial<Record<Attribute, string>>>;
 
+/** What a tokenizer has besides what tokenizer_config.json and the files beside it say. */
+export interface MoreTokens {
+  /** Texts of tokens that were added before. */
+  readonly known?: readonly string[];
+  /** Added where no file names extra tokens. */
+  readonly usualExtra?: readonly AddedToken[];
+}
+
 export interface TokenList {
   /** All of them, in the order in which they get their ids. */
   readonly added: readonly AddedToken[];
@@ -38,6 +46,8 @@ export interface TokenList {
    *   which is not the one that the model learned.
    */
   readonly required: (attribute: Attribute, source: TokenSource) => string;
+  /** The text of a special token, where it has one. */
+  readonly textOf: (attribute: Attribute) => string | undefined;
 }
 
 /** The tokens of a vocabulary, and the file that they come from. */
@@ -46,14 +56,15 @@ export interface TokenSource {
   readonly vocabulary: JsonObject;
 }
 
-/**
- * @param known texts of tokens that were added before.
- * @throws CheckpointError `CHECKPOINT_TOKENIZER_INVALID`.
- */
-export function readTokenList(files: TokenizerFiles, usual: UsualTokens, known: readonly string[] = []): TokenList {
+/** @throws CheckpointError `CHECKPOINT_TOKENIZER_INVALID`. */
+export function readTokenList(
+  files: TokenizerFiles,
+  usual: UsualTokens,
+  { known = [], usualExtra = [] }: MoreTokens = {},
+): TokenList {
   const { listed, values } = readListedTokens(files);
   const named = namedTokens(values, usual, listed, files.settings.path);
-  const extra = readTokens(extraTokens(values), files.settings.path);
+  const extra = isEmpty(extraTokens(values)) ? usualExtra : readTokens(extraTokens(values), files.settings.path);
   const texts = new Set([...known, ...listed.map(({ content }) => content)]);
   const namedTexts = new Set([...named.values()].map(textOf));
   // Equal ones are added once. One that comes again with other flags changes the first.
@@ -64,6 +75,7 @@ export function readTokenList(files: TokenizerFiles, usual: UsualTokens, known: 
       ...listed,
       ...unlisted.map((token) => ({ ...token, special: token.special || namedTexts.has(token.content) })),
     ],
+    textOf: (attribute) => (named.has(attribute) ? textOf(named.get(attribute) ?? '') : undefined),
     required: (attribute, { path, vocabulary }) => {
       const text = textOf(named.get(attribute) ?? '');
       if (Object.hasOwn(vocabulary, text) || texts.has(text)) return text;
@@ -165,9 +177,11 @@ function isOwnName(key: string): boolean {
 /** Version 5 of transformers has another name for the list. The older name counts where the newer one is empty. */
 function extraTokens(values: JsonObject): unknown {
   const extra = values['extra_special_tokens'];
-  const isEmpty =
-    extra === undefined || extra === null || (typeof extra === 'object' && Object.keys(extra).length === 0);
-  return isEmpty ? values['additional_special_tokens'] : extra;
+  return isEmpty(extra) ? values['additional_special_tokens'] : extra;
+}
+
+function isEmpty(extra: unknown): boolean {
+  return extra === undefined || extra === null || (typeof extra === 'object' && Object.keys(extra).length === 0);
 }
 
 function readTokens(value: unknown, path: string): readonly NamedToken[] {

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { CheckpointError } from '../../../checkpoint/errors.ts';
 import { isJsonObject, type JsonObject, type JsonSection, readJsonFile } from '../../../checkpoint/files/json-file.ts';
+import { readSmallBinaryFile } from '../../../checkpoint/files/small-binary-file.ts';
 import { readTextFile } from '../../../checkpoint/files/text-file.ts';
 
 const CODE = 'CHECKPOINT_TOKENIZER_INVALID';
@@ -25,6 +26,10 @@ export function readTokenizerFiles(folder: string): TokenizerFiles {
 
 export function readJson(folder: string, name: string): JsonSection | undefined {
   return readJsonFile(join(folder, name), CODE);
+}
+
+export function readBinary(folder: string, name: string, expected: string): Buffer | undefined {
+  return readSmallBinaryFile(join(folder, name), CODE, expected);
 }
 
 export function readText(folder: string, name: string): string | undefined {
@@ -52,11 +57,18 @@ export function requireTokenIds(path: string, ids: Iterable<unknown>): void {
   }
 }
 
-/** The model of a tokenizer.json: how it divides words into tokens. */
+/** The model of a tokenizer.json: how it divides words into tokens. Old files do not name its type. */
 export function modelOf({ path, values }: JsonSection): JsonObject {
   const { model } = values;
-  if (isJsonObject(model)) return model;
-  throw invalidTokenizer(path, 'a model, got none');
+  if (!isJsonObject(model)) throw invalidTokenizer(path, 'a model, got none');
+  const type = model['type'] ?? unnamedType(model);
+  return type === undefined ? model : { ...model, type };
+}
+
+function unnamedType({ vocab, merges, continuing_subword_prefix }: JsonObject): string | undefined {
+  if (Array.isArray(vocab)) return 'Unigram';
+  if (Array.isArray(merges)) return 'BPE';
+  return continuing_subword_prefix === undefined ? undefined : 'WordPiece';
 }
 
 /** The error of a tokenizer's file that cannot be used. */

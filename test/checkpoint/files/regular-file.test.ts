@@ -33,6 +33,10 @@ function folderWithout(name: string): string {
     writeFileSync(join(folder, 'vocab.json'), '{"<|startoftext|>":0,"<|endoftext|>":1}');
     writeFileSync(join(folder, 'merges.txt'), '#version: 0.2\n');
   }
+  if (['spiece.model', 'tokenizer.model'].includes(name)) {
+    rmSync(join(folder, 'tokenizer_config.json'));
+    rmSync(join(folder, 'vocab.txt'));
+  }
   rmSync(join(folder, name), { force: true });
   return folder;
 }

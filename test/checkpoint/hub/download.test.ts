@@ -72,6 +72,8 @@ describe('into the cache', () => {
       'vocab.txt',
       'vocab.json',
       'merges.txt',
+      'spiece.model',
+      'tokenizer.model',
       'added_tokens.json',
       'special_tokens_map.json',
     ];
@@ -311,6 +313,32 @@ describe('a model of slow tokenizers', () => {
   });
 });
 
+describe('InstructBLIP, whose Q-Former has a tokenizer in a folder', () => {
+  const files = fixtureFiles('instructblip-t5');
+  const others = { 'README.md': Buffer.from('#'), 'qformer_tokenizer/notes.md': Buffer.from('#') };
+
+  test.each(['cache', 'folder'])('comes into a %s with it, and with nothing else from there', async (kind) => {
+    const hub = await startHub({ ...files, ...others, 'onnx/model.onnx': Buffer.from('x') });
+    const target = kind === 'cache' ? {} : { folder: join(temporaryFolder(), 'new') };
+    const folder = await downloadCheckpoint(reference, hubEnvironment(hub), { ...options, ...target });
+    expectFiles(folder, files);
+    expect(Object.keys(contents(folder)).sort()).toEqual(Object.keys(files).sort());
+    expect(openTokenizer(join(folder, 'qformer_tokenizer')).encode('').length).toBe(2);
+    expect(hub.requests.filter(({ path }) => path.includes('onnx'))).toEqual([]);
+  });
+
+  test('a cache without it is filled, and without a network it is named', async () => {
+    const hub = await startHub(files);
+    const environment = hubEnvironment(hub);
+    const folder = await downloadCheckpoint(reference, environment, options);
+    rmSync(join(folder, 'qformer_tokenizer'), { recursive: true });
+    const offline = locateCheckpoint(MODEL, { ...environment, HF_HUB_OFFLINE: '1' });
+    await expect(offline).rejects.toThrow('got no qformer_tokenizer/tokenizer.json (or vocab.txt).');
+    await locateCheckpoint(MODEL, environment, options);
+    expectFiles(folder, files);
+  });
+});
+
 describe('a repository that is not a checkpoint', () => {
   const config = { 'config.json': Buffer.from('{}'), 'vocab.txt': Buffer.from('[UNK]') };
 
@@ -318,7 +346,7 @@ describe('a repository that is not a checkpoint', () => {
     [
       'CHECKPOINT_TOKENIZER_INVALID',
       { 'config.json': config['config.json'], 'model.safetensors': Buffer.from('x'), 'vocab.json': Buffer.from('{}') },
-      'expected tokenizer.json, or vocab.txt, or vocab.json with merges.txt on the Hub, got none of them',
+      'vocab.json with merges.txt, or spiece.model, or tokenizer.model on the Hub, got none of them',
     ],
     ['CHECKPOINT_CONFIG_INVALID', { 'model.safetensors': Buffer.from('x') }, 'config.json'],
     ['CHECKPOINT_WEIGHTS_INVALID', config, 'expected one of model.safetensors'],

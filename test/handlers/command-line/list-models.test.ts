@@ -16,6 +16,9 @@ interface Line {
   readonly reference: string;
   readonly task: string;
   readonly size: string;
+  readonly int8: string;
+  readonly fourBits: string;
+  readonly licence: string;
   readonly note: string;
 }
 
@@ -24,12 +27,13 @@ async function list(variables: Readonly<Record<string, string>>): Promise<readon
   const { exitCode, stdout, stderr } = await runProgram(bundle, 'main.js', { args: ['list_models'], variables });
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
   const [heading = '', ...lines] = stdout.replace(/\n$/, '').split('\n');
-  expect(heading).toMatch(/^MODEL +TASK +FLOAT32$/);
+  expect(heading).toMatch(/^MODEL +TASK +FLOAT32 +INT8 +4 BITS +LICENCE$/);
   return lines.map((line) => {
     expect(line).toBe(line.trimEnd());
-    const [reference = '', task = '', size = '', note = '', ...rest] = line.split(/ {2,}/);
+    const cells = line.split(/ {2,}/);
+    const [reference = '', task = '', size = '', int8 = '', fourBits = '', licence = '', note = '', ...rest] = cells;
     expect(rest).toEqual([]);
-    return { reference, task, size, note };
+    return { reference, task, size, int8, fourBits, licence, note };
   });
 }
 
@@ -45,6 +49,8 @@ function cached(reference: string, files: readonly string[] = complete): Readonl
   ]);
 }
 
+const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`;
+
 const presentIn = (lines: readonly Line[]) =>
   lines.filter(({ note }) => note !== '').map(({ reference, note }) => `${reference} ${note}`);
 
@@ -52,15 +58,18 @@ describe('list_models', () => {
   test('prints every known model with its task and size, and none as downloaded', async () => {
     const lines = await list({ HF_HOME: temporaryFolder() });
     expect(lines).toEqual(
-      knownModels.map(({ reference, task, parameterCount }) => ({
+      knownModels.map(({ reference, task, parameterCount, quantizedBytes, licence }) => ({
         reference,
         task,
-        size: `${((parameterCount * 4) / 1e9).toFixed(1)} GB`,
+        size: gigabytes(parameterCount * 4),
+        int8: quantizedBytes === undefined ? '-' : gigabytes(quantizedBytes[8]),
+        fourBits: quantizedBytes?.[4] === undefined ? '-' : gigabytes(quantizedBytes[4]),
+        licence,
         note: '',
       })),
     );
     expect(new Set(lines.map(({ task }) => task))).toEqual(
-      new Set(['captioning', 'question-answering', 'retrieval', 'clip']),
+      new Set(['captioning', 'question-answering', 'retrieval', 'clip', 'image-text-to-text']),
     );
   });
 
@@ -74,7 +83,7 @@ describe('list_models', () => {
       [...line.matchAll(/ {2,}(?=\S)/g)].map(({ index, 0: space }) => index + space.length),
     );
     for (const start of starts) expect(start).toEqual(starts[0]);
-    expect(starts[0]).toHaveLength(2);
+    expect(starts[0]).toHaveLength(5);
   });
 
   test('marks a model that is whole at the known revision', async () => {

@@ -55,6 +55,21 @@ function expectOutputs(answer: InferenceAnswer, wanted: InferenceAnswer['outputs
 const pictures = ['--img_url', imagePath('chelsea'), '--img_url', imagePath('rocket')];
 const sources = [dataUri('chelsea'), dataUri('rocket')];
 
+describe('BLIP-2', () => {
+  test('has a caption, an answer, and an answer after others', async () => {
+    const img_url = readFileSync(shippedFile('examples/apples-and-cat.png'));
+    expectOutputs(readAnswer(await invoke('blip2-opt')), await infer('blip2-opt', { img_url }));
+    const question = 'how many?';
+    const context = ['is it day?', 'yes'];
+    const options = ['--question', question, ...context.flatMap((text) => ['--context', text])];
+    expectOutputs(
+      readAnswer(await invoke('blip2-opt', ...options)),
+      await infer('blip2-opt', { img_url, question, context }),
+    );
+    expect(readError(await invoke('blip2-opt', '--question', question, '--text', 'a'))).toMatch(/text or question/);
+  });
+});
+
 describe('question answering', () => {
   test('--question asks about the shipped picture, or about another one', async () => {
     const shipped = await invoke('answers-float32', '--question', 'is the cat black?');

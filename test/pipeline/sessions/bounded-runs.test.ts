@@ -39,6 +39,7 @@ describe.each([
   ['retrieval-wide-vision', {}, ['match_probability', 'cosine_similarity', 'image_embeds', 'text_embeds']],
   ['retrieval-wide-vision', { rerank_top_k: [1] }, ['match_probability', 'cosine_similarity']],
   ['retrieval-wide-vision', { rerank_top_k: [3] }, ['match_probability', 'cosine_similarity']],
+  ['blip2-itm', { rerank_top_k: [2] }, ['match_probability', 'cosine_similarity', 'image_embeds', 'text_embeds']],
   ['clip-placeholder-end', {}, ['image_embeds', 'text_embeds', 'probability', 'cosine_similarity']],
 ] as const)('%s with %j', (checkpoint, inputs, outputs) => {
   test.each([1, 2, 4])('computed %d at a time, is as computed at once', async (maxBatchSize) => {

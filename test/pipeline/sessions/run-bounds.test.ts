@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { readBlipConfig } from '../../../checkpoint/config/blip-config.ts';
 import type { SharedSettings } from '../../../pipeline/sessions/generation-batch.ts';
 import {
   bytesOf,
@@ -7,11 +8,15 @@ import {
   MAX_TOKENS_PER_RUN,
   splitRows,
   tokensOf,
+  usualRunBytes,
 } from '../../../pipeline/sessions/run-bounds.ts';
+import { blipTextSize, languageModelSize } from '../../../pipeline/sessions/text-size.ts';
 import { greedySettings } from '../../support/greedy-settings.ts';
+import { publishedBlip2 } from '../../support/published-blip2.ts';
 
 /** The text model of BLIP-base and BLIP-large. */
-const blip = { layerCount: 12, keyValueWidth: 768, vocabularySize: 30_524, maxPositions: 512, encodedImageTokens: 0 };
+const { text } = readBlipConfig({ path: 'config.json', values: { text_config: { num_attention_heads: 12 } } });
+const blip = blipTextSize({ ...text, maxPositions: 512 });
 const rows = (count: number, maxNewTokens = 20, promptLength = 4, questionLength?: number) =>
   Array.from({ length: count }, () => ({
     inputIds: Array.from({ length: promptLength }, () => 7),
@@ -85,4 +90,63 @@ test('drawing from a whole vocabulary with beams takes the time of many tokens',
   const dear = settings({ do_sample: true, num_beams: 32, top_k: 0 });
   expect(tokensOf(rows(1, 50), dear, blip)).toBeGreaterThan(MAX_TOKENS_PER_ROW);
   expect(tokensOf(rows(1, 50), { ...dear, top_k: 50 }, blip)).toBeLessThan(MAX_TOKENS_PER_RUN);
+});
+
+describe('a large language model', () => {
+  const sizes = Object.entries(publishedBlip2).map(([name, config]) => [name, languageModelSize(config)] as const);
+  const sizeOf = (name: keyof typeof publishedBlip2, precision?: 'float16') =>
+    languageModelSize(publishedBlip2[name], precision);
+
+  // Weights that a token reads, in billions: the reference's figures from transformers' own models.
+  test.each([
+    ['opt-2.7b', 2.65],
+    ['opt-6.7b', 6.65],
+    ['flan-t5-xl', 1.43],
+    ['flan-t5-xxl', 5.57],
+    ['vicuna-7b', 6.61],
+  ] as const)('%s takes the time of %d tokens for each of its own', (name, cost) => {
+    expect(sizeOf(name).tokenCost).toBeCloseTo(cost, 1);
+    const size = sizeOf(name);
+    const tokens = 8 * (45 + size.encodedImageTokens + 20);
+    expect(tokensOf(rows(8, 20, 45), settings(), size) / tokens).toBeCloseTo(size.tokenCost, 2);
+  });
+
+  test('a small one costs what BLIP does', () => {
+    const { language, queryCount } = publishedBlip2['opt-2.7b'];
+    const small = languageModelSize({ language: { ...language, layerCount: 1, hiddenSize: 64 }, queryCount });
+    expect(small).toMatchObject({ tokenCost: 1, leastSequences: 1 });
+  });
+
+  test('a step of one sequence takes the time of four, because all wait for the weights', () => {
+    const size = sizeOf('opt-2.7b');
+    const of = (num_beams: number) => tokensOf(rows(1, 100, 1), settings({ num_beams }), size);
+    expect(of(1)).toBe(of(4));
+    expect(of(8)).toBeGreaterThan(1.9 * of(4));
+  });
+
+  test('keys and values take what the reference says, and half of it in 16 bits', () => {
+    const keysAndValues = (size: ReturnType<typeof sizeOf>) =>
+      size.layerCount * 2 * size.keyValueWidth * size.numberBytes;
+    expect(keysAndValues(sizeOf('opt-2.7b'))).toBe(655_360);
+    expect(keysAndValues(sizeOf('flan-t5-xl'))).toBe(393_216);
+    expect(keysAndValues(sizeOf('opt-2.7b', 'float16'))).toBe(327_680);
+  });
+
+  test.each(sizes)('%s answers with the beams of LAVIS within its own bounds', (_, size) => {
+    const of = settings({ num_beams: 5 });
+    for (const [prompt, tokens] of [
+      [45, 30],
+      [60, 128],
+    ] as const) {
+      const row = rows(1, tokens, size.encodedImageTokens > 0 ? 1 : prompt, prompt);
+      expect(bytesOf(row, of, size)).toBeLessThanOrEqual(usualRunBytes(size));
+      expect(tokensOf(row, of, size)).toBeLessThanOrEqual(MAX_TOKENS_PER_ROW);
+    }
+  });
+
+  test('usual bytes of BLIP are 1 GB, and those of the largest model a part of its weights', () => {
+    expect(usualRunBytes(blip)).toBe(MAX_RUN_BYTES);
+    expect(usualRunBytes(sizeOf('opt-6.7b'))).toBeGreaterThan(MAX_RUN_BYTES);
+    expect(usualRunBytes(sizeOf('vicuna-13b'))).toBeLessThan(0.15 * 56.8e9);
+  });
 });

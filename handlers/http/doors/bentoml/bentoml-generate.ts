@@ -33,11 +33,8 @@ const checkBody = compile<GenerateBody>(
   'INVALID_REQUEST',
 );
 
-/** For each task, the input that the text is, and the output that the answer is. */
-const tasks = {
-  captioning: { text: 'text', answer: 'generated_output' },
-  'question-answering': { text: 'question', answer: 'answer' },
-} as const;
+/** For each task, the input that the text is. */
+const tasks = { captioning: 'text', 'image-text-to-text': 'text', 'question-answering': 'question' } as const;
 const taskNames = Object.keys(tasks) as readonly (keyof typeof tasks)[]; // The keys of a constant.
 
 /** Enough for an image, a text and every parameter. */
@@ -68,19 +65,20 @@ export const generateDescription = {
   is_task: false,
 };
 
-/** Adds `/generate`. A captioning model answers, or one for question answering if there is none. */
+/** Adds `/generate`. A model that captions answers, or one for question answering if there is none. */
 export function addGenerateRoute({ routes, guard, models }: DoorContext): void {
   const answer = guard(() => requireModelOfTask(models, taskNames), generate);
   routes.add('/generate', 'POST', answer);
 }
 
 async function generate(call: InferenceCall): Promise<FastifyReply> {
-  const { task } = call.model.model?.checkpoint ?? {};
-  const { text, answer } = tasks[task === 'captioning' ? 'captioning' : 'question-answering'];
+  const task = taskNames.find((name) => name === call.model.model?.checkpoint.task);
+  const text = tasks[task ?? 'captioning']; // The model has one of the tasks.
   const { img: image, txt, ...others } = await readInputs(call);
   if ((image ?? others['img_url'] ?? undefined) === undefined) throw missingImage(others, call.model.schema.inputs);
   const inputs = { img_url: image, [text]: txt, ...others };
-  const { outputs, failures } = await askModel(call, { inputs, outputs: [answer] });
+  const output = (inputs['question'] ?? undefined) === undefined ? 'generated_output' : 'answer';
+  const { outputs, failures } = await askModel(call, { inputs, outputs: [output] });
   const [failure] = failures;
   if (failure !== undefined) throw failure; // Plain text has no other place for it.
   return sendText(call.reply, outputs.flatMap(({ data }) => data).join('\n'));

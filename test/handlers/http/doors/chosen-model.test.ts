@@ -66,7 +66,7 @@ describe("Cog's door", () => {
     const body = JSON.parse(readFileSync(requestPath('cog-question'), 'utf8'));
     const { error } = expectError(await postTo(captioning.url, '/predictions', body), 400, 'INVALID_INPUT');
     expect(error).toBe(
-      'Expected a request for captioning, got the task visual_question_answering. That needs a model for question-answering, such as Salesforce/blip-vqa-base.',
+      'Expected a request for captioning, got the task visual_question_answering. That needs a model for question-answering or image-text-to-text, such as Salesforce/blip-vqa-base.',
     );
     expect(read(await postTo(server.url, '/predictions', body))).toMatchObject({ status: 'succeeded' });
     for (const input of [
@@ -85,7 +85,7 @@ describe("Cog's door", () => {
     [{ img_url: image }, 'Expected image or img_url, which mean the same, got both.'],
     [{ use_beam_search: true }, 'got "use_beam_search": did you mean num_beams?'],
     [{ num_beam: 3 }, 'got "num_beam": did you mean num_beams?'],
-    [{ context: 'a photo' }, 'got "context".'],
+    [{ context: 'a photo' }, 'got "context"'],
     [{ task: 5 }, 'Expected task to be'],
   ])('drops no input: %j', async (more, message) => {
     expect(expectError(await predict({ image, ...more }), 400, 'INVALID_INPUT').error).toContain(message);
@@ -137,7 +137,10 @@ describe("Hugging Face's door", () => {
   });
 
   test.each([
-    [{ inputs: { image: base64, question } }, 'got a question. That needs a model for question-answering, such as'],
+    [
+      { inputs: { image: base64, question } },
+      'got a question. That needs a model for question-answering or image-text-to-text, such as',
+    ],
     [
       { inputs: base64, parameters: { candidate_labels: ['a'] } },
       'got candidate_labels. That needs a model for clip or',

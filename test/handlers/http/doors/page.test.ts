@@ -181,6 +181,33 @@ describe.skipIf(!isWanted)('the page', () => {
     await several.close();
   });
 
+  test('asks BLIP-2 for an answer, or for a caption where there is no question', async () => {
+    const blip2 = await startServer({ checkpoint: checkpointFolder('blip2-opt') });
+    const { page, problems } = await open(undefined, blip2.url);
+    const requested: unknown[] = [];
+    page.on('request', (request) => {
+      if (!request.url().endsWith('/infer')) return;
+      const body: Record<'inputs' | 'outputs', { readonly name: string }[]> = JSON.parse(request.postData() ?? '');
+      const [inputs, outputs] = [body.inputs, body.outputs].map((tensors) => tensors.map(({ name }) => name));
+      requested.push([inputs?.at(-1), outputs?.[0]]);
+    });
+    await page.getByLabel('choose a file').setInputFiles(example('two-cats'));
+    for (const question of ['how many cats are there?', '']) {
+      await page.getByLabel('Question').last().fill(question);
+      const answered = page.waitForResponse('**/infer');
+      await page.getByRole('button', { name: 'Ask' }).click();
+      expect((await answered).status()).toBe(200);
+      await page.locator('#result .hint', { hasText: 'confidence' }).waitFor();
+    }
+    expect(requested).toEqual([
+      ['question', 'answer'],
+      ['img_url', 'generated_output'],
+    ]);
+    expect(problems).toEqual([]);
+    await page.context().close();
+    await blip2.close();
+  });
+
   test('says so where there is no clipboard: over plain http from elsewhere', async () => {
     const { page, problems } = await open();
     await page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })");

@@ -19,21 +19,36 @@ const [form, drop, preview, file, url, model, text, textLabel, hint, access, tok
   'copy',
 ].map(element);
 
-/** By the output that only this task has: what is asked, and which outputs show the answer. */
+/** A prompt and the text that continues it. */
+const caption = {
+  input: 'text',
+  outputs: ['generated_output', 'mean_token_logprob'],
+  show: ([captions, logprobs]) => showText(captions.data[0], Math.exp(logprobs.data[0])),
+};
+
+const answer = {
+  input: 'question',
+  outputs: ['answer', 'sequence_logprob'],
+  show: ([answers, logprobs]) => showText(answers.data[0], Math.exp(logprobs.data[0])),
+};
+
+/** By the outputs that a task has: what is asked, and which outputs show the answer. The first that fits holds. */
 const tasks = {
+  'answer generated_output': {
+    ...answer,
+    label: 'Question',
+    hint: 'Say “how many cats are there?”. An empty one asks for a caption.',
+    whenEmpty: caption,
+  },
   generated_output: {
+    ...caption,
     label: 'Prompt',
     hint: 'May be empty. The caption continues it, say “a picture of”.',
-    input: 'text',
-    outputs: ['generated_output', 'mean_token_logprob'],
-    show: ([captions, logprobs]) => showText(captions.data[0], Math.exp(logprobs.data[0])),
   },
   answer: {
+    ...answer,
     label: 'Question',
     hint: 'Say “how many cats are there?”',
-    input: 'question',
-    outputs: ['answer', 'sequence_logprob'],
-    show: ([answers, logprobs]) => showText(answers.data[0], Math.exp(logprobs.data[0])),
   },
   match_probability: {
     label: 'Texts',
@@ -58,6 +73,8 @@ const taskOf = new Map();
 let picture;
 
 const currentTask = () => taskOf.get(model.value);
+/** What a task is asked for: BLIP-2 captions where there is no question. */
+const formOf = (task, asked) => (asked.length === 0 && task.whenEmpty) || task;
 const texts = () => {
   const lines = currentTask()?.lines ? text.value.split('\n').map((line) => line.trim()) : [text.value.trim()];
   return lines.filter((line) => line !== '');
@@ -68,7 +85,8 @@ async function findModels() {
   const { models } = await (await fetch('/v2/models')).json();
   for (const name of models.filter((each) => !taskOf.has(each))) {
     const { outputs } = await (await fetch(`/v2/models/${encodeURIComponent(name)}`)).json();
-    const task = Object.entries(tasks).find(([output]) => outputs?.some((each) => each.name === output));
+    const has = (output) => outputs?.some((each) => each.name === output);
+    const task = Object.entries(tasks).find(([names]) => names.split(' ').every(has));
     if (task === undefined) continue;
     taskOf.set(name, task[1]);
     model.add(new Option(name));
@@ -117,8 +135,8 @@ function showPicture(source) {
 }
 
 function requestBody(source) {
-  const { input, outputs } = currentTask();
   const asked = texts();
+  const { input, outputs } = formOf(currentTask(), asked);
   const tensor = (name, data) => ({ name, shape: [data.length], datatype: 'BYTES', data });
   return {
     inputs: [tensor('img_url', [source]), ...(asked.length === 0 ? [] : [tensor(input, asked)])],
@@ -143,10 +161,10 @@ async function submit(event) {
       },
       body: JSON.stringify(requestBody(picture.source)),
     });
-    const answer = await response.json();
+    const body = await response.json();
     if (response.status === 401) access.open = true;
-    if (!response.ok) return showError(answer.error);
-    task.show(answer.outputs, asked);
+    if (!response.ok) return showError(body.error);
+    formOf(task, asked).show(body.outputs, asked);
     addNote(`${Math.round(performance.now() - startMs)} ms`);
   } catch {
     showError('The service does not answer.');
