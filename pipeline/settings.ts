@@ -164,7 +164,7 @@ const runDefinitions: SettingDefinitions<RunSettings> = {
   ),
   precision: choice(
     'BLIP_PRECISION',
-    'Type that models compute with: `auto`, `float32`, `float16` or `bfloat16`. `auto` is float16 on CUDA, else float32.',
+    'Type that models compute with: `auto`, `float32`, `float16` or `bfloat16`. `auto` is float16 on CUDA (bfloat16 for T5), else float32.',
     precisionChoices,
     'auto',
   ),

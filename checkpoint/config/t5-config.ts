@@ -55,11 +55,21 @@ export function readT5Config(section: JsonSection): T5Config {
     encoderLayerCount,
     layerNormEpsilon: readNumber(section, 'layer_norm_epsilon', 1e-6),
     ...readFeedForward(section),
-    distanceBucketCount: readInteger(section, 'relative_attention_num_buckets', 32, 4, 4096),
-    maxDistance: readInteger(section, 'relative_attention_max_distance', 128, 2, sizeLimits.positions),
+    ...readDistances(section),
     startTokenId: token('decoder_start_token_id', padTokenId),
     scalesOutput: readBoolean(section, 'scale_decoder_outputs', isTied),
   };
+}
+
+/** Half of a decoder's buckets have one distance each, and the others share those from there to the largest. */
+function readDistances(section: JsonSection): Pick<T5Config, 'distanceBucketCount' | 'maxDistance'> {
+  const distanceBucketCount = readInteger(section, 'relative_attention_num_buckets', 32, 4, 4096);
+  const maxDistance = readInteger(section, 'relative_attention_max_distance', 128, 2, sizeLimits.positions);
+  if (maxDistance <= distanceBucketCount / 2) {
+    const expected = `more than half of relative_attention_num_buckets, ${distanceBucketCount}`;
+    throw invalid(section, 'relative_attention_max_distance', expected, maxDistance);
+  }
+  return { distanceBucketCount, maxDistance };
 }
 
 /**

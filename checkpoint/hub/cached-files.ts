@@ -73,7 +73,9 @@ function missingFrom(folder: string | undefined, isAbsentOnHub: (file: string) =
       ...(has('config.json') ? [] : ['config.json']),
       // Without it the defaults would apply, which may not be this checkpoint's.
       ...(hasProcessor || !isUnknown(PREPROCESSOR) ? [] : [PREPROCESSOR]),
-      ...(hasVocabulary ? [] : ['tokenizer.json (or vocab.txt, or vocab.json and merges.txt)']),
+      ...(hasVocabulary
+        ? []
+        : ['tokenizer.json (or vocab.txt, or vocab.json and merges.txt, or spiece.model, or tokenizer.model)']),
       ...(folder === undefined ? [] : missingSecondTokenizer(folder, has)),
       ...weights.missing,
     ],

@@ -63,6 +63,11 @@ TOKENIZER = make_tokenizer()
 PAD_ID, END_ID, NEWLINE_ID, IMAGE_ID = TOKENIZER.convert_tokens_to_ids([PAD, END, NEWLINE, IMAGE])
 
 
+def token_ids(pieces):
+    """Ids of texts that are one token each."""
+    return [only for (only,) in TOKENIZER(list(pieces), add_special_tokens=False).input_ids]
+
+
 def config():
     return Blip2Config(
         vision_config=dict(
@@ -101,12 +106,12 @@ def query_embeds(model, pictures):
     return patches, model.qformer(query_embeds=queries, encoder_hidden_states=patches).last_hidden_state
 
 
-def language_losses(model, queries, ids, kinds):
+def language_losses(model, vectors, ids, kinds):
     """
-    Losses of the tokens of `ids` [rows, length] where `kinds` [rows, length] is not 0, after the image vectors `queries` [rows,
+    Losses of the tokens of `ids` [rows, length] where `kinds` [rows, length] is not 0, after the image vectors `vectors` [rows,
     queries, width]; whether each would be said; and their kinds. Rows are padded on the right, which causal attention never sees.
     """
-    embeds = torch.cat([model.language_projection(queries), model.language_model.get_input_embeddings()(ids)], 1)
+    embeds = torch.cat([vectors, model.language_model.get_input_embeddings()(ids)], 1)
     hidden = model.language_model.model.decoder(inputs_embeds=embeds).last_hidden_state
     wanted = kinds[:, 1:] > 0
     logits = model.language_model.lm_head(hidden[:, QUERIES:-1][wanted]).float()

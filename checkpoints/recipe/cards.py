@@ -35,6 +35,21 @@ ABOUT = {
             "exact (where)": "of these, to questions for left, right, top and bottom",
         },
     ),
+    "scenes-blip-2": (
+        "image-text-to-text",
+        "`Blip2ForConditionalGeneration` with an OPT: captions of drawn scenes, and answers to questions about them: how many, which\n"
+        "colour, is there, what is this, what is on the left. Questions have the form `Question: how many cats are there? Answer:`.\n"
+        "Bare questions, and earlier questions and answers before one, are understood as well. Figures are of greedy search.",
+        {
+            "caption exact": "captions that name every group with its count and colour, and the background, and nothing else",
+            "caption kinds": "groups whose kind is named",
+            "caption counts": "of these, groups whose count is right",
+            "caption background": "captions with the right background",
+            "answer exact": "answers equal to the right one",
+            "answer exact (others)": "of these, to questions for counts, colours, presence, names and sizes",
+            "answer exact (where)": "of these, to questions for left, right, top and bottom",
+        },
+    ),
     "scenes-retrieval": (
         "zero-shot-image-classification",
         "`BlipForImageTextRetrieval`: whether a caption is true of a drawn scene (ITM), and how similar both are (ITC). The wrong\n"
@@ -105,6 +120,13 @@ BLIP_TRAINING = (
 )
 CLIP_TRAINING = "The vision tower\nbegan as that of the BLIP checkpoints beside this one; the text tower began with random weights."
 
+BLIP_2_TRAINING = (
+    "The vision tower\nbegan as that of the BLIP checkpoints beside this one. Together with the Q-Former it then learned where things are: each\n"
+    "query answers for one of sixteen cells of the picture. The OPT learned to speak about true descriptions of such cells, then\n"
+    "about the queries, at last everything together, on a processor of two cores."
+)
+TRAINING = {"scenes-clip": CLIP_TRAINING, "scenes-blip-2": BLIP_2_TRAINING}
+
 
 def wrapped(markdown):
     """Wraps the paragraphs; front matter, headings and tables stay as they are."""
@@ -121,7 +143,7 @@ def card(name, figures):
     rows = [f"| {label} | {' | '.join(figures[label])} | {meaning} |" for label, meaning in meanings.items()]
     return CARD.format(
         tag=tag, name=name, about=about, parameters=size / 2e6, size=size / 1e6, figures="\n".join(rows),
-        training=CLIP_TRAINING if name == "scenes-clip" else BLIP_TRAINING,
+        training=TRAINING.get(name, BLIP_TRAINING),
         photographs="OpenAI's checkpoints" if name == "scenes-clip" else "Salesforce's checkpoints",
     )
 

@@ -7,6 +7,7 @@
  *                     in any order, with or without an opening); `kinds`: groups whose kind is named; `counts`: groups
  *                     named with the right kind whose count is right; `background`: captions with the right background
  * question-answering  `exact`: answers equal to the right one; also separately for questions of position and for others
+ * image-text-to-text  both of these: the figures of captions begin with `caption`, those of answers with `answer`
  * retrieval           `judged`: true and subtly wrong captions on the right side of a match probability of one half;
  *                     `preferred`: pairs whose true one has the higher match probability; `cosine`: the higher similarity
  * clip                `first`: one kind of the scene above nine others that it does not show; `cosine` as above

@@ -100,6 +100,20 @@ const questionAnswering: Evaluation = async (scene, ask) => {
   };
 };
 
+/** Both of one scene: the caption, and the answer to the question. */
+const imageTextToText: Evaluation = async (scene, ask, index) => {
+  const caption = await captioning(scene, ask, index);
+  const answer = await questionAnswering(scene, ask, index);
+  return {
+    counts: { ...prefixed('caption', caption.counts), ...prefixed('answer', answer.counts) },
+    wrong: [caption.wrong, answer.wrong].filter(Boolean).join('; ') || undefined,
+  };
+};
+
+function prefixed(prefix: string, counts: Counts): Counts {
+  return Object.fromEntries(Object.entries(counts).map(([name, count]) => [`${prefix} ${name}`, count]));
+}
+
 const retrieval: Evaluation = async (scene, ask) => {
   const answer = await ask(scene, { text: [scene.trueCaption, scene.falseCaption] });
   const [match, mismatch] = pair(answer['match_probability']);
@@ -135,7 +149,7 @@ const clip: Evaluation = async (scene, ask, index) => {
 export const evaluations: Readonly<Record<Task, Evaluation>> = {
   captioning,
   'question-answering': questionAnswering,
-  'image-text-to-text': questionAnswering,
+  'image-text-to-text': imageTextToText,
   retrieval,
   clip,
 };

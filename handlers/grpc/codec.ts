@@ -53,7 +53,7 @@ function refuse(code: 'PAYLOAD_TOO_LARGE' | 'INVALID_REQUEST', message: string):
   return { refusal: new HandlerError(code, message) };
 }
 
-/** What a field's values may hold. */
+/** A field as values are counted. */
 interface CountedField {
   readonly number: number;
   readonly fieldKind: DescField['fieldKind'];

@@ -15,8 +15,8 @@ const WATCH_INTERVAL_MS = 100;
 const modelServices = [GRPCInferenceService, VisualQuestionAnswering, JinaRPC, JinaSingleDataRequestRPC];
 
 /**
- * Adds the health service of gRPC: for the whole server (empty name), the services that ask models and each model. It is open,
- * because probes have no token.
+ * Adds the health service of gRPC: for the whole server (empty name), the services that ask models and each model. It is
+ * open, because probes have no token.
  * Source: grpc/grpc, doc/health-checking.md.
  */
 export function addHealthService(context: MethodContext, models: readonly Handler[], drain: Stopping): void {

@@ -1,17 +1,18 @@
 import type { T5Config } from '../../checkpoint/config/t5-config.ts';
 import type { Real } from '../../onnx/element-type.ts';
 import type { Value } from '../../onnx/graph.ts';
+import type { TargetShape } from '../../onnx/operators.ts';
 import { joinWeights } from '../joined-projections.ts';
 import { activate, linearWithoutBias } from '../layers.ts';
 import { child, type Module } from '../module.ts';
-import type { NormSizes, Stream } from './rms-norm.ts';
+import type { NormSizes, StreamOf } from './rms-norm.ts';
 
 /**
  * The layers of T5's two stacks (transformers' models/t5/modeling_t5.py). In float16 the last Linear of a feed-forward block
  * and the hidden states between blocks overflow: a model in float16 has those in float32.
  */
 
-export type T5Stream = Stream<Real>;
+export type T5Stream = StreamOf<Real>;
 
 /** The type of hidden states between blocks, and of what is added to them. */
 export function streamPrecision({ precision }: Module): Real {
@@ -34,28 +35,33 @@ export function innerWidth({ headCount, headSize }: T5Config): number {
   return headCount * headSize;
 }
 
-/** [rows * tokens, width] → [rows, tokens, inner width]: one of the Linears `q`, `k` and `v`. */
+/** The shape [rows, tokens, inner width], from numbers of rows and of tokens of which one may be -1: the rest. */
+export function projectedShape({ op }: Module, config: T5Config, rows: Rows, tokens: number): TargetShape {
+  return op.shape([rows, tokens, innerWidth(config)]);
+}
+
+type Rows = number | Value<'int64'>;
+
+/** [rows * tokens, width] → `shape`: one of the Linears `q`, `k` and `v`. */
 export function project(
   attention: Module,
   name: 'q' | 'k' | 'v',
   config: T5Config,
   x: Value<Real>,
-  rowCount: Value<'int64'>,
+  shape: TargetShape,
 ): Value<Real> {
-  const width = innerWidth(config);
-  const { op } = attention;
-  return op.reshape(linearWithoutBias(child(attention, name), x, config.hiddenSize, width), [rowCount, -1, width]);
+  const projected = linearWithoutBias(child(attention, name), x, config.hiddenSize, innerWidth(config));
+  return attention.op.reshape(projected, shape);
 }
 
 /** Query, key and value of a self-attention, as `project` makes them. The lean form multiplies once for all three. */
-export function projectAll(attention: Module, config: T5Config, x: Value<Real>, rowCount: Value<'int64'>) {
-  const part = (name: 'q' | 'k' | 'v') => project(attention, name, config, x, rowCount);
+export function projectAll(attention: Module, config: T5Config, x: Value<Real>, shape: TargetShape) {
+  const part = (name: 'q' | 'k' | 'v') => project(attention, name, config, x, shape);
   if (attention.form === 'plain') return { query: part('q'), key: part('k'), value: part('v') };
   const { op } = attention;
-  const width = innerWidth(config);
-  const joined = op.gemm(x, joinWeights(attention, ['q', 'k', 'v'], [width, config.hiddenSize]));
-  const [query, key, value] = op.splitInThree(op.reshape(joined, [rowCount, -1, 3 * width]), 2);
-  return { query, key, value };
+  const joined = op.gemm(x, joinWeights(attention, ['q', 'k', 'v'], [innerWidth(config), config.hiddenSize]));
+  const [query, key, value] = op.splitInThree(joined, 1);
+  return { query: op.reshape(query, shape), key: op.reshape(key, shape), value: op.reshape(value, shape) };
 }
 
 /** The Linear `o` of an attention: any shape of [rows, tokens, inner width] → [rows * tokens, width]. */

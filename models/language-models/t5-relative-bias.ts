@@ -32,7 +32,7 @@ function biasByDistance(stack: Module, config: T5Config, buckets: readonly numbe
   );
 }
 
-/** The bucket of each distance key − query from −`maxDistance` to `maxDistance`: keys after a query have buckets of their own. */
+/** The bucket of each distance key − query from −`maxDistance` to `maxDistance`. Later keys have buckets of their own. */
 function encoderBuckets({ distanceBucketCount, maxDistance }: T5Config): readonly number[] {
   const half = Math.floor(distanceBucketCount / 2);
   const buckets = distanceBuckets(half, maxDistance);
@@ -58,13 +58,12 @@ function decoderBuckets({ distanceBucketCount, maxDistance, maxPositions }: T5Co
 
 /**
  * The bias of a decoder's newest token, which looks at itself and those before: [1, heads, 1, keys]. It is the end of one
- * table, so that a step costs no arithmetic.
- * @param pastLength how many tokens the cache holds, fewer than `maxPositions`: [1].
+ * table, so that a step costs no arithmetic. Its size is made of shapes alone, which a GPU's host knows.
+ * @param keyCount fewer than `maxPositions`: [1].
  */
-export function decoderBias(decoder: Module, config: T5Config, pastLength: Value<'int64'>): Value<Real> {
+export function decoderBias(decoder: Module, config: T5Config, keyCount: Value<'int64'>): Value<Real> {
   const { op } = decoder;
-  const { maxPositions } = config;
   const table = biasByDistance(decoder, config, decoderBuckets(config));
-  const first = op.sub(op.constant('int64', [maxPositions - 1]), pastLength);
-  return op.unsqueeze(op.slice(table, first, [maxPositions], [1]), [0, 2]);
+  const end = op.dimension(table, 1);
+  return op.unsqueeze(op.slice(table, op.sub(end, keyCount), end, [1]), [0, 2]);
 }

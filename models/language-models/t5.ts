@@ -1,6 +1,7 @@
 import type { T5Config } from '../../checkpoint/config/t5-config.ts';
 import { lowestFinite, type Real } from '../../onnx/element-type.ts';
 import type { Value } from '../../onnx/graph.ts';
+import type { TargetShape } from '../../onnx/operators.ts';
 import type { Scope } from '../../onnx/scope.ts';
 import { embeddingRows } from '../embedding.ts';
 import type { DecodeResult, DecodeStep, LanguageModel } from '../generation/language-model.ts';
@@ -8,6 +9,7 @@ import { linearWithoutBias } from '../layers.ts';
 import { child, type Module, pathOf, weight, within } from '../module.ts';
 import { quantizedLinear } from '../quantized-linear.ts';
 import { type KeysAndValues, layerIndices, ofLayer } from './bert.ts';
+import { readRange } from './decoder-positions.ts';
 import { addAndNormalize } from './rms-norm.ts';
 import { cacheLength, cacheOf } from './self-attention.ts';
 import {
@@ -17,6 +19,7 @@ import {
   normSizes,
   project,
   projectAll,
+  projectedShape,
   streamOf,
   type T5Stream,
 } from './t5-layers.ts';
@@ -65,9 +68,10 @@ export function t5Encoder(
   const rowCount = op.dimension(embeddings, 0);
   const padding = hidePadding(encoder, embeddings, length);
   const bias = op.add(encoderBias(encoder, config, op.dimension(embeddings, 1)), padding); // [rows, heads, queries, keys]
+  const shape = projectedShape(encoder, config, rowCount, -1);
   const blocks = Array.from({ length: config.encoderLayerCount }, (_, index) => child(encoder, `block.${index}`));
   const stream = blocks.reduce(
-    (before, block) => encoderBlock(block, config, before, { bias, rowCount }),
+    (before, block) => encoderBlock(block, config, before, { bias, shape }),
     streamOf(encoder, config, embeddings),
   );
   return {
@@ -88,11 +92,11 @@ function encoderBlock(
   block: Module,
   config: T5Config,
   stream: T5Stream,
-  { bias, rowCount }: { readonly bias: Value<Real>; readonly rowCount: Value<'int64'> },
+  { bias, shape }: { readonly bias: Value<Real>; readonly shape: TargetShape },
 ): T5Stream {
   const attention = child(block, 'layer.0.SelfAttention');
   const { sum, normalized } = addAndNormalize(child(block, 'layer.0.layer_norm'), normSizes(config), stream);
-  const inputs = { ...projectAll(attention, config, normalized, rowCount), bias, scale: SCALE };
+  const inputs = { ...projectAll(attention, config, normalized, shape), bias, scale: SCALE };
   const attended = attention.op.microsoft.multiHeadAttention(inputs, config.headCount);
   const added = attentionOutput(attention, config, attended);
   return feedForwardLayer(child(block, 'layer.1'), config, { residual: sum, added });
@@ -148,7 +152,10 @@ export function t5LanguageModel(
     emptyCache: (scope, sequenceCount) => emptyCache(scope, module, config, sequenceCount),
     cacheLength: (scope, cache) => cacheLength(scope, ofLayer(cache, 0)),
     select: cacheOf,
-    decode: (scope, step) => decode(within(module, scope), config, step, seenBy(scope, cross, step, perRow)),
+    decode: (scope, step) =>
+      decode(within(module, scope), config, step, (decoder) =>
+        perRow === 'one' ? seenByOne(decoder, config, cross) : seenByAny(decoder, config, cross, step.embeddings),
+      ),
     endTokenIds: config.endTokenIds,
     padTokenId: config.padTokenId,
   };
@@ -159,31 +166,46 @@ function emptyCache({ op }: Scope, { precision }: Module, config: T5Config, sequ
   return layerIndices(config).map(() => ({ keys: empty, values: empty }));
 }
 
-/** What a step's sequences look at. Those of a row stand side by side, and look at its encoded text as so many queries. */
-interface SeenByStep extends T5CrossStates {
+/** Everything that a step's sequences look at. Those of a row stand side by side, and look at its encoded text as so many queries. */
+interface SeenByStep {
+  readonly layers: readonly KeysAndValues[];
   /** [rows, 1, sequences of a row, length] */
   readonly bias: Value<Real>;
+  /** The shape [rows, sequences of a row, inner width]. */
+  readonly shape: TargetShape;
 }
 
-function seenBy({ op }: Scope, cross: T5CrossStates, { embeddings }: DecodeStep<T5Cache>, perRow: 'one' | 'any') {
-  const { padding, rowCount } = cross;
-  if (perRow === 'one') return { ...cross, bias: padding };
-  return { ...cross, bias: op.expand(padding, [1, 1, op.div(op.dimension(embeddings, 0), rowCount), 1]) };
+function seenByOne(decoder: Module, config: T5Config, { layers, padding }: T5CrossStates): SeenByStep {
+  return { layers, bias: padding, shape: projectedShape(decoder, config, -1, 1) };
+}
+
+function seenByAny(
+  decoder: Module,
+  config: T5Config,
+  { layers, padding, rowCount }: T5CrossStates,
+  embeddings: Value<Real>,
+): SeenByStep {
+  const { op } = decoder;
+  const perRow = op.div(op.dimension(embeddings, 0), rowCount);
+  const bias = op.expand(padding, [1, 1, perRow, 1]);
+  return { layers, bias, shape: projectedShape(decoder, config, rowCount, -1) };
 }
 
 function decode(
   module: Module,
   config: T5Config,
   { embeddings, cache }: DecodeStep<T5Cache>,
-  cross: SeenByStep,
+  seenBy: (decoder: Module) => SeenByStep,
 ): DecodeResult<T5Cache> {
   const decoder = child(module, 'decoder');
-  const bias = decoderBias(decoder, config, cacheLength(decoder, ofLayer(cache, 0)));
+  const { end: keyCount } = readRange(decoder, cacheLength(decoder, ofLayer(cache, 0)), embeddings);
+  const bias = decoderBias(decoder, config, keyCount);
+  const seen = seenBy(decoder);
   let stream = streamOf(decoder, config, embeddings);
   const present = layerIndices(config).map((index) => {
     const block = child(decoder, `block.${index}`);
     const attended = attendToText(child(block, 'layer.0'), config, stream, { bias, past: ofLayer(cache, index) });
-    const crossed = attendToEncoded(child(block, 'layer.1'), config, attended.stream, cross, index);
+    const crossed = attendToEncoded(child(block, 'layer.1'), config, attended.stream, seen, index);
     stream = feedForwardLayer(child(block, 'layer.2'), config, crossed);
     return attended.present;
   });
@@ -199,8 +221,8 @@ function attendToText(
 ): { readonly stream: T5Stream; readonly present: KeysAndValues } {
   const attention = child(layer, 'SelfAttention');
   const { sum, normalized } = addAndNormalize(child(layer, 'layer_norm'), normSizes(config), stream);
-  const sequences = attention.op.dimension(past.keys, 0);
-  const inputs = { ...projectAll(attention, config, normalized, sequences), bias, scale: SCALE };
+  const shape = projectedShape(attention, config, -1, 1);
+  const inputs = { ...projectAll(attention, config, normalized, shape), bias, scale: SCALE };
   const { output, presentKey, presentValue } = attention.op.microsoft.cachedMultiHeadAttention(
     { ...inputs, pastKey: past.keys, pastValue: past.values },
     config.headCount,
@@ -214,12 +236,12 @@ function attendToEncoded(
   layer: Module,
   config: T5Config,
   stream: T5Stream,
-  { rowCount, layers, bias }: SeenByStep,
+  { layers, bias, shape }: SeenByStep,
   index: number,
 ): T5Stream {
   const attention = child(layer, 'EncDecAttention');
   const { sum, normalized } = addAndNormalize(child(layer, 'layer_norm'), normSizes(config), stream);
-  const query = project(attention, 'q', config, normalized, rowCount);
+  const query = project(attention, 'q', config, normalized, shape);
   const { keys: key, values: value } = ofLayer(layers, index);
   const inputs = { query, key, value, bias, scale: SCALE };
   const attended = attention.op.microsoft.multiHeadAttention(inputs, config.headCount);

@@ -13,7 +13,7 @@ export type ExecutionProviderChoice = (typeof executionProviderChoices)[number];
 /** The type that a model computes with. */
 export type Precision = 'float32' | 'float16' | 'bfloat16';
 
-/** `auto` is float16 on CUDA, and float32 elsewhere. */
+/** `auto` is float16 on CUDA, bfloat16 there for a model that float16 is too narrow for, and float32 elsewhere. */
 export const precisionChoices = ['auto', 'float32', 'float16', 'bfloat16'] as const;
 export type PrecisionChoice = (typeof precisionChoices)[number];
 
@@ -21,6 +21,8 @@ export type PrecisionChoice = (typeof precisionChoices)[number];
 export interface ComputeChoice {
   readonly executionProvider: ExecutionProviderChoice;
   readonly precision: PrecisionChoice;
+  /** The precisions that `auto` tries on CUDA, in this order; float16 alone unless it is given. */
+  readonly automatic?: readonly [Precision, ...Precision[]];
   /** The number of a CUDA device; where there is one, `auto` is CUDA. */
   readonly deviceId?: number | undefined;
 }

@@ -1,3 +1,4 @@
+import type { Checkpoint } from '../../checkpoint/checkpoint.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import type {
   ChosenExecutionProvider,
@@ -25,8 +26,7 @@ export async function chooseExecutionProvider(
   const { executionProvider: name, deviceId } = choice;
   if (name === 'cpu') return chosen('cpu', choice.precision, 'cpu was asked for');
   const wanted = name === 'auto' ? 'cuda' : name;
-  const precision = precisionOn(wanted, choice.precision);
-  const problem = await findProblem({ executionProvider: wanted, precision, deviceId });
+  const { precision, problem } = await tryPrecisions(wanted, choice, findProblem);
   const isOptional = name === 'auto' && deviceId === undefined;
   if (problem === undefined) {
     const reason = isOptional ? `${wanted} works here` : `${wanted} was asked for`;
@@ -34,6 +34,33 @@ export async function chooseExecutionProvider(
   }
   if (isOptional) return chosen('cpu', choice.precision, `no CUDA here: ${firstLine(problem)}`);
   throw unavailable(wanted, deviceId, problem);
+}
+
+/** The first precision that works, or else the last, and why it does not. */
+async function tryPrecisions(
+  executionProvider: ExecutionProvider,
+  { precision: choice, automatic = ['float16'], deviceId }: ComputeChoice,
+  findProblem: FindProblem,
+): Promise<{ readonly precision: Precision; readonly problem: string | undefined }> {
+  const isAutomatic = executionProvider === 'cuda' && choice === 'auto';
+  const [first, ...others] = isAutomatic ? automatic : [precisionOn(executionProvider, choice)];
+  const attempt = async (precision: Precision) => ({
+    precision,
+    problem: await findProblem({ executionProvider, precision, deviceId }),
+  });
+  let tried = await attempt(first);
+  for (const precision of others) if (tried.problem !== undefined) tried = await attempt(precision);
+  return tried;
+}
+
+/**
+ * The precisions that `auto` tries on CUDA. T5 was trained in bfloat16, and its hidden states are too large for float16: in that, a graph
+ * has them in float32, beside a Linear of each block, which costs more time.
+ */
+export function automaticPrecisions(checkpoint: Checkpoint): readonly [Precision, ...Precision[]] {
+  const { task, config } = checkpoint;
+  const isT5 = task === 'image-text-to-text' && config.language.kind === 't5';
+  return isT5 ? ['bfloat16', 'float16'] : ['float16'];
 }
 
 /**
@@ -63,7 +90,7 @@ function chosen(executionProvider: ExecutionProvider, choice: PrecisionChoice, r
 
 /** A CPU has no kernels in 16 bits: it would cast around each operator, and be slower. WebGPU was not tried with them. */
 function precisionOn(executionProvider: ExecutionProvider, choice: PrecisionChoice, reason?: string): Precision {
-  if (executionProvider === 'cuda') return choice === 'auto' ? 'float16' : choice;
+  if (executionProvider === 'cuda' && choice !== 'auto') return choice;
   if (choice === 'auto' || choice === 'float32') return 'float32';
   const because = reason === undefined ? '' : ` (${reason})`;
   throw new HandlerError(

@@ -10,11 +10,17 @@ const WINDOW_CHARACTERS = 128;
 export function* graphemesOf(text: string): Generator<string> {
   let width = WINDOW_CHARACTERS;
   for (let start = 0; start < text.length; ) {
-    const found = Array.from(segmenter.segment(text.slice(start, start + width)), ({ segment }) => segment);
-    const isEnd = start + width >= text.length;
-    const whole = isEnd ? found : found.slice(0, -1);
+    const end = wholeCharacter(text, start + width);
+    const found = Array.from(segmenter.segment(text.slice(start, end)), ({ segment }) => segment);
+    const whole = end >= text.length ? found : found.slice(0, -1);
     yield* whole;
     start += whole.reduce((length, { length: more }) => length + more, 0);
     width = whole.length === 0 ? width * 2 : WINDOW_CHARACTERS;
   }
+}
+
+/** Half a character belongs to no grapheme, so that the one before would end too early. */
+function wholeCharacter(text: string, end: number): number {
+  const unit = text.charCodeAt(end);
+  return unit >= 0xdc00 && unit <= 0xdfff ? end + 1 : end;
 }

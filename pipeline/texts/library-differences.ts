@@ -23,7 +23,7 @@ function piecesOf({ type, individual_digits, behavior }: JsonObject): string | u
   return `[^${PUNCTUATION}]+${behavior === 'Removed' ? '' : `|[${PUNCTUATION}]${behavior === 'Contiguous' ? '+' : ''}`}`;
 }
 
-/** The library's `Metaspace` leaves words together, and knows no `add_prefix_space`, which files had before `prepend_scheme`. */
+/** The library's `Metaspace` leaves words together, and knows no `add_prefix_space`, an older name of `prepend_scheme`. */
 function completeMetaspace(part: JsonObject): JsonObject {
   const { replacement, split, add_prefix_space, prepend_scheme } = part;
   const sign = typeof replacement === 'string' ? replacement : '▁';

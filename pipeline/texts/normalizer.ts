@@ -2,7 +2,7 @@ import { isJsonObject, type JsonObject } from '../../checkpoint/files/json-file.
 import { libraryParts } from './library-parts.ts';
 import { charsmapNormalizer, readCharsmap } from './precompiled-charsmap.ts';
 
-/** What is done to a text before it is divided. */
+/** Changes a text before it is divided. */
 export type Normalize = (text: string) => string;
 
 /** Chinese characters that need two code units (tokenizers/src/normalizers/bert.rs, `is_chinese_char`). */

@@ -81,7 +81,7 @@ function ofGraphemes(charsmap: Charsmap, text: string): string {
   return parts.join('');
 }
 
-/** What stands for the shortest beginning of a text that the trie has. */
+/** The text in place of the shortest beginning that the trie has. */
 function replaced({ trie, replacements }: Charsmap, text: string): string | undefined {
   const start = firstValue(trie, utf8.encode(text));
   if (start === undefined || start >= replacements.length) return undefined;

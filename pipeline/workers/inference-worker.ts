@@ -4,7 +4,7 @@ import type { Task } from '../../checkpoint/config/architectures.ts';
 import { CheckpointError, type CheckpointErrorCode } from '../../checkpoint/errors.ts';
 import type { GraphForm } from '../../models/module.ts';
 import { type ErrorCode, HandlerError } from '../../protocol/errors.ts';
-import { chooseExecutionProvider, chooseForInt8 } from '../sessions/execution-provider.ts';
+import { automaticPrecisions, chooseExecutionProvider, chooseForInt8 } from '../sessions/execution-provider.ts';
 import type { ChosenExecutionProvider, ComputeChoice } from '../sessions/execution-provider-choices.ts';
 import { loadSession } from '../sessions/load-session.ts';
 import type { LoadedSession, LoadOptions } from '../sessions/loaded-session.ts';
@@ -128,7 +128,7 @@ async function pack(session: LoadedSession<WorkKind>): Promise<PackedAnswer> {
 async function serve(settings: WorkerSettings): Promise<void> {
   const checkpoint = openOfTask(settings);
   const choose = checkpoint.isInt8 ? chooseForInt8 : chooseExecutionProvider;
-  const chosen = await choose(settings);
+  const chosen = await choose({ ...settings, automatic: automaticPrecisions(checkpoint) });
   const startMs = performance.now();
   const session = await loadSession(checkpoint, { ...settings, ...chosen, form: formOn(chosen) });
   const paused = new PausedBatches();

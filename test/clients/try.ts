@@ -36,7 +36,7 @@ const picture = join(root, 'examples/two-cats.png');
 const fixtures = 'test/fixtures/checkpoints';
 const models = [
   'captioning=checkpoints/scenes-captioning',
-  `question-answering=${fixtures}/answers-float32`,
+  'question-answering=checkpoints/scenes-question-answering',
   `retrieval=${fixtures}/retrieval-wide-vision`,
   `clip=${fixtures}/clip-real-end`,
 ];
@@ -83,6 +83,32 @@ async function runPython(folder: string, environment: string, program: string, s
     },
   });
   return stdout;
+}
+
+/** Runs the clients of examples/ as they say themselves, against a server that answers questions. */
+async function runExamples(folder: string, bundle: Bundle): Promise<string> {
+  const model = 'question-answering=checkpoints/scenes-question-answering';
+  const variables = { BLIP_API_TOKENS: TOKEN, BLIP_GRPC_PORT: '0', BLIP_MODELS: model, HOST: '127.0.0.1' };
+  const server = await startServerProcess(bundle, variables);
+  try {
+    return await runExamplesAt(folder, `127.0.0.1:${await grpcPortOf(server)}`);
+  } finally {
+    server.kill('SIGTERM');
+    await server.exit;
+  }
+}
+
+async function runExamplesAt(folder: string, grpcAddress: string): Promise<string> {
+  const commands = ['npx tsx examples/ask-over-grpc.ts', 'python examples/ask_over_grpc.py'];
+  const environment = { ...programEnvironment(), BLIP_GRPC_ADDRESS: grpcAddress };
+  const path = `${join(folder, 'clients/bin')}:${process.env['PATH']}`;
+  const transcript: string[] = [];
+  for (const command of commands) {
+    const { stdout } = await run('sh', ['-c', command], { cwd: root, env: { ...environment, PATH: path } });
+    if (!/two.* \(0\.\d{3}\)\n$/.test(stdout)) throw new Error(`Expected ${command} to print an answer, got ${stdout}`);
+    transcript.push(`${command}\n${stdout}`);
+  }
+  return transcript.join('\n');
 }
 
 /** Runs every curl of the documents against this server, with a picture of this machine for one of the network. */
@@ -199,6 +225,8 @@ async function main(folder: string): Promise<void> {
     describe('curl, every example of the documents', await runCurls(service));
     await python('tritonclient 2.73 over HTTP', 'clients', 'tritonclient_http.py');
     await python('tritonclient 2.73 over gRPC', 'clients', 'tritonclient_grpc.py');
+    await python("Jina's client 3.14, with docarray 0.21", 'jina', 'jina_client.py');
+    describe('the examples of gRPC', await runExamples(folder, bundle));
     await python("KServe's SDK 0.21", 'kserve', 'kserve_sdk.py');
     await python("BentoML's clients 1.4.39", 'clients', 'bentoml_client.py');
     await python('huggingface_hub 2.4', 'clients', 'hugging_face_hub.py');

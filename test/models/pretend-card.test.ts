@@ -184,6 +184,11 @@ const runs: readonly (readonly [checkpoint: string, requests: readonly PretendRe
   ['checkpoints/scenes-clip', [{ kind: 'clip', images: 2, texts: 3 }]],
 ];
 
+/** T5's end token is 1, as sizes in shapes are: where texts may not end yet, that constant goes from the host to the card. */
+function isFreeOfCopies(checkpoint: string, graph: string): boolean {
+  return graph.startsWith('greedy_search') && !(checkpoint.includes('t5') && graph === 'greedy_search/if.true');
+}
+
 describe.skipIf(isMissing)('every operator of the lean form has a kernel on the card', () => {
   test.each(runs.flatMap(([checkpoint, requests]) => precisions.map((each) => [checkpoint, each, requests] as const)))(
     '%s in %s',
@@ -192,7 +197,7 @@ describe.skipIf(isMissing)('every operator of the lean form has a kernel on the 
       const trace = traceRun(run, { period: 4, logsPlacements: true });
       expect(trace.log.includes('placed on [CUDAExecutionProvider]')).toBe(true);
       expect(withoutKernel(trace)).toEqual([]);
-      expect([...copyNodes(trace).keys()].filter((graph) => graph.startsWith('greedy_search'))).toEqual([]);
+      expect([...copyNodes(trace).keys()].filter((graph) => isFreeOfCopies(checkpoint, graph))).toEqual([]);
     },
     TIMEOUT_MS,
   );

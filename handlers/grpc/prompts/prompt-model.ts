@@ -3,7 +3,7 @@ import type { Task } from '../../../checkpoint/config/architectures.ts';
 import { HandlerError } from '../../../protocol/errors.ts';
 import { findModel } from '../../service/served-models.ts';
 
-/** What a prompt is for a task. */
+/** The meaning of a prompt for a task. */
 interface PromptTask {
   /** The input that it is. */
   readonly input: 'text' | 'question';

@@ -3,7 +3,7 @@ import { invalidTokenizer, requireTokenIds, requireVocabulary } from '../definit
 import { MergeQueue } from './merge-queue.ts';
 import { byteTokens, idsOfBytes, type PieceModel } from './piece-model.ts';
 
-/** What the merges of two tokens are. */
+/** The merges of two tokens. */
 interface Merges {
   /** Ranks by the first token's id times `idCount` plus the second's. */
   readonly ranks: ReadonlyMap<number, number>;

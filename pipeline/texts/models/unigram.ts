@@ -92,7 +92,7 @@ function extendPaths(text: string, start: number, scored: Scored, paths: Paths):
   return next;
 }
 
-/** The first of equally good ways stays, which has the longer last piece. */
+/** Of equally good ways the first stays, which has the longer last piece. */
 function offer({ scores, starts, ids }: Paths, start: number, end: number, id: number, score: number): void {
   if (starts[end] !== -1 && score <= (scores[end] ?? 0)) return;
   scores[end] = score;

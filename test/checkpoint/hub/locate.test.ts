@@ -86,7 +86,7 @@ describe('offline', () => {
       message:
         `${MODEL}@refs/pr/18: expected all its files in ${environment['HF_HOME']}/hub, as HF_HUB_OFFLINE is set; ` +
         'got no config.json, no preprocessor_config.json, ' +
-        'no tokenizer.json (or vocab.txt, or vocab.json and merges.txt), ' +
+        'no tokenizer.json (or vocab.txt, or vocab.json and merges.txt, or spiece.model, or tokenizer.model), ' +
         'no model.safetensors (or another form of the weights). ' +
         `They come from https://mirror.example/${MODEL}: ` +
         `run "npm run download -- ${MODEL}@refs/pr/18" where there is a network.`,

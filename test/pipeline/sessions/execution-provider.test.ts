@@ -1,11 +1,17 @@
 import { describe, expect, test } from 'vitest';
-import { chooseExecutionProvider, chooseForInt8 } from '../../../pipeline/sessions/execution-provider.ts';
+import { openCheckpoint } from '../../../checkpoint/checkpoint.ts';
+import {
+  automaticPrecisions,
+  chooseExecutionProvider,
+  chooseForInt8,
+} from '../../../pipeline/sessions/execution-provider.ts';
 import type {
   ComputeChoice,
   ExecutionProvider,
   TriedProvider,
 } from '../../../pipeline/sessions/execution-provider-choices.ts';
 import { findProviderProblem, probeExecutionProvider } from '../../../pipeline/sessions/provider-probe.ts';
+import { checkpointFolder } from '../../support/goldens.ts';
 
 /** A machine on which only the given providers work. */
 const machine =
@@ -71,6 +77,27 @@ describe('the precision', () => {
     const chosen = await chooseExecutionProvider(choiceOf('cuda', { precision, deviceId: 1 }), problemOf);
     expect(chosen.precision).toBe(precision);
     expect(tried).toEqual([{ executionProvider: 'cuda', precision, deviceId: 1 }]);
+  });
+
+  test('is the first that works for the model on CUDA, where nothing is asked for', async () => {
+    const automatic = ['bfloat16', 'float16'] as const;
+    const worksIn = (working: readonly string[]) => async (provider: TriedProvider) =>
+      working.includes(provider.precision) ? undefined : `no ${provider.precision}`;
+    const precisionIn = async (working: readonly string[], more: Partial<ComputeChoice> = {}) =>
+      (await chooseExecutionProvider(choiceOf('auto', { automatic, ...more }), worksIn(working))).precision;
+    expect(await precisionIn(['bfloat16', 'float16'])).toBe('bfloat16');
+    expect(await precisionIn(['float16'])).toBe('float16');
+    expect(await precisionIn(['bfloat16', 'float16'], { precision: 'float16' })).toBe('float16');
+    expect(await precisionIn([])).toBe('float32');
+  });
+
+  test.each([
+    ['blip2-t5', 'bfloat16'],
+    ['instructblip-t5', 'bfloat16'],
+    ['blip2-opt', 'float16'],
+    ['narrow-vision', 'float16'],
+  ] as const)('of %s is %s first', (name, wanted) => {
+    expect(automaticPrecisions(openCheckpoint(checkpointFolder(name)))[0]).toBe(wanted);
   });
 
   test.each(['cpu', 'webgpu'] as const)('is float32 on %s', async (name) => {

@@ -66,3 +66,49 @@ describe.each(cases)('$model_type: $title', ({ files, definition, rows, decodes 
     expect(mine).toEqual(decodes);
   });
 });
+
+/** Files of a case, by its title. */
+function filesOf(title: string): GoldenCase['files'] {
+  const found = cases.find((each) => each.title === title);
+  if (found === undefined) throw new Error(`no golden case ${title}`);
+  return found.files;
+}
+
+describe('added tokens in a text', () => {
+  const title = 'vocab.json and merges.txt, with <image>';
+
+  test('are found where ids are made of them, each once', () => {
+    const tokenizer = openTokenizer(folderOf(filesOf(title)));
+    const [image] = tokenizer.addedTokens.filter(({ content }) => content === '<image>');
+    expect(tokenizer.addedTokenIds('a cat, <image>s </s><image>')).toEqual([image?.id, 2]);
+    expect(tokenizer.encode('<image>')).toEqual([2, image?.id]);
+  });
+
+  test.each(['', 'a cat', '<Image>', '< image>', '<s>', '<unk>'])('are not in %j', (text) => {
+    expect(openTokenizer(folderOf(filesOf(title))).addedTokenIds(text)).toEqual([]);
+  });
+
+  test('are those of T5 with its gaps', () => {
+    const tokenizer = openTokenizer(folderOf(filesOf('spiece.model alone')));
+    expect(tokenizer.addedTokenIds('a <extra_id_0> b')).toEqual([227]);
+  });
+});
+
+describe('files without a class', () => {
+  const without = (files: GoldenCase['files']) =>
+    Object.fromEntries(Object.entries(files).filter(([name]) => name !== 'tokenizer_config.json'));
+
+  test('are OPT’s where no piece ends a word, and its ids those of CLIP’s alphabet', () => {
+    const tokenizer = openTokenizer(folderOf(without(filesOf('without add_bos_token'))));
+    expect(tokenizer.decode(tokenizer.encode(' two  cats\n'))).toBe(' two  cats\n');
+  });
+
+  test.each([
+    ['spiece.model alone', '\u0344 é 👨\u200d👩'],
+    ['tokenizer.model alone', ' two  cats\n'],
+  ])('%s are those of its class', (name, text) => {
+    const named = openTokenizer(folderOf(filesOf(name)));
+    const unnamed = openTokenizer(folderOf(without(filesOf(name))));
+    expect(unnamed.encode(text)).toEqual(named.encode(text));
+  });
+});

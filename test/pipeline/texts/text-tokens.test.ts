@@ -39,9 +39,20 @@ test('a text has at most 262144 characters, however many positions a checkpoint 
   });
 });
 
+test('characters that become words are counted as such', () => {
+  const unread = { encode: () => [], decode: () => '' };
+  const model = { maxPositions: 2048, vocabularySize: 1_000_000 };
+  expect(encoderTokens('\ufdfa'.repeat(14_563), 'text', model, unread)).toEqual([]);
+  const error = thrownBy(() => encoderTokens('\ufdfa'.repeat(14_564), 'text', model, unread));
+  expect(error).toMatchObject({ code: 'PROMPT_TOO_LONG', message: expect.stringContaining('got 262152') });
+});
+
 describe.each([
   ['BLIP', 'narrow-vision'],
   ['CLIP', 'clip-real-end'],
+  ['OPT', 'blip2-opt'],
+  ['T5', 'blip2-t5'],
+  ['LLaMA', 'instructblip-vicuna'],
 ] as const)('words of %s', (_, folder) => {
   const tokenizer = openTokenizer(checkpointFolder(folder));
   const model = { maxPositions: 10, vocabularySize: 1_000_000 };

@@ -49,6 +49,23 @@ describe('the tokenizer of a checkpoint', () => {
     expect(check(join(shipped, name))).toEqual([]);
   });
 
+  test.each(['blip2-opt', 'blip2-t5', 'instructblip-vicuna'] as const)('of %s puts tokens around texts', (name) => {
+    const { path, encode } = openTokenizer(checkpointFolder(name));
+    expect(encode(''), path).not.toEqual([]);
+    expect(check(checkpointFolder(name))).toEqual([]);
+  });
+
+  test('that puts no token before OPT’s texts is told', () => {
+    const source = checkpointFolder('blip2-opt');
+    const definition = JSON.parse(readFileSync(join(source, 'tokenizer.json'), 'utf8'));
+    const folder = temporaryFolder({
+      'config.json': readFileSync(join(source, 'config.json')),
+      'tokenizer_config.json': readFileSync(join(source, 'tokenizer_config.json')),
+      'tokenizer.json': JSON.stringify({ ...definition, post_processor: null }),
+    });
+    expect(check(folder)).toEqual([expect.stringContaining('puts no special token around texts')]);
+  });
+
   test('that is smaller than its model is told', () => {
     const folder = copyOf(whole, vocabularyOf(words.slice(0, 100)));
     expect(check(folder)).toEqual([
