@@ -3,7 +3,7 @@ import { PbfReader } from 'pbf';
 import { type AddedToken, specialToken } from './added-tokens.ts';
 import { invalidTokenizer, readBinary } from './tokenizer-files.ts';
 
-/** What a model of SentencePiece says (sentencepiece/src/sentencepiece_model.proto). */
+/** A model of SentencePiece (sentencepiece/src/sentencepiece_model.proto). */
 export interface SentencePiece {
   readonly path: string;
   readonly pieces: readonly Piece[];

@@ -3,7 +3,7 @@ import { invalidTokenizer, requireTokenIds, requireVocabulary } from '../definit
 import { MergeQueue } from './merge-queue.ts';
 import { byteTokens, idsOfBytes, type PieceModel } from './piece-model.ts';
 
-/** What the merges of two tokens are. */
+/** The merges of two tokens. */
 interface Merges {
   /** Ranks by the first token's id times `idCount` plus the second's. */
   readonly ranks: ReadonlyMap<number, number>;
@@ -12,7 +12,7 @@ interface Merges {
   readonly idCount: number;
 }
 
-/** The characters of a word, and what becomes of them. */
+/** How the characters of a word become tokens. */
 interface Letters {
   readonly tokenIds: ReadonlyMap<string, number>;
   readonly unknownId: number | undefined;
