@@ -8,12 +8,12 @@ import { type Module, weight } from '../module.ts';
  */
 
 /** Hidden states [rows * tokens, width], to which the output of a block is still to be added. */
-export interface Stream<T extends Real> {
+export interface HiddenStream<T extends Real> {
   readonly residual: Value<T>;
   readonly added?: Value<T>;
 }
 
-export type FloatStream = Stream<'float32'>;
+export type FloatStream = HiddenStream<'float32'>;
 
 export interface NormSizes {
   readonly hiddenSize: number;
@@ -21,13 +21,13 @@ export interface NormSizes {
 }
 
 /**
- * The stream's sum, and that divided by its root mean square over the last axis, times the weights of `norm`: the sum has the
- * stream's type, and what is normalised the model's.
+ * The stream's sum, in the stream's type; and that divided by its root mean square over the last axis, times the weights of
+ * `norm`, in the model's type.
  */
 export function addAndNormalize<T extends Real>(
   norm: Module,
   { hiddenSize, epsilon }: NormSizes,
-  { residual, added }: Stream<T>,
+  { residual, added }: HiddenStream<T>,
 ): { readonly sum: Value<T>; readonly normalized: Value<Real> } {
   const { op, precision } = norm;
   if (added === undefined)

@@ -5,14 +5,14 @@ import type { TargetShape } from '../../onnx/operators.ts';
 import { joinWeights } from '../joined-projections.ts';
 import { activate, linearWithoutBias } from '../layers.ts';
 import { child, type Module } from '../module.ts';
-import type { NormSizes, Stream } from './rms-norm.ts';
+import type { HiddenStream, NormSizes } from './rms-norm.ts';
 
 /**
  * The layers of T5's two stacks (transformers' models/t5/modeling_t5.py). In float16 the last Linear of a feed-forward block
  * and the hidden states between blocks overflow: a model in float16 has those in float32.
  */
 
-export type T5Stream = Stream<Real>;
+export type T5Stream = HiddenStream<Real>;
 
 /** The type of hidden states between blocks, and of what is added to them. */
 export function streamPrecision({ precision }: Module): Real {

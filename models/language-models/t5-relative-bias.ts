@@ -32,7 +32,7 @@ function biasByDistance(stack: Module, config: T5Config, buckets: readonly numbe
   );
 }
 
-/** The bucket of each distance key − query from −`maxDistance` to `maxDistance`: keys after a query have buckets of their own. */
+/** Of each distance key − query from −`maxDistance` to `maxDistance`: keys after a query have buckets of their own. */
 function encoderBuckets({ distanceBucketCount, maxDistance }: T5Config): readonly number[] {
   const half = Math.floor(distanceBucketCount / 2);
   const buckets = distanceBuckets(half, maxDistance);

@@ -21,7 +21,7 @@ export type PrecisionChoice = (typeof precisionChoices)[number];
 export interface ComputeChoice {
   readonly executionProvider: ExecutionProviderChoice;
   readonly precision: PrecisionChoice;
-  /** What `auto` tries on CUDA, in this order; float16 alone unless it is given. */
+  /** Tried on CUDA for `auto`, in this order; float16 alone unless it is given. */
   readonly automatic?: readonly [Precision, ...Precision[]];
   /** The number of a CUDA device; where there is one, `auto` is CUDA. */
   readonly deviceId?: number | undefined;
