@@ -166,7 +166,10 @@ function emptyCache({ op }: Scope, { precision }: Module, config: T5Config, sequ
   return layerIndices(config).map(() => ({ keys: empty, values: empty }));
 }
 
-/** Everything that a step's sequences look at. Those of a row stand side by side, and look at its encoded text as so many queries. */
+/**
+ * Everything that a step's sequences look at. Those of a row stand side by side, and look at its encoded text as so many
+ * queries.
+ */
 interface SeenByStep {
   readonly layers: readonly KeysAndValues[];
   /** [rows, 1, sequences of a row, length] */

@@ -54,8 +54,8 @@ async function tryPrecisions(
 }
 
 /**
- * The precisions that `auto` tries on CUDA. T5 was trained in bfloat16, and its hidden states are too large for float16: in that, a graph
- * has them in float32, beside a Linear of each block, which costs more time.
+ * The precisions that `auto` tries on CUDA. T5 was trained in bfloat16, and its hidden states are too large for float16: in
+ * that, a graph has them in float32, beside a Linear of each block, which costs more time.
  */
 export function automaticPrecisions(checkpoint: Checkpoint): readonly [Precision, ...Precision[]] {
   const { task, config } = checkpoint;

@@ -29,7 +29,7 @@ type NamedToken = string | AddedToken;
 /** The texts of the special tokens that a class of tokenizers has where no file names others. */
 export type UsualTokens = Readonly<Partial<Record<Attribute, string>>>;
 
-/** Tokens of a tokenizer besides those that tokenizer_config.json and the files beside it name. */
+/** Tokens that a tokenizer has besides those of tokenizer_config.json and the files beside it. */
 export interface MoreTokens {
   /** Texts of tokens that were added before. */
   readonly known?: readonly string[];

@@ -12,7 +12,7 @@ interface Merges {
   readonly idCount: number;
 }
 
-/** The characters of a word, and what becomes of them. */
+/** How the characters of a word become tokens. */
 interface Letters {
   readonly tokenIds: ReadonlyMap<string, number>;
   readonly unknownId: number | undefined;

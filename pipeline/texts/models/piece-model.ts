@@ -6,7 +6,7 @@ export interface PieceModel {
   readonly tokens: readonly (string | undefined)[];
   /** For what has no token. */
   readonly unknownId: number | undefined;
-  /** The ids of a stretch of text that the pre-tokenizer left together. A part without a token may be left out. */
+  /** The ids of a stretch of text that the pre-tokenizer left together. Without `unknownId`, unknown parts are left out. */
   readonly encode: (piece: string) => readonly number[];
 }
 
