@@ -115,7 +115,11 @@ describe('parameters', () => {
     [{ num_beams: { int64_param: 0 } }, 'INVALID_INPUT', /num_beams/],
     [{ num_beams: { string_param: 'three' } }, 'INVALID_INPUT', /num_beams/],
     [{ num_beam: { int64_param: 2 } }, 'INVALID_INPUT', /got "num_beam": did you mean num_beams\?$/],
-    [{ question: { string_param: 'x' } }, 'INVALID_INPUT', /which models for question-answering or image-text-to-text take/],
+    [
+      { question: { string_param: 'x' } },
+      'INVALID_INPUT',
+      /which models for question-answering or image-text-to-text take/,
+    ],
     [{ num_return_sequences: { int64_param: 3 } }, 'INVALID_PARAMETER', /num_return_sequences/],
   ])('with invalid values are refused: %j', async (parameters, code, words) => {
     const failed = ask({ inputs: [typedBytes('img_url', [chelsea])], parameters });
