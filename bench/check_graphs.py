@@ -4,8 +4,8 @@
     npx tsx bench/write-graphs.ts /tmp/graphs float16 test/fixtures/checkpoints/*
     python bench/check_graphs.py /tmp/graphs/*.onnx
 
-onnx does not know com.microsoft.MultiHeadAttention. It is replaced by Identity nodes that have its types, so that
-inference goes on behind it. Weights are replaced by inputs of their shapes, because their files are not read.
+onnx does not know the operators of com.microsoft. Those of the plain form are replaced by Identity nodes that have their
+types, so that inference goes on behind them. Weights are replaced by inputs of their shapes, because their files are not read.
 Inference says nothing where it fails in the body of a Loop. So a value without a type counts as an error, and so does a
 node whose inputs have types that its schema does not allow together.
 """
@@ -35,17 +35,24 @@ def weights_as_inputs(graph):
     return len(weights)
 
 
+# The inputs that outputs have the types and shapes of: an attention's are its query and its cache, a norm's its rows.
+SOURCES = {
+    "MultiHeadAttention": lambda inputs: [inputs[0], *inputs[6:8]],
+    "SkipSimplifiedLayerNormalization": lambda inputs: [inputs[0]] * 4,
+    "RotaryEmbedding": lambda inputs: [inputs[0]],
+}
+
+
 def stand_ins(node):
-    """Identity nodes with the types of an attention's outputs: the query, and the cache."""
-    sources = [node.input[0], *node.input[6:8]]
-    for source, output in zip(sources, node.output):
-        yield helper.make_node("Identity", [source], [output])
+    for source, output in zip(SOURCES[node.op_type](node.input), node.output):
+        if output:
+            yield helper.make_node("Identity", [source], [output])
 
 
-def without_attention(graph):
+def without_microsoft(graph):
     nodes = []
     for node in graph.node:
-        nodes.extend(stand_ins(node) if node.op_type == "MultiHeadAttention" else [node])
+        nodes.extend(stand_ins(node) if node.op_type in SOURCES else [node])
     del graph.node[:]
     graph.node.extend(nodes)
 
@@ -93,7 +100,7 @@ def check(path):
     operators = Counter(node.op_type for graph in graphs_in(model.graph) for node in graph.node)
     weight_count = weights_as_inputs(model.graph)
     for graph in reversed(list(graphs_in(model.graph))):  # Bodies first: extend copies the nodes that hold them.
-        without_attention(graph)
+        without_microsoft(graph)
     onnx.checker.check_model(model, full_check=False)
     inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     [version] = [opset.version for opset in model.opset_import if opset.domain == ""]
