@@ -109,6 +109,29 @@ describe.skipIf(isMissing)('with the layers of BLIP-large, the pretend card coun
   );
 });
 
+describe.skipIf(isMissing)('with two layers of T5, the pretend card counts', () => {
+  /** 27 for each layer, in float16 34; and the norm before them, the head, and the choice of the token. */
+  test.each([
+    ['float32', 76],
+    ['float16', 94],
+    ['bfloat16', 80],
+  ] as const)(
+    'operations for a token in %s, and one read by the host',
+    (precision, expected) => {
+      const run: PretendRun = {
+        checkpoint: 'test/fixtures/checkpoints/blip2-t5',
+        graph: { form: 'lean', precision },
+        requests: [{ kind: 'generation', promptLengths: [0] }],
+      };
+      const [five, six] = [traceRun(run, { loops: 5 }), traceRun(run, { loops: 6 })];
+      const token = moreOf(five.counts, six.counts);
+      expect(total(token)).toBe(expected);
+      expect(total(token, 'to the host')).toBe(1);
+    },
+    TIMEOUT_MS,
+  );
+});
+
 describe.skipIf(isMissing)('weights are joined at load, not in every run', () => {
   /** Kernels that one run more launches to join tensors. */
   const joins = (checkpoint: string, precision: Real) => {
