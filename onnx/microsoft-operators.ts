@@ -266,7 +266,7 @@ export class MicrosoftOperators {
     const blockSize = (blockBytes * 8) / bits;
     if (!blockProductFits(inputs, blockSize)) {
       const expected =
-        `x [rows, ${inputSize}], b [out, blocks, block * ${bits} / 8], its scale [out * blocks], ` +
+        `x [rows, ${inputSize}], b [out, blocks, ${bits === 8 ? 'block' : 'block / 2'}], its scale [out * blocks], ` +
         'its zero point [out * ceil(blocks / 2)] and bias [out]';
       throw mismatch(this.#place, operator, expected, x, b, bScale, bZeroPoint, bias);
     }

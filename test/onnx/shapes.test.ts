@@ -175,7 +175,7 @@ describe('a value that does not fit is refused on its line, and the message has 
           inputSize: 32,
           bias: float32([8]),
         }),
-      'layer/MatMulNBits: expected x [rows, 32], b [out, blocks, block], its scale [out * blocks] and bias [out], got',
+      'layer/MatMulNBits: expected x [rows, 32], b [out, blocks, block], its scale [out * blocks], its zero point [out * ceil(blocks / 2)] and bias [out], got',
     ],
     [
       'a product of blocks that are too few for the rows',
