@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { toBfloat16Bits } from '../numbers/to-bfloat16.ts';
 import { toFloat16Bits } from '../numbers/to-float16.ts';
 import type { ElementType } from './element-type.ts';
@@ -18,6 +19,15 @@ const encoders: Readonly<Record<ConstantType, (values: readonly number[]) => Arr
   bool: (values) => Uint8Array.from(values),
 };
 
+/** A name that shows more numbers than this would be read by nobody, and each node that uses it repeats it. */
+const MAX_SHOWN_NUMBERS = 64;
+
+function labelOf(literal: Literal): string {
+  if (typeof literal !== 'object') return String(literal);
+  if (literal.length <= MAX_SHOWN_NUMBERS) return literal.join(',');
+  return createHash('sha256').update(Float64Array.from(literal)).digest('hex');
+}
+
 /**
  * A tensor that is written into the graph itself: 0-D from one number, 1-D from a list, unless a shape is given.
  * Equal constants are stored once.
@@ -28,8 +38,7 @@ export function constant<T extends ConstantType>(
   literal: Literal,
   shape: readonly number[] = typeof literal === 'object' ? [literal.length] : [],
 ): Value<T> {
-  const label = typeof literal === 'object' ? literal.join(',') : String(literal);
-  const name = `constant.${elementType}[${shape.join(',')}](${label})`;
+  const name = `constant.${elementType}[${shape.join(',')}](${labelOf(literal)})`;
   if (graph.initializers.has(name)) return { name, elementType, shape };
   const { buffer, byteOffset, byteLength } = encoders[elementType](
     typeof literal === 'object' ? literal : [Number(literal)],

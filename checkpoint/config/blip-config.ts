@@ -7,6 +7,7 @@ import {
   requireDivisible,
   subsection,
 } from '../files/json-section.ts';
+import { requireInVocabulary } from './language-model-config.ts';
 import { requireAttentionFits, sizeLimits } from './size-limits.ts';
 import { type Activation, activations, readVisionConfig, type VisionConfig } from './vision-config.ts';
 
@@ -85,10 +86,6 @@ function readTextConfig(section: JsonSection, encoderHiddenSize: number, headCou
   requireInVocabulary(section, 'pad_token_id', text.padTokenId, text.vocabularySize);
   requireInVocabulary(section, 'sep_token_id', text.sepTokenId, text.vocabularySize);
   return text;
-}
-
-function requireInVocabulary(section: JsonSection, key: string, id: number, vocabularySize: number): void {
-  if (id >= vocabularySize) throw inconsistent(section, `${key} to be below vocab_size ${vocabularySize}`, id);
 }
 
 function readTextHeadCount(section: JsonSection): [headCount: number, warnings: string[]] {

@@ -78,9 +78,7 @@ export function unsupportedParameters(section: JsonSection): readonly string[] {
 
 /** A line for the log about parameters of a section that no text depends on, where a family has its own. */
 export function unreadParameters(section: JsonSection): readonly string[] {
-  const usual = new Map<string, unknown>(
-    Object.entries({ ...parameterColumn('default'), max_length: 20, min_length: 0 }),
-  );
+  const usual = usualValues();
   const isRead = (key: string) => !Object.hasOwn(parameterColumn('checkpoint'), key) && !tokenRuleKeys.includes(key);
   const unread = Object.entries(section.values).filter(
     ([key, value]) => !isRead(key) && !isNeutral(value, [usual.get(key)]),
@@ -96,13 +94,16 @@ export function ignoredParameters(section: JsonSection): readonly string[] {
 
 /** A line for the log about parameters at the top of config.json, where nothing reads them. */
 export function misplacedParameters(section: JsonSection): readonly string[] {
-  const usual = new Map<string, unknown>(
-    Object.entries({ ...parameterColumn('default'), max_length: 20, min_length: 0 }),
-  );
+  const usual = usualValues();
   const misplaced = Object.entries(section.values).filter(
     ([key, value]) => Object.hasOwn(parameterColumn('checkpoint'), key) && !isNeutral(value, [usual.get(key)]),
   );
   return lineOf(section, 'parameters of generation belong in generation_config.json', misplaced);
+}
+
+/** transformers' defaults by their names. */
+function usualValues(): ReadonlyMap<string, unknown> {
+  return new Map<string, unknown>(Object.entries({ ...parameterColumn('default'), max_length: 20, min_length: 0 }));
 }
 
 function isUnsupported(key: string, value: unknown): boolean {

@@ -20,7 +20,6 @@ export interface LlamaConfig extends LanguageModelConfig {
   /** `attention_bias`, `mlp_bias` */
   readonly hasAttentionBias: boolean;
   readonly hasFeedForwardBias: boolean;
-  readonly isTied: boolean;
 }
 
 /** Ids of LLaMA's own vocabulary. */
@@ -92,6 +91,5 @@ export function readLlamaConfig(section: JsonSection): LlamaConfig {
     ropeTheta: readRopeTheta(section),
     hasAttentionBias: readBoolean(section, 'attention_bias', false),
     hasFeedForwardBias: readBoolean(section, 'mlp_bias', false),
-    isTied: readBoolean(section, 'tie_word_embeddings', false),
   };
 }

@@ -1,7 +1,7 @@
 import type { JsonSection } from '../files/json-file.ts';
 import { invalid, readBoolean, readChoice, readInteger, readNumber } from '../files/json-section.ts';
 import { type LanguageModelConfig, requireInVocabulary } from './language-model-config.ts';
-import { sizeLimits } from './size-limits.ts';
+import { requireAttentionFits, sizeLimits } from './size-limits.ts';
 import { type Activation, activations } from './vision-config.ts';
 
 /** `text_config` of T5: an encoder and a decoder whose attention knows distances in place of positions. */
@@ -33,6 +33,7 @@ const MAX_TOKENS = 2048;
 export function readT5Config(section: JsonSection): T5Config {
   const vocabularySize = readInteger(section, 'vocab_size', 32_128, 2, sizeLimits.vocabulary);
   const headCount = readInteger(section, 'num_heads', 8, 1, sizeLimits.heads);
+  requireAttentionFits(section, 'image and prompt', MAX_TOKENS, headCount);
   const encoderLayerCount = readInteger(section, 'num_layers', 6, 1, sizeLimits.layers);
   const token = (key: string, usual: number) =>
     requireInVocabulary(section, key, readInteger(section, key, usual, 0), vocabularySize);

@@ -99,6 +99,8 @@ function attend(
   const { sum, normalized } = addAndNormalize(child(layer, 'input_layernorm'), normSizes(config), stream);
   const attention = child(layer, 'self_attn');
   const { op } = attention;
+  const keysOrValues = (name: 'k_proj' | 'v_proj') =>
+    project(attention, name, config, config.keyValueHeadCount, normalized, context);
   const { output, presentKey, presentValue } = op.microsoft.cachedMultiHeadAttention(
     {
       query: turned(attention, project(attention, 'q_proj', config, headCount, normalized, context), context),
@@ -121,10 +123,6 @@ function attend(
     stream: { residual: sum, added: op.cast(attended, 'float32') },
     present: { keys: presentKey, values: presentValue },
   };
-
-  function keysOrValues(name: 'k_proj' | 'v_proj'): Value<Real> {
-    return project(attention, name, config, config.keyValueHeadCount, normalized, context);
-  }
 }
 
 function linearOf(hasBias: boolean): typeof linearWithoutBias {

@@ -59,7 +59,7 @@ function decoderBuckets({ distanceBucketCount, maxDistance, maxPositions }: T5Co
 /**
  * The bias of a decoder's newest token, which looks at itself and those before: [1, heads, 1, keys]. It is the end of one
  * table, so that a step costs no arithmetic. Its size is made of shapes alone, which a GPU's host knows.
- * @param keyCount fewer than `maxPositions`: [1].
+ * @param keyCount at most `maxPositions`: [1].
  */
 export function decoderBias(decoder: Module, config: T5Config, keyCount: Value<'int64'>): Value<Real> {
   const { op } = decoder;

@@ -12,6 +12,8 @@ export interface TextSize {
   readonly vocabularySize: number;
   /** Vectors of the image that an encoder reads beside a row's text. Those that a decoder reads count as its prompt. */
   readonly encodedImageTokens: number;
+  /** Heads of such an encoder, each of which compares all its tokens with each other; 0 where memory need not count them. */
+  readonly encoderHeadCount: number;
   /** The time of a token, in tokens of BLIP's text model. */
   readonly tokenCost: number;
   /** A step takes at least the time of so many sequences: a CPU waits for the weights, which all sequences share. */
@@ -42,6 +44,7 @@ export function blipTextSize(
     vocabularySize,
     maxPositions,
     encodedImageTokens: 0,
+    encoderHeadCount: 0,
     tokenCost: 1,
     leastSequences: 1,
   };
@@ -61,6 +64,7 @@ export function languageModelSize(
     vocabularySize,
     maxPositions,
     encodedImageTokens: kind === 't5' ? queryCount : 0,
+    encoderHeadCount: kind === 't5' ? headCount : 0,
     tokenCost,
     leastSequences: tokenCost > 1 ? LEAST_SEQUENCES : 1,
   };

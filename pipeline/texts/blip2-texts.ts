@@ -41,9 +41,12 @@ export function blip2Texts(
     padTokenId: language.padTokenId,
     start(prompt) {
       refuseImageToken(prompt, 'prompt', imageToken.content);
-      const promptIds = textTokens(prompt, 'prompt', language, tokenizer);
-      if (language.kind !== 't5') return { inputIds: [...image, ...promptIds], ...instructionOf(prompt) };
-      const questionIds = prompt === '' ? [language.bosTokenId] : promptIds;
+      if (language.kind !== 't5') {
+        const promptIds = textTokens(prompt, 'prompt', language, tokenizer);
+        return { inputIds: [...image, ...promptIds], ...instructionOf(prompt) };
+      }
+      const encoder = { ...language, maxPositions: language.maxPositions - queryCount };
+      const questionIds = prompt === '' ? [language.bosTokenId] : encoderTokens(prompt, 'prompt', encoder, tokenizer);
       return { inputIds: [language.startTokenId], questionIds, ...instructionOf(prompt) };
     },
     decode: (tokenIds) =>

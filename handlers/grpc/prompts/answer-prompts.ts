@@ -150,7 +150,7 @@ function checkedParameters(parameters: Readonly<Record<string, unknown>>): Reado
   if (own !== undefined)
     throw new HandlerError('INVALID_INPUT', `Expected parameters without ${own}, which the prompt itself has; got it.`);
   const { num_return_sequences: count, ...others } = parameters;
-  if ([undefined, null, 1].includes(count as undefined)) return others; // Whatever it is.
+  if (count === undefined || count === null || count === 1) return others;
   throw new HandlerError('INVALID_PARAMETER', 'Expected num_return_sequences to be 1, as a prompt has one answer.');
 }
 

@@ -132,6 +132,15 @@ describe('a large language model', () => {
     expect(keysAndValues(sizeOf('opt-2.7b', 'float16'))).toBe(327_680);
   });
 
+  test('an encoder compares all tokens of a row with each other, so that memory grows with their square', () => {
+    const size = sizeOf('flan-t5-xl');
+    const of = (length: number, count = 1) => bytesOf(rows(count, 1, 1, length), settings(), size);
+    const scores = 32 * (2_016 + size.encodedImageTokens) ** 2 * 4; // 32 heads, float32
+    expect(of(2_016)).toBeGreaterThan(3 * scores);
+    expect(of(2_016, 2)).toBe(2 * of(2_016));
+    expect(of(2_016)).toBeGreaterThan(4 * of(500));
+  });
+
   test.each(sizes)('%s answers with the beams of LAVIS within its own bounds', (_, size) => {
     const of = settings({ num_beams: 5 });
     for (const [prompt, tokens] of [

@@ -93,6 +93,16 @@ describe.each(['blip2-opt', 'blip2-t5'] as const)('%s', (name) => {
   });
 });
 
+describe.each(['blip2-opt', 'blip2-t5', 'instructblip-t5', 'blip2-llama'] as const)('a long prompt to %s', (name) => {
+  const infer = withModel(name);
+
+  // One word of so many tokens took T5's encoder 7 GB: every token is compared with every other.
+  test.each([3_000, 12_000, 60_000])('of %i characters is refused before its image is looked at', async (count) => {
+    const long = { img_url: ['http://127.0.0.1/'], text: ['xq'.repeat(count / 2)] };
+    await expectHandlerError(infer(long), 'PROMPT_TOO_LONG');
+  });
+});
+
 describe('InstructBLIP', () => {
   const infer = withModel('instructblip-t5');
   const idsOf = async (inputs: object) => valuesOf(await infer(inputs), 'token_ids');
