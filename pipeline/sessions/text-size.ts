@@ -12,7 +12,7 @@ export interface TextSize {
   readonly vocabularySize: number;
   /** Vectors of the image that an encoder reads beside a row's text. Those that a decoder reads count as its prompt. */
   readonly encodedImageTokens: number;
-  /** Heads of such an encoder, each of which compares all its tokens with each other; 0 where memory need not count them. */
+  /** Heads of such an encoder, which compare all its tokens with each other; 0 where their memory need not count. */
   readonly encoderHeadCount: number;
   /** The time of a token, in tokens of BLIP's text model. */
   readonly tokenCost: number;
