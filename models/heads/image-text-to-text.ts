@@ -39,11 +39,11 @@ export interface ImageTextSettings extends ImageSettings {
  * the number of beams.
  *
  * Inputs: those of images and `image_index` as for captioning, where `known_vision_states` [known images, queries, hidden]
- * are the vectors that the language model reads, or in InstructBLIP the vision states; `input_ids` int64 [rows, length]: the
- * image's token for each vector of the image, and then the prompt, padded on the left with the image's token;
- * `padding_length` int64 [rows]; and the generation parameters. T5 has its start token alone as `input_ids`, and the prompt
- * as `question_ids` int64 [rows, length], padded on the right, with `question_length` int64 [rows]. InstructBLIP also has the
- * prompt in the Q-Former's tokens, as `instruction_ids` and `instruction_length`.
+ * are the vectors that the language model reads, or in InstructBLIP the vision states; `input_ids` int64 [rows, length]:
+ * the image's token for each vector of the image, and then the prompt, padded on the left with the image's token;
+ * `padding_length` int64 [rows]; and the generation parameters. T5 has its start token alone as `input_ids`, and the
+ * prompt as `question_ids` int64 [rows, length], padded on the right, with `question_length` int64 [rows]. InstructBLIP
+ * also has the prompt in the Q-Former's tokens, as `instruction_ids` and `instruction_length`.
  *
  * Outputs: as for captioning; `token_ids` begin with `input_ids`.
  * @throws CheckpointError when a tensor is missing or has another shape than the configuration says.
