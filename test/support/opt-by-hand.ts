@@ -9,6 +9,27 @@ const DECODER = 'language_model.model.decoder';
 const NORM_EPSILON = 1e-5;
 const POSITION_OFFSET = 2;
 
+/** An OPT as most are, small enough for arithmetic by hand. */
+export const SMALL_OPT: OptConfig = {
+  kind: 'opt',
+  vocabularySize: 37,
+  hiddenSize: 20,
+  intermediateSize: 28,
+  layerCount: 2,
+  headCount: 4,
+  headSize: 5,
+  keyValueHeadCount: 4,
+  maxPositions: 24,
+  bosTokenId: 2,
+  padTokenId: 1,
+  endTokenIds: [9],
+  activation: 'relu',
+  normFirst: true,
+  hasFinalNorm: true,
+  hasBias: true,
+  hasNormWeights: true,
+};
+
 /** The tensors of a checkpoint that is made as `config` says. */
 export function optShapes(config: OptConfig, hasHead: boolean): Shapes {
   const { hiddenSize: width, intermediateSize, vocabularySize, maxPositions } = config;

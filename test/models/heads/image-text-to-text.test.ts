@@ -13,33 +13,13 @@ import { blip2Shapes } from '../../support/blip2-shapes.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { forms } from '../../support/forms.ts';
 import { float32s, int64s } from '../../support/generation-session.ts';
-import { greedyByHand } from '../../support/opt-by-hand.ts';
+import { greedyByHand, SMALL_OPT as language } from '../../support/opt-by-hand.ts';
 import { randomTensors, weightsOf } from '../../support/random-tensors.ts';
 
 /**
  * Images before OPT: which vectors each row reads, and at which positions, against OPT's arithmetic by hand over the same
  * vectors.
  */
-
-const language: OptConfig = {
-  kind: 'opt',
-  vocabularySize: 37,
-  hiddenSize: 20,
-  intermediateSize: 28,
-  layerCount: 2,
-  headCount: 4,
-  headSize: 5,
-  keyValueHeadCount: 4,
-  maxPositions: 24,
-  bosTokenId: 2,
-  padTokenId: 1,
-  endTokenIds: [9],
-  activation: 'relu',
-  normFirst: true,
-  hasFinalNorm: true,
-  hasBias: true,
-  hasNormWeights: true,
-};
 
 /** The vocabulary lacks it. */
 const IMAGE_TOKEN = 999;

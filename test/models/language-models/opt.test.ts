@@ -10,30 +10,12 @@ import { createSession, type RuntimeTensor } from '../../../pipeline/sessions/ru
 import { expectClose } from '../../support/close-to.ts';
 import { constantParameters } from '../../support/evaluate.ts';
 import { forms } from '../../support/forms.ts';
-import { greedyByHand, optShapes } from '../../support/opt-by-hand.ts';
+import { greedyByHand, optShapes, SMALL_OPT } from '../../support/opt-by-hand.ts';
 import { randomTensors, weightsOf } from '../../support/random-tensors.ts';
 
 /** OPT against the same arithmetic in float64, in all that its configuration may say. */
 
-const usual: OptConfig = {
-  kind: 'opt',
-  vocabularySize: 37,
-  hiddenSize: 20,
-  intermediateSize: 28,
-  layerCount: 3,
-  headCount: 4,
-  headSize: 5,
-  keyValueHeadCount: 4,
-  maxPositions: 24,
-  bosTokenId: 2,
-  padTokenId: 1,
-  endTokenIds: [9],
-  activation: 'relu',
-  normFirst: true,
-  hasFinalNorm: true,
-  hasBias: true,
-  hasNormWeights: true,
-};
+const usual: OptConfig = { ...SMALL_OPT, layerCount: 3 };
 
 const kinds: readonly (readonly [string, OptConfig, { readonly hasHead: boolean }])[] = [
   ['as most are', usual, { hasHead: false }],

@@ -15,31 +15,13 @@ import { addOutput, createGraph } from '../../../onnx/graph.ts';
 import { openWeightsSession } from '../../../pipeline/sessions/weights-session.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { constantParameters } from '../../support/evaluate.ts';
-import { greedyByHand, optShapes } from '../../support/opt-by-hand.ts';
+import { greedyByHand, optShapes, SMALL_OPT } from '../../support/opt-by-hand.ts';
 import { randomTensors, weightsOf } from '../../support/random-tensors.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 
 /** OPT in 8 and 4 bits, against the arithmetic in float64 on the weights that its numbers stand for. */
 
-const config: OptConfig = {
-  kind: 'opt',
-  vocabularySize: 37,
-  hiddenSize: 20,
-  intermediateSize: 44,
-  layerCount: 2,
-  headCount: 4,
-  headSize: 5,
-  keyValueHeadCount: 4,
-  maxPositions: 24,
-  bosTokenId: 2,
-  padTokenId: 1,
-  endTokenIds: [36],
-  activation: 'relu',
-  normFirst: true,
-  hasFinalNorm: true,
-  hasBias: true,
-  hasNormWeights: true,
-};
+const config: OptConfig = { ...SMALL_OPT, intermediateSize: 44, endTokenIds: [36] };
 
 const prompts = [
   [2, 5, 30, 7, 12],
