@@ -5,13 +5,13 @@ import { type Architecture, architectures, findArchitecture } from './config/arc
 import type { Blip2RetrievalSettings, Blip2Settings, BlipSettings, ClipSettings } from './config/families.ts';
 import { CheckpointError } from './errors.ts';
 import { readJsonFile } from './files/json-file.ts';
-import { readIsInt8 } from './weights/int8-format.ts';
+import { type QuantizedPrecision, readQuantizedPrecision } from './weights/int8-format.ts';
 
 interface CheckpointFolder {
   readonly folder: string;
   readonly architecture: Architecture;
-  /** The layers' matrices are int8, as `quantize` makes them. */
-  readonly isInt8: boolean;
+  /** What `quantize` made of the layers' matrices; `undefined` where they are floats. */
+  readonly quantizedTo: QuantizedPrecision | undefined;
 }
 
 /** The settings of a checkpoint folder, apart from its weights and its tokenizer: plain data, told apart by `task`. */
@@ -43,10 +43,10 @@ export function openCheckpoint(folder: string, imageSize?: number): Checkpoint {
     throw new CheckpointError('CHECKPOINT_CONFIG_INVALID', `${folder}: expected a config.json, got ${got}.`);
   }
   const architecture = findArchitecture(config);
-  const isInt8 = readIsInt8(config);
+  const quantizedTo = readQuantizedPrecision(config);
   const description = architectures[architecture].read({ folder, config, imageSize });
   const notices = [...description.notices, ...adapterNotices(folder)];
-  return { ...description, notices, folder, architecture, isInt8 };
+  return { ...description, notices, folder, architecture, quantizedTo };
 }
 
 /**

@@ -1,3 +1,4 @@
+import type { QuantizedPrecision } from '../checkpoint/weights/int8-format.ts';
 import type { HandlerError } from '../protocol/errors.ts';
 import type { NamedTensor } from '../protocol/named-tensor.ts';
 import type { Precision } from './sessions/execution-provider-choices.ts';
@@ -31,8 +32,8 @@ export interface RequestEvents {
   readonly done?: ((outcome: TensorAnswer | HandlerError, durationMs: number) => void) | undefined;
 }
 
-/** The precision of a model: the type that it computes with, or `int8` where its weights are int8. */
-export type AnswerPrecision = Precision | 'int8';
+/** The precision of a model: the type that it computes with, or what its weights are quantized to. */
+export type AnswerPrecision = Precision | QuantizedPrecision;
 
 /** The time of each stage of a request: that of its slowest item. */
 export interface StageTimes {

@@ -88,7 +88,7 @@ async function startWithin(budget: ByteBudget, settings: Settings, options: Star
   for (const notice of checkpoint.notices) options.onNotice?.(notice);
   const task = await startTask(checkpoint.task, checkpoint, settings, { ...options, budget });
   const schema = schemaOf(checkpoint);
-  const precision = checkpoint.isInt8 ? 'int8' : task.pool.executionProvider.precision;
+  const precision = checkpoint.quantizedTo ?? task.pool.executionProvider.precision;
   const { executionProvider } = task.pool.executionProvider;
   const { plan } = task;
   const cacheNotice = imageCacheNotice(settings.imageCacheBytes, plan.workerCount, checkpoint, executionProvider);
@@ -108,8 +108,11 @@ async function startWithin(budget: ByteBudget, settings: Settings, options: Star
   };
 }
 
-function weightsOf({ weights, optimizeFor }: Settings, { isInt8 }: Pick<Checkpoint, 'isInt8'>): WeightsLayout {
-  return chooseWeightsLayout(weights, isInt8 || optimizeFor === 'throughput');
+function weightsOf(
+  { weights, optimizeFor }: Settings,
+  { quantizedTo }: Pick<Checkpoint, 'quantizedTo'>,
+): WeightsLayout {
+  return chooseWeightsLayout(weights, quantizedTo !== undefined || optimizeFor === 'throughput');
 }
 
 /** Only the CPU computes with weights as they lie in memory; a GPU gets a copy. */
@@ -145,7 +148,7 @@ type PoolState = Pick<WorkerPool<never>, 'close' | 'executionProvider' | 'isServ
 /** Starts the workers, and meanwhile the main thread's part of the task. */
 async function startTask<Name extends Task>(
   name: Name,
-  checkpoint: CheckpointOf<Name> & Pick<Checkpoint, 'folder' | 'isInt8'>,
+  checkpoint: CheckpointOf<Name> & Pick<Checkpoint, 'folder' | 'quantizedTo'>,
   settings: Settings,
   { budget, ...options }: StartOptions & { readonly budget: ByteBudget },
 ): Promise<RunningTask> {
@@ -181,7 +184,7 @@ interface PlannedWorkers<Name extends Task> {
  */
 async function startPlannedWorkers<Name extends Task>(
   name: Name,
-  checkpoint: Pick<Checkpoint, 'folder' | 'isInt8' | 'config'>,
+  checkpoint: Pick<Checkpoint, 'folder' | 'quantizedTo' | 'config'>,
   settings: Settings,
   options: StartOptions,
 ): Promise<PlannedWorkers<Name>> {
@@ -197,16 +200,16 @@ async function startPlannedWorkers<Name extends Task>(
 
 function expectedPlace(
   { executionProvider, deviceIds }: Settings,
-  { isInt8 }: Pick<Checkpoint, 'isInt8'>,
+  { quantizedTo }: Pick<Checkpoint, 'quantizedTo'>,
 ): 'cpu' | 'gpu' {
-  if (isInt8 || executionProvider === 'cpu') return 'cpu';
+  if (quantizedTo !== undefined || executionProvider === 'cpu') return 'cpu';
   const isOptional = executionProvider === 'auto' && deviceIds.length === 0;
   return isOptional && !findCudaMachine().hasProvider ? 'cpu' : 'gpu';
 }
 
 function startWorkers<Name extends Task>(
   name: Name,
-  checkpoint: Pick<Checkpoint, 'folder' | 'isInt8' | 'config'>,
+  checkpoint: Pick<Checkpoint, 'folder' | 'quantizedTo' | 'config'>,
   settings: Settings,
   { workerCount, threadsPerWorker }: WorkerPlan,
   { onNotice, batchDone }: StartOptions,

@@ -41,8 +41,9 @@ export async function mergeCheckpoint(
   options: WriteOptions = {},
 ): Promise<MergedCheckpoint> {
   const adapter = openAdapter(adapterFolder);
-  if (openCheckpoint(baseFolder).isInt8) {
-    const message = `${baseFolder}: expected a base of floating point weights, got one of int8; merge first.`;
+  const { quantizedTo } = openCheckpoint(baseFolder);
+  if (quantizedTo !== undefined) {
+    const message = `${baseFolder}: expected a base of floating point weights, got one of ${quantizedTo}; merge first.`;
     throw new CheckpointError('CHECKPOINT_CONFIG_INVALID', message);
   }
   const tensors = mergedTensors(adapterFolder, adapter, openWeights(baseFolder).regions);

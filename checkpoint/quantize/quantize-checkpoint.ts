@@ -66,12 +66,13 @@ function countOf(tensors: readonly TensorToWrite[], names: readonly string[]): n
   return tensors.filter(({ name }) => names.includes(name.slice(name.lastIndexOf('.') + 1))).length;
 }
 
-/** @throws CheckpointError when the folder cannot be read or is int8 already. */
+/** @throws CheckpointError when the folder cannot be read or is quantized already. */
 export function requireFloats(folder: string): void {
-  if (!openCheckpoint(folder).isInt8) return;
+  const { quantizedTo } = openCheckpoint(folder);
+  if (quantizedTo === undefined) return;
   throw new CheckpointError(
     'CHECKPOINT_CONFIG_INVALID',
-    `${folder}: expected a checkpoint of floating point weights, got one of int8.`,
+    `${folder}: expected a checkpoint of floating point weights, got one of ${quantizedTo}.`,
   );
 }
 

@@ -149,19 +149,26 @@ export function partCount(module: string): number {
   return module.endsWith('.qkv') ? 3 : 1;
 }
 
+/** What the matrices of layers are: `int4` where a language model's have 4 bits, and all others 8. */
+export type QuantizedPrecision = 'int8' | 'int4';
+
 /**
- * Reads whether the weights beside a config.json are int8.
+ * Reads what the weights beside a config.json are quantized to, if they are.
  * @throws CheckpointError `CHECKPOINT_CONFIG_INVALID` when they are quantized in another way, or by a later version.
  */
-export function readIsInt8(file: JsonSection): boolean {
+export function readQuantizedPrecision(file: JsonSection): QuantizedPrecision | undefined {
   const config = file.values['quantization_config'];
-  if (config === undefined || config === null) return false;
+  if (config === undefined || config === null) return undefined;
   if (!isJsonObject(config) || config['format'] !== FORMAT) {
     const expected = `quantization_config.format to be ${FORMAT}, or no quantization_config`;
     throw inconsistent(file, expected, JSON.stringify(config).slice(0, 80));
   }
-  const { version = 1 } = config;
-  if (version === 1 || version === 2 || version === VERSION) return true;
-  const expected = `quantization_config.version to be at most ${VERSION} (quantize the checkpoint again, with this program)`;
-  throw inconsistent(file, expected, JSON.stringify(version).slice(0, 80));
+  const { version = 1, language_model_bits: bits = 8 } = config;
+  if (version !== 1 && version !== 2 && version !== VERSION) {
+    const expected = `quantization_config.version to be at most ${VERSION} (quantize the checkpoint again, with this program)`;
+    throw inconsistent(file, expected, JSON.stringify(version).slice(0, 80));
+  }
+  if (bits === 8) return 'int8';
+  if (bits === 4) return 'int4';
+  throw inconsistent(file, 'quantization_config.language_model_bits to be 8 or 4', JSON.stringify(bits).slice(0, 80));
 }

@@ -97,9 +97,10 @@ function load<Name extends Task>(task: Name, ...loading: Parameters<Load<Name>>)
 }
 
 /** The weights must be what config.json says, because that decides the execution provider before they are opened. */
-function requireAgreement({ folder, isInt8 }: Checkpoint, weights: Weights): void {
-  if (isInt8 === hasQuantizedWeights(weights)) return;
-  const [expected, actual] = isInt8 ? ['int8', 'floats'] : ['floats', 'int8'];
+function requireAgreement({ folder, quantizedTo }: Checkpoint, weights: Weights): void {
+  const isQuantized = quantizedTo !== undefined;
+  if (isQuantized === hasQuantizedWeights(weights)) return;
+  const [expected, actual] = isQuantized ? ['int8', 'floats'] : ['floats', 'int8'];
   throw new CheckpointError(
     'CHECKPOINT_CONFIG_INVALID',
     `${folder}: expected weights of ${expected}, as config.json says, got ${actual}.`,

@@ -127,7 +127,7 @@ async function pack(session: LoadedSession<WorkKind>): Promise<PackedAnswer> {
 
 async function serve(settings: WorkerSettings): Promise<void> {
   const checkpoint = openOfTask(settings);
-  const choose = checkpoint.isInt8 ? chooseForInt8 : chooseExecutionProvider;
+  const choose = checkpoint.quantizedTo !== undefined ? chooseForInt8 : chooseExecutionProvider;
   const chosen = await choose({ ...settings, automatic: automaticPrecisions(checkpoint) });
   const startMs = performance.now();
   const session = await loadSession(checkpoint, { ...settings, ...chosen, form: formOn(chosen) });

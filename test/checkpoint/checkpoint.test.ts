@@ -84,7 +84,7 @@ describe('a checkpoint', () => {
     '%s: its architecture, its task, its images, and defaults of generation for BLIP',
     (name, architecture, task) => {
       const checkpoint = openCheckpoint(checkpointFolder(name));
-      expect(checkpoint).toMatchObject({ folder: checkpointFolder(name), architecture, task, isInt8: false });
+      expect(checkpoint).toMatchObject({ folder: checkpointFolder(name), architecture, task, quantizedTo: undefined });
       expect(checkpoint.imageProcessor.resize?.kind).toBe(task === 'clip' ? 'crop' : 'squash');
       expect('generationDefaults' in checkpoint).toBe(task !== 'clip');
       // The type follows the task, as the compiler sees in these lines.

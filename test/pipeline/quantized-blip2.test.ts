@@ -25,6 +25,12 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 type Make = (source: string, target: string) => Promise<unknown>;
 
+const precisions: Readonly<Record<string, string>> = {
+  '8 bits': 'int8',
+  '4 bits': 'int4',
+  '8 bits calibrated': 'int8',
+};
+
 const kinds: readonly (readonly [string, Make])[] = [
   ['8 bits', (source, target) => quantizeCheckpoint(source, target)],
   ['4 bits', (source, target) => quantizeCheckpoint(source, target, { languageModelBits: 4 })],
@@ -53,7 +59,9 @@ describe.each(served.flatMap((name) => kinds.map((kind) => [name, ...kind] as co
 
     async function ask(inputs: Readonly<Record<string, readonly unknown[]>>, output: string) {
       if (model === undefined) throw new Error('Expected a model, got none yet.');
-      return valuesOf(await model.infer({ inputs: { max_new_tokens: [6], ...inputs }, outputs: [output] }), output);
+      const answer = await model.infer({ inputs: { max_new_tokens: [6], ...inputs }, outputs: [output] });
+      expect(answer.precision).toBe(precisions[kind] ?? 'float32');
+      return valuesOf(answer, output);
     }
 
     test.each([{}, { num_beams: [3] }])('captions alone and together: %j', async (parameters) => {

@@ -32,6 +32,15 @@ function bytesOf({ path, offsetBytes, lengthBytes }: TensorRegion): Buffer {
   return readFileSync(path).subarray(offsetBytes, offsetBytes + lengthBytes);
 }
 
+/** A checkpoint of floats whose config.json says how it is quantized. */
+function folderWith(quantization: unknown): string {
+  const folder = temporaryFolder();
+  cpSync(checkpointFolder('narrow-vision'), folder, { recursive: true });
+  const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')) as object;
+  writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...config, quantization_config: quantization }));
+  return folder;
+}
+
 /** In steps. A weight that was cut off has the largest value. */
 function differenceOf(value: number, step: number, weight: number, largest: number): number {
   const isCutOff = Math.abs(value) === largest && Math.sign(weight) === Math.sign(value);
@@ -75,7 +84,7 @@ describe.each(names)('%s', (name) => {
     const made = await quantizeCheckpoint(source, target, {
       onProgress: (writtenBytes, totalBytes) => progress.push(writtenBytes / totalBytes),
     });
-    expect(openCheckpoint(target)).toEqual({ ...openCheckpoint(source), folder: target, isInt8: true });
+    expect(openCheckpoint(target)).toEqual({ ...openCheckpoint(source), folder: target, quantizedTo: 'int8' });
     const [before, after] = [openWeights(source).regions, openWeights(target).regions];
     const products = [...after.keys()].filter((tensor) => tensor.endsWith('.weight_quantized'));
     const blocks = [...after.keys()].filter((tensor) => tensor.endsWith('.weight_blocks'));
@@ -137,24 +146,19 @@ describe('config.json', () => {
   });
 
   test.each([
-    [{ format: 'blip-handler-int8' }],
-    [{ format: 'blip-handler-int8', version: 1 }],
-    [{ format: 'blip-handler-int8', version: 2 }],
-    [{ format: 'blip-handler-int8', version: 3 }],
-  ])('of a known version is read: %j', async (quantization) => {
-    const folder = temporaryFolder();
-    cpSync(checkpointFolder('narrow-vision'), folder, { recursive: true });
-    const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')) as object;
-    writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...config, quantization_config: quantization }));
-    expect(openCheckpoint(folder).isInt8).toBe(true);
+    [{ format: 'blip-handler-int8' }, 'int8'],
+    [{ format: 'blip-handler-int8', version: 1 }, 'int8'],
+    [{ format: 'blip-handler-int8', version: 2 }, 'int8'],
+    [{ format: 'blip-handler-int8', version: 3 }, 'int8'],
+    [{ format: 'blip-handler-int8', version: 3, language_model_bits: 8 }, 'int8'],
+    [{ format: 'blip-handler-int8', version: 3, language_model_bits: 4 }, 'int4'],
+  ])('of a known version is read: %j', (quantization, precision) => {
+    const folder = folderWith(quantization);
+    expect(openCheckpoint(folder).quantizedTo).toBe(precision);
   });
 
   test('of a later version is refused', () => {
-    const folder = temporaryFolder();
-    cpSync(checkpointFolder('narrow-vision'), folder, { recursive: true });
-    const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')) as object;
-    const quantization = { format: 'blip-handler-int8', version: 4 };
-    writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...config, quantization_config: quantization }));
+    const folder = folderWith({ format: 'blip-handler-int8', version: 4 });
     expectCheckpointError(() => openCheckpoint(folder), 'CHECKPOINT_CONFIG_INVALID', [
       'expected quantization_config.version to be at most 3 (quantize the checkpoint again, with this program)',
       'got 4.',
@@ -194,15 +198,20 @@ describe('is refused', () => {
     });
   });
 
+  test('and served, in bits that nothing here writes', () => {
+    const folder = folderWith({ format: 'blip-handler-int8', version: 3, language_model_bits: 3 });
+    expectCheckpointError(() => openCheckpoint(folder), 'CHECKPOINT_CONFIG_INVALID', [
+      'expected quantization_config.language_model_bits to be 8 or 4',
+      'got 3.',
+    ]);
+  });
+
   test.each([
     [{ quant_method: 'bitsandbytes', load_in_8bit: true }, '{"quant_method":"bitsandbytes","load_in_8bit":true}'],
     [{ format: 'int-quantized' }, '{"format":"int-quantized"}'],
     ['awq', '"awq"'],
   ])('and served, when it is quantized in another way: %j', (quantization, got) => {
-    const folder = temporaryFolder();
-    cpSync(checkpointFolder('narrow-vision'), folder, { recursive: true });
-    const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')) as object;
-    writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...config, quantization_config: quantization }));
+    const folder = folderWith(quantization);
     expectCheckpointError(() => openCheckpoint(folder), 'CHECKPOINT_CONFIG_INVALID', [
       'expected quantization_config.format to be blip-handler-int8',
       `got ${got}.`,

@@ -183,7 +183,10 @@ function inferenceResponse({ outputs }: TaskSchema): JsonSchema {
       model_name: { type: 'string' },
       model_version: { type: 'string' },
       id: { type: 'string' },
-      parameters: { type: 'object', properties: { precision: { enum: ['float32', 'float16', 'bfloat16', 'int8'] } } },
+      parameters: {
+        type: 'object',
+        properties: { precision: { enum: ['float32', 'float16', 'bfloat16', 'int8', 'int4'] } },
+      },
       outputs: { type: 'array', items: { oneOf: Object.entries(outputs).map(tensor) } },
     },
   };
