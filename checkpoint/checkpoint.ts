@@ -10,7 +10,7 @@ import { type QuantizedPrecision, readQuantizedPrecision } from './weights/int8-
 interface CheckpointFolder {
   readonly folder: string;
   readonly architecture: Architecture;
-  /** What `quantize` made of the layers' matrices; `undefined` where they are floats. */
+  /** The precision that `quantize` gave the layers' matrices; `undefined` where they are floats. */
   readonly quantizedTo: QuantizedPrecision | undefined;
 }
 

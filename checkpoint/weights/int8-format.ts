@@ -149,7 +149,7 @@ export function partCount(module: string): number {
   return module.endsWith('.qkv') ? 3 : 1;
 }
 
-/** What the matrices of layers are: `int4` where a language model's have 4 bits, and all others 8. */
+/** The precision of the layers' matrices: `int4` where a language model's have 4 bits, and all others 8. */
 export type QuantizedPrecision = 'int8' | 'int4';
 
 /**
