@@ -13,6 +13,18 @@ const sharedOptions = {
   'env-file': { type: 'string', multiple: true },
 } as const satisfies ParseArgsConfig['options'];
 
+/** Names that options have in other programs. */
+const usualOptions: Readonly<Record<string, string>> = {
+  model: 'checkpoint',
+  'model-id': 'checkpoint',
+  'model-path': 'checkpoint',
+  token: 'api-tokens',
+  'api-key': 'api-tokens',
+  bind: 'host',
+  address: 'host',
+  device: 'execution-provider',
+};
+
 /** Lines of every help text. */
 export const sharedHelp = `  --env-file FILE      reads variables from a file first, NAME=VALUE a line; variables that are set win
   --help               this text
@@ -35,11 +47,18 @@ function parseKnown(config: ParseArgsConfig, known: readonly string[]): ReturnTy
     return parseArgs(config);
   } catch (cause) {
     const [problem = ''] = (cause instanceof Error ? cause.message : String(cause)).split(/\.\s/, 1); // Without Node's advice.
-    const [, unknown] = /^Unknown option '--([^'=]+)/.exec(problem) ?? [];
-    const meant = unknown === undefined ? '.' : suggestion(unknown, known).replace('mean ', 'mean --');
-    const message = `${problem.replace(/\.$/, '')}${meant} Try --help.`;
+    const message = `${problem.replace(/\.$/, '')}${meantOption(problem, known)} Try --help.`;
     throw new HandlerError('INVALID_REQUEST', message, { cause });
   }
+}
+
+/** The end of a sentence about an argument, which says which option is meant. */
+function meantOption(problem: string, known: readonly string[]): string {
+  const [, unknown] = /^Unknown option '--([^'=]+)/.exec(problem) ?? [];
+  if (unknown === undefined) return '.';
+  const usual = Object.hasOwn(usualOptions, unknown) ? usualOptions[unknown] : undefined;
+  if (usual !== undefined && known.includes(usual)) return `: did you mean --${usual}?`;
+  return suggestion(unknown, known).replace('mean ', 'mean --');
 }
 
 function loadVariables(file: string | boolean): void {

@@ -40,7 +40,7 @@ function listModels(): void {
   }
 }
 
-/** What the table says; a size that is not known is absent. */
+/** The rows of the table as JSON; a size that is not known is absent. */
 function listAsJson(): void {
   const models = knownModels.map((model) => {
     const { reference, task, parameterCount: parameters, quantizedBytes, licence } = model;

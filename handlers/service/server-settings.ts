@@ -73,7 +73,8 @@ export interface ServerSettings {
 const modelDefinitions: UnplacedSettings<Pick<ServerSettings, 'models'>> = {
   models: setting<readonly ModelChoice[]>({
     variable: 'BLIP_MODELS',
-    description: 'Several models in one process, `NAME=CHECKPOINT` separated by commas; in place of the two above.',
+    description:
+      'Several models in one process, `NAME=CHECKPOINT` separated by commas; in place of `BLIP_CHECKPOINT` and `BLIP_MODEL_NAME`.',
     defaultText: 'none',
     defaultValue: [],
     parse: parseModels,

@@ -20,6 +20,8 @@ describe('arguments', () => {
     [['--prot', '8123'], "'--prot': did you mean --port?"],
     [['--max_beams=3'], "'--max_beams': did you mean --max-beams?"],
     [['--nothing-like-it'], "'--nothing-like-it'."],
+    [['--model', 'a/b'], "'--model': did you mean --checkpoint?"],
+    [['--token=a'], "'--token': did you mean --api-tokens?"],
     [['8123'], "'8123'"],
     [['--port'], "'--port <value>' argument missing"],
     [['-p'], "'-p'"],
