@@ -38,7 +38,8 @@ export function readArguments<const T extends ParseArgsConfig>(config: T): Retur
   const options = { ...config.options, ...sharedOptions };
   const parsed = parseKnown({ ...config, options }, Object.keys(options));
   const files = parsed.values['env-file'];
-  if (Array.isArray(files)) files.forEach(loadVariables);
+  // The last file wins, as in Node's own option; a variable that is set stays.
+  if (Array.isArray(files)) files.toReversed().forEach(loadVariables);
   return parsed as ReturnType<typeof parseArgs<T>>; // It has the command's own options besides the shared ones.
 }
 

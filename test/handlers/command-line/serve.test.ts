@@ -62,9 +62,11 @@ describe('options that are settings', () => {
 
   test('win over variables, and variables over files', async () => {
     const folder = temporaryFolder({
+      'other.env': 'BLIP_WORKERS=7\n',
       'service.env': 'BLIP_MODEL_NAME=from-file\nBLIP_PRESET=from-file\nBLIP_WORKERS="1" # one\nLOG_LEVEL=debug\n',
     });
-    const server = await startWith(['--env-file', join(folder, 'service.env'), '--preset', 'hf', '--port=0'], {
+    const files = ['other.env', 'service.env'].flatMap((name) => ['--env-file', join(folder, name)]);
+    const server = await startWith([...files, '--preset', 'hf', '--port=0'], {
       BLIP_MODEL_NAME: 'from-variable',
       PORT: '1',
     });
@@ -108,7 +110,7 @@ describe('options that are settings', () => {
 
   test('a file that is not there is named', async () => {
     const { exitCode, stderr } = await runProgram(bundle, 'serve.js', { args: ['--env-file', '/nowhere/service.env'] });
-    expect(exitCode).not.toBe(0); // Node 20 reads the option too, and is the first to complain.
+    expect(exitCode).not.toBe(0); // Node 20 and 22 read the option too, and are the first to complain.
     expect(stderr).toContain('/nowhere/service.env');
   });
 });
