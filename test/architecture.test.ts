@@ -24,11 +24,11 @@ const allowedImports: Readonly<Record<string, readonly string[]>> = {
 
 /** For each room within pipeline/, the others that it may import from. All may measure times and know requests. */
 const allowedWithinPipeline: Readonly<Record<string, readonly string[]>> = {
-  images: ['stages.ts', 'fair-queue.ts'],
+  images: ['stages.ts', 'fair-queue.ts', 'container-limits.ts'],
   cuda: [],
   texts: [],
-  calibration: ['images', 'sessions'],
-  sessions: ['images', 'cuda'],
+  calibration: ['images', 'sessions', 'container-limits.ts'],
+  sessions: ['images', 'cuda', 'container-limits.ts'],
   workers: ['images', 'sessions', 'fair-queue.ts'],
   tasks: ['accepted-requests.ts', 'infer-request.ts', 'stages.ts', 'images', 'texts', 'sessions', 'workers'],
 };
@@ -98,6 +98,7 @@ const onlyImporters: Readonly<Record<string, readonly string[]>> = {
   ],
   'prom-client': ['handlers/service/metrics.ts', 'handlers/service/model-metrics.ts'],
   '@opentelemetry/api': ['handlers/service/tracing.ts'],
+  '@redis/client': ['handlers/http/doors/runpod/redis-client.ts'],
   'cli-progress': ['handlers/command-line/download-progress.ts'],
 };
 
