@@ -51,6 +51,9 @@ const otherParts: Readonly<Record<SectionName, readonly OtherPart[]>> = {
     { key: 'pos_embed_type', what: 'positions that are not learned', isAsked: isNoneOf('learnable') },
     { key: 'pool_type', what: 'pooling other than of the class token', isAsked: isNoneOf('tok') },
     { key: 'output_tokens', what: 'outputs of tokens' },
+    // Keys of open_clip 2.
+    { key: 'global_average_pool', what: 'pooling other than of the class token' },
+    { key: 'input_patchnorm', what: 'norms of patches' },
     ...blockParts,
   ],
   text: [

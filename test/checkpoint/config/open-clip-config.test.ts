@@ -86,6 +86,8 @@ describe('model_cfg', () => {
     ['no norm before the layers', { vision: { no_ln_pre: true } }],
     ['positions that are not learned', { vision: { pos_embed_type: 'sin_cos_2d' } }],
     ['class token', { vision: { pool_type: 'avg' } }],
+    ['class token', { vision: { global_average_pool: true } }],
+    ['norms of patches', { vision: { input_patchnorm: true } }],
     ['layer scale', { vision: { ls_init_value: 0.0001 } }],
     ['norms of queries and keys', { text: { qk_norm: true } }],
     ['custom attention blocks', { text: { block_type: 'custom' } }],
