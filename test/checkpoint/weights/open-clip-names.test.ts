@@ -4,6 +4,8 @@ import type { TensorRegion } from '../../../checkpoint/weights/safetensors.ts';
 import { openWeights } from '../../../checkpoint/weights/weights.ts';
 import { checkpointFolder, openClipNames } from '../../support/goldens.ts';
 import { openClipFolder } from '../../support/open-clip.ts';
+import { safetensorsBytes } from '../../support/safetensors-file.ts';
+import { temporaryFolder } from '../../support/temporary-folder.ts';
 import { expectCheckpointError } from '../../support/thrown.ts';
 
 function region(name: string, shape: readonly number[]): TensorRegion {
@@ -68,6 +70,23 @@ describe('joined projections', () => {
       'got 4',
     ]);
   });
+});
+
+test.each(['module.', 'model.', 'clip.module.'])('names of a wrapped model, with %j before them', (prefix) => {
+  const header = Object.fromEntries(
+    ['visual.proj', 'text_projection', 'transformer.resblocks.0.ln_1.weight', 'logit_scale'].map((name, index) => [
+      `${prefix}${name}`,
+      { dtype: 'F32', shape: [1], data_offsets: [4 * index, 4 * index + 4] },
+    ]),
+  );
+  const weights = safetensorsBytes({ header, dataBytes: 16 });
+  const folder = temporaryFolder({ 'open_clip_config.json': '{}', 'open_clip_model.safetensors': weights });
+  expect([...openWeights(folder).regions.keys()]).toEqual([
+    'visual_projection.transposed_weight',
+    'text_projection.transposed_weight',
+    'text_model.encoder.layers.0.layer_norm1.weight',
+    'logit_scale',
+  ]);
 });
 
 test('a logit_scale in a vector is a number', () => {
