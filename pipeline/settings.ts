@@ -152,7 +152,7 @@ function modelDefinitions({ checkpoint }: ChangingDefaults): UnplacedSettings<Mo
   return {
     checkpoint: text(
       'BLIP_CHECKPOINT',
-      'Checkpoint folder in Hugging Face layout, or `OWNER/NAME[@REVISION]` of the Hub.',
+      'Checkpoint folder, `OWNER/NAME[@REVISION]` of the Hub, or a name of open_clip such as `ViT-B-32:openai`.',
       checkpoint,
       'the one that ships',
       'PLACE',

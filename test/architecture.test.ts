@@ -15,7 +15,17 @@ const allowedImports: Readonly<Record<string, readonly string[]>> = {
   protocol: ['numbers'],
   // The inputs of generation follow from the table that checkpoints, graphs and feeds follow from.
   'input_schema.ts': ['protocol', 'checkpoint/config/generation-parameters.ts'],
-  pipeline: ['numbers', 'network', 'onnx', 'checkpoint', 'models', 'protocol', 'input_schema.ts', 'package.json'],
+  pipeline: [
+    'numbers',
+    'network',
+    'onnx',
+    'checkpoint',
+    'models',
+    'protocol',
+    'input_schema.ts',
+    'shipped-files.ts',
+    'package.json',
+  ],
   'shipped-files.ts': [],
   'app.ts': ['pipeline', 'protocol', 'input_schema.ts', 'shipped-files.ts'],
   // Some commands need checkpoints alone: a download needs nothing of the running model.
