@@ -61,7 +61,12 @@ async function bundle(): Promise<Metafile> {
       js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
     },
   });
-  for (const shipped of ['checkpoints/scenes-captioning', 'examples', 'handlers/http/doors/page-and-docs/page']) {
+  for (const shipped of [
+    'checkpoints/scenes-captioning',
+    'examples',
+    'handlers/http/doors/page-and-docs/page',
+    'pipeline/texts/clip-vocabulary',
+  ]) {
     cpSync(`${root}${shipped}`, `${outputFolder}/${shipped}`, { recursive: true });
   }
   for (const file of ['swagger-ui.css', 'swagger-ui-bundle.js', 'LICENSE', 'NOTICE']) {
@@ -93,7 +98,7 @@ function printSizes({ outputs }: Metafile): void {
 /** Milliseconds from starting the process to the server's `ready` line, with the checkpoint that ships. */
 function measureStart(): Promise<number> {
   // The settings of the caller must not change the measurement.
-  const others = Object.entries(process.env).filter(([name]) => !/^(?:BLIP_|AIP_|HOST$)/.test(name));
+  const others = Object.entries(process.env).filter(([name]) => !/^(?:BLIP_|AIP_|HOST$|LOG_FORMAT$)/.test(name));
   const startMs = performance.now();
   const server = spawn(process.execPath, [`${outputFolder}/serve.js`], {
     env: { ...Object.fromEntries(others), PORT: '0', LOG_LEVEL: 'info' },

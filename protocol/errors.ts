@@ -218,7 +218,7 @@ const table = {
     retryable: true,
     headers: retryAfter,
     meaning:
-      'The model is not loaded yet, or no longer; or its worker threads have ended or hang, and none has started for 10 s; or the system has no process to give that an image could be decoded in; or a job was to begin in a server that is stopping.',
+      'The model is not loaded yet, or no longer; or its worker threads have ended or hang, and none has started for 10 s; or the system has no process to give that an image could be decoded in; or a job was to begin in a server that is stopping; or Redis (`BLIP_REDIS_URL`) does not answer for the jobs of other replicas, or the replica of a job has died.',
   },
   EXECUTION_PROVIDER_UNAVAILABLE: {
     http: 500,
@@ -246,7 +246,7 @@ const table = {
     grpc: 'INTERNAL',
     retryable: false,
     meaning:
-      'An environment variable has an invalid value; or `BLIP_DEVICES` is set where `BLIP_EXECUTION_PROVIDER` is cpu or webgpu; or two models of one process have different `BLIP_MAX_DECODED_BYTES`; or Vertex AI is admitted without tokens where tokens are set; or a server cannot listen on its address and port; or the service would be open to everyone. On AWS Lambda the last case is answered to HTTP events, with 500.',
+      'An environment variable or an option has an invalid value; or `BLIP_DEVICES` is set where `BLIP_EXECUTION_PROVIDER` is cpu or webgpu; or two models of one process have different `BLIP_MAX_DECODED_BYTES`; or a platform is to authorize where tokens are set; or a server cannot listen on its address and port; or the service would be open to everyone. On AWS Lambda the last case is answered to HTTP events, with 500.',
   },
   BUILD_FILE_INVALID: {
     http: 500,

@@ -3,8 +3,9 @@ import type { LanguageModelBits } from '../../checkpoint/quantize/checkpoint-ten
 import { copyIn16Bits } from '../../checkpoint/quantize/copy-in-16-bits.ts';
 import { quantizeCheckpoint } from '../../checkpoint/quantize/quantize-checkpoint.ts';
 import { type CopyPrecision, copyPrecisions } from '../../checkpoint/quantize/tensor-in-16-bits.ts';
+import { layoutOf } from '../../checkpoint/weights/layout.ts';
 import { HandlerError } from '../../protocol/errors.ts';
-import { abortOnSignals, readArguments, runCommand } from './command.ts';
+import { abortOnSignals, readArguments, runCommand, sharedHelp } from './command.ts';
 import { showProgress } from './download-progress.ts';
 import { locate, megabytes, requireFree, requireWritable } from './new-checkpoint.ts';
 
@@ -12,7 +13,7 @@ import { locate, megabytes, requireFree, requireWritable } from './new-checkpoin
 
 const usage = `Usage: blip-handler quantize CHECKPOINT FOLDER [options]      in a checkout: npm run -s quantize -- …
 
-  CHECKPOINT             a folder in Hugging Face layout, or OWNER/NAME[@REVISION] on the Hub
+  CHECKPOINT             a folder, OWNER/NAME[@REVISION] on the Hub, or a name of open_clip: ViT-B-32:openai
   FOLDER                 where the new checkpoint goes; must not exist yet
   --bits 8|4             bits of each weight in the language model of a BLIP-2 or InstructBLIP; all else is int8
                          (default: 8)
@@ -20,8 +21,7 @@ const usage = `Usage: blip-handler quantize CHECKPOINT FOLDER [options]      in 
                          that fit these pictures best (at most 64 of them are used)
   --precision float16|bfloat16
                          a copy in 16 bits in place of int8, for GPUs: half the size of float32
-  --help                 this text
-
+${sharedHelp}
 Serve the folder like any other checkpoint; int8 runs on CPUs. What int8 costs in quality is measured for the
 checkpoints that ship (docs/decisions/0020-int8.md); measure it for yours before you rely on it.
 `;
@@ -35,21 +35,16 @@ interface Options {
   readonly precision: CopyPrecision | undefined;
 }
 
-/**
- * @returns `undefined` when only the help is wanted.
- * @throws HandlerError `INVALID_REQUEST`.
- */
-function readOptions(): Options | undefined {
+/** @throws HandlerError `INVALID_REQUEST`. */
+function readOptions(): Options {
   const { values, positionals } = readArguments({
     allowPositionals: true,
     options: {
       bits: { type: 'string' },
       calibrate: { type: 'string' },
       precision: { type: 'string' },
-      help: { type: 'boolean', short: 'h' },
     },
   });
-  if (values.help === true) return undefined;
   const [checkpoint, folder, ...others] = positionals;
   if (checkpoint === undefined || folder === undefined || others.length > 0)
     throw invalid('a checkpoint and a folder', `${positionals.length} arguments`);
@@ -102,7 +97,7 @@ async function quantize(options: Options): Promise<void> {
   const display = showProgress(process.stderr);
   try {
     const onProgress = (receivedBytes: number, totalBytes: number) =>
-      display.progress({ file: 'model.safetensors', receivedBytes, totalBytes });
+      display.progress({ file: layoutOf(source).newWeightsFile, receivedBytes, totalBytes });
     const result = await requireWritable(folder, () => write(source, options, calibration, { onProgress, signal }));
     display.stop();
     process.stderr.write(`${result}.\n`);
@@ -135,8 +130,4 @@ function sizes({ weightsBytes, sourceBytes }: { readonly weightsBytes: number; r
   return `${megabytes(weightsBytes)} of weights, from ${megabytes(sourceBytes)}`;
 }
 
-await runCommand(async () => {
-  const options = readOptions();
-  if (options === undefined) process.stderr.write(usage);
-  else await quantize(options);
-});
+await runCommand(usage, async () => await quantize(readOptions()));

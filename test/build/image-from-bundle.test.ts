@@ -150,7 +150,7 @@ describe.skipIf(!isWanted)(title, () => {
   });
 
   test('have every command, and a cache of the Hub that the user may write', async () => {
-    expect((await containers?.runToEnd(tag, 'list_models'))?.stdout).toContain('Salesforce/');
+    expect((await containers?.runToEnd(tag, 'list-models'))?.stdout).toContain('Salesforce/');
     const write = `require('node:fs').writeFileSync(process.env.HF_HOME + '/file', '')`;
     expect(await containers?.runToEnd('--entrypoint=/usr/local/bin/node', tag, '-e', write)).toMatchObject({
       exitCode: 0,
@@ -182,6 +182,6 @@ describe.skipIf(!isWanted)(title, () => {
     const packages = ['--volume', `${join(root, 'node_modules')}:/source/node_modules:ro`];
     await run('buildah', 'build', ...target, ...packages, '--tag', 'clone', root);
     const container = await run('buildah', 'from', 'clone');
-    await run('buildah', 'run', container, '--', 'node', 'service/dist/main.js', 'list_models');
+    await run('buildah', 'run', container, '--', 'node', 'service/dist/main.js', 'list-models');
   });
 });
