@@ -59,8 +59,8 @@ test('the profile of a card has the base that the command takes', () => {
 
 test('build.yaml, with its comments taken as keys, has keys of the document alone', () => {
   const keys = [...read('build.yaml').matchAll(/^(?:# )?([a-z]+):/gm)].map(([, key]) => key);
-  const documented = [...read('docs/how-to/build-an-image.md').matchAll(/^\| (`[a-z`, ]+`) \|/gm)].flatMap(([, cell = '']) =>
-    [...cell.matchAll(/[a-z]+/g)].map(([key]) => key),
+  const documented = [...read('docs/how-to/build-an-image.md').matchAll(/^\| (`[a-z`, ]+`) \|/gm)].flatMap(
+    ([, cell = '']) => [...cell.matchAll(/[a-z]+/g)].map(([key]) => key),
   );
   expect(keys.length).toBeGreaterThan(5);
   expect(keys.filter((key) => !documented.includes(key ?? ''))).toEqual([]);

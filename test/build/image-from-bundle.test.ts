@@ -94,6 +94,7 @@ describe.skipIf(!isWanted)(title, () => {
     registry = (await containers?.startRegistry()) ?? '';
     pushed = `${registry}/captions:1`;
     expect(await build()).toBe(tag);
+    expect(await run('buildah', 'containers', '--quiet')).toBe('');
   }, 120_000);
   afterAll(async () => await containers?.remove());
 
