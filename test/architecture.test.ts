@@ -17,7 +17,7 @@ const allowedImports: Readonly<Record<string, readonly string[]>> = {
   'input_schema.ts': ['protocol', 'checkpoint/config/generation-parameters.ts'],
   pipeline: ['numbers', 'network', 'onnx', 'checkpoint', 'models', 'protocol', 'input_schema.ts', 'package.json'],
   'shipped-files.ts': [],
-  'app.ts': ['pipeline', 'protocol', 'input_schema.ts', 'shipped-files.ts'],
+  'app.ts': ['pipeline', 'protocol', 'input_schema.ts', 'shipped-files.ts', 'checkpoint/errors.ts'],
   // Some commands need checkpoints alone: a download needs nothing of the running model.
   handlers: ['app.ts', 'shipped-files.ts', 'pipeline', 'protocol', 'input_schema.ts', 'checkpoint', 'package.json'],
 };
@@ -184,6 +184,8 @@ describe('imports', () => {
       'handlers/service/server-settings.ts',
       'handlers/service/web-origins.ts',
       'node:net',
+      'node:util',
+      'pipeline/chosen-settings.ts',
       'pipeline/optimization-goals.ts',
       'pipeline/sessions/execution-provider-choices.ts',
       'pipeline/sessions/weights-choices.ts',
@@ -191,6 +193,7 @@ describe('imports', () => {
       'pipeline/settings.ts',
       'pipeline/worker-plan.ts',
       'protocol/errors.ts',
+      'protocol/known-names.ts',
     ]);
   });
 
