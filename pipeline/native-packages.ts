@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { dirname, join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CheckpointError } from '../checkpoint/errors.ts';
 import { HandlerError } from '../protocol/errors.ts';
@@ -12,7 +12,7 @@ const supportedSystems = ['linux-x64', 'linux-arm64', 'darwin-arm64', 'win32-x64
 
 /** Texts of errors of the system's loaders, of Node's, and of sharp, which looks for its library itself. */
 const loaderMessage =
-  /shared object|shared library|\bELF\b|not a valid Win32|specified module could not|mach-o|incompatible architecture|version `GLIBC|undefined symbol|Could not load the "sharp"|Cannot find (?:package|module)/;
+  /shared object|shared library|\bELF\b|not a valid Win32|specified module could not|mach-o|incompatible architecture|version `GLIBC|undefined symbol|Could not load the "sharp"|Cannot find (?:package|module)|Named export|not provide an export/;
 
 /** This machine, as far as native code depends on it. */
 export interface NativeSystem {
@@ -23,9 +23,9 @@ export interface NativeSystem {
 
 /** The native code of one package, as it lies on disk. */
 interface NativePackage {
-  readonly name: 'onnxruntime-node' | 'sharp';
-  /** The folder that has the native code of each system; `undefined` where the package is not installed. */
-  readonly folder: string | undefined;
+  readonly name: string;
+  /** The folder that has the native code of each system. */
+  readonly folder: string;
   /** The systems whose native code is there. */
   readonly systems: readonly string[];
 }
@@ -46,15 +46,28 @@ export function explainNativeFailure(
 
 function nativeReason({ message }: Error, system: NativeSystem, modulePath: string): string | undefined {
   if (!loaderMessage.test(message)) return undefined;
-  const unsupported = unsupportedReason(system);
-  if (unsupported !== undefined) return unsupported;
-  const remedy = remedyIn(modulePath);
-  const lacking = [findRuntime(modulePath), findSharp(modulePath)].find(
-    ({ systems }) => !systems.includes(system.name),
+  const problem =
+    problemOnDisk(system.name, modulePath) ?? `onnxruntime-node and sharp to load, got: ${firstLine(message)}`;
+  return unsupportedReason(system) ?? `Expected ${problem}. ${remedyIn(modulePath)}`;
+}
+
+/** What the installation lacks for the system; `undefined` where all is there. */
+function problemOnDisk(system: string, modulePath: string): string | undefined {
+  const runtime = folderOf('onnxruntime-node', modulePath);
+  if (runtime === undefined) return missing('onnxruntime-node');
+  if (folderOf('onnxruntime-common', join(runtime, 'package.json')) === undefined) return missing('onnxruntime-common');
+  const sharp = folderOf('sharp', modulePath);
+  if (sharp === undefined) return missing('sharp');
+  const lacking = [nativeCodeOfRuntime(runtime), nativeCodeOfSharp(sharp)].find(
+    ({ systems }) => !systems.includes(system),
   );
-  if (lacking === undefined)
-    return `Expected onnxruntime-node and sharp to load, got: ${firstLine(message)}. ${remedy}`;
-  return `Expected ${lacking.name} with native code for ${system.name}, got ${stateOf(lacking)}. ${remedy}`;
+  if (lacking === undefined) return undefined;
+  const found = lacking.systems.length === 0 ? 'none' : `that for ${lacking.systems.join(', ')}`;
+  return `${lacking.name} with native code for ${system}, got ${found} in ${lacking.folder}`;
+}
+
+function missing(name: string): string {
+  return `${name} to be installed, got no such package`;
 }
 
 function unsupportedReason({ name, isMusl }: NativeSystem): string | undefined {
@@ -64,29 +77,25 @@ function unsupportedReason({ name, isMusl }: NativeSystem): string | undefined {
   return `Expected one of the systems that onnxruntime-node has native code for (${supportedSystems.join(', ')}), got ${name}.`;
 }
 
-function stateOf({ folder, systems }: NativePackage): string {
-  if (folder === undefined) return 'no such package';
-  return systems.length === 0 ? `none in ${folder}` : `that for ${systems.join(', ')} in ${folder}`;
-}
-
 /** The command that installs the packages whole, and where to run it. */
 function remedyIn(modulePath: string): string {
   const [project, inProject] = modulePath.split(/[\\/]node_modules[\\/]/);
   const folder = project !== undefined && inProject !== undefined ? project : packageFolder(modulePath);
-  const isLocked = existsSync(join(folder, 'package-lock.json'));
+  const has = (file: string) => existsSync(join(folder, file));
+  const copying = has('package.json') ? '' : 'Copy package.json and package-lock.json beside dist/. ';
+  const isLocked = copying !== '' || has('package-lock.json');
   const command = isLocked ? `npm ci${modulePath.endsWith('.ts') ? '' : ' --omit=dev'}` : 'npm install';
-  return `Remove node_modules in ${folder}, and run there, on this system: ${command} --include=optional --ignore-scripts`;
+  const install = `${command} --include=optional --ignore-scripts`;
+  return `${copying}Remove node_modules in ${folder}, and run there, on this system: ${install}`;
 }
 
 /** The folder above the sources, or above dist/. */
 function packageFolder(modulePath: string): string {
-  const folder = dirname(modulePath);
-  return existsSync(join(folder, 'package.json')) || dirname(folder) === folder ? folder : packageFolder(folder);
+  const parents = modulePath.split(/[\\/]/).map((_, index, parts) => parts.slice(0, -1 - index).join(sep));
+  return parents.find((folder) => existsSync(join(folder, 'package.json'))) ?? dirname(dirname(modulePath));
 }
 
-function findRuntime(modulePath: string): NativePackage {
-  const folder = folderOf('onnxruntime-node', modulePath);
-  if (folder === undefined) return { name: 'onnxruntime-node', folder, systems: [] };
+function nativeCodeOfRuntime(folder: string): NativePackage {
   const binaries = join(folder, 'bin');
   const systems = namesIn(binaries).flatMap((abi) =>
     namesIn(join(binaries, abi)).flatMap((platform) =>
@@ -99,9 +108,7 @@ function findRuntime(modulePath: string): NativePackage {
 }
 
 /** sharp's native code lies in packages of their own beside it, one for each system, which npm installs as optional. */
-function findSharp(modulePath: string): NativePackage {
-  const folder = folderOf('sharp', modulePath);
-  if (folder === undefined) return { name: 'sharp', folder, systems: [] };
+function nativeCodeOfSharp(folder: string): NativePackage {
   const beside = join(dirname(realpathSync(folder)), '@img');
   const found = namesIn(beside).flatMap((name) => /^sharp-(?!libvips)(\w+-\w+)$/.exec(name)?.[1] ?? []);
   return { name: 'sharp', folder: beside, systems: found.filter((system) => hasLibvips(system, beside)) };

@@ -33,8 +33,8 @@ describe('the licences in dist/', () => {
       const { sources: paths }: { readonly sources: readonly string[] } = JSON.parse(readFileSync(path, 'utf8'));
       return paths;
     });
-    const names = sources.map((path) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1]);
-    return [...new Set(names.filter((name) => name !== undefined))];
+    const names = sources.flatMap((path) => /.*node_modules\/((?:@[^/]+\/)?[^/.][^/]*)\//.exec(path)?.[1] ?? []);
+    return [...new Set(names)];
   }
 
   test('name every package that is bundled, with its version', () => {

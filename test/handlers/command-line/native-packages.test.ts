@@ -1,5 +1,6 @@
-import { rmSync } from 'node:fs';
+import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { explainNativeFailure } from '../../../pipeline/native-packages.ts';
 import { HandlerError } from '../../../protocol/errors.ts';
@@ -9,16 +10,22 @@ import { temporaryFolder } from '../../support/temporary-folder.ts';
 
 /** A program beside packages with native code that are installed by half, or for another system. */
 
+const root = fileURLToPath(new URL('../../..', import.meta.url));
 const system = `${process.platform}-${process.arch}`;
 const runtime = ['onnxruntime-node', 'onnxruntime-common'];
 const decoder = ['sharp', '@img/colour', 'detect-libc', 'semver'];
 const binaries = [`@img/sharp-${system}`, `@img/sharp-libvips-${system}`];
 
 /** What `invoke` says beside these packages, without these files of theirs. */
-async function failureBeside(packages: readonly string[], lacking: readonly string[] = []) {
+async function failureBeside(
+  packages: readonly string[],
+  lacking: readonly string[] = [],
+  descriptions: readonly string[] = ['package.json', 'package-lock.json'],
+) {
   const { folder, remove } = copyDist(builtBundle(), packages);
   onTestFinished(remove);
   for (const path of lacking) rmSync(join(folder, 'node_modules', path), { recursive: true });
+  for (const file of descriptions) cpSync(join(root, file), join(folder, file));
   const { exitCode, stdout } = await runProgram({ folder }, 'invoke.js');
   const { code, error } = JSON.parse(stdout);
   return { folder, exitCode, code, error };
@@ -28,8 +35,8 @@ const library = `onnxruntime-node/bin/napi-v6/${process.platform}/${process.arch
 
 describe('a half install', () => {
   test.each([
-    ['nothing at all', [], [], /^Expected onnxruntime-node with native code for \S+, got no such package\./],
-    ['no sharp', runtime, [], /^Expected sharp with native code for \S+, got no such package\./],
+    ['nothing at all', [], [], /^Expected onnxruntime-node to be installed, got no such package\./],
+    ['no sharp', runtime, [], /^Expected sharp to be installed, got no such package\./],
     [
       'no optional packages',
       [...runtime, ...decoder],
@@ -42,7 +49,12 @@ describe('a half install', () => {
       [`@img/sharp-libvips-${system}`],
       /^Expected sharp with native code for \S+, got none in \S+\./,
     ],
-    ['no onnxruntime-common', ['onnxruntime-node', ...decoder, ...binaries], [], /to load, got: .*onnxruntime-common/],
+    [
+      'no onnxruntime-common',
+      ['onnxruntime-node', ...decoder, ...binaries],
+      [],
+      /^Expected onnxruntime-common to be installed, got no such package\./,
+    ],
     [
       'no native code of onnxruntime-node',
       [...runtime, ...decoder, ...binaries],
@@ -62,7 +74,16 @@ describe('a half install', () => {
       code: 'NATIVE_LIBRARY_UNUSABLE',
       error: expect.stringMatching(reason),
     });
-    expect(failure.error).toMatch(`Remove node_modules in ${folder}, and run there, on this system: npm install `);
+    expect(failure.error).toMatch(
+      new RegExp(` Remove node_modules in ${folder}, and run there, on this system: npm ci --omit=dev [a-z= -]+$`),
+    );
+  });
+
+  test('of a copy of dist/ alone says what to copy', async () => {
+    const { folder, error } = await failureBeside([], [], []);
+    expect(error).toContain(
+      ` Copy package.json and package-lock.json beside dist/. Remove node_modules in ${folder}, `,
+    );
   });
 });
 
@@ -72,7 +93,9 @@ describe('an error of a start', () => {
 
   const ofMac = {
     'package-lock.json': '{}',
+    'package.json': '{}',
     'node_modules/onnxruntime-node/package.json': '{}',
+    'node_modules/onnxruntime-common/package.json': '{}',
     'node_modules/onnxruntime-node/bin/napi-v6/darwin/arm64/onnxruntime_binding.node': '',
     'node_modules/onnxruntime-node/bin/napi-v6/linux/x64/onnxruntime_binding.node': '',
     'node_modules/sharp/package.json': '{}',
