@@ -51,7 +51,7 @@ function nativeReason({ message }: Error, system: NativeSystem, modulePath: stri
   return unsupportedReason(system) ?? `Expected ${problem}. ${remedyIn(modulePath)}`;
 }
 
-/** What the installation lacks for the system; `undefined` where all is there. */
+/** The part that the installation lacks for the system; `undefined` where all is there. */
 function problemOnDisk(system: string, modulePath: string): string | undefined {
   const runtime = folderOf('onnxruntime-node', modulePath);
   if (runtime === undefined) return missing('onnxruntime-node');
