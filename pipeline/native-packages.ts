@@ -79,12 +79,13 @@ function unsupportedReason({ name, isMusl }: NativeSystem): string | undefined {
 
 /** The command that installs the packages whole, and where to run it. */
 function remedyIn(modulePath: string): string {
-  const [project, inProject] = modulePath.split(/[\\/]node_modules[\\/]/);
-  const folder = project !== undefined && inProject !== undefined ? project : packageFolder(modulePath);
+  const [project = '', inProject] = modulePath.split(/[\\/]node_modules[\\/]/);
+  const folder = inProject === undefined ? packageFolder(modulePath) : project;
   const has = (file: string) => existsSync(join(folder, file));
   const copying = has('package.json') ? '' : 'Copy package.json and package-lock.json beside dist/. ';
   const isLocked = copying !== '' || has('package-lock.json');
-  const command = isLocked ? `npm ci${modulePath.endsWith('.ts') ? '' : ' --omit=dev'}` : 'npm install';
+  const isBundleAlone = inProject === undefined && !modulePath.endsWith('.ts');
+  const command = isLocked ? `npm ci${isBundleAlone ? ' --omit=dev' : ''}` : 'npm install';
   const install = `${command} --include=optional --ignore-scripts`;
   return `${copying}Remove node_modules in ${folder}, and run there, on this system: ${install}`;
 }

@@ -115,7 +115,7 @@ describe('an error of a start', () => {
       code: 'NATIVE_LIBRARY_UNUSABLE',
       message:
         `Expected sharp with native code for linux-x64, got that for darwin-arm64 in ${folder}/node_modules/@img. ` +
-        `Remove node_modules in ${folder}, and run there, on this system: npm ci --omit=dev --include=optional --ignore-scripts`,
+        `Remove node_modules in ${folder}, and run there, on this system: npm ci --include=optional --ignore-scripts`,
     });
   });
 
