@@ -33,7 +33,7 @@ describe('the licences in dist/', () => {
       const { sources: paths }: { readonly sources: readonly string[] } = JSON.parse(readFileSync(path, 'utf8'));
       return paths;
     });
-    const names = sources.flatMap((path) => /.*node_modules\/((?:@[^/]+\/)?[^/.][^/]*)\//.exec(path)?.[1] ?? []);
+    const names = sources.flatMap((path) => /.*node_modules\/(@[^/]+\/[^/.][^/]*|[^@/.][^/]*)\//.exec(path)?.[1] ?? []);
     return [...new Set(names)];
   }
 
