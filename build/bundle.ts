@@ -81,6 +81,7 @@ async function bundle(): Promise<Metafile> {
   ]) {
     cpSync(`${swaggerFolder}/${file}`, `${outputFolder}/swagger-ui/${file}`);
   }
+  cpSync(`${root}Dockerfile`, `${outputFolder}/Dockerfile`);
   cpSync(`${root}handlers/grpc/proto/jina/LICENSE`, `${outputFolder}/jina/LICENSE`);
   writeThirdParty(metafile);
   return metafile;
