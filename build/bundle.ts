@@ -67,6 +67,7 @@ async function bundle(): Promise<Metafile> {
   for (const file of ['swagger-ui.css', 'swagger-ui-bundle.js', 'LICENSE', 'NOTICE']) {
     cpSync(`${root}node_modules/swagger-ui-dist/${file}`, `${outputFolder}/swagger-ui/${file}`);
   }
+  cpSync(`${root}Dockerfile`, `${outputFolder}/Dockerfile`);
   cpSync(`${root}handlers/grpc/proto/jina/LICENSE`, `${outputFolder}/jina/LICENSE`);
   return metafile;
 }

@@ -248,6 +248,20 @@ const table = {
     meaning:
       'An environment variable has an invalid value; or `BLIP_DEVICES` is set where `BLIP_EXECUTION_PROVIDER` is cpu or webgpu; or two models of one process have different `BLIP_MAX_DECODED_BYTES`; or Vertex AI is admitted without tokens where tokens are set; or a server cannot listen on its address and port; or the service would be open to everyone. On AWS Lambda the last case is answered to HTTP events, with 500.',
   },
+  BUILD_FILE_INVALID: {
+    http: 500,
+    grpc: 'INTERNAL',
+    retryable: false,
+    meaning:
+      'The command `build`: its file cannot be read or is no YAML; or it has an unknown key, or an invalid value; or its options contradict each other.',
+  },
+  BUILD_FAILED: {
+    http: 500,
+    grpc: 'INTERNAL',
+    retryable: false,
+    meaning:
+      'The command `build`: no program that builds images is installed, or it failed; or the bundle or the native packages for the image are missing.',
+  },
   INTERNAL: {
     http: 500,
     grpc: 'INTERNAL',

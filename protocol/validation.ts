@@ -57,9 +57,10 @@ export interface Check<T> {
 
 /**
  * Compiles a JSON schema, at the first call, to a function that returns its argument as `T`.
+ * @param subject names the whole value in messages.
  * @throws HandlerError with the given code, naming the path of the value.
  */
-export function compile<T>(schema: object, code: ErrorCode): Check<T> {
+export function compile<T>(schema: object, code: ErrorCode, subject?: string): Check<T> {
   let compiled: ValidateFunction<T> | undefined;
   const prepare = () => {
     compiled ??= ajv.compile<T>(schema);
@@ -68,7 +69,7 @@ export function compile<T>(schema: object, code: ErrorCode): Check<T> {
   const check = (value: unknown): T => {
     const validate = prepare();
     if (validate(value)) return value;
-    throw new HandlerError(code, describeError(validate.errors?.[0]));
+    throw new HandlerError(code, describeError(validate.errors?.[0], subject));
   };
   return Object.assign(check, { prepare });
 }
@@ -142,10 +143,10 @@ function fieldSchema(field: InputField): JsonSchema {
 }
 
 /** Ajv's message with the path of the value, and the value. */
-function describeError(error: ErrorObject | undefined): string {
+function describeError(error: ErrorObject | undefined, subject?: string): string {
   if (error === undefined) return 'Expected a valid value, got something else.';
   const { keyword, params, data, parentSchema } = error;
-  const path = pathOf(error.instancePath);
+  const path = pathOf(error.instancePath, subject);
   switch (keyword) {
     case 'required':
       return `Expected ${path} to have ${params['missingProperty']}, got none.`;
@@ -168,14 +169,14 @@ function describeError(error: ErrorObject | undefined): string {
 }
 
 /** Spells a JSON pointer as clients write paths: `/inputs/0/shape` → `inputs[0].shape`. */
-function pathOf(instancePath: string): string {
+function pathOf(instancePath: string, subject = 'the request'): string {
   const path = instancePath
     .split('/')
     .slice(1)
     .map((part) => (/^\d+$/.test(part) ? `[${clamp(part)}]` : `.${clamp(part)}`))
     .join('')
     .replace(/^\./, '');
-  return path === '' ? 'the request' : path;
+  return path === '' ? subject : path;
 }
 
 function clamp(name: string): string {

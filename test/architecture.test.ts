@@ -98,6 +98,7 @@ const onlyImporters: Readonly<Record<string, readonly string[]>> = {
   ],
   'prom-client': ['handlers/service/metrics.ts', 'handlers/service/model-metrics.ts'],
   '@opentelemetry/api': ['handlers/service/tracing.ts'],
+  yaml: ['handlers/command-line/build/build-file.ts'],
   'cli-progress': ['handlers/command-line/download-progress.ts'],
 };
 

@@ -11,6 +11,7 @@ const commands: Readonly<Record<string, { readonly run: () => Promise<unknown>; 
   quantize: { run: () => import('./quantize.ts'), description: 'makes an int8 checkpoint of one of floats' },
   merge: { run: () => import('./merge.ts'), description: 'makes a checkpoint of a LoRA adapter and its base' },
   gpu: { run: () => import('./gpu.ts'), description: 'fetches what onnxruntime needs to use an NVIDIA card' },
+  build: { run: () => import('./build.ts'), description: 'builds an image of the service, or writes its folder' },
   list_models: { run: () => import('./list-models.ts'), description: 'names the published checkpoints' },
 };
 
