@@ -1,4 +1,4 @@
-import { MAX_COUNT, parameterColumn } from './checkpoint/config/generation-parameters.ts';
+import { imageTextPresets, MAX_COUNT, parameterColumn } from './checkpoint/config/generation-parameters.ts';
 import type { InputField, InputFields, NamesWhere, OutputField, TaskSchema, ValueOf } from './protocol/schema.ts';
 
 /**
@@ -81,7 +81,7 @@ const imageTextToTextInputs = {
   preset: {
     ...generationInputs.preset,
     example: ['vqa'],
-    allowed: ['hf', 'vqa', 'original-blip'],
+    allowed: imageTextPresets,
     description:
       'The form of questions and the defaults: as sent (hf), "Question: … Answer:" (vqa), or those of LAVIS (original-blip). For questions vqa unless the model follows instructions, else hf.',
   },

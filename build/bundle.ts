@@ -93,7 +93,7 @@ function printSizes({ outputs }: Metafile): void {
 /** Milliseconds from starting the process to the server's `ready` line, with the checkpoint that ships. */
 function measureStart(): Promise<number> {
   // The settings of the caller must not change the measurement.
-  const others = Object.entries(process.env).filter(([name]) => !/^(?:BLIP_|AIP_|HOST$)/.test(name));
+  const others = Object.entries(process.env).filter(([name]) => !/^(?:BLIP_|AIP_|HOST$|LOG_FORMAT$)/.test(name));
   const startMs = performance.now();
   const server = spawn(process.execPath, [`${outputFolder}/serve.js`], {
     env: { ...Object.fromEntries(others), PORT: '0', LOG_LEVEL: 'info' },

@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
 import { type Checkpoint, openCheckpoint, textPartOf } from '../checkpoint/checkpoint.ts';
 import type { Task } from '../checkpoint/config/architectures.ts';
+import type { PresetName } from '../checkpoint/config/generation-parameters.ts';
 import { locateCheckpoint } from '../checkpoint/hub/locate.ts';
 import packageDescription from '../package.json' with { type: 'json' };
 import { prepareInferenceRequests } from '../protocol/inference-request.ts';
@@ -22,6 +23,7 @@ import type { CheckpointOf, KindsOf } from './sessions/work.ts';
 import type { Settings } from './settings.ts';
 import { registry, schemaOf } from './tasks/registry.ts';
 import type { ReadRequest, TaskContext } from './tasks/task.ts';
+import { usualPreset } from './tasks/usual-preset.ts';
 import { openTokenizer } from './texts/tokenizer.ts';
 import { checkVocabulary } from './texts/vocabulary-check.ts';
 import { planWorkers, type WorkerPlan } from './worker-plan.ts';
@@ -34,6 +36,8 @@ export interface RunningModel {
   readonly schema: TaskSchema;
   readonly executionProvider: ChosenExecutionProvider;
   readonly precision: AnswerPrecision;
+  /** The preset of requests that name none, where the settings have one that its task knows. */
+  readonly preset: PresetName | undefined;
   /** How its matrices lie in memory; `packed-when-idle` before and after they are packed. On a GPU, `undefined`. */
   readonly weights: WeightsLayout | undefined;
   readonly workers: WorkerPlan;
@@ -93,6 +97,8 @@ async function startWithin(budget: ByteBudget, settings: Settings, options: Star
   const { plan } = task;
   const cacheNotice = imageCacheNotice(settings.imageCacheBytes, plan.workerCount, checkpoint, executionProvider);
   if (cacheNotice !== undefined) options.onNotice?.(cacheNotice);
+  const { preset, notice: presetNotice } = usualPreset(schema, settings.preset);
+  if (presetNotice !== undefined) options.onNotice?.(`${settings.modelName ?? checkpoint.task}: ${presetNotice}`);
   if (settings.weights !== 'auto' && executionProvider !== 'cpu')
     options.onNotice?.(`BLIP_WEIGHTS has no effect: ${executionProvider} has a copy of the weights of its own.`);
   return {
@@ -101,6 +107,7 @@ async function startWithin(budget: ByteBudget, settings: Settings, options: Star
     schema,
     executionProvider: task.pool.executionProvider,
     precision,
+    preset,
     weights: weightsOn(task.pool.executionProvider, weightsOf(settings, checkpoint)),
     workers: plan,
     modelLoadMs: task.pool.loadMs,
@@ -251,7 +258,8 @@ async function taskContext(
   registry[name].prepare();
   const { batchWindowMs, maxBeams, maxNewTokens, maxRunBytes } = settings;
   const limits = { batchWindowMs, maxBeams, maxNewTokens, maxRunBytes };
-  return { tokenizer, loadImage, imageOptions: imageOptions(settings, budget), ...limits };
+  const { preset } = usualPreset(registry[name].schema, settings.preset);
+  return { tokenizer, loadImage, imageOptions: imageOptions(settings, budget), preset, ...limits };
 }
 
 function imageOptions(settings: Settings, budget: ByteBudget): TaskContext['imageOptions'] {

@@ -1,4 +1,5 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net';
+import { blipPresets, imageTextPresets, type PresetName } from '../checkpoint/config/generation-parameters.ts';
 import { HandlerError } from '../protocol/errors.ts';
 import { batchWindowsMs, type OptimizationGoal, optimizationGoals } from './optimization-goals.ts';
 import {
@@ -14,6 +15,7 @@ import {
   countOrAuto,
   type EnvironmentVariables,
   flag,
+  inSection,
   isModelName,
   list,
   milliseconds,
@@ -23,8 +25,11 @@ import {
   type SettingDefinitions,
   setting,
   text,
+  type UnplacedSettings,
 } from './setting-definitions.ts';
 import type { CountChoice } from './worker-plan.ts';
+
+const presetNames: readonly PresetName[] = [...new Set([...blipPresets, ...imageTextPresets])];
 
 /** Everything that one model needs to run. Servers have settings of their own (handlers/service/server-settings.ts). */
 export interface Settings {
@@ -32,6 +37,8 @@ export interface Settings {
   readonly checkpoint: string;
   /** `undefined` for the name of the checkpoint's task. */
   readonly modelName: string | undefined;
+  /** The preset of requests that name none, where the model has it; `undefined` for the model's own. */
+  readonly preset: PresetName | undefined;
   /** Side in pixels; `undefined` for the checkpoint's own. */
   readonly imageSize: number | undefined;
   /** 0 for no cache. */
@@ -89,6 +96,7 @@ const deviceIds = setting<readonly number[]>({
   defaultValue: [],
   parse: parseDeviceIds,
   expected: 'different whole numbers separated by commas, such as 0,1',
+  form: 'NUMBER,…',
 });
 
 function parseDeviceIds(value: string): readonly number[] | undefined {
@@ -113,36 +121,41 @@ export function anySettingDefinitions(): SettingDefinitions<Settings> {
 /** Every setting of a model with its environment variable. A test compares docs/reference/settings.md with it. */
 export function settingDefinitions(defaults: ChangingDefaults): SettingDefinitions<Settings> {
   return {
-    ...modelDefinitions(defaults),
-    ...runDefinitions,
-    ...limitDefinitions(defaults),
-    ...workDefinitions,
-    ...imageDefinitions,
+    ...inSection<ModelSettings>('The model', modelDefinitions(defaults)),
+    ...inSection<ComputingSettings>('Computing', { ...runDefinitions, ...batchDefinitions(defaults) }),
+    ...inSection<RequestSettings>('What a request may ask for', requestDefinitions),
+    ...inSection<ImageSettings>('Images', imageDefinitions),
   };
 }
 
-type ImageSettings = Pick<Settings, Extract<keyof Settings, `image${string}`>>;
-type LimitSettings = Pick<Settings, 'maxBatchSize' | 'batchWindowMs' | 'maxQueueSize' | 'maxDecodedBytes'>;
-type WorkSettings = Pick<
+type ModelSettings = Pick<Settings, 'checkpoint' | 'modelName' | 'preset' | 'imageSize'>;
+type BatchSettings = Pick<
   Settings,
+  'maxBatchSize' | 'batchWindowMs' | 'maxRunBytes' | 'runLimitMs' | 'imageCacheBytes'
+>;
+type RequestSettings = Pick<
+  Settings,
+  | 'maxQueueSize'
   | 'maxItemsPerRequest'
   | 'maxSequencesPerRequest'
   | 'maxSequencesPerToken'
   | 'maxBeams'
   | 'maxNewTokens'
-  | 'maxRunBytes'
-  | 'runLimitMs'
 >;
-type ModelSettings = Pick<Settings, 'checkpoint' | 'modelName'>;
-type RunSettings = Omit<Settings, keyof ImageSettings | keyof LimitSettings | keyof ModelSettings | keyof WorkSettings>;
+type ImageSettings = Omit<
+  Pick<Settings, Extract<keyof Settings, `image${string}`> | 'maxDecodedBytes'>,
+  keyof ModelSettings | keyof BatchSettings
+>;
+type ComputingSettings = Omit<Settings, keyof ModelSettings | keyof RequestSettings | keyof ImageSettings>;
 
-function modelDefinitions({ checkpoint }: ChangingDefaults): SettingDefinitions<ModelSettings> {
+function modelDefinitions({ checkpoint }: ChangingDefaults): UnplacedSettings<ModelSettings> {
   return {
     checkpoint: text(
       'BLIP_CHECKPOINT',
       'Checkpoint folder in Hugging Face layout, or `OWNER/NAME[@REVISION]` of the Hub.',
       checkpoint,
       'the one that ships',
+      'PLACE',
     ),
     modelName: setting<string | undefined>({
       variable: 'BLIP_MODEL_NAME',
@@ -151,11 +164,32 @@ function modelDefinitions({ checkpoint }: ChangingDefaults): SettingDefinitions<
       defaultValue: undefined,
       parse: (value) => (isModelName(value) ? value : undefined),
       expected: 'a name of letters, digits, dots, hyphens and underscores',
+      form: 'NAME',
+    }),
+    preset: setting<PresetName | undefined>({
+      variable: 'BLIP_PRESET',
+      description:
+        'Preset of requests that name none: `hf`, `bentoblip`, `original-blip`, or `vqa` for BLIP-2; ignored by models that lack it.',
+      defaultText: "the model's own",
+      defaultValue: undefined,
+      parse: (value) => presetNames.find((name) => name === value),
+      expected: `one of ${presetNames.join(', ')}`,
+      form: presetNames.join('|'),
+    }),
+    imageSize: setting<number | undefined>({
+      variable: 'BLIP_IMAGE_SIZE',
+      description:
+        'Side in pixels that images are resized to; position embeddings are interpolated where it is another.',
+      defaultText: "the checkpoint's",
+      defaultValue: undefined,
+      parse: (value) => (/^[1-9]\d{0,3}$/.test(value) ? Number(value) : undefined),
+      expected: 'a whole number from 1 to 9999',
+      form: 'PIXELS',
     }),
   };
 }
 
-const runDefinitions: SettingDefinitions<RunSettings> = {
+const runDefinitions: UnplacedSettings<Omit<ComputingSettings, keyof BatchSettings>> = {
   executionProvider: choice(
     'BLIP_EXECUTION_PROVIDER',
     'Where graphs run: `auto`, `cpu`, `cuda` or `webgpu`. `auto` takes CUDA where it works, else the CPU.',
@@ -183,7 +217,8 @@ const runDefinitions: SettingDefinitions<RunSettings> = {
   threadsPerWorker: countOrAuto('BLIP_THREADS', 'Threads that one batch is computed with. `auto` is CPUs / workers.'),
 };
 
-function limitDefinitions({ batchWindowMs }: ChangingDefaults): SettingDefinitions<LimitSettings> {
+/** How items are computed together, and within which bounds. */
+function batchDefinitions({ batchWindowMs }: ChangingDefaults): UnplacedSettings<BatchSettings> {
   return {
     maxBatchSize: countOrAuto(
       'BLIP_MAX_BATCH_SIZE',
@@ -196,24 +231,35 @@ function limitDefinitions({ batchWindowMs }: ChangingDefaults): SettingDefinitio
       0,
       '5; 20 for throughput',
     ),
-    maxQueueSize: count(
-      'BLIP_MAX_QUEUE_SIZE',
-      'Captions accepted and not answered yet; one more is refused with 429, except of a client with less than its share.',
-      256,
+    maxRunBytes: optionalLimit(
+      'BLIP_MAX_RUN_BYTES',
+      'The most bytes of caches and scores in one run; more rows go through several runs, and a text that needs more is refused.',
+      '1000000000 or what five beams of 192 tokens need',
+    ),
+    runLimitMs: milliseconds(
+      'BLIP_RUN_LIMIT_MS',
+      'Milliseconds that a worker may compute without progress, for each billion weights of a larger language model; then its requests fail, and another worker takes its place.',
+      120_000,
       1,
     ),
-    // Room for two batches of eight photos of 12 megapixels, one running and one waiting; or for four of the largest images.
-    maxDecodedBytes: count(
-      'BLIP_MAX_DECODED_BYTES',
-      'The most bytes of decoded images (width x height x 3) in the process, until they are answered; more wait.',
-      600_000_000,
-      1,
+    imageCacheBytes: count(
+      'BLIP_IMAGE_CACHE_BYTES',
+      "The most bytes of encoded images that a model keeps; a client's next request about such a picture skips the vision model.",
+      0,
+      0,
+      'none',
     ),
   };
 }
 
 /** Limits of the work that requests may ask for. The defaults are the most that the other limits let through. */
-const workDefinitions: SettingDefinitions<WorkSettings> = {
+const requestDefinitions: UnplacedSettings<RequestSettings> = {
+  maxQueueSize: count(
+    'BLIP_MAX_QUEUE_SIZE',
+    'Captions accepted and not answered yet; one more is refused with 429, except of a client with less than its share.',
+    256,
+    1,
+  ),
   maxItemsPerRequest: optionalLimit(
     'BLIP_MAX_ITEMS_PER_REQUEST',
     'The most captions, answers, pairs, or images and texts, of one request.',
@@ -237,35 +283,9 @@ const workDefinitions: SettingDefinitions<WorkSettings> = {
     'The most new tokens that a request may ask for.',
     "the model's positions",
   ),
-  maxRunBytes: optionalLimit(
-    'BLIP_MAX_RUN_BYTES',
-    'The most bytes of caches and scores in one run; more rows go through several runs, and a text that needs more is refused.',
-    '1000000000 or what five beams of 192 tokens need',
-  ),
-  runLimitMs: milliseconds(
-    'BLIP_RUN_LIMIT_MS',
-    'Milliseconds that a worker may compute without progress, for each billion weights of a larger language model; then its requests fail, and another worker takes its place.',
-    120_000,
-    1,
-  ),
 };
 
-const imageDefinitions: SettingDefinitions<ImageSettings> = {
-  imageSize: setting<number | undefined>({
-    variable: 'BLIP_IMAGE_SIZE',
-    description: 'Side in pixels that images are resized to; position embeddings are interpolated where it is another.',
-    defaultText: "the checkpoint's",
-    defaultValue: undefined,
-    parse: (value) => (/^[1-9]\d{0,3}$/.test(value) ? Number(value) : undefined),
-    expected: 'a whole number from 1 to 9999',
-  }),
-  imageCacheBytes: count(
-    'BLIP_IMAGE_CACHE_BYTES',
-    "The most bytes of encoded images that a model keeps; a client's next request about such a picture skips the vision model.",
-    0,
-    0,
-    'none',
-  ),
+const imageDefinitions: UnplacedSettings<ImageSettings> = {
   imageTimeoutMs: milliseconds(
     'BLIP_IMAGE_TIMEOUT_MS',
     'Milliseconds to fetch one image in, redirects included.',
@@ -288,12 +308,14 @@ const imageDefinitions: SettingDefinitions<ImageSettings> = {
     'The only hosts that images are fetched from, separated by commas; `*.example.com` for all below a domain.',
     'all that are public',
     'hosts separated by commas',
+    'HOST,…',
   ),
   imagePrivateHosts: list(
     'BLIP_IMAGE_PRIVATE_HOSTS',
     'Hosts that may have a private, loopback or link-local address, separated by commas; `*` for all.',
     'none',
     'hosts separated by commas',
+    'HOST,…',
   ),
   imageNameServers: setting<'system' | readonly string[]>({
     variable: 'BLIP_IMAGE_NAME_SERVERS',
@@ -303,6 +325,7 @@ const imageDefinitions: SettingDefinitions<ImageSettings> = {
     defaultValue: [],
     parse: parseNameServers,
     expected: 'IP addresses separated by commas, or system',
+    form: 'system|ADDRESS,…',
   }),
   imageUserAgent: setting<string | undefined>({
     variable: 'BLIP_IMAGE_USER_AGENT',
@@ -311,11 +334,19 @@ const imageDefinitions: SettingDefinitions<ImageSettings> = {
     defaultValue: undefined,
     parse: (value) => (/^[\x20-\x7e]{1,256}$/.test(value) ? value : undefined),
     expected: 'at most 256 printable characters of ASCII',
+    form: 'TEXT',
   }),
   imageApplyExif: flag(
     'BLIP_IMAGE_APPLY_EXIF',
     'Turns images as their EXIF orientation says: `true` or `false`.',
     true,
+  ),
+  // Room for two batches of eight photos of 12 megapixels, one running and one waiting; or for four of the largest images.
+  maxDecodedBytes: count(
+    'BLIP_MAX_DECODED_BYTES',
+    'The most bytes of decoded images (width x height x 3) in the process, until they are answered; more wait.',
+    600_000_000,
+    1,
   ),
 };
 
@@ -339,7 +370,7 @@ interface SettingsSource {
 
 /**
  * Reads a model's settings from environment variables. An empty variable counts as absent.
- * @throws HandlerError `SETTINGS_INVALID`, naming the variable. The value is not repeated, because it may be a secret.
+ * @throws HandlerError `SETTINGS_INVALID`, naming the variable.
  */
 export function readSettings({ environment, shippedCheckpoint }: SettingsSource): Settings {
   const batchWindowMs = batchWindowsMs[readSetting(optimizeFor, environment)];

@@ -246,7 +246,7 @@ const table = {
     grpc: 'INTERNAL',
     retryable: false,
     meaning:
-      'An environment variable has an invalid value; or `BLIP_DEVICES` is set where `BLIP_EXECUTION_PROVIDER` is cpu or webgpu; or two models of one process have different `BLIP_MAX_DECODED_BYTES`; or Vertex AI is admitted without tokens where tokens are set; or a server cannot listen on its address and port; or the service would be open to everyone. On AWS Lambda the last case is answered to HTTP events, with 500.',
+      'An environment variable or an option has an invalid value; or `BLIP_DEVICES` is set where `BLIP_EXECUTION_PROVIDER` is cpu or webgpu; or two models of one process have different `BLIP_MAX_DECODED_BYTES`; or a platform is to authorize where tokens are set; or a server cannot listen on its address and port; or the service would be open to everyone. On AWS Lambda the last case is answered to HTTP events, with 500.',
   },
   BUILD_FILE_INVALID: {
     http: 500,

@@ -18,11 +18,17 @@ export interface ModelMetadata {
   readonly inputs: readonly TensorMetadata[];
   readonly outputs: readonly TensorMetadata[];
   /** As MLServer has them; `properties` over gRPC. */
-  readonly parameters?: { readonly precision: string };
+  readonly parameters?: { readonly precision: string; readonly preset?: string };
 }
 
-/** @param precision of the model that is loaded. */
-export function modelMetadata(name: string, { inputs, outputs }: TaskSchema, precision?: string): ModelMetadata {
+interface LoadedModel {
+  readonly precision: string;
+  /** The preset of requests that name none. */
+  readonly preset?: string | undefined;
+}
+
+/** @param model where it is loaded. */
+export function modelMetadata(name: string, { inputs, outputs }: TaskSchema, model?: LoadedModel): ModelMetadata {
   return {
     name,
     versions: [MODEL_VERSION],
@@ -33,6 +39,10 @@ export function modelMetadata(name: string, { inputs, outputs }: TaskSchema, pre
       shape: field.shape,
     })),
     outputs: Object.entries(outputs).map(([output, { datatype, shape }]) => ({ name: output, datatype, shape })),
-    ...(precision === undefined ? {} : { parameters: { precision } }),
+    ...(model === undefined ? {} : { parameters: parametersOf(model) }),
   };
+}
+
+function parametersOf({ precision, preset }: LoadedModel): NonNullable<ModelMetadata['parameters']> {
+  return { precision, ...(preset === undefined ? {} : { preset }) };
 }

@@ -182,6 +182,7 @@ describe('imports', () => {
     follow('pipeline/settings.ts');
     follow('handlers/service/server-settings.ts');
     expect([...reached].sort()).toEqual([
+      'checkpoint/config/generation-parameters.ts',
       'handlers/service/server-settings.ts',
       'handlers/service/web-origins.ts',
       'node:net',

@@ -36,6 +36,11 @@ interface GenerationParameter {
 /** Tensors of 32 bits hold no greater count, and no greater count makes sense. */
 export const MAX_COUNT = 2_147_483_647;
 
+/** Whose defaults hold: of BLIP's tasks, and of BLIP-2's. */
+export const blipPresets = ['hf', 'bentoblip', 'original-blip'] as const;
+export const imageTextPresets = ['hf', 'vqa', 'original-blip'] as const;
+export type PresetName = (typeof blipPresets)[number] | (typeof imageTextPresets)[number];
+
 const optional = { required: false, shape: [1] } as const;
 
 export const generationParameters = {
@@ -44,7 +49,7 @@ export const generationParameters = {
       ...optional,
       datatype: 'STRING',
       example: ['hf'],
-      allowed: ['hf', 'bentoblip', 'original-blip'],
+      allowed: blipPresets,
       description:
         "Whose defaults hold for what the request leaves open: transformers' (hf), BentoBLIP's, or the original BLIP's.",
     },

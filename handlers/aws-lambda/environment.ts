@@ -5,6 +5,7 @@ import { createServer } from '../http/server.ts';
 import { createModels, finalizeModels, loadModels, logReady } from '../service/model-loading.ts';
 import type { ServerSettings } from '../service/server-settings.ts';
 import { warnUnknownSettings } from '../service/unknown-settings.ts';
+import { announceAuthorizer } from './authorizer.ts';
 import { heedInvocations } from './invocation-signal.ts';
 
 /** An execution environment of Lambda: the models that all invocations share, and the routes to them. */
@@ -23,12 +24,16 @@ export interface LambdaEnvironment {
   close(): Promise<void>;
 }
 
-/** An environment whose models are not loaded yet. */
+/**
+ * An environment whose models are not loaded yet.
+ * @throws HandlerError `SETTINGS_INVALID`.
+ */
 export function createEnvironment(modelSettings: Settings, settings: ServerSettings): LambdaEnvironment {
   const models = createModels(modelSettings, settings.models);
   const server = createServer(models, settings);
   heedInvocations(server);
   warnUnknownSettings(process.env, server.log);
+  announceAuthorizer(settings, server.log);
   const closing = new AbortController();
   let loading: Promise<void> | undefined;
   const load = async () => {

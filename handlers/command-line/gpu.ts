@@ -5,7 +5,7 @@ import { type CudaVersion, cudaVersions, installProvider } from '../../pipeline/
 import { defaultPythonIndex } from '../../pipeline/cuda/python-index.ts';
 import { findRuntimeFolder } from '../../pipeline/cuda/runtime-folder.ts';
 import { HandlerError } from '../../protocol/errors.ts';
-import { abortOnSignals, readArguments, runCommand } from './command.ts';
+import { abortOnSignals, readArguments, runCommand, sharedHelp } from './command.ts';
 import { showProgress } from './download-progress.ts';
 
 /** `npm run gpu`: fetches CUDA's provider for the installed onnxruntime. Prints its folder, and what is still missing. */
@@ -16,8 +16,7 @@ const usage = `Usage: blip-handler gpu [options]      in a checkout: npm run -s 
   --index URL      another index: of PyPI for CUDA 13 (else PIP_INDEX_URL, else ${defaultPythonIndex}),
                    of NuGet for CUDA 12 (else ${defaultNugetFeed})
   --folder DIR     the folder of libonnxruntime.so.1 that gets the files (else that of the installed onnxruntime-node)
-  --help           this text
-
+${sharedHelp}
 CUDA 13 is taken from PyPI's onnxruntime-gpu, CUDA 12 from NuGet, in the version of the installed onnxruntime-node. Commit
 and checksum are checked. About 250 MB are fetched and 270 MB kept. Then it says which libraries are still missing.
 HTTPS_PROXY, HTTP_PROXY and NO_PROXY are honoured.
@@ -29,20 +28,15 @@ interface Options {
   readonly folder: string | undefined;
 }
 
-/**
- * @returns `undefined` when only the help is wanted.
- * @throws HandlerError `INVALID_REQUEST`.
- */
-function readOptions(): Options | undefined {
+/** @throws HandlerError `INVALID_REQUEST`. */
+function readOptions(): Options {
   const { values } = readArguments({
     options: {
       cuda: { type: 'string' },
       index: { type: 'string' },
       folder: { type: 'string' },
-      help: { type: 'boolean', short: 'h' },
     },
   });
-  if (values.help === true) return undefined;
   const cuda = readCuda(values.cuda);
   const pythonIndex = process.env['PIP_INDEX_URL']?.trim() || defaultPythonIndex;
   return {
@@ -119,8 +113,4 @@ The image nvidia/cuda with -cudnn-runtime has CUDA ${cuda} and cuDNN 9. So have 
 `;
 }
 
-await runCommand(async () => {
-  const options = readOptions();
-  if (options === undefined) process.stderr.write(usage);
-  else await install(options);
-});
+await runCommand(usage, async () => await install(readOptions()));

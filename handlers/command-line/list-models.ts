@@ -2,23 +2,28 @@ import { readCachedFiles } from '../../checkpoint/hub/cached-files.ts';
 import { readHubSettings } from '../../checkpoint/hub/hub-settings.ts';
 import { type KnownModel, knownModels } from '../../checkpoint/hub/known-models.ts';
 import { parseHubReference } from '../../checkpoint/hub/reference.ts';
-import { readArguments, runCommand } from './command.ts';
+import { readArguments, runCommand, sharedHelp } from './command.ts';
 
-/** `npm run list_models`: lists the published checkpoints that can be served, and says which are in the Hub's cache. */
+/** `npm run list-models`: lists the published checkpoints that can be served, and says which are in the Hub's cache. */
 
-const usage = `Usage: blip-handler list_models      in a checkout: npm run -s list_models
+const usage = `Usage: blip-handler list-models [--json]      in a checkout: npm run -s list-models
 
 Lists the published checkpoints that can be served, with their tasks, their sizes in float32, in int8 and with a language
 model of 4 bits (quantize makes those), and the licence of their card. Says which are in the Hub's cache.
-  --help           this text
-`;
+
+  --json               a list of JSON, with sizes in bytes
+${sharedHelp}`;
 
 const BYTES_PER_PARAMETER = 4;
 
-function describe({ reference, task, parameterCount, quantizedBytes, licence }: KnownModel): readonly string[] {
+function isPresent({ reference }: KnownModel): boolean {
+  return readCachedFiles(parseHubReference(reference), readHubSettings(process.env)).missing.length === 0;
+}
+
+function describe(model: KnownModel): readonly string[] {
+  const { reference, task, parameterCount, quantizedBytes, licence } = model;
   const sizes = [parameterCount * BYTES_PER_PARAMETER, quantizedBytes?.[8], quantizedBytes?.[4]];
-  const { missing } = readCachedFiles(parseHubReference(reference), readHubSettings(process.env));
-  return [reference, task, ...sizes.map(gigabytes), licence, missing.length === 0 ? 'present' : ''];
+  return [reference, task, ...sizes.map(gigabytes), licence, isPresent(model) ? 'present' : ''];
 }
 
 /** Sizes are known of models that may need a smaller copy to fit into memory. */
@@ -35,8 +40,18 @@ function listModels(): void {
   }
 }
 
-await runCommand(() => {
-  const { values } = readArguments({ options: { help: { type: 'boolean', short: 'h' } } });
-  if (values.help === true) process.stderr.write(usage);
+/** The rows of the table as JSON; a size that is not known is absent. */
+function listAsJson(): void {
+  const models = knownModels.map((model) => {
+    const { reference, task, parameterCount: parameters, quantizedBytes, licence } = model;
+    const bytes = { float32: parameters * BYTES_PER_PARAMETER, int8: quantizedBytes?.[8], int4: quantizedBytes?.[4] };
+    return { model: reference, task, parameters, bytes, licence, present: isPresent(model) };
+  });
+  process.stdout.write(`${JSON.stringify(models, null, 2)}\n`);
+}
+
+await runCommand(usage, () => {
+  const { values } = readArguments({ options: { json: { type: 'boolean' } } });
+  if (values.json === true) listAsJson();
   else listModels();
 });

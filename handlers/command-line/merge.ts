@@ -2,7 +2,7 @@ import { readAdapterConfig } from '../../checkpoint/config/adapter-config.ts';
 import { CheckpointError } from '../../checkpoint/errors.ts';
 import { mergeCheckpoint } from '../../checkpoint/merge/merge-checkpoint.ts';
 import { HandlerError } from '../../protocol/errors.ts';
-import { abortOnSignals, readArguments, runCommand } from './command.ts';
+import { abortOnSignals, readArguments, runCommand, sharedHelp } from './command.ts';
 import { showProgress } from './download-progress.ts';
 import { locate, megabytes, requireFree, requireWritable } from './new-checkpoint.ts';
 
@@ -14,8 +14,7 @@ const usage = `Usage: blip-handler merge ADAPTER [BASE] FOLDER      in a checkou
   BASE             a folder in Hugging Face layout, or OWNER/NAME[@REVISION] on the Hub; else the base that the
                    adapter names
   FOLDER           where the merged checkpoint goes; must not exist yet
-  --help           this text
-
+${sharedHelp}
 Each matrix becomes W + alpha / r * B * A, in the base's dtype. Serve the folder like any other checkpoint.
 `;
 
@@ -25,13 +24,9 @@ interface Options {
   readonly folder: string;
 }
 
-/**
- * @returns `undefined` when only the help is wanted.
- * @throws HandlerError `INVALID_REQUEST`.
- */
-function readOptions(): Options | undefined {
-  const { values, positionals } = readArguments({ allowPositionals: true, options: { help: { type: 'boolean' } } });
-  if (values.help === true) return undefined;
+/** @throws HandlerError `INVALID_REQUEST`. */
+function readOptions(): Options {
+  const { positionals } = readArguments({ allowPositionals: true });
   const [adapter, second, third, ...others] = positionals;
   if (adapter === undefined || second === undefined || others.length > 0) {
     const message = `Expected an adapter, its base and a folder, got ${positionals.length} arguments. Try --help.`;
@@ -82,8 +77,4 @@ async function merge(options: Options): Promise<void> {
   }
 }
 
-await runCommand(async () => {
-  const options = readOptions();
-  if (options === undefined) process.stderr.write(usage);
-  else await merge(options);
-});
+await runCommand(usage, async () => await merge(readOptions()));

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import Handler, { settingsFromEnvironment } from '../../app.ts';
+import { isNews } from '../../pipeline/cuda/diagnosis.ts';
 import type { TensorAnswer } from '../../pipeline/infer-request.ts';
 import { forOneRequest } from '../../pipeline/sessions/weights-choices.ts';
 import { HandlerError } from '../../protocol/errors.ts';
@@ -8,11 +9,19 @@ import { readInferenceRequest } from '../../protocol/inference-request.ts';
 import { inferenceResponse } from '../../protocol/inference-response.ts';
 import { shippedFile } from '../../shipped-files.ts';
 import { failureLine } from '../service/failure.ts';
-import { abortOnSignals, endWithReader, readArguments } from './command.ts';
+import { abortOnSignals, endWithReader, readArguments, sharedHelp } from './command.ts';
+import { isHelpAsked } from './help-asked.ts';
+import { modelOptionsHelp } from './setting-help.ts';
+import { completeSwitches, modelSettings, settingOptions, setVariables } from './setting-options.ts';
 
 /** One request without a server. Prints the answer to stdout and progress to stderr. */
 
-const usage = `Usage: blip-handler invoke [options]      in a checkout: npm run -s invoke -- …
+function usage(): string {
+  return `Usage: blip-handler invoke [options]      in a checkout: npm run -s invoke -- …
+
+Examples
+  blip-handler invoke --img_url photo.jpg --checkpoint Salesforce/blip-image-captioning-base
+  blip-handler invoke --img_url photo.jpg --question 'how many dogs are there?' --checkpoint Salesforce/blip-vqa-base
 
   --checkpoint PLACE   checkpoint folder, or OWNER/NAME[@REVISION] of the Hub (else BLIP_CHECKPOINT, else the one that ships)
   --img_url SOURCE     URL, data: URI or file of an image; repeat for several (else a picture that ships)
@@ -21,33 +30,36 @@ const usage = `Usage: blip-handler invoke [options]      in a checkout: npm run 
   --context TEXT       BLIP-2: earlier questions and answers; or repeat: a question, its answer, the next question …
   --parameters JSON    generation parameters, such as '{"num_beams": 3}'
   --request FILE       a whole request body of the Open Inference Protocol, in place of the five above
-  --help               this text
-`;
+${sharedHelp}
+${modelOptionsHelp(process.stdout.columns)}`;
+}
 
 interface Options {
-  readonly checkpoint?: string | undefined;
   readonly img_url?: readonly string[] | undefined;
   readonly text?: readonly string[] | undefined;
   readonly question?: readonly string[] | undefined;
   readonly context?: readonly string[] | undefined;
   readonly parameters?: string | undefined;
   readonly request?: string | undefined;
-  readonly help?: boolean | undefined;
 }
 
+/** Reads the options. Those that are settings are variables by then. */
 function readOptions(): Options {
-  return readArguments({
+  const settings = modelSettings();
+  const { values } = readArguments({
+    args: completeSwitches(process.argv.slice(2), settings),
     options: {
-      checkpoint: { type: 'string' },
+      ...settingOptions(settings),
       img_url: { type: 'string', multiple: true },
       text: { type: 'string', multiple: true },
       question: { type: 'string', multiple: true },
       context: { type: 'string', multiple: true },
       parameters: { type: 'string' },
       request: { type: 'string' },
-      help: { type: 'boolean', short: 'h' },
     },
-  }).values;
+  });
+  setVariables(values, settings);
+  return values;
 }
 
 function readBody(options: Options): unknown {
@@ -118,9 +130,9 @@ function printLine(line: string): void {
 function printLoaded(handler: Handler): void {
   const { model } = handler;
   if (model === undefined) return;
-  const { executionProvider, reason } = model.executionProvider;
   for (const warning of model.checkpoint.config.warnings) printLine(`warning: ${warning}`);
-  const place = `on ${executionProvider} in ${model.precision} (${reason})`;
+  const { executionProvider, reason } = model.executionProvider;
+  const place = `on ${executionProvider} in ${model.precision}${isNews(reason) ? ` (${reason})` : ''}`;
   printLine(`Ready in ${ms(model.loadMs)} (model ${ms(model.modelLoadMs)}) ${place}.`);
 }
 
@@ -137,8 +149,7 @@ function ms(time: number): string {
 
 async function invoke(options: Options, unread: AbortSignal): Promise<void> {
   const settings = settingsFromEnvironment();
-  const checkpoint = options.checkpoint ?? settings.checkpoint;
-  const handler = new Handler({ ...settings, checkpoint, weights: forOneRequest(settings.weights) });
+  const handler = new Handler({ ...settings, weights: forOneRequest(settings.weights) });
   const body = readBody(options);
   if (settings.weights === 'packed-when-idle')
     printLine('BLIP_WEIGHTS=packed-when-idle has no effect: a process for one request is never idle.');
@@ -159,9 +170,8 @@ async function invoke(options: Options, unread: AbortSignal): Promise<void> {
 const unread = new AbortController();
 endWithReader(() => unread.abort());
 try {
-  const options = readOptions();
-  if (options.help === true) printLine(usage);
-  else await invoke(options, unread.signal);
+  if (isHelpAsked()) process.stdout.write(usage());
+  else await invoke(readOptions(), unread.signal);
 } catch (error) {
   process.stdout.write(failureLine(error));
   process.exitCode = unread.signal.aborted ? 0 : 1;

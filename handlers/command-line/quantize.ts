@@ -4,7 +4,7 @@ import { copyIn16Bits } from '../../checkpoint/quantize/copy-in-16-bits.ts';
 import { quantizeCheckpoint } from '../../checkpoint/quantize/quantize-checkpoint.ts';
 import { type CopyPrecision, copyPrecisions } from '../../checkpoint/quantize/tensor-in-16-bits.ts';
 import { HandlerError } from '../../protocol/errors.ts';
-import { abortOnSignals, readArguments, runCommand } from './command.ts';
+import { abortOnSignals, readArguments, runCommand, sharedHelp } from './command.ts';
 import { showProgress } from './download-progress.ts';
 import { locate, megabytes, requireFree, requireWritable } from './new-checkpoint.ts';
 
@@ -20,8 +20,7 @@ const usage = `Usage: blip-handler quantize CHECKPOINT FOLDER [options]      in 
                          that fit these pictures best (at most 64 of them are used)
   --precision float16|bfloat16
                          a copy in 16 bits in place of int8, for GPUs: half the size of float32
-  --help                 this text
-
+${sharedHelp}
 Serve the folder like any other checkpoint; int8 runs on CPUs. What int8 costs in quality is measured for the
 checkpoints that ship (docs/decisions/0020-int8.md); measure it for yours before you rely on it.
 `;
@@ -35,21 +34,16 @@ interface Options {
   readonly precision: CopyPrecision | undefined;
 }
 
-/**
- * @returns `undefined` when only the help is wanted.
- * @throws HandlerError `INVALID_REQUEST`.
- */
-function readOptions(): Options | undefined {
+/** @throws HandlerError `INVALID_REQUEST`. */
+function readOptions(): Options {
   const { values, positionals } = readArguments({
     allowPositionals: true,
     options: {
       bits: { type: 'string' },
       calibrate: { type: 'string' },
       precision: { type: 'string' },
-      help: { type: 'boolean', short: 'h' },
     },
   });
-  if (values.help === true) return undefined;
   const [checkpoint, folder, ...others] = positionals;
   if (checkpoint === undefined || folder === undefined || others.length > 0)
     throw invalid('a checkpoint and a folder', `${positionals.length} arguments`);
@@ -135,8 +129,4 @@ function sizes({ weightsBytes, sourceBytes }: { readonly weightsBytes: number; r
   return `${megabytes(weightsBytes)} of weights, from ${megabytes(sourceBytes)}`;
 }
 
-await runCommand(async () => {
-  const options = readOptions();
-  if (options === undefined) process.stderr.write(usage);
-  else await quantize(options);
-});
+await runCommand(usage, async () => await quantize(readOptions()));

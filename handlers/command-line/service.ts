@@ -1,63 +1,26 @@
 import type Handler from '../../app.ts';
 import { settingsFromEnvironment } from '../../app.ts';
 import type { Settings } from '../../pipeline/settings.ts';
-import { HandlerError } from '../../protocol/errors.ts';
 import type { GrpcServer, GrpcServerOptions } from '../grpc/server.ts';
 import { createServer, type HttpServer } from '../http/server.ts';
 import { type Admission, createAdmission } from '../service/admission.ts';
-import { failureLine } from '../service/failure.ts';
+import { requireOneAuthorizer, warnOfPlatform } from '../service/authorizer.ts';
 import { listenFailure } from '../service/listen-failure.ts';
 import type { Metrics } from '../service/metrics.ts';
 import { createModels, finalizeModels, loadModels, logReady } from '../service/model-loading.ts';
-import { isPlatformOnly, needsNoToken, readServerSettings, type ServerSettings } from '../service/server-settings.ts';
+import { readServerSettings, type ServerSettings } from '../service/server-settings.ts';
+import { startFailure } from '../service/start-failure.ts';
 import { readTlsFiles, type TlsFiles } from '../service/tls-files.ts';
 import { warnUnknownSettings } from '../service/unknown-settings.ts';
 import { readArguments } from './command.ts';
+import { grpcAddress, listenAddress } from './listen-address.ts';
+import { completeSwitches, serveSettings, settingOptions, setVariables } from './setting-options.ts';
 import { endBy, type StopSignal, stopOnSignals } from './signals.ts';
 
 /** Serves one model or several over HTTP, and over gRPC if the settings ask for it, until a signal. */
 
-const usage = `Usage: blip-handler serve      in a checkout: npm start
-
-Serves models over HTTP, and over gRPC with BLIP_GRPC_PORT. It takes no options: environment variables set it up.
-
-  BLIP_CHECKPOINT  checkpoint folder, or OWNER/NAME[@REVISION] of the Hub (else the one that ships)
-  BLIP_API_TOKENS  tokens that may ask, separated by commas (else only this machine may)
-  PORT, HOST       where to listen (else 8080, at 127.0.0.1 without tokens and at 0.0.0.0 with tokens)
-  --help           this text
-
-docs/reference/settings.md lists all variables.
-`;
-
 /** The time for threads to end that have nothing more to do. */
 const LINGER_MS = 2_000;
-
-const LOOPBACK = '127.0.0.1';
-const loopbackHosts = [LOOPBACK, 'localhost', '::1'];
-
-/**
- * The address to listen on. It is open to other machines only where tokens or Vertex AI keep strangers out.
- * @throws HandlerError `SETTINGS_INVALID` when other machines could ask without a token, or Vertex AI could not ask.
- */
-function listenAddress(settings: ServerSettings): string {
-  const { host, apiTokens } = settings;
-  if (isPlatformOnly(settings) && apiTokens.length > 0)
-    throw new HandlerError(
-      'SETTINGS_INVALID',
-      'Expected BLIP_API_TOKENS or BLIP_VERTEX_AUTHORIZER=platform, got both. The platform sends no tokens: unset one.',
-    );
-  if (!needsNoToken(settings)) return host ?? '0.0.0.0';
-  if (host === undefined || loopbackHosts.includes(host)) return host ?? LOOPBACK;
-  throw new HandlerError(
-    'SETTINGS_INVALID',
-    `Expected BLIP_API_TOKENS to be set when HOST is not loopback, got none for HOST ${host}.`,
-  );
-}
-
-/** The address to listen on for gRPC. Vertex AI does not guard it. */
-function grpcAddress(settings: ServerSettings): string {
-  return listenAddress({ ...settings, vertexPort: undefined });
-}
 
 /** One process that serves models, from its start to its end. */
 class Service {
@@ -81,6 +44,7 @@ class Service {
   /** @throws HandlerError `SETTINGS_INVALID` when a port is not free; errors of the models when they are loaded. */
   async start(host: string): Promise<void> {
     warnUnknownSettings(process.env, this.#http.log);
+    warnOfPlatform(this.#settings, this.#http.log);
     await this.#listen(host);
     try {
       this.#grpc = this.#startGrpc();
@@ -180,6 +144,7 @@ async function startGrpc(options: GrpcServerOptions): Promise<GrpcServer> {
 async function serve(): Promise<void> {
   const modelSettings = settingsFromEnvironment();
   const settings = readServerSettings(process.env);
+  requireOneAuthorizer(settings);
   const host = listenAddress(settings);
   const { tlsCert: cert, tlsKey: key, tlsClientCa: clientCa } = settings;
   const tls = await readTlsFiles({ prefix: 'BLIP_TLS', cert, key, clientCa });
@@ -188,11 +153,17 @@ async function serve(): Promise<void> {
   await service.start(host);
 }
 
+/** Reads the options, which are settings, into the variables of this process. */
+function readOptions(): void {
+  const settings = serveSettings();
+  const args = completeSwitches(process.argv.slice(2), settings);
+  setVariables(readArguments({ args, options: settingOptions(settings) }).values, settings);
+}
+
 try {
-  const { values } = readArguments({ options: { help: { type: 'boolean', short: 'h' } } });
-  if (values.help === true) process.stderr.write(usage);
-  else await serve();
+  readOptions();
+  await serve();
 } catch (error) {
-  process.stderr.write(failureLine(error));
+  process.stderr.write(startFailure(error));
   process.exitCode = 1;
 }

@@ -37,7 +37,7 @@ function addMetadataMethods(context: MethodContext, { models }: ModelServices): 
   addUnary(context, method.serverMetadata, () => ({ name: 'blip-handler', version, extensions }));
   addUnary(context, method.modelMetadata, ({ name, version: modelVersion }) => {
     const { schema, model } = findVersion(models, name, modelVersion);
-    const { inputs, outputs, parameters, ...rest } = modelMetadata(name, schema, model?.precision);
+    const { inputs, outputs, parameters, ...rest } = modelMetadata(name, schema, model);
     const tensors = (fields: typeof inputs) => fields.map((field) => ({ ...field, shape: field.shape.map(BigInt) }));
     const properties = { ...parameters };
     return { ...rest, properties, versions: [...rest.versions], inputs: tensors(inputs), outputs: tensors(outputs) };

@@ -1,11 +1,10 @@
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
-import { type FastifyHttpOptions, type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
+import { type FastifyHttpOptions, type FastifyInstance, fastify } from 'fastify';
 import type Handler from '../../app.ts';
 import { errorCodes } from '../../protocol/errors.ts';
 import { type Admission, createAdmission } from '../service/admission.ts';
 import { ConnectionTable, connectionLimit } from '../service/connection-table.ts';
-import { LogOutput } from '../service/log-output.ts';
 import type { Metrics } from '../service/metrics.ts';
 import type { ServerSettings } from '../service/server-settings.ts';
 import type { TlsFiles } from '../service/tls-files.ts';
@@ -23,6 +22,7 @@ import { addAdmittedRequests, inferenceGuard, tokenGuard } from './exchange/rout
 import { RouteTable } from './exchange/route-table.ts';
 import { answerBrokenRequest, fromServerError, notFound } from './exchange/server-errors.ts';
 import { HttpListener, type ListenerOptions } from './listener.ts';
+import { requestLog } from './request-log.ts';
 
 type CountAnswer = (status: number | undefined) => Promise<void>;
 
@@ -85,7 +85,7 @@ function maxConnections({ maxConnections: maximum, grpcPort }: ServerSettings): 
 
 function serverOptions(settings: ServerSettings, countAnswer: CountAnswer) {
   return {
-    logger: { level: settings.logLevel, stream: new LogOutput(), serializers: { req: loggedRequest } },
+    logger: requestLog(settings),
     genReqId: requestIdOf,
     bodyLimit: settings.maxBodyBytes,
     exposeHeadRoutes: true,
@@ -134,18 +134,5 @@ function urlRewriting(settings: ServerSettings): Pick<FastifyHttpOptions<Server>
       const rewritten = rewriters.map((rewrite) => rewrite(method, path));
       return rewritten.find((result) => result !== undefined) ?? url;
     },
-  };
-}
-
-/** A request as Fastify logs it, but without its query, which may hold a question or a signature. */
-function loggedRequest({ method, url, headers, host, ip, socket }: FastifyRequest) {
-  const version = headers['accept-version'];
-  return {
-    method,
-    url: url.split('?', 1)[0] ?? '',
-    ...(typeof version === 'string' ? { version } : {}),
-    host,
-    remoteAddress: ip,
-    ...(socket.remotePort === undefined ? {} : { remotePort: socket.remotePort }),
   };
 }

@@ -6,6 +6,7 @@ const PAUSE_MS = 2;
 const STDOUT = 1;
 
 type WriteBytes = (bytes: Uint8Array) => number;
+type FormatLine = (line: string) => string;
 
 /**
  * Where log lines go: stdout, at once, so that none is missing when the process ends. A line that cannot be written is lost
@@ -14,12 +15,17 @@ type WriteBytes = (bytes: Uint8Array) => number;
  */
 export class LogOutput {
   readonly #writeBytes: WriteBytes;
+  readonly #format: FormatLine;
   #lostLines = 0;
   /** The last thing written is the beginning of a lost line. */
   #isMidLine = false;
 
-  /** @param writeBytes writes to a file, and returns the number of bytes written or throws an error of the system. */
-  constructor(writeBytes: WriteBytes = (bytes) => writeSync(STDOUT, bytes)) {
+  /**
+   * @param format makes another text of each line of JSON; an empty one is not written.
+   * @param writeBytes writes to a file, and returns the number of bytes written or throws an error of the system.
+   */
+  constructor(format: FormatLine = (line) => line, writeBytes: WriteBytes = (bytes) => writeSync(STDOUT, bytes)) {
+    this.#format = format;
     this.#writeBytes = writeBytes;
   }
 
@@ -31,7 +37,8 @@ export class LogOutput {
 
   /** @returns whether all of it was written. */
   #tryToWrite(line: string): boolean {
-    const bytes = Buffer.from(this.#isMidLine ? `\n${line}` : line);
+    const text = this.#format(line);
+    const bytes = Buffer.from(this.#isMidLine && text !== '' ? `\n${text}` : text);
     const rest = this.#writeMost(bytes);
     if (rest.length < bytes.length) this.#isMidLine = rest.length > 0;
     return rest.length === 0;

@@ -40,6 +40,7 @@ export function logReady(models: readonly Handler[], log: LoadLog): void {
     log.info(
       {
         model: name,
+        task: model.checkpoint.task,
         checkpoint: model.checkpoint.folder,
         architecture: model.checkpoint.architecture,
         ...model.executionProvider,
@@ -47,6 +48,7 @@ export function logReady(models: readonly Handler[], log: LoadLog): void {
         weights: model.weights,
         batchWindowMs: settings.batchWindowMs,
         precision: model.precision,
+        ...(model.preset === undefined ? {} : { preset: model.preset }),
         ...(settings.deviceIds.length === 0 ? {} : { devices: settings.deviceIds }),
         workers: model.workers.workerCount,
         threadsPerWorker: model.workers.threadsPerWorker,

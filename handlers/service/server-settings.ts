@@ -2,6 +2,7 @@ import {
   choice,
   count,
   type EnvironmentVariables,
+  inSection,
   isModelName,
   list,
   milliseconds,
@@ -11,6 +12,7 @@ import {
   readDefinitions,
   type SettingDefinitions,
   setting,
+  type UnplacedSettings,
   urlPath,
 } from '../../pipeline/setting-definitions.ts';
 import { parseHosts, parseOrigins } from './web-origins.ts';
@@ -20,6 +22,12 @@ export interface ModelChoice {
   readonly name: string;
   readonly checkpoint: string;
 }
+
+const authorizers = ['tokens', 'platform'] as const;
+type Authorizer = (typeof authorizers)[number];
+
+const logFormats = ['auto', 'json', 'text'] as const;
+export type LogFormat = (typeof logFormats)[number];
 
 /** Everything that a server needs besides its models: where it listens, who may ask, and what a request may cost. */
 export interface ServerSettings {
@@ -32,7 +40,6 @@ export interface ServerSettings {
   readonly vertexPort: number | undefined;
   readonly vertexHealthRoute: string | undefined;
   readonly vertexPredictRoute: string | undefined;
-  readonly vertexAuthorizer: 'tokens' | 'platform';
   /** `undefined` where gRPC is off. */
   readonly grpcPort: number | undefined;
   /** `undefined` for plain HTTP. */
@@ -44,55 +51,55 @@ export interface ServerSettings {
   readonly grpcTlsKey: string | undefined;
   readonly grpcTlsClientCa: string | undefined;
   readonly apiTokens: readonly string[];
+  /** Who keeps strangers out: everywhere, on Vertex AI alone, on AWS Lambda alone. */
+  readonly authorizer: Authorizer;
+  readonly vertexAuthorizer: Authorizer;
+  readonly lambdaAuthorizer: Authorizer;
   readonly allowedHosts: readonly string[];
   readonly allowedOrigins: readonly string[];
   /** `undefined` for any number. */
   readonly maxRequestsPerToken: number | undefined;
   /** `undefined` for any time. */
   readonly requestTimeoutMs: number | undefined;
-  readonly lambdaAuthorizer: 'tokens' | 'platform';
   readonly maxBodyBytes: number;
   readonly maxHeldBodyBytes: number;
   readonly maxConnections: number;
   readonly drainLimitMs: number;
   readonly stopLimitMs: number;
   readonly logLevel: string;
+  readonly logFormat: LogFormat;
 }
 
-/** Every setting of a server with its environment variable. A test compares docs/reference/settings.md with it. */
-export const serverSettingDefinitions: SettingDefinitions<ServerSettings> = {
+const modelDefinitions: UnplacedSettings<Pick<ServerSettings, 'models'>> = {
   models: setting<readonly ModelChoice[]>({
     variable: 'BLIP_MODELS',
-    description: 'Several models in one process, `NAME=CHECKPOINT` separated by commas; in place of the two above.',
+    description:
+      'Several models in one process, `NAME=CHECKPOINT` separated by commas; in place of `BLIP_CHECKPOINT` and `BLIP_MODEL_NAME`.',
     defaultText: 'none',
     defaultValue: [],
     parse: parseModels,
     expected: 'NAME=CHECKPOINT, separated by commas, every name once',
+    form: 'NAME=PLACE,…',
   }),
+};
+
+type AddressSettings = Pick<
+  ServerSettings,
+  'host' | 'port' | 'grpcPort' | Extract<keyof ServerSettings, `tls${string}` | `grpcTls${string}`> | VertexAddress
+>;
+type VertexAddress = 'vertexPort' | 'vertexHealthRoute' | 'vertexPredictRoute';
+
+const addressDefinitions: UnplacedSettings<AddressSettings> = {
   host: setting<string | undefined>({
     variable: 'HOST',
-    description: 'Address to listen on. Anything but loopback needs `BLIP_API_TOKENS`.',
-    defaultText: '0.0.0.0 with tokens, else 127.0.0.1',
+    description: 'Address to listen on. Anything but loopback needs `BLIP_API_TOKENS` or a platform that authorizes.',
+    defaultText: '0.0.0.0 with tokens or a platform, else 127.0.0.1',
     defaultValue: undefined,
     parse: (value) => value,
     expected: 'an address',
+    form: 'ADDRESS',
   }),
   port: port('PORT', 'Port to listen on; 0 takes any free one.', 8080),
-  // Vertex AI sets these three variables for its custom containers.
-  vertexPort: port(
-    'AIP_HTTP_PORT',
-    'On Vertex AI, the port to listen on in place of `PORT`; the platform sets it.',
-    undefined,
-    'none',
-  ),
-  vertexHealthRoute: urlPath('AIP_HEALTH_ROUTE', 'On Vertex AI, the path that readiness is asked for at.'),
-  vertexPredictRoute: urlPath('AIP_PREDICT_ROUTE', 'On Vertex AI, the path that predictions are asked for at.'),
-  vertexAuthorizer: choice(
-    'BLIP_VERTEX_AUTHORIZER',
-    'On Vertex AI, who keeps strangers out: `tokens` (`BLIP_API_TOKENS`) or `platform`, whose requests bring no tokens.',
-    ['tokens', 'platform'],
-    'tokens',
-  ),
   grpcPort: port(
     'BLIP_GRPC_PORT',
     'Port to listen on for gRPC, at the address of `HOST`; 0 takes any free one.',
@@ -117,11 +124,50 @@ export const serverSettingDefinitions: SettingDefinitions<ServerSettings> = {
     'PEM file with the authorities whose certificates gRPC clients must show.',
     'clients need none',
   ),
-  apiTokens: list(
-    'BLIP_API_TOKENS',
-    'Bearer tokens that may ask for captions, separated by commas.',
+  // Vertex AI sets these three variables for its custom containers.
+  vertexPort: port(
+    'AIP_HTTP_PORT',
+    'On Vertex AI, the port to listen on in place of `PORT`; the platform sets it.',
+    undefined,
     'none',
-    'tokens separated by commas',
+  ),
+  vertexHealthRoute: urlPath('AIP_HEALTH_ROUTE', 'On Vertex AI, the path that readiness is asked for at.'),
+  vertexPredictRoute: urlPath('AIP_PREDICT_ROUTE', 'On Vertex AI, the path that predictions are asked for at.'),
+};
+
+type ClientSettings = Pick<
+  ServerSettings,
+  'apiTokens' | 'authorizer' | 'vertexAuthorizer' | 'lambdaAuthorizer' | 'allowedHosts' | 'allowedOrigins'
+>;
+
+const clientDefinitions: UnplacedSettings<ClientSettings> = {
+  apiTokens: {
+    ...list(
+      'BLIP_API_TOKENS',
+      'Bearer tokens that may ask for captions, separated by commas.',
+      'none',
+      'tokens separated by commas',
+      'TOKEN,…',
+    ),
+    isSecret: true,
+  },
+  authorizer: choice(
+    'BLIP_AUTHORIZER',
+    'Who keeps strangers out: `tokens` (`BLIP_API_TOKENS`), or a `platform` in front, whose requests bring no tokens of this service.',
+    authorizers,
+    'tokens',
+  ),
+  vertexAuthorizer: choice(
+    'BLIP_VERTEX_AUTHORIZER',
+    '`BLIP_AUTHORIZER` where Vertex AI sets `AIP_HTTP_PORT`, and there alone; gRPC stays closed.',
+    authorizers,
+    'tokens',
+  ),
+  lambdaAuthorizer: choice(
+    'BLIP_LAMBDA_AUTHORIZER',
+    '`BLIP_AUTHORIZER` for HTTP events of AWS Lambda (IAM, an authorizer), and there alone.',
+    authorizers,
+    'tokens',
   ),
   allowedHosts: setting<readonly string[]>({
     variable: 'BLIP_ALLOWED_HOSTS',
@@ -131,6 +177,7 @@ export const serverSettingDefinitions: SettingDefinitions<ServerSettings> = {
     defaultValue: [],
     parse: parseHosts,
     expected: 'host names without ports, separated by commas',
+    form: 'HOST,…',
   }),
   allowedOrigins: setting<readonly string[]>({
     variable: 'BLIP_ALLOWED_ORIGINS',
@@ -139,7 +186,13 @@ export const serverSettingDefinitions: SettingDefinitions<ServerSettings> = {
     defaultValue: [],
     parse: parseOrigins,
     expected: 'origins such as https://example.com, separated by commas',
+    form: 'ORIGIN,…',
   }),
+};
+
+type LimitSettings = Omit<ServerSettings, 'models' | keyof AddressSettings | keyof ClientSettings>;
+
+const limitDefinitions: UnplacedSettings<LimitSettings> = {
   maxRequestsPerToken: optionalLimit(
     'BLIP_MAX_REQUESTS_PER_TOKEN',
     'Requests of one token that run at a time; one more is refused with 429. Without tokens, of all.',
@@ -147,12 +200,6 @@ export const serverSettingDefinitions: SettingDefinitions<ServerSettings> = {
   requestTimeoutMs: optionalLimit(
     'BLIP_REQUEST_TIMEOUT_MS',
     'Milliseconds that a request may take; what is later is answered with 504, and dropped if it waits.',
-  ),
-  lambdaAuthorizer: choice(
-    'BLIP_LAMBDA_AUTHORIZER',
-    'On AWS Lambda, who keeps strangers out over HTTP: `tokens` (`BLIP_API_TOKENS`) or `platform` (IAM, an authorizer).',
-    ['tokens', 'platform'],
-    'tokens',
   ),
   maxBodyBytes: count('BLIP_MAX_BODY_BYTES', 'The most bytes of one request body.', 67_108_864, 1),
   maxHeldBodyBytes: count(
@@ -185,6 +232,20 @@ export const serverSettingDefinitions: SettingDefinitions<ServerSettings> = {
     ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
     'info',
   ),
+  logFormat: choice(
+    'LOG_FORMAT',
+    'Form of log lines: `json`, `text` for people, or `auto`, which is text on a terminal.',
+    logFormats,
+    'auto',
+  ),
+};
+
+/** Every setting of a server with its environment variable. A test compares docs/reference/settings.md with it. */
+export const serverSettingDefinitions: SettingDefinitions<ServerSettings> = {
+  ...inSection('The model', modelDefinitions),
+  ...inSection('The server: where it listens', addressDefinitions),
+  ...inSection('The server: who may ask', clientDefinitions),
+  ...inSection('The server: limits, end and log', limitDefinitions),
 };
 
 function parseModels(value: string): readonly ModelChoice[] | undefined {
@@ -199,21 +260,8 @@ function parseModels(value: string): readonly ModelChoice[] | undefined {
 
 /**
  * Reads a server's settings from environment variables. An empty variable counts as absent.
- * @throws HandlerError `SETTINGS_INVALID`, naming the variable. The value is not repeated, because it may be a secret.
+ * @throws HandlerError `SETTINGS_INVALID`, naming the variable.
  */
 export function readServerSettings(environment: EnvironmentVariables): ServerSettings {
   return readDefinitions(serverSettingDefinitions, environment);
-}
-
-/** Whether a platform keeps strangers out, so that requests bring no tokens of ours. */
-export function isPlatformOnly({
-  vertexPort,
-  vertexAuthorizer,
-}: Pick<ServerSettings, 'vertexPort' | 'vertexAuthorizer'>): boolean {
-  return vertexPort !== undefined && vertexAuthorizer === 'platform';
-}
-
-/** Whether everyone who reaches the server may ask. */
-export function needsNoToken(settings: Pick<ServerSettings, 'apiTokens' | 'vertexPort' | 'vertexAuthorizer'>): boolean {
-  return settings.apiTokens.length === 0 && !isPlatformOnly(settings);
 }

@@ -40,20 +40,28 @@ function loadLibrary(library: string): string | undefined {
   }
 }
 
+const UNUSED_CARD = 'this machine has an NVIDIA card, which is not used';
+const UNSUPPORTED = 'onnxruntime-node has CUDA on Linux x64 alone';
+const NO_PROVIDER = "onnxruntime's CUDA provider is not installed";
+
+/** Whether a person should hear why there is no CUDA: without a card and without its provider, nobody expects it. */
+export function isNews(reason: string): boolean {
+  return reason.includes(UNUSED_CARD) || !(reason.includes(UNSUPPORTED) || reason.includes(NO_PROVIDER));
+}
+
 /**
  * Says in one line why CUDA does not work, and what to do.
  * @param problem the runtime's message.
  */
 export function explainCudaFailure(problem: string, machine: CudaMachine): string {
   const cause = failureOfDevice(problem, machine) ?? missingPart(machine) ?? problem;
-  return machine.hasCard ? `this machine has an NVIDIA card, which is not used: ${cause}` : cause;
+  return machine.hasCard ? `${UNUSED_CARD}: ${cause}` : cause;
 }
 
 /** Says which parts are missing, or do not fit; `undefined` where all are there. */
 export function missingPart({ isSupported, provider, hasProvider, load }: CudaMachine): string | undefined {
-  if (!isSupported) return 'onnxruntime-node has CUDA on Linux x64 alone';
-  if (!hasProvider)
-    return "onnxruntime's CUDA provider is not installed; `blip-handler gpu` installs it, or `npm run gpu` in a checkout";
+  if (!isSupported) return UNSUPPORTED;
+  if (!hasProvider) return `${NO_PROVIDER}; \`blip-handler gpu\` installs it, or \`npm run gpu\` in a checkout`;
   const loading = load(provider);
   const missing = missingLibrary(loading);
   const isDriverMissing = load('libcuda.so.1') !== undefined;

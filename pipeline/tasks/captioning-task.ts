@@ -12,7 +12,7 @@ import { resolveGenerationSettings } from './generation-settings.ts';
 import { packAnswer } from './generation-tensors.ts';
 import { generationWork } from './generation-work.ts';
 import { answerItems, pairItems } from './items.ts';
-import { presets } from './presets.ts';
+import { presetFor } from './presets.ts';
 import { type ReadRequest, requestContext, type TaskContext } from './task.ts';
 
 type Inputs = InputsOf<typeof schemas.captioning.inputs>;
@@ -33,7 +33,7 @@ export function captioningTask(
   };
   return (inputs, outputs) => {
     const items = pairItems(inputs.img_url, inputs.text ?? [''], 'text');
-    const preset = presets.captioning[inputs.preset ?? 'hf'];
+    const preset = presetFor('captioning', inputs.preset, context);
     const settings = resolveGenerationSettings(inputs, checkpoint.generationDefaults, preset.settings, context);
     return {
       size: { items: items.length, sequences: items.length * sequencesPerRow(settings.shared) },

@@ -20,7 +20,7 @@ export interface GenerationSettings {
 interface LengthLimit {
   readonly tokens: number;
   readonly includesPrompt: boolean;
-  /** A checkpoint's own: where the model has fewer positions, texts end there. A request is refused then. */
+  /** A checkpoint's own, or the service's: where the model has fewer positions, texts end there. A request is refused. */
   readonly endsAtPositions?: true;
   /** The operator's limit of new tokens, which never includes the prompt. */
   readonly atMost?: number | undefined;
@@ -45,6 +45,16 @@ export interface PresetSettings {
   readonly num_beams?: number;
   readonly length_penalty?: number;
   readonly repetition_penalty?: number;
+}
+
+/** A preset that no request asked for: like a checkpoint's own values, its values are lowered to what is possible. */
+export function usualSettings(preset: PresetSettings, { maxBeams }: GenerationLimits): PresetSettings {
+  const { maxNewTokens, num_beams: beams } = preset;
+  return {
+    ...preset,
+    ...(maxNewTokens === undefined ? {} : { maxNewTokens: { ...maxNewTokens, endsAtPositions: true } }),
+    ...(beams === undefined ? {} : { num_beams: Math.min(beams, maxBeams) }),
+  };
 }
 
 /** `max_length` that transformers takes for "not set" (generation/utils.py, `_prepare_generated_length`). */

@@ -1,9 +1,10 @@
 import type { Blip2Config } from '../../checkpoint/config/blip2-config.ts';
-import type { PresetSettings } from './generation-settings.ts';
+import { imageTextPresets } from '../../checkpoint/config/generation-parameters.ts';
+import { type GenerationLimits, type PresetSettings, usualSettings } from './generation-settings.ts';
 
 /** The defaults of BLIP-2 and InstructBLIP that implementations disagree about. A request's own parameters come first. */
 
-export type ImageTextPreset = 'hf' | 'vqa' | 'original-blip';
+type ImageTextPreset = (typeof imageTextPresets)[number];
 
 type Model = Pick<Blip2Config, 'language' | 'readsInstruction'>;
 
@@ -27,6 +28,29 @@ function originalTexts({ readsInstruction }: Model): PresetSettings {
 export function settingsOf(preset: ImageTextPreset, isQuestion: boolean, model: Model): PresetSettings {
   if (preset !== 'original-blip') return {};
   return isQuestion ? originalAnswers(model) : originalTexts(model);
+}
+
+/** The preset that a request names, or else the service's, whose values are lowered to what is possible. */
+export interface ChosenPreset {
+  readonly name: ImageTextPreset | undefined;
+  readonly settingsFor: (isQuestion: boolean, model: Model) => PresetSettings;
+}
+
+/** @param hasContext a service's `hf` sends questions as they are, and gives way to a request that has earlier ones. */
+export function presetFor(
+  named: ImageTextPreset | undefined,
+  hasContext: boolean,
+  { preset: ofService, ...limits }: GenerationLimits & { readonly preset?: string | undefined },
+): ChosenPreset {
+  const usual = imageTextPresets.find((name) => name === ofService && !(name === 'hf' && hasContext));
+  const name = named ?? usual;
+  return {
+    name,
+    settingsFor(isQuestion, model) {
+      const settings = settingsOf(name ?? (isQuestion ? 'vqa' : 'hf'), isQuestion, model);
+      return named === undefined ? usualSettings(settings, limits) : settings;
+    },
+  };
 }
 
 /** An earlier question and its answer, as LAVIS' demonstration of a chat joins them: blip2_instructed_generation.ipynb. */

@@ -17,7 +17,7 @@ import type { WorkerPool } from '../workers/worker-pool.ts';
 import { type PresetSettings, resolveGenerationSettings } from './generation-settings.ts';
 import { packAnswer } from './generation-tensors.ts';
 import { generationWork } from './generation-work.ts';
-import { exchange, questionPrompt, settingsOf } from './image-text-presets.ts';
+import { type ChosenPreset, exchange, presetFor, questionPrompt } from './image-text-presets.ts';
 import { answerItems, pairItems } from './items.ts';
 import { type ReadRequest, requestContext, type TaskContext } from './task.ts';
 
@@ -42,7 +42,8 @@ export function imageTextToTextTask(
   };
   return (inputs, outputs) => {
     const { preset: _preset, ...parameters } = inputs;
-    const purpose = purposeOf(inputs, config, texts);
+    const preset = presetFor(inputs.preset, (inputs.context ?? []).length > 0, context);
+    const purpose = purposeOf(inputs, preset, config, texts);
     const items = pairItems(inputs.img_url, purpose.texts, purpose.input);
     const settings = resolveGenerationSettings(parameters, generationDefaults, purpose.settings, context);
     return {
@@ -75,8 +76,8 @@ interface Purpose {
 }
 
 /** @throws HandlerError `INVALID_INPUT` when inputs are there that exclude each other. */
-function purposeOf(inputs: Inputs, model: Blip2Config, { decode }: Blip2Texts): Purpose {
-  const { text, question, preset } = inputs;
+function purposeOf(inputs: Inputs, preset: ChosenPreset, model: Blip2Config, { decode }: Blip2Texts): Purpose {
+  const { text, question } = inputs;
   const earlier = readContext(inputs);
   if (question === undefined) {
     return {
@@ -84,7 +85,7 @@ function purposeOf(inputs: Inputs, model: Blip2Config, { decode }: Blip2Texts): 
       texts: text ?? [''],
       promptOf: (prompt) => prompt,
       decode: ({ tokenIds }) => decode(tokenIds),
-      settings: settingsOf(preset ?? 'hf', false, model),
+      settings: preset.settingsFor(false, model),
       otherOutput: 'answer',
     };
   }
@@ -92,9 +93,9 @@ function purposeOf(inputs: Inputs, model: Blip2Config, { decode }: Blip2Texts): 
   return {
     input: 'question',
     texts: question,
-    promptOf: (asked) => questionPrompt(asked, preset, earlier, model),
+    promptOf: (asked) => questionPrompt(asked, preset.name, earlier, model),
     decode: ({ tokenIds, generatedCount }) => decode(tokenIds.slice(tokenIds.length - generatedCount)),
-    settings: settingsOf(preset ?? 'vqa', true, model),
+    settings: preset.settingsFor(true, model),
     otherOutput: 'generated_output',
   };
 }

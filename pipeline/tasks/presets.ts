@@ -1,5 +1,5 @@
-import type { generationParameters } from '../../checkpoint/config/generation-parameters.ts';
-import type { PresetSettings } from './generation-settings.ts';
+import type { blipPresets, PresetName } from '../../checkpoint/config/generation-parameters.ts';
+import { type GenerationLimits, type PresetSettings, usualSettings } from './generation-settings.ts';
 
 /** The defaults of one reference implementation, where they disagree. A request's own parameters come first. */
 export interface Preset {
@@ -8,7 +8,7 @@ export interface Preset {
   readonly questionStart: '[CLS]' | '[ENC]';
 }
 
-type PresetName = (typeof generationParameters.preset.input.allowed)[number];
+type BlipPreset = (typeof blipPresets)[number];
 type GenerationTaskName = 'captioning' | 'question-answering';
 
 /** transformers' `generate`, with the checkpoint's own defaults. */
@@ -43,7 +43,19 @@ const originalQuestionAnswering: Preset = {
   questionStart: '[ENC]',
 };
 
-export const presets: Readonly<Record<GenerationTaskName, Readonly<Record<PresetName, Preset>>>> = {
+export const presets: Readonly<Record<GenerationTaskName, Readonly<Record<BlipPreset, Preset>>>> = {
   captioning: { hf, bentoblip, 'original-blip': originalCaptioning },
   'question-answering': { hf, bentoblip, 'original-blip': originalQuestionAnswering },
 };
+
+/** The preset of a request: the one that it names, or else the service's, where the task has it. */
+export function presetFor(
+  task: GenerationTaskName,
+  named: BlipPreset | undefined,
+  { preset: usual, ...limits }: GenerationLimits & { readonly preset?: PresetName | undefined },
+): Preset {
+  const ofTask = presets[task];
+  if (named !== undefined) return ofTask[named];
+  const preset = Object.entries(ofTask).find(([name]) => name === usual)?.[1] ?? ofTask.hf;
+  return { ...preset, settings: usualSettings(preset.settings, limits) };
+}

@@ -14,7 +14,7 @@ import { type GenerationInputs, type GenerationSettings, resolveGenerationSettin
 import { packAnswer } from './generation-tensors.ts';
 import { type GenerationParts, generationWork } from './generation-work.ts';
 import { answerItems, type Item, type ItemAnswers, pairItems } from './items.ts';
-import { type Preset, presets } from './presets.ts';
+import { type Preset, presetFor } from './presets.ts';
 import { type CandidateAnswers, type RankingParts, rankingWork, readCandidates } from './ranking-work.ts';
 import { type ReadRequest, type RequestContext, requestContext, type TaskContext } from './task.ts';
 
@@ -40,7 +40,7 @@ export function questionAnsweringTask(
     resolveGenerationSettings(inputs, checkpoint.generationDefaults, ofPreset, context);
   return (inputs, outputs) => {
     const items = pairItems(inputs.img_url, inputs.question, 'question');
-    const { settings: ofPreset, questionStart } = presets['question-answering'][inputs.preset ?? 'hf'];
+    const { settings: ofPreset, questionStart } = presetFor('question-answering', inputs.preset, context);
     const readStart = (question: string) => texts.answerStart(question, questionStart);
     const candidates = readCandidates(inputs.candidates, inputs.num_return_sequences);
     const { sequencesPerItem, answer } =

@@ -1,3 +1,4 @@
+import type { PresetName } from '../../checkpoint/config/generation-parameters.ts';
 import type { Real } from '../../onnx/element-type.ts';
 import type { RequestSize } from '../accepted-requests.ts';
 import type { ImageOptions, ImageSource, LoadedImage } from '../images/image-source.ts';
@@ -33,6 +34,8 @@ export type ReadRequest<Inputs> = (inputs: Inputs, outputs: readonly string[]) =
 export interface TaskContext extends BatcherOptions, GenerationLimits {
   /** The most bytes of caches and scores in one run; `undefined` for as many as the model usually needs. */
   readonly maxRunBytes: number | undefined;
+  /** The preset of requests that name none; `undefined` where the service has none of the task's. */
+  readonly preset?: PresetName | undefined;
   /** The type that the model computes with. */
   readonly precision: Real;
   readonly tokenizer: CheckpointTokenizer;

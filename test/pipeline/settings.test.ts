@@ -12,6 +12,7 @@ function read(environment: Readonly<Record<string, string | undefined>>) {
 const defaults = {
   checkpoint: shippedCheckpoint,
   modelName: undefined,
+  preset: undefined,
   imageSize: undefined,
   executionProvider: 'auto',
   precision: 'auto',
@@ -65,6 +66,7 @@ describe('each variable', () => {
   testVariables(reader, {
     BLIP_CHECKPOINT: ['/models/blip', { checkpoint: '/models/blip' }],
     BLIP_MODEL_NAME: ['blip-large', { modelName: 'blip-large' }],
+    BLIP_PRESET: ['bentoblip', { preset: 'bentoblip' }],
     BLIP_IMAGE_SIZE: ['480', { imageSize: 480 }],
     BLIP_EXECUTION_PROVIDER: ['cuda', { executionProvider: 'cuda' }],
     BLIP_PRECISION: ['bfloat16', { precision: 'bfloat16' }],
@@ -162,6 +164,7 @@ describe('values that are not valid', () => {
       ...['half', 'fp16', 'FLOAT16'].map((text) => ['BLIP_PRECISION', text] as const),
       ...['0,', '-1', '0,0', 'all', '0 1', ',', '1.5', '1000'].map((text) => ['BLIP_DEVICES', text] as const),
       ...['0', '1.5', '+2', 'many', 'AUTO', '1e3'].map((text) => ['BLIP_MAX_BATCH_SIZE', text] as const),
+      ['BLIP_PRESET', 'other'],
       ['BLIP_MODEL_NAME', '..'],
       ['BLIP_MODEL_NAME', 'my blip'],
       ['BLIP_MODEL_NAME', 'blip/large'],

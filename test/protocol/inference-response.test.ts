@@ -57,7 +57,9 @@ describe('on the wire', () => {
 });
 
 test('the metadata of a model that is loaded has its precision', () => {
-  expect(modelMetadata('blip', smallSchema, 'int8')).toMatchObject({ parameters: { precision: 'int8' } });
+  expect(modelMetadata('blip', smallSchema, { precision: 'int8' })).toMatchObject({
+    parameters: { precision: 'int8' },
+  });
 });
 
 test('the metadata of a model has its tensors as they are on the wire', () => {

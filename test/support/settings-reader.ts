@@ -58,11 +58,16 @@ export interface InvalidValues {
   /** Variables that are whole numbers, with their minimum. */
   readonly counts: readonly (readonly [variable: string, minimum: number])[];
   readonly texts: readonly (readonly [variable: string, text: string])[];
+  /** Short values that no message repeats. */
+  readonly hidden?: readonly (readonly [variable: string, text: string])[];
   /** Values that contain the word `token`. The first variable is not valid. */
   readonly secrets: EnvironmentVariables;
 }
 
-export function testInvalidValues({ read }: SettingsReader, { counts, texts, secrets }: InvalidValues): void {
+export function testInvalidValues(
+  { read }: SettingsReader,
+  { counts, texts, secrets, hidden = [] }: InvalidValues,
+): void {
   const errorOf = (environment: EnvironmentVariables): HandlerError => {
     const error = thrownBy(() => read(environment));
     expect(error).toBeInstanceOf(HandlerError);
@@ -71,7 +76,9 @@ export function testInvalidValues({ read }: SettingsReader, { counts, texts, sec
   const expectInvalid = (variable: string, text: string) => {
     const { code, message } = errorOf({ [variable]: text });
     expect(code).toBe('SETTINGS_INVALID');
-    expect(message).toMatch(new RegExp(`^Expected ${variable} to be .+, got something else\\.$`));
+    expect(message).toMatch(new RegExp(`^Expected ${variable} to be .+, got .+\\.$`));
+    const isRepeated = text.trim().length <= 20 && !hidden.some(([secret]) => secret === variable);
+    expect(message.endsWith(`, got ${isRepeated ? JSON.stringify(text.trim()) : 'something else'}.`)).toBe(true);
   };
 
   test.each(counts)('%s must be a whole number of at least %d', (variable, minimum) => {
@@ -80,7 +87,11 @@ export function testInvalidValues({ read }: SettingsReader, { counts, texts, sec
 
   test.each(texts)('%s must not be %s', expectInvalid);
 
-  test('are repeated neither in the message nor in its cause', () => {
+  test('are repeated where they are short', () => {
+    for (const [variable, text] of [...texts, ...hidden]) expectInvalid(variable, text);
+  });
+
+  test('are, where they are long as secrets are, repeated neither in the message nor in its cause', () => {
     const { message, cause } = errorOf(secrets);
     expect(Object.values(secrets).join()).toContain('token');
     expect(message).toContain(Object.keys(secrets)[0]);

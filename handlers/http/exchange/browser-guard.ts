@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { HandlerError } from '../../../protocol/errors.ts';
-import { needsNoToken, type ServerSettings } from '../../service/server-settings.ts';
+import { needsNoToken } from '../../service/authorizer.ts';
+import type { ServerSettings } from '../../service/server-settings.ts';
 import { isAllowedHost, isAllowedOrigin, isOwnOrigin } from '../../service/web-origins.ts';
 import { addVary } from './vary.ts';
 
@@ -21,7 +22,7 @@ const PREFLIGHT_SECONDS = '600';
 
 type GuardSettings = Pick<
   ServerSettings,
-  'apiTokens' | 'vertexPort' | 'vertexAuthorizer' | 'allowedHosts' | 'allowedOrigins'
+  'apiTokens' | 'authorizer' | 'vertexPort' | 'vertexAuthorizer' | 'allowedHosts' | 'allowedOrigins'
 >;
 
 /**

@@ -17,7 +17,7 @@ export function reportLeftClients(
     reply.raw.once('close', () => {
       if (reply.raw.writableFinished || isRefused(socket)) return;
       const statusCode = errorCodes.CANCELLED.http;
-      reply.log.info({ res: { statusCode }, responseTime: reply.elapsedTime }, 'client left');
+      reply.log.info({ req: request, res: { statusCode }, responseTime: reply.elapsedTime }, 'client left');
       countAnswer(statusCode);
     });
   });

@@ -196,6 +196,14 @@ describe('authorization', () => {
     expect(answer.statusCode).toBe(200);
   });
 
+  test('needs no token where BLIP_AUTHORIZER names a platform, and takes none beside it', async () => {
+    const trusted = startFunction({ authorizer: 'platform', lambdaAuthorizer: 'tokens' });
+    const answer = httpResultOf(await trusted.invoke(functionUrlEvent({ path: INFER_PATH, body: inference })));
+    await trusted.close();
+    expect(answer.statusCode).toBe(200);
+    expect(() => startFunction({ authorizer: 'platform', apiTokens: [TOKEN] })).toThrow(/BLIP_AUTHORIZER.*got both/);
+  });
+
   test('needs a token even there, where tokens are set', async () => {
     const both = startFunction({ apiTokens: [TOKEN], lambdaAuthorizer: 'platform' });
     const answer = httpResultOf(await both.invoke(functionUrlEvent({ path: INFER_PATH, body: inference })));

@@ -49,8 +49,8 @@ describe('gpu', () => {
   });
 
   test('explains itself', async () => {
-    const { exitCode, stderr } = await gpu(['--help']);
+    const { exitCode, stdout } = await gpu(['--help']);
     expect(exitCode).toBe(0);
-    expect(stderr).toContain('--cuda VERSION');
+    expect(stdout).toContain('--cuda VERSION');
   });
 });

@@ -112,11 +112,29 @@ describe('invoke', () => {
     expect(captionsOf(exit)).toEqual(captionsOf(await invoke('--img_url', imagePath('chelsea'))));
   });
 
-  test('explains its options on stderr', async () => {
+  test('explains its options, and names those that are settings', async () => {
     const { exitCode, stdout, stderr } = await invoke('--help');
-    expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: '' });
-    for (const option of ['--checkpoint', '--img_url', '--text', '--parameters', '--request'])
-      expect(stderr).toContain(option);
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
+    for (const option of [
+      '--checkpoint',
+      '--img_url',
+      '--text',
+      '--parameters',
+      '--request',
+      '--precision',
+      '--preset',
+    ])
+      expect(stdout).toContain(option);
+  });
+
+  test('takes settings of the model as options, which win over variables', async () => {
+    const exit = await runProgram(bundle, 'invoke.js', {
+      args: ['--model-name', 'mine', '--max-new-tokens=4', '--no-image-apply-exif', '--threads', '1'],
+      variables: { BLIP_MODEL_NAME: 'other' },
+    });
+    expect(readAnswer(exit).model_name).toBe('mine');
+    const args = ['--max-new-tokens', '4', '--parameters', '{"max_new_tokens": 5}'];
+    expect(readError(await invoke(...args))).toMatch(/^INVALID_PARAMETER: .*max_new_tokens to be at most 4/);
   });
 });
 

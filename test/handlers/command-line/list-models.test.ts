@@ -73,6 +73,25 @@ describe('list_models', () => {
     );
   });
 
+  test('is also list-models, and prints JSON with sizes in bytes', async () => {
+    const variables = { HF_HOME: temporaryFolder(cached('Salesforce/blip-vqa-base')) };
+    const { stdout } = await runProgram(bundle, 'main.js', { args: ['list-models', '--json'], variables });
+    expect(JSON.parse(stdout)).toEqual(
+      knownModels.map(({ reference, task, parameterCount, quantizedBytes, licence }) => ({
+        model: reference,
+        task,
+        parameters: parameterCount,
+        bytes: {
+          float32: parameterCount * 4,
+          ...(quantizedBytes === undefined ? {} : { int8: quantizedBytes[8] }),
+          ...(quantizedBytes?.[4] === undefined ? {} : { int4: quantizedBytes[4] }),
+        },
+        licence,
+        present: reference === 'Salesforce/blip-vqa-base',
+      })),
+    );
+  });
+
   test('aligns its columns', async () => {
     const { stdout } = await runProgram(bundle, 'main.js', {
       args: ['list_models'],

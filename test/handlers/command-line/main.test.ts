@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import packageDescription from '../../../package.json' with { type: 'json' };
 import { builtBundle } from '../../support/built-bundle.ts';
 import { runProgram, startServerProcess } from '../../support/bundle.ts';
 import { dataUri, outputOf, send } from '../../support/server.ts';
@@ -6,37 +7,45 @@ import { temporaryFolder } from '../../support/temporary-folder.ts';
 
 /** The program `blip-handler` of the bundle. */
 
-const commands = ['serve', 'invoke', 'download', 'quantize', 'merge', 'gpu', 'list_models'];
+const commands = ['serve', 'invoke', 'download', 'quantize', 'merge', 'gpu', 'list-models'];
 
+const { version } = packageDescription;
 const bundle = builtBundle();
 
 const main = (args: readonly string[], variables: Readonly<Record<string, string>> = {}) =>
   runProgram(bundle, 'main.js', { args, variables });
 
 describe('without a known command', () => {
-  test.each([
-    [[], 0],
-    [['--help'], 0],
-    [['caption'], 1],
-    [['--version'], 1],
-    [['Serve'], 1],
-    [['list-models'], 1],
-    [['toString'], 1],
-    [['__proto__'], 1],
-    [['--help', 'invoke'], 0],
-    [['caption', 'invoke'], 1],
-  ] as const)('%j names the commands on stderr, with exit code %d', async (args, wanted) => {
+  const namedIn = (text: string) => [...text.matchAll(/^ {2}([\w-]+) +(?!COMMAND)[a-z]/gm)].map((match) => match[1]);
+
+  test.each([[[]], [['--help']], [['-h']], [['help']], [['help', '--help']]])('%j names the commands', async (args) => {
     const { exitCode, stdout, stderr } = await main(args);
-    expect({ exitCode, stdout }).toEqual({ exitCode: wanted, stdout: '' });
-    expect(stderr).toMatch(/^(?:There is no such command.*\n\n)?Usage: blip-handler COMMAND \[options\]\n/);
-    expect(stderr.startsWith('There is no such command')).toBe(wanted === 1);
-    const named = [...stderr.matchAll(/^ {2}(\w+) +\S/gm)].map((match) => match[1]);
-    expect(named).toEqual(commands);
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
+    expect(stdout).toMatch(/^Usage: blip-handler COMMAND \[options\]\n/);
+    expect(namedIn(stdout)).toEqual([...commands, '--version']);
+  });
+
+  test.each([
+    [['caption']],
+    [['Serve']],
+    [['toString']],
+    [['__proto__']],
+    [['caption', 'invoke']],
+    [['help', 'caption']],
+  ])('%j names the commands on stderr, with exit code 1', async (args) => {
+    const { exitCode, stdout, stderr } = await main(args);
+    expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: '' });
+    expect(stderr).toMatch(/^There is no such command.*\n\nUsage: blip-handler COMMAND \[options\]\n/);
+    expect(namedIn(stderr)).toEqual([...commands, '--version']);
+  });
+
+  test.each(['--version', '-v'])('%s prints the version', async (flag) => {
+    expect(await main([flag])).toEqual({ exitCode: 0, signal: null, stdout: `blip-handler ${version}\n`, stderr: '' });
   });
 
   test.each([
     ['Serve', 'serve'],
-    ['list-models', 'list_models'],
+    ['list-model', 'list-models'],
     ['quantise', 'quantize'],
   ])('for %s, the message names %s', async (name, meant) => {
     const { stderr } = await main([name]);
@@ -65,8 +74,8 @@ describe('a command', () => {
   test('invoke explains itself, and refuses unknown options', async () => {
     expect(await main(['invoke', '--help'])).toMatchObject({
       exitCode: 0,
-      stdout: '',
-      stderr: expect.stringMatching(/--checkpoint.*--question/s),
+      stderr: '',
+      stdout: expect.stringMatching(/--checkpoint.*--question/s),
     });
     const { exitCode, stdout } = await main(['invoke', 'invoke']);
     expect(exitCode).toBe(1);
@@ -76,20 +85,22 @@ describe('a command', () => {
     });
   });
 
-  test.each(['serve', 'invoke', 'download', 'quantize', 'merge', 'gpu', 'list_models'])(
-    '%s --help names the program, and the command of a checkout',
+  test.each(commands)(
+    '%s --help names the program, and the command of a checkout; help %s says as much',
     async (name) => {
-      const { exitCode, stderr } = await main([name, '--help']);
-      expect(exitCode).toBe(0);
-      expect(stderr).toMatch(new RegExp(`^Usage: blip-handler ${name}\\b.* in a checkout: npm \\S`));
+      const asked = await main([name, '--help']);
+      expect(asked).toMatchObject({ exitCode: 0, stderr: '' });
+      expect(asked.stdout).toMatch(new RegExp(`^Usage: blip-handler ${name}\\b.* in a checkout: npm \\S`));
+      expect(asked.stdout).toMatch(/^ {2}--env-file FILE .*\n {2}--help .*\n/m);
+      expect(await main(['help', name])).toEqual(asked);
     },
   );
 
   test('download takes a model and options', async () => {
     expect(await main(['download', '--help'])).toMatchObject({
       exitCode: 0,
-      stdout: '',
-      stderr: expect.stringContaining('--revision'),
+      stderr: '',
+      stdout: expect.stringContaining('--revision'),
     });
     expect(await main(['download'])).toMatchObject({
       exitCode: 1,

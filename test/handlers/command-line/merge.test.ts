@@ -89,7 +89,7 @@ describe('merge', () => {
   test('explains its arguments', async () => {
     expect(await merge(['--help'])).toMatchObject({
       exitCode: 0,
-      stderr: expect.stringContaining('Usage: blip-handler merge ADAPTER [BASE] FOLDER'),
+      stdout: expect.stringContaining('Usage: blip-handler merge ADAPTER [BASE] FOLDER'),
     });
   });
 });

@@ -133,7 +133,7 @@ describe('quantize', () => {
   test('explains its arguments', async () => {
     expect(await quantize(['--help'])).toMatchObject({
       exitCode: 0,
-      stderr: expect.stringContaining('Usage: blip-handler quantize CHECKPOINT FOLDER [options]'),
+      stdout: expect.stringContaining('Usage: blip-handler quantize CHECKPOINT FOLDER [options]'),
     });
   });
 });

@@ -37,6 +37,12 @@ describe('tokens', () => {
     for (const method of ['ModelReady', 'ModelMetadata']) await client.call(method, { name: 'captioning' });
   });
 
+  test('are needed by nobody where a platform authorizes', async () => {
+    const { client } = await doorsForTest({ authorizer: 'platform', preset: 'hf' });
+    await client.call('ModelInfer', quick);
+    expect(await client.call('ModelMetadata', { name: 'captioning' })).toMatchObject({ properties: { preset: 'hf' } });
+  });
+
   test('limit the requests that run at the same time, each for itself', async () => {
     const { client } = await doorsForTest({ apiTokens: ['one', 'two'], maxRequestsPerToken: 2 });
     const running = [

@@ -298,6 +298,20 @@ describe('the address that the server listens on', () => {
     await stop(closed);
   });
 
+  test('is every address where a platform authorizes requests, over gRPC too', async () => {
+    const port = await freePort();
+    const variables = { BLIP_AUTHORIZER: 'platform', PORT: String(port), BLIP_GRPC_PORT: '0' };
+    const server = await startServerProcess(bundle, variables);
+    const grpcPort = Number(server.log().find(({ msg }) => msg === 'gRPC listening')?.['port']);
+    expect([listeners(server, port), listeners(server, grpcPort)]).toEqual([['00000000'], ['00000000']]);
+    const warnings = server.log().filter(({ level }) => level === 40);
+    expect(warnings.map(({ msg }) => msg)).toContainEqual(
+      expect.stringMatching(/^whoever reaches this service may ask: BLIP_AUTHORIZER=platform says/),
+    );
+    expect((await postInference(server.url, body, { headers: { host: '10.0.0.7:8080' } })).status).toBe(200);
+    await stop(server);
+  });
+
   test('is none where Vertex AI authorizes clients that have no token', async () => {
     const variables = { AIP_HTTP_PORT: '0', BLIP_VERTEX_AUTHORIZER: 'platform', BLIP_API_TOKENS: 'secret-token' };
     const { exitCode, stderr } = await runProgram(bundle, 'serve.js', { variables });
@@ -314,7 +328,9 @@ describe('the address that the server listens on', () => {
     });
     expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: '' });
     expect(JSON.parse(stderr)).toEqual({
-      error: `Expected BLIP_API_TOKENS to be set when HOST is not loopback, got none for HOST ${host}.`,
+      error:
+        `Expected BLIP_API_TOKENS to be set when HOST is not loopback, got none for HOST ${host}. ` +
+        'Set them, or BLIP_AUTHORIZER=platform where a platform keeps strangers out.',
       code: 'SETTINGS_INVALID',
     });
   });
@@ -336,7 +352,9 @@ describe('a server that cannot start', () => {
     const { exitCode, stderr } = await runProgram(bundle, 'serve.js', { variables: { PORT: port } });
     expect(exitCode).toBe(1);
     expect(JSON.parse(stderr)).toEqual({
-      error: expect.stringMatching(`^Expected HOST 127\\.0\\.0\\.1 and PORT ${port} to be an address .*EADDRINUSE`),
+      error:
+        `Expected PORT ${port} to be free at 127.0.0.1, got a port that another process listens on. ` +
+        'Set PORT to another one, or to 0 for any free one.',
       code: 'SETTINGS_INVALID',
     });
     await stop(server);

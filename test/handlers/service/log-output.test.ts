@@ -11,7 +11,7 @@ function failing(code: string): never {
 function outputOf(answers: readonly ((bytes: Uint8Array) => number)[]) {
   const written: string[] = [];
   const remaining = [...answers];
-  const output = new LogOutput((bytes) => {
+  const output = new LogOutput(undefined, (bytes) => {
     const count = remaining.shift()?.(bytes) ?? bytes.length;
     written.push(Buffer.from(bytes.subarray(0, count)).toString());
     return count;

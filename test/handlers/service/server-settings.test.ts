@@ -11,6 +11,7 @@ const defaults = {
   vertexPort: undefined,
   vertexHealthRoute: undefined,
   vertexPredictRoute: undefined,
+  authorizer: 'tokens',
   vertexAuthorizer: 'tokens',
   apiTokens: [],
   allowedHosts: [],
@@ -24,6 +25,7 @@ const defaults = {
   drainLimitMs: 5_000,
   stopLimitMs: 25_000,
   logLevel: 'info',
+  logFormat: 'auto',
 };
 
 const reader: SettingsReader = { read, definitions: Object.values(serverSettingDefinitions), defaults };
@@ -63,6 +65,8 @@ describe('each variable', () => {
     BLIP_DRAIN_LIMIT_MS: ['0', { drainLimitMs: 0 }],
     BLIP_STOP_LIMIT_MS: ['1000', { stopLimitMs: 1_000 }],
     LOG_LEVEL: ['silent', { logLevel: 'silent' }],
+    LOG_FORMAT: ['text', { logFormat: 'text' }],
+    BLIP_AUTHORIZER: ['platform', { authorizer: 'platform' }],
   });
 
   test.each(['1', '8080', '65535'])('PORT may be %s', (port) => {
@@ -118,7 +122,9 @@ describe('values that are not valid', () => {
       ['BLIP_ALLOWED_ORIGINS', 'https://example.com/'],
       ['BLIP_ALLOWED_ORIGINS', 'https://example.com/page'],
       ['BLIP_ALLOWED_ORIGINS', '*.example.com'],
+      ['BLIP_AUTHORIZER', 'nobody'],
       ['BLIP_LAMBDA_AUTHORIZER', 'nobody'],
+      ['LOG_FORMAT', 'pretty'],
       ['BLIP_MODELS', 'blip'],
       ['BLIP_MODELS', '/models/blip'],
       ['BLIP_MODELS', '=/models/blip'],
@@ -146,5 +152,6 @@ describe('values that are not valid', () => {
       ['LOG_LEVEL', 'INFO'],
     ],
     secrets: { PORT: 'a-token-in-the-wrong-place', BLIP_API_TOKENS: 'another-token' },
+    hidden: [['BLIP_API_TOKENS', ',']],
   });
 });

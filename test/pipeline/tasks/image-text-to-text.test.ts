@@ -5,7 +5,7 @@ import { questionPrompt, settingsOf } from '../../../pipeline/tasks/image-text-p
 import { valuesOf } from '../../support/answers.ts';
 import { checkpointFolder, imagePath } from '../../support/goldens.ts';
 import { publishedBlip2 } from '../../support/published-blip2.ts';
-import { testSettings } from '../../support/server.ts';
+import { type TestSettings, testSettings } from '../../support/server.ts';
 import { expectHandlerError } from '../../support/thrown.ts';
 
 /** Which words and defaults a question or a text has, by preset, in each kind of model. */
@@ -13,10 +13,10 @@ import { expectHandlerError } from '../../support/thrown.ts';
 const question = 'how many cats?';
 const image = readFileSync(imagePath('chelsea'));
 
-function withModel(name: Parameters<typeof checkpointFolder>[0]) {
+function withModel(name: Parameters<typeof checkpointFolder>[0], settings: Partial<TestSettings> = {}) {
   let model: RunningModel | undefined;
   beforeAll(async () => {
-    model = await startModel(testSettings({ checkpoint: checkpointFolder(name) }));
+    model = await startModel(testSettings({ checkpoint: checkpointFolder(name), ...settings }));
   });
   afterAll(() => model?.close());
   return (inputs: object, outputs: readonly string[] = ['token_ids']) => {
@@ -117,6 +117,27 @@ describe('InstructBLIP', () => {
 
   test('answers without a text, which transformers cannot', async () => {
     expect(await idsOf({})).toEqual(await idsOf({ text: [''] }));
+  });
+});
+
+describe('the preset of a service', () => {
+  const [usual, plain, original] = [
+    withModel('blip2-opt'),
+    withModel('blip2-opt', { preset: 'hf' }),
+    withModel('blip2-opt', { preset: 'original-blip' }),
+  ];
+  const asked = { question: [question] };
+
+  test('holds where the request names none', async () => {
+    const idsOf = async (infer: typeof usual, inputs: object) => valuesOf(await infer(inputs), 'token_ids');
+    expect(await idsOf(plain, asked)).toEqual(await idsOf(usual, { ...asked, preset: 'hf' }));
+    expect(await idsOf(original, asked)).toEqual(await idsOf(usual, { ...asked, preset: 'original-blip' }));
+    expect(await idsOf(original, { ...asked, preset: 'vqa' })).toEqual(await idsOf(usual, asked));
+  });
+
+  test('hf gives way to earlier questions', async () => {
+    const chat = { ...asked, context: ['is it day?', 'yes'] };
+    expect(valuesOf(await plain(chat), 'token_ids')).toEqual(valuesOf(await usual(chat), 'token_ids'));
   });
 });
 

@@ -8,12 +8,20 @@ import {
   newTokenLimit,
   resolveGenerationSettings,
 } from '../../../pipeline/tasks/generation-settings.ts';
-import { presets } from '../../../pipeline/tasks/presets.ts';
+import { presetFor, presets } from '../../../pipeline/tasks/presets.ts';
 import type { NamedTensor } from '../../../protocol/named-tensor.ts';
 import { expectClose } from '../../support/close-to.ts';
 import { checkpointFolder, type GoldenSequence } from '../../support/goldens.ts';
 import { readGoldenPresets } from '../../support/preset-goldens.ts';
-import { bytes, dataUri, expectError, postInference, startServer, testSettings } from '../../support/server.ts';
+import {
+  bytes,
+  dataUri,
+  expectError,
+  postInference,
+  startServer,
+  type TestSettings,
+  testSettings,
+} from '../../support/server.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 import { expectHandlerError } from '../../support/thrown.ts';
 
@@ -95,6 +103,28 @@ describe('which settings result', () => {
     });
   });
 
+  describe('of a service whose preset the request does not name', () => {
+    const limitsOf = { maxBeams: 2, maxNewTokens: undefined };
+
+    test('are that preset, within what the service and the model allow', () => {
+      const { settings } = presetFor('captioning', undefined, { preset: 'original-blip', ...limitsOf });
+      const resolved = resolveGenerationSettings({}, { num_beams: 5, max_new_tokens: 40 }, settings, limitsOf);
+      expect(resolved.shared.num_beams).toBe(2);
+      expect(newTokenLimit(resolved.maxNewTokens, 1)).toBe(19);
+      expect(newTokenLimit(resolved.maxNewTokens, 1, 10)).toBe(10);
+    });
+
+    test('are those of the preset that the request names, which is not lowered', () => {
+      expect(presetFor('captioning', 'hf', { preset: 'bentoblip', ...limitsOf })).toEqual(presets.captioning.hf);
+      const { settings } = presetFor('captioning', 'original-blip', { preset: 'hf', ...limitsOf });
+      expect(() => resolveGenerationSettings({}, {}, settings, limitsOf)).toThrow(/num_beams to be at most 2/);
+    });
+
+    test('are the usual ones where the task does not know it', () => {
+      expect(presetFor('captioning', undefined, { preset: 'vqa', ...limitsOf })).toEqual(presets.captioning.hf);
+    });
+  });
+
   test('original-blip has 3 beams, and lengths that count the prompt: of captions, and of answers', () => {
     const captions = resolve('captioning', 'original-blip');
     expect(captions.shared.num_beams).toBe(3);
@@ -155,8 +185,8 @@ function expectSame(rows: readonly Row[], wanted: readonly Row[]): void {
     expectClose(rows[index]?.tokenLogprobs ?? [], tokenLogprobs, { absolute: 1e-4 });
 }
 
-async function load(folder: string): Promise<Handler> {
-  const model = new Handler(testSettings({ checkpoint: folder }));
+async function load(folder: string, settings: Partial<TestSettings> = {}): Promise<Handler> {
+  const model = new Handler(testSettings({ checkpoint: folder, ...settings }));
   await model.initialize();
   return model;
 }
@@ -203,6 +233,36 @@ describe('captions', () => {
   test('of bentoblip have as many tokens as the request allows, where the preset would have more', async () => {
     const rows = await caption({ preset: 'bentoblip', max_new_tokens: 6, text: '' });
     expect(rows.map(({ tokenIds }) => tokenIds.length)).toEqual(captions.map(() => 7));
+  });
+
+  test('of a service are those of its preset, unless the request names one', async () => {
+    const service = await load(checkpointFolder('narrow-vision'), { preset: 'bentoblip' });
+    const ask = async (inputs: object) =>
+      rowsOf(
+        (
+          await service.inferTensors({
+            inputs: {
+              img_url: captions.map(({ image }) => dataUri(image)),
+              text: captions.map(({ prompt }) => prompt ?? ''),
+              ...inputs,
+            },
+            outputs: outputNames,
+          })
+        ).outputs,
+      );
+    try {
+      expectGolden(
+        await ask({ max_new_tokens: 30 }),
+        captions.map(({ bentoblip }) => bentoblip),
+      );
+      expectSame(await ask({ preset: 'hf' }), await caption({}));
+      // The model has fewer positions than the preset's 100 tokens need: its texts end there, and are no errors.
+      const lengths = (await ask({ text: '' })).map(({ tokenIds }) => tokenIds.length);
+      expect(Math.min(...lengths)).toBeGreaterThanOrEqual(21);
+      expect(Math.max(...lengths)).toBeLessThanOrEqual(49);
+    } finally {
+      await service.finalize();
+    }
   });
 
   test('of all presets at once are those of each', async () => {

@@ -38,7 +38,7 @@ export function addMetadataRoutes({ routes, models }: DoorContext): void {
   for (const path of modelPaths('')) {
     routes.add(path, 'GET', (request, reply) => {
       const model = requireModel(request, models);
-      return sendJson(reply, modelMetadata(model.name ?? '', model.schema, model.model?.precision));
+      return sendJson(reply, modelMetadata(model.name ?? '', model.schema, model.model));
     });
   }
 }

@@ -316,6 +316,21 @@ describe('the models of a service', () => {
   });
 });
 
+test("a service's own preset makes captions as long as BentoBLIP's, and its metadata names it", async () => {
+  const checkpoint = checkpointFolder('narrow-vision');
+  const service = await serverForTest({ checkpoint, preset: 'bentoblip' });
+  const caption = textOf(await postForm([imageFile], service.url));
+  expect(caption.startsWith(await captionOf())).toBe(true); // The words of 20 tokens, and more.
+  expect(caption).not.toBe(await captionOf());
+  const short = textOf(await postForm([imageFile, { name: 'max_new_tokens', value: '30' }], service.url));
+  expect(short).toBe(await captionOf(undefined, { preset: 'bentoblip', max_new_tokens: 30 }));
+  expect(textOf(await postForm([imageFile, { name: 'preset', value: 'hf' }], service.url))).toBe(await captionOf());
+  const parametersAt = async (url: string) =>
+    JSON.parse((await send(url, { path: '/v2/models/captioning' })).text).parameters;
+  expect(await parametersAt(service.url)).toEqual({ precision: 'float32', preset: 'bentoblip' });
+  expect(await parametersAt(server.url)).toEqual({ precision: 'float32' });
+});
+
 describe('the guard', () => {
   test('needs a token', async () => {
     const guarded = await serverForTest({ checkpoint: checkpointFolder('narrow-vision'), apiTokens: ['secret'] });

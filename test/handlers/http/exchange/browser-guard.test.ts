@@ -188,6 +188,21 @@ describe('platforms that keep strangers out', () => {
     expect((await ask(server.url, { host: 'aip.internal' })).status).toBe(200);
   });
 
+  test('any other asks under names of its own, and probes by the address of a pod', async () => {
+    const server = await serverForTest({ authorizer: 'platform' });
+    for (const host of ['10.244.0.7:8080', 'blip.default.svc.cluster.local', 'service-abc.run.app'])
+      for (const path of ['/v2/health/ready', '/v2/health/live', '/readyz', '/v2/models'])
+        expect([host, path, (await ask(server.url, { host }, path)).status]).toEqual([host, path, 200]);
+  });
+
+  test('a server without tokens answers probes by the address of a pod, and nothing else', async () => {
+    const server = await serverForTest();
+    const headers = { host: '10.244.0.7:8080' };
+    for (const path of ['/v2/health/ready', '/v2/health/live', '/readyz', '/livez', '/health'])
+      expect([path, (await ask(server.url, headers, path)).status]).toEqual([path, 200]);
+    expectError(await ask(server.url, headers, '/v2/models'), 403, 'FORBIDDEN');
+  });
+
   test('AWS Lambda hands on requests to the name of the function, and preflights', async () => {
     const lambda = startFunction({ allowedOrigins: [FRIEND] });
     onTestFinished(() => lambda.close());
