@@ -15,7 +15,7 @@ import { platformOf } from './target.ts';
 /** Lays out the folders that a builder makes an image of. */
 
 /** NVIDIA's images with CUDA and cuDNN 9, of the versions that onnxruntime's providers are built for. */
-const cudaBases: Readonly<Record<CudaVersion, string>> = {
+export const cudaBases: Readonly<Record<CudaVersion, string>> = {
   12: 'docker.io/nvidia/cuda:12.9.1-cudnn-runtime-ubuntu24.04',
   13: 'docker.io/nvidia/cuda:13.0.2-cudnn-runtime-ubuntu24.04',
 };
