@@ -78,6 +78,26 @@ export class Containers {
     return stdout.trim();
   }
 
+  /**
+   * Runs a container to its end. It is detached: podman 4.3 otherwise waits 20 s for conmon to go, which on a machine whose
+   * first process reaps no others stays as a zombie.
+   */
+  async runToEnd(...args: readonly string[]): Promise<Ran> {
+    return await this.ended(await this.read('podman', 'run', '--detach', '--network=none', ...args));
+  }
+
+  /** The exit code and the output of a container, when it has ended. */
+  async ended(id: string): Promise<Ran> {
+    // It is "stopped" until somebody cleans up behind it, and "exited" then.
+    await outputHas(
+      () => this.read('podman', 'container', 'inspect', '--format={{.State.Status}}', id),
+      /stopped|exited/,
+    );
+    const exitCode = await this.read('podman', 'container', 'inspect', '--format={{.State.ExitCode}}', id);
+    const { stdout, stderr } = await this.run('podman', 'logs', id);
+    return { exitCode: Number(exitCode), stdout, stderr };
+  }
+
   /** Makes a Debian of the packages that the service needs, and the same with this process' Node, as two images. */
   async makeBases(base: string, node: string): Promise<void> {
     const context = join(this.folder, 'bases');
@@ -130,10 +150,10 @@ export class Containers {
 }
 
 /** Resolves when a program's output has this text. */
-export async function outputHas(read: () => Promise<string>, text: string): Promise<string> {
+export async function outputHas(read: () => Promise<string>, text: RegExp): Promise<string> {
   for (;;) {
     const output = await read();
-    if (output.includes(text)) return output;
+    if (text.test(output)) return output;
     await once(AbortSignal.timeout(100), 'abort');
   }
 }

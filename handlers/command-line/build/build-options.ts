@@ -7,9 +7,9 @@ import { version } from '../../service/version.ts';
 import { readArguments } from '../command.ts';
 import { type BuildFile, type CheckpointEntry, defaultBuildFile, readBuildFile } from './build-file.ts';
 import { type BuilderName, builderNames } from './builder.ts';
-import { type Architecture, readArchitecture } from './target.ts';
+import { type ImageArchitecture, readArchitecture } from './target.ts';
 
-/** What is built: flags of the command over the keys of build.yaml. */
+/** The options of a build: flags of the command over the keys of build.yaml. */
 
 /** A checkpoint in the image. */
 export interface BakedCheckpoint {
@@ -32,7 +32,7 @@ export interface BuildOptions {
   /** `undefined` for the Dockerfile's own, or that of CUDA. */
   readonly base: string | undefined;
   readonly node: string | undefined;
-  readonly architecture: Architecture;
+  readonly architecture: ImageArchitecture;
   /** `undefined` for a CPU. */
   readonly cuda: CudaVersion | undefined;
   readonly checkpoints: readonly BakedCheckpoint[];

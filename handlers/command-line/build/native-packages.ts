@@ -3,7 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { HandlerError } from '../../../protocol/errors.ts';
-import type { Architecture } from './target.ts';
+import type { ImageArchitecture } from './target.ts';
 
 /** Finds the packages that dist/ needs beside it, with native code for the machine that will run. */
 
@@ -33,7 +33,7 @@ const forInstallScripts = new Set(['adm-zip', 'global-agent']);
  */
 export function findNativePackages(
   from: string,
-  architecture: Architecture,
+  architecture: ImageArchitecture,
   scratch: string,
 ): readonly InstalledPackage[] {
   const installed = collect(from, architecture);
@@ -49,7 +49,7 @@ interface Collected {
   readonly missing: readonly string[];
 }
 
-function collect(from: string, architecture: Architecture): Collected {
+function collect(from: string, architecture: ImageArchitecture): Collected {
   const packages = new Map<string, InstalledPackage>();
   const missing: string[] = [];
   const add = (name: string, dependent: string): void => {
@@ -63,7 +63,7 @@ function collect(from: string, architecture: Architecture): Collected {
   return { packages: [...packages.values()], missing };
 }
 
-function neededBy(description: PackageDescription, architecture: Architecture): readonly string[] {
+function neededBy(description: PackageDescription, architecture: ImageArchitecture): readonly string[] {
   const { dependencies = {}, optionalDependencies = {} } = description;
   const ofTarget = new RegExp(`-linux-${architecture}$`);
   return [
@@ -83,7 +83,7 @@ function describePackage(folder: string): PackageDescription {
 }
 
 /** Installs the versions that are beside `from`, for Linux with glibc. */
-function installForTarget(from: string, architecture: Architecture, scratch: string): void {
+function installForTarget(from: string, architecture: ImageArchitecture, scratch: string): void {
   const versions = nativePackages.map((name) => {
     const folder = folderOf(name, from);
     if (folder === undefined) throw failure(`${name} is not installed beside ${dirname(from)}: run npm install`);

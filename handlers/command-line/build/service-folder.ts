@@ -7,12 +7,12 @@ import { HandlerError } from '../../../protocol/errors.ts';
 import { shippedFile } from '../../../shipped-files.ts';
 import { copyForImage } from './copied-files.ts';
 import { findNativePackages, type InstalledPackage } from './native-packages.ts';
-import type { Architecture } from './target.ts';
+import type { ImageArchitecture } from './target.ts';
 
 /** The service as it lies in an image: dist/ beside its native packages, for one machine. */
 
 export interface ServiceTarget {
-  readonly architecture: Architecture;
+  readonly architecture: ImageArchitecture;
   /** `undefined` for a CPU. */
   readonly cuda?: CudaVersion | undefined;
 }
@@ -46,7 +46,7 @@ function isNeededToRun(path: string): boolean {
   return !path.endsWith('.map') && path !== 'types';
 }
 
-function copyPackage({ name, folder }: InstalledPackage, parent: string, architecture: Architecture): void {
+function copyPackage({ name, folder }: InstalledPackage, parent: string, architecture: ImageArchitecture): void {
   const isForeign = (path: string) => {
     const [, system, processor] = /^bin\/napi-v\d+\/(\w+)(?:\/(\w+))?/.exec(path) ?? [];
     return (system !== undefined && system !== 'linux') || (processor !== undefined && processor !== architecture);
@@ -56,7 +56,7 @@ function copyPackage({ name, folder }: InstalledPackage, parent: string, archite
 }
 
 /** The command `gpu` checks commit and checksum, and shows its progress. */
-function addProvider(binaries: string, architecture: Architecture, cuda: CudaVersion): void {
+function addProvider(binaries: string, architecture: ImageArchitecture, cuda: CudaVersion): void {
   if (architecture !== 'x64')
     throw new HandlerError('INVALID_REQUEST', 'Expected x64 for CUDA, which onnxruntime-node has for Linux x64 alone.');
   const [abi = ''] = readdirSync(binaries);
