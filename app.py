@@ -42,16 +42,10 @@ class InferlessPythonModel:
 
     def infer(self, inputs, *_):
         """Takes inputs by their names (input_schema.py), and returns outputs by theirs: a value, or a flat list."""
-        with self._lock:
-            if not self._is_wanted:
-                raise RuntimeError("NOT_READY: Expected initialize() before infer(), and no finalize() between them.")
-            if self._process is None or self._process.poll() is not None:
-                print(f"blip-handler: {self._ending()}; it starts again", file=sys.stderr, flush=True)
-                self._start()
         named = {name: value for name, value in inputs.items() if value is not None}
         try:
-            status, answer = self._ask("POST", f"/v2/models/{self._model}/generate", named)
-        except (OSError, http.client.HTTPException) as error:
+            status, answer = self._generate(named)
+        except (OSError, http.client.HTTPException, subprocess.TimeoutExpired) as error:
             raise RuntimeError(f"NOT_READY: {self._ending()}; the next request starts it again.") from error
         if status != 200:
             raise RuntimeError(f"{answer['code']}: {answer['error']}")
@@ -64,6 +58,25 @@ class InferlessPythonModel:
             process, self._process = self._process, None
         if process is not None:
             end(process)
+
+    def _generate(self, named):
+        process = self._living_process()
+        try:
+            return self._ask("POST", f"/v2/models/{self._model}/generate", named)
+        except ConnectionRefusedError:  # The service has just died, and has not taken the request: it may be asked again.
+            process.wait(STOP_MARGIN_SECONDS)
+            self._living_process()
+            return self._ask("POST", f"/v2/models/{self._model}/generate", named)
+
+    def _living_process(self):
+        """The service's process, started again where it has ended."""
+        with self._lock:
+            if not self._is_wanted:
+                raise RuntimeError("NOT_READY: Expected initialize() before infer(), and no finalize() between them.")
+            if self._process is None or self._process.poll() is not None:
+                print(f"blip-handler: {self._ending()}; it starts again", file=sys.stderr, flush=True)
+                self._start()
+            return self._process
 
     def _start(self):
         if self._process is not None:

@@ -8,7 +8,7 @@ import {
   type ImageRequest,
   runBuilder,
 } from '../../handlers/command-line/build/builder.ts';
-import { type Architecture, platformOf } from '../../handlers/command-line/build/target.ts';
+import { type ImageArchitecture, platformOf } from '../../handlers/command-line/build/target.ts';
 
 /** The image of a function. */
 
@@ -17,7 +17,7 @@ const MODELS_CONTEXT = 'checkpoints';
 
 export interface FunctionImage {
   readonly tag: string;
-  readonly architecture: Architecture;
+  readonly architecture: ImageArchitecture;
   /** `undefined` for AWS's. */
   readonly base: string | undefined;
   readonly builder: BuilderName | undefined;

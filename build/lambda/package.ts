@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { isFolder } from '../../checkpoint/hub/reference.ts';
 import { type BuilderName, builderNames } from '../../handlers/command-line/build/builder.ts';
-import { type Architecture, readArchitecture } from '../../handlers/command-line/build/target.ts';
+import { type ImageArchitecture, readArchitecture } from '../../handlers/command-line/build/target.ts';
 import { abortOnSignals, readArguments, runCommand, sharedHelp } from '../../handlers/command-line/command.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { writeArchive } from './archive.ts';
@@ -33,7 +33,7 @@ const MODEL = 'model';
 const READABLE_UMASK = 0o022;
 
 interface Options {
-  readonly architecture: Architecture;
+  readonly architecture: ImageArchitecture;
   readonly checkpoint: string | undefined;
   /** The archive to write, or the image to build. */
   readonly result:
@@ -71,7 +71,10 @@ function readOptions(): Options {
 function refuseIdle(flags: Readonly<Record<string, unknown>>, relation: 'without' | 'beside'): void {
   const [idle] = Object.entries(flags).find(([, value]) => value !== undefined) ?? [];
   if (idle !== undefined)
-    throw new HandlerError('INVALID_REQUEST', `--${idle} has no effect ${relation} --image: leave one out. Try --help.`);
+    throw new HandlerError(
+      'INVALID_REQUEST',
+      `--${idle} has no effect ${relation} --image: leave one out. Try --help.`,
+    );
 }
 
 function readBuilder(name: string | undefined): BuilderName | undefined {
@@ -99,7 +102,12 @@ async function make({ architecture, checkpoint, result }: Options, scratch: stri
  * Has the bundle write its service folder. The command runs in an empty folder, so that it reads no build.yaml, which is
  * for other images.
  */
-function layOut(folder: string, architecture: Architecture, checkpoint: string | undefined, scratch: string): void {
+function layOut(
+  folder: string,
+  architecture: ImageArchitecture,
+  checkpoint: string | undefined,
+  scratch: string,
+): void {
   const place = checkpoint !== undefined && isFolder(checkpoint) ? resolve(checkpoint) : checkpoint;
   const baked = place === undefined ? [] : ['--checkpoint', `${MODEL}=${place}`];
   const { status } = spawnSync(
@@ -107,7 +115,8 @@ function layOut(folder: string, architecture: Architecture, checkpoint: string |
     [program, 'build', '--folder', folder, '--architecture', architecture, ...baked],
     { cwd: scratch, stdio: ['ignore', 'ignore', 'inherit'] },
   );
-  if (status !== 0) throw new HandlerError('BUILD_FAILED', 'Expected the bundle to write its folder: see the lines above.');
+  if (status !== 0)
+    throw new HandlerError('BUILD_FAILED', 'Expected the bundle to write its folder: see the lines above.');
 }
 
 async function makeArchive(folder: string, file: string): Promise<void> {

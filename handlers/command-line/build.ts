@@ -64,8 +64,7 @@ async function buildImage(options: BuildOptions, signal: AbortSignal): Promise<v
   process.stdout.write(`${options.tag}\n`);
 }
 
-await runCommand(async () => {
+await runCommand(usage, async () => {
   const options = readBuildOptions();
-  if (options === undefined) process.stderr.write(usage);
-  else await build(options);
+  if (options !== undefined) await build(options);
 });
