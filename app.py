@@ -60,13 +60,15 @@ class InferlessPythonModel:
             end(process)
 
     def _generate(self, named):
+        path = f"/v2/models/{self._model}/generate"
         process = self._living_process()
         try:
-            return self._ask("POST", f"/v2/models/{self._model}/generate", named)
-        except ConnectionRefusedError:  # The service has just died, and has not taken the request: it may be asked again.
+            return self._ask("POST", path, named)
+        except (OSError, http.client.HTTPException):
             process.wait(STOP_MARGIN_SECONDS)
+            # Whether this request ended the service or chance did, nobody knows: it is asked once more, and no third time.
             self._living_process()
-            return self._ask("POST", f"/v2/models/{self._model}/generate", named)
+            return self._ask("POST", path, named)
 
     def _living_process(self):
         """The service's process, started again where it has ended."""

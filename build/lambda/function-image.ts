@@ -50,7 +50,7 @@ export async function buildFunctionImage(image: FunctionImage, scratch: string, 
   for (const call of builderCalls(builder, request)) await runBuilder(call, signal);
 }
 
-/** The checkpoint is a layer of its own, so that a new version of the function does not send it again. */
+/** The checkpoint comes last: docker makes it a layer of its own, which a new version of the function does not send again. */
 function dockerfileOf({ models }: FunctionImage): string {
   const text = readFileSync(fileURLToPath(new URL('Dockerfile', import.meta.url)), 'utf8');
   if (models === undefined) return text;

@@ -2,11 +2,12 @@ import { execFile } from 'node:child_process';
 import { mkdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { MAX_UNPACKED_BYTES } from '../../build/lambda/archive.ts';
 import { builtBundle } from '../support/built-bundle.ts';
 import { programEnvironment } from '../support/bundle.ts';
+import { Containers, missingPrograms } from '../support/containers.ts';
 import { checkpointFolder } from '../support/goldens.ts';
 import { functionUrlEvent } from '../support/lambda-events.ts';
 import { dataUri } from '../support/server.ts';
@@ -19,8 +20,12 @@ const root = new URL('../..', import.meta.url);
 
 /** Runs `npm run lambda` without the bundling, which all tests share. */
 function lambda(...args: readonly string[]): Promise<{ stdout: string; stderr: string }> {
-  const program = ['--preserve-symlinks', '--import', 'tsx', join(builtBundle().folder, 'build/lambda/package.ts')];
-  return run(process.execPath, [...program, ...args], { cwd: root });
+  return lambdaIn(process.env, ...args);
+}
+
+function lambdaIn(env: NodeJS.ProcessEnv, ...args: readonly string[]): Promise<{ stdout: string; stderr: string }> {
+  const program = ['--import', 'tsx', join(builtBundle().folder, 'build/lambda/package.ts')];
+  return run(process.execPath, [...program, ...args], { cwd: root, env });
 }
 
 async function unpack(file: string, folder: string): Promise<void> {
@@ -101,5 +106,68 @@ describe('npm run lambda', () => {
   ])('refuses %j', async (args, reason) => {
     const failed = await lambda(...args).catch((error: { stderr: string }) => error);
     expect(failed.stderr).toContain(reason);
+  });
+});
+
+const hasContainers = missingPrograms.length === 0 || process.env['CI'] === 'true';
+const imagesTitle = hasContainers
+  ? 'npm run lambda -- --image'
+  : `npm run lambda -- --image (skipped: ${missingPrograms.join(', ')} are not installed)`;
+
+describe.skipIf(!hasContainers)(imagesTitle, () => {
+  const containers = hasContainers ? new Containers() : undefined;
+  afterAll(async () => await containers?.remove());
+
+  test('makes an image whose function answers without network, rights or a root that can be written', async () => {
+    if (containers === undefined) throw new Error('The test is skipped.');
+    const [base, node, tag] = ['localhost/base:latest', 'localhost/node:latest', 'localhost/function:1'];
+    await containers.makeBases(base, node);
+    const args = [
+      '--image',
+      tag,
+      '--base',
+      node,
+      '--builder',
+      'buildah',
+      '--checkpoint',
+      checkpointFolder('narrow-vision'),
+    ];
+    const made = await lambdaIn(containers.environment, ...args);
+    expect(made.stdout).toBe(`${tag}\n`);
+    const [description] = JSON.parse(
+      await containers.read('podman', 'image', 'inspect', '--format', '{{json .}}', tag),
+    );
+    expect(description).toMatchObject({
+      Config: {
+        Cmd: ['dist/aws-lambda.handler'],
+        Env: expect.arrayContaining(['BLIP_CHECKPOINT=/var/task/models/model']),
+      },
+    });
+    const program = `
+      const { handler } = await import('/var/task/dist/aws-lambda.js');
+      const answer = await handler(JSON.parse(process.argv[1]), { getRemainingTimeInMillis: () => 20_000 });
+      console.log(JSON.stringify(answer));
+      process.exit();`;
+    const event = JSON.stringify({ img_url: dataUri('small') });
+    const entry = [
+      '--entrypoint=/usr/local/bin/node',
+      '--env=LOG_LEVEL=silent',
+      '--workdir=/var/task',
+      '--user=993:990',
+    ];
+    const rights = ['--network=none', '--read-only', '--cap-drop=all'];
+    const output = await containers.read(
+      'podman',
+      'run',
+      '--rm',
+      ...rights,
+      ...entry,
+      tag,
+      '--input-type=module',
+      '-e',
+      program,
+      event,
+    );
+    expect(JSON.parse(output)).toMatchObject({ model_name: 'captioning', outputs: [{ name: 'generated_output' }] });
   });
 });
