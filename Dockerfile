@@ -10,8 +10,9 @@ ARG BASE=docker.io/library/debian:bookworm-slim
 # Node.js is taken from here.
 ARG NODE=docker.io/library/node:22-bookworm-slim
 
-# Node.js of the machine that will run.
+# Node.js of the machine that will run. buildah 1.28 leaves a container behind for a stage without an instruction.
 FROM ${NODE} AS node
+WORKDIR /
 
 # The service as `blip-handler build --folder` writes it. In a clone it is made here; else the context has it.
 FROM --platform=${BUILDPLATFORM} ${NODE} AS service

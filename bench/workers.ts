@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import Handler, { settingsFromEnvironment } from '../app.ts';
+import { availableCpus } from '../pipeline/container-limits.ts';
 import { batchWindowsMs, type OptimizationGoal, optimizationGoals } from '../pipeline/optimization-goals.ts';
 import type { Settings } from '../pipeline/settings.ts';
 import { planWorkers } from '../pipeline/worker-plan.ts';
@@ -38,7 +39,8 @@ function settingsOf(optimizeFor: OptimizationGoal, maxBatchSize: number): Settin
 async function open(goal: OptimizationGoal, maxBatchSize: number): Promise<Side> {
   const handler = new Handler(settingsOf(goal, maxBatchSize));
   await handler.initialize();
-  const { workerCount, threadsPerWorker } = planWorkers(handler.settings, 'cpu', availableParallelism());
+  const cpus = { available: availableCpus(), machine: availableParallelism() };
+  const { workerCount, threadsPerWorker } = planWorkers(handler.settings, 'cpu', cpus);
   const name = `${goal} | ${workerCount} x ${threadsPerWorker} | ${maxBatchSize}`;
   return { name, handler, perSecond: [], aloneMs: [] };
 }

@@ -61,7 +61,12 @@ async function bundle(): Promise<Metafile> {
       js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
     },
   });
-  for (const shipped of ['checkpoints/scenes-captioning', 'examples', 'handlers/http/doors/page-and-docs/page']) {
+  for (const shipped of [
+    'checkpoints/scenes-captioning',
+    'examples',
+    'handlers/http/doors/page-and-docs/page',
+    'pipeline/texts/clip-vocabulary',
+  ]) {
     cpSync(`${root}${shipped}`, `${outputFolder}/${shipped}`, { recursive: true });
   }
   for (const file of ['swagger-ui.css', 'swagger-ui-bundle.js', 'LICENSE', 'NOTICE']) {

@@ -1,11 +1,13 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeAdapter } from './config/adapter-config.ts';
-import { type Architecture, architectures, findArchitecture } from './config/architectures.ts';
+import { type Architecture, architectures, findArchitecture, openClipModel } from './config/architectures.ts';
 import type { Blip2RetrievalSettings, Blip2Settings, BlipSettings, ClipSettings } from './config/families.ts';
 import { CheckpointError } from './errors.ts';
 import { readJsonFile } from './files/json-file.ts';
 import { type QuantizedPrecision, readQuantizedPrecision } from './weights/int8-format.ts';
+import { layoutOf, openClipLayout } from './weights/layout.ts';
+import { weightsFilesOf } from './weights/weights-files.ts';
 
 interface CheckpointFolder {
   readonly folder: string;
@@ -29,7 +31,7 @@ export type Blip2RetrievalCheckpoint = Extract<Checkpoint, Blip2RetrievalSetting
 export type ClipCheckpoint = Extract<Checkpoint, ClipSettings>;
 
 /**
- * Opens a folder in Hugging Face layout. Reads only its JSON files, and writes nothing.
+ * Opens a folder in Hugging Face layout, or in open_clip's. Reads only its JSON files, and writes nothing.
  * @param imageSize pixels of each side where they are not the checkpoint's: its position embeddings are interpolated.
  * @throws CheckpointError naming the file, what was expected and what is there.
  */
@@ -37,16 +39,24 @@ export function openCheckpoint(folder: string, imageSize?: number): Checkpoint {
   if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory()) {
     throw new CheckpointError('CHECKPOINT_NOT_FOUND', `${folder}: expected a checkpoint folder, got no such folder.`);
   }
-  const config = readJsonFile(join(folder, 'config.json'));
+  const { library, configFile } = layoutOf(folder);
+  const config = readJsonFile(join(folder, configFile));
   if (config === undefined) {
-    const got = describeAdapter(folder) ?? describeInner(folder) ?? 'none';
+    const got = describeAdapter(folder) ?? describeOpenClip(folder) ?? describeInner(folder) ?? 'none';
     throw new CheckpointError('CHECKPOINT_CONFIG_INVALID', `${folder}: expected a config.json, got ${got}.`);
   }
-  const architecture = findArchitecture(config);
+  const architecture = library === 'open_clip' ? 'CLIPModel' : findArchitecture(config);
   const quantizedTo = readQuantizedPrecision(config);
-  const description = architectures[architecture].read({ folder, config, imageSize });
+  const { read } = library === 'open_clip' ? openClipModel : architectures[architecture];
+  const description = read({ folder, config, imageSize });
   const notices = [...description.notices, ...adapterNotices(folder)];
   return { ...description, notices, folder, architecture, quantizedTo };
+}
+
+/** A state dict of open_clip does not say what its model is made of. */
+function describeOpenClip(folder: string): string | undefined {
+  const weights = weightsFilesOf(openClipLayout.forms).find((file) => existsSync(join(folder, file)));
+  return weights && `${weights} without its ${openClipLayout.configFile}`;
 }
 
 /**
@@ -57,7 +67,9 @@ function describeInner(folder: string): string | undefined {
   const snapshots = join(folder, 'snapshots');
   const parent = existsSync(snapshots) ? snapshots : folder;
   const isCheckpoint = (name: string) =>
-    ['config.json', 'adapter_config.json'].some((file) => existsSync(join(parent, name, file)));
+    ['config.json', openClipLayout.configFile, 'adapter_config.json'].some((file) =>
+      existsSync(join(parent, name, file)),
+    );
   const inner = readdirSync(parent).filter(isCheckpoint);
   const last = inner.sort((one, other) => one.localeCompare(other, 'en', { numeric: true })).at(-1);
   return last === undefined ? undefined : `a checkpoint in a folder of it: name ${join(parent, last)}`;

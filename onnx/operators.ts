@@ -18,7 +18,7 @@ import {
 export type Operand<T extends ElementType> = Value<T> | number | readonly number[];
 
 /** A 1-D int64 tensor: shapes, axes, indices. A number stands for a 0-D one. */
-type Ints = Value<'int64'> | readonly number[];
+export type Ints = Value<'int64'> | readonly number[];
 
 /** One dimension of a value, at run time: 1-D of one element. */
 export interface Size extends Value<'int64'> {
@@ -420,6 +420,15 @@ export class Operators {
     return this.#node('Gemm', [x, weight, bias], x.elementType, [x.shape?.[0], outputs], { transB: { int: 1 } });
   }
 
+  /** `x · weight` for `x` [rows, in] and `weight` [in, out]: a matrix that PyTorch multiplies with `@`. */
+  matrixProduct<T extends Real>(x: Value<T>, weight: Value<T>): Value<T> {
+    const [inputs, outputs] = weight.shape ?? [];
+    if (!matches(x.shape, [undefined, inputs]) || !matches(weight.shape, [inputs, outputs]))
+      throw mismatch(this, 'Gemm', 'x [rows, in] and weight [in, out]', x, weight);
+    requireOneType(this, 'Gemm', x, weight);
+    return this.#node('Gemm', [x, weight], x.elementType, [x.shape?.[0], outputs]);
+  }
+
   /** Over the last axis. Mean and variance are computed in float32, whatever the type (`stash_type`). */
   layerNormalization<T extends Real>(x: Value<T>, weight: Value<T>, bias: Value<T>, epsilon: number): Value<T> {
     axesOf(this, 'LayerNormalization', x, [-1]);
@@ -463,6 +472,16 @@ export class Operators {
       mode: { string: 'cubic' },
       antialias: { int: 1 },
       cubic_coeff_a: { float: -0.5 },
+      exclude_outside: { int: 1 },
+      coordinate_transformation_mode: { string: 'half_pixel' },
+    });
+  }
+
+  /** Bilinear resize of `x` to `sizes` as Pillow does it: antialiased, edge weights renormalised. */
+  resizeBilinear<T extends 'uint8' | 'float32'>(x: Value<T>, sizes: Ints): Value<T> {
+    return this.#resize(x, sizes, {
+      mode: { string: 'linear' },
+      antialias: { int: 1 },
       exclude_outside: { int: 1 },
       coordinate_transformation_mode: { string: 'half_pixel' },
     });

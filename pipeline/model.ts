@@ -10,6 +10,7 @@ import type { TaskSchema } from '../protocol/schema.ts';
 import { unlessAborted } from './abort.ts';
 import { AcceptedRequests, type WorkLimits } from './accepted-requests.ts';
 import { maxBatchSizeOn } from './batch-size.ts';
+import { availableCpus } from './container-limits.ts';
 import { findCudaMachine } from './cuda/diagnosis.ts';
 import type { ByteBudget } from './images/byte-budget.ts';
 import { decodingAdvice } from './images/decoding-advice.ts';
@@ -196,8 +197,9 @@ async function startPlannedWorkers<Name extends Task>(
   options: StartOptions,
 ): Promise<PlannedWorkers<Name>> {
   const place = expectedPlace(settings, checkpoint);
-  const first = planWorkers(settings, place, availableParallelism());
-  const onCpu = planWorkers(settings, 'cpu', availableParallelism());
+  const cpus = { available: availableCpus(), machine: availableParallelism() };
+  const first = planWorkers(settings, place, cpus);
+  const onCpu = planWorkers(settings, 'cpu', cpus);
   const pool = await startWorkers(name, checkpoint, settings, first, options);
   const isAsExpected = pool.executionProvider.executionProvider !== 'cpu' || isDeepStrictEqual(first, onCpu);
   if (isAsExpected) return { pool, plan: first };

@@ -152,7 +152,7 @@ function modelDefinitions({ checkpoint }: ChangingDefaults): UnplacedSettings<Mo
   return {
     checkpoint: text(
       'BLIP_CHECKPOINT',
-      'Checkpoint folder in Hugging Face layout, or `OWNER/NAME[@REVISION]` of the Hub.',
+      'Checkpoint folder, `OWNER/NAME[@REVISION]` of the Hub, or a name of open_clip such as `ViT-B-32:openai`.',
       checkpoint,
       'the one that ships',
       'PLACE',
@@ -214,7 +214,10 @@ const runDefinitions: UnplacedSettings<Omit<ComputingSettings, keyof BatchSettin
     'BLIP_WORKERS',
     'Worker threads, of each device where there are `BLIP_DEVICES`; each computes one batch at a time. `auto` is 1, and for throughput on a CPU one for each CPU, up to 4.',
   ),
-  threadsPerWorker: countOrAuto('BLIP_THREADS', 'Threads that one batch is computed with. `auto` is CPUs / workers.'),
+  threadsPerWorker: countOrAuto(
+    'BLIP_THREADS',
+    "Threads that one batch is computed with. `auto` is CPUs / workers; a container's limit of CPUs counts.",
+  ),
 };
 
 /** How items are computed together, and within which bounds. */

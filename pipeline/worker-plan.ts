@@ -23,17 +23,24 @@ export interface WorkerPlan {
   readonly threadsPerWorker: number;
 }
 
+export interface CpuCounts {
+  /** Those that the container lets the process use, or all of the machine: `auto` follows from them. */
+  readonly available: number;
+  /** Bounds what is set by hand, because more threads than cores make everything slower. */
+  readonly machine: number;
+}
+
 /** Each worker has memory of its own for weights and runs, so that a large machine does not get one for each CPU. */
 const MAX_WORKERS = 4;
 
 /**
- * The workers of a model on a machine with so many CPUs. On a GPU each worker has a copy of the weights on the card, and
+ * The workers of a model where there are so many CPUs. On a GPU each worker has a copy of the weights on the card, and
  * one keeps it busy, whatever the goal.
  */
-export function planWorkers(choices: WorkerChoices, place: 'cpu' | 'gpu', cpuCount: number): WorkerPlan {
+export function planWorkers(choices: WorkerChoices, place: 'cpu' | 'gpu', cpus: CpuCounts): WorkerPlan {
   const { optimizeFor, workerCount: choice, threadsPerWorker: threads, deviceIds } = choices;
-  const usual = place === 'gpu' || optimizeFor === 'latency' ? 1 : Math.min(cpuCount, MAX_WORKERS);
+  const usual = place === 'gpu' || optimizeFor === 'latency' ? 1 : Math.min(cpus.available, MAX_WORKERS);
   const workerCount = (choice === 'auto' ? usual : choice) * Math.max(1, deviceIds.length);
-  const share = Math.max(1, Math.floor(cpuCount / workerCount));
-  return { workerCount, threadsPerWorker: threads === 'auto' ? share : Math.min(threads, cpuCount) };
+  const share = Math.max(1, Math.floor(cpus.available / workerCount));
+  return { workerCount, threadsPerWorker: threads === 'auto' ? share : Math.min(threads, cpus.machine) };
 }

@@ -218,7 +218,7 @@ const table = {
     retryable: true,
     headers: retryAfter,
     meaning:
-      'The model is not loaded yet, or no longer; or its worker threads have ended or hang, and none has started for 10 s; or the system has no process to give that an image could be decoded in; or a job was to begin in a server that is stopping.',
+      'The model is not loaded yet, or no longer; or its worker threads have ended or hang, and none has started for 10 s; or the system has no process to give that an image could be decoded in; or a job was to begin in a server that is stopping; or Redis (`BLIP_REDIS_URL`) does not answer for the jobs of other replicas, or the replica of a job has died.',
   },
   EXECUTION_PROVIDER_UNAVAILABLE: {
     http: 500,

@@ -15,7 +15,17 @@ const allowedImports: Readonly<Record<string, readonly string[]>> = {
   protocol: ['numbers'],
   // The inputs of generation follow from the table that checkpoints, graphs and feeds follow from.
   'input_schema.ts': ['protocol', 'checkpoint/config/generation-parameters.ts'],
-  pipeline: ['numbers', 'network', 'onnx', 'checkpoint', 'models', 'protocol', 'input_schema.ts', 'package.json'],
+  pipeline: [
+    'numbers',
+    'network',
+    'onnx',
+    'checkpoint',
+    'models',
+    'protocol',
+    'input_schema.ts',
+    'shipped-files.ts',
+    'package.json',
+  ],
   'shipped-files.ts': [],
   'app.ts': ['pipeline', 'protocol', 'input_schema.ts', 'shipped-files.ts'],
   // Some commands need checkpoints alone: a download needs nothing of the running model.
@@ -24,11 +34,11 @@ const allowedImports: Readonly<Record<string, readonly string[]>> = {
 
 /** For each room within pipeline/, the others that it may import from. All may measure times and know requests. */
 const allowedWithinPipeline: Readonly<Record<string, readonly string[]>> = {
-  images: ['stages.ts', 'fair-queue.ts'],
+  images: ['stages.ts', 'fair-queue.ts', 'container-limits.ts'],
   cuda: [],
   texts: [],
-  calibration: ['images', 'sessions'],
-  sessions: ['images', 'cuda'],
+  calibration: ['images', 'sessions', 'container-limits.ts'],
+  sessions: ['images', 'cuda', 'container-limits.ts'],
   workers: ['images', 'sessions', 'fair-queue.ts'],
   tasks: ['accepted-requests.ts', 'infer-request.ts', 'stages.ts', 'images', 'texts', 'sessions', 'workers'],
 };
@@ -99,6 +109,7 @@ const onlyImporters: Readonly<Record<string, readonly string[]>> = {
   'prom-client': ['handlers/service/metrics.ts', 'handlers/service/model-metrics.ts'],
   '@opentelemetry/api': ['handlers/service/tracing.ts'],
   yaml: ['handlers/command-line/build/build-file.ts'],
+  '@redis/client': ['handlers/http/doors/runpod/redis-client.ts'],
   'cli-progress': ['handlers/command-line/download-progress.ts'],
 };
 

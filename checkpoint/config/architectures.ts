@@ -8,9 +8,10 @@ import {
   type Family,
   type FamilySettings,
   instructBlip,
+  openClip,
   requireEqualWidths,
 } from './families.ts';
-import { type ImageProcessorConfig, readImageProcessor, resizeTo } from './image-processor-config.ts';
+import { type ImageProcessorConfig, resizeTo } from './image-processor-config.ts';
 import { atImageSize } from './vision-config.ts';
 
 /** Everything that a checkpoint's JSON files say about its model, except its weights and its tokenizer. */
@@ -41,7 +42,7 @@ function architecture<const Task extends string, Settings extends FamilySettings
       const settings = family.readSettings(folder, config);
       check(settings, config);
       const { vision } = settings.config;
-      const imageProcessor = readImageProcessor(folder, vision.imageSize, family.usualResize);
+      const imageProcessor = family.readImageProcessor(folder, config, vision.imageSize);
       if (imageSize === undefined) return { ...settings, task, imageProcessor };
       const resized = { ...settings.config, vision: atImageSize(vision, imageSize, folder) };
       return { ...settings, task, config: resized, imageProcessor: resizeTo(imageProcessor, imageSize) };
@@ -59,6 +60,9 @@ export const architectures = {
   Blip2ForImageTextRetrieval: architecture('retrieval', blip2Retrieval),
   CLIPModel: architecture('clip', clip),
 } as const;
+
+/** CLIP in open_clip's own files, which name no architecture. */
+export const openClipModel = architecture('clip', openClip);
 
 export type Architecture = keyof typeof architectures;
 export type Task = (typeof architectures)[Architecture]['task'];

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { type JsonSection, readJsonFile } from '../files/json-file.ts';
 import { inconsistent, subsection } from '../files/json-section.ts';
+import { hasVocabulary } from '../files/settings-files.ts';
 import { type BlipConfig, readBlipConfig } from './blip-config.ts';
 import {
   type Blip2Config,
@@ -11,7 +12,9 @@ import {
 import { type ClipConfig, readClipConfig } from './clip-config.ts';
 import { type GenerationDefaults, otherSpecialTokens, readGenerationConfig } from './generation-config.ts';
 import { misplacedParameters, unreadParameters } from './ignored-parameters.ts';
-import type { Resize } from './image-processor-config.ts';
+import { type ImageProcessorConfig, readImageProcessor } from './image-processor-config.ts';
+import { readOpenClipConfig } from './open-clip-config.ts';
+import { readOpenClipImageProcessor } from './open-clip-image-processor.ts';
 import { noTokenRules, type TokenRules } from './token-rules.ts';
 import type { VisionConfig } from './vision-config.ts';
 
@@ -28,8 +31,13 @@ export interface FamilySettings {
 
 /** How the checkpoints of a family say what they are. */
 export interface Family<Settings extends FamilySettings> {
-  /** How images come to the model's size where the file of the image processor does not say. */
-  readonly usualResize: Resize['kind'];
+  /**
+   * How images become pixels.
+   * @param config the file that `readSettings` reads.
+   * @param imageSize of the vision model.
+   * @throws CheckpointError `CHECKPOINT_CONFIG_INVALID` or `CHECKPOINT_FILE_UNREADABLE`.
+   */
+  readonly readImageProcessor: (folder: string, config: JsonSection, imageSize: number) => ImageProcessorConfig;
   /** @throws CheckpointError `CHECKPOINT_CONFIG_INVALID`. */
   readonly readSettings: (folder: string, config: JsonSection) => Settings;
 }
@@ -55,8 +63,13 @@ export interface Blip2RetrievalSettings extends FamilySettings {
   readonly config: Blip2RetrievalConfig;
 }
 
+type ReadImageProcessor = Family<FamilySettings>['readImageProcessor'];
+
+const squashed: ReadImageProcessor = (folder, _config, imageSize) => readImageProcessor(folder, imageSize, 'squash');
+const cropped: ReadImageProcessor = (folder, _config, imageSize) => readImageProcessor(folder, imageSize, 'crop');
+
 export const blip: Family<BlipSettings> = {
-  usualResize: 'squash',
+  readImageProcessor: squashed,
   readSettings(folder, file) {
     const config = readBlipConfig(file);
     const generation = readGenerationConfig(
@@ -74,8 +87,15 @@ export const blip: Family<BlipSettings> = {
 };
 
 export const clip: Family<ClipSettings> = {
-  usualResize: 'crop',
+  readImageProcessor: cropped,
   readSettings: (_folder, config) => ({ config: readClipConfig(config), notices: [] }),
+};
+
+/** CLIP in open_clip's own files. */
+export const openClip: Family<ClipSettings> = {
+  readImageProcessor: (_folder, file, imageSize) =>
+    readOpenClipImageProcessor(subsection(file, 'preprocess_cfg'), imageSize),
+  readSettings: (folder, file) => ({ config: readOpenClipConfig(file, hasVocabulary(folder)), notices: [] }),
 };
 
 export const blip2 = imageTextFamily(false);
@@ -87,7 +107,7 @@ export const instructBlip = imageTextFamily(true);
  */
 function imageTextFamily(readsInstruction: boolean): Family<Blip2Settings> {
   return {
-    usualResize: 'squash',
+    readImageProcessor: squashed,
     readSettings(folder, file) {
       const config = readBlip2Config(file, readsInstruction);
       const textConfig = subsection(file, 'text_config');
@@ -121,7 +141,7 @@ function endTokenNotices({ path }: JsonSection, { language: { endTokenIds } }: B
 }
 
 export const blip2Retrieval: Family<Blip2RetrievalSettings> = {
-  usualResize: 'squash',
+  readImageProcessor: squashed,
   readSettings: (_folder, config) => ({ config: readBlip2RetrievalConfig(config), notices: [] }),
 };
 

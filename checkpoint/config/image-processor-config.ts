@@ -16,9 +16,17 @@ type Channels = readonly [red: number, green: number, blue: number];
 /** How an image is brought to the size of the model, which is square. */
 export type Resize =
   /** Both sides at once; the aspect ratio is not kept. */
-  | { readonly kind: 'squash'; readonly side: number }
+  | { readonly kind: 'squash'; readonly side: number; readonly interpolation?: 'bilinear' }
   /** The shorter side becomes `shortestEdge`, the other follows in proportion; then the middle is cut out. */
-  | { readonly kind: 'crop'; readonly shortestEdge: number; readonly side: number };
+  | {
+      readonly kind: 'crop';
+      readonly shortestEdge: number;
+      readonly side: number;
+      /** Bicubic unless it is given. */
+      readonly interpolation?: 'bilinear';
+      /** Half a pixel before the middle goes to the even neighbour, as in torchvision, and not to the lower one. */
+      readonly roundsMiddle?: true;
+    };
 
 /** The steps between RGB pixels and `pixel_values`. */
 export interface ImageProcessorConfig {
@@ -30,8 +38,8 @@ export interface ImageProcessorConfig {
 }
 
 /** `OPENAI_CLIP_MEAN` and `OPENAI_CLIP_STD` of transformers' image_utils.py. */
-const CLIP_MEAN: Channels = [0.48145466, 0.4578275, 0.40821073];
-const CLIP_STANDARD_DEVIATION: Channels = [0.26862954, 0.26130258, 0.27577711];
+export const CLIP_MEAN: Channels = [0.48145466, 0.4578275, 0.40821073];
+export const CLIP_STANDARD_DEVIATION: Channels = [0.26862954, 0.26130258, 0.27577711];
 /** `PIL.Image.Resampling.BICUBIC`. */
 const BICUBIC = 3;
 
@@ -75,17 +83,17 @@ export function readImageProcessorConfig(
     normalize: readBoolean(file, 'do_normalize', true)
       ? {
           mean: readChannelNumbers(file, 'image_mean', CLIP_MEAN),
-          standardDeviation: readDeviation(file),
+          standardDeviation: readDeviation(file, 'image_std'),
         }
       : undefined,
   };
 }
 
 /** Colours are divided by it: none of it may be 0. */
-function readDeviation(file: JsonSection): readonly [number, number, number] {
-  const deviation = readChannelNumbers(file, 'image_std', CLIP_STANDARD_DEVIATION);
+export function readDeviation(file: JsonSection, key: 'image_std' | 'std'): Channels {
+  const deviation = readChannelNumbers(file, key, CLIP_STANDARD_DEVIATION);
   if (deviation.every((number) => number !== 0)) return deviation;
-  throw inconsistent(file, 'image_std to have no 0', deviation.join(', '));
+  throw inconsistent(file, `${key} to have no 0`, deviation.join(', '));
 }
 
 /** The steps for images of another size than the checkpoint's. */

@@ -1,11 +1,8 @@
-import { basename } from 'node:path';
+import { existsSync } from 'node:fs';
+import { basename, join } from 'node:path';
 
-/** The small files that a checkpoint may have. A download fetches all that exist. */
-export const settingsFiles: readonly string[] = [
-  'config.json',
-  'preprocessor_config.json',
-  'processor_config.json',
-  'generation_config.json',
+/** The files that a tokenizer may be made of. */
+const tokenizerFiles: readonly string[] = [
   'tokenizer.json',
   'tokenizer_config.json',
   'vocab.txt',
@@ -16,6 +13,18 @@ export const settingsFiles: readonly string[] = [
   'added_tokens.json',
   'special_tokens_map.json',
 ];
+
+/** The small files that a checkpoint may have. A download fetches all that exist. */
+export const settingsFiles: readonly string[] = [
+  'config.json',
+  'preprocessor_config.json',
+  'processor_config.json',
+  'generation_config.json',
+  ...tokenizerFiles,
+];
+
+/** Those of a checkpoint in open_clip's own files. */
+export const openClipSettingsFiles: readonly string[] = ['open_clip_config.json', ...tokenizerFiles];
 
 /** InstructBLIP's Q-Former has a tokenizer of BERT in a folder of its own. */
 export const QFORMER_TOKENIZER_FOLDER = 'qformer_tokenizer';
@@ -37,6 +46,11 @@ export const vocabularies: readonly (readonly string[])[] = [
   ['spiece.model'],
   ['tokenizer.model'],
 ];
+
+/** Whether a folder has the vocabulary of a tokenizer. */
+export function hasVocabulary(folder: string): boolean {
+  return vocabularies.some((files) => files.every((file) => existsSync(join(folder, file))));
+}
 
 const MEBIBYTE = 1 << 20;
 /** The largest settings of published BLIP and CLIP checkpoints have some hundred kilobytes. */

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { CheckpointError } from '../errors.ts';
 import { readJsonFile } from '../files/json-file.ts';
 import { QFORMER_TOKENIZER_FOLDER, settingsFiles, vocabularies } from '../files/settings-files.ts';
-import { isWeightsIndex, shardsOf, weightsFiles } from '../weights/weights-files.ts';
+import { layoutOf, openClipLayout, transformersLayout } from '../weights/layout.ts';
+import { isWeightsIndex, shardsOf, weightsFilesOf } from '../weights/weights-files.ts';
 import { cachedCommit, repositoryCache } from './cache-layout.ts';
 import type { HubSettings } from './hub-settings.ts';
 import { type HubReference, referenceText } from './reference.ts';
@@ -58,10 +59,13 @@ export function requireCached(
   );
 }
 
+const weightsFiles = weightsFilesOf(transformersLayout.forms);
+
 type MissingFiles = Pick<FolderContent, 'missing' | 'unknown'>;
 
 function missingFrom(folder: string | undefined, isAbsentOnHub: (file: string) => boolean): MissingFiles {
   const has = (file: string) => folder !== undefined && existsSync(join(folder, file));
+  if (folder !== undefined && layoutOf(folder).library === 'open_clip') return missingOfOpenClip(has);
   const isUnknown = (file: string) => !has(file) && !isAbsentOnHub(file);
   const weights = missingWeights(folder, has, isUnknown);
   const hasVocabulary = vocabularies.some((files) => files.every(has));
@@ -81,6 +85,12 @@ function missingFrom(folder: string | undefined, isAbsentOnHub: (file: string) =
     ],
     unknown: [...settingsFiles.filter((file) => !needless.has(file) && isUnknown(file)), ...weights.unknown],
   };
+}
+
+/** Nothing else is needed: CLIP's tokenizer ships with this package. */
+function missingOfOpenClip(has: (file: string) => boolean): MissingFiles {
+  const forms = weightsFilesOf(openClipLayout.forms);
+  return { missing: forms.some(has) ? [] : [forms.join(' (or ').concat(')')], unknown: [] };
 }
 
 /** InstructBLIP's Q-Former reads prompts in tokens of its own. */

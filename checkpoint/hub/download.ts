@@ -1,8 +1,9 @@
 import { join } from 'node:path';
 import { CheckpointError } from '../errors.ts';
 import { readJsonFile } from '../files/json-file.ts';
-import { maxFileBytes, qformerTokenizerFiles, settingsFiles, vocabularies } from '../files/settings-files.ts';
-import { isWeightsIndex, shardsOf, weightsFiles } from '../weights/weights-files.ts';
+import { maxFileBytes, settingsFiles, vocabularies } from '../files/settings-files.ts';
+import { chooseLayout, type Layout, openClipLayout, transformersLayout } from '../weights/layout.ts';
+import { isWeightsIndex, shardsOf, weightsFilesOf } from '../weights/weights-files.ts';
 import { type AttemptOptions, defaultHubLimits, type HubLimits } from './attempts.ts';
 import { CacheDestination } from './cache-destination.ts';
 import { readCachedFiles, readFolderFiles, requireCached } from './cached-files.ts';
@@ -89,13 +90,12 @@ function attemptOptions(
   return { inquiry: { subject: referenceText(reference), modelUrl, endpoint, hasToken }, limits, signal, onNotice };
 }
 
-const smallFiles: readonly string[] = [...settingsFiles, ...qformerTokenizerFiles];
-
 /** Fetches the weights last, so that a model that is no checkpoint costs little. */
 async function fetchNeeded(download: Download): Promise<string> {
   const { reference, listing, destination } = download;
-  const { form, absent } = chooseFiles(reference, listing);
-  const small = present(smallFiles, listing);
+  const layout = await findLayout(download);
+  const { form, absent } = chooseFiles(reference, listing, layout);
+  const small = present(layout.settingsFiles, listing);
   if (!isWeightsIndex(form.name)) {
     await fetchFiles([...small, form], 0, download);
   } else {
@@ -106,17 +106,32 @@ async function fetchNeeded(download: Download): Promise<string> {
   return destination.folder;
 }
 
+/** Where the Hub has the settings of both libraries, config.json says whose model it is. */
+async function findLayout(download: Download): Promise<Layout> {
+  const { reference, listing, destination } = download;
+  const { configFile } = transformersLayout;
+  const config = present([configFile], listing);
+  if (listing.files.has(openClipLayout.configFile)) {
+    requireReadableSizes(reference, config);
+    await fetchFiles(config, 0, download);
+  }
+  const readConfig = () => readJsonFile(join(destination.folder, configFile))?.values;
+  return chooseLayout((file) => listing.files.has(file), readConfig);
+}
+
 /** Chooses the form of the weights, and lists the files that the Hub does not have. */
 function chooseFiles(
   reference: HubReference,
   listing: Listing,
+  layout: Layout,
 ): { readonly form: RemoteFile; readonly absent: readonly string[] } {
-  if (!listing.files.has('config.json')) {
+  if (!listing.files.has(layout.configFile)) {
     throw new CheckpointError(
       'CHECKPOINT_CONFIG_INVALID',
-      `${referenceText(reference)}: expected a config.json on the Hub, got ${adapterOrNone(listing)}.`,
+      `${referenceText(reference)}: expected a ${layout.configFile} on the Hub, got ${otherOrNone(listing)}.`,
     );
   }
+  const weightsFiles = weightsFilesOf(layout.forms);
   const [form] = present(weightsFiles, listing);
   if (form === undefined) {
     throw new CheckpointError(
@@ -124,15 +139,17 @@ function chooseFiles(
       `${referenceText(reference)}: expected one of ${weightsFiles.join(', ')} on the Hub, got none of them.`,
     );
   }
-  requireVocabulary(reference, listing);
-  requireReadableSizes(reference, listing);
+  // CLIP's vocabulary ships with this package.
+  if (layout.library === 'transformers') requireVocabulary(reference, listing);
+  requireReadableSizes(reference, present([...layout.settingsFiles, ...weightsFiles.filter(isWeightsIndex)], listing));
   const betterForms = weightsFiles.slice(0, weightsFiles.indexOf(form.name));
-  return { form, absent: [...settingsFiles.filter((file) => !listing.files.has(file)), ...betterForms] };
+  const usualFiles = layout.library === 'transformers' ? settingsFiles : layout.settingsFiles;
+  return { form, absent: [...usualFiles.filter((file) => !listing.files.has(file)), ...betterForms] };
 }
 
 /** A file that would be refused when it is read is not fetched. */
-function requireReadableSizes(reference: HubReference, listing: Listing): void {
-  for (const { name, sizeBytes } of present([...smallFiles, ...weightsFiles.filter(isWeightsIndex)], listing)) {
+function requireReadableSizes(reference: HubReference, files: readonly RemoteFile[]): void {
+  for (const { name, sizeBytes } of files) {
     if (sizeBytes <= maxFileBytes(name)) continue;
     throw new CheckpointError(
       'CHECKPOINT_FILE_UNREADABLE',
@@ -151,8 +168,10 @@ function requireVocabulary(reference: HubReference, { files }: Listing): void {
   );
 }
 
-/** A LoRA adapter has no configuration of a model. */
-function adapterOrNone({ files }: Listing): string {
+/** A LoRA adapter has no configuration of a model, and some weights of open_clip have none. */
+function otherOrNone({ files }: Listing): string {
+  const openClipWeights = weightsFilesOf(openClipLayout.forms).find((file) => files.has(file));
+  if (openClipWeights !== undefined) return `${openClipWeights} without its ${openClipLayout.configFile}`;
   if (!files.has('adapter_config.json')) return 'none';
   return 'an adapter of PEFT; download its folder with "hf download", and merge it with "blip-handler merge"';
 }

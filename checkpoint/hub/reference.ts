@@ -1,5 +1,6 @@
 import { statSync } from 'node:fs';
 import { CheckpointError } from '../errors.ts';
+import { hubModelOf } from './open-clip-names.ts';
 
 /** A model of the Hub at one revision: a branch, a tag, a commit, or a ref such as `refs/pr/18`. */
 export interface HubReference {
@@ -25,11 +26,13 @@ export function isFolder(path: string): boolean {
 
 /**
  * Reads `owner/name` or `owner/name@revision`, by the Hub's own rules for names: `validate_repo_id` of huggingface_hub.
+ * Names of open_clip's pretrained checkpoints, such as `ViT-B-32:openai`, stand for their repositories.
  * @param revision where it is apart from the name; only one of the two may have a revision.
- * @throws CheckpointError `CHECKPOINT_NOT_FOUND` when it is no reference, since it may have been meant as a folder.
+ * @throws CheckpointError `CHECKPOINT_NOT_FOUND` when it is no reference, since it may have been meant as a folder; the
+ *   errors of `hubModelOf`.
  */
 export function parseHubReference(text: string, revision?: string): HubReference {
-  const [name = '', inText] = splitOnce(text, '@');
+  const [name = '', inText] = splitOnce(hubModelOf(text) ?? text, '@');
   if (!isHubName(name)) {
     throw new CheckpointError(
       'CHECKPOINT_NOT_FOUND',

@@ -9,6 +9,7 @@ import {
   writeWeights,
 } from '../new-checkpoint/new-folder.ts';
 import type { TensorToWrite } from '../new-checkpoint/write-safetensors.ts';
+import { layoutOf } from '../weights/layout.ts';
 import type { TensorRegion } from '../weights/safetensors.ts';
 import { openWeights } from '../weights/weights.ts';
 import { type Adapter, openAdapter } from './adapter.ts';
@@ -41,6 +42,7 @@ export async function mergeCheckpoint(
   options: WriteOptions = {},
 ): Promise<MergedCheckpoint> {
   const adapter = openAdapter(adapterFolder);
+  requireBaseOfTransformers(baseFolder);
   const { quantizedTo } = openCheckpoint(baseFolder);
   if (quantizedTo !== undefined) {
     const message = `${baseFolder}: expected a base of floating point weights, got one of ${quantizedTo}; merge first.`;
@@ -53,6 +55,13 @@ export async function mergeCheckpoint(
     await copySettings(baseFolder, folder);
   });
   return { moduleCount: adapter.modules.length, replacedCount: adapter.replacements.size, weightsBytes };
+}
+
+/** PEFT names the modules of an adapter as transformers does. */
+function requireBaseOfTransformers(baseFolder: string): void {
+  if (layoutOf(baseFolder).library === 'transformers') return;
+  const expected = 'a base in Hugging Face layout, as PEFT trains adapters for';
+  throw new CheckpointError('CHECKPOINT_CONFIG_INVALID', `${baseFolder}: expected ${expected}, got open_clip's files.`);
 }
 
 type Regions = ReadonlyMap<string, TensorRegion>;

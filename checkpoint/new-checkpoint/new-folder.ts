@@ -3,13 +3,10 @@ import { copyFile, mkdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { readBytes, withFile } from '../files/binary-file.ts';
 import { hasRegularFile } from '../files/regular-file.ts';
-import { qformerTokenizerFiles, settingsFiles } from '../files/settings-files.ts';
+import { type Layout, layoutOf, transformersLayout } from '../weights/layout.ts';
 import type { TensorRegion } from '../weights/safetensors.ts';
 import { bandsOf } from './bands.ts';
 import { type TensorToWrite, writeSafetensors } from './write-safetensors.ts';
-
-/** Where a new checkpoint has its weights. */
-const WEIGHTS = 'model.safetensors';
 
 export interface WriteOptions {
   /** Called after each tensor. */
@@ -38,6 +35,7 @@ export async function writeNewFolder(target: string, write: (folder: string) => 
 
 /**
  * Writes the weights of a new checkpoint into a folder, one tensor after the other.
+ * @param layout of the new checkpoint.
  * @returns their bytes.
  * @throws as `writeSafetensors` does; the reason of `signal`.
  */
@@ -45,10 +43,11 @@ export async function writeWeights(
   folder: string,
   tensors: readonly TensorToWrite[],
   { onProgress, signal }: WriteOptions,
+  layout: Layout = transformersLayout,
 ): Promise<number> {
   const weightsBytes = totalBytes(tensors);
   let writtenBytes = 0;
-  await writeSafetensors(join(folder, WEIGHTS), tensors, ({ lengthBytes }) => {
+  await writeSafetensors(join(folder, layout.newWeightsFile), tensors, ({ lengthBytes }) => {
     signal?.throwIfAborted();
     writtenBytes += lengthBytes;
     onProgress?.(writtenBytes, weightsBytes);
@@ -73,7 +72,7 @@ function* bytesOf(region: TensorRegion): Generator<Uint8Array> {
 
 /** Copies the small files of a checkpoint that exist. */
 export async function copySettings(folder: string, target: string, except: readonly string[] = []): Promise<void> {
-  for (const file of new Set([...settingsFiles, ...qformerTokenizerFiles])) {
+  for (const file of layoutOf(folder).settingsFiles) {
     if (except.includes(file) || !hasRegularFile(join(folder, file))) continue;
     await mkdir(dirname(join(target, file)), { recursive: true });
     await copyFile(join(folder, file), join(target, file));

@@ -2,16 +2,21 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readTextFile } from '../files/text-file.ts';
 
-const CONFIG = 'config.json';
-
 /**
- * Writes a config.json into `target` that says one thing otherwise than the one of `folder`, or one thing more.
+ * Writes a configuration into `target` that says one thing otherwise than the one of `folder`, or one thing more.
+ * @param file its name in both folders.
  * @param key of its outermost object.
  * @throws CheckpointError when the file cannot be read; errors of the file system.
  */
-export async function writeConfig(folder: string, target: string, key: string, value: unknown): Promise<void> {
-  const text = readTextFile(join(folder, CONFIG), 'CHECKPOINT_CONFIG_INVALID', 'JSON') ?? '{}';
-  await writeFile(join(target, CONFIG), withMember(text, key, value));
+export async function writeConfig(
+  folder: string,
+  target: string,
+  file: string,
+  key: string,
+  value: unknown,
+): Promise<void> {
+  const text = readTextFile(join(folder, file), 'CHECKPOINT_CONFIG_INVALID', 'JSON') ?? '{}';
+  await writeFile(join(target, file), withMember(text, key, value));
 }
 
 /**

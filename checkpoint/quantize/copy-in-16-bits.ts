@@ -9,8 +9,9 @@ import {
   writeWeights,
 } from '../new-checkpoint/new-folder.ts';
 import type { TensorToWrite } from '../new-checkpoint/write-safetensors.ts';
+import { layoutOf } from '../weights/layout.ts';
 import type { TensorRegion } from '../weights/safetensors.ts';
-import { openWeights } from '../weights/weights.ts';
+import { openWeights, readStoredTensors } from '../weights/weights.ts';
 import { writeConfig } from './config-text.ts';
 import { isUnused } from './needless-tensors.ts';
 import { requireFloats } from './quantize-checkpoint.ts';
@@ -41,14 +42,18 @@ const keptInFloat32 = /^(?:query_tokens$|qformer\.)|^language_model\..*\.DenseRe
  */
 export async function copyIn16Bits(folder: string, target: string, options: CopyOptions): Promise<CopiedCheckpoint> {
   requireFloats(folder);
-  const { regions } = openWeights(folder);
+  const layout = layoutOf(folder);
+  // open_clip reads the copy as well, by its own names.
+  const regions = layout.library === 'open_clip' ? readStoredTensors(folder) : openWeights(folder).regions;
   const tensors = [...regions].flatMap(([name, region]) =>
     isUnused(regions, name) ? [] : [tensorOf(options.precision, name, region)],
   );
   await writeNewFolder(target, async (newFolder) => {
-    await writeWeights(newFolder, tensors, options);
-    await writeConfig(folder, newFolder, precisionKey(folder), options.precision);
-    await copySettings(folder, newFolder, ['config.json']);
+    await writeWeights(newFolder, tensors, options, layout);
+    await copySettings(folder, newFolder);
+    // open_clip's configuration names no precision.
+    if (layout.library === 'transformers')
+      await writeConfig(folder, newFolder, layout.configFile, precisionKey(folder), options.precision);
   });
   return { weightsBytes: totalBytes(tensors), sourceBytes: totalBytes([...regions.values()]) };
 }

@@ -9,6 +9,7 @@ import {
 } from '../new-checkpoint/new-folder.ts';
 import type { TensorToWrite } from '../new-checkpoint/write-safetensors.ts';
 import { FORMAT, quantizedNames, VERSION } from '../weights/int8-format.ts';
+import { layoutOf } from '../weights/layout.ts';
 import { openWeights } from '../weights/weights.ts';
 import type { Calibration } from './calibration.ts';
 import { checkpointTensors, type LanguageModelBits } from './checkpoint-tensors.ts';
@@ -31,10 +32,10 @@ export interface QuantizedCheckpoint {
 }
 
 /**
- * Makes an int8 checkpoint from one in Hugging Face layout, one tensor after the other. The new folder appears only when it
- * is whole.
+ * Makes an int8 checkpoint from one of floats, in the layout that it has, one tensor after the other. The new folder
+ * appears only when it is whole.
  * @param target a folder that does not exist yet, or is empty.
- * @throws CheckpointError when the source's config.json or weights cannot be read, a matrix has weights that are not
+ * @throws CheckpointError when the source's configuration or weights cannot be read, a matrix has weights that are not
  *   finite, or it is int8 already, or 4 bits are asked for where there is no language model that could have them; the
  *   reason of `signal`; errors of the file system.
  */
@@ -45,13 +46,15 @@ export async function quantizeCheckpoint(
 ): Promise<QuantizedCheckpoint> {
   requireFloats(folder);
   const { regions } = openWeights(folder);
+  const layout = layoutOf(folder);
+  const { configFile } = layout;
   const { calibration, languageModelBits: bits = 8 } = options;
   const tensors = checkpointTensors(regions, bits, calibration?.inputs);
   if (bits === 4) requireHalfBytes(folder, tensors);
   await writeNewFolder(target, async (newFolder) => {
-    await writeWeights(newFolder, tensors, options);
-    await writeConfig(folder, newFolder, 'quantization_config', quantizationOf(bits, calibration));
-    await copySettings(folder, newFolder, ['config.json']);
+    await writeWeights(newFolder, tensors, options, layout);
+    await writeConfig(folder, newFolder, configFile, 'quantization_config', quantizationOf(bits, calibration));
+    await copySettings(folder, newFolder, [configFile]);
   });
   const { values, blocks, blocks4Bits } = quantizedNames;
   return {

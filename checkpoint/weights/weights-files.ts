@@ -2,25 +2,32 @@ import { basename } from 'node:path';
 import { CheckpointError } from '../errors.ts';
 import { describe, isJsonObject, type JsonSection } from '../files/json-file.ts';
 
-/**
- * Forms of the weights: each in a single file, or in shards that an index names. In the order of transformers'
- * `from_pretrained`.
- */
-export const weightsForms = [
+/** A form of the weights: in a single file or, where the library writes them, in shards that an index names. */
+export interface WeightsForm {
+  readonly kind: 'safetensors' | 'torch';
+  readonly singleFile: string;
+  readonly shardIndex?: string;
+}
+
+/** In the order of transformers' `from_pretrained`. */
+export const transformersForms: readonly WeightsForm[] = [
   { kind: 'safetensors', singleFile: 'model.safetensors', shardIndex: 'model.safetensors.index.json' },
   { kind: 'torch', singleFile: 'pytorch_model.bin', shardIndex: 'pytorch_model.bin.index.json' },
-] as const;
+];
 
-export type WeightsForm = (typeof weightsForms)[number];
+/** In the order of open_clip's `download_pretrained_from_hf` (open_clip/pretrained.py). */
+export const openClipForms: readonly WeightsForm[] = [
+  { kind: 'safetensors', singleFile: 'open_clip_model.safetensors' },
+  { kind: 'torch', singleFile: 'open_clip_pytorch_model.bin' },
+];
 
 /** The files of which a checkpoint must have one, the preferred first. */
-export const weightsFiles: readonly string[] = weightsForms.flatMap(({ singleFile, shardIndex }) => [
-  singleFile,
-  shardIndex,
-]);
+export function weightsFilesOf(forms: readonly WeightsForm[]): readonly string[] {
+  return forms.flatMap(({ singleFile, shardIndex }) => [singleFile, ...(shardIndex === undefined ? [] : [shardIndex])]);
+}
 
 export function isWeightsIndex(file: string): boolean {
-  return weightsForms.some(({ shardIndex }) => shardIndex === file);
+  return transformersForms.some(({ shardIndex }) => shardIndex === file);
 }
 
 /**

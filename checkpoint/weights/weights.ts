@@ -4,10 +4,12 @@ import { CheckpointError } from '../errors.ts';
 import { withFile } from '../files/binary-file.ts';
 import { readIfThere } from '../files/file-errors.ts';
 import { type JsonSection, readJsonFile } from '../files/json-file.ts';
+import { type Layout, layoutOf } from './layout.ts';
+import { type NamedRegion, openClipRegions } from './open-clip-names.ts';
 import { transformersName } from './original-names.ts';
 import { readSafetensorsHeader, type TensorRegion } from './safetensors.ts';
 import { readTorchArchive } from './torch-archive.ts';
-import { invalidIndex, readWeightMap, type WeightsForm, weightsFiles, weightsForms } from './weights-files.ts';
+import { invalidIndex, readWeightMap, type WeightsForm, weightsFilesOf } from './weights-files.ts';
 import { unwrapNames } from './wrapper-names.ts';
 
 /** The tensors of a checkpoint by the names that transformers gives them. */
@@ -26,17 +28,24 @@ const readRegions: Readonly<Record<WeightsForm['kind'], (path: string) => readon
 
 /**
  * Opens the weights of a checkpoint folder: `model.safetensors`, or the shards that `model.safetensors.index.json`
- * names, or else `pytorch_model.bin` or its shards. Paths are resolved to real ones, because the Hub's cache has
- * symlinks, which onnxruntime refuses. Tensors of original BLIP checkpoints get transformers' names.
+ * names, or else `pytorch_model.bin` or its shards; in open_clip's layout, open_clip's files. Paths are resolved to real
+ * ones, because the Hub's cache has symlinks, which onnxruntime refuses. Tensors of original BLIP checkpoints and of
+ * open_clip get transformers' names.
  * @throws CheckpointError when there are none, or a file is not valid.
  */
 export function openWeights(folder: string): Weights {
-  const regions = readAllRegions(folder);
+  const layout = layoutOf(folder);
+  const regions = readAllRegions(folder, layout);
   return {
     folder,
     dataFolder: commonFolder(regions.map((region) => region.path)),
-    regions: byTransformersName(regions),
+    regions: byTransformersName(regions, layout),
   };
+}
+
+/** The tensors of a checkpoint by the names of its files. Throws as `openWeights` does. */
+export function readStoredTensors(folder: string): Weights['regions'] {
+  return new Map(readAllRegions(folder, layoutOf(folder)).map((region) => [region.name, region]));
 }
 
 /**
@@ -74,13 +83,15 @@ function tensorList({ regions }: Weights): string {
   return `its weights are ${regions.size} tensors${names.length > 0 ? `: ${names.join(', ')}${more}` : ''}`;
 }
 
-function readAllRegions(folder: string): readonly TensorRegion[] {
-  for (const { kind, singleFile, shardIndex } of weightsForms) {
+function readAllRegions(folder: string, { forms }: Layout): readonly TensorRegion[] {
+  for (const { kind, singleFile, shardIndex } of forms) {
     const single = realPath(join(folder, singleFile));
     if (single !== undefined) return readRegions[kind](single);
+    if (shardIndex === undefined) continue;
     const index = readJsonFile(join(folder, shardIndex), 'CHECKPOINT_WEIGHTS_INVALID');
     if (index !== undefined) return readShards(folder, kind, index);
   }
+  const weightsFiles = weightsFilesOf(forms);
   const list = `${weightsFiles.slice(0, -1).join(', ')} or ${weightsFiles.at(-1)}`;
   throw new CheckpointError('CHECKPOINT_WEIGHTS_INVALID', `${folder}: expected ${list}, got ${otherWeights(folder)}.`);
 }
@@ -110,12 +121,15 @@ function otherWeights(folder: string): string {
 }
 
 /** Regions keep the names of their files, for messages. */
-function byTransformersName(regions: readonly TensorRegion[]): ReadonlyMap<string, TensorRegion> {
+function byTransformersName(regions: readonly TensorRegion[], { library }: Layout): ReadonlyMap<string, TensorRegion> {
   const named = new Map<string, TensorRegion>();
   const unwrap = unwrapNames(regions.map(({ name }) => name));
-  for (const region of regions) {
+  const rename = library === 'open_clip' ? openClipRegions : renameOriginal;
+  const renamed = regions.flatMap((region) => {
     requireMerged(region);
-    const name = transformersName(unwrap(region.name));
+    return rename(unwrap(region.name), region);
+  });
+  for (const { name, region } of renamed) {
     const twin = named.get(name);
     if (twin !== undefined) {
       throw new CheckpointError(
@@ -126,6 +140,10 @@ function byTransformersName(regions: readonly TensorRegion[]): ReadonlyMap<strin
     named.set(name, region);
   }
   return named;
+}
+
+function renameOriginal(name: string, region: TensorRegion): readonly NamedRegion[] {
+  return [{ name: transformersName(name), region }];
 }
 
 /** Layers of LoRA beside those that they change: torch saved a model of PEFT as it is trained. */

@@ -1,7 +1,8 @@
-/** The modules at the top of the models that are served, in transformers and in original checkpoints. */
+/** Modules at the top of the models that are served, in transformers, in original checkpoints and in open_clip. */
 const ROOTS: ReadonlySet<string> = new Set([
   'vision_model',
   'visual_encoder',
+  'visual',
   'text_model',
   'text_encoder',
   'text_decoder',

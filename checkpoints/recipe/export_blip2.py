@@ -30,7 +30,7 @@ def export(model, folder):
     model.half().save_pretrained(folder)
     Blip2Processor(BlipImageProcessor(size=SIDE), blip2.TOKENIZER, num_query_tokens=blip2.QUERIES).save_pretrained(folder)
     BlipImageProcessor(size=SIDE).save_pretrained(folder)
-    generation = {"bos_token_id": blip2.END_ID, "eos_token_id": blip2.NEWLINE_ID, "pad_token_id": blip2.PAD_ID, "max_new_tokens": 30}
+    generation = {"bos_token_id": blip2.END_ID, "eos_token_id": blip2.NEWLINE_ID, "pad_token_id": blip2.PAD_ID}
     (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
     print(folder.name, f"{(folder / 'model.safetensors').stat().st_size / 1e6:.1f} MB")
 

@@ -221,7 +221,7 @@ def learn_everything(given):
 
 
 if __name__ == "__main__":
-    parser = training.parser(steps=3000, batch=32)
+    parser = training.parser(steps=1200, batch=32)
     parser.add_argument("--only-descriptions", action="store_true", help="the first part alone, which needs nothing of train_places.py")
     given = parser.parse_args()
     torch.manual_seed(0)

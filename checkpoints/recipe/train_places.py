@@ -142,7 +142,7 @@ def train(name, given, begun=None, tower_rate=0.0, new_rate=3e-3, decay=0.35):
 
 
 if __name__ == "__main__":
-    given = training.options(steps=3000)
+    given = training.options(steps=1500)
     torch.manual_seed(0)
     train("queries", argparse.Namespace(**vars(given) | {"steps": 250}), decay=0.1)
     train("places", given, begun="queries", tower_rate=1.5e-3, decay=0.6)

@@ -5,7 +5,7 @@ import { type BuildOptions, readBuildOptions } from './build/build-options.ts';
 import { builderCalls, findBuilder, runBuilder } from './build/builder.ts';
 import { warnOfEnvironment, warnOfFolder } from './build/environment-warnings.ts';
 import { fillService, layOut } from './build/image.ts';
-import { abortOnSignals, runCommand } from './command.ts';
+import { abortOnSignals, runCommand, sharedHelp } from './command.ts';
 import { requireFree, requireWritable } from './new-checkpoint.ts';
 
 /** `npm run image`: builds an image of the service, with checkpoints or without. Prints its name. */
@@ -25,8 +25,7 @@ const usage = `Usage: blip-handler build [options] [-- BUILDER_OPTIONS]      in 
   --file FILE         file with these options and more (else build.yaml, where there is one)
   --folder DIR        writes what the image would have to this new folder, and builds no image
   --model-only PLACE  an image of this checkpoint alone, in /models, as KServe mounts it; needs --tag
-  --help              this text
-
+${sharedHelp}
 Options behind -- are the builder's own, such as -- --no-cache. SOURCE_DATE_EPOCH is the time of the image, else 0.
 docs/how-to/build-an-image.md describes build.yaml.
 `;
@@ -64,7 +63,4 @@ async function buildImage(options: BuildOptions, signal: AbortSignal): Promise<v
   process.stdout.write(`${options.tag}\n`);
 }
 
-await runCommand(usage, async () => {
-  const options = readBuildOptions();
-  if (options !== undefined) await build(options);
-});
+await runCommand(usage, async () => await build(readBuildOptions()));

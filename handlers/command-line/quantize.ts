@@ -3,6 +3,7 @@ import type { LanguageModelBits } from '../../checkpoint/quantize/checkpoint-ten
 import { copyIn16Bits } from '../../checkpoint/quantize/copy-in-16-bits.ts';
 import { quantizeCheckpoint } from '../../checkpoint/quantize/quantize-checkpoint.ts';
 import { type CopyPrecision, copyPrecisions } from '../../checkpoint/quantize/tensor-in-16-bits.ts';
+import { layoutOf } from '../../checkpoint/weights/layout.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { abortOnSignals, readArguments, runCommand, sharedHelp } from './command.ts';
 import { showProgress } from './download-progress.ts';
@@ -12,7 +13,7 @@ import { locate, megabytes, requireFree, requireWritable } from './new-checkpoin
 
 const usage = `Usage: blip-handler quantize CHECKPOINT FOLDER [options]      in a checkout: npm run -s quantize -- …
 
-  CHECKPOINT             a folder in Hugging Face layout, or OWNER/NAME[@REVISION] on the Hub
+  CHECKPOINT             a folder, OWNER/NAME[@REVISION] on the Hub, or a name of open_clip: ViT-B-32:openai
   FOLDER                 where the new checkpoint goes; must not exist yet
   --bits 8|4             bits of each weight in the language model of a BLIP-2 or InstructBLIP; all else is int8
                          (default: 8)
@@ -96,7 +97,7 @@ async function quantize(options: Options): Promise<void> {
   const display = showProgress(process.stderr);
   try {
     const onProgress = (receivedBytes: number, totalBytes: number) =>
-      display.progress({ file: 'model.safetensors', receivedBytes, totalBytes });
+      display.progress({ file: layoutOf(source).newWeightsFile, receivedBytes, totalBytes });
     const result = await requireWritable(folder, () => write(source, options, calibration, { onProgress, signal }));
     display.stop();
     process.stderr.write(`${result}.\n`);

@@ -5,6 +5,7 @@ import type { GrpcServer, GrpcServerOptions } from '../grpc/server.ts';
 import { createServer, type HttpServer } from '../http/server.ts';
 import { type Admission, createAdmission } from '../service/admission.ts';
 import { requireOneAuthorizer, warnOfPlatform } from '../service/authorizer.ts';
+import { logContainerLimits } from '../service/container-limits-log.ts';
 import { listenFailure } from '../service/listen-failure.ts';
 import type { Metrics } from '../service/metrics.ts';
 import { createModels, finalizeModels, loadModels, logReady } from '../service/model-loading.ts';
@@ -24,6 +25,7 @@ const LINGER_MS = 2_000;
 
 /** One process that serves models, from its start to its end. */
 class Service {
+  readonly #modelSettings: Settings;
   readonly #settings: ServerSettings;
   readonly #models: readonly Handler[];
   readonly #admission: Admission;
@@ -34,6 +36,7 @@ class Service {
   #isStopping = false;
 
   constructor(modelSettings: Settings, settings: ServerSettings, tls: TlsFiles | undefined) {
+    this.#modelSettings = modelSettings;
     this.#settings = settings;
     this.#models = createModels(modelSettings, settings.models);
     this.#admission = createAdmission(settings);
@@ -45,6 +48,7 @@ class Service {
   async start(host: string): Promise<void> {
     warnUnknownSettings(process.env, this.#http.log);
     warnOfPlatform(this.#settings, this.#http.log);
+    logContainerLimits(this.#modelSettings, this.#settings, this.#http.log);
     await this.#listen(host);
     try {
       this.#grpc = this.#startGrpc();

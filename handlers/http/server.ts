@@ -67,7 +67,7 @@ export function createServer(
     drain: draining.requests,
     metrics,
     log: server.log,
-    onClose: (close) => void server.addHook('preClose', async () => close()),
+    onClose: (close) => void server.addHook('preClose', async () => await close()),
   }).addTo(server);
   return Object.assign(server, { draining, listener });
 }

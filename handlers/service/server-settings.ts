@@ -64,6 +64,8 @@ export interface ServerSettings {
   readonly maxBodyBytes: number;
   readonly maxHeldBodyBytes: number;
   readonly maxConnections: number;
+  /** `undefined` where replicas share no jobs. It may have a password. */
+  readonly redisUrl: string | undefined;
   readonly drainLimitMs: number;
   readonly stopLimitMs: number;
   readonly logLevel: string;
@@ -214,6 +216,17 @@ const limitDefinitions: UnplacedSettings<LimitSettings> = {
     1_000,
     1,
   ),
+  redisUrl: setting<string | undefined>({
+    variable: 'BLIP_REDIS_URL',
+    description:
+      "Redis or Valkey that several replicas share RunPod's jobs in, such as `redis://:PASSWORD@HOST:6379`; `rediss://` for TLS.",
+    defaultText: 'each process has its own',
+    defaultValue: undefined,
+    parse: (value) => (/^rediss?:\/\/\S+$/.test(value) && URL.canParse(value) ? value : undefined),
+    expected: 'a URL that begins with redis:// or rediss://',
+    form: 'URL',
+    isSecret: true,
+  }),
   drainLimitMs: milliseconds(
     'BLIP_DRAIN_LIMIT_MS',
     'After SIGTERM, the most milliseconds to go on accepting while requests still come.',

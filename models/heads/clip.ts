@@ -3,7 +3,7 @@ import type { Weights } from '../../checkpoint/weights/weights.ts';
 import type { Real } from '../../onnx/element-type.ts';
 import { addInput, addOutput, createGraph, type Graph, type Value } from '../../onnx/graph.ts';
 import { linearWithoutBias } from '../layers.ts';
-import { child, type GraphOptions, type Module, rootModule, weight } from '../module.ts';
+import { child, type GraphOptions, type Module, pathOf, rootModule, weight } from '../module.ts';
 import { clipImageTower } from '../towers/clip-image.ts';
 import { clipTextTower } from '../towers/clip-text.ts';
 import { encodeInChunks } from '../towers/image-chunks.ts';
@@ -24,7 +24,7 @@ export function clipImageGraph(checkpoint: ClipCheckpoint, weights: Weights, opt
   const embeds = encodeInChunks(model, images, vision, [projectionSize], (module, some) => {
     const pixels = pixelValues(module, some, checkpoint.imageProcessor);
     const pooled = clipImageTower(child(module, 'vision_model'), vision, pixels);
-    return linearWithoutBias(child(module, 'visual_projection'), pooled, vision.hiddenSize, projectionSize);
+    return project(child(module, 'visual_projection'), pooled, vision.hiddenSize, projectionSize);
   });
   addEmbeds(model, 'image', embeds, projectionSize);
   return graph;
@@ -45,7 +45,7 @@ export function clipTextGraph(checkpoint: ClipCheckpoint, weights: Weights, opti
   const endPosition = addInput(graph, 'end_position', 'int64', ['texts']);
   const model = rootModule(graph, weights, options);
   const pooled = clipTextTower(child(model, 'text_model'), text, { inputIds, endPosition });
-  const embeds = linearWithoutBias(child(model, 'text_projection'), pooled, text.hiddenSize, projectionSize);
+  const embeds = project(child(model, 'text_projection'), pooled, text.hiddenSize, projectionSize);
   addEmbeds(model, 'text', embeds, projectionSize);
   return graph;
 }
@@ -70,6 +70,14 @@ export function clipRankGraph(checkpoint: ClipCheckpoint, weights: Weights): Gra
   addOutput(graph, 'cosine_similarity', similarity, ['queries', 'candidates']);
   addOutput(graph, 'probability', op.softmax(op.mul(similarity, scale)), ['queries', 'candidates']);
   return graph;
+}
+
+/** From the width of a tower to that of the embeddings. open_clip's files have the matrix transposed. */
+function project(module: Module, pooled: Value<Real>, inputSize: number, outputSize: number): Value<Real> {
+  const transposed = 'transposed_weight';
+  if (!module.weights.regions.has(pathOf(module, transposed)))
+    return linearWithoutBias(module, pooled, inputSize, outputSize);
+  return module.op.matrixProduct(pooled, weight(module, transposed, [inputSize, outputSize]));
 }
 
 function addEmbeds({ op }: Module, kind: 'image' | 'text', embeds: Value<Real>, size: number): void {

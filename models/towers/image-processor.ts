@@ -1,5 +1,6 @@
 import type { ImageProcessorConfig, Resize } from '../../checkpoint/config/image-processor-config.ts';
 import { addInput, addOutput, createGraph, type Graph, type Value } from '../../onnx/graph.ts';
+import type { Ints } from '../../onnx/operators.ts';
 import { createScope, type Scope } from '../../onnx/scope.ts';
 
 const CHANNELS = 3;
@@ -15,35 +16,46 @@ export function resizeGraph(resize: Resize): Graph {
   const graph = createGraph('resize');
   const scope = createScope(graph, 'image_processor.resize');
   const image = addInput(graph, 'image', 'uint8', [1, 'height', 'width', CHANNELS]);
-  const resized =
+  const output =
     resize.kind === 'squash'
-      ? scope.op.resizeBicubic(image, [1, resize.side, resize.side, CHANNELS])
-      : resizeAndCrop(scope, image, resize.side);
-  addOutput(graph, 'resized', resized, [1, resize.side, resize.side, CHANNELS]);
+      ? resized(scope, resize, image, [1, resize.side, resize.side, CHANNELS])
+      : resizeAndCrop(scope, resize, image);
+  addOutput(graph, 'resized', output, [1, resize.side, resize.side, CHANNELS]);
   return graph;
 }
 
-function resizeAndCrop({ op }: Scope, image: Value<'uint8'>, side: number): Value<'uint8'> {
+function resized({ op }: Scope, { interpolation }: Resize, image: Value<'uint8'>, sizes: Ints): Value<'uint8'> {
+  return interpolation === 'bilinear' ? op.resizeBilinear(image, sizes) : op.resizeBicubic(image, sizes);
+}
+
+function resizeAndCrop(scope: Scope, resize: Extract<Resize, { kind: 'crop' }>, image: Value<'uint8'>): Value<'uint8'> {
+  const { op } = scope;
   const size = addInput(op.graph, 'resized_size', 'int64', [4]);
   const start = addInput(op.graph, 'crop_start', 'int64', [2]);
-  const end = op.add(start, [side]);
-  return op.slice(op.resizeBicubic(image, size), start, end, [1, 2]);
+  const end = op.add(start, [resize.side]);
+  return op.slice(resized(scope, resize, image, size), start, end, [1, 2]);
 }
 
 /**
  * Size and crop that transformers gives an image of that size (`get_resize_output_image_size` and `center_crop` of
- * image_transforms.py).
+ * image_transforms.py), or torchvision, which open_clip uses (`resize` and `center_crop` of transforms/functional.py).
  */
 export function cropOf(
   resize: Extract<Resize, { kind: 'crop' }>,
   image: { readonly height: number; readonly width: number },
 ): { readonly resizedSize: readonly number[]; readonly cropStart: readonly number[] } {
   const shorter = Math.min(image.height, image.width);
-  const resized = (side: number) =>
+  const resizedTo = (side: number) =>
     side === shorter ? resize.shortestEdge : Math.floor((resize.shortestEdge * side) / shorter);
-  const [height, width] = [resized(image.height), resized(image.width)];
-  const cropStart = [height, width].map((side) => Math.floor((side - resize.side) / 2));
+  const [height, width] = [resizedTo(image.height), resizedTo(image.width)];
+  const middle = resize.roundsMiddle === true ? nearestEven : Math.floor;
+  const cropStart = [height, width].map((side) => middle((side - resize.side) / 2));
   return { resizedSize: [1, height, width, CHANNELS], cropStart };
+}
+
+/** Half of a whole number, rounded as Python's `round` does: the half goes to the even one of two neighbours. */
+function nearestEven(half: number): number {
+  return Number.isInteger(half) ? half : 2 * Math.round(half / 2);
 }
 
 /** Rescale and normalise: uint8 [images, height, width, 3] → `pixel_values` float32 [images, 3, height, width]. */

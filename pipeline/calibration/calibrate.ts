@@ -1,9 +1,9 @@
-import { availableParallelism } from 'node:os';
 import { type Checkpoint, openCheckpoint } from '../../checkpoint/checkpoint.ts';
 import type { CalibratedInput, Calibration } from '../../checkpoint/quantize/calibration.ts';
 import { requireFloats } from '../../checkpoint/quantize/quantize-checkpoint.ts';
 import { openWeights, type Weights } from '../../checkpoint/weights/weights.ts';
 import { rangesGraph, roundingGraph, type StatisticsGraph } from '../../models/calibration/statistics.ts';
+import { availableCpus } from '../container-limits.ts';
 import { createImageResizer, type ImageResizer } from '../sessions/image-resizer.ts';
 import { createSession, type RuntimeTensor } from '../sessions/runtime.ts';
 import { float32Data } from '../sessions/tensors.ts';
@@ -32,7 +32,7 @@ export async function calibrate(
   requireFloats(folder);
   const checkpoint = openCheckpoint(folder);
   const weights = openWeights(folder);
-  const threadCount = availableParallelism();
+  const threadCount = availableCpus();
   const resizer = await createImageResizer(checkpoint.imageProcessor, checkpoint.config.vision.imageSize, threadCount);
   let passes = 0;
   const onPicture = () => {

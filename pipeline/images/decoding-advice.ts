@@ -1,4 +1,4 @@
-import { availableParallelism } from 'node:os';
+import { availableCpus } from '../container-limits.ts';
 
 /** Decoders that a GPU is fed by where nothing is set: libuv has four threads, and one is left to files and names. */
 const DEFAULT_THREADS = 4;
@@ -10,7 +10,7 @@ const DEFAULT_THREADS = 4;
 export function decodingAdvice(
   { executionProvider }: { readonly executionProvider: string },
   threads = process.env['UV_THREADPOOL_SIZE'],
-  cpuCount = availableParallelism(),
+  cpuCount = availableCpus(),
 ): readonly string[] {
   if (executionProvider !== 'cuda' || threads !== undefined || cpuCount <= DEFAULT_THREADS) return [];
   const advice = `Set UV_THREADPOOL_SIZE=${cpuCount + 1} before Node starts, so that all CPUs decode images for the GPU.`;

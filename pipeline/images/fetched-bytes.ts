@@ -5,7 +5,7 @@ import { WaitingBytes } from './waiting-bytes.ts';
 const FIRST_STEP_BYTES = 262_144;
 
 /** Encoded images from the network, in the process. */
-const MAX_FETCHED_BYTES = 600_000_000;
+export const MAX_FETCHED_BYTES = 600_000_000;
 
 /** Ends the waiting for one memory when there is the other. Made once, because errors with a stack take long to make. */
 const hasOtherMemory = new Error('There is other memory.');

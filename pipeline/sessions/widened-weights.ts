@@ -1,6 +1,6 @@
-import { totalmem } from 'node:os';
 import { CheckpointError } from '../../checkpoint/errors.ts';
 import type { Graph } from '../../onnx/graph.ts';
+import { availableMemoryBytes } from '../container-limits.ts';
 
 /** Weights of 16 bits, which a CPU computes with in float32. */
 
@@ -16,17 +16,11 @@ export function widenedBytes({ initializers, convertedInitializers }: Graph): nu
   return bytes;
 }
 
-/** Of the machine, or of the container where that has less. */
-export function memoryBytes(): number {
-  const ofContainer = process.constrainedMemory();
-  return ofContainer > 0 ? Math.min(totalmem(), ofContainer) : totalmem();
-}
-
 /**
  * Checks that a graph's weights leave half of the memory free once they are float32.
  * @throws CheckpointError `CHECKPOINT_WEIGHTS_INVALID`.
  */
-export function requireRoomToWiden(graph: Graph, folder: string, memory: number = memoryBytes()): void {
+export function requireRoomToWiden(graph: Graph, folder: string, memory: number = availableMemoryBytes()): void {
   const bytes = widenedBytes(graph);
   if (bytes <= memory / 2) return;
   const gigabytes = (count: number) => `${(count / 1e9).toFixed(1)} GB`;

@@ -34,6 +34,8 @@ export interface CheckpointTokenizer extends Tokenizer {
   addedTokenIds(text: string): readonly number[];
 }
 
+const unchanged = (text: string) => text;
+
 /** Stands in a text for an id that has no token. */
 export const UNKNOWN_ID = '\ufffd';
 const MAX_FRAME_TOKENS = 16;
@@ -50,7 +52,9 @@ export function openTokenizer(folder: string): CheckpointTokenizer {
   const parts = createParts(definition);
   const { model, normalize } = parts;
   const addedTokens = numberTokens(definition.addedTokens, model.tokenIds);
-  const divide = divider(addedTokens, normalize);
+  const divideCleaned = divider(addedTokens, normalize);
+  const { clean = unchanged } = definition;
+  const divide = (text: string) => divideCleaned(clean(text));
   const shown = new Map(
     addedTokens.map((token) => [token.id, token.normalized ? normalize(token.content) : token.content]),
   );

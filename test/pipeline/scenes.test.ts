@@ -31,6 +31,8 @@ interface Generated extends Question {
 interface Goldens {
   readonly captions: readonly Generated[];
   readonly answers: readonly Generated[];
+  readonly blip2_captions: readonly Generated[];
+  readonly blip2_answers: readonly Generated[];
   readonly matches: readonly (Question & Readonly<Record<'match_probability' | 'cosine_similarity', number>>)[];
   readonly similarities: readonly (Question & Readonly<Record<'cosine_similarity', number>>)[];
 }
@@ -39,9 +41,12 @@ interface Goldens {
 const float = { form: 'as they ship', cosineTolerance: 2e-3, probabilityTolerance: 1e-2, differentTexts: 0 } as const;
 /** Factors of 7 and 8 bits. */
 const int8 = { form: 'int8', cosineTolerance: 3e-2, probabilityTolerance: 3e-2, differentTexts: 0.1 } as const;
-type Form = typeof float | typeof int8;
+/** The language model of BLIP-2 in 4 bits, all else in int8. */
+const int4 = { form: '4 bits', differentTexts: 0.15 } as const;
+type Form = typeof float | typeof int8 | typeof int4;
 
-const { captions, answers, matches, similarities }: Goldens = readGoldenJson('scenes.json');
+const { captions, answers, blip2_captions, blip2_answers, matches, similarities }: Goldens =
+  readGoldenJson('scenes.json');
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const picturesOf = (rows: readonly Question[]) =>
   [...new Set(rows.map(({ picture }) => picture))].map((name) => readFileSync(`${root}examples/${name}.png`));
@@ -52,8 +57,9 @@ function running(name: string, form: Form): () => RunningModel {
   const temporary = mkdtempSync(join(tmpdir(), 'blip-handler-test-'));
   beforeAll(async () => {
     const shipped = `${root}checkpoints/${name}`;
-    const checkpoint = form === int8 ? join(temporary, name) : shipped;
-    if (form === int8) await quantizeCheckpoint(shipped, checkpoint);
+    const checkpoint = form === float ? shipped : join(temporary, name);
+    if (form !== float)
+      await quantizeCheckpoint(shipped, checkpoint, { languageModelBits: form === int4 ? 4 : undefined });
     model = await startModel(testSettings({ checkpoint }));
   });
   afterAll(async () => {
@@ -66,23 +72,23 @@ function running(name: string, form: Form): () => RunningModel {
   };
 }
 
-describe.each([float, int8])('$form', (form) => {
-  /** The rows whose tokens or words differ from transformers'. */
-  async function different(
-    rows: readonly Generated[],
-    output: 'generated_output' | 'answer',
-    ask: (row: Generated) => Promise<TensorAnswer>,
-  ) {
-    const differences: object[] = [];
-    for (const row of rows) {
-      const answer = await ask(row);
-      const actual = { token_ids: valuesOf(answer, 'token_ids'), texts: valuesOf(answer, output) };
-      const wanted = { token_ids: row.token_ids, texts: [row.answer] };
-      if (!isDeepStrictEqual(actual, wanted)) differences.push({ ...row, actual });
-    }
-    return differences;
+/** The rows whose tokens or words differ from transformers'. */
+async function different(
+  rows: readonly Generated[],
+  output: 'generated_output' | 'answer',
+  ask: (row: Generated) => Promise<TensorAnswer>,
+) {
+  const differences: object[] = [];
+  for (const row of rows) {
+    const answer = await ask(row);
+    const actual = { token_ids: valuesOf(answer, 'token_ids'), texts: valuesOf(answer, output) };
+    const wanted = { token_ids: row.token_ids, texts: [row.answer] };
+    if (!isDeepStrictEqual(actual, wanted)) differences.push({ ...row, actual });
   }
+  return differences;
+}
 
+describe.each([float, int8])('$form', (form) => {
   describe('captions', () => {
     const model = running('scenes-captioning', form);
     test('of every picture with every prompt', async () => {
@@ -135,6 +141,29 @@ describe.each([float, int8])('$form', (form) => {
       const wanted = similarities.map((row) => row.cosine_similarity);
       expectClose(valuesOf(answer, 'cosine_similarity').map(Number), wanted, { absolute: form.cosineTolerance });
     });
+  });
+});
+
+describe.each([float, int8, int4])('BLIP-2, $form', (form) => {
+  const model = running('scenes-blip-2', form);
+
+  test('captions every picture, with and without a text to continue', async () => {
+    const differences = await different(blip2_captions, 'generated_output', async (row) => {
+      const text = row.text === null ? {} : { text: [row.text] };
+      const inputs = { img_url: picturesOf([row]), ...text };
+      return await model().infer({ inputs, outputs: ['generated_output', 'token_ids'] });
+    });
+    const share = differences.length / blip2_captions.length;
+    expect(share, JSON.stringify(differences)).toBeLessThanOrEqual(form.differentTexts);
+  });
+
+  test('answers every question, and where things are', async () => {
+    const differences = await different(blip2_answers, 'answer', async (row) => {
+      const inputs = { img_url: picturesOf([row]), question: textsOf([row]) };
+      return await model().infer({ inputs, outputs: ['answer', 'token_ids'] });
+    });
+    const share = differences.length / blip2_answers.length;
+    expect(share, JSON.stringify(differences)).toBeLessThanOrEqual(form.differentTexts);
   });
 });
 

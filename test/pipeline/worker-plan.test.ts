@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { availableCpus } from '../../pipeline/container-limits.ts';
 import * as diagnosis from '../../pipeline/cuda/diagnosis.ts';
 import { startModel } from '../../pipeline/model.ts';
 import { planWorkers, type WorkerChoices } from '../../pipeline/worker-plan.ts';
@@ -29,8 +30,19 @@ describe('workers x threads', () => {
     ['cpu', 2, { workerCount: 8 }, '8 x 1'],
     ['cpu', 2, { threadsPerWorker: 7 }, '1 x 2'],
   ])('on a %s with %d CPUs and %j are %s', (place, cpuCount, changes, plan) => {
-    const { workerCount, threadsPerWorker } = planWorkers({ ...automatic, ...changes }, place, cpuCount);
+    const { workerCount, threadsPerWorker } = planWorkers({ ...automatic, ...changes }, place, {
+      available: cpuCount,
+      machine: cpuCount,
+    });
     expect(`${workerCount} x ${threadsPerWorker}`).toBe(plan);
+  });
+
+  test('follow the limit of a container; what is set by hand follows the machine', () => {
+    const cpus = { available: 2, machine: 16 };
+    expect(planWorkers(automatic, 'cpu', cpus)).toEqual({ workerCount: 1, threadsPerWorker: 2 });
+    expect(planWorkers({ ...automatic, ...throughput }, 'cpu', cpus)).toEqual({ workerCount: 2, threadsPerWorker: 1 });
+    const byHand = { ...automatic, workerCount: 3, threadsPerWorker: 20 };
+    expect(planWorkers(byHand, 'cpu', cpus)).toEqual({ workerCount: 3, threadsPerWorker: 16 });
   });
 });
 
@@ -38,7 +50,8 @@ const runningThreads = (threads: ReturnType<typeof watchThreads>) =>
   threads.filter(({ threadId }) => threadId !== -1).length;
 
 describe('a model for throughput', () => {
-  const onCpu = planWorkers({ ...automatic, ...throughput }, 'cpu', availableParallelism());
+  const cpus = { available: availableCpus(), machine: availableParallelism() };
+  const onCpu = planWorkers({ ...automatic, ...throughput }, 'cpu', cpus);
 
   async function start(changes: Parameters<typeof testSettings>[0], hasProvider: boolean) {
     const machine = { ...diagnosis.findCudaMachine(), hasProvider };

@@ -36,6 +36,9 @@ export type ImageTextCheckpointName = (typeof imageTextCheckpointNames)[number];
 export type AnswerCheckpointName = (typeof answerCheckpointNames)[number];
 export type RetrievalCheckpointName = (typeof allRetrievalCheckpointNames)[number];
 export type ClipCheckpointName = (typeof clipCheckpointNames)[number];
+/** In open_clip's own files, of test/fixtures/open-clip. */
+export const openClipNames = ['quick-gelu', 'odd-sizes'] as const;
+export type OpenClipName = (typeof openClipNames)[number];
 type AnyCheckpointName =
   | CheckpointName
   | AnswerCheckpointName
@@ -160,7 +163,7 @@ export function goldenFile(file: string): string {
 }
 
 /** The golden tensors of a checkpoint, such as `chelsea.image_embeds`. */
-export function openGoldenTensors(name: AnyCheckpointName | 'positions'): {
+export function openGoldenTensors(name: AnyCheckpointName | 'positions' | `open-clip-${OpenClipName}`): {
   bytes(tensor: string): { data: Uint8Array; shape: readonly number[] };
   floats(tensor: string): { data: Float32Array; shape: readonly number[] };
 } {

@@ -66,7 +66,6 @@ const flags = {
   builder: { type: 'string' },
   push: { type: 'boolean' },
   folder: { type: 'string' },
-  help: { type: 'boolean', short: 'h' },
 } as const;
 
 /** Flags of the service, which an image of one checkpoint alone does not have, nor a folder. */
@@ -81,13 +80,11 @@ function readFlags(own: readonly string[]) {
 
 /**
  * Reads the flags, and build.yaml beside them.
- * @returns `undefined` when only the help is wanted.
  * @throws HandlerError `INVALID_REQUEST`, `BUILD_FILE_INVALID`.
  */
-export function readBuildOptions(): BuildOptions | undefined {
+export function readBuildOptions(): BuildOptions {
   const [own, builderArguments] = splitArguments(process.argv.slice(2));
   const { values } = readFlags(own);
-  if (values.help === true) return undefined;
   refuseWithoutEffect(values, 'model-only', ofServiceImage);
   refuseWithoutEffect(values, 'folder', ofImage);
   const builder = readChoice('--builder', values.builder, builderNames);

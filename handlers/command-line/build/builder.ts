@@ -70,7 +70,7 @@ function buildArguments(program: BuilderName, request: ImageRequest): readonly s
           `SOURCE_DATE_EPOCH=${time}`,
           push ? '--push' : '--load',
         ]
-      : ['build', '--layers=false', '--timestamp', time];
+      : ['build', '--layers', '--timestamp', time];
   return [
     ...own,
     ...['--file', dockerfile, '--tag', tag],

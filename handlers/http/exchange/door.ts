@@ -22,8 +22,8 @@ export interface DoorContext {
   /** `undefined` where the process collects none. */
   readonly metrics: Promise<Metrics> | undefined;
   readonly log: FastifyBaseLogger;
-  /** Registers work for the moment when the server stops accepting, before running requests are awaited. */
-  readonly onClose: (close: () => void) => void;
+  /** Registers work that is done before the server stops accepting, and before running requests are awaited. */
+  readonly onClose: (close: () => Promise<void>) => void;
 }
 
 /** Turns a path that a platform chose into a path of its door. Returns `undefined` for any other path. */

@@ -1,11 +1,12 @@
-import { availableParallelism } from 'node:os';
 import { HandlerError } from '../../../protocol/errors.ts';
+import { availableCpus } from '../../container-limits.ts';
 import type { ImageDecodeOptions } from '../image-decode.ts';
 import type { RgbImage } from '../rgb-image.ts';
 import { DecoderEndedError, DecoderProcess, tooLong } from './decoder-process.ts';
 import { FairSlots } from './fair-slots.ts';
 
-/** Each may take 300 MB while it decodes. */
+/** One process, while it decodes. */
+export const MAX_DECODER_BYTES = 300_000_000;
 const MAX_PROCESSES = 4;
 const MIN_PROCESSES = 2;
 /** On a busy machine, a decoder may have to wait for this many times as long as it computes. */
@@ -25,6 +26,11 @@ export interface DecodeCall {
   readonly cost: number;
 }
 
+/** The most processes that decode at a time. */
+export function maxDecoderCount(cpuCount: number = availableCpus()): number {
+  return Math.max(MIN_PROCESSES, Math.min(MAX_PROCESSES, cpuCount));
+}
+
 /** Processes that decode images, which start when they are needed and end when they are not. */
 export class DecoderPool {
   readonly #slots: FairSlots;
@@ -33,10 +39,7 @@ export class DecoderPool {
 
   readonly #idleMs: number;
 
-  constructor(
-    processCount = Math.max(MIN_PROCESSES, Math.min(MAX_PROCESSES, availableParallelism())),
-    idleMs = IDLE_MS,
-  ) {
+  constructor(processCount = maxDecoderCount(), idleMs = IDLE_MS) {
     this.#slots = new FairSlots(processCount);
     this.#idleMs = idleMs;
   }

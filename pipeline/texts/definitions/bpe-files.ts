@@ -59,7 +59,7 @@ function requireWhole(
 }
 
 /** One pair a line, after a line that names the version. */
-function mergesOf(path: string, text: string): readonly (readonly string[])[] {
+export function mergesOf(path: string, text: string): readonly (readonly string[])[] {
   const lines = text.split(/\r?\n/).filter((line) => line !== '' && !line.startsWith('#version'));
   return lines.map((line) => {
     const pair = line.split(' ');

@@ -1,6 +1,7 @@
 import type { JsonObject } from '../../../checkpoint/files/json-file.ts';
 import { requireFew } from './added-tokens.ts';
-import { readMergesSource } from './bpe-files.ts';
+import { type MergesSource, readMergesSource } from './bpe-files.ts';
+import { readClipVocabulary } from './clip-vocabulary.ts';
 import { readTokenList } from './special-tokens.ts';
 import type { TokenizerDefinition } from './tokenizer-definition.ts';
 import type { TokenizerFiles } from './tokenizer-files.ts';
@@ -34,7 +35,18 @@ const preTokenizer = {
  */
 export function describeClipTokenizer(files: TokenizerFiles): TokenizerDefinition | undefined {
   const source = readMergesSource(files, END_OF_WORD);
-  if (source === undefined) return undefined;
+  return source === undefined ? undefined : describeClipSource(files, source);
+}
+
+/**
+ * Describes CLIP's own tokenizer, with the vocabulary that ships with this package.
+ * @throws CheckpointError `CHECKPOINT_TOKENIZER_INVALID`.
+ */
+export function describeShippedClipTokenizer(files: TokenizerFiles): TokenizerDefinition {
+  return describeClipSource(files, readClipVocabulary(END_OF_WORD, [START, END]));
+}
+
+function describeClipSource(files: TokenizerFiles, source: MergesSource): TokenizerDefinition {
   const { path, vocabulary, merges } = source;
   const tokens = readTokenList(files, usualTokens);
   const [start, end] = [tokens.required('bos_token', source), tokens.required('eos_token', source)];

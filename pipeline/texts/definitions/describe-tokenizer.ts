@@ -1,5 +1,7 @@
+import { layoutOf } from '../../../checkpoint/weights/layout.ts';
+import { cleanOpenClipText } from '../open-clip-cleaning.ts';
 import { describeBertTokenizer } from './bert-tokenizer.ts';
-import { describeClipTokenizer } from './clip-tokenizer.ts';
+import { describeClipTokenizer, describeShippedClipTokenizer } from './clip-tokenizer.ts';
 import { describeGpt2Tokenizer } from './gpt2-tokenizer.ts';
 import { describeLlamaTokenizer } from './llama-tokenizer.ts';
 import { describeT5Tokenizer } from './t5-tokenizer.ts';
@@ -24,12 +26,15 @@ const classes: Readonly<Record<string, Describe>> = {
 
 /**
  * Describes the tokenizer of a checkpoint, as transformers' `AutoTokenizer` finds it: `tokenizer_class` says what it is. A
- * class that is not known here means tokenizer.json as it is written. Without one, the files tell the family.
+ * class that is not known here means tokenizer.json as it is written. Without one, the files tell the family. open_clip's
+ * files need none of a tokenizer.
  * @throws CheckpointError `CHECKPOINT_TOKENIZER_INVALID` or `CHECKPOINT_FILE_UNREADABLE`.
  */
 export function describeTokenizer(folder: string): TokenizerDefinition {
   const files = readTokenizerFiles(folder);
   const described = describeAsNamed(files) ?? describeByFiles(files);
+  if (layoutOf(folder).library === 'open_clip')
+    return { ...(described ?? describeShippedClipTokenizer(files)), clean: cleanOpenClipText };
   if (described !== undefined) return described;
   throw invalidTokenizer(folder, SETS);
 }

@@ -5,6 +5,8 @@ import type { AddedToken } from './added-tokens.ts';
 export interface TokenizerDefinition {
   /** The file of the vocabulary, for messages. */
   readonly path: string;
+  /** Changes a text before everything else. */
+  readonly clean?: (text: string) => string;
   /** In the form of tokenizer.json, as transformers would write it, but without added tokens. */
   readonly parts: TokenizerParts;
   /** In the order in which they get their ids. */

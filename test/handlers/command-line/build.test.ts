@@ -23,7 +23,7 @@ function build(
 
 describe('arguments', () => {
   test.each([
-    [['--tga', 'x'], "INVALID_REQUEST: Unknown option '--tga'. Try --help."],
+    [['--tga', 'x'], "INVALID_REQUEST: Unknown option '--tga': did you mean --tag? Try --help."],
     [['--cuda', '11'], 'INVALID_REQUEST: Expected --cuda to be one of 12, 13, got "11".'],
     [['--architecture', 'mips'], 'INVALID_REQUEST: Expected the architecture x64 or arm64, got "mips".'],
     [
@@ -48,9 +48,9 @@ describe('arguments', () => {
   });
 
   test('--help explains all', async () => {
-    const { exitCode, stderr } = await build(['--help']);
+    const { exitCode, stdout } = await build(['--help']);
     expect(exitCode).toBe(0);
-    expect(stderr).toMatch(/^Usage: blip-handler build .*--checkpoint.*--model-only.*build\.yaml/s);
+    expect(stdout).toMatch(/^Usage: blip-handler build .*--checkpoint.*--model-only.*build\.yaml/s);
   });
 });
 

@@ -7,7 +7,7 @@ import { temporaryFolder } from '../../support/temporary-folder.ts';
 
 /** The program `blip-handler` of the bundle. */
 
-const commands = ['serve', 'invoke', 'download', 'quantize', 'merge', 'gpu', 'list-models'];
+const commands = ['serve', 'invoke', 'download', 'quantize', 'merge', 'gpu', 'build', 'list-models'];
 
 const { version } = packageDescription;
 const bundle = builtBundle();

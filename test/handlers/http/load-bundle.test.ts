@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { builtBundle } from '../../support/built-bundle.ts';
 import { runProgram, type ServerProcess, startServerProcess } from '../../support/bundle.ts';
+import { freePort } from '../../support/free-port.ts';
 import { bytes, dataUri, type HttpAnswer, INFER_PATH, postInference, send } from '../../support/server.ts';
 import { imageServerForTest } from '../../support/with-server.ts';
 
@@ -274,16 +275,6 @@ describe('the address that the server listens on', () => {
     expect(listeners(narrowed)).toEqual(['0100007F']);
     await stop(narrowed);
   });
-
-  /** A port that was free a moment ago. */
-  async function freePort(): Promise<number> {
-    const server = net.createServer().listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const { port } = server.address() as net.AddressInfo; // It listens on a port.
-    server.close();
-    await once(server, 'close');
-    return port;
-  }
 
   test('is every address at the port of Vertex AI, which authorizes HTTP requests', async () => {
     const port = await freePort();

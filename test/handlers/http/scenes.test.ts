@@ -39,19 +39,19 @@ function expectTrue(caption: unknown, name: Picture): void {
   expect(claims(String(caption)), String(caption)).toEqual([...truths[name]].sort());
 }
 
-const tasks = ['captioning', 'question-answering', 'retrieval', 'clip'] as const;
+const models = ['captioning', 'question-answering', 'retrieval', 'clip', 'blip-2'] as const;
 
 let server: Awaited<ReturnType<typeof startServerOfModels>>;
 beforeAll(async () => {
-  const models = tasks.map((name) => ({ name, checkpoint: `${root}checkpoints/scenes-${name}` }));
-  server = await startServerOfModels({ models });
+  const checkpoints = models.map((name) => ({ name, checkpoint: `${root}checkpoints/scenes-${name}` }));
+  server = await startServerOfModels({ models: checkpoints });
   await Promise.all(server.models.map((model) => model.initialize()));
 });
 afterAll(() => server?.close());
 
 /** One output of a model of the server. */
 async function ask(
-  model: (typeof tasks)[number],
+  model: (typeof models)[number],
   output: string,
   inputs: readonly object[],
 ): Promise<readonly unknown[]> {
@@ -121,6 +121,34 @@ describe('over HTTP', () => {
   ])('%s: %s %s', async (name, question, answer) => {
     const inputs = [bytes('img_url', [picture(name)]), bytes('question', [question])];
     expect(await ask('question-answering', 'answer', inputs)).toEqual([answer]);
+  });
+
+  test.each(Object.keys(truths) as Picture[])('BLIP-2 captions %s', async (name) => {
+    const [text] = await ask('blip-2', 'generated_output', [bytes('img_url', [picture(name)])]);
+    expectTrue(text, name);
+  });
+
+  test.each<[Picture, string, string]>([
+    ['two-cats', 'how many cats are there?', 'two'],
+    ['two-cats', 'is there a dog in the picture?', 'no'],
+    ['dog-and-balloons', 'what color are the balloons?', 'green'],
+    ['car-and-house', 'what is on the left?', 'car'],
+    ['car-and-house', 'what is to the right of the car?', 'house'],
+    ['rocket-and-star', 'what is at the top?', 'star'],
+    ['rocket-and-star', 'is the rocket above the star?', 'no'],
+    ['penguin-and-umbrella', 'is the penguin left of the umbrella?', 'yes'],
+  ])('BLIP-2, %s: %s %s', async (name, question, answer) => {
+    const inputs = [bytes('img_url', [picture(name)]), bytes('question', [question])];
+    expect(await ask('blip-2', 'answer', inputs)).toEqual([answer]);
+  });
+
+  test('BLIP-2 reads earlier questions and answers before a question', async () => {
+    const inputs = [
+      bytes('img_url', [picture('car-and-house')]),
+      bytes('context', ['what is on the left?', 'car']),
+      bytes('question', ['what color is the car?']),
+    ];
+    expect(await ask('blip-2', 'answer', inputs)).toEqual(['red']);
   });
 
   /** Each picture with a true text and one that is wrong in one word. */

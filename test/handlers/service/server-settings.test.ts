@@ -62,6 +62,7 @@ describe('each variable', () => {
     BLIP_MAX_BODY_BYTES: ['4096', { maxBodyBytes: 4096 }],
     BLIP_MAX_HELD_BODY_BYTES: ['100000000', { maxHeldBodyBytes: 100_000_000 }],
     BLIP_MAX_CONNECTIONS: ['64', { maxConnections: 64 }],
+    BLIP_REDIS_URL: ['rediss://:secret@redis:6379/1', { redisUrl: 'rediss://:secret@redis:6379/1' }],
     BLIP_DRAIN_LIMIT_MS: ['0', { drainLimitMs: 0 }],
     BLIP_STOP_LIMIT_MS: ['1000', { stopLimitMs: 1_000 }],
     LOG_LEVEL: ['silent', { logLevel: 'silent' }],
@@ -152,6 +153,10 @@ describe('values that are not valid', () => {
       ['LOG_LEVEL', 'INFO'],
     ],
     secrets: { PORT: 'a-token-in-the-wrong-place', BLIP_API_TOKENS: 'another-token' },
-    hidden: [['BLIP_API_TOKENS', ',']],
+    hidden: [
+      ['BLIP_API_TOKENS', ','],
+      ['BLIP_REDIS_URL', 'redis:6379'],
+      ['BLIP_REDIS_URL', 'http://redis:6379'],
+    ],
   });
 });

@@ -37,10 +37,18 @@ export class AnswerCache {
 
   /** An answer that is still kept; `undefined` for any other id. From here on it counts as read. */
   read(id: string): Uint8Array | undefined {
-    // Without a touch: answers go by their age, not by their use.
-    const cached = this.#shortestFirst().flatMap((cache) => cache.peek(id) ?? [])[0];
+    const cached = this.#find(id);
     if (cached !== undefined) cached.isRead = true;
     return cached?.answer;
+  }
+
+  /** That answer, which does not count as read by this. */
+  peek(id: string): Uint8Array | undefined {
+    return this.#find(id)?.answer;
+  }
+
+  drop(id: string): void {
+    for (const cache of this.#caches.values()) cache.delete(id);
   }
 
   /**
@@ -52,6 +60,11 @@ export class AnswerCache {
     const isWanted = (cached: CachedAnswer | undefined) =>
       cached !== undefined && !cached.isRead && nowMs - cached.sinceMs < withinMs;
     return this.#shortestFirst().flatMap((cache) => [...cache.rkeys()].filter((id) => isWanted(cache.peek(id))));
+  }
+
+  /** Without a touch: answers go by their age, not by their use. */
+  #find(id: string): CachedAnswer | undefined {
+    return this.#shortestFirst().flatMap((cache) => cache.peek(id) ?? [])[0];
   }
 
   #totalBytes(): number {

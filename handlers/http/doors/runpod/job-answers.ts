@@ -1,8 +1,8 @@
 import type Handler from '../../../../app.ts';
 import { errorText } from '../../../../protocol/error-answer.ts';
 import { isReady, type Stopping } from '../../../service/readiness.ts';
-import type { JobShelf } from './job-shelf.ts';
-import type { JobEnd, QueuedJob } from './queued-job.ts';
+import type { JobCounts } from './job-shelf.ts';
+import { type JobEnd, type QueuedJob, statusOf } from './queued-job.ts';
 
 /**
  * The forms of RunPod's answers.
@@ -11,7 +11,7 @@ import type { JobEnd, QueuedJob } from './queued-job.ts';
 
 /** The answer about a job that is running. */
 export function stateOf(job: QueuedJob): object {
-  return { id: job.id, status: job.isComputing() ? 'IN_PROGRESS' : 'IN_QUEUE' };
+  return { id: job.id, status: statusOf(job) };
 }
 
 /** The answer about a job that has ended, as JSON. */
@@ -28,8 +28,8 @@ function outcomeOf({ output, error }: JobEnd): object {
 }
 
 /** The health of an endpoint. Its jobs are those of the token; its one worker is this process. */
-export function healthOf(model: Handler, shelf: JobShelf, server: Stopping): object {
-  const { waiting, computing, completed, failed } = shelf.counts();
+export function healthOf(model: Handler, counts: JobCounts, server: Stopping): object {
+  const { waiting, computing, completed, failed } = counts;
   const ready = isReady(model, server);
   const running = ready && (model.model?.queuedItems() ?? 0) > 0;
   return {

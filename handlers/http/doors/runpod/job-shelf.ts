@@ -58,6 +58,16 @@ export class JobShelf {
     return this.#answers.read(id);
   }
 
+  /** That answer, for those who do not pass it to the client. */
+  kept(id: string): Uint8Array | undefined {
+    return this.#answers.peek(id);
+  }
+
+  /** Keeps the answer no longer. */
+  drop(id: string): void {
+    this.#answers.drop(id);
+  }
+
   /**
    * Ends a running job.
    * @returns the answer about its end, also of a job that had ended before.

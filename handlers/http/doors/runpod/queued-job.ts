@@ -12,6 +12,9 @@ export interface JobLimits {
   readonly executionTimeoutMs: number;
 }
 
+/** How far a running job is. */
+export type JobStatus = 'IN_QUEUE' | 'IN_PROGRESS';
+
 /** The end of a job. */
 export interface JobEnd {
   readonly output: unknown;
@@ -106,6 +109,10 @@ export class QueuedJob {
     const takenMs = this.#takenMs ?? endMs;
     return { ...outcome, delayMs: takenMs - this.#beginMs, executionMs: endMs - takenMs };
   }
+}
+
+export function statusOf(job: QueuedJob): JobStatus {
+  return job.isComputing() ? 'IN_PROGRESS' : 'IN_QUEUE';
 }
 
 /**

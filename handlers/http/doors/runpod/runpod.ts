@@ -12,15 +12,18 @@ import { spanOf } from '../../exchange/request-span.ts';
 import { firstModel, requireModel } from '../../exchange/requested-model.ts';
 import type { FindModel, InferenceHandler, TokenHandler } from '../../exchange/route-guards.ts';
 import { healthOf, stateOf } from './job-answers.ts';
-import type { JobShelf } from './job-shelf.ts';
 import { type QueuedJob, startJob } from './queued-job.ts';
+import { RedisConnection } from './redis-connection.ts';
 import { readJob, readWaitMs } from './runpod-request.ts';
-import { Shelves } from './shelves.ts';
+import { SharedJobs } from './shared-jobs.ts';
+import type { FoundJob } from './shared-shelf.ts';
+import { type ClientJobs, Shelves } from './shelves.ts';
 
 /**
  * RunPod's endpoints, for its SDKs: an endpoint is a model by its name, at the root the first one. The input of a job
  * has inputs by name, its output has outputs by name. As with RunPod, a job that fails is an answer with status 200.
- * Jobs live in this process: docs/decisions/0014-doors.md.
+ * Jobs live in this process (docs/decisions/0014-doors.md); with `BLIP_REDIS_URL`, replicas answer for those of others
+ * (docs/decisions/0047-kubernetes.md).
  * Source: docs.runpod.io, "Operation reference".
  */
 export const runpod: Door = {
@@ -28,14 +31,16 @@ export const runpod: Door = {
   paths: ['/v2/:model/*', '/run', '/runsync', '/status/*', '/status-sync/*', '/cancel/*', '/purge-queue'],
   add(context) {
     const { models, settings, drain, log, onClose } = context;
-    const shelves = new Shelves(MAX_KEPT_BYTES / (Math.max(1, settings.apiTokens.length) * models.length));
+    const { apiTokens, redisUrl } = settings;
+    const sharedJobs = redisUrl === undefined ? undefined : new SharedJobs(new RedisConnection(redisUrl, log));
+    const shelves = new Shelves(MAX_KEPT_BYTES / (Math.max(1, apiTokens.length) * models.length), sharedJobs);
     const findNamed: FindModel = (request) => requireModel(request, models);
     addEndpoint(context, '', () => firstModel(models), shelves);
     addEndpoint(context, '/v2/:model', findNamed, shelves);
     addHealthRoute(context, findNamed, shelves);
     drain.waitWhile((limitMs) => shelves.areBusy(limitMs));
-    onClose(() => {
-      const jobs = shelves.close();
+    onClose(async () => {
+      const jobs = await shelves.close();
       if (jobs.length > 0) log.warn({ jobs }, 'jobs whose ends nobody has asked for');
     });
   },
@@ -56,11 +61,7 @@ const MAX_EMPTY_BODY_BYTES = 1_024;
  */
 const MAX_KEPT_BYTES = 64 * 1024 * 1024;
 
-type ShelfHandler = (
-  request: FastifyRequest,
-  reply: FastifyReply,
-  shelf: JobShelf,
-) => FastifyReply | Promise<FastifyReply>;
+type JobsHandler = (request: FastifyRequest, reply: FastifyReply, jobs: ClientJobs) => Promise<FastifyReply>;
 
 /** Adds the operations of an endpoint below a prefix. */
 function addEndpoint(
@@ -69,28 +70,29 @@ function addEndpoint(
   find: FindModel,
   shelves: Shelves,
 ): void {
-  const withShelf =
-    (handler: ShelfHandler): TokenHandler =>
+  const withJobs =
+    (handler: JobsHandler): TokenHandler =>
     (request, reply, token) =>
       handler(request, reply, shelves.of(token, find(request)));
-  const withoutBody = (handler: ShelfHandler) => ({
-    ...tokenGuard(withShelf(handler)),
+  const withoutBody = (handler: JobsHandler) => ({
+    ...tokenGuard(withJobs(handler)),
     bodyLimit: MAX_EMPTY_BODY_BYTES,
   });
   const bodyLimit = Math.min(settings.maxBodyBytes, MAX_RUN_BODY_BYTES);
   routes.add(`${prefix}/runsync`, 'POST', guard(find, runSync(shelves)));
   routes.add(`${prefix}/run`, 'POST', { ...guard(find, run(shelves, drain)), bodyLimit });
-  routes.add(`${prefix}/status/:id`, 'GET', tokenGuard(withShelf(sendStatus)));
-  routes.add(`${prefix}/status-sync/:id`, 'GET', tokenGuard(withShelf(sendStatusInTime)));
+  routes.add(`${prefix}/status/:id`, 'GET', tokenGuard(withJobs(sendStatus)));
+  routes.add(`${prefix}/status-sync/:id`, 'GET', tokenGuard(withJobs(sendStatusInTime)));
   routes.add(`${prefix}/cancel/:id`, 'POST', withoutBody(cancel));
   routes.add(`${prefix}/purge-queue`, 'POST', withoutBody(purgeQueue));
 }
 
 /** Adds the health of an endpoint by its name. At the root, `/health` is Hugging Face's. */
 function addHealthRoute({ routes, tokenGuard, drain }: DoorContext, find: FindModel, shelves: Shelves): void {
-  const answer = tokenGuard((request, reply, token) => {
+  const answer = tokenGuard(async (request, reply, token) => {
     const model = find(request);
-    return sendJson(reply, healthOf(model, shelves.of(token, model), drain));
+    const { shelf, shared } = shelves.of(token, model);
+    return sendJson(reply, healthOf(model, (await shared()?.counts()) ?? shelf.counts(), drain));
   });
   routes.add('/v2/:model/health', 'GET', answer);
 }
@@ -123,8 +125,15 @@ async function begin({ request, reply, model, admitted, timeLimitMs }: Inference
 function run(shelves: Shelves, drain: Drain): InferenceHandler {
   return async (call) => {
     requireGoingOn(call.request, drain);
+    const { shelf, shared } = shelves.of(call.admitted.token, call.model);
     const job = await begin(call);
-    void shelves.of(call.admitted.token, call.model).add(job, RUN_KEPT_MS);
+    const ending = shelf.add(job, RUN_KEPT_MS);
+    try {
+      await shared()?.publish(job, ending, RUN_KEPT_MS);
+    } catch (thrown) {
+      job.cancel(); // Its client would ask another replica, which does not know it.
+      throw thrown;
+    }
     return sendJson(call.reply, stateOf(job));
   };
 }
@@ -139,8 +148,13 @@ function runSync(shelves: Shelves): InferenceHandler {
     const waitMs = readWaitMs(request);
     const gone = clientSignal(reply);
     const job = await begin(call);
-    const shelf = shelves.of(admitted.token, model);
+    const { shelf, shared } = shelves.of(admitted.token, model);
     const answer = shelf.add(job, RUNSYNC_KEPT_MS);
+    // Its client waits for this process, which has the answer even where Redis has not.
+    if (canGoOn(request))
+      shared()
+        ?.publish(job, answer, RUNSYNC_KEPT_MS)
+        .catch(() => undefined);
     const end = await job.wait(canGoOn(request) ? waitMs : undefined, gone);
     if (gone.aborted) await shelf.cancel(job.id);
     gone.throwIfAborted();
@@ -151,25 +165,42 @@ function runSync(shelves: Shelves): InferenceHandler {
   };
 }
 
-function sendStatus(request: FastifyRequest, reply: FastifyReply, shelf: JobShelf): FastifyReply {
+async function sendStatus(request: FastifyRequest, reply: FastifyReply, jobs: ClientJobs): Promise<FastifyReply> {
   const id = idOf(request);
-  const job = shelf.find(id);
-  return job === undefined ? sendEnd(reply, shelf.read(id)) : sendJson(reply, stateOf(job));
+  return sendOwn(id, reply, jobs) ?? sendFound(id, reply, await jobs.shared()?.find(id));
 }
 
 /** Answers as `sendStatus` does, when the job has ended or the client has waited for long enough. */
-async function sendStatusInTime(request: FastifyRequest, reply: FastifyReply, shelf: JobShelf): Promise<FastifyReply> {
+async function sendStatusInTime(request: FastifyRequest, reply: FastifyReply, jobs: ClientJobs): Promise<FastifyReply> {
+  const id = idOf(request);
   const waitMs = readWaitMs(request);
-  await shelf.find(idOf(request))?.wait(waitMs, clientSignal(reply));
-  return sendStatus(request, reply, shelf);
+  const gone = clientSignal(reply);
+  await jobs.shelf.find(id)?.wait(waitMs, gone);
+  return sendOwn(id, reply, jobs) ?? sendFound(id, reply, await jobs.shared()?.findInTime(id, waitMs, gone));
 }
 
-async function cancel(request: FastifyRequest, reply: FastifyReply, shelf: JobShelf): Promise<FastifyReply> {
-  return sendEnd(reply, await shelf.cancel(idOf(request)));
+/** Answers about a job of this process; `undefined` for another id. */
+function sendOwn(id: string, reply: FastifyReply, { shelf }: ClientJobs): FastifyReply | undefined {
+  const job = shelf.find(id);
+  if (job !== undefined) return sendJson(reply, stateOf(job));
+  const answer = shelf.read(id);
+  return answer === undefined ? undefined : sendEnd(reply, answer);
 }
 
-async function purgeQueue(_request: FastifyRequest, reply: FastifyReply, shelf: JobShelf): Promise<FastifyReply> {
-  return sendJson(reply, { removed: await shelf.purge(), status: 'completed' });
+function sendFound(id: string, reply: FastifyReply, found: FoundJob | undefined): FastifyReply {
+  return found !== undefined && 'status' in found
+    ? sendJson(reply, { id, status: found.status })
+    : sendEnd(reply, found?.answer);
+}
+
+async function cancel(request: FastifyRequest, reply: FastifyReply, jobs: ClientJobs): Promise<FastifyReply> {
+  const id = idOf(request);
+  return sendEnd(reply, (await jobs.shelf.cancel(id)) ?? (await jobs.shared()?.cancel(id)));
+}
+
+async function purgeQueue(_request: FastifyRequest, reply: FastifyReply, jobs: ClientJobs): Promise<FastifyReply> {
+  const removed = await Promise.all([jobs.shelf.purge(), jobs.shared()?.purge() ?? 0]);
+  return sendJson(reply, { removed: removed[0] + removed[1], status: 'completed' });
 }
 
 function idOf({ params }: FastifyRequest): string {

@@ -21,9 +21,9 @@ const common = [
 afterEach(() => void delete process.env['SOURCE_DATE_EPOCH']);
 
 test.each(['podman', 'buildah'] as const)(
-  '%s builds without layers between, with one time for all files',
+  '%s builds a layer for each instruction, with one time for all files',
   (program) => {
-    const args = ['build', '--layers=false', '--timestamp', '0', ...common];
+    const args = ['build', '--layers', '--timestamp', '0', ...common];
     expect(builderCalls(program, request)).toEqual([{ program, args }]);
   },
 );
