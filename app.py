@@ -146,7 +146,7 @@ def environment():
 
 
 def find_bundle():
-    """The folder of a built package. Builds these sources where there is none, which takes a minute and a network."""
+    """The folder of a built package. Builds these sources where there is none, which takes half a minute and a network."""
     for folder in FOLDERS:
         if os.path.exists(os.path.join(folder, "dist", "serve.js")):
             return folder
