@@ -1,3 +1,4 @@
+import { CheckpointError, type CheckpointErrorCode } from './checkpoint/errors.ts';
 import type { Inputs, Outputs } from './input_schema.ts';
 import {
   type InferRequest,
@@ -8,15 +9,18 @@ import {
 } from './pipeline/infer-request.ts';
 import { type RunningModel, type StartOptions, startModel } from './pipeline/model.ts';
 import { readSettings, type Settings } from './pipeline/settings.ts';
-import { HandlerError, toHandlerError } from './protocol/errors.ts';
-import { valuesByName } from './protocol/named-tensor.ts';
+import { type ErrorCode, HandlerError, toHandlerError } from './protocol/errors.ts';
+import { type NamedTensor, valuesByName } from './protocol/named-tensor.ts';
 import type { TaskSchema } from './protocol/schema.ts';
 import { shippedFile } from './shipped-files.ts';
 
-/** Settings from the environment variables of this process. */
-export function settingsFromEnvironment(): Settings {
+/**
+ * Settings from the environment variables of this process, except for those that are given.
+ * @throws HandlerError `SETTINGS_INVALID`, naming the variable or the setting.
+ */
+export function settingsFromEnvironment(chosen: Partial<Settings> = {}): Settings {
   const shippedCheckpoint = shippedFile('checkpoints/scenes-captioning');
-  return readSettings({ environment: process.env, shippedCheckpoint });
+  return readSettings({ environment: process.env, shippedCheckpoint, chosen });
 }
 
 /** The events of all requests to a handler, and of its batches: for metrics and statistics. */
@@ -35,8 +39,12 @@ export default class Handler {
   #starting: Promise<RunningModel> | undefined;
   #model: RunningModel | undefined;
 
-  constructor(settings: Settings = settingsFromEnvironment()) {
-    this.settings = settings;
+  /**
+   * @param settings any of the settings. Those that are left out come from environment variables.
+   * @throws HandlerError `SETTINGS_INVALID`, naming the setting or the variable.
+   */
+  constructor(settings: Partial<Settings> = {}) {
+    this.settings = settingsFromEnvironment(settings);
   }
 
   /** The loaded model; `undefined` before `initialize` and after `finalize`. */
@@ -60,7 +68,7 @@ export default class Handler {
   /**
    * Loads the checkpoint once, however often it is called. A checkpoint of the Hub is fetched, where the cache lacks it.
    * @throws CheckpointError when it cannot be served; HandlerError `EXECUTION_PROVIDER_UNAVAILABLE`, or
-   *   `SETTINGS_INVALID` when another model of the process has another bound for decoded images.
+   *   `NATIVE_LIBRARY_UNUSABLE`, or `SETTINGS_INVALID` when another model has another bound for decoded images.
    */
   async initialize(options: Omit<StartOptions, 'batchDone'> = {}): Promise<void> {
     const batchDone: StartOptions['batchDone'] = (...done) => {
@@ -139,4 +147,18 @@ export default class Handler {
   }
 }
 
-export { Handler, Handler as InferlessModel };
+export type {
+  CheckpointErrorCode,
+  ErrorCode,
+  InferRequest,
+  Inputs,
+  NamedTensor,
+  Outputs,
+  RequestEvents,
+  RunningModel,
+  Settings,
+  StartOptions,
+  TaskSchema,
+  TensorAnswer,
+};
+export { CheckpointError, Handler, Handler as InferlessModel, HandlerError };

@@ -1,17 +1,20 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { cpSync, rmSync } from 'node:fs';
+import { cpSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { build, type Metafile, type Plugin } from 'esbuild';
+import { bundledPackages, packageWork, shippedWorks, thirdPartyText } from './third-party.ts';
 
 /**
  * `npm run build`: bundles the handler, the HTTP server, the command line, the function of AWS Lambda, the worker
  * thread and the process that decodes images into dist/. Only packages with native code and OpenTelemetry's API stay
- * outside. It also writes type declarations, and prints sizes and the time from process start to ready. With `--quiet` it
- * only bundles; with `--package`, as npm asks before it packs, it bundles and writes declarations.
+ * outside. It also writes the licences of all that it bundles, and type declarations, and prints sizes and the time from
+ * process start to ready. With `--quiet` it writes no declarations and prints nothing; with `--package`, as npm asks
+ * before it packs, it prints nothing.
  */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const outputFolder = `${root}dist`;
+const swaggerFolder = `${root}node_modules/swagger-ui-dist`;
 
 /** Packages with native code. They must be in a node_modules beside dist/. */
 const nativePackages = ['onnxruntime-node', 'sharp'];
@@ -69,12 +72,26 @@ async function bundle(): Promise<Metafile> {
   ]) {
     cpSync(`${root}${shipped}`, `${outputFolder}/${shipped}`, { recursive: true });
   }
-  for (const file of ['swagger-ui.css', 'swagger-ui-bundle.js', 'LICENSE', 'NOTICE']) {
-    cpSync(`${root}node_modules/swagger-ui-dist/${file}`, `${outputFolder}/swagger-ui/${file}`);
+  for (const file of [
+    'swagger-ui.css',
+    'swagger-ui-bundle.js',
+    'swagger-ui-bundle.js.LICENSE.txt',
+    'LICENSE',
+    'NOTICE',
+  ]) {
+    cpSync(`${swaggerFolder}/${file}`, `${outputFolder}/swagger-ui/${file}`);
   }
   cpSync(`${root}Dockerfile`, `${outputFolder}/Dockerfile`);
   cpSync(`${root}handlers/grpc/proto/jina/LICENSE`, `${outputFolder}/jina/LICENSE`);
+  writeThirdParty(metafile);
   return metafile;
+}
+
+/** Writes the licences of all that dist/ has of others. A package without a licence text ends the build. */
+function writeThirdParty(metafile: Metafile): void {
+  const licences = `${root}build/licences`;
+  const packages = [...bundledPackages(metafile, licences), packageWork(swaggerFolder, licences)];
+  writeFileSync(`${outputFolder}/THIRD-PARTY.txt`, thirdPartyText([...packages, ...shippedWorks(root)]));
 }
 
 /** Writes the declarations of the handler for those who import the package. */

@@ -16,6 +16,7 @@ import type { ByteBudget } from './images/byte-budget.ts';
 import { decodingAdvice } from './images/decoding-advice.ts';
 import { decodedBudget } from './images/process-budget.ts';
 import type { AnswerPrecision, InferRequest, TensorAnswer } from './infer-request.ts';
+import { explainNativeFailure } from './native-packages.ts';
 import { runLimitsOf } from './run-limits.ts';
 import type { ChosenExecutionProvider } from './sessions/execution-provider-choices.ts';
 import { cacheBytesOfWorker, imageCacheNotice } from './sessions/image-cache-size.ts';
@@ -73,7 +74,8 @@ export interface StartOptions {
 /**
  * Loads the checkpoint of the settings. A checkpoint of the Hub is fetched first, where the cache lacks it.
  * @throws CheckpointError when the checkpoint cannot be used; HandlerError `EXECUTION_PROVIDER_UNAVAILABLE`, or
- *   `SETTINGS_INVALID` when another model of the process has another bound for decoded images.
+ *   `NATIVE_LIBRARY_UNUSABLE` where onnxruntime-node or sharp does not load, or `SETTINGS_INVALID` when another model of
+ *   the process has another bound for decoded images.
  */
 export async function startModel(settings: Settings, options: StartOptions = {}): Promise<RunningModel> {
   const share = decodedBudget.join(settings.maxDecodedBytes);
@@ -91,7 +93,9 @@ async function startWithin(budget: ByteBudget, settings: Settings, options: Star
   const startMs = performance.now();
   const checkpoint = openCheckpoint(folder, settings.imageSize);
   for (const notice of checkpoint.notices) options.onNotice?.(notice);
-  const task = await startTask(checkpoint.task, checkpoint, settings, { ...options, budget });
+  const task = await startTask(checkpoint.task, checkpoint, settings, { ...options, budget }).catch((thrown) => {
+    throw explainNativeFailure(thrown);
+  });
   const schema = schemaOf(checkpoint);
   const precision = checkpoint.quantizedTo ?? task.pool.executionProvider.precision;
   const { executionProvider } = task.pool.executionProvider;

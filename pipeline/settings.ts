@@ -1,6 +1,7 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import { blipPresets, imageTextPresets, type PresetName } from '../checkpoint/config/generation-parameters.ts';
 import { HandlerError } from '../protocol/errors.ts';
+import { checkChosen } from './chosen-settings.ts';
 import { batchWindowsMs, type OptimizationGoal, optimizationGoals } from './optimization-goals.ts';
 import {
   type ExecutionProviderChoice,
@@ -369,16 +370,22 @@ interface SettingsSource {
   readonly environment: EnvironmentVariables;
   /** The checkpoint that ships with the package. */
   readonly shippedCheckpoint: string;
+  /** Settings of the program itself. Their variables are not read. */
+  readonly chosen?: Partial<Settings>;
 }
 
 /**
- * Reads a model's settings from environment variables. An empty variable counts as absent.
- * @throws HandlerError `SETTINGS_INVALID`, naming the variable.
+ * Reads a model's settings from environment variables, except for those that the program chose. An empty variable counts
+ * as absent.
+ * @throws HandlerError `SETTINGS_INVALID`, naming the variable or the chosen setting.
  */
-export function readSettings({ environment, shippedCheckpoint }: SettingsSource): Settings {
-  const batchWindowMs = batchWindowsMs[readSetting(optimizeFor, environment)];
+export function readSettings({ environment, shippedCheckpoint, chosen = {} }: SettingsSource): Settings {
+  const ours = checkChosen(anySettingDefinitions(), chosen);
+  const batchWindowMs = batchWindowsMs[ours.optimizeFor ?? readSetting(optimizeFor, environment)];
   const definitions = settingDefinitions({ checkpoint: shippedCheckpoint, batchWindowMs });
-  const settings = readDefinitions(definitions, environment);
+  const hidden = Object.entries(definitions).filter(([name]) => Object.hasOwn(ours, name));
+  const unset = Object.fromEntries(hidden.map(([, { variable }]) => [variable, undefined]));
+  const settings = { ...readDefinitions(definitions, { ...environment, ...unset }), ...ours };
   requireEffect(settings);
   return settings;
 }

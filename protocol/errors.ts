@@ -241,12 +241,19 @@ const table = {
     meaning:
       "The command `gpu` cannot install CUDA's provider: the registry does not answer, or has no package for the installed onnxruntime; or the package has another checksum, commit or CUDA; or the folder cannot be written.",
   },
+  NATIVE_LIBRARY_UNUSABLE: {
+    http: 500,
+    grpc: 'INTERNAL',
+    retryable: false,
+    meaning:
+      'onnxruntime-node or sharp does not load: it is not installed, or without the native code for this system, because node_modules comes from another one or was installed without optional packages; or the system has none, such as Alpine or an Intel Mac.',
+  },
   SETTINGS_INVALID: {
     http: 500,
     grpc: 'INTERNAL',
     retryable: false,
     meaning:
-      'An environment variable or an option has an invalid value; or `BLIP_DEVICES` is set where `BLIP_EXECUTION_PROVIDER` is cpu or webgpu; or two models of one process have different `BLIP_MAX_DECODED_BYTES`; or a platform is to authorize where tokens are set; or a server cannot listen on its address and port; or the service would be open to everyone. On AWS Lambda the last case is answered to HTTP events, with 500.',
+      'An environment variable, an option or a setting in code has an invalid value, or there is no such setting; or `BLIP_DEVICES` is set where `BLIP_EXECUTION_PROVIDER` is cpu or webgpu; or two models of one process have different `BLIP_MAX_DECODED_BYTES`; or a platform is to authorize where tokens are set; or a server cannot listen on its address and port; or the service would be open to everyone. On AWS Lambda the last case is answered to HTTP events, with 500.',
   },
   BUILD_FILE_INVALID: {
     http: 500,

@@ -1,12 +1,11 @@
 import { readdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import Handler from '../app.ts';
-import type { Inputs } from '../input_schema.ts';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import Handler, { HandlerError, type Inputs, type Settings, settingsFromEnvironment } from '../app.ts';
 import { checkpointFolder } from './support/goldens.ts';
 import { dataUri, type ImageServer, startImageServer, testSettings } from './support/server.ts';
 import { temporaryFolder } from './support/temporary-folder.ts';
-import { expectHandlerError } from './support/thrown.ts';
+import { expectHandlerError, thrownBy } from './support/thrown.ts';
 
 const chelsea = dataUri('chelsea');
 const rocket = dataUri('rocket');
@@ -284,5 +283,37 @@ describe('the lifecycle', () => {
     await second;
     expect(model.model).toBeDefined();
     await model.finalize();
+  });
+});
+
+describe('the settings', () => {
+  test('of a handler are those in code, and of the environment where code says nothing', async () => {
+    vi.stubEnv('BLIP_EXECUTION_PROVIDER', 'cpu');
+    vi.stubEnv('BLIP_CHECKPOINT', '/nowhere');
+    const model = new Handler({ checkpoint: checkpointFolder('narrow-vision'), modelName: 'mine' });
+    expect(model.settings).toMatchObject({ executionProvider: 'cpu', modelName: 'mine', maxBatchSize: 'auto' });
+    await model.initialize();
+    expect(await model.infer({ img_url: chelsea })).toMatchObject({ generated_output: expect.any(String) });
+    await model.finalize();
+  });
+
+  test('are the environment without an argument, and with an empty one', () => {
+    expect(new Handler().settings).toEqual(settingsFromEnvironment());
+    expect(new Handler({}).settings).toEqual(settingsFromEnvironment());
+  });
+
+  test('have names and types that the compiler knows', () => {
+    // @ts-expect-error There is no such setting.
+    const misspelt = () => new Handler({ checkpiont: 'a/b' });
+    // @ts-expect-error A count is a number or auto.
+    const mistyped = () => new Handler({ workerCount: 'many' });
+    // @ts-expect-error Settings are an object.
+    const text = () => new Handler('a/b');
+    for (const make of [misspelt, mistyped, text]) {
+      expect(thrownBy(make)).toBeInstanceOf(HandlerError);
+      expect(thrownBy(make)).toMatchObject({ code: 'SETTINGS_INVALID' });
+    }
+    const chosen: Partial<Settings> = { checkpoint: 'a/b' };
+    expect(new Handler(chosen).settings.checkpoint).toBe('a/b');
   });
 });

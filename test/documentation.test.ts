@@ -39,7 +39,7 @@ describe('docs/reference/errors.md', () => {
     const ofRequests = [...text.matchAll(/^\| ([A-Z_]+) \| (\d{3}) \| ([A-Z_]+|–) \| (.+?) \|/gm)];
     const ofStart = [
       ...text.matchAll(
-        /^\| (SETTINGS_INVALID|EXECUTION_PROVIDER_UNAVAILABLE|PRECISION_UNAVAILABLE|PROVIDER_INSTALL_FAILED|BUILD_FILE_INVALID|BUILD_FAILED) \| (.+?) \|/gm,
+        /^\| (SETTINGS_INVALID|EXECUTION_PROVIDER_UNAVAILABLE|PRECISION_UNAVAILABLE|PROVIDER_INSTALL_FAILED|BUILD_FILE_INVALID|BUILD_FAILED|NATIVE_LIBRARY_UNUSABLE) \| (.+?) \|/gm,
       ),
     ];
     const documented = [

@@ -4,6 +4,7 @@ import { copyIn16Bits } from '../../checkpoint/quantize/copy-in-16-bits.ts';
 import { quantizeCheckpoint } from '../../checkpoint/quantize/quantize-checkpoint.ts';
 import { type CopyPrecision, copyPrecisions } from '../../checkpoint/quantize/tensor-in-16-bits.ts';
 import { layoutOf } from '../../checkpoint/weights/layout.ts';
+import { explainNativeFailure } from '../../pipeline/native-packages.ts';
 import { HandlerError } from '../../protocol/errors.ts';
 import { abortOnSignals, readArguments, runCommand, sharedHelp } from './command.ts';
 import { showProgress } from './download-progress.ts';
@@ -78,7 +79,9 @@ function invalid(expected: string, got: string): HandlerError {
 
 /** The runtime is loaded only where it is needed. */
 async function calibrated(source: string, pictures: string, signal: AbortSignal): Promise<Calibration> {
-  const { calibrate } = await import('../../pipeline/calibration/calibrate.ts');
+  const { calibrate } = await import('../../pipeline/calibration/calibrate.ts').catch((thrown) => {
+    throw explainNativeFailure(thrown);
+  });
   let shown = 0;
   const onProgress = (passes: number, allPasses: number) => {
     const tenths = Math.floor((passes * 10) / allPasses);

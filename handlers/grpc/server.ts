@@ -79,7 +79,9 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
       await drain.untilQuiet(limitMs);
       acceptor.close();
       stopping.abort();
-      await Promise.race([shutDown(server), drain.quietFor(LINGER_MS)]);
+      // From Node 24 on, grpc-js takes connections for closed while their calls still run.
+      const closed = Promise.all([shutDown(server), connections.closed()]);
+      await Promise.race([closed, drain.quietFor(LINGER_MS)]);
       server.forceShutdown();
     },
     close() {

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import type { Log } from './log.ts';
@@ -92,6 +93,11 @@ export class ConnectionTable {
   /** All connections that are open. */
   sockets(): IterableIterator<Socket> {
     return this.#sockets.values();
+  }
+
+  /** Resolves when every connection that is open now is closed. */
+  async closed(): Promise<void> {
+    await Promise.all([...this.#sockets.values()].map((socket) => socket.closed || once(socket, 'close')));
   }
 
   #remove(peer: string, socket: Socket): void {

@@ -256,7 +256,7 @@ function head(module: Module, config: T5Config, stream: T5Stream): Value<'float3
   const { hiddenSize, vocabularySize, scalesOutput } = config;
   const { op } = child(module, 'decoder');
   const { normalized } = addAndNormalize(child(module, 'decoder.final_layer_norm'), normSizes(config), stream);
-  const states = scalesOutput ? op.mul(normalized, hiddenSize ** -0.5) : normalized;
+  const states = scalesOutput ? op.mul(normalized, 1 / Math.sqrt(hiddenSize)) : normalized;
   const output = child(module, 'lm_head');
   const quantized = quantizedLinear(output, states, { inputSize: hiddenSize, outputSize: vocabularySize });
   if (quantized !== undefined) return quantized;

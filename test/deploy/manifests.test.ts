@@ -14,7 +14,7 @@ import { anySettingDefinitions, readSettings } from '../../pipeline/settings.ts'
 import { violationsOf } from '../support/manifests.ts';
 import { allNamed, at, branches, listAt, withPart } from '../support/plain-data.ts';
 import { requiresProgram } from '../support/required-program.ts';
-import { testSettings } from '../support/server.ts';
+import { serverTestSettings, testSettings } from '../support/server.ts';
 
 /** Every manifest of deploy/, held to the definitions of its platform and to what the program reads. */
 
@@ -113,7 +113,7 @@ describe.each(containers)('the container of $file', ({ file, container }) => {
   });
 
   test.each(['startupProbe', 'readinessProbe', 'livenessProbe'])('has a path and a port for its %s', async (probe) => {
-    const server = createServer([new Handler(testSettings())], testSettings());
+    const server = createServer([new Handler(testSettings())], serverTestSettings());
     const { statusCode } = await server.inject(String(at(container, probe, 'httpGet', 'path')));
     await server.close();
     expect(statusCode).toBe(503); // The model is not loaded. Another path would be 404.
@@ -215,7 +215,7 @@ test.each([
   ['kserve/serving-runtime.yaml', ['spec', 'annotations'], 'prometheus.kserve.io'],
 ] as const)('metrics of %s are fetched at their path and port', async (file, path, prefix) => {
   const annotations = at(readManifest(file), ...path);
-  const server = createServer([], testSettings(), undefined, Promise.resolve(createMetrics([])));
+  const server = createServer([], serverTestSettings(), undefined, Promise.resolve(createMetrics([])));
   const { body } = await server.inject(String(at(annotations, `${prefix}/path`)));
   await server.close();
   expect(body).toContain('# TYPE blip_queue_items gauge');

@@ -22,7 +22,7 @@ import {
 } from '../support/lambda-events.ts';
 import { multipart } from '../support/multipart.ts';
 import { type Below, belowOf, type Json, mutateBytes, mutateJson, pick } from '../support/mutations.ts';
-import { dataUri, INFER_PATH, send, startServerOfModels, testSettings } from '../support/server.ts';
+import { dataUri, INFER_PATH, send, serverTestSettings, startServerOfModels } from '../support/server.ts';
 
 /**
  * Thousands of requests that were good once, changed by chance but the same in every run, at every door: each is
@@ -183,7 +183,7 @@ const agent = new http.Agent({ keepAlive: true, maxSockets: CONCURRENCY });
 beforeAll(async () => {
   ({ url, close, models } = await startServerOfModels(settings));
   await Promise.all(models.map((model) => model.initialize()));
-  grpc = await startGrpc(models, testSettings(settings));
+  grpc = await startGrpc(models, serverTestSettings(settings));
   client = grpcClient(grpc.port);
   const { models: _several, ...alone } = settings;
   lambda = startFunction(alone);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { anySettingDefinitions, readSettings } from '../../pipeline/settings.ts';
+import { anySettingDefinitions, readSettings, type Settings } from '../../pipeline/settings.ts';
 import { type SettingsReader, testDefaults, testInvalidValues, testVariables } from '../support/settings-reader.ts';
 import { thrownBy } from '../support/thrown.ts';
 
@@ -202,6 +202,100 @@ describe('values that are not valid', () => {
   test('name what is allowed', () => {
     expect(thrownBy(() => read({ BLIP_EXECUTION_PROVIDER: 'tpu' }))).toMatchObject({
       message: expect.stringContaining('one of auto, cpu, cuda, webgpu'),
+    });
+  });
+});
+
+describe('settings in code', () => {
+  const choose = (chosen: Partial<Settings>, environment: Readonly<Record<string, string>> = {}) =>
+    readSettings({ environment, shippedCheckpoint, chosen });
+
+  test('come before variables, and the others from variables, and from defaults where there are none', () => {
+    const environment = { BLIP_CHECKPOINT: '/of/variable', BLIP_WORKERS: '2' };
+    expect(choose({ checkpoint: '/of/code' }, environment)).toEqual({
+      ...defaults,
+      checkpoint: '/of/code',
+      workerCount: 2,
+    });
+  });
+
+  test('of every kind may be chosen', () => {
+    const chosen: Partial<Settings> = {
+      modelName: 'captions',
+      maxBatchSize: 'auto',
+      workerCount: 3,
+      deviceIds: [0, 2],
+      weights: 'packed',
+      imageApplyExif: false,
+      imageAllowedHosts: ['example.com', '*.example.org'],
+      imageNameServers: 'system',
+      imageUserAgent: 'pictures/1.0 (me@example.com)',
+      maxNewTokens: 12,
+    };
+    expect(choose(chosen)).toEqual({ ...defaults, ...chosen });
+  });
+
+  test('need not have valid variables', () => {
+    expect(choose({ workerCount: 1 }, { BLIP_WORKERS: 'many' }).workerCount).toBe(1);
+  });
+
+  test('change the defaults that follow from them', () => {
+    expect(choose({ optimizeFor: 'throughput' }).batchWindowMs).toBe(20);
+    expect(choose({ optimizeFor: 'latency' }, { BLIP_OPTIMIZE_FOR: 'throughput' }).batchWindowMs).toBe(5);
+    expect(choose({ optimizeFor: 'throughput' }, { BLIP_BATCH_WINDOW_MS: '7' }).batchWindowMs).toBe(7);
+  });
+
+  test('that are undefined are left out, except where undefined is a value', () => {
+    const environment = { BLIP_CHECKPOINT: '/of/variable', BLIP_MODEL_NAME: 'of-variable', BLIP_MAX_NEW_TOKENS: '3' };
+    const chosen = { checkpoint: undefined, modelName: undefined } as unknown as Partial<Settings>; // Untyped callers.
+    expect(choose(chosen, environment)).toEqual({ ...defaults, checkpoint: '/of/variable', maxNewTokens: 3 });
+  });
+
+  test('that are whole hide every variable', () => {
+    const variables = Object.values(anySettingDefinitions());
+    const environment = Object.fromEntries(variables.map(({ variable }) => [variable, 'nothing valid']));
+    expect(choose(read({}), environment)).toEqual(defaults);
+  });
+
+  test.each([
+    [{ checkpiont: 'a/b' }, 'Expected names of settings, got checkpiont: did you mean checkpoint?'],
+    [{ BLIP_WORKERS: 1 }, 'Expected names of settings, got BLIP_WORKERS.'],
+    [{ port: 3000 }, 'Expected names of settings, got port.'],
+    [{ toString: 1 }, 'Expected names of settings, got toString.'],
+    [
+      { workerCount: 'many' },
+      'Expected the setting workerCount to be auto or a whole number of at least 1, got "many".',
+    ],
+    [{ workerCount: '2' }, 'Expected the setting workerCount to be auto or a whole number of at least 1, got "2".'],
+    [{ workerCount: 0 }, 'Expected the setting workerCount to be auto or a whole number of at least 1, got 0.'],
+    [{ batchWindowMs: 1.5 }, 'Expected the setting batchWindowMs to be a whole number from 0 to 2147483647, got 1.5.'],
+    [{ checkpoint: '' }, 'Expected the setting checkpoint to be text, got "".'],
+    [{ checkpoint: null }, 'Expected the setting checkpoint to be text, got null.'],
+    [{ imageApplyExif: 'true' }, 'Expected the setting imageApplyExif to be true or false, got "true".'],
+    [
+      { imageAllowedHosts: 'example.com' },
+      'Expected the setting imageAllowedHosts to be an array with hosts, got "example.com".',
+    ],
+    [{ imageAllowedHosts: ['a,b'] }, 'Expected the setting imageAllowedHosts to be an array with hosts, got [a,b].'],
+    [
+      { deviceIds: [0, 0] },
+      'Expected the setting deviceIds to be an array with different whole numbers, such as 0,1, got [0,0].',
+    ],
+    ['a/b', 'Expected an object of settings, such as { checkpoint: \'OWNER/NAME\' }, got "a/b".'],
+    [null, "Expected an object of settings, such as { checkpoint: 'OWNER/NAME' }, got null."],
+    [['a/b'], "Expected an object of settings, such as { checkpoint: 'OWNER/NAME' }, got [a/b]."],
+  ])('that are not valid are refused: %j', (chosen, message) => {
+    // Untyped callers may pass anything.
+    expect(thrownBy(() => choose(chosen as unknown as Partial<Settings>))).toMatchObject({
+      name: 'HandlerError',
+      code: 'SETTINGS_INVALID',
+      message,
+    });
+  });
+
+  test('of devices are refused where another provider computes', () => {
+    expect(thrownBy(() => choose({ executionProvider: 'cpu', deviceIds: [0] }))).toMatchObject({
+      code: 'SETTINGS_INVALID',
     });
   });
 });

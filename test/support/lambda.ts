@@ -4,7 +4,7 @@ import type { HandlerOptions } from '../../handlers/aws-lambda/handler-options.t
 import { createHandlers } from '../../handlers/aws-lambda/handlers.ts';
 import type { InferenceResponse } from '../../protocol/inference-response.ts';
 import { lambdaContext } from './lambda-events.ts';
-import { type TestSettings, testSettings } from './server.ts';
+import { modelSettingsOf, serverTestSettings, type TestSettings } from './server.ts';
 
 /** The real handler around real models, without the runtime of Lambda. */
 
@@ -17,8 +17,8 @@ export interface TestFunction {
 }
 
 export function startFunction(changes: Partial<TestSettings> = {}, options: HandlerOptions = {}): TestFunction {
-  const settings = testSettings({ lambdaAuthorizer: 'platform', ...changes });
-  const environment = createEnvironment(settings, settings);
+  const settings = serverTestSettings({ lambdaAuthorizer: 'platform', ...changes });
+  const environment = createEnvironment(modelSettingsOf(settings), settings);
   const { handler, streamHandler } = createHandlers(environment, options);
   return {
     environment,

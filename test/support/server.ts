@@ -7,7 +7,7 @@ import Handler from '../../app.ts';
 import { createServer } from '../../handlers/http/server.ts';
 import { createModels } from '../../handlers/service/model-loading.ts';
 import { readServerSettings, type ServerSettings } from '../../handlers/service/server-settings.ts';
-import { readSettings, type Settings } from '../../pipeline/settings.ts';
+import { anySettingDefinitions, readSettings, type Settings } from '../../pipeline/settings.ts';
 import type { NamedTensor } from '../../protocol/named-tensor.ts';
 import { checkpointFolder, type ImageName, imagePath } from './goldens.ts';
 
@@ -22,15 +22,24 @@ export const INFER_PATH = '/v2/models/captioning/infer';
 export type TestSettings = Settings & ServerSettings;
 
 /**
- * The settings of an empty environment on a machine of two CPUs, silent, with the changes that a test wants. The
- * checkpoint is tiny and has random weights: its captions mean nothing and come fast.
+ * The settings of a model in an empty environment, with the changes that a test wants. The checkpoint is tiny and has
+ * random weights: its captions mean nothing and come fast.
  */
-export function testSettings(changes: Partial<TestSettings> = {}): TestSettings {
-  const defaults = {
-    ...readSettings({ environment: {}, shippedCheckpoint: checkpointFolder('narrow-vision') }),
-    ...readServerSettings({}),
-  };
-  return { ...defaults, executionProvider: 'cpu', logLevel: 'silent', imagePrivateHosts: ['127.0.0.1'], ...changes };
+export function testSettings(changes: Partial<Settings> = {}): Settings {
+  const defaults = readSettings({ environment: {}, shippedCheckpoint: checkpointFolder('narrow-vision') });
+  return { ...defaults, executionProvider: 'cpu', imagePrivateHosts: ['127.0.0.1'], ...changes };
+}
+
+/** The settings of a model and of a silent server around it. */
+export function serverTestSettings(changes: Partial<TestSettings> = {}): TestSettings {
+  return { ...testSettings(), ...readServerSettings({}), logLevel: 'silent', ...changes };
+}
+
+/** The model's settings alone: a handler refuses those of a server. */
+export function modelSettingsOf(settings: TestSettings): Settings {
+  const names = new Set(Object.keys(anySettingDefinitions()));
+  const entries = Object.entries(settings).filter(([name]) => names.has(name));
+  return { ...testSettings(), ...Object.fromEntries(entries) };
 }
 
 export interface HttpRequest {
@@ -142,8 +151,8 @@ export async function startServer(
   changes: Partial<TestSettings> = {},
   { initialize = true }: { readonly initialize?: boolean } = {},
 ): Promise<RunningServer> {
-  const settings = testSettings(changes);
-  const model = new Handler(settings);
+  const settings = serverTestSettings(changes);
+  const model = new Handler(modelSettingsOf(settings));
   const server = await listen([model], settings);
   if (initialize) await model.initialize();
   return { ...server, model, settings };
@@ -157,8 +166,8 @@ export interface RunningServerOfModels extends Omit<RunningServer, 'model' | 'se
 export async function startServerOfModels(
   changes: Partial<TestSettings> & Pick<TestSettings, 'models'>,
 ): Promise<RunningServerOfModels> {
-  const settings = testSettings(changes);
-  const models = createModels(settings, settings.models);
+  const settings = serverTestSettings(changes);
+  const models = createModels(modelSettingsOf(settings), settings.models);
   return { ...(await listen(models, settings)), models };
 }
 

@@ -28,6 +28,7 @@ const SLICE_BYTES = 65_536;
  * @throws HandlerError `INVALID_REQUEST`, or `PAYLOAD_TOO_LARGE` for a field beyond its limit.
  */
 export async function readMultipart(body: Uint8Array, contentType: string, maxFieldBytes: number): Promise<Form> {
+  if (hasPaddedDelimiter(body, contentType)) throw invalid('a form without spaces behind its boundary, got some');
   const form = await readParts(body, contentType, maxFieldBytes, (type, fileName) => {
     return fileName !== undefined || type !== TEXT_TYPE;
   });
@@ -40,6 +41,26 @@ export async function readMultipart(body: Uint8Array, contentType: string, maxFi
     fields: new Map([...form.fields].filter(([name]) => !wrong.has(name))),
     files: new Map([...whole.files].filter(([name]) => form.files.has(name) || wrong.has(name))),
   };
+}
+
+const DASH = 0x2d;
+const padding: readonly (number | undefined)[] = [0x20, 0x09];
+
+/**
+ * Whether spaces follow a delimiter, which RFC 2046 allows and no client writes. The parser takes them for headers of the
+ * part, and loses it.
+ */
+function hasPaddedDelimiter(body: Uint8Array, contentType: string): boolean {
+  const [, quoted, plain = ''] = /;\s*boundary=(?:"([^"]*)"|([^;\s]*))/i.exec(contentType) ?? [];
+  const delimiter = `--${quoted ?? plain}`;
+  const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+  for (let start = bytes.indexOf(delimiter); start >= 0; start = bytes.indexOf(delimiter, start + 1)) {
+    const end = start + delimiter.length;
+    const isLast = bytes[end] === DASH && bytes[end + 1] === DASH;
+    const isAtLineStart = start === 0 || bytes[start - 1] === 0x0a;
+    if (isAtLineStart && !isLast && padding.includes(bytes[end])) return true;
+  }
+  return false;
 }
 
 function isNoText(bytes: Uint8Array): boolean {

@@ -207,7 +207,7 @@ describe('the bundle', () => {
     try {
       const exit = await runProgram(alone, 'invoke.js', { cwd: '/' });
       expect(exit.exitCode).toBe(1);
-      expect(readError(exit)).toMatch(/^INTERNAL: .*onnxruntime-node/);
+      expect(readError(exit)).toMatch(/^NATIVE_LIBRARY_UNUSABLE: .*onnxruntime-node/);
     } finally {
       alone.remove();
     }

@@ -1,12 +1,11 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { builtBundle } from '../../support/built-bundle.ts';
-import { buildBundle, programEnvironment, runProgram, startServerProcess } from '../../support/bundle.ts';
+import { programEnvironment, runProgram, startServerProcess } from '../../support/bundle.ts';
 import { send } from '../../support/server.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 
@@ -218,28 +217,4 @@ test.each([
     const [, signal] = await once(started, 'exit');
     expect(signal).toBeNull();
   }
-});
-
-test('npm packs the program, the library with its types, and what they read', () => {
-  const { folder, remove } = buildBundle(); // Packing bundles anew, which would disturb the tests that share a bundle.
-  onTestFinished(remove);
-  rmSync(join(folder, 'dist'), { recursive: true });
-  const { stdout } = spawnSync('npm', ['pack', '--ignore-scripts=false', '--dry-run', '--json'], {
-    cwd: folder,
-    encoding: 'utf8',
-  });
-  const [packed] = JSON.parse(stdout.slice(stdout.indexOf('[\n')));
-  const paths = packed.files.map(({ path }: { path: string }) => path);
-  expect(paths).toEqual(
-    expect.arrayContaining([
-      'dist/app.js',
-      'dist/aws-lambda.js',
-      'dist/main.js',
-      'dist/inference-worker.js',
-      'dist/image-decoder.js',
-      'dist/types/app.d.ts',
-      'dist/types/handlers/aws-lambda/aws-lambda.d.ts',
-      'dist/checkpoints/scenes-captioning/config.json',
-    ]),
-  );
 });

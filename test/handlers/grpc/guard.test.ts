@@ -11,7 +11,15 @@ import { createAdmission } from '../../../handlers/service/admission.ts';
 import type { Log } from '../../../handlers/service/log.ts';
 import { createMetrics } from '../../../handlers/service/metrics.ts';
 import { expectStatus, grpcClient, HEALTH, messageFrame, openRaw, silentLog, typedBytes } from '../../support/grpc.ts';
-import { bytes, dataUri, expectError, postInference, readAnswer, testSettings } from '../../support/server.ts';
+import {
+  bytes,
+  dataUri,
+  expectError,
+  modelSettingsOf,
+  postInference,
+  readAnswer,
+  serverTestSettings,
+} from '../../support/server.ts';
 import { doorsForTest, imageServerForTest, withImageServerForEach } from '../../support/with-server.ts';
 
 /** On a busy machine, answers take long. */
@@ -59,8 +67,8 @@ describe('tokens', () => {
   });
 
   test('share one limit between HTTP and gRPC', async () => {
-    const settings = testSettings({ maxRequestsPerToken: 1 });
-    const model = new Handler(settings);
+    const settings = serverTestSettings({ maxRequestsPerToken: 1 });
+    const model = new Handler(modelSettingsOf(settings));
     await model.initialize();
     const admission = createAdmission(settings);
     const http = createServer([model], settings, admission);
@@ -245,8 +253,8 @@ describe('a server with a log and metrics', () => {
   const path = '/inference.GRPCInferenceService/ModelInfer';
 
   async function startWatched() {
-    const settings = testSettings({ apiTokens: ['one'], grpcPort: 0 });
-    const model = new Handler(settings);
+    const settings = serverTestSettings({ apiTokens: ['one'], grpcPort: 0 });
+    const model = new Handler(modelSettingsOf(settings));
     await model.initialize();
     const metrics = createMetrics([model]);
     const lines: object[] = [];

@@ -6,7 +6,7 @@ import { startGrpcServer } from '../../../handlers/grpc/server.ts';
 import { createAdmission } from '../../../handlers/service/admission.ts';
 import { ConnectionTable } from '../../../handlers/service/connection-table.ts';
 import { grpcClient, messageFrame, openRaw, silentLog, startGrpc } from '../../support/grpc.ts';
-import { dataUri, testSettings } from '../../support/server.ts';
+import { dataUri, serverTestSettings } from '../../support/server.ts';
 import { doorsForTest } from '../../support/with-server.ts';
 
 const HEALTH = 'grpc.health.v1.Health';
@@ -40,7 +40,7 @@ describe('connections', () => {
   });
 
   test('of strangers give way at the maximum, and calls of others are answered', async () => {
-    const settings = testSettings({ maxConnections: 16, grpcPort: 0 });
+    const settings = serverTestSettings({ maxConnections: 16, grpcPort: 0 });
     const grpc = await startGrpc([], settings);
     onTestFinished(() => grpc.close());
     const silent = Array.from({ length: 40 }, () => connect(grpc.port));
@@ -51,7 +51,7 @@ describe('connections', () => {
   });
 
   test('to localhost are accepted on every address that it has', async () => {
-    const settings = testSettings({ grpcPort: 0 });
+    const settings = serverTestSettings({ grpcPort: 0 });
     const admission = createAdmission(settings);
     const grpc = await startGrpcServer({ models: [], settings, host: 'localhost', log: silentLog, admission });
     onTestFinished(() => grpc.close());
@@ -74,7 +74,7 @@ describe('calls that are left open', () => {
   });
 
   test('more than a thousand watches of health: the oldest end with RESOURCE_EXHAUSTED, checks are answered', async () => {
-    const grpc = await startGrpc([], testSettings({ grpcPort: 0 }));
+    const grpc = await startGrpc([], serverTestSettings({ grpcPort: 0 }));
     onTestFinished(() => grpc.close());
     const codes: (number | undefined)[] = [];
     let answeredCount = 0;

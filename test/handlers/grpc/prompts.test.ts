@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { createModels } from '../../../handlers/service/model-loading.ts';
 import { checkpointFolder, imagePath } from '../../support/goldens.ts';
 import { expectStatus, grpcClientOf, PROMPTS } from '../../support/grpc.ts';
-import { dataUri, testSettings } from '../../support/server.ts';
+import { dataUri, modelSettingsOf, serverTestSettings } from '../../support/server.ts';
 import { doorsForTest, withDoors, withImageServerForEach } from '../../support/with-server.ts';
 
 const doors = withDoors();
@@ -151,7 +151,7 @@ test('AnswerStream answers in order, and goes on after an error', async () => {
 });
 
 describe('each task', () => {
-  const settings = testSettings({
+  const settings = serverTestSettings({
     models: [
       { name: 'pairs', checkpoint: checkpointFolder('retrieval-wide-vision') },
       { name: 'questions', checkpoint: checkpointFolder('answers-float32') },
@@ -161,7 +161,7 @@ describe('each task', () => {
   });
 
   test('has its own meaning of a prompt', async () => {
-    const models = createModels(settings, settings.models);
+    const models = createModels(modelSettingsOf(settings), settings.models);
     const client = await grpcClientOf(models, settings);
     const asked = (prompt: object) => client.call<PromptAnswer>('Answer', { bytes, ...prompt }, { service });
     const question = await models[1]?.infer({ img_url: bytes, question: 'how many cats are there?' });

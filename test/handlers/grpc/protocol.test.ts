@@ -5,7 +5,7 @@ import { createAdmission } from '../../../handlers/service/admission.ts';
 import { createModels, finalizeModels } from '../../../handlers/service/model-loading.ts';
 import { checkpointFolder } from '../../support/goldens.ts';
 import { expectStatus, grpcClient, silentLog, startGrpc, typedBytes } from '../../support/grpc.ts';
-import { dataUri, send, testSettings } from '../../support/server.ts';
+import { dataUri, modelSettingsOf, send, serverTestSettings } from '../../support/server.ts';
 import { doorsForTest, withDoors } from '../../support/with-server.ts';
 
 const doors = withDoors();
@@ -67,13 +67,13 @@ describe('metadata', () => {
   });
 
   test('lists several models by name, and leaves out those that are not ready where only ready ones are requested', async () => {
-    const settings = testSettings({
+    const settings = serverTestSettings({
       models: [
         { name: 'first', checkpoint: checkpointFolder('narrow-vision') },
         { name: 'second', checkpoint: checkpointFolder('answers-float32') },
       ],
     });
-    const models = createModels(settings, settings.models);
+    const models = createModels(modelSettingsOf(settings), settings.models);
     const grpc = await startGrpc(models, settings);
     const client = grpcClient(grpc.port);
     onTestFinished(async () => {
@@ -120,9 +120,9 @@ describe('NOT_FOUND and UNIMPLEMENTED', () => {
 });
 
 test('a port that is not free is named, with its setting', async () => {
-  const occupied = await startGrpc([], testSettings());
+  const occupied = await startGrpc([], serverTestSettings());
   onTestFinished(() => occupied.close());
-  const settings = testSettings({ grpcPort: occupied.port });
+  const settings = serverTestSettings({ grpcPort: occupied.port });
   const options = { models: [], settings, host: '127.0.0.1', log: silentLog, admission: createAdmission(settings) };
   await expect(startGrpcServer(options)).rejects.toMatchObject({
     code: 'SETTINGS_INVALID',

@@ -5,7 +5,7 @@ import { type ChannelCredentials, credentials } from '@grpc/grpc-js';
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { type Certificate, type Certificates, makeCertificates } from '../../support/certificates.ts';
 import { grpcClient, startGrpc } from '../../support/grpc.ts';
-import { type TestSettings, testSettings } from '../../support/server.ts';
+import { serverTestSettings, type TestSettings } from '../../support/server.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 
 let made: Certificates;
@@ -14,7 +14,7 @@ beforeEach(() => {
 });
 
 async function start(changes: Partial<TestSettings>): Promise<(channel: ChannelCredentials) => Promise<unknown>> {
-  const grpc = await startGrpc([], testSettings(changes));
+  const grpc = await startGrpc([], serverTestSettings(changes));
   onTestFinished(() => grpc.close());
   return async (channel) => {
     const client = grpcClient(grpc.port, channel);
@@ -96,7 +96,7 @@ describe('settings that cannot be', () => {
     ],
     ['the key of another', () => ({ ...serverFiles(), grpcTlsKey: made.client.keyPath }), /in PEM/],
   ])('%s', async (_what, changes, words) => {
-    const started = startGrpc([], testSettings(changes()));
+    const started = startGrpc([], serverTestSettings(changes()));
     await expect(started).rejects.toMatchObject({ code: 'SETTINGS_INVALID', message: expect.stringMatching(words) });
   });
 });

@@ -4,12 +4,12 @@ import { doors } from '../../../handlers/http/doors.ts';
 import { ownsRoute, routesOfDoor } from '../../../handlers/http/exchange/door.ts';
 import { RouteTable } from '../../../handlers/http/exchange/route-table.ts';
 import { createServer } from '../../../handlers/http/server.ts';
-import { testSettings } from '../../support/server.ts';
+import { modelSettingsOf, serverTestSettings } from '../../support/server.ts';
 
 /** Every route of the server belongs to one door of the list. */
 
-const settings = testSettings();
-const server = createServer([new Handler(settings)], settings);
+const settings = serverTestSettings();
+const server = createServer([new Handler(modelSettingsOf(settings))], settings);
 afterAll(() => server.close());
 
 /** Reads the routes as Fastify prints them: a tree, in which a line has only the segments that its parents lack. */

@@ -9,7 +9,7 @@ import Handler from '../../../app.ts';
 import { createServer, type HttpServer } from '../../../handlers/http/server.ts';
 import { readTlsFiles } from '../../../handlers/service/tls-files.ts';
 import { type Certificate, type Certificates, makeCertificates } from '../../support/certificates.ts';
-import { testSettings } from '../../support/server.ts';
+import { modelSettingsOf, serverTestSettings } from '../../support/server.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 
 let made: Certificates;
@@ -22,8 +22,14 @@ const read = (cert: string | undefined, key: string | undefined, clientCa?: stri
 const readServerFiles = (clientCa?: string) => read(made.server.certPath, made.server.keyPath, clientCa);
 
 async function start(clientCa?: string): Promise<{ readonly server: HttpServer; readonly port: number }> {
-  const settings = testSettings();
-  const server = createServer([new Handler(settings)], settings, undefined, undefined, await readServerFiles(clientCa));
+  const settings = serverTestSettings();
+  const server = createServer(
+    [new Handler(modelSettingsOf(settings))],
+    settings,
+    undefined,
+    undefined,
+    await readServerFiles(clientCa),
+  );
   onTestFinished(async () => await server.close());
   await server.listen({ host: '127.0.0.1', port: 0 });
   const { port } = server.server.address() as AddressInfo; // It listens on a port.

@@ -1,13 +1,13 @@
 import { expect, test } from 'vitest';
 import { logContainerLimits, memoryBudgets } from '../../../handlers/service/container-limits-log.ts';
 import type { ContainerLimits } from '../../../pipeline/container-limits.ts';
-import { type TestSettings, testSettings } from '../../support/server.ts';
+import { serverTestSettings, type TestSettings } from '../../support/server.ts';
 
 /** The lines that a server logs at its start, each with its level. */
 function lines(limits: Partial<ContainerLimits>, changes: Partial<TestSettings> = {}, machineCpus = 8) {
   const logged: { readonly level: string; readonly details: object; readonly message: string }[] = [];
   const line = (level: string) => (details: object, message: string) => void logged.push({ level, details, message });
-  const settings = testSettings(changes);
+  const settings = serverTestSettings(changes);
   const all = { cpus: undefined, memoryBytes: undefined, ...limits };
   logContainerLimits(settings, settings, { info: line('info'), warn: line('warn') }, all, machineCpus);
   return logged;
@@ -29,7 +29,7 @@ test.each([{}, { cpus: 8 }, { cpus: 12.5 }])('nothing is logged where nothing is
 
 test('budgets that fit the memory are not mentioned; beyond it they are, each by its setting', () => {
   const changes = { maxDecodedBytes: 100_000_000, maxHeldBodyBytes: 50_000_000, maxRunBytes: 300_000_000 };
-  const settings = testSettings(changes);
+  const settings = serverTestSettings(changes);
   const budgets = memoryBudgets(settings, settings, 2);
   expect(budgets).toEqual({
     BLIP_MAX_DECODED_BYTES: 200_000_000,
@@ -52,7 +52,7 @@ test('budgets that fit the memory are not mentioned; beyond it they are, each by
 
 test('every model and every worker has runs of its own', () => {
   const models = ['one', 'two', 'three'].map((name) => ({ name, checkpoint: 'x' }));
-  const settings = testSettings({ models, optimizeFor: 'throughput', imageCacheBytes: 10 });
+  const settings = serverTestSettings({ models, optimizeFor: 'throughput', imageCacheBytes: 10 });
   const { BLIP_MAX_RUN_BYTES: runBytes, BLIP_IMAGE_CACHE_BYTES: cacheBytes } = memoryBudgets(settings, settings, 4);
   expect({ runBytes, cacheBytes }).toEqual({ runBytes: 12_000_000_000, cacheBytes: 30 });
 });

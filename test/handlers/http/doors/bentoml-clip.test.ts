@@ -10,10 +10,12 @@ import {
   expectError,
   type HttpAnswer,
   type InferenceAnswer,
+  modelSettingsOf,
   outputOf,
   postInference,
   readAnswer,
   send,
+  serverTestSettings,
   testSettings,
 } from '../../../support/server.ts';
 import { serverForTest, withImageServer, withServer } from '../../../support/with-server.ts';
@@ -392,8 +394,8 @@ describe('tokens and readiness', () => {
   });
 
   test('the CLIP model among several models answers when it is loaded', async () => {
-    const settings = testSettings({ modelName: 'captions' });
-    const captions = new Handler(settings);
+    const settings = serverTestSettings({ modelName: 'captions' });
+    const captions = new Handler(modelSettingsOf(settings));
     const pictures = new Handler(testSettings({ ...clip, modelName: 'pictures' }));
     const both = createServer([captions, pictures], settings);
     const url = await both.listen({ host: '127.0.0.1', port: 0 });

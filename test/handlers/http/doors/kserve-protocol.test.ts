@@ -105,10 +105,10 @@ describe('metadata', () => {
   );
 
   test("has the paths of the model's name", async () => {
-    const renamed = await serverForTest({ modelName: 'my blip/large' }, { initialize: false });
-    expectJson(await get('/v2/models', renamed.url), 200, { models: ['my blip/large'] });
-    expectJson(await get('/v2/models/my%20blip%2Flarge/ready', renamed.url), 503, {
-      name: 'my blip/large',
+    const renamed = await serverForTest({ modelName: 'my-blip.large' }, { initialize: false });
+    expectJson(await get('/v2/models', renamed.url), 200, { models: ['my-blip.large'] });
+    expectJson(await get('/v2/models/my%2Dblip%2Elarge/ready', renamed.url), 503, {
+      name: 'my-blip.large',
       ready: false,
     });
     expectError(await get('/v2/models/captioning', renamed.url), 404, 'NOT_FOUND');

@@ -5,11 +5,19 @@ import Handler from '../../../../app.ts';
 import { createServer } from '../../../../handlers/http/server.ts';
 import { createAdmission } from '../../../../handlers/service/admission.ts';
 import { createMetrics } from '../../../../handlers/service/metrics.ts';
-import { bytes, dataUri, expectError, postInference, send, testSettings } from '../../../support/server.ts';
+import {
+  bytes,
+  dataUri,
+  expectError,
+  modelSettingsOf,
+  postInference,
+  send,
+  serverTestSettings,
+} from '../../../support/server.ts';
 import { serverForTest } from '../../../support/with-server.ts';
 
-const settings = testSettings({ imageCacheBytes: 1_000_000 });
-const model = new Handler(settings);
+const settings = serverTestSettings({ imageCacheBytes: 1_000_000 });
+const model = new Handler(modelSettingsOf(settings));
 const server = createServer([model], settings, createAdmission(settings), Promise.resolve(createMetrics([model])));
 let url: string;
 

@@ -10,12 +10,13 @@ import {
   bytes,
   dataUri,
   expectError,
+  modelSettingsOf,
   outputOf,
   postInference,
   readAnswer,
   send,
+  serverTestSettings,
   type TestSettings,
-  testSettings,
 } from '../../../support/server.ts';
 import { serverForTest, withImageServerForEach, withServer } from '../../../support/with-server.ts';
 
@@ -295,8 +296,8 @@ describe('a job that runs in the background', () => {
 
   describe('while the server drains', () => {
     async function drainable() {
-      const settings = testSettings({ checkpoint });
-      const model = new Handler(settings);
+      const settings = serverTestSettings({ checkpoint });
+      const model = new Handler(modelSettingsOf(settings));
       const drainableServer = createServer([model], settings);
       const url = await drainableServer.listen({ host: '127.0.0.1', port: 0 });
       await model.initialize();
