@@ -8,6 +8,8 @@ import type { AddressInfo } from 'node:net';
 export interface RuntimeApi {
   /** The value of AWS_LAMBDA_RUNTIME_API. */
   readonly address: string;
+  /** Resolves when the runtime has asked for its first event: the init phase is over. */
+  readonly initialized: Promise<void>;
   /** Hands an event to the function. Resolves with its answer, or with the description of its failure. */
   invoke(event: unknown): Promise<unknown>;
   close(): void;
@@ -23,6 +25,10 @@ export async function startRuntimeApi(timeoutMs = 60_000): Promise<RuntimeApi> {
   const running = new Map<string, Invocation>();
   let idle: ServerResponse | undefined;
   let count = 0;
+  let tellInitialized: () => void = () => undefined;
+  const initialized = new Promise<void>((resolve) => {
+    tellInitialized = resolve;
+  });
   const dispatch = () => {
     const [invocation] = waiting;
     if (invocation === undefined || idle === undefined) return;
@@ -44,6 +50,7 @@ export async function startRuntimeApi(timeoutMs = 60_000): Promise<RuntimeApi> {
     const [, , , kind, id = '', outcome] = (request.url ?? '').split('/');
     if (kind === 'invocation' && id === 'next') {
       idle = response;
+      tellInitialized();
       dispatch();
       return;
     }
@@ -59,6 +66,7 @@ export async function startRuntimeApi(timeoutMs = 60_000): Promise<RuntimeApi> {
   const { port } = server.address() as AddressInfo; // It listens on a port, not on a pipe.
   return {
     address: `127.0.0.1:${port}`,
+    initialized,
     invoke: (event) =>
       new Promise((settle) => {
         waiting.push({ event: JSON.stringify(event), settle });
