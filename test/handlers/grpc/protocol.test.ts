@@ -126,6 +126,6 @@ test('a port that is not free is named, with its setting', async () => {
   const options = { models: [], settings, host: '127.0.0.1', log: silentLog, admission: createAdmission(settings) };
   await expect(startGrpcServer(options)).rejects.toMatchObject({
     code: 'SETTINGS_INVALID',
-    message: expect.stringMatching(`^Expected HOST 127\\.0\\.0\\.1 and BLIP_GRPC_PORT ${occupied.port} to be `),
+    message: expect.stringMatching(`^Expected BLIP_GRPC_PORT ${occupied.port} to be `),
   });
 });
