@@ -143,5 +143,7 @@ for (const [{ name }, measured] of starts) {
   const [init, answer, warm, memory] = (['initMs', 'answerMs', 'warmMs', 'memoryMegabytes'] as const).map((key) =>
     Math.round(median(measured.map((one) => one[key]))),
   );
-  console.log(`| ${name} | ${init} ms | ${answer} ms | ${warm} ms | ${Number.isNaN(memory) ? 'not measured' : `${memory} MB`} |`);
+  console.log(
+    `| ${name} | ${init} ms | ${answer} ms | ${warm} ms | ${Number.isNaN(memory) ? 'not measured' : `${memory} MB`} |`,
+  );
 }
