@@ -1,13 +1,15 @@
 """Writes the trained models as checkpoints in Hugging Face layout, weights as float16.
 
     python export.py                  # from training/on.pt and clip.pt to ../scenes-*
+    python export.py asking           # question answering alone, as train_asking.py taught it
 """
 
 import json
+import sys
 from pathlib import Path
 
 import torch
-from transformers import BertTokenizerFast, BlipImageProcessor, CLIPImageProcessor
+from transformers import BertTokenizerFast, BlipForQuestionAnswering, BlipImageProcessor, CLIPImageProcessor
 
 import drawing
 import model as models
@@ -45,7 +47,15 @@ def export_clip(name, model):
     CLIPImageProcessor(size={"shortest_edge": drawing.SIDE}, crop_size=SIDE).save_pretrained(folder)
 
 
-if __name__ == "__main__":
+def taught_to_ask():
+    """The question answering of train_asking.py, without the heads of its lesson."""
+    marker = "answering."
+    model = BlipForQuestionAnswering(models.config(2))
+    model.load_state_dict({key.removeprefix(marker): value for key, value in training.stored("asking").items() if key.startswith(marker)})
+    return model
+
+
+def export_family():
     family = models.trained_family(training.FOLDER / "on.pt")
     export_blip("scenes-captioning", family.captioning)
     export_blip("scenes-question-answering", family.answering)
@@ -54,3 +64,10 @@ if __name__ == "__main__":
         trained = Clip()
         trained.load_state_dict(torch.load(training.FOLDER / "clip.pt", map_location="cpu")["module"])
         export_clip("scenes-clip", trained.clip)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["asking"]:
+        export_blip("scenes-question-answering", taught_to_ask())
+    else:
+        export_family()
