@@ -112,7 +112,8 @@ async function start(variant: Variant): Promise<Start> {
   } finally {
     if (child.exitCode === null) {
       const exit = once(child, 'exit');
-      child.kill('SIGKILL');
+      // podman passes SIGTERM on, and removes the container when it ends; killed, it would leave it.
+      child.kill('SIGTERM');
       await exit;
     }
     api.close();
