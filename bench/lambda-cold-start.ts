@@ -112,7 +112,8 @@ async function start(variant: Variant): Promise<Start> {
   } finally {
     if (child.exitCode === null) {
       const exit = once(child, 'exit');
-      child.kill('SIGKILL');
+      // podman passes SIGTERM on, and removes the container when it ends; killed, it would leave it.
+      child.kill('SIGTERM');
       await exit;
     }
     api.close();
@@ -143,5 +144,7 @@ for (const [{ name }, measured] of starts) {
   const [init, answer, warm, memory] = (['initMs', 'answerMs', 'warmMs', 'memoryMegabytes'] as const).map((key) =>
     Math.round(median(measured.map((one) => one[key]))),
   );
-  console.log(`| ${name} | ${init} ms | ${answer} ms | ${warm} ms | ${Number.isNaN(memory) ? 'not measured' : `${memory} MB`} |`);
+  console.log(
+    `| ${name} | ${init} ms | ${answer} ms | ${warm} ms | ${Number.isNaN(memory) ? 'not measured' : `${memory} MB`} |`,
+  );
 }
