@@ -10,7 +10,7 @@ import model as models
 import scene_grammar as grammar
 from clip import joined
 
-SHIPPED = models.FOLDER.parent / "scenes-question-answering"
+SHIPPED = models.FOLDER.parent / "scenes-captioning"  # Question answering has another tower by now.
 CELLS = 4  # along each side of a picture; each query answers for one cell
 QUERIES = CELLS * CELLS
 Q_FORMER_LAYERS, Q_FORMER_INTERMEDIATE = 3, 512
@@ -91,7 +91,7 @@ def config():
 
 
 def make_model():
-    """A new BLIP-2, whose vision tower begins with the weights of the shipped question answering."""
+    """A new BLIP-2, whose vision tower begins with the weights of the shipped captioning."""
     model = Blip2ForConditionalGeneration(config())
     stored = load_file(SHIPPED / "model.safetensors")
     tower = {name.removeprefix("vision_model."): value for name, value in stored.items() if name.startswith("vision_model.")}

@@ -28,7 +28,7 @@ ABOUT = {
     "scenes-question-answering": (
         "visual-question-answering",
         "`BlipForQuestionAnswering`: answers of one to three words about drawn scenes: how many, which colour, is there, what is\n"
-        "this. **The model did not learn positions**: it answers questions for left, right, top and bottom about by chance.",
+        "this, what is on the left.",
         {
             "exact": "answers equal to the right one",
             "exact (others)": "of these, to questions for counts, colours, presence, names and sizes",
@@ -125,7 +125,11 @@ BLIP_2_TRAINING = (
     "query answers for one of sixteen cells of the picture. The OPT learned to speak about true descriptions of such cells, then\n"
     "about the queries, at last everything together, on a processor of two cores."
 )
-TRAINING = {"scenes-clip": CLIP_TRAINING, "scenes-blip-2": BLIP_2_TRAINING}
+ASKING_TRAINING = (
+    "Captioning,\nquestion answering and matching were learned together over one vision tower, on a processor of two cores. Question answering then\n"
+    "learned where things are, over the tower of the BLIP-2 beside it, whose patches know their places."
+)
+TRAINING = {"scenes-question-answering": ASKING_TRAINING, "scenes-clip": CLIP_TRAINING, "scenes-blip-2": BLIP_2_TRAINING}
 
 
 def wrapped(markdown):

@@ -20,6 +20,7 @@ import training
 from train import decoder_ids, encoder_ids, padded
 from train_blip2 import optimizers
 
+SHIPPED = models.FOLDER.parent / "scenes-question-answering"
 QUESTIONS = 5
 WEIGHTS = {"answer": 1.0, "where": 1.0, "kind": 0.3, "tint": 0.1, "place": 0.5}
 KNOWN = set(grammar.vocabulary())
@@ -45,7 +46,7 @@ def prepare(scenes, pictures, random):
 class Asking(nn.Module):
     def __init__(self, frozen):
         super().__init__()
-        self.answering = BlipForQuestionAnswering.from_pretrained(blip2.SHIPPED, dtype=torch.float32)
+        self.answering = BlipForQuestionAnswering.from_pretrained(SHIPPED, dtype=torch.float32)
         self.answering.vision_model.requires_grad_(not frozen)
         self.patches = train_places.Described()
 
@@ -80,8 +81,8 @@ def learn(name, given, rates, begun, frozen):
 
 
 if __name__ == "__main__":
-    given = training.options(steps=2000, batch=32)
+    given = training.options(steps=3500, batch=32)
     torch.manual_seed(0)
-    first = argparse.Namespace(**vars(given) | {"steps": given.steps // 2})
+    first = argparse.Namespace(**vars(given) | {"steps": 400})
     learn("asked", first, {"text": 2e-3}, begin, frozen=True)
     learn("asking", given, {"text": 1.5e-3, "tower": 7e-4}, lambda module: module.load_state_dict(training.stored("asked")), frozen=False)

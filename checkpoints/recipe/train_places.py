@@ -2,7 +2,7 @@
 
     python train_places.py              # to the end; continues from training/places.pt
 
-The vision tower begins with the weights of the shipped question answering. Each query of the Q-Former answers for one cell of
+The vision tower begins with the weights of the shipped captioning. Each query of the Q-Former answers for one cell of
 the picture: which kind of thing has its centre there, in which colour, where exactly, and how large. Objects hardly overlap, so
 a cell of a quarter of the side has one centre at most. Each patch learns the same of the object that it shows, so that the tower
 itself keeps positions. Each picture is used twice, the second time mirrored.
