@@ -16,7 +16,7 @@ import { allNamed, at, branches, listAt, withPart } from '../support/plain-data.
 import { requiresProgram } from '../support/required-program.ts';
 import { serverTestSettings, testSettings } from '../support/server.ts';
 
-/** Every manifest of deploy/, held to the definitions of its platform and to what the program reads. */
+/** Every manifest of deploy/ for Kubernetes, held to the definitions of its platform and to what the program reads. */
 
 const folder = fileURLToPath(new URL('../../deploy', import.meta.url));
 
@@ -24,8 +24,9 @@ function readManifest(file: string): object {
   return parse(readFileSync(join(folder, file), 'utf8'));
 }
 
-/** Other files of YAML: kustomizations, and parts that they put into manifests. */
-const isManifest = (file: string) => file.endsWith('.yaml') && !/kustomization\.yaml$|^behind-a-mesh\//.test(file);
+/** Other files of YAML: kustomizations, parts that they put into manifests, and SAM's templates for AWS Lambda. */
+const isManifest = (file: string) =>
+  file.endsWith('.yaml') && !/kustomization\.yaml$|^behind-a-mesh\/|^lambda\//.test(file);
 
 const manifests = readdirSync(folder, { recursive: true, encoding: 'utf8' })
   .filter(isManifest)
