@@ -4,23 +4,22 @@ import { fileURLToPath } from 'node:url';
 import {
   type BuilderName,
   builderCalls,
-  findBuilder,
   type ImageRequest,
   runBuilder,
 } from '../../handlers/command-line/build/builder.ts';
+import { MODELS_CONTEXT } from '../../handlers/command-line/build/dockerfile.ts';
 import { type ImageArchitecture, platformOf } from '../../handlers/command-line/build/target.ts';
 
 /** The image of a function. */
 
-export const TASK_FOLDER = '/var/task';
-const MODELS_CONTEXT = 'checkpoints';
+const TASK_FOLDER = '/var/task';
 
 export interface FunctionImage {
   readonly tag: string;
   readonly architecture: ImageArchitecture;
   /** `undefined` for AWS's. */
   readonly base: string | undefined;
-  readonly builder: BuilderName | undefined;
+  readonly builder: BuilderName;
   readonly push: boolean;
   /** The folder of the function, without the checkpoint. */
   readonly context: string;
@@ -34,7 +33,6 @@ export interface FunctionImage {
  * @throws HandlerError `BUILD_FAILED`.
  */
 export async function buildFunctionImage(image: FunctionImage, scratch: string, signal: AbortSignal): Promise<void> {
-  const builder = findBuilder(image.builder);
   const dockerfile = join(scratch, 'Dockerfile');
   writeFileSync(dockerfile, dockerfileOf(image));
   const request: ImageRequest = {
@@ -47,7 +45,7 @@ export async function buildFunctionImage(image: FunctionImage, scratch: string, 
     push: image.push,
     more: [],
   };
-  for (const call of builderCalls(builder, request)) await runBuilder(call, signal);
+  for (const call of builderCalls(image.builder, request)) await runBuilder(call, signal);
 }
 
 /** The checkpoint comes last: docker makes it a layer of its own, which a new version of the function does not send again. */

@@ -1,15 +1,21 @@
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, renameSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { isFolder } from '../../checkpoint/hub/reference.ts';
-import { type BuilderName, builderNames } from '../../handlers/command-line/build/builder.ts';
+import { type BuilderName, builderNames, findBuilder } from '../../handlers/command-line/build/builder.ts';
+import { makeReadableFiles } from '../../handlers/command-line/build/copied-files.ts';
+import { fillService } from '../../handlers/command-line/build/image.ts';
 import { type ImageArchitecture, readArchitecture } from '../../handlers/command-line/build/target.ts';
-import { abortOnSignals, readArguments, runCommand, sharedHelp } from '../../handlers/command-line/command.ts';
-import { HandlerError } from '../../protocol/errors.ts';
+import {
+  abortOnSignals,
+  readArguments,
+  readChoice,
+  refuseWithoutEffect,
+  runCommand,
+  sharedHelp,
+} from '../../handlers/command-line/command.ts';
+import { requireWritable } from '../../handlers/command-line/new-checkpoint.ts';
 import { writeArchive } from './archive.ts';
-import { buildFunctionImage } from './function-image.ts';
+import { buildFunctionImage, type FunctionImage } from './function-image.ts';
 
 /** `npm run lambda`: makes the zip archive or the image of the function for AWS Lambda, from dist/. Prints its name. */
 
@@ -25,25 +31,19 @@ const usage = `Usage: npm run -s lambda -- [options]
   --push               pushes the image to the registry of its name
 ${sharedHelp}`;
 
-const program = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
-
 /** The folder of the checkpoint in the function, below models/. */
 const MODEL = 'model';
-/** Lambda runs functions as a user who owns none of their files. */
-const READABLE_UMASK = 0o022;
 
 interface Options {
   readonly architecture: ImageArchitecture;
   readonly checkpoint: string | undefined;
   /** The archive to write, or the image to build. */
-  readonly result:
-    | { readonly file: string }
-    | {
-        readonly tag: string;
-        readonly base: string | undefined;
-        readonly builder: BuilderName | undefined;
-        readonly push: boolean;
-      };
+  readonly result: { readonly file: string } | ImageOptions;
+}
+
+interface ImageOptions extends Pick<FunctionImage, 'tag' | 'base' | 'push'> {
+  /** `undefined` for the first that is installed. */
+  readonly builder: BuilderName | undefined;
 }
 
 /** @throws HandlerError `INVALID_REQUEST`. */
@@ -60,77 +60,68 @@ function readOptions(): Options {
     },
   });
   const { image: tag, out, base, builder, push, checkpoint } = values;
-  refuseIdle(tag === undefined ? { base, builder, push } : { out }, tag === undefined ? 'without' : 'beside');
+  if (tag === undefined) refuseWithoutEffect(values, ['base', 'builder', 'push'], 'without --image');
+  else refuseWithoutEffect(values, ['out'], 'beside --image');
   const result =
     tag === undefined
       ? { file: resolve(out ?? 'lambda.zip') }
-      : { tag, base, builder: readBuilder(builder), push: push ?? false };
+      : { tag, base, builder: readChoice('--builder', builder, builderNames), push: push ?? false };
   return { architecture: readArchitecture(values.architecture ?? process.arch), checkpoint, result };
 }
 
-function refuseIdle(flags: Readonly<Record<string, unknown>>, relation: 'without' | 'beside'): void {
-  const [idle] = Object.entries(flags).find(([, value]) => value !== undefined) ?? [];
-  if (idle !== undefined)
-    throw new HandlerError(
-      'INVALID_REQUEST',
-      `--${idle} has no effect ${relation} --image: leave one out. Try --help.`,
-    );
-}
-
-function readBuilder(name: string | undefined): BuilderName | undefined {
-  const builder = builderNames.find((each) => each === name);
-  if (name === undefined || builder !== undefined) return builder;
-  throw new HandlerError('INVALID_REQUEST', `Expected --builder to be one of ${builderNames.join(', ')}, got ${name}.`);
-}
-
-/** Lays the function out in a temporary folder, and makes what is asked for of it. @returns its name. */
-async function make({ architecture, checkpoint, result }: Options, scratch: string): Promise<string> {
-  const folder = join(scratch, 'function');
-  layOut(folder, architecture, checkpoint, scratch);
+/** Makes what is asked for, by way of a temporary folder. @returns its name. */
+async function make({ result, ...options }: Options, scratch: string, signal: AbortSignal): Promise<string> {
   if ('file' in result) {
-    await makeArchive(folder, result.file);
-    if (checkpoint !== undefined) process.stderr.write(`Set BLIP_CHECKPOINT=models/${MODEL} for the function.\n`);
+    await makeArchive(result.file, options, scratch, signal);
     return result.file;
   }
-  const models = checkpoint === undefined ? undefined : { folder: join(scratch, 'models'), name: MODEL };
-  if (models !== undefined) renameSync(join(folder, 'models'), models.folder);
-  await buildFunctionImage({ ...result, architecture, context: folder, models }, scratch, abortOnSignals());
+  await makeImage(result, options, scratch, signal);
   return result.tag;
 }
 
-/**
- * Has the bundle write its service folder. The command runs in an empty folder, so that it reads no build.yaml, which is
- * for other images.
- */
-function layOut(
-  folder: string,
-  architecture: ImageArchitecture,
-  checkpoint: string | undefined,
-  scratch: string,
-): void {
-  const place = checkpoint !== undefined && isFolder(checkpoint) ? resolve(checkpoint) : checkpoint;
-  const baked = place === undefined ? [] : ['--checkpoint', `${MODEL}=${place}`];
-  const { status } = spawnSync(
-    process.execPath,
-    [program, 'build', '--folder', folder, '--architecture', architecture, ...baked],
-    { cwd: scratch, stdio: ['ignore', 'ignore', 'inherit'] },
-  );
-  if (status !== 0)
-    throw new HandlerError('BUILD_FAILED', 'Expected the bundle to write its folder: see the lines above.');
-}
+type FunctionParts = Omit<Options, 'result'>;
 
-async function makeArchive(folder: string, file: string): Promise<void> {
-  const { archiveBytes, unpackedBytes } = await writeArchive(folder, file);
+async function makeArchive(file: string, parts: FunctionParts, scratch: string, signal: AbortSignal): Promise<void> {
+  const folder = join(scratch, 'function');
+  await layOut(folder, parts, join(folder, 'models'), signal);
+  const { archiveBytes, unpackedBytes } = await requireWritable(file, () => writeArchive(folder, file));
   const inMegabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
   process.stderr.write(`${inMegabytes(archiveBytes)}, unpacked ${inMegabytes(unpackedBytes)}\n`);
+  if (parts.checkpoint !== undefined) process.stderr.write(`Set BLIP_CHECKPOINT=models/${MODEL} for the function.\n`);
+}
+
+async function makeImage(
+  options: ImageOptions,
+  parts: FunctionParts,
+  scratch: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const builder = findBuilder(options.builder); // Before anything is fetched.
+  const context = join(scratch, 'function');
+  const modelsFolder = join(scratch, 'models');
+  await layOut(context, parts, modelsFolder, signal);
+  const models = parts.checkpoint === undefined ? undefined : { folder: modelsFolder, name: MODEL };
+  const image = { ...options, builder, architecture: parts.architecture, context, models };
+  await buildFunctionImage(image, scratch, signal);
+}
+
+/** Writes the service, as it lies in other images too, and the checkpoint into a folder for it. */
+async function layOut(
+  folder: string,
+  { architecture, checkpoint }: FunctionParts,
+  modelsFolder: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const checkpoints = checkpoint === undefined ? [] : [{ name: MODEL, checkpoint }];
+  await fillService(folder, { architecture, checkpoints, cuda: undefined, include: [] }, signal, modelsFolder);
 }
 
 await runCommand(usage, async () => {
   const options = readOptions();
-  process.umask(READABLE_UMASK);
+  makeReadableFiles();
   const scratch = mkdtempSync(join(tmpdir(), 'blip-handler-lambda-'));
   try {
-    process.stdout.write(`${await make(options, scratch)}\n`);
+    process.stdout.write(`${await make(options, scratch, abortOnSignals())}\n`);
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }

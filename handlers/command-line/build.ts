@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type BuildOptions, readBuildOptions } from './build/build-options.ts';
 import { builderCalls, findBuilder, runBuilder } from './build/builder.ts';
+import { makeReadableFiles } from './build/copied-files.ts';
 import { warnOfEnvironment, warnOfFolder } from './build/environment-warnings.ts';
 import { fillService, layOut } from './build/image.ts';
 import { abortOnSignals, runCommand, sharedHelp } from './command.ts';
@@ -30,12 +31,9 @@ Options behind -- are the builder's own, such as -- --no-cache. SOURCE_DATE_EPOC
 docs/how-to/build-an-image.md describes build.yaml.
 `;
 
-/** The image's user owns none of its files, and must read them. */
-const READABLE_UMASK = 0o022;
-
 async function build(options: BuildOptions): Promise<void> {
   const signal = abortOnSignals();
-  process.umask(READABLE_UMASK);
+  makeReadableFiles();
   if (options.folder === undefined) {
     warnOfEnvironment(options.environment);
     await buildImage(options, signal);

@@ -62,6 +62,38 @@ function meantOption(problem: string, known: readonly string[]): string {
   return suggestion(unknown, known).replace('mean ', 'mean --');
 }
 
+/**
+ * The value of an option that takes few values.
+ * @returns `undefined` where the option is not given.
+ * @throws HandlerError `INVALID_REQUEST` for another value.
+ */
+export function readChoice<const Choice extends string>(
+  option: string,
+  value: string | undefined,
+  choices: readonly Choice[],
+): Choice | undefined {
+  const choice = choices.find((each) => each === value);
+  if (value === undefined || choice !== undefined) return choice;
+  const expected = `Expected ${option} to be ${choices.join(' or ')}`;
+  throw new HandlerError('INVALID_REQUEST', `${expected}, got ${JSON.stringify(value)}. Try --help.`);
+}
+
+/**
+ * Refuses options that are given and change nothing.
+ * @param names of those options.
+ * @param where they change nothing, such as `beside --folder`.
+ * @throws HandlerError `INVALID_REQUEST`.
+ */
+export function refuseWithoutEffect<Name extends string>(
+  values: Readonly<Partial<Record<Name, unknown>>>,
+  names: readonly Name[],
+  where: string,
+): void {
+  const idle = names.find((name) => values[name] !== undefined);
+  if (idle === undefined) return;
+  throw new HandlerError('INVALID_REQUEST', `--${idle} has no effect ${where}: leave it out. Try --help.`);
+}
+
 function loadVariables(file: string | boolean): void {
   try {
     process.loadEnvFile(String(file));

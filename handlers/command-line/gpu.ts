@@ -5,7 +5,7 @@ import { type CudaVersion, cudaVersions, installProvider } from '../../pipeline/
 import { defaultPythonIndex } from '../../pipeline/cuda/python-index.ts';
 import { findRuntimeFolder } from '../../pipeline/cuda/runtime-folder.ts';
 import { HandlerError } from '../../protocol/errors.ts';
-import { abortOnSignals, readArguments, runCommand, sharedHelp } from './command.ts';
+import { abortOnSignals, readArguments, readChoice, runCommand, sharedHelp } from './command.ts';
 import { showProgress } from './download-progress.ts';
 
 /** `npm run gpu`: fetches CUDA's provider for the installed onnxruntime. Prints its folder, and what is still missing. */
@@ -37,21 +37,13 @@ function readOptions(): Options {
       folder: { type: 'string' },
     },
   });
-  const cuda = readCuda(values.cuda);
+  const cuda = readChoice('--cuda', values.cuda, cudaVersions) ?? findCuda();
   const pythonIndex = process.env['PIP_INDEX_URL']?.trim() || defaultPythonIndex;
   return {
     cuda,
     index: readIndex(values.index ?? (cuda === '13' ? pythonIndex : defaultNugetFeed)),
     folder: values.folder,
   };
-}
-
-function readCuda(text: string | undefined): CudaVersion {
-  if (text === undefined) return findCuda();
-  const version = cudaVersions.find((each) => each === text);
-  if (version === undefined)
-    throw new HandlerError('INVALID_REQUEST', `Expected --cuda to be ${cudaVersions.join(' or ')}. Try --help.`);
-  return version;
 }
 
 /** The CUDA whose libraries the dynamic loader finds; 13 where it finds none. */

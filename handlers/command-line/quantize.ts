@@ -6,7 +6,7 @@ import { type CopyPrecision, copyPrecisions } from '../../checkpoint/quantize/te
 import { layoutOf } from '../../checkpoint/weights/layout.ts';
 import { explainNativeFailure } from '../../pipeline/native-packages.ts';
 import { HandlerError } from '../../protocol/errors.ts';
-import { abortOnSignals, readArguments, runCommand, sharedHelp } from './command.ts';
+import { abortOnSignals, readArguments, readChoice, runCommand, sharedHelp } from './command.ts';
 import { showProgress } from './download-progress.ts';
 import { locate, megabytes, requireFree, requireWritable } from './new-checkpoint.ts';
 
@@ -49,8 +49,8 @@ function readOptions(): Options {
   const [checkpoint, folder, ...others] = positionals;
   if (checkpoint === undefined || folder === undefined || others.length > 0)
     throw invalid('a checkpoint and a folder', `${positionals.length} arguments`);
-  const bits = oneOf('--bits', ['8', '4'], values.bits);
-  const precision = oneOf('--precision', copyPrecisions, values.precision);
+  const bits = readChoice('--bits', values.bits, ['8', '4']);
+  const precision = readChoice('--precision', values.precision, copyPrecisions);
   const [other] = ['bits', 'calibrate'].filter((name) => name in values);
   if (precision !== undefined && other !== undefined)
     throw invalid(`--precision alone: a copy in ${precision} is not int8`, `--${other} too`);
@@ -61,16 +61,6 @@ function readOptions(): Options {
     calibrate: values.calibrate,
     precision,
   };
-}
-
-function oneOf<const Choice extends string>(
-  option: string,
-  choices: readonly Choice[],
-  value: string | undefined,
-): Choice | undefined {
-  const choice = choices.find((each) => each === value);
-  if (choice !== undefined || value === undefined) return choice;
-  throw invalid(`${option} to be ${choices.join(' or ')}`, JSON.stringify(value));
 }
 
 function invalid(expected: string, got: string): HandlerError {

@@ -24,7 +24,8 @@ function lambda(...args: readonly string[]): Promise<{ stdout: string; stderr: s
 }
 
 function lambdaIn(env: NodeJS.ProcessEnv, ...args: readonly string[]): Promise<{ stdout: string; stderr: string }> {
-  const program = ['--import', 'tsx', join(builtBundle().folder, 'build/lambda/package.ts')];
+  // The sources are links in that folder, which has the bundle that they look for.
+  const program = ['--preserve-symlinks', '--import', 'tsx', join(builtBundle().folder, 'build/lambda/package.ts')];
   return run(process.execPath, [...program, ...args], { cwd: root, env });
 }
 
@@ -102,11 +103,22 @@ describe('npm run lambda', () => {
     [['--base', 'x'], '--base has no effect without --image'],
     [['--image', 'x', '--out', 'y'], '--out has no effect beside --image'],
     [['--archtecture', 'x64'], 'did you mean --architecture?'],
-    [['--checkpoint', '/nowhere'], 'BUILD_FAILED'],
+    [['--checkpoint', '/nowhere'], 'CHECKPOINT_NOT_FOUND: '],
+    [
+      ['--out', '/nowhere/function.zip'],
+      'INVALID_REQUEST: /nowhere/function.zip: expected a place that can be written',
+    ],
+    [['--image', 'x', '--builder', 'kaniko'], 'Expected --builder to be docker or podman or buildah, got "kaniko".'],
   ])('refuses %j', async (args, reason) => {
     const failed = await lambda(...args).catch((error: { stderr: string }) => error);
     expect(failed.stderr).toContain(reason);
   });
+});
+
+test('npm run lambda -- --image looks for a builder before it fetches a checkpoint', async () => {
+  const args = ['--image', 'x', '--checkpoint', 'nobody/nothing'];
+  const failed = await lambdaIn({ ...process.env, PATH: temporaryFolder() }, ...args).catch((error) => error);
+  expect(failed.stderr).toMatch(/^BUILD_FAILED: .*docker with buildx, podman, buildah/);
 });
 
 const hasContainers = missingPrograms.length === 0 || process.env['CI'] === 'true';

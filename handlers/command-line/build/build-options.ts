@@ -4,7 +4,7 @@ import { type CudaVersion, cudaVersions } from '../../../pipeline/cuda/provider-
 import { isModelName } from '../../../pipeline/setting-definitions.ts';
 import { HandlerError } from '../../../protocol/errors.ts';
 import { version } from '../../service/version.ts';
-import { readArguments } from '../command.ts';
+import { readArguments, readChoice, refuseWithoutEffect } from '../command.ts';
 import { type BuildFile, type CheckpointEntry, defaultBuildFile, readBuildFile } from './build-file.ts';
 import { type BuilderName, builderNames } from './builder.ts';
 import { type ImageArchitecture, readArchitecture } from './target.ts';
@@ -68,8 +68,9 @@ const flags = {
   folder: { type: 'string' },
 } as const;
 
-/** Flags of the service, which an image of one checkpoint alone does not have, nor a folder. */
-const ofServiceImage = ['checkpoint', 'model-name', 'base', 'node', 'cuda', 'architecture', 'folder'] as const;
+/** Flags that an image of one checkpoint alone has no use for. */
+const ofService = ['file', 'checkpoint', 'model-name', 'base', 'node', 'cuda', 'architecture', 'folder'] as const;
+/** Flags that a folder has no use for. */
 const ofImage = ['tag', 'base', 'node', 'builder', 'push'] as const;
 
 type Flags = ReturnType<typeof readFlags>['values'];
@@ -85,8 +86,8 @@ function readFlags(own: readonly string[]) {
 export function readBuildOptions(): BuildOptions {
   const [own, builderArguments] = splitArguments(process.argv.slice(2));
   const { values } = readFlags(own);
-  refuseWithoutEffect(values, 'model-only', ofServiceImage);
-  refuseWithoutEffect(values, 'folder', ofImage);
+  if (values['model-only'] !== undefined) refuseWithoutEffect(values, ofService, 'beside --model-only');
+  if (values.folder !== undefined) refuseForFolder(values, builderArguments);
   const builder = readChoice('--builder', values.builder, builderNames);
   const common = { builder, builderArguments, push: values.push ?? false };
   const checkpoint = values['model-only'];
@@ -104,11 +105,12 @@ function splitArguments(all: readonly string[]): readonly [own: readonly string[
   return end === -1 ? [all, []] : [all.slice(0, end), all.slice(end + 1)];
 }
 
-function refuseWithoutEffect(values: Flags, flag: keyof Flags, others: readonly (keyof Flags)[]): void {
-  if (values[flag] === undefined) return;
-  const idle = others.find((other) => values[other] !== undefined);
-  if (idle === undefined) return;
-  throw new HandlerError('INVALID_REQUEST', `--${idle} has no effect beside --${flag}: leave one out. Try --help.`);
+/** @throws HandlerError `INVALID_REQUEST` for what only a builder of images would read. */
+function refuseForFolder(values: Flags, builderArguments: readonly string[]): void {
+  refuseWithoutEffect(values, ofImage, 'beside --folder');
+  const [idle] = builderArguments;
+  if (idle !== undefined)
+    throw new HandlerError('INVALID_REQUEST', `-- ${idle} has no effect beside --folder: leave it out. Try --help.`);
 }
 
 type Common = 'builder' | 'builderArguments' | 'push';
@@ -141,6 +143,7 @@ function serviceOptions(values: Flags, file: BuildFile, fileFolder: string): Omi
     modelOnly: false,
   };
   requireConsistent(options);
+  requireCudaMachine(options);
   return options;
 }
 
@@ -181,6 +184,15 @@ function requireConsistent({
   if (problem !== undefined) throw new HandlerError('BUILD_FILE_INVALID', problem);
 }
 
+/** Before anything is fetched. @throws HandlerError `INVALID_REQUEST`. */
+function requireCudaMachine({ architecture, cuda }: Pick<BuildOptions, 'architecture' | 'cuda'>): void {
+  if (cuda === undefined || architecture === 'x64') return;
+  throw new HandlerError(
+    'INVALID_REQUEST',
+    `Expected the architecture x64 for CUDA, which onnxruntime-node has for Linux x64 alone, got ${architecture}.`,
+  );
+}
+
 function nameProblem(names: readonly string[]): string | undefined {
   const bad = names.find((name) => !isModelName(name));
   if (bad !== undefined)
@@ -200,14 +212,4 @@ function includeProblem(paths: readonly string[]): string | undefined {
   const outside = paths.find((path) => isAbsolute(path) || normalize(path).split(sep).includes('..'));
   if (outside === undefined) return undefined;
   return `Expected include to have relative paths below the folder of the file, got ${JSON.stringify(outside)}.`;
-}
-
-/** @throws HandlerError `INVALID_REQUEST`. */
-function readChoice<T extends string>(flag: string, value: string | undefined, choices: readonly T[]): T | undefined {
-  const choice = choices.find((each) => each === value);
-  if (value === undefined || choice !== undefined) return choice;
-  throw new HandlerError(
-    'INVALID_REQUEST',
-    `Expected ${flag} to be one of ${choices.join(', ')}, got ${JSON.stringify(value)}.`,
-  );
 }

@@ -39,8 +39,8 @@ export function findBuilder(asked: BuilderName | undefined): BuilderName {
   const expected = candidates.map((name) => (name === 'docker' ? 'docker with buildx' : name)).join(', ');
   throw new HandlerError(
     'BUILD_FAILED',
-    `Expected a program that builds images on the PATH (${expected}), got none. Install one, or write the folder of the \
-service alone with --folder.`,
+    `Expected a program that builds images on the PATH (${expected}), got none. Install one. Without it, write the \
+service into a folder with blip-handler build --folder.`,
   );
 }
 

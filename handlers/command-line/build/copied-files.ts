@@ -1,19 +1,28 @@
 import { chmodSync, copyFileSync, linkSync, mkdirSync, readdirSync, realpathSync, type Stats, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
-/** Copies files for an image. Everyone may read the copies, because the image's user owns none of them. */
+/**
+ * Copies files for an image, or for a function of AWS Lambda. Everyone may read the copies, because the user who runs there
+ * owns none of them.
+ */
 
 const FOLDER_MODE = 0o755;
 const FILE_MODE = 0o644;
 const PROGRAM_MODE = 0o755;
 const EXECUTABLE_BY_OWNER = 0o100;
 const READABLE_BY_ALL = 0o444;
+const READABLE_UMASK = 0o022;
 
 export interface CopyChoices {
   /** Takes a path below the source, with `/`. */
   readonly isWanted?: (path: string) => boolean;
   /** Takes files by hard links, where their modes are right already: checkpoints have gigabytes. */
   readonly mayLink?: boolean;
+}
+
+/** Lets everyone read the files and folders that this process makes from here on. */
+export function makeReadableFiles(): void {
+  process.umask(READABLE_UMASK);
 }
 
 /** Copies a file, or a folder with all that is in it. Links become what they lead to. */

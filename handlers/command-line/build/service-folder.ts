@@ -13,8 +13,8 @@ import type { ImageArchitecture } from './target.ts';
 
 export interface ServiceTarget {
   readonly architecture: ImageArchitecture;
-  /** `undefined` for a CPU. */
-  readonly cuda?: CudaVersion | undefined;
+  /** `undefined` for a CPU. With CUDA the architecture is x64. */
+  readonly cuda: CudaVersion | undefined;
 }
 
 /**
@@ -57,8 +57,6 @@ function copyPackage({ name, folder }: InstalledPackage, parent: string, archite
 
 /** The command `gpu` checks commit and checksum, and shows its progress. */
 function addProvider(binaries: string, architecture: ImageArchitecture, cuda: CudaVersion): void {
-  if (architecture !== 'x64')
-    throw new HandlerError('INVALID_REQUEST', 'Expected x64 for CUDA, which onnxruntime-node has for Linux x64 alone.');
   const [abi = ''] = readdirSync(binaries);
   const folder = join(binaries, abi, 'linux', architecture);
   const program = join(findDist(), 'main.js');

@@ -24,19 +24,25 @@ function build(
 describe('arguments', () => {
   test.each([
     [['--tga', 'x'], "INVALID_REQUEST: Unknown option '--tga': did you mean --tag? Try --help."],
-    [['--cuda', '11'], 'INVALID_REQUEST: Expected --cuda to be one of 12, 13, got "11".'],
+    [['--cuda', '11'], 'INVALID_REQUEST: Expected --cuda to be 12 or 13, got "11".'],
     [['--architecture', 'mips'], 'INVALID_REQUEST: Expected the architecture x64 or arm64, got "mips".'],
-    [
-      ['--builder', 'kaniko'],
-      'INVALID_REQUEST: Expected --builder to be one of docker, podman, buildah, got "kaniko".',
-    ],
+    [['--builder', 'kaniko'], 'INVALID_REQUEST: Expected --builder to be docker or podman or buildah, got "kaniko".'],
     [['--model-only', 'x'], 'INVALID_REQUEST: Expected --tag NAME:TAG beside --model-only, got none.'],
     [['--model-only', 'x', '--tag', 'y', '--cuda', '12'], 'INVALID_REQUEST: --cuda has no effect beside --model-only'],
     [['--folder', 'x', '--push'], 'INVALID_REQUEST: --push has no effect beside --folder'],
+    [['--model-only', 'x', '--tag', 'y', '--file', 'z'], 'INVALID_REQUEST: --file has no effect beside --model-only'],
+    [['--folder', 'x', '--', '--no-cache'], 'INVALID_REQUEST: -- --no-cache has no effect beside --folder'],
+    [
+      ['--folder', 'x', '--checkpoint', 'a/b', '--cuda', '13', '--architecture', 'arm64'],
+      'INVALID_REQUEST: Expected the architecture x64 for CUDA, which onnxruntime-node has for Linux x64 alone, got arm64.',
+    ],
     [['--file', 'other.yaml'], 'BUILD_FILE_INVALID: other.yaml: Expected a file, got none.'],
-    [['--checkpoint', 'a b'], 'CHECKPOINT_NOT_FOUND: a b: expected a checkpoint folder, or OWNER/NAME'],
+    [
+      ['--checkpoint', 'a b', '--folder', 'x'],
+      'CHECKPOINT_NOT_FOUND: a b: expected a checkpoint folder, or OWNER/NAME',
+    ],
   ])('%j are refused', async (args, message) => {
-    const { exitCode, stdout, stderr } = await build(args.includes('--checkpoint') ? [...args, '--folder', 'x'] : args);
+    const { exitCode, stdout, stderr } = await build(args);
     expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: '' });
     expect(stderr).toContain(message);
   });

@@ -38,7 +38,7 @@ describe('gpu', () => {
   });
 
   test.each([
-    [['--cuda', '11'], 'INVALID_REQUEST: Expected --cuda to be 12 or 13. Try --help.'],
+    [['--cuda', '11'], 'INVALID_REQUEST: Expected --cuda to be 12 or 13, got "11". Try --help.'],
     [['--index', 'ftp://me:secret@host/'], 'INVALID_REQUEST: Expected the index to be an http or https URL'],
     [['--cudas'], "INVALID_REQUEST: Unknown option '--cudas'"],
   ])('refuses %j', async (args, message) => {
