@@ -26,6 +26,15 @@ const { values } = parseArgs({
   },
 });
 
+function requirePath(name: 'function' | 'client'): string {
+  const path = values[name];
+  if (path !== undefined) return resolve(path);
+  throw new Error(`Expected --${name}, got none: the head of bench/lambda-cold-start.ts has the options.`);
+}
+
+const functionFolder = requirePath('function');
+const client = requirePath('client');
+
 interface Variant {
   readonly name: string;
   readonly checkpoint: string;
@@ -82,13 +91,8 @@ function launch({ image, checkpoint }: Variant, address: string): ChildProcess {
     const flags = Object.entries(variables).map(([name, value]) => `--env=${name}=${value}`);
     return spawn('podman', ['run', '--rm', '--network=host', '--read-only', ...flags, image], { stdio: [...stdio] });
   }
-  const client = resolve(values.client ?? '');
-  const environment = { ...process.env, ...variables, LAMBDA_TASK_ROOT: resolve(values.function ?? '') };
-  return spawn(values.node, [client], {
-    cwd: values.function,
-    env: environment,
-    stdio: [...stdio],
-  });
+  const environment = { ...process.env, ...variables, LAMBDA_TASK_ROOT: functionFolder };
+  return spawn(values.node, [client], { cwd: functionFolder, env: environment, stdio: [...stdio] });
 }
 
 async function start(variant: Variant): Promise<Start> {
