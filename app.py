@@ -46,7 +46,7 @@ class InferlessPythonModel:
         try:
             status, answer = self._generate(named)
         except (OSError, http.client.HTTPException, subprocess.TimeoutExpired) as error:
-            raise RuntimeError(f"NOT_READY: {self._ending()}; the next request starts it again.") from error
+            raise RuntimeError(f"NOT_READY: {self._ending()}. Ask again.") from error
         if status != 200:
             raise RuntimeError(f"{answer['code']}: {answer['error']}")
         return {name: value for name, value in answer.items() if name in self._outputs}
