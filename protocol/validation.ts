@@ -69,7 +69,7 @@ export function compile<T>(schema: object, code: ErrorCode, subject?: string): C
   const check = (value: unknown): T => {
     const validate = prepare();
     if (validate(value)) return value;
-    throw new HandlerError(code, describeError(validate.errors?.[0], subject));
+    throw new HandlerError(code, describeError(validate.errors?.[0], schema, subject));
   };
   return Object.assign(check, { prepare });
 }
@@ -143,10 +143,10 @@ function fieldSchema(field: InputField): JsonSchema {
 }
 
 /** Ajv's message with the path of the value, and the value. */
-function describeError(error: ErrorObject | undefined, subject?: string): string {
+function describeError(error: ErrorObject | undefined, schema: object, subject?: string): string {
   if (error === undefined) return 'Expected a valid value, got something else.';
   const { keyword, params, data, parentSchema } = error;
-  const path = pathOf(error.instancePath, subject);
+  const path = pathOf(valuePath(error, schema), subject);
   switch (keyword) {
     case 'required':
       return `Expected ${path} to have ${params['missingProperty']}, got none.`;
@@ -166,6 +166,14 @@ function describeError(error: ErrorObject | undefined, subject?: string): string
     default:
       return `Expected ${path} to ${(error.message ?? '').replace(/^must /, '')}, got ${describeValue(data)}.`;
   }
+}
+
+/** The path of a value. Clients send a single value as it is, or in a list of one: it has no number. */
+function valuePath({ instancePath }: ErrorObject, schema: object): string {
+  const [, name = ''] = /^\/([^/]+)\/0$/.exec(instancePath) ?? [];
+  const { properties = {} }: { readonly properties?: Readonly<Record<string, { readonly maxItems?: number }>> } =
+    schema;
+  return properties[name]?.maxItems === 1 ? `/${name}` : instancePath;
 }
 
 /** Spells a JSON pointer as clients write paths: `/inputs/0/shape` → `inputs[0].shape`. */

@@ -77,6 +77,7 @@ function requirePositions(
   if (promptLength + maxNewTokens - 1 <= maxPositions) return;
   throw new HandlerError(
     'PROMPT_TOO_LONG',
-    `Expected the prompt and the new tokens to fit ${maxPositions} positions, got ${promptLength} and ${maxNewTokens}.`,
+    `Expected the prompt (with its start token, and in BLIP-2 the image) and the new tokens to fit ${maxPositions} positions, \
+got ${promptLength} and ${maxNewTokens}.`,
   );
 }

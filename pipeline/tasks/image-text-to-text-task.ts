@@ -44,6 +44,7 @@ export function imageTextToTextTask(
     const { preset: _preset, ...parameters } = inputs;
     const preset = presetFor(inputs.preset, (inputs.context ?? []).length > 0, context);
     const purpose = purposeOf(inputs, preset, config, texts);
+    requireOutputs(outputs, purpose);
     const items = pairItems(inputs.img_url, purpose.texts, purpose.input);
     const settings = resolveGenerationSettings(parameters, generationDefaults, purpose.settings, context);
     return {
@@ -56,7 +57,7 @@ export function imageTextToTextTask(
         const answered = await answerItems(items, checkpoint, work, requestContext(context, listening));
         return packAnswer(
           answered,
-          outputs.filter((name) => name !== purpose.otherOutput),
+          outputs.filter((name) => name === purpose.output || !generatedTexts.includes(name)),
           texts,
         );
       },
@@ -71,8 +72,22 @@ interface Purpose {
   readonly promptOf: (text: string) => string;
   readonly decode: (sequence: Sequence) => string;
   readonly settings: PresetSettings;
-  /** The output that it does not have. */
-  readonly otherOutput: 'answer' | 'generated_output';
+  /** The one of `generatedTexts` that it has. */
+  readonly output: string;
+}
+
+const generatedTexts: readonly string[] = ['generated_output', 'answer'];
+
+/**
+ * Clients that ask for all outputs of the metadata get those that the request has. One that asks for the other text alone
+ * would get none.
+ * @throws HandlerError `INVALID_INPUT`
+ */
+function requireOutputs(outputs: readonly string[], { input, output }: Purpose): void {
+  const other = generatedTexts.find((name) => outputs.includes(name));
+  if (outputs.includes(output) || other === undefined) return;
+  const [request, advice] = input === 'text' ? ['a request without question', 'a question'] : ['a question', 'a text'];
+  throw invalidInput(`the output ${output} of ${request}, got ${other}: ask for ${output}, or send ${advice}`);
 }
 
 /** @throws HandlerError `INVALID_INPUT` when inputs are there that exclude each other. */
@@ -86,7 +101,7 @@ function purposeOf(inputs: Inputs, preset: ChosenPreset, model: Blip2Config, { d
       promptOf: (prompt) => prompt,
       decode: ({ tokenIds }) => decode(tokenIds),
       settings: preset.settingsFor(false, model),
-      otherOutput: 'answer',
+      output: 'generated_output',
     };
   }
   if (text !== undefined) throw invalidInput('text or question, got both: a prompt in words of your own is a text');
@@ -96,7 +111,7 @@ function purposeOf(inputs: Inputs, preset: ChosenPreset, model: Blip2Config, { d
     promptOf: (asked) => questionPrompt(asked, preset.name, earlier, model),
     decode: ({ tokenIds, generatedCount }) => decode(tokenIds.slice(tokenIds.length - generatedCount)),
     settings: preset.settingsFor(true, model),
-    otherOutput: 'generated_output',
+    output: 'answer',
   };
 }
 

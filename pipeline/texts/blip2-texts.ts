@@ -32,21 +32,22 @@ export function blip2Texts(
 ): Blip2Texts {
   const { language, qFormer, queryCount } = config;
   const imageToken = imageTokenOf(config, tokenizer);
+  const besideImage = { ...language, maxPositions: language.maxPositions - queryCount };
   const image = Array.from({ length: queryCount }, () => imageToken.id);
   const instructionOf = (prompt: string) =>
     instructionTokenizer === undefined
       ? {}
-      : { instructionIds: encoderTokens(prompt, 'prompt', qFormer, instructionTokenizer) };
+      : { instructionIds: encoderTokens(prompt, 'prompt for the Q-Former', qFormer, instructionTokenizer) };
   return {
     padTokenId: language.padTokenId,
     start(prompt) {
       refuseImageToken(prompt, 'prompt', imageToken.content);
       if (language.kind !== 't5') {
-        const promptIds = textTokens(prompt, 'prompt', language, tokenizer);
+        const promptIds = textTokens(prompt, 'prompt', besideImage, tokenizer);
         return { inputIds: [...image, ...promptIds], ...instructionOf(prompt) };
       }
-      const encoder = { ...language, maxPositions: language.maxPositions - queryCount };
-      const questionIds = prompt === '' ? [language.bosTokenId] : encoderTokens(prompt, 'prompt', encoder, tokenizer);
+      const questionIds =
+        prompt === '' ? [language.bosTokenId] : encoderTokens(prompt, 'prompt', besideImage, tokenizer);
       return { inputIds: [language.startTokenId], questionIds, ...instructionOf(prompt) };
     },
     decode: (tokenIds) =>

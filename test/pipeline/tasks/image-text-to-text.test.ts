@@ -67,6 +67,19 @@ describe.each(['blip2-opt', 'blip2-t5'] as const)('%s', (name) => {
     expect(whole === alone).toBe(name === 'blip2-t5');
   });
 
+  test('the other text is left out where both are asked for, and refused alone', async () => {
+    const both = ['generated_output', 'answer'];
+    const namesOf = async (inputs: object) => (await infer(inputs, both)).outputs.map((output) => output.name);
+    expect(await namesOf({ question: [question] })).toEqual(['answer']);
+    expect(await namesOf({})).toEqual(['generated_output']);
+    const ofQuestion = await expectHandlerError(infer({ question: [question] }, ['generated_output']), 'INVALID_INPUT');
+    expect(ofQuestion.message).toBe(
+      'Expected the output answer of a question, got generated_output: ask for answer, or send a text.',
+    );
+    const ofText = await expectHandlerError(infer({}, ['answer', 'token_ids']), 'INVALID_INPUT');
+    expect(ofText.message).toContain('got answer: ask for generated_output, or send a question.');
+  });
+
   test.each([
     [{ question: [question], text: ['a'] }, 'Expected text or question, got both'],
     [{ context: ['a', 'b'] }, 'Expected context with a question'],
@@ -74,7 +87,9 @@ describe.each(['blip2-opt', 'blip2-t5'] as const)('%s', (name) => {
     [{ context: ['a', 'b', 'c'], question: [question] }, 'an answer for each question, got 3 texts'],
     [{ question: ['what is <image>?'] }, 'Expected a prompt without <image>'],
     [{ text: ['<image>'] }, 'Leave it out: the image comes first by itself.'],
-    [{ preset: 'bentoblip' }, 'preset'],
+    [{ preset: 'bentoblip' }, 'Expected preset to be one of'],
+    [{ num_beams: 40 }, 'Expected num_beams to be <= 32, got 40'],
+    [{ do_sample: 'yes' }, 'Expected do_sample to be boolean, got "yes"'],
   ])('refused is %j', async (inputs, message) => {
     const error = await expectHandlerError(infer(inputs), 'INVALID_INPUT');
     expect(error.message).toContain(message);

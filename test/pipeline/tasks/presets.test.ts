@@ -220,7 +220,7 @@ describe('captions', () => {
       captions.map(({ bentoblip }) => bentoblip),
     );
     const error = await expectHandlerError(caption({ preset: 'bentoblip' }), 'PROMPT_TOO_LONG');
-    expect(error.message).toMatch(/48 positions, got 1 and 100/);
+    expect(error.message).toMatch(/and the new tokens to fit 48 positions, got 1 and 100/);
   });
 
   test('of hf are those without a preset, and other ones', async () => {
@@ -359,7 +359,7 @@ describe('a preset that nobody knows', () => {
         { path: `/v2/models/${task}/infer` },
       );
       const { error } = expectError(answer, 400, 'INVALID_INPUT');
-      expect(error).toMatch(/preset\[0\].*one of hf, bentoblip, original-blip/);
+      expect(error).toMatch(/Expected preset to be one of hf, bentoblip, original-blip/);
     }
     await server.close();
   });
